@@ -1,0 +1,1 @@
+"""The fastest exact inference for promptable and prompt-free segmentation."""

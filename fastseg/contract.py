@@ -1,0 +1,92 @@
+"""Names, shapes and dtypes of every graph: what an export writes and a backend must run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[Any]
+Dimension: TypeAlias = int | str
+"""A fixed size, or the name of a size that a call may choose (``"prompts"``)."""
+
+DType: TypeAlias = Literal["float32", "float16", "int32"]
+
+OPSET = 18
+"""ONNX operator set of every written graph; runtimes in the field refuse newer ones."""
+
+IR_VERSION = 9
+"""ONNX file format of every written graph."""
+
+LABEL_PADDING = -1
+LABEL_BACKGROUND = 0
+LABEL_FOREGROUND = 1
+LABEL_BOX_TOP_LEFT = 2
+LABEL_BOX_BOTTOM_RIGHT = 3
+
+MASK_SLOTS = 4
+"""Masks that SAM's decoder draws for a prompt: slot 0 alone, or slots 1 to 3 as alternatives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One input or output of a graph."""
+
+    name: str
+    dtype: DType
+    shape: tuple[Dimension, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """One network in one file: what goes in and what comes out, in order."""
+
+    name: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+    def mismatch(self, arrays: Mapping[str, Array]) -> str | None:
+        """Say in words why ``arrays`` cannot be the inputs of this graph, or None if they can."""
+        expected = {tensor.name: tensor for tensor in self.inputs}
+        if set(arrays) != set(expected):
+            return f"{self.name} takes {sorted(expected)}, not {sorted(arrays)}"
+        sizes: dict[str, int] = {}
+        for name, array in arrays.items():
+            tensor = expected[name]
+            if array.dtype != np.dtype(tensor.dtype):
+                return f"{name} of {self.name} is {tensor.dtype}, not {array.dtype}"
+            if len(array.shape) != len(tensor.shape) or any(
+                size != (wanted if isinstance(wanted, int) else sizes.setdefault(wanted, size))
+                for size, wanted in zip(array.shape, tensor.shape, strict=True)
+            ):
+                return f"{name} of {self.name} has shape {tensor.shape}, not {array.shape}"
+        return None
+
+
+SAM_GRAPHS: Mapping[str, str] = MappingProxyType(
+    {
+        "encoder": "image -> embedding, once per image",
+        "image_state": "embedding -> what every prompt of the image shares, once per image",
+        "decoder": "points -> IoU predictions, mask vectors and image tokens, once per prompt",
+        "decoder_mask": "points and a mask prompt -> the same, with nothing shared",
+        "mask_head": "image tokens and mask vectors -> low-resolution logits, for the survivors",
+    }
+)
+"""The graphs of a SAM folder. Inputs and outputs that the pipeline itself touches:
+
+- ``encoder``: ``image`` float32 (images, 3, side, side), normalised and padded, to ``embedding``
+  float32 (images, 256, grid, grid), grid = side / 16.
+- ``image_state``: ``embedding`` (1, 256, grid, grid) to any number of outputs. Each is handed, by
+  name and untouched, to the graphs below that have an input of that name.
+- ``decoder``: ``point_coords`` float32 (prompts, points, 2), x before y in pixels of the square,
+  ``point_labels`` int32 (prompts, points), boxes being two points with labels 2 and 3, padding
+  -1; to ``iou_predictions`` float32 (prompts, 4), ``mask_vectors`` float32 (prompts, 4, 32) and
+  ``image_tokens``, whose first axis is prompts and whose layout is the export's own affair.
+- ``decoder_mask``: the same and ``mask_input`` float32 (prompts, 1, 4*grid, 4*grid).
+- ``mask_head``: ``image_tokens`` (survivors, ...) and ``mask_vectors`` (survivors, masks, 32) to
+  ``low_res_logits`` float32 (survivors, masks, 4*grid, 4*grid).
+"""

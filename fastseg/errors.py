@@ -1,0 +1,74 @@
+"""Every error that fastseg raises, as one tree: catch ``FastsegError`` to catch them all.
+
+    FastsegError
+    |- ImageError (ValueError)             a picture that cannot be used
+    |- PromptError (ValueError)            points, boxes, labels or settings that make no sense
+    |- MaskError (ValueError)              run-length codes or masks that contradict themselves
+    |- OutputError (OSError)               a result that could not be written
+    |- ModelError                          a model that cannot be used
+    |  |- ModelNotFoundError (LookupError)     no such name and no such folder
+    |  |- ModelFolderError                     the folder is incomplete, altered or too new
+    |  `- CheckpointError (ValueError)         the weights are not what the network needs
+    |- ParityError                         two outputs that must agree do not
+    `- BackendError (RuntimeError)         a runtime that cannot do what was asked
+       `- BackendUnavailableError              the runtime or the device is not here
+"""
+
+from __future__ import annotations
+
+
+class FastsegError(Exception):
+    """The root of every error that fastseg raises on purpose."""
+
+
+class ImageError(FastsegError, ValueError):
+    """A picture cannot be used; the message names what was given and what would work."""
+
+
+class PromptError(FastsegError, ValueError):
+    """Points, labels, boxes, masks or settings are malformed."""
+
+
+class MaskError(FastsegError, ValueError):
+    """A mask or a run-length code contradicts itself."""
+
+
+class OutputError(FastsegError, OSError):
+    """A result could not be written; nothing half-written remains."""
+
+
+class ModelError(FastsegError):
+    """A model cannot be used."""
+
+
+class ModelNotFoundError(ModelError, LookupError):
+    """Neither an embedded model nor a model folder has this name."""
+
+
+class ModelFolderError(ModelError):
+    """A model folder is incomplete, altered, or written by a newer fastseg."""
+
+
+class CheckpointError(ModelError, ValueError):
+    """A weights file is not the checkpoint of a network that fastseg knows."""
+
+
+class ParityError(FastsegError):
+    """Two outputs that must agree do not; the message carries the measured difference."""
+
+
+class BackendError(FastsegError, RuntimeError):
+    """A runtime failed, or cannot do what was asked."""
+
+
+class BackendUnavailableError(BackendError):
+    """The runtime or device that was asked for by name is not here.
+
+    ``name`` is what was asked for, ``reason`` why it cannot be had, ``remedy`` what to do.
+    """
+
+    def __init__(self, name: str, *, reason: str, remedy: str) -> None:
+        super().__init__(f"{name} is not available: {reason}. {remedy}")
+        self.name = name
+        self.reason = reason
+        self.remedy = remedy

@@ -1,0 +1,65 @@
+"""Where a pixel goes: image coordinates to the model's square and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """How one picture, or a crop of it, is laid into the square that a model sees.
+
+    The longest side of the crop becomes ``side`` pixels, the rest of the square is padding at the
+    bottom and the right (SAM's convention; Kirillov et al. 2023).
+    """
+
+    image: tuple[int, int]
+    """Height and width of the whole picture in pixels."""
+
+    side: int = 1024
+    """Side of the model's square input in pixels."""
+
+    crop: tuple[int, int, int, int] | None = None
+    """``x0, y0, x1, y1`` of the part that is looked at, end-exclusive; None is the whole picture."""
+
+    @property
+    def crop_box(self) -> tuple[int, int, int, int]:
+        """The looked-at part as ``x0, y0, x1, y1``, also when it is the whole picture."""
+        height, width = self.image
+        return self.crop if self.crop is not None else (0, 0, width, height)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the looked-at part in pixels."""
+        x0, y0, x1, y1 = self.crop_box
+        return y1 - y0, x1 - x0
+
+    @property
+    def resized(self) -> tuple[int, int]:
+        """Height and width of the looked-at part inside the square, in model pixels."""
+        height, width = self.size
+        scale = self.side / max(height, width)
+        # Half up in double precision, as SAM rounds; at least one pixel, so that a 1x65535
+        # picture has something to look at.
+        return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+
+    def to_model(self, points: ArrayLike) -> NDArray[np.float32]:
+        """Map ``(..., 2)`` points, x before y, from the whole picture into the square.
+
+        Computed in double precision and rounded once; points outside are mapped, not clipped.
+        """
+        x0, y0, _, _ = self.crop_box
+        (height, width), (new_height, new_width) = self.size, self.resized
+        scale = np.array([new_width / width, new_height / height])
+        shifted = np.asarray(points, dtype=np.float64) - np.array([x0, y0])
+        return (shifted * scale).astype(np.float32)
+
+    def to_image(self, points: ArrayLike) -> NDArray[np.float64]:
+        """Map ``(..., 2)`` points, x before y, from the square back into the whole picture."""
+        x0, y0, _, _ = self.crop_box
+        (height, width), (new_height, new_width) = self.size, self.resized
+        scale = np.array([width / new_width, height / new_height])
+        return np.asarray(points, dtype=np.float64) * scale + np.array([x0, y0])
