@@ -1,0 +1,1 @@
+"""From weights to a model folder: torch modules shaped to the contract; torch is imported here."""

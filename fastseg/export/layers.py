@@ -1,0 +1,55 @@
+"""The small layers that several of SAM's networks share; attribute names are its weight names."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class LayerNorm2d(nn.Module):
+    """Normalises every pixel over its channels; eps 1e-6, one scale and shift a channel."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map float (N, C, H, W) to the same shape."""
+        # Channels last makes it the layer norm that every runtime has as one operator.
+        pixels = x.permute(0, 2, 3, 1)
+        normal = functional.layer_norm(pixels, self.weight.shape, self.weight, self.bias, eps=1e-6)
+        return normal.permute(0, 3, 1, 2)
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with an activation between: the ``mlp`` of a transformer block."""
+
+    def __init__(self, width: int, hidden: int, activation: nn.Module) -> None:
+        super().__init__()
+        self.lin1 = nn.Linear(width, hidden)
+        self.lin2 = nn.Linear(hidden, width)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map float (..., width) to the same shape."""
+        hidden: Tensor = self.activation(self.lin1(x))
+        out: Tensor = self.lin2(hidden)
+        return out
+
+
+class Head(nn.Module):
+    """Three linear layers with ReLU between: reads masks and scores off the output tokens."""
+
+    def __init__(self, width: int, outputs: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            [nn.Linear(width, width), nn.Linear(width, width), nn.Linear(width, outputs)]
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map float (..., width) to (..., outputs)."""
+        first, second, last = self.layers
+        out: Tensor = last(functional.relu(second(functional.relu(first(x)))))
+        return out

@@ -1,0 +1,71 @@
+"""Small stand-ins for torchvision, which has no build everywhere, so that segment_anything imports.
+
+Only the four functions that the reference package uses, with torchvision's semantics.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+
+def to_pil_image(picture: np.ndarray) -> Image.Image:
+    return Image.fromarray(picture)
+
+
+def resize(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    height, width = size
+    return picture.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def box_area(boxes: torch.Tensor) -> torch.Tensor:
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+
+
+def batched_nms(
+    boxes: torch.Tensor, scores: torch.Tensor, idxs: torch.Tensor, iou_threshold: float
+) -> torch.Tensor:
+    """Greedy suppression within each class, best first; equal scores keep their order."""
+    areas = box_area(boxes)
+    waiting = torch.argsort(scores, descending=True, stable=True)
+    kept = []
+    while len(waiting):
+        best, waiting = waiting[0], waiting[1:]
+        kept.append(best)
+        low = torch.maximum(boxes[best, :2], boxes[waiting, :2])
+        high = torch.minimum(boxes[best, 2:], boxes[waiting, 2:])
+        shared = (high - low).clamp(min=0).prod(dim=1)
+        iou = shared / (areas[best] + areas[waiting] - shared)
+        suppressed = (iou > iou_threshold) & (idxs[best] == idxs[waiting])
+        waiting = waiting[~suppressed]
+    return torch.stack(kept) if kept else torch.zeros(0, dtype=torch.int64)
+
+
+def install() -> None:
+    """Place the stand-ins in ``sys.modules``, unless the real torchvision is there."""
+    if "torchvision" in sys.modules or importlib.util.find_spec("torchvision") is not None:
+        return
+    functions: dict[str, dict[str, Any]] = {
+        "torchvision": {},
+        "torchvision.transforms": {},
+        "torchvision.transforms.functional": {"resize": resize, "to_pil_image": to_pil_image},
+        "torchvision.ops": {},
+        "torchvision.ops.boxes": {"batched_nms": batched_nms, "box_area": box_area},
+    }
+    for name, members in functions.items():
+        module = ModuleType(name)
+        vars(module).update(members)
+        sys.modules[name] = module
+
+
+def segment_anything() -> ModuleType:
+    """The reference package, importable whether or not torchvision is installed."""
+    install()
+    return importlib.import_module("segment_anything")
