@@ -1,17 +1,17 @@
 """Every error that fastseg raises, as one tree: catch ``FastsegError`` to catch them all.
 
-    FastsegError
-    |- ImageError (ValueError)             a picture that cannot be used
-    |- PromptError (ValueError)            points, boxes, labels or settings that make no sense
-    |- MaskError (ValueError)              run-length codes or masks that contradict themselves
-    |- OutputError (OSError)               a result that could not be written
-    |- ModelError                          a model that cannot be used
-    |  |- ModelNotFoundError (LookupError)     no such name and no such folder
-    |  |- ModelFolderError                     the folder is incomplete, altered or too new
-    |  `- CheckpointError (ValueError)         the weights are not what the network needs
-    |- ParityError                         two outputs that must agree do not
-    `- BackendError (RuntimeError)         a runtime that cannot do what was asked
-       `- BackendUnavailableError              the runtime or the device is not here
+FastsegError
+|- ImageError (ValueError)             a picture that cannot be used
+|- PromptError (ValueError)            points, boxes, labels or settings that make no sense
+|- MaskError (ValueError)              run-length codes or masks that contradict themselves
+|- OutputError (OSError)               a result that could not be written
+|- ModelError                          a model that cannot be used
+|  |- ModelNotFoundError (LookupError)     no such name and no such folder
+|  |- ModelFolderError                     the folder is incomplete, altered or too new
+|  `- CheckpointError (ValueError)         the weights are not what the network needs
+|- ParityError                         two outputs that must agree do not
+`- BackendError (RuntimeError)         a runtime that cannot do what was asked
+   `- BackendUnavailableError              the runtime or the device is not here
 """
 
 from __future__ import annotations

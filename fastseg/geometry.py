@@ -23,7 +23,7 @@ class Frame:
     """Side of the model's square input in pixels."""
 
     crop: tuple[int, int, int, int] | None = None
-    """``x0, y0, x1, y1`` of the part that is looked at, end-exclusive; None is the whole picture."""
+    """``x0, y0, x1, y1`` of the looked-at part, end-exclusive; None is the whole picture."""
 
     @property
     def crop_box(self) -> tuple[int, int, int, int]:
@@ -55,11 +55,13 @@ class Frame:
         (height, width), (new_height, new_width) = self.size, self.resized
         scale = np.array([new_width / width, new_height / height])
         shifted = np.asarray(points, dtype=np.float64) - np.array([x0, y0])
-        return (shifted * scale).astype(np.float32)
+        mapped: NDArray[np.float32] = (shifted * scale).astype(np.float32)
+        return mapped
 
     def to_image(self, points: ArrayLike) -> NDArray[np.float64]:
         """Map ``(..., 2)`` points, x before y, from the square back into the whole picture."""
         x0, y0, _, _ = self.crop_box
         (height, width), (new_height, new_width) = self.size, self.resized
         scale = np.array([width / new_width, height / new_height])
-        return np.asarray(points, dtype=np.float64) * scale + np.array([x0, y0])
+        mapped: NDArray[np.float64] = np.asarray(points, dtype=np.float64) * scale + [x0, y0]
+        return mapped

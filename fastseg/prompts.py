@@ -1,0 +1,284 @@
+"""Points, boxes and masks from a user, checked and laid out as batches for a decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastseg.contract import (
+    LABEL_BACKGROUND,
+    LABEL_BOX_BOTTOM_RIGHT,
+    LABEL_BOX_TOP_LEFT,
+    LABEL_FOREGROUND,
+    LABEL_PADDING,
+)
+from fastseg.errors import PromptError
+from fastseg.geometry import Frame
+
+_ALLOWED_LABELS = (LABEL_PADDING, LABEL_BACKGROUND, LABEL_FOREGROUND)
+
+
+@dataclass(frozen=True, slots=True)
+class PromptBatch:
+    """Prompts with equally many points, ready for one run of a decoder."""
+
+    indices: NDArray[np.intp]
+    """(n,) position of each prompt in the user's order."""
+
+    point_coords: NDArray[np.float32]
+    """(n, points, 2) x before y, in pixels of the model's square."""
+
+    point_labels: NDArray[np.int32]
+    """(n, points) -1 padding, 0 background, 1 foreground, 2 and 3 the corners of a box."""
+
+    mask_input: NDArray[np.float32] | None
+    """(n, 1, h, w) low-resolution logits, or None without mask prompts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """Any number of prompts for one picture, each a run of points in the picture's pixels.
+
+    A box is two points with labels of their own, and a prompt without a box ends with one point of
+    padding, exactly as the network was trained (Kirillov et al. 2023, prompt encoder).
+    """
+
+    points: NDArray[np.float64]
+    """(total, 2) points of all prompts, one prompt after the other."""
+
+    labels: NDArray[np.int32]
+    """(total,) labels of the points."""
+
+    offsets: NDArray[np.int64]
+    """(n + 1,) where each prompt begins in ``points``."""
+
+    masks: NDArray[np.float32] | None = None
+    """(n, h, w) low-resolution logits, or None."""
+
+    def __len__(self) -> int:
+        """The number of prompts."""
+        return len(self.offsets) - 1
+
+    def batches(self, frame: Frame, *, limit: int) -> Iterator[PromptBatch]:
+        """Yield batches of at most ``limit`` prompts that have equally many points.
+
+        Padding tokens take part in attention, so prompts are never padded to each other's length:
+        the mask of a prompt does not depend on the company it came in.
+        """
+        coords = frame.to_model(self.points)
+        lengths = np.diff(self.offsets)
+        for length in np.unique(lengths):
+            members = np.flatnonzero(lengths == length)
+            for start in range(0, len(members), limit):
+                indices = members[start : start + limit]
+                places = self.offsets[indices, None] + np.arange(length)
+                yield PromptBatch(
+                    indices=indices,
+                    point_coords=coords[places],
+                    point_labels=self.labels[places],
+                    mask_input=None if self.masks is None else self.masks[indices, None],
+                )
+
+
+def single_points(points: NDArray[np.float64]) -> Prompts:
+    """Make one foreground click of each of the (n, 2) ``points``."""
+    count = len(points)
+    padded = np.zeros((count, 2, 2))
+    padded[:, 0] = points
+    labels = np.tile(np.array([LABEL_FOREGROUND, LABEL_PADDING], np.int32), count)
+    return Prompts(padded.reshape(-1, 2), labels, np.arange(count + 1, dtype=np.int64) * 2)
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRequest:
+    """What a user handed to ``segment``, not yet checked. See ``Sam.segment`` for the forms."""
+
+    points: ArrayLike | Sequence[ArrayLike] | None = None
+    labels: ArrayLike | Sequence[ArrayLike] | None = None
+    boxes: ArrayLike | None = None
+    mask_logits: ArrayLike | None = None
+
+    def check(self, frame: Frame, *, mask_side: int) -> Prompts:
+        """Check the request against one picture.
+
+        Args:
+            frame: The picture; points must lie in it and boxes must touch it.
+            mask_side: Height and width of the low-resolution logits of the model.
+
+        Raises:
+            PromptError: Something is malformed, outside, not finite, or counts disagree.
+        """
+        clicks = _clicks(self.points, self.labels, frame)
+        boxes = _boxes(self.boxes, frame)
+        masks = _masks(self.mask_logits, mask_side)
+        counts = {
+            name: len(part)
+            for name, part in (("points", clicks), ("boxes", boxes), ("mask_logits", masks))
+            if part is not None
+        }
+        if not counts:
+            raise PromptError(
+                "segment needs points, boxes or mask_logits. Use everything() to segment a "
+                "picture without a prompt."
+            )
+        if len(set(counts.values())) > 1:
+            given = ", ".join(f"{name} for {count}" for name, count in counts.items())
+            raise PromptError(
+                f"Each prompt needs its own part of everything, but there are {given}."
+            )
+        return _assemble(next(iter(counts.values())), clicks, boxes, masks)
+
+
+@dataclass(frozen=True, slots=True)
+class _Clicks:
+    coords: NDArray[np.float64]  # (total, 2)
+    labels: NDArray[np.int32]  # (total,)
+    lengths: NDArray[np.int64]  # (n,) points of each prompt
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+
+def _assemble(
+    count: int,
+    clicks: _Clicks | None,
+    boxes: NDArray[np.float64] | None,
+    masks: NDArray[np.float32] | None,
+) -> Prompts:
+    """Write the clicks of each prompt, then its corners, or one padding point if it has no box."""
+    if boxes is not None:
+        tail_points = boxes.reshape(count, 2, 2)
+        tail_labels = np.array([LABEL_BOX_TOP_LEFT, LABEL_BOX_BOTTOM_RIGHT], np.int32)
+    else:
+        padded = 1 if clicks is not None else 0
+        tail_points = np.zeros((count, padded, 2))
+        tail_labels = np.full(padded, LABEL_PADDING, np.int32)
+    lengths = np.zeros(count, np.int64) if clicks is None else clicks.lengths
+    offsets = np.concatenate([[0], np.cumsum(lengths + len(tail_labels))])
+    points = np.zeros((offsets[-1], 2))
+    labels = np.zeros(offsets[-1], np.int32)
+    if clicks is not None:
+        shift = offsets[:-1] - np.concatenate([[0], np.cumsum(lengths)])[:-1]
+        places = np.arange(len(clicks.labels)) + np.repeat(shift, lengths)
+        points[places], labels[places] = clicks.coords, clicks.labels
+    places = offsets[1:, None] - len(tail_labels) + np.arange(len(tail_labels))
+    points[places], labels[places] = tail_points, tail_labels
+    return Prompts(points, labels, offsets, masks)
+
+
+def _numbers(values: object, what: str) -> NDArray[np.float64]:
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise PromptError(f"{what} must be numbers in a regular array: {error}.") from error
+
+
+def _ragged(values: object, what: str, axes: int) -> list[NDArray[np.float64]]:
+    """Split ``values`` into one array of ``axes`` axes for each prompt."""
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        if not isinstance(values, Sequence) or isinstance(values, (str, bytes)):
+            raise PromptError(f"{what} must be numbers, not {type(values).__name__}.") from None
+        return [_numbers(value, f"{what}[{index}]") for index, value in enumerate(values)]
+    if array.ndim > axes or (array.ndim and len(array) == 0):
+        return list(array)
+    return [array.reshape((1,) * (axes - array.ndim) + array.shape)]
+
+
+def _clicks(points: object, labels: object, frame: Frame) -> _Clicks | None:
+    if points is None:
+        if labels is not None:
+            raise PromptError("labels were given without points.")
+        return None
+    coords = _ragged(points, "points", 2)
+    if labels is None:
+        marks = [np.full(len(each), float(LABEL_FOREGROUND)) for each in coords]
+    else:
+        marks = _ragged(labels, "labels", 1)
+    if len(coords) != len(marks):
+        raise PromptError(f"points for {len(coords)} prompts, but labels for {len(marks)}.")
+    for each, mark in zip(coords, marks, strict=True):
+        if each.ndim != 2 or each.shape[1] != 2 or len(each) == 0:
+            raise PromptError(
+                f"points of a prompt must be (points, 2) with x before y, not {each.shape}; "
+                "many prompts are (prompts, points, 2) or a list."
+            )
+        if mark.shape != each.shape[:1]:
+            raise PromptError(f"{len(each)} points need as many labels, not {mark.shape}.")
+    lengths = np.array([len(each) for each in coords], np.int64)
+    return _checked_clicks(
+        np.concatenate([np.zeros((0, 2)), *coords]), np.concatenate([[], *marks]), lengths, frame
+    )
+
+
+def _checked_clicks(
+    coords: NDArray[np.float64],
+    labels: NDArray[np.float64],
+    lengths: NDArray[np.int64],
+    frame: Frame,
+) -> _Clicks:
+    wrong = ~np.isin(labels, _ALLOWED_LABELS)
+    if wrong.any():
+        raise PromptError(
+            f"label {labels[wrong][0]:g} is none of 1 (foreground), 0 (background) and "
+            "-1 (padding). Boxes have an argument of their own."
+        )
+    marks = labels.astype(np.int32)
+    real = coords[marks != LABEL_PADDING]
+    if not np.isfinite(real).all():
+        raise PromptError("points must be finite numbers.")
+    height, width = frame.image
+    outside = ((real < 0) | (real > [width, height])).any(axis=1)
+    if outside.any():
+        raise PromptError(
+            f"point {real[outside][0].tolist()} lies outside the picture of "
+            f"{width} x {height} pixels; points are x before y."
+        )
+    return _Clicks(np.where(marks[:, None] == LABEL_PADDING, 0.0, coords), marks, lengths)
+
+
+def _boxes(boxes: object, frame: Frame) -> NDArray[np.float64] | None:
+    if boxes is None:
+        return None
+    array = _numbers(boxes, "boxes")
+    if array.shape == (4,):
+        array = array[None]
+    if array.size == 0 and len(array) == 0:
+        return np.zeros((0, 4))
+    if array.ndim != 2 or array.shape[1] != 4:
+        raise PromptError(f"boxes must be (prompts, 4) as x0 y0 x1 y1, not {array.shape}.")
+    if not np.isfinite(array).all():
+        raise PromptError("boxes must be finite numbers.")
+    flat = (array[:, 2:] <= array[:, :2]).any(axis=1)
+    if flat.any():
+        raise PromptError(
+            f"box {array[flat][0].tolist()} is reversed or empty; "
+            "it must be x0 y0 x1 y1 with x0 < x1 and y0 < y1."
+        )
+    height, width = frame.image
+    away = ((array[:, :2] >= [width, height]) | (array[:, 2:] <= 0)).any(axis=1)
+    if away.any():
+        raise PromptError(
+            f"box {array[away][0].tolist()} lies outside the picture of {width} x {height} pixels."
+        )
+    return array
+
+
+def _masks(mask_logits: object, side: int) -> NDArray[np.float32] | None:
+    if mask_logits is None:
+        return None
+    array = _numbers(mask_logits, "mask_logits").astype(np.float32)
+    if array.shape == (side, side):
+        array = array[None]
+    if array.ndim != 3 or array.shape[1:] != (side, side):
+        raise PromptError(
+            f"mask_logits must be (prompts, {side}, {side}) low-resolution logits, "
+            f"not {array.shape}. Masks.logits has this form."
+        )
+    if not np.isfinite(array).all():
+        raise PromptError("mask_logits must be finite numbers.")
+    return array
