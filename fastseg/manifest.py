@@ -1,0 +1,225 @@
+"""What a model folder says about itself in ``model.json``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, NoReturn, TypeAlias, TypeVar
+
+from fastseg.contract import DType, Graph, Tensor
+from fastseg.errors import ModelFolderError
+
+SCHEMA = 1
+"""Version of ``model.json``; a folder with a higher one was written by a newer fastseg."""
+
+REMEDY = "Copy the folder again, or export the model again"
+
+Json: TypeAlias = Mapping[str, Any]
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """How a picture becomes the encoder's input."""
+
+    side: int
+    """Side of the model's square input in pixels."""
+
+    mean: tuple[float, float, float]
+    """Subtracted from R, G, B on the 0..255 scale."""
+
+    std: tuple[float, float, float]
+    """Divides R, G, B afterwards."""
+
+    resize: str = "longest_side_bilinear"
+    """The longest side becomes ``side`` by Pillow's bilinear filter; the rest is padded with 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """One file of the folder, by its content."""
+
+    file: str
+    """Name inside the folder, without any directory."""
+
+    sha256: str
+    """Of the whole content, 64 lower-case hexadecimal digits."""
+
+    bytes: int
+    """Length in bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class GraphFile:
+    """One graph of the folder and the file that holds it."""
+
+    graph: Graph
+    file: str
+    sha256: str
+    precision: str
+    """What the graph computes in: ``"fp32"``, ``"fp16"``, ..."""
+
+    bytes: int
+    data: tuple[StoredFile, ...] = ()
+    """Weights kept outside the graph's file, which ONNX asks for above 2 GB."""
+
+    @property
+    def files(self) -> tuple[StoredFile, ...]:
+        """Every file that the graph needs, its own first."""
+        return (StoredFile(self.file, self.sha256, self.bytes), *self.data)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The whole of ``model.json``."""
+
+    family: str
+    """Which pipeline runs the graphs: ``"sam"``."""
+
+    name: str
+    preprocessing: Preprocessing
+    graphs: Mapping[str, GraphFile]
+    """By a key that is unique in the folder: the graph's name, for the precision exported first."""
+
+    source: Json = field(default_factory=dict)
+    """Where the weights came from: checkpoint file, sha256, kind of network."""
+
+    licence: str = ""
+    description: str = ""
+    written_by: Mapping[str, str] = field(default_factory=dict)
+    """Versions of everything that took part in the export."""
+
+    parity: tuple[Json, ...] = ()
+    """How far the graphs were from the source network when they were written, a row a tensor."""
+
+    extra: Json = field(default_factory=dict)
+    """Anything else that JSON can hold."""
+
+    schema: int = SCHEMA
+
+    def find(self, graph: str, precision: str = "auto") -> GraphFile | None:
+        """The file of a graph in a precision (``"auto"``: the first one listed), or None."""
+        for stored in self.graphs.values():
+            if stored.graph.name == graph and precision in ("auto", stored.precision):
+                return stored
+        return None
+
+
+def to_json(manifest: Manifest) -> str:
+    """``manifest`` as the text of ``model.json``; ``from_json`` gives an equal one back."""
+    fields = asdict(manifest)
+    ordered = {"schema": fields.pop("schema"), **fields}
+    return json.dumps(ordered, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def from_json(text: str) -> Manifest:
+    """Read the text of ``model.json``.
+
+    Raises:
+        ModelFolderError: It is not JSON, a field is missing or of the wrong type, or the schema is
+            newer than this fastseg.
+    """
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ModelFolderError(f"model.json is not JSON: {error}. {REMEDY}") from error
+    root = _Fields(document, "model.json")
+    schema = root.get("schema", int)
+    if schema > SCHEMA:
+        raise ModelFolderError(
+            f"model.json has schema {schema}, this fastseg reads up to {SCHEMA}. Upgrade fastseg"
+        )
+    graphs = root.get("graphs", dict)
+    return Manifest(
+        schema=schema,
+        family=root.get("family", str),
+        name=root.get("name", str),
+        preprocessing=_preprocessing(_Fields(root.get("preprocessing", dict), "preprocessing")),
+        graphs={key: _graph_file(_Fields(value, key)) for key, value in graphs.items()},
+        source=root.get("source", dict),
+        licence=root.get("licence", str),
+        description=root.get("description", str),
+        written_by=root.get("written_by", dict),
+        parity=tuple(root.get("parity", list)),
+        extra=root.get("extra", dict),
+    )
+
+
+class _Fields:
+    """A JSON object whose fields are asked for by name and type."""
+
+    def __init__(self, document: object, where: str) -> None:
+        self.where = where
+        if not isinstance(document, dict):
+            self.refuse(f"is {type(document).__name__}, not an object")
+        self.document: dict[str, Any] = document
+
+    def get(self, name: str, kind: type[Value]) -> Value:
+        """The field ``name``, which must be a ``kind``."""
+        if name not in self.document:
+            self.refuse(f"has no field {name!r}")
+        value = self.document[name]
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            self.refuse(f"{name} is {type(value).__name__}, not {kind.__name__}")
+        return value
+
+    def objects(self, name: str) -> list[_Fields]:
+        """The field ``name``, a list of objects."""
+        return [_Fields(value, f"{self.where} {name}") for value in self.get(name, list)]
+
+    def refuse(self, reason: str) -> NoReturn:
+        """Raise the error that says what is wrong here."""
+        raise ModelFolderError(f"{self.where} {reason}. {REMEDY}")
+
+
+def _preprocessing(fields: _Fields) -> Preprocessing:
+    def triple(name: str) -> tuple[float, float, float]:
+        values = fields.get(name, list)
+        if len(values) != 3 or not all(isinstance(value, int | float) for value in values):
+            fields.refuse(f"{name} must be three numbers, not {values}")
+        red, green, blue = (float(value) for value in values)
+        return red, green, blue
+
+    return Preprocessing(
+        side=fields.get("side", int),
+        mean=triple("mean"),
+        std=triple("std"),
+        resize=fields.get("resize", str),
+    )
+
+
+def _graph_file(fields: _Fields) -> GraphFile:
+    own = _stored_file(fields)
+    graph = _Fields(fields.get("graph", dict), f"{fields.where} graph")
+    return GraphFile(
+        graph=Graph(
+            name=graph.get("name", str),
+            inputs=tuple(_tensor(tensor) for tensor in graph.objects("inputs")),
+            outputs=tuple(_tensor(tensor) for tensor in graph.objects("outputs")),
+        ),
+        file=own.file,
+        sha256=own.sha256,
+        bytes=own.bytes,
+        precision=fields.get("precision", str),
+        data=tuple(_stored_file(stored) for stored in fields.objects("data")),
+    )
+
+
+def _stored_file(fields: _Fields) -> StoredFile:
+    file = fields.get("file", str)
+    if not file or file != file.replace("\\", "/").rsplit("/", 1)[-1] or file in (".", ".."):
+        fields.refuse(f"names the file {file!r}, which is not a plain name inside the folder")
+    return StoredFile(file, fields.get("sha256", str), fields.get("bytes", int))
+
+
+_DTYPES: Mapping[str, DType] = {"float32": "float32", "float16": "float16", "int32": "int32"}
+
+
+def _tensor(fields: _Fields) -> Tensor:
+    dtype, shape = fields.get("dtype", str), fields.get("shape", list)
+    if dtype not in _DTYPES:
+        fields.refuse(f"has the dtype {dtype!r}, not one of {sorted(_DTYPES)}")
+    if not all(isinstance(size, int | str) and not isinstance(size, bool) for size in shape):
+        fields.refuse(f"has the shape {shape}, which must be numbers and names")
+    return Tensor(fields.get("name", str), _DTYPES[dtype], tuple(shape))
