@@ -98,13 +98,6 @@ class Manifest:
 
     schema: int = SCHEMA
 
-    def find(self, graph: str, precision: str = "auto") -> GraphFile | None:
-        """The file of a graph in a precision (``"auto"``: the first one listed), or None."""
-        for stored in self.graphs.values():
-            if stored.graph.name == graph and precision in ("auto", stored.precision):
-                return stored
-        return None
-
 
 def to_json(manifest: Manifest) -> str:
     """``manifest`` as the text of ``model.json``; ``from_json`` gives an equal one back."""

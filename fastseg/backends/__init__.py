@@ -1,0 +1,1 @@
+"""Runtimes behind one seam: a loaded graph with five members."""

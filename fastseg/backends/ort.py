@@ -1,0 +1,131 @@
+"""ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from fastseg.backends.protocol import usable_cores
+from fastseg.contract import Array, Graph, Tensor
+from fastseg.errors import BackendError, BackendUnavailableError, ModelFolderError
+
+NAME = "onnxruntime"
+
+_DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int32)": "int32"}
+
+_FATAL = 4
+"""Log level at which the runtime is silent: what goes wrong is raised, not printed as well."""
+
+
+class OrtBackend:
+    """One graph in ONNX Runtime on the CPU.
+
+    Args:
+        path: The ``.onnx`` file.
+        graph: What the file must take and give.
+        threads: Cores to use, 0 for all that this process may run on.
+
+    Raises:
+        BackendUnavailableError: ONNX Runtime is not installed or does not load.
+        ModelFolderError: The file is no graph, is truncated, or is not the graph of the contract.
+        BackendError: The file is fine and this version of ONNX Runtime cannot run it.
+    """
+
+    memory: Literal["host"] = "host"
+
+    def __init__(self, path: Path, graph: Graph, *, threads: int = 0) -> None:
+        runtime = import_runtime()
+        self.name = f"{NAME}:cpu"
+        self.graph = graph
+        self._outputs = [tensor.name for tensor in graph.outputs]
+        self._session: Any = _open(runtime, path, threads or usable_cores())
+        _check(path, graph.inputs, self._session.get_inputs(), kind="input")
+        _check(path, graph.outputs, self._session.get_outputs(), kind="output")
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the graph once; see ``Backend.run``."""
+        # Held here so that a close() from another thread cannot take it away in the middle.
+        session = self._session
+        if session is None:
+            raise BackendError(f"{self.graph.name} was closed. Load the model again")
+        if (reason := self.graph.mismatch(inputs)) is not None:
+            raise BackendError(f"{reason}. Give what the graph's contract asks for")
+        try:
+            arrays = session.run(self._outputs, dict(inputs))
+        except Exception as error:
+            raise BackendError(
+                f"{self.graph.name} failed in {self.name}: {error}. If memory ran out, "
+                "give fewer prompts or images at a time"
+            ) from error
+        return dict(zip(self._outputs, arrays, strict=True))
+
+    def close(self) -> None:
+        """Free the session and its memory; harmless when called again."""
+        self._session = None
+
+
+def import_runtime() -> Any:
+    """Import ONNX Runtime.
+
+    Raises:
+        BackendUnavailableError: It is not installed, or it does not load.
+    """
+    try:
+        return importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise BackendUnavailableError(
+            NAME,
+            reason=f"it cannot be imported ({error})",
+            remedy="Install it: pip install 'fastseg-runtime[cpu]'",
+        ) from error
+
+
+def _open(runtime: Any, path: Path, threads: int) -> Any:
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = _FATAL
+    try:
+        return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        if type(error).__name__ == "NotImplemented":
+            raise BackendError(
+                f"{NAME} {runtime.__version__} cannot run {path}: {error}. Upgrade {NAME}"
+            ) from error
+        raise ModelFolderError(
+            f"{path} cannot be loaded by {NAME} {runtime.__version__}: {error}. "
+            f"Export the model again, or upgrade {NAME}"
+        ) from error
+
+
+def _check(path: Path, wanted: Sequence[Tensor], found: Sequence[Any], *, kind: str) -> None:
+    """Compare the contract with what the file declares."""
+    declared = {node.name: node for node in found}
+    if set(declared) != {tensor.name for tensor in wanted}:
+        names = [tensor.name for tensor in wanted]
+        raise _not_the_graph(path, f"its {kind}s are {list(declared)}, not {names}")
+    for tensor in wanted:
+        node = declared[tensor.name]
+        dtype = _DTYPES.get(node.type, node.type)
+        if dtype != tensor.dtype:
+            raise _not_the_graph(path, f"{kind} {tensor.name} is {dtype}, not {tensor.dtype}")
+        shape = tuple(node.shape)
+        if len(shape) != len(tensor.shape) or not all(map(_fits, tensor.shape, shape)):
+            raise _not_the_graph(
+                path, f"{kind} {tensor.name} has shape {shape}, not {tensor.shape}"
+            )
+
+
+def _fits(wanted: int | str, declared: int | str | None) -> bool:
+    """Whether a declared size can be the wanted one; the file may leave more open, never less."""
+    return wanted == declared or not isinstance(declared, int)
+
+
+def _not_the_graph(path: Path, reason: str) -> ModelFolderError:
+    return ModelFolderError(
+        f"{path} is not the graph that model.json describes: {reason}. Export the model again"
+    )

@@ -1,0 +1,53 @@
+"""The seam between fastseg and a runtime: one loaded graph, ready to run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Literal, Protocol, TypeAlias
+
+from fastseg.contract import Array, Graph
+
+Memory: TypeAlias = Literal["host", "cuda"]
+
+
+class Backend(Protocol):
+    """One loaded graph, ready to run.
+
+    May be called from several threads at once. After ``close`` it runs no more.
+    """
+
+    @property
+    def name(self) -> str:
+        """Runtime and device, ``"onnxruntime:cpu"``."""
+
+    @property
+    def memory(self) -> Memory:
+        """Where ``run`` takes and leaves its arrays."""
+
+    @property
+    def graph(self) -> Graph:
+        """The contract, checked against the file at load."""
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the graph once.
+
+        Args:
+            inputs: An array for each input of ``graph``, with its dtype and shape.
+
+        Returns:
+            An array for each output of ``graph``, by name.
+
+        Raises:
+            BackendError: The inputs do not fit, the runtime failed, or this was closed.
+        """
+
+    def close(self) -> None:
+        """Give back what the graph holds; harmless when called again."""
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on, which can be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
