@@ -1,0 +1,32 @@
+# What a person runs is what CI runs. Needs: pip install -e '.[dev]'
+PYTHON ?= python
+CPP := $(shell git ls-files -co --exclude-standard 'csrc/*.cpp' 'csrc/*.h')
+CODE := fastseg tests benchmarks training export examples
+
+.PHONY: check format format-check lint types layers test bench
+
+check: format-check lint types layers
+
+format:
+	$(PYTHON) -m ruff format $(CODE)
+	$(PYTHON) -m ruff check --fix $(CODE)
+	clang-format -i $(CPP)
+
+format-check:
+	$(PYTHON) -m ruff format --check $(CODE)
+	clang-format --dry-run --Werror $(CPP)
+
+lint:
+	$(PYTHON) -m ruff check $(CODE)
+
+types:
+	$(PYTHON) -m mypy
+
+layers:
+	lint-imports
+
+test:
+	$(PYTHON) -m pytest
+
+bench:
+	$(PYTHON) -m pytest benchmarks -s

@@ -1,0 +1,37 @@
+"""Where SAM's automatic mask generation looks: crops of the picture and grids of clicks."""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+
+from fastseg.geometry import Frame
+
+
+def crop_frames(
+    image: tuple[int, int], side: int, *, layers: int, overlap_ratio: float
+) -> list[tuple[int, Frame]]:
+    """List ``(layer, frame)`` of the whole picture, then of the crops of each further layer.
+
+    Layer ``i`` has ``2**i`` crops a side, from left to right and within that from top to bottom,
+    which overlap by ``overlap_ratio`` of the picture's shorter side, less in each layer
+    (Kirillov et al. 2023, appendix B).
+
+    Args:
+        image: Height and width of the picture in pixels.
+        side: Side of the model's square.
+        layers: Layers beyond the whole picture; 0 is the whole picture alone.
+        overlap_ratio: 0..1.
+    """
+    height, width = image
+    frames = [(0, Frame(image, side))]
+    for layer in range(1, layers + 1):
+        per_side = 2**layer
+        overlap = int(overlap_ratio * min(image) * (2 / per_side))
+        crop_width = math.ceil((overlap * (per_side - 1) + width) / per_side)
+        crop_height = math.ceil((overlap * (per_side - 1) + height) / per_side)
+        for column, row in product(range(per_side), range(per_side)):
+            x0, y0 = column * (crop_width - overlap), row * (crop_height - overlap)
+            crop = (x0, y0, min(x0 + crop_width, width), min(y0 + crop_height, height))
+            frames.append((layer, Frame(image, side, crop)))
+    return frames

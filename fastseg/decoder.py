@@ -1,0 +1,73 @@
+"""SAM's mask decoder in two stages: tokens for every prompt, pictures for the survivors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastseg.contract import Array
+from fastseg.embedding import Embedding
+from fastseg.graphs import Graphs
+from fastseg.prompts import PromptBatch
+
+PROMPTS_PER_RUN = 16
+"""Most prompts in one run. Each holds 4 MB of image tokens several times over while it runs, so
+larger runs cost memory and leave the cache; the results do not depend on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What the first stage knows of each prompt of a batch."""
+
+    iou_predictions: NDArray[np.float32]
+    """(n, 4) the network's estimate of each mask's IoU."""
+
+    mask_vectors: NDArray[np.float32]
+    """(n, 4, 32) one vector a mask, to be multiplied with the upscaled image tokens."""
+
+    image_tokens: Array
+    """(n, ...) the image as the prompt left it, the second stage's input."""
+
+    def __getitem__(self, chosen: NDArray[np.intp]) -> Tokens:
+        """Some of the prompts; without a copy if they are all there."""
+        if len(chosen) == len(self.iou_predictions):
+            return self
+        return Tokens(
+            self.iou_predictions[chosen], self.mask_vectors[chosen], self.image_tokens[chosen]
+        )
+
+
+class Decoder:
+    """Runs the decoder graphs of a SAM folder."""
+
+    def __init__(self, graphs: Graphs) -> None:
+        self._graphs = graphs
+
+    def state(self, features: NDArray[np.float32]) -> Mapping[str, Array]:
+        """What all prompts of an image share: its layer 0 projections, once per image."""
+        return self._graphs["image_state"].run({"embedding": features[None]})
+
+    def tokens(self, embedding: Embedding, batch: PromptBatch) -> Tokens:
+        """Run the first stage for a batch of at most ``PROMPTS_PER_RUN`` prompts."""
+        backend = self._graphs["decoder" if batch.mask_input is None else "decoder_mask"]
+        state = embedding.state if embedding.state is not None else self.state(embedding.features)
+        inputs: dict[str, Array] = {
+            tensor.name: state[tensor.name]
+            for tensor in backend.graph.inputs
+            if tensor.name in state
+        }
+        inputs |= {"point_coords": batch.point_coords, "point_labels": batch.point_labels}
+        if batch.mask_input is not None:
+            inputs["mask_input"] = batch.mask_input
+        outputs = backend.run(inputs)
+        return Tokens(outputs["iou_predictions"], outputs["mask_vectors"], outputs["image_tokens"])
+
+    def logits(self, tokens: Tokens, slots: slice) -> NDArray[np.float32]:
+        """Run the second stage: (n, masks, h, w) low-resolution logits of ``slots``."""
+        vectors = np.ascontiguousarray(tokens.mask_vectors[:, slots])
+        inputs = {"image_tokens": tokens.image_tokens, "mask_vectors": vectors}
+        logits: NDArray[np.float32] = self._graphs["mask_head"].run(inputs)["low_res_logits"]
+        return logits

@@ -1,0 +1,270 @@
+"""The whole picture by a grid of clicks, filtered: SAM's automatic mask generation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastseg import ops
+from fastseg.crops import crop_frames
+from fastseg.decoder import PROMPTS_PER_RUN, Tokens
+from fastseg.embedding import Embedding
+from fastseg.errors import PromptError
+from fastseg.geometry import Frame
+from fastseg.images import Channels, ImageSource, read_image
+from fastseg.masks import Masks, concatenate
+from fastseg.prompts import PromptBatch, single_points
+from fastseg.sam import MULTIPLE, PromptModel
+from fastseg.timings import Stopwatch, Timings
+
+
+@dataclass(frozen=True, slots=True)
+class GridSettings:
+    """Settings of ``Sam.everything``, with SAM's names and defaults; see there."""
+
+    points_per_side: int | None = 32
+    points_per_batch: int = 64
+    pred_iou_thresh: float = 0.88
+    stability_score_thresh: float = 0.95
+    stability_score_offset: float = 1.0
+    box_nms_thresh: float = 0.7
+    crop_n_layers: int = 0
+    crop_nms_thresh: float = 0.7
+    crop_overlap_ratio: float = 512 / 1500
+    crop_n_points_downscale_factor: int = 1
+    point_grids: Sequence[ArrayLike] | None = None
+    min_mask_region_area: int = 0
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without a picture.
+
+        Raises:
+            PromptError: A setting is out of range, or both or neither kind of grid is given.
+        """
+        if (self.points_per_side is None) == (self.point_grids is None):
+            raise PromptError("Give either points_per_side or point_grids, and not both.")
+        at_least = {
+            "points_per_batch": 1,
+            "crop_n_layers": 0,
+            "crop_n_points_downscale_factor": 1,
+            "min_mask_region_area": 0,
+        }
+        if self.points_per_side is not None:
+            at_least["points_per_side"] = 1
+        for name, least in at_least.items():
+            value = getattr(self, name)
+            if not isinstance(value, (int, np.integer)) or value < least:
+                raise PromptError(f"{name} must be an integer of at least {least}, not {value!r}.")
+        if not 0 <= self.crop_overlap_ratio < 1:
+            raise PromptError(
+                f"crop_overlap_ratio must be in [0, 1), not {self.crop_overlap_ratio!r}."
+            )
+        for name in ("pred_iou_thresh", "stability_score_thresh", "stability_score_offset"):
+            if not np.isfinite(getattr(self, name)):
+                raise PromptError(f"{name} must be a finite number, not {getattr(self, name)!r}.")
+
+    def grid(self, layer: int) -> NDArray[np.float64]:
+        """Clicks of crop layer ``layer``: (n, 2) in 0..1, x before y.
+
+        Raises:
+            PromptError: ``point_grids`` has no grid for this layer, or it is malformed.
+        """
+        if self.point_grids is None:
+            shrink = self.crop_n_points_downscale_factor**layer
+            per_side = int((self.points_per_side or 0) / shrink)
+            return ops.point_grid(per_side) if per_side else np.zeros((0, 2))
+        if layer >= len(self.point_grids):
+            raise PromptError(
+                f"point_grids has {len(self.point_grids)} grids, but crop_n_layers="
+                f"{self.crop_n_layers} needs {self.crop_n_layers + 1}."
+            )
+        grid = np.asarray(self.point_grids[layer], np.float64)
+        if grid.ndim != 2 or grid.shape[1] != 2 or not ((grid >= 0) & (grid <= 1)).all():
+            raise PromptError(f"point_grids[{layer}] must be (n, 2) with values in 0..1.")
+        return grid
+
+
+class Sam(PromptModel):
+    """A SAM-shaped model: masks for prompts, or for the whole picture without any."""
+
+    def everything(
+        self,
+        image: ImageSource,
+        *,
+        points_per_side: int | None = 32,
+        points_per_batch: int = 64,
+        pred_iou_thresh: float = 0.88,
+        stability_score_thresh: float = 0.95,
+        stability_score_offset: float = 1.0,
+        box_nms_thresh: float = 0.7,
+        crop_n_layers: int = 0,
+        crop_nms_thresh: float = 0.7,
+        crop_overlap_ratio: float = 512 / 1500,
+        crop_n_points_downscale_factor: int = 1,
+        point_grids: Sequence[ArrayLike] | None = None,
+        min_mask_region_area: int = 0,
+        channels: Channels = "rgb",
+    ) -> Masks:
+        """Find every object: a grid of clicks, and of their masks the sure, stable and distinct.
+
+        The same masks in the same order as SAM's automatic mask generator (Kirillov et al. 2023,
+        appendix B). ``Masks.records(output_mode)`` gives its dictionaries.
+
+        Args:
+            image: A picture, as for ``embed``.
+            points_per_side: Clicks along each side of the grid; None with ``point_grids``.
+            points_per_batch: Most prompts in one run of the decoder; no result depends on it.
+            pred_iou_thresh: Keep masks whose predicted IoU is above, 0..1.
+            stability_score_thresh: Keep masks at least this stable, 0..1.
+            stability_score_offset: Shift of the logit threshold that stability is measured with.
+            box_nms_thresh: Of boxes with a higher IoU than this, the best-scoring stays.
+            crop_n_layers: Also look at 2**i x 2**i overlapping crops for i up to this.
+            crop_nms_thresh: As ``box_nms_thresh``, between crops; the smaller crop wins.
+            crop_overlap_ratio: Overlap of crops, as a share of the picture's shorter side.
+            crop_n_points_downscale_factor: Layer i has points_per_side / factor**i clicks a side.
+            point_grids: For each crop layer its clicks, (n, 2) in 0..1, instead of a regular grid.
+            min_mask_region_area: Fill holes and drop islands smaller than this many pixels.
+            channels: Order of an array's colours, ``"rgb"`` or ``"bgr"``.
+
+        Returns:
+            The masks by falling score; with crops, those of smaller crops first; with
+            ``min_mask_region_area``, edited masks last. ``logits`` are not kept.
+
+        Raises:
+            ImageError: The picture cannot be used.
+            PromptError: A setting cannot be used.
+        """
+        settings = GridSettings(
+            points_per_side=points_per_side,
+            points_per_batch=points_per_batch,
+            pred_iou_thresh=pred_iou_thresh,
+            stability_score_thresh=stability_score_thresh,
+            stability_score_offset=stability_score_offset,
+            box_nms_thresh=box_nms_thresh,
+            crop_n_layers=crop_n_layers,
+            crop_nms_thresh=crop_nms_thresh,
+            crop_overlap_ratio=crop_overlap_ratio,
+            crop_n_points_downscale_factor=crop_n_points_downscale_factor,
+            point_grids=point_grids,
+            min_mask_region_area=min_mask_region_area,
+        )
+        return _Search(self, settings).run(image, channels)
+
+
+class _Search:
+    """One call of ``everything``: its settings and its clock."""
+
+    def __init__(self, model: Sam, settings: GridSettings) -> None:
+        self._model = model
+        self._settings = settings
+        self._watch = Stopwatch()
+        self._clicked = 0
+
+    def run(self, image: ImageSource, channels: Channels) -> Masks:
+        """Look at the picture, then at its crops, and filter what was found."""
+        settings, model = self._settings, self._model
+        # Malformed grids are found before the encoder runs.
+        grids = [settings.grid(layer) for layer in range(settings.crop_n_layers + 1)]
+        with self._watch("preprocess"):
+            pixels = read_image(image, channels=channels, max_pixels=model.max_pixels)
+        height, width = pixels.shape[:2]
+        crops = crop_frames(
+            (height, width),
+            model.manifest.preprocessing.side,
+            layers=settings.crop_n_layers,
+            overlap_ratio=settings.crop_overlap_ratio,
+        )
+        parts: list[Masks] = []
+        embedded = Timings()
+        for layer, frame in crops:
+            embedding = model.embed(pixels, crop=frame.crop)
+            embedded += embedding.timings
+            parts.append(self._crop(embedding, grids[layer]))
+        with self._watch("postprocess"):
+            masks = self._join([frame for _, frame in crops], parts)
+            if settings.min_mask_region_area:
+                masks = self._without_small_regions(masks)
+        return masks.with_timings(embedded + model.circumstances(self._watch, n_masks=len(masks)))
+
+    def _crop(self, embedding: Embedding, grid: NDArray[np.float64]) -> Masks:
+        """The masks of one crop that pass every filter and survive its NMS."""
+        x0, y0, _, _ = embedding.frame.crop_box
+        height, width = embedding.frame.size
+        points = grid * [width, height] + [x0, y0]
+        limit = min(self._settings.points_per_batch, PROMPTS_PER_RUN)
+        parts = [
+            self._batch(embedding, batch, points[batch.indices])
+            for batch in single_points(points).batches(embedding.frame, limit=limit)
+        ]
+        self._clicked += len(points)
+        with self._watch("postprocess"):
+            masks = concatenate(parts, Timings())
+            return masks[ops.box_nms(masks.boxes, masks.scores, self._settings.box_nms_thresh)]
+
+    def _batch(
+        self, embedding: Embedding, batch: PromptBatch, points: NDArray[np.float64]
+    ) -> Masks:
+        """Decode a batch; only prompts with a mask worth keeping reach the second stage."""
+        settings, decoder = self._settings, self._model.decoder
+        with self._watch("decode"):
+            tokens = decoder.tokens(embedding, batch)
+            scores = tokens.iou_predictions[:, MULTIPLE]
+            # Compared in float32, as SAM does.
+            prompts, slots = np.nonzero(scores > np.float32(settings.pred_iou_thresh))
+            survivors, rows = np.unique(prompts, return_inverse=True)
+            logits = self._draw(tokens, survivors)[rows, slots]
+        with self._watch("postprocess"):
+            drawn = ops.binarise(
+                logits,
+                embedding.frame,
+                stability_offset=settings.stability_score_offset,
+                threads=self._model.threads,
+            )
+            crop = np.array([embedding.frame.crop_box], np.int64)
+            masks = Masks(
+                runs=drawn.runs,
+                scores=scores[prompts, slots],
+                stability=drawn.stability,
+                boxes=drawn.boxes,
+                areas=drawn.areas,
+                prompt=batch.indices[prompts] + self._clicked,
+                timings=Timings(),
+                points=points[prompts],
+                crop_boxes=np.repeat(crop, len(prompts), axis=0),
+            )
+            # An empty mask has no stability, NaN, and no comparison lets it pass.
+            stable = masks.stability >= np.float32(settings.stability_score_thresh)
+            return masks[stable & ~ops.near_crop_edge(masks.boxes, embedding.frame)]
+
+    def _draw(self, tokens: Tokens, survivors: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Low-resolution logits (survivors, 3, h, w) of the prompts that go on."""
+        if len(survivors) == 0:
+            side = self._model.mask_side
+            return np.empty((0, MULTIPLE.stop - MULTIPLE.start, side, side), np.float32)
+        return self._model.decoder.logits(tokens[survivors], MULTIPLE)
+
+    def _join(self, frames: list[Frame], parts: list[Masks]) -> Masks:
+        """The masks of all crops; where they overlap, the mask of the smaller crop wins."""
+        masks = concatenate(parts, Timings())
+        if len(parts) == 1:
+            return masks
+        sharpness = [
+            np.full(len(part), 1 / np.prod(frame.size))
+            for frame, part in zip(frames, parts, strict=True)
+        ]
+        scores = np.concatenate(sharpness).astype(np.float32)
+        return masks[ops.box_nms(masks.boxes, scores, self._settings.crop_nms_thresh)]
+
+    def _without_small_regions(self, masks: Masks) -> Masks:
+        """Fill small holes, drop small islands, and prefer untouched masks in one more NMS."""
+        settings, area = self._settings, self._settings.min_mask_region_area
+        filled, had_holes = ops.runs_remove_small_regions(masks.runs, area, "holes")
+        runs, had_islands = ops.runs_remove_small_regions(filled, area, "islands")
+        boxes = ops.runs_boxes(runs)
+        untouched = (~(had_holes | had_islands)).astype(np.float32)
+        threshold = max(settings.box_nms_thresh, settings.crop_nms_thresh)
+        edited = replace(masks, runs=runs, boxes=boxes, areas=ops.runs_areas(runs))
+        return edited[ops.box_nms(boxes, untouched, threshold)]

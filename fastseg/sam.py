@@ -1,0 +1,320 @@
+"""Promptable segmentation: an image once, then masks for points, boxes and mask prompts."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import chain, repeat
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastseg import ops
+from fastseg.artifacts import Manifest, ModelFolder
+from fastseg.decoder import PROMPTS_PER_RUN, Decoder
+from fastseg.embedding import Embedding
+from fastseg.errors import PromptError
+from fastseg.geometry import Frame
+from fastseg.graphs import Choice, Graphs
+from fastseg.images import Channels, ImageSource, is_stack, read_image
+from fastseg.masks import Masks
+from fastseg.prompts import PromptRequest
+from fastseg.timings import Stopwatch, Timings
+
+SINGLE, MULTIPLE = slice(0, 1), slice(1, 4)
+"""Decoder slots that are returned: one mask a prompt, or three alternatives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A picture, or a crop of it, as the encoder wants it."""
+
+    pixels: NDArray[np.float32]  # (1, 3, side, side)
+    frame: Frame
+    watch: Stopwatch
+
+
+class PromptModel:
+    """A SAM-shaped model on a runtime. Holds no state between calls; safe in several threads."""
+
+    def __init__(
+        self, folder: ModelFolder, choice: Choice, *, max_pixels: int | None = 100_000_000
+    ) -> None:
+        self._graphs = Graphs(folder, choice)
+        self.decoder = Decoder(self._graphs)
+        """The two stages of the decoder, for pipelines that put them together otherwise."""
+        self.threads = choice.threads
+        """Processor threads, 0 for every core that this process may use."""
+        self.max_pixels = max_pixels
+        """Largest picture that is accepted, or None for any."""
+        # Opening the first graph now makes a backend that is not here fail at load.
+        self.backend, _, self.device = self._graphs["encoder"].name.partition(":")
+        """The runtime and the device that run the model."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the model folder says about itself."""
+        return self._graphs.folder.manifest
+
+    @property
+    def precision(self) -> str:
+        """What the encoder computes in, ``"fp32"``."""
+        return self._graphs.stored("encoder").precision
+
+    @property
+    def mask_side(self) -> int:
+        """Height and width of low-resolution logits."""
+        return self.manifest.preprocessing.side // 4
+
+    def close(self) -> None:
+        """Free the runtime's memory; embeddings and masks stay usable."""
+        self._graphs.close()
+
+    def __enter__(self) -> PromptModel:
+        """Use the model in a ``with`` block that closes it."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the model."""
+        self.close()
+
+    def embed(
+        self,
+        image: ImageSource,
+        *,
+        channels: Channels = "rgb",
+        crop: tuple[int, int, int, int] | None = None,
+    ) -> Embedding:
+        """Run the image encoder, the slow part, once.
+
+        Args:
+            image: Path, bytes, PIL image, array (H, W), (H, W, 3) or (H, W, 4); see ``read_image``.
+            channels: Order of an array's colours, ``"rgb"`` or ``"bgr"``.
+            crop: ``x0, y0, x1, y1``, end-exclusive: look at this part only. Prompts and masks
+                stay in the whole picture's pixels.
+
+        Returns:
+            A frozen embedding for ``segment``, which can be saved and loaded.
+
+        Raises:
+            ImageError: The picture cannot be used.
+        """
+        return self._encode(self._prepare(image, channels, crop))
+
+    def segment(
+        self,
+        image: ImageSource | Embedding | Iterable[ImageSource | Embedding],
+        *,
+        points: ArrayLike | Sequence[Any] | None = None,
+        labels: ArrayLike | Sequence[Any] | None = None,
+        boxes: ArrayLike | Sequence[Any] | None = None,
+        mask_logits: ArrayLike | Sequence[Any] | None = None,
+        multimask: bool = True,
+        channels: Channels = "rgb",
+    ) -> Masks | list[Masks]:
+        """Segment what the prompts point at.
+
+        A prompt is some points, a box, a mask, or several of these together; the arguments given
+        must be for equally many prompts. The mask of a prompt does not depend on the others.
+
+        Args:
+            image: A picture, or an embedding made by this model. Many of them, as a list, an
+                iterator or a stack (n, H, W, 3), give a list of ``Masks``; each prompt argument is
+                then a sequence with one entry for each picture.
+            points: (2,) or (points, 2) for one prompt, (prompts, points, 2) for many, x before y in
+                pixels, or a list of (points, 2) arrays of any lengths.
+            labels: 1 foreground, 0 background, -1 padding, shaped like ``points`` without its last
+                axis; None means all foreground. A padding point takes part as in SAM.
+            boxes: (4,) or (prompts, 4) as x0, y0, x1, y1 in pixels, not clipped to the picture.
+            mask_logits: (h, w) or (prompts, h, w) low-resolution logits as in ``Masks.logits``.
+            multimask: Three alternatives for each prompt, unsorted, or the single mask.
+            channels: Order of an array's colours, ``"rgb"`` or ``"bgr"``.
+
+        Returns:
+            prompts x 3 (or x 1) masks in the order of the prompts. No prompts, no masks.
+
+        Raises:
+            ImageError: The picture cannot be used.
+            PromptError: The prompts cannot be used; the message names the first that cannot.
+        """
+        if is_stack(image):
+            return list(
+                self.stream(
+                    image,
+                    points=points,
+                    labels=labels,
+                    boxes=boxes,
+                    mask_logits=mask_logits,
+                    multimask=multimask,
+                    channels=channels,
+                )
+            )
+        request = PromptRequest(points, labels, boxes, mask_logits)
+        if isinstance(image, Embedding):
+            image.require(self._encoder_sha256)
+            return self._answer(image, request, multimask)
+        prepared = self._prepare(image, channels, None)
+        # Bad prompts are cheap to find and the encoder is not: look before it runs.
+        request.check(prepared.frame, mask_side=self.mask_side)
+        embedding = self._encode(prepared)
+        masks = self._answer(embedding, request, multimask)
+        return masks.with_timings(_of_call(embedding.timings, masks.timings))
+
+    def stream(
+        self,
+        images: Iterable[ImageSource | Embedding],
+        *,
+        points: Iterable[Any] | None = None,
+        labels: Iterable[Any] | None = None,
+        boxes: Iterable[Any] | None = None,
+        mask_logits: Iterable[Any] | None = None,
+        multimask: bool = True,
+        channels: Channels = "rgb",
+        batch_size: int = 8,
+    ) -> Iterator[Masks]:
+        """Segment many pictures in order, in bounded memory.
+
+        Args:
+            images: Pictures or embeddings; taken one by one, so a generator may be endless.
+            points: For each picture the ``points`` of ``segment``; likewise the other prompts.
+            labels: For each picture.
+            boxes: For each picture.
+            mask_logits: For each picture.
+            multimask: As in ``segment``.
+            channels: As in ``segment``.
+            batch_size: Pictures that are read ahead while others are computed, at least 1.
+
+        Yields:
+            One ``Masks`` for each picture.
+
+        Raises:
+            ImageError: A picture cannot be used.
+            PromptError: A prompt cannot be used, or pictures and prompts are not equally many.
+        """
+        if batch_size < 1:
+            raise PromptError(f"batch_size must be at least 1, not {batch_size}.")
+        requests = _requests(images, (points, labels, boxes, mask_logits))
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="fastseg-read") as reader:
+            waiting: deque[tuple[Future[Prepared | Embedding], PromptRequest]] = deque()
+            try:
+                for image, request in requests:
+                    waiting.append((reader.submit(self._read_ahead, image, channels), request))
+                    if len(waiting) >= batch_size:
+                        yield self._finish(*waiting.popleft(), multimask)
+                while waiting:
+                    yield self._finish(*waiting.popleft(), multimask)
+            finally:
+                for future, _ in waiting:
+                    future.cancel()
+
+    @property
+    def _encoder_sha256(self) -> str:
+        return self._graphs.stored("encoder").sha256
+
+    def _read_ahead(
+        self, image: ImageSource | Embedding, channels: Channels
+    ) -> Prepared | Embedding:
+        return image if isinstance(image, Embedding) else self._prepare(image, channels, None)
+
+    def _finish(
+        self, future: Future[Prepared | Embedding], request: PromptRequest, multimask: bool
+    ) -> Masks:
+        ready = future.result()
+        embedding = self._encode(ready) if isinstance(ready, Prepared) else ready
+        embedding.require(self._encoder_sha256)
+        masks = self._answer(embedding, request, multimask)
+        if isinstance(ready, Embedding):
+            return masks
+        return masks.with_timings(_of_call(embedding.timings, masks.timings))
+
+    def _prepare(
+        self, image: ImageSource, channels: Channels, crop: tuple[int, int, int, int] | None
+    ) -> Prepared:
+        watch = Stopwatch()
+        preprocessing = self.manifest.preprocessing
+        with watch("preprocess"):
+            pixels = read_image(image, channels=channels, max_pixels=self.max_pixels)
+            height, width = pixels.shape[:2]
+            frame = Frame((height, width), preprocessing.side, crop)
+            square = ops.preprocess(
+                pixels,
+                frame,
+                preprocessing.mean,
+                preprocessing.std,
+                threads=self.threads,
+            )
+        return Prepared(square[None], frame, watch)
+
+    def _encode(self, prepared: Prepared) -> Embedding:
+        with prepared.watch("encode"):
+            features = self._graphs["encoder"].run({"image": prepared.pixels})["embedding"][0]
+            state = self.decoder.state(features)
+        return Embedding(
+            features=features,
+            frame=prepared.frame,
+            model=self._encoder_sha256,
+            state=state,
+            timings=self.circumstances(prepared.watch, n_masks=0),
+        )
+
+    def circumstances(self, watch: Stopwatch, *, n_masks: int) -> Timings:
+        """What ``watch`` measured, with what the model runs on."""
+        return watch.timings(
+            n_masks=n_masks, backend=self.backend, device=self.device, precision=self.precision
+        )
+
+    def _answer(self, embedding: Embedding, request: PromptRequest, multimask: bool) -> Masks:
+        """Decode every prompt and make run lengths of every mask."""
+        prompts = request.check(embedding.frame, mask_side=self.mask_side)
+        slots = MULTIPLE if multimask else SINGLE
+        per_prompt, side = slots.stop - slots.start, self.mask_side
+        logits = np.empty((len(prompts), per_prompt, side, side), np.float32)
+        scores = np.empty((len(prompts), per_prompt), np.float32)
+        watch = Stopwatch()
+        with watch("decode"):
+            if embedding.state is None:
+                embedding = replace(embedding, state=self.decoder.state(embedding.features))
+            for batch in prompts.batches(embedding.frame, limit=PROMPTS_PER_RUN):
+                tokens = self.decoder.tokens(embedding, batch)
+                logits[batch.indices] = self.decoder.logits(tokens, slots)
+                scores[batch.indices] = tokens.iou_predictions[:, slots]
+        flat = logits.reshape(-1, side, side)
+        with watch("postprocess"):
+            drawn = ops.binarise(flat, embedding.frame, threads=self.threads)
+        return Masks(
+            runs=drawn.runs,
+            scores=scores.reshape(-1),
+            stability=drawn.stability,
+            boxes=drawn.boxes,
+            areas=drawn.areas,
+            prompt=np.repeat(np.arange(len(prompts)), per_prompt),
+            timings=self.circumstances(watch, n_masks=len(flat)),
+            logits=flat,
+        )
+
+
+def _of_call(embedding: Timings, answer: Timings) -> Timings:
+    return Timings() + embedding + answer
+
+
+def _requests(
+    images: Iterable[ImageSource | Embedding], columns: tuple[Iterable[Any] | None, ...]
+) -> Iterator[tuple[ImageSource | Embedding, PromptRequest]]:
+    """Pair each picture with its prompts; too few or too many prompts are an error."""
+    missing = object()
+    given = [
+        repeat(None) if column is None else chain(column, repeat(missing)) for column in columns
+    ]
+    for index, (image, *parts) in enumerate(zip(images, *given, strict=False)):
+        if any(part is missing for part in parts):
+            raise PromptError(
+                f"There are prompts for {index} pictures, but there are more pictures."
+            )
+        yield image, PromptRequest(*parts)
+    # zip asks the pictures first, so when they end no prompt has been taken in vain.
+    left = [next(column) for column in given]
+    if any(part is not None and part is not missing for part in left):
+        raise PromptError("There are prompts for more pictures than there are pictures.")
