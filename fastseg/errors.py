@@ -25,6 +25,10 @@ class ImageError(FastsegError, ValueError):
     """A picture cannot be used; the message names what was given and what would work."""
 
 
+class EmbeddingError(FastsegError, ValueError):
+    """An embedding file is damaged, or an embedding was made by another model."""
+
+
 class PromptError(FastsegError, ValueError):
     """Points, labels, boxes, masks or settings are malformed."""
 
