@@ -7,10 +7,10 @@ runtime is loaded when a model is. Research use only; not a medical device.
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version as _version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    __version__: str
     from fastseg.diagnosis import doctor as doctor
     from fastseg.embedding import Embedding as Embedding
     from fastseg.errors import BackendError as BackendError
@@ -60,11 +60,14 @@ _HOMES = {
     "read_image": "images",
 }
 
-__version__ = _version("fastseg-runtime")
 __all__ = ["__version__", *sorted(_HOMES)]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("fastseg-runtime")
     if name not in _HOMES:
         raise AttributeError(f"module 'fastseg' has no attribute {name!r}")
     value = getattr(import_module(f"fastseg.{_HOMES[name]}"), name)

@@ -16,7 +16,7 @@ from fastseg import ops
 from fastseg.artifacts import Manifest, ModelFolder
 from fastseg.decoder import PROMPTS_PER_RUN, Decoder
 from fastseg.embedding import Embedding
-from fastseg.errors import PromptError
+from fastseg.errors import ImageError, PromptError
 from fastseg.geometry import Frame
 from fastseg.graphs import Choice, Graphs
 from fastseg.images import Channels, ImageSource, is_stack, read_image
@@ -238,7 +238,7 @@ class PromptModel:
         with watch("preprocess"):
             pixels = read_image(image, channels=channels, max_pixels=self.max_pixels)
             height, width = pixels.shape[:2]
-            frame = Frame((height, width), preprocessing.side, crop)
+            frame = Frame((height, width), preprocessing.side, _checked(crop, height, width))
             square = ops.preprocess(
                 pixels,
                 frame,
@@ -294,6 +294,19 @@ class PromptModel:
             timings=self.circumstances(watch, n_masks=len(flat)),
             logits=flat,
         )
+
+
+def _checked(
+    crop: tuple[int, int, int, int] | None, height: int, width: int
+) -> tuple[int, int, int, int] | None:
+    if crop is None:
+        return None
+    x0, y0, x1, y1 = crop
+    if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
+        raise ImageError(
+            f"crop {tuple(crop)} must be x0 y0 x1 y1 inside the picture, {width} x {height} pixels."
+        )
+    return int(x0), int(y0), int(x1), int(y1)
 
 
 def _of_call(embedding: Timings, answer: Timings) -> Timings:
