@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Literal, Protocol, TypeAlias, TypeGuard, get_a
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fastseg.contract import Array
 from fastseg.errors import ImageError
@@ -38,7 +38,6 @@ MAX_PIXELS = 100_000_000
 FORMATS = (
     "PNG",
     "JPEG",
-    "MPO",
     "TIFF",
     "WEBP",
     "BMP",
@@ -146,8 +145,9 @@ def _decode_file(file: BinaryIO, what: str, max_pixels: int | None) -> NDArray[n
         with _without_pillow_limit():
             image = Image.open(file, formats=FORMATS)
     except Exception as error:  # Pillow's readers raise whatever a damaged header leads them to
+        reason = "unknown content" if isinstance(error, UnidentifiedImageError) else error
         raise ImageError(
-            f"{what} is not an image that can be read: {error}. Give a PNG, JPEG, TIFF or another "
+            f"{what} is not an image that can be read: {reason}. Give a PNG, JPEG, TIFF or another "
             "file that Pillow knows, or read it yourself and give the array."
         ) from error
     with image:
