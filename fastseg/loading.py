@@ -8,6 +8,7 @@ from fastseg import artifacts, registry
 from fastseg.errors import ModelFolderError
 from fastseg.everything import Sam
 from fastseg.graphs import Choice
+from fastseg.images import MAX_PIXELS
 
 
 def load(
@@ -17,7 +18,7 @@ def load(
     backend: str = "auto",
     precision: str = "auto",
     threads: int = 0,
-    max_pixels: int | None = 100_000_000,
+    max_pixels: int | None = MAX_PIXELS,
 ) -> Sam:
     """Load a model.
 

@@ -19,7 +19,7 @@ from fastseg.embedding import Embedding
 from fastseg.errors import ImageError, PromptError
 from fastseg.geometry import Frame
 from fastseg.graphs import Choice, Graphs
-from fastseg.images import Channels, ImageSource, is_stack, read_image
+from fastseg.images import MAX_PIXELS, Channels, ImageSource, is_stack, read_image
 from fastseg.masks import Masks
 from fastseg.prompts import PromptRequest
 from fastseg.timings import Stopwatch, Timings
@@ -41,7 +41,7 @@ class PromptModel:
     """A SAM-shaped model on a runtime. Holds no state between calls; safe in several threads."""
 
     def __init__(
-        self, folder: ModelFolder, choice: Choice, *, max_pixels: int | None = 100_000_000
+        self, folder: ModelFolder, choice: Choice, *, max_pixels: int | None = MAX_PIXELS
     ) -> None:
         self._graphs = Graphs(folder, choice)
         self.decoder = Decoder(self._graphs)
