@@ -1,0 +1,33 @@
+#include <nanobind/stl/tuple.h>
+
+#include "bindings/arrays.h"
+#include "bindings/module.h"
+
+namespace fastseg::bindings {
+
+using namespace nb::literals;
+
+namespace {
+
+int64_t box_nms(const In<float, 2>& boxes, const In<float, 1>& scores, double iou_threshold,
+                const Out<int64_t, 1>& kept) {
+    return cpu_kernels().box_nms({boxes.data(), static_cast<int64_t>(boxes.shape(0))},
+                                 scores.data(), iou_threshold, kept.data());
+}
+
+void near_crop_edge(const In<int64_t, 2>& boxes, const FrameNumbers& frame, double tolerance,
+                    const Out<uint8_t, 1>& out) {
+    cpu_kernels().near_crop_edge(boxes.data(), static_cast<int64_t>(boxes.shape(0)),
+                                 frame_of(frame), tolerance, out.data());
+}
+
+}  // namespace
+
+void add_boxes(nb::module_& module) {
+    module.def("box_nms", &box_nms, "boxes"_a.noconvert(), "scores"_a.noconvert(),
+               "iou_threshold"_a, "kept"_a.noconvert(), nb::call_guard<nb::gil_scoped_release>());
+    module.def("near_crop_edge", &near_crop_edge, "boxes"_a.noconvert(), "frame"_a, "tolerance"_a,
+               "out"_a.noconvert(), nb::call_guard<nb::gil_scoped_release>());
+}
+
+}  // namespace fastseg::bindings

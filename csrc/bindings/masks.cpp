@@ -1,0 +1,173 @@
+#include <nanobind/stl/tuple.h>
+
+#include "bindings/arrays.h"
+#include "bindings/module.h"
+
+namespace fastseg::bindings {
+
+using namespace nb::literals;
+
+namespace {
+
+using Text = nb::bytes;
+using HeightWidth = std::tuple<int64_t, int64_t>;
+using Array32 = nb::ndarray<uint32_t, nb::numpy, nb::ndim<1>>;
+using Array64 = nb::ndarray<int64_t, nb::numpy, nb::ndim<1>>;
+using ArrayPoints = nb::ndarray<int32_t, nb::numpy, nb::ndim<1>>;
+using Released = nb::gil_scoped_release;
+
+Runs runs_of(const In<uint32_t, 1>& counts, const In<int64_t, 1>& offsets, HeightWidth size) {
+    const auto [height, width] = size;
+    return {counts.data(),
+            offsets.data(),
+            static_cast<int64_t>(offsets.shape(0)) - 1,
+            {height, width}};
+}
+
+// Joined run lengths: counts, then the offsets that were filled in place.
+Array32 binarise(const nb::ndarray<const float, nb::numpy, nb::ndim<3>, nb::device::cpu>& logits,
+                 const FrameNumbers& frame, const std::tuple<float, float, float>& thresholds,
+                 const Out<int64_t, 1>& offsets, const Out<int64_t, 1>& areas,
+                 const Out<int64_t, 2>& boxes, const Out<float, 1>& stability, int threads) {
+    const auto [low, middle, high] = thresholds;
+    const Planes<const float> planes{logits.data(), static_cast<int64_t>(logits.shape(0)),
+                                     static_cast<int64_t>(logits.shape(1)),
+                                     static_cast<int64_t>(logits.shape(2)), logits.stride(0)};
+    Grown<uint32_t> counts;
+    {
+        const Released released;
+        cpu_kernels().binarise(planes, frame_of(frame), {low, middle, high},
+                               {{counts.allocate(), offsets.data()},
+                                areas.data(),
+                                boxes.data(),
+                                stability.data()},
+                               threads);
+    }
+    return counts.array();
+}
+
+void runs_check(const In<uint32_t, 1>& counts, const In<int64_t, 1>& offsets, HeightWidth size) {
+    cpu_kernels().runs_check(runs_of(counts, offsets, size));
+}
+
+void runs_areas(const In<uint32_t, 1>& counts, const In<int64_t, 1>& offsets, HeightWidth size,
+                const Out<int64_t, 1>& out) {
+    cpu_kernels().runs_areas(runs_of(counts, offsets, size), out.data());
+}
+
+void runs_boxes(const In<uint32_t, 1>& counts, const In<int64_t, 1>& offsets, HeightWidth size,
+                const Out<int64_t, 2>& out) {
+    cpu_kernels().runs_boxes(runs_of(counts, offsets, size), out.data());
+}
+
+void runs_to_array(const In<uint32_t, 1>& counts, const In<int64_t, 1>& offsets,
+                   const Out<uint8_t, 3>& out, int threads) {
+    const HeightWidth size{out.shape(1), out.shape(2)};
+    cpu_kernels().runs_to_array(runs_of(counts, offsets, size), out.data(), threads);
+}
+
+Array32 runs_from_array(const In<uint8_t, 3>& masks, const Out<int64_t, 1>& offsets, int threads) {
+    const int64_t height = static_cast<int64_t>(masks.shape(1));
+    const int64_t width = static_cast<int64_t>(masks.shape(2));
+    const Planes<const uint8_t> planes{masks.data(), static_cast<int64_t>(masks.shape(0)), height,
+                                       width, height * width};
+    Grown<uint32_t> counts;
+    {
+        const Released released;
+        cpu_kernels().runs_from_array(planes, {counts.allocate(), offsets.data()}, threads);
+    }
+    return counts.array();
+}
+
+Text runs_to_strings(const In<uint32_t, 1>& counts, const In<int64_t, 1>& offsets,
+                     const Out<int64_t, 1>& text_offsets) {
+    Grown<char> text;
+    {
+        const Released released;
+        cpu_kernels().runs_to_strings(runs_of(counts, offsets, {0, 0}),
+                                      {text.allocate(), text_offsets.data()});
+    }
+    return text.bytes();
+}
+
+Array32 runs_from_strings(const Text& text, const In<int64_t, 1>& text_offsets, HeightWidth size,
+                          const Out<int64_t, 1>& offsets) {
+    const Texts texts{text.c_str(), text_offsets.data(),
+                      static_cast<int64_t>(text_offsets.shape(0)) - 1};
+    const auto [height, width] = size;
+    Grown<uint32_t> counts;
+    {
+        const Released released;
+        cpu_kernels().runs_from_strings(texts, {height, width},
+                                        {counts.allocate(), offsets.data()});
+    }
+    return counts.array();
+}
+
+std::tuple<ArrayPoints, Array64> runs_polygons(const In<uint32_t, 1>& counts,
+                                               const In<int64_t, 1>& offsets, HeightWidth size,
+                                               const Out<int64_t, 1>& mask_offsets, int threads) {
+    Grown<int32_t> points;
+    Grown<int64_t> ring_offsets;
+    {
+        const Released released;
+        cpu_kernels().runs_polygons(
+            runs_of(counts, offsets, size),
+            {points.allocate(), ring_offsets.allocate(), mask_offsets.data()}, threads);
+    }
+    return {points.array(), ring_offsets.array()};
+}
+
+Array32 runs_remove_small_regions(const In<uint32_t, 1>& counts, const In<int64_t, 1>& offsets,
+                                  HeightWidth size, std::tuple<double, bool> min_area_and_islands,
+                                  const Out<int64_t, 1>& new_offsets,
+                                  const Out<uint8_t, 1>& changed, int threads) {
+    const auto [min_area, islands] = min_area_and_islands;
+    const SmallRegions what{min_area, islands ? Regions::islands : Regions::holes};
+    Grown<uint32_t> grown;
+    {
+        const Released released;
+        cpu_kernels().runs_remove_small_regions(runs_of(counts, offsets, size), what,
+                                                {grown.allocate(), new_offsets.data()},
+                                                changed.data(), threads);
+    }
+    return grown.array();
+}
+
+void runs_iou(const In<uint32_t, 1>& counts_a, const In<int64_t, 1>& offsets_a,
+              const In<uint32_t, 1>& counts_b, const In<int64_t, 1>& offsets_b, HeightWidth size,
+              const Out<double, 2>& out, int threads) {
+    cpu_kernels().runs_iou(runs_of(counts_a, offsets_a, size), runs_of(counts_b, offsets_b, size),
+                           out.data(), threads);
+}
+
+}  // namespace
+
+void add_masks(nb::module_& module) {
+    using Guard = nb::call_guard<Released>;
+    const auto counts = "counts"_a.noconvert();
+    const auto offsets = "offsets"_a.noconvert();
+    const auto out = "out"_a.noconvert();
+    module.def("binarise", &binarise, "logits"_a.noconvert(), "frame"_a, "thresholds"_a, offsets,
+               "areas"_a.noconvert(), "boxes"_a.noconvert(), "stability"_a.noconvert(),
+               "threads"_a);
+    module.def("runs_check", &runs_check, counts, offsets, "size"_a, Guard());
+    module.def("runs_areas", &runs_areas, counts, offsets, "size"_a, out, Guard());
+    module.def("runs_boxes", &runs_boxes, counts, offsets, "size"_a, out, Guard());
+    module.def("runs_to_array", &runs_to_array, counts, offsets, out, "threads"_a, Guard());
+    module.def("runs_from_array", &runs_from_array, "masks"_a.noconvert(), offsets, "threads"_a);
+    module.def("runs_to_strings", &runs_to_strings, counts, offsets,
+               "text_offsets"_a.noconvert());
+    module.def("runs_from_strings", &runs_from_strings, "text"_a, "text_offsets"_a.noconvert(),
+               "size"_a, offsets);
+    module.def("runs_polygons", &runs_polygons, counts, offsets, "size"_a,
+               "mask_offsets"_a.noconvert(), "threads"_a);
+    module.def("runs_remove_small_regions", &runs_remove_small_regions, counts, offsets, "size"_a,
+               "min_area_and_islands"_a, "new_offsets"_a.noconvert(), "changed"_a.noconvert(),
+               "threads"_a);
+    module.def("runs_iou", &runs_iou, "counts_a"_a.noconvert(), "offsets_a"_a.noconvert(),
+               "counts_b"_a.noconvert(), "offsets_b"_a.noconvert(), "size"_a, out, "threads"_a,
+               Guard());
+}
+
+}  // namespace fastseg::bindings

@@ -1,0 +1,9 @@
+#include "bindings/module.h"
+
+NB_MODULE(_core, module) {
+    module.doc() = "The native kernels; fastseg.ops is their typed door.";
+    fastseg::bindings::add_images(module);
+    fastseg::bindings::add_prompts(module);
+    fastseg::bindings::add_masks(module);
+    fastseg::bindings::add_boxes(module);
+}

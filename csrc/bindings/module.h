@@ -1,0 +1,13 @@
+// The groups of functions that make up fastseg._core.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+namespace fastseg::bindings {
+
+void add_images(nanobind::module_& module);
+void add_prompts(nanobind::module_& module);
+void add_masks(nanobind::module_& module);
+void add_boxes(nanobind::module_& module);
+
+}  // namespace fastseg::bindings

@@ -1,0 +1,10 @@
+// Functions compiled for several widths of vectors, chosen when the module is loaded. The arithmetic
+// is the same in all of them, so the results are too.
+#pragma once
+
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
+#define FASTSEG_MULTIVERSION \
+    __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
+#else
+#define FASTSEG_MULTIVERSION
+#endif

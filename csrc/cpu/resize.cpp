@@ -1,0 +1,105 @@
+#include "cpu/resize.h"
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+
+#include "cpu/operations.h"
+#include "cpu/threads.h"
+
+namespace fastseg::cpu {
+namespace {
+
+constexpr int channels = 3;
+constexpr int32_t half = 1 << (Triangle::precision - 1);
+
+uint8_t to_byte(int32_t sum) {
+    return static_cast<uint8_t>(std::clamp(sum >> Triangle::precision, 0, 255));
+}
+
+void resize_row(const uint8_t* row, const Triangle& triangle, uint8_t* out) {
+    const int64_t outputs = static_cast<int64_t>(triangle.first.size());
+    for (int64_t x = 0; x < outputs; ++x) {
+        const uint8_t* pixel = row + triangle.first[static_cast<size_t>(x)] * channels;
+        const int32_t* weight = triangle.weight(x);
+        int32_t red = half, green = half, blue = half;
+        for (int64_t i = 0; i < triangle.count[static_cast<size_t>(x)]; ++i, pixel += channels) {
+            red += pixel[0] * weight[i];
+            green += pixel[1] * weight[i];
+            blue += pixel[2] * weight[i];
+        }
+        *out++ = to_byte(red);
+        *out++ = to_byte(green);
+        *out++ = to_byte(blue);
+    }
+}
+
+}  // namespace
+
+Triangle::Triangle(int64_t inputs, int64_t outputs)
+    : first(static_cast<size_t>(outputs)), count(static_cast<size_t>(outputs)) {
+    const double scale = static_cast<double>(inputs) / static_cast<double>(outputs);
+    const double support = std::max(scale, 1.0);
+    const double narrowing = 1.0 / support;
+    widest = static_cast<int64_t>(std::ceil(support)) * 2 + 1;
+    weights.assign(static_cast<size_t>(outputs * widest), 0);
+    std::vector<double> exact(static_cast<size_t>(widest));
+    for (int64_t output = 0; output < outputs; ++output) {
+        const double centre = (static_cast<double>(output) + 0.5) * scale;
+        // Truncation after adding a half; what lies outside the input is left out.
+        const int64_t begin = std::max<int64_t>(0, static_cast<int64_t>(centre - support + 0.5));
+        const int64_t end = std::min(inputs, static_cast<int64_t>(centre + support + 0.5));
+        double sum = 0.0;
+        for (int64_t i = 0; i < end - begin; ++i) {
+            const double distance = (static_cast<double>(i + begin) - centre + 0.5) * narrowing;
+            exact[static_cast<size_t>(i)] = std::max(0.0, 1.0 - std::abs(distance));
+            sum += exact[static_cast<size_t>(i)];
+        }
+        first[static_cast<size_t>(output)] = begin;
+        count[static_cast<size_t>(output)] = end - begin;
+        int32_t* fixed = weights.data() + output * widest;
+        for (int64_t i = 0; i < end - begin; ++i) {
+            const double share = exact[static_cast<size_t>(i)] / sum;
+            fixed[i] = static_cast<int32_t>(share * (1 << precision) + 0.5);
+        }
+    }
+}
+
+HalfResized::HalfResized(Picture part, int64_t row_bytes, Size size, int threads)
+    : size_(size),
+      vertical_(part.size.height, size.height),
+      rows_(static_cast<size_t>(part.size.height * size.width * channels)) {
+    const Triangle horizontal(part.size.width, size.width);
+    const double work = static_cast<double>(part.size.height) * (static_cast<double>(size.width) + static_cast<double>(part.size.width)) * 2.0;
+    share(team_size(threads, part.size.height, work), part.size.height, [&] {
+        return [&](int64_t y) {
+            resize_row(part.data + y * row_bytes, horizontal,
+                       rows_.data() + y * size_.width * channels);
+        };
+    });
+}
+
+void HalfResized::row(int64_t y, uint8_t* out) const {
+    const size_t index = static_cast<size_t>(y);
+    const int64_t length = size_.width * channels;
+    std::vector<int32_t> sums(static_cast<size_t>(length), half);
+    const uint8_t* row = rows_.data() + vertical_.first[index] * length;
+    for (int64_t i = 0; i < vertical_.count[index]; ++i, row += length) {
+        const int32_t weight = vertical_.weight(y)[i];
+        for (int64_t x = 0; x < length; ++x) sums[static_cast<size_t>(x)] += row[x] * weight;
+    }
+    for (int64_t x = 0; x < length; ++x) out[x] = to_byte(sums[static_cast<size_t>(x)]);
+}
+
+void resize_bilinear(Picture picture, Size size, uint8_t* out, int threads) {
+    if (picture.size.area() < 1 || size.area() < 1) {
+        throw std::invalid_argument("a picture to resize has at least one pixel before and after");
+    }
+    const HalfResized resized(picture, picture.size.width * channels, size, threads);
+    const double work = 4.0 * static_cast<double>(size.width * picture.size.height);
+    share(team_size(threads, size.height, work), size.height, [&] {
+        return [&](int64_t y) { resized.row(y, out + y * size.width * channels); };
+    });
+}
+
+}  // namespace fastseg::cpu

@@ -1,0 +1,171 @@
+// Every native operation of fastseg, for whatever processor provides it.
+//
+// Plain data in, plain data out: no Python, no CUDA header, no owner of memory. Pointers live where
+// the table says (`Kernels::memory`). Results whose size is known only afterwards are written to
+// memory that the caller hands out through `Allocate`, called exactly once per call that succeeds.
+//
+// Every operation gives the same bits for any number of threads and on any processor. Malformed
+// input throws std::invalid_argument; counts of zero are fine everywhere.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string_view>
+
+namespace fastseg {
+
+enum class Memory { host, cuda };
+
+template <class T>
+using Allocate = std::function<T*(int64_t count)>;
+
+// A stack of row-major planes; `stride` counts elements from one plane to the next.
+template <class T>
+struct Planes {
+    T* data;
+    int64_t count, height, width, stride;
+
+    T* plane(int64_t index) const { return data + index * stride; }
+};
+
+struct Size {
+    int64_t height, width;
+
+    int64_t area() const { return height * width; }
+};
+
+// One row-major RGB picture, 8 bits a channel. // [height, width, 3]
+struct Picture {
+    const uint8_t* data;
+    Size size;
+};
+
+// How a part of a picture is laid into the square that a model sees (fastseg/geometry.py).
+struct Frame {
+    Size image;              // the whole picture
+    int64_t x0, y0, x1, y1;  // the part that is looked at, end-exclusive
+    int64_t side;            // of the square
+    Size resized;            // the part inside the square
+
+    Size size() const { return {y1 - y0, x1 - x0}; }
+};
+
+// COCO run lengths of masks of one size: column by column, the first count is background.
+struct Runs {
+    const uint32_t* counts;  // [offsets[masks]]
+    const int64_t* offsets;  // [masks + 1]
+    int64_t masks;
+    Size size;
+};
+
+struct RunsOut {
+    Allocate<uint32_t> counts;
+    int64_t* offsets;  // [masks + 1]
+};
+
+// Byte strings, one after another.
+struct Texts {
+    const char* data;
+    const int64_t* offsets;  // [count + 1]
+    int64_t count;
+};
+
+struct TextsOut {
+    Allocate<char> data;
+    int64_t* offsets;  // [count + 1]
+};
+
+struct Normalisation {
+    float mean[3], deviation[3];
+};
+
+struct Thresholds {
+    float low, middle, high;  // a mask is what lies above `middle`; the others judge its stability
+};
+
+struct BinarisedOut {
+    RunsOut runs;
+    int64_t* areas;    // [masks]
+    int64_t* boxes;    // [masks, 4] x0 y0 x1 y1, inclusive; an empty mask gives zeros
+    float* stability;  // [masks] pixels above `high` / pixels above `low`; 0 / 0 is NaN
+};
+
+struct Prompts {
+    const float* points;     // [offsets[count], 2]
+    const int32_t* labels;   // [offsets[count]]
+    const int64_t* offsets;  // [count + 1]
+    int64_t count;
+};
+
+struct PaddedPrompts {
+    float* points;    // [count, longest, 2]
+    int32_t* labels;  // [count, longest]
+    int64_t longest;
+};
+
+struct PolygonsOut {
+    Allocate<int32_t> points;        // [points, 2] x before y, at pixel corners
+    Allocate<int64_t> ring_offsets;  // [rings + 1] into points
+    int64_t* mask_offsets;           // [masks + 1] into rings
+};
+
+enum class Regions { holes, islands };
+
+struct SmallRegions {
+    double min_area;  // in pixels; smaller ones go
+    Regions mode;
+};
+
+struct Boxes {
+    const float* data;  // [count, 4] x0 y0 x1 y1
+    int64_t count;
+};
+
+// The operations of one processor. `threads` is how many a call may use at most; 0 is all of them.
+struct Kernels {
+    std::string_view name;
+    Memory memory;
+
+    // 8-bit bilinear resampling with antialiasing, bit for bit Pillow's. // out [height, width, 3]
+    void (*resize_bilinear)(Picture picture, Size size, uint8_t* out, int threads);
+
+    // Crop, resize, normalise, pad with zeros. // out [3, side, side]
+    void (*preprocess)(Picture picture, Frame frame, Normalisation normalisation, float* out,
+                       int threads);
+
+    // Centres of a square grid on the unit square, x fastest. // out [per_side * per_side, 2]
+    void (*point_grid)(int64_t per_side, double* out);
+
+    // Ragged prompts to a rectangle; what is missing becomes (0, 0) with label -1.
+    void (*pad_prompts)(Prompts prompts, PaddedPrompts out);
+
+    // Low-resolution logits to masks of the whole picture, see cpu/binarise.cpp.
+    void (*binarise)(Planes<const float> logits, Frame frame, Thresholds thresholds,
+                     const BinarisedOut& out, int threads);
+
+    // Throws std::invalid_argument naming the first mask whose counts do not fill its size.
+    void (*runs_check)(Runs runs);
+    void (*runs_areas)(Runs runs, int64_t* out);                     // out [masks]
+    void (*runs_boxes)(Runs runs, int64_t* out);                     // out [masks, 4]
+    void (*runs_iou)(Runs a, Runs b, double* out, int threads);      // out [a.masks, b.masks]
+    void (*runs_to_array)(Runs runs, uint8_t* out, int threads);     // out [masks, height, width]
+    void (*runs_from_array)(Planes<const uint8_t> masks, const RunsOut& out, int threads);
+    void (*runs_to_strings)(Runs runs, const TextsOut& out);
+    void (*runs_from_strings)(Texts texts, Size size, const RunsOut& out);
+    void (*runs_polygons)(Runs runs, const PolygonsOut& out, int threads);
+
+    // changed [masks] is 1 where a region went.
+    void (*runs_remove_small_regions)(Runs runs, SmallRegions what, const RunsOut& out,
+                                      uint8_t* changed, int threads);
+
+    // Greedy suppression; returns how many of the indices in `kept` [boxes.count] are valid.
+    int64_t (*box_nms)(Boxes boxes, const float* scores, double iou_threshold, int64_t* kept);
+
+    // 1 where a box ends at an edge of the crop that is no edge of the picture. // out [count]
+    void (*near_crop_edge)(const int64_t* boxes, int64_t count, Frame frame, double tolerance,
+                           uint8_t* out);
+};
+
+const Kernels& cpu_kernels();
+
+}  // namespace fastseg

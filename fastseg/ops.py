@@ -1,0 +1,556 @@
+"""The native kernels with types: arrays are checked here, computed in C++, and nowhere else.
+
+Every function is exact: the same bits for any number of threads and on any processor. ``threads``
+is how many cores a call may use at most; 0 means all that the process may run on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, TypeAlias, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastseg import _core
+from fastseg.errors import ImageError, MaskError, PromptError
+from fastseg.geometry import Frame
+
+Array: TypeAlias = NDArray[Any]
+
+LARGEST_AREA = 2**32 - 1
+"""Pixels of the largest mask: a run length is an unsigned 32-bit number."""
+
+LARGEST_THRESHOLD = 1e30
+"""Thresholds lie within plus and minus this; logits beyond 1.3e36 are taken as that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """Masks of one size as COCO run lengths.
+
+    A mask is read column by column; its first count is background, the next foreground, and so
+    on. The sum is height times width. Indexing with an int, a slice, an array of indices or a
+    boolean array gives ``Runs`` again.
+    """
+
+    counts: NDArray[np.uint32]
+    """``(total,)`` run lengths of all masks, one mask after another."""
+
+    offsets: NDArray[np.int64]
+    """``(n + 1,)`` where each mask begins in ``counts``, and the end of the last."""
+
+    size: tuple[int, int]
+    """Height and width in pixels."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "counts", _row("run lengths", self.counts, np.uint32))
+        object.__setattr__(self, "offsets", _row("run offsets", self.offsets, np.int64))
+        object.__setattr__(self, "size", _mask_size(self.size))
+        if (
+            len(self.offsets) < 1
+            or self.offsets[0] != 0
+            or self.offsets[-1] != len(self.counts)
+            or bool((np.diff(self.offsets) < 0).any())
+        ):
+            raise MaskError(
+                f"run offsets must ascend from 0 to {len(self.counts)}, the number of run lengths"
+            )
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __iter__(self) -> Iterator[Runs]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int | slice | Sequence[int] | Array) -> Runs:
+        chosen = np.atleast_1d(np.arange(len(self))[index])
+        starts, lengths = self.offsets[chosen], np.diff(self.offsets)[chosen]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        positions = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
+        return Runs(self.counts[positions], offsets, self.size)
+
+    def lists(self) -> list[list[int]]:
+        """Give the run lengths of every mask as a list."""
+        counts = self.counts.tolist()
+        edges = self.offsets.tolist()
+        return [counts[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+
+    @staticmethod
+    def from_lists(counts: Sequence[Sequence[int]], size: tuple[int, int]) -> Runs:
+        """Take the run lengths of every mask as a list.
+
+        Raises:
+            MaskError: a list does not fill ``size``, or holds what is no run length.
+        """
+        offsets = np.cumsum([0, *map(len, counts)])
+        flat = np.array([count for mask in counts for count in mask])
+        if flat.size == 0:
+            flat = flat.astype(np.uint32)
+        if flat.dtype.kind not in "iu" or (flat.size and (flat.min() < 0 or flat.max() > LARGEST_AREA)):
+            raise MaskError(f"run lengths must be integers from 0 to {LARGEST_AREA}")
+        runs = Runs(flat.astype(np.uint32), offsets, size)
+        runs_check(runs)
+        return runs
+
+    @staticmethod
+    def concatenate(parts: Sequence[Runs]) -> Runs:
+        """Join masks of one size, in order.
+
+        Raises:
+            MaskError: there are no parts, or their sizes differ.
+        """
+        if len({part.size for part in parts}) != 1:
+            raise MaskError(
+                f"masks to concatenate must have one size, not {[part.size for part in parts]}"
+            )
+        lengths = np.concatenate([np.diff(part.offsets) for part in parts])
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        return Runs(np.concatenate([part.counts for part in parts]), offsets, parts[0].size)
+
+
+class Binarised(NamedTuple):
+    """Masks that were cut out of logits, and what was measured on the way."""
+
+    runs: Runs
+    areas: NDArray[np.int64]
+    """``(n,)`` pixels."""
+
+    boxes: NDArray[np.int64]
+    """``(n, 4)`` x0, y0, x1, y1 of the outermost pixels, inclusive; zeros for an empty mask."""
+
+    stability: NDArray[np.float32]
+    """``(n,)`` pixels above the raised threshold / above the lowered one; 0 / 0 is NaN."""
+
+
+def resize_bilinear(
+    image: NDArray[np.uint8], size: tuple[int, int], *, threads: int = 0
+) -> NDArray[np.uint8]:
+    """Resize a picture exactly as Pillow's ``BILINEAR`` does, which antialiases when shrinking.
+
+    Args:
+        image: ``(height, width, 3)`` uint8.
+        size: height and width of the result in pixels.
+        threads: cores to use at most; 0 is all.
+
+    Returns:
+        ``(*size, 3)`` uint8.
+
+    Raises:
+        ImageError: the picture is not of that shape and dtype, or one of the sizes is empty.
+    """
+    height, width = size
+    if height < 1 or width < 1:
+        raise ImageError(f"a picture cannot be resized to {height} x {width} pixels")
+    image = _picture(image)
+    out = np.empty((height, width, 3), np.uint8)
+    _core.resize_bilinear(image, out, _threads(threads))
+    return out
+
+
+def preprocess(
+    image: NDArray[np.uint8], frame: Frame, mean: ArrayLike, std: ArrayLike, *, threads: int = 0
+) -> NDArray[np.float32]:
+    """Make a model's input: crop, resize, normalise, then pad with zeros at the bottom and right.
+
+    Args:
+        image: ``(height, width, 3)`` uint8, the whole picture.
+        frame: which part is looked at, and how large it becomes.
+        mean: of the three channels, 0 to 255.
+        std: of the three channels.
+        threads: cores to use at most; 0 is all.
+
+    Returns:
+        ``(3, side, side)`` float32, ``(value - mean) / std`` in single precision.
+
+    Raises:
+        ImageError: the picture is not of that shape and dtype, or not the one of ``frame``.
+    """
+    image = _picture(image)
+    if image.shape[:2] != tuple(frame.image):
+        raise ImageError(f"the frame is for a picture of {frame.image}, not {image.shape[:2]}")
+    numbers = _frame(frame)
+    statistics = [np.ascontiguousarray(values, dtype=np.float32) for values in (mean, std)]
+    if any(values.shape != (3,) for values in statistics):
+        raise ImageError(f"mean and std have three numbers each, not {mean} and {std}")
+    out = np.empty((3, frame.side, frame.side), np.float32)
+    _core.preprocess(image, numbers, statistics[0], statistics[1], out, _threads(threads))
+    return out
+
+
+def point_grid(points_per_side: int) -> NDArray[np.float64]:
+    """Spread points evenly over the unit square, each at the centre of its cell.
+
+    Returns:
+        ``(points_per_side ** 2, 2)`` float64, x before y, x fastest, all within 0 to 1; the same
+        bits as Segment Anything's grid.
+
+    Raises:
+        PromptError: ``points_per_side`` is less than 1.
+    """
+    if points_per_side < 1:
+        raise PromptError(f"points_per_side must be at least 1, not {points_per_side}")
+    out = np.empty((points_per_side**2, 2), np.float64)
+    _core.point_grid(out, points_per_side)
+    return out
+
+
+def pad_prompts(
+    points: NDArray[np.float32], labels: NDArray[np.int32], offsets: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Bring prompts of different lengths to the longest one's.
+
+    Args:
+        points: ``(total, 2)`` float32, the points of all prompts, one prompt after another.
+        labels: ``(total,)`` int32.
+        offsets: ``(n + 1,)`` int64, where each prompt begins, and the end of the last.
+
+    Returns:
+        ``(n, longest, 2)`` float32 and ``(n, longest)`` int32; missing points are (0, 0) with
+        label -1.
+
+    Raises:
+        PromptError: the shapes contradict each other.
+    """
+    points = np.ascontiguousarray(points, dtype=np.float32)
+    labels = np.ascontiguousarray(labels, dtype=np.int32)
+    offsets = np.ascontiguousarray(offsets, dtype=np.int64)
+    if points.ndim != 2 or points.shape[1] != 2 or labels.shape != points.shape[:1]:
+        raise PromptError(
+            f"points must be (total, 2) and labels (total,), not {points.shape} and {labels.shape}"
+        )
+    lengths = np.diff(offsets)
+    if (
+        offsets.ndim != 1
+        or len(offsets) < 1
+        or offsets[0] != 0
+        or offsets[-1] != len(points)
+        or bool((lengths < 0).any())
+    ):
+        raise PromptError(f"prompt offsets must ascend from 0 to {len(points)}")
+    longest = int(lengths.max(initial=0))
+    padded_points = np.empty((len(lengths), longest, 2), np.float32)
+    padded_labels = np.empty((len(lengths), longest), np.int32)
+    _core.pad_prompts(points, labels, offsets, padded_points, padded_labels)
+    return padded_points, padded_labels
+
+
+def binarise(
+    logits: NDArray[np.float32],
+    frame: Frame,
+    *,
+    threshold: float = 0.0,
+    stability_offset: float = 1.0,
+    threads: int = 0,
+) -> Binarised:
+    """Cut masks of the whole picture out of low-resolution logits.
+
+    What Segment Anything does in three steps over full-resolution logits (enlarge bilinearly to
+    the square, crop the padding away, enlarge bilinearly to the picture; Kirillov et al. 2023), as
+    one weighted sum of 3 x 3 logits per pixel, and only for pixels near an outline: the others are
+    settled by the logits around them. A NaN counts as background.
+
+    Args:
+        logits: ``(n, h, w)`` float32, the padded square at low resolution; planes may lie apart,
+            rows must not.
+        frame: the picture that the masks belong to; pixels outside its crop are background.
+        threshold: a mask is what lies above it.
+        stability_offset: how far the threshold is moved up and down to judge the stability.
+        threads: cores to use at most; 0 is all.
+
+    Raises:
+        MaskError: the logits are not of that shape and dtype, or larger than the square.
+        PromptError: the threshold or the offset is not a usable number.
+    """
+    logits = np.asarray(logits)
+    if logits.ndim != 3 or logits.dtype != np.float32 or 0 in logits.shape[1:]:
+        raise MaskError(f"logits must be (n, h, w) float32, not {logits.shape} {logits.dtype}")
+    if max(logits.shape[1:]) > frame.side:
+        raise MaskError(
+            f"logits of {logits.shape[1:]} are larger than their square of {frame.side} pixels"
+        )
+    if not (abs(threshold) <= LARGEST_THRESHOLD and 0 <= stability_offset <= LARGEST_THRESHOLD):
+        raise PromptError(
+            "threshold must be finite and stability_offset must be finite and not negative, "
+            f"not {threshold} and {stability_offset}"
+        )
+    _mask_size(frame.image)
+    if logits.strides[1:] != (4 * logits.shape[2], 4) or logits.strides[0] % 4:
+        logits = np.ascontiguousarray(logits)
+    count = len(logits)
+    offsets, areas = np.zeros(count + 1, np.int64), np.empty(count, np.int64)
+    boxes, stability = np.empty((count, 4), np.int64), np.empty(count, np.float32)
+    # Python adds in double precision, then the logits' precision decides: as torch compares.
+    low, high = threshold - stability_offset, threshold + stability_offset
+    counts = _core.binarise(
+        logits, _frame(frame), (low, threshold, high), offsets, areas, boxes, stability,
+        _threads(threads),
+    )  # fmt: skip
+    return Binarised(Runs(counts, offsets, frame.image), areas, boxes, stability)
+
+
+def runs_check(runs: Runs) -> None:
+    """Make sure that every mask's run lengths sum to height times width.
+
+    Raises:
+        MaskError: naming the first mask whose run lengths do not.
+    """
+    with _mask_errors():
+        _core.runs_check(runs.counts, runs.offsets, runs.size)
+
+
+def runs_areas(runs: Runs) -> NDArray[np.int64]:
+    """Count the pixels of every mask, ``(n,)``."""
+    out = np.empty(len(runs), np.int64)
+    with _mask_errors():
+        _core.runs_areas(runs.counts, runs.offsets, runs.size, out)
+    return out
+
+
+def runs_boxes(runs: Runs) -> NDArray[np.int64]:
+    """Box every mask: ``(n, 4)`` outermost pixels x0, y0, x1, y1, zeros for an empty mask."""
+    out = np.empty((len(runs), 4), np.int64)
+    with _mask_errors():
+        _core.runs_boxes(runs.counts, runs.offsets, runs.size, out)
+    return out
+
+
+def runs_to_array(runs: Runs, *, threads: int = 0) -> NDArray[np.bool_]:
+    """Draw every mask: ``(n, height, width)`` bool.
+
+    Raises:
+        MaskError: run lengths do not sum to height times width.
+    """
+    out = np.empty((len(runs), *runs.size), np.bool_)
+    with _mask_errors():
+        _core.runs_to_array(runs.counts, runs.offsets, out.view(np.uint8), _threads(threads))
+    return out
+
+
+def runs_from_array(masks: NDArray[np.bool_], *, threads: int = 0) -> Runs:
+    """Encode ``(n, height, width)`` bool masks.
+
+    Raises:
+        MaskError: the array is not of that shape and dtype.
+    """
+    masks = np.asarray(masks)
+    if masks.ndim != 3 or masks.dtype != np.bool_:
+        raise MaskError(f"masks must be (n, height, width) bool, not {masks.shape} {masks.dtype}")
+    size = _mask_size((masks.shape[1], masks.shape[2]))
+    offsets = np.zeros(len(masks) + 1, np.int64)
+    planes = np.ascontiguousarray(masks).view(np.uint8)
+    counts = _core.runs_from_array(planes, offsets, _threads(threads))
+    return Runs(counts, offsets, size)
+
+
+def runs_to_strings(runs: Runs) -> list[bytes]:
+    """Write COCO's compressed run-length strings, as pycocotools does."""
+    offsets = np.zeros(len(runs) + 1, np.int64)
+    text = _core.runs_to_strings(runs.counts, runs.offsets, offsets)
+    edges = offsets.tolist()
+    return [text[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+
+
+def runs_from_strings(texts: Sequence[bytes], size: tuple[int, int]) -> Runs:
+    """Read COCO's compressed run-length strings of masks of one size.
+
+    Raises:
+        MaskError: a string is malformed or does not fill ``size``.
+    """
+    height, width = _mask_size(size)
+    if any(not isinstance(text, bytes) for text in texts):
+        raise MaskError("run-length strings must be bytes; encode text as ASCII first")
+    text_offsets = np.cumsum([0, *map(len, texts)], dtype=np.int64)
+    offsets = np.zeros(len(texts) + 1, np.int64)
+    with _mask_errors():
+        counts = _core.runs_from_strings(b"".join(texts), text_offsets, (height, width), offsets)
+    return Runs(counts, offsets, (height, width))
+
+
+def runs_polygons(runs: Runs, *, threads: int = 0) -> list[list[NDArray[np.int32]]]:
+    """Follow the cracks between pixels around every mask.
+
+    Returns:
+        For every mask its rings, each ``(corners, 2)`` int32, x before y, in pixel corners: pixel
+        (x, y) covers x to x + 1 and y to y + 1. Outer rings run clockwise on the screen (y down;
+        their shoelace area is positive), holes anticlockwise. Neighbouring edges are
+        perpendicular, no ring touches itself, and filling all rings of a mask by the even-odd rule
+        gives the mask back. Pixels that touch at a corner only are in different rings.
+
+    Raises:
+        MaskError: run lengths do not sum to height times width.
+    """
+    mask_offsets = np.zeros(len(runs) + 1, np.int64)
+    with _mask_errors():
+        points, ring_offsets = _core.runs_polygons(
+            runs.counts, runs.offsets, runs.size, mask_offsets, _threads(threads)
+        )
+    points = points.reshape(-1, 2)
+    edges = ring_offsets.tolist()
+    rings = [points[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    masks = mask_offsets.tolist()
+    return [rings[a:b] for a, b in zip(masks[:-1], masks[1:], strict=True)]
+
+
+def runs_remove_small_regions(
+    runs: Runs, min_area: float, mode: Literal["holes", "islands"], *, threads: int = 0
+) -> tuple[Runs, NDArray[np.bool_]]:
+    """Fill small holes or drop small islands, as Segment Anything's mask generator does.
+
+    Regions hang together over edges and corners. A hole is any region of the background, also one
+    at the border of the picture. When all islands are small the largest one stays.
+
+    Args:
+        runs: the masks.
+        min_area: regions of fewer pixels go.
+        mode: what to look at.
+        threads: cores to use at most; 0 is all.
+
+    Returns:
+        The masks, and ``(n,)`` bool: whether a small region was found (a lone small island
+        counts, although it stays).
+
+    Raises:
+        MaskError: run lengths do not sum to height times width.
+        PromptError: the mode is unknown, or ``min_area`` is not a number.
+    """
+    if mode not in ("holes", "islands") or np.isnan(min_area):
+        raise PromptError(
+            f'mode must be "holes" or "islands" and min_area a number, not {mode!r}, {min_area}'
+        )
+    offsets = np.zeros(len(runs) + 1, np.int64)
+    changed = np.zeros(len(runs), np.bool_)
+    with _mask_errors():
+        counts = _core.runs_remove_small_regions(
+            runs.counts, runs.offsets, runs.size, (min_area, mode == "islands"), offsets,
+            changed.view(np.uint8), _threads(threads),
+        )  # fmt: skip
+    return Runs(counts, offsets, runs.size), changed
+
+
+def runs_iou(a: Runs, b: Runs, *, threads: int = 0) -> NDArray[np.float64]:
+    """Intersection over union of every mask of ``a`` with every mask of ``b``.
+
+    Returns:
+        ``(len(a), len(b))`` float64; 1 for two empty masks, which are the same mask.
+
+    Raises:
+        MaskError: the sizes differ, or run lengths do not sum to height times width.
+    """
+    if a.size != b.size:
+        raise MaskError(f"masks to compare must have one size, not {a.size} and {b.size}")
+    out = np.empty((len(a), len(b)), np.float64)
+    with _mask_errors():
+        _core.runs_iou(a.counts, a.offsets, b.counts, b.offsets, a.size, out, _threads(threads))
+    return out
+
+
+def box_nms(boxes: ArrayLike, scores: ArrayLike, iou_threshold: float) -> NDArray[np.int64]:
+    """Keep the best of boxes that overlap (greedy suppression with torchvision's arithmetic).
+
+    Args:
+        boxes: ``(n, 4)`` x0, y0, x1, y1, computed with in float32.
+        scores: ``(n,)``; a NaN counts as the highest.
+        iou_threshold: boxes that overlap a better one by more than this go.
+
+    Returns:
+        ``(kept,)`` int64 indices in descending order of score; equal scores keep their order.
+
+    Raises:
+        PromptError: the shapes contradict each other.
+    """
+    boxes = np.ascontiguousarray(boxes, dtype=np.float32)
+    scores = np.ascontiguousarray(scores, dtype=np.float32)
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or scores.shape != boxes.shape[:1]:
+        raise PromptError(
+            f"boxes must be (n, 4) and scores (n,), not {boxes.shape} and {scores.shape}"
+        )
+    kept = np.empty(len(boxes), np.int64)
+    return kept[: _core.box_nms(boxes, scores, iou_threshold, kept)]
+
+
+def near_crop_edge(
+    boxes: ArrayLike, frame: Frame, tolerance: float = 20.0
+) -> NDArray[np.bool_]:
+    """Find boxes that were probably cut by the crop.
+
+    Args:
+        boxes: ``(n, 4)`` integers x0, y0, x1, y1 in pixels of the whole picture.
+        frame: whose crop was looked at.
+        tolerance: pixels within which a box ends at an edge.
+
+    Returns:
+        ``(n,)`` bool: some side lies near the same side of the crop, but not near that of the
+        picture.
+
+    Raises:
+        PromptError: the boxes are not of that shape, or not integers.
+    """
+    boxes = np.asarray(boxes)
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or boxes.dtype.kind not in "iu":
+        raise PromptError(f"boxes must be (n, 4) integers, not {boxes.shape} {boxes.dtype}")
+    out = np.empty(len(boxes), np.bool_)
+    _core.near_crop_edge(
+        np.ascontiguousarray(boxes, dtype=np.int64), _frame(frame), tolerance, out.view(np.uint8)
+    )
+    return out
+
+
+@contextmanager
+def _mask_errors() -> Iterator[None]:
+    """What the kernels say about run lengths is a ``MaskError``."""
+    try:
+        yield
+    except ValueError as error:
+        raise MaskError(str(error)) from error
+
+
+@overload
+def _row(name: str, values: ArrayLike, dtype: type[np.uint32]) -> NDArray[np.uint32]: ...
+@overload
+def _row(name: str, values: ArrayLike, dtype: type[np.int64]) -> NDArray[np.int64]: ...
+def _row(name: str, values: ArrayLike, dtype: type[np.generic]) -> Array:
+    given = np.asarray(values)
+    if given.ndim != 1 or given.dtype.kind not in "iu":
+        raise MaskError(f"{name} must be one row of integers, not {given.shape} {given.dtype}")
+    return np.ascontiguousarray(given, dtype=dtype)
+
+
+def _mask_size(size: tuple[int, int]) -> tuple[int, int]:
+    height, width = (int(length) for length in size)
+    if height < 1 or width < 1 or height * width > LARGEST_AREA:
+        raise MaskError(
+            f"masks must have from 1 to {LARGEST_AREA} pixels, not {height} x {width}"
+        )
+    return height, width
+
+
+def _picture(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    image = np.asarray(image)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+        raise ImageError(
+            f"a picture must be (height, width, 3) uint8 and not empty, "
+            f"not {image.shape} {image.dtype}"
+        )
+    return np.ascontiguousarray(image)
+
+
+def _frame(frame: Frame) -> tuple[int, int, int, int, int, int, int, int, int]:
+    """The numbers of a frame as the kernels take them, checked."""
+    height, width = frame.image
+    x0, y0, x1, y1 = frame.crop_box
+    if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height) or frame.side < 1:
+        raise ImageError(
+            f"the crop {frame.crop_box} must be a part of the picture of {frame.image}, "
+            f"and the side {frame.side} at least 1"
+        )
+    resized_height, resized_width = frame.resized
+    return height, width, x0, y0, x1, y1, frame.side, resized_height, resized_width
+
+
+def _threads(threads: int) -> int:
+    if threads < 0:
+        raise PromptError(f"threads must be 0 (all cores) or more, not {threads}")
+    return threads
