@@ -84,7 +84,7 @@ def read(folder: str | os.PathLike[str], verify: bool = True) -> ModelFolder:
     """
     path = Path(folder)
     if not path.is_dir():
-        raise ModelNotFoundError(f"there is no model folder {path}")
+        raise ModelNotFoundError(f"there is no model folder {path}.")
     found = ModelFolder(path, _read_manifest(path))
     _verify_files(found, content=verify)
     return found
@@ -121,7 +121,7 @@ def write(folder: str | os.PathLike[str], *, overwrite: bool = False) -> Iterato
     target = Path(folder)
     with atomic_folder(target, replace=overwrite) as temporary:
         if target.is_dir() and any(target.iterdir()) and not is_model_folder(target):
-            raise OutputError(f"{target} is not empty and is no model folder: choose another name")
+            raise OutputError(f"{target} is not empty and is no model folder: choose another name.")
         yield temporary
         read(temporary)
 
@@ -164,10 +164,10 @@ def sha256(path: Path) -> str:
 def _read_manifest(path: Path) -> Manifest:
     file = path / MANIFEST_FILE
     if not file.is_file():
-        raise ModelFolderError(f"{path} has no {MANIFEST_FILE}, so it is not a model folder")
+        raise ModelFolderError(f"{path} has no {MANIFEST_FILE}, so it is not a model folder.")
     try:
         if file.stat().st_size > MANIFEST_BYTES:
-            raise ModelFolderError(f"{file} is larger than any model.json that fastseg writes")
+            raise ModelFolderError(f"{file} is larger than any model.json that fastseg writes.")
         return from_json(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ModelFolderError(f"{file} cannot be read: {error}. {REMEDY}") from error
@@ -190,7 +190,7 @@ def _verify_files(folder: ModelFolder, *, content: bool) -> None:
 def _verify_length(folder: Path, stored: StoredFile) -> None:
     path = folder / stored.file
     if path.is_symlink():
-        raise ModelFolderError(f"{path} is a link. A model folder holds its files itself: copy it")
+        raise ModelFolderError(f"{path} is a link. A model folder holds its files itself: copy it.")
     if not path.is_file():
         raise ModelFolderError(f"{path} is missing. {REMEDY}")
     if (length := path.stat().st_size) != stored.bytes:
@@ -204,7 +204,7 @@ def _verify_content(folder: Path, stored: StoredFile) -> None:
     try:
         found = sha256(path)
     except OSError as error:
-        raise ModelFolderError(f"{path} cannot be read: {error}") from error
+        raise ModelFolderError(f"{path} cannot be read: {error}. {REMEDY}") from error
     if found != stored.sha256:
         raise ModelFolderError(
             f"{path} was altered: its sha256 is {found}, not {stored.sha256}. {REMEDY}"

@@ -13,7 +13,7 @@ from fastseg.errors import ModelFolderError
 SCHEMA = 1
 """Version of ``model.json``; a folder with a higher one was written by a newer fastseg."""
 
-REMEDY = "Copy the folder again, or export the model again"
+REMEDY = "Copy the folder again, or export the model again."
 
 Json: TypeAlias = Mapping[str, Any]
 Value = TypeVar("Value")
@@ -121,7 +121,7 @@ def from_json(text: str) -> Manifest:
     schema = root.get("schema", int)
     if schema > SCHEMA:
         raise ModelFolderError(
-            f"model.json has schema {schema}, this fastseg reads up to {SCHEMA}. Upgrade fastseg"
+            f"model.json has schema {schema}, this fastseg reads up to {SCHEMA}. Upgrade fastseg."
         )
     graphs = root.get("graphs", dict)
     return Manifest(

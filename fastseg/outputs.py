@@ -29,7 +29,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(os.path.realpath(path))
     with _sibling(target, suffix=target.suffix) as temporary:
         if target.exists() and not target.is_file():
-            raise OutputError(f"cannot write {path}: it exists and is not a plain file")
+            raise OutputError(f"cannot write {path}: it exists and is not a plain file.")
         yield temporary
         temporary.replace(target)
 
@@ -52,11 +52,11 @@ def atomic_folder(path: str | os.PathLike[str], *, replace: bool = False) -> Ite
     target = Path(os.path.realpath(path))
     with _sibling(target) as temporary:
         if target.exists() and not target.is_dir():
-            raise OutputError(f"cannot write the folder {path}: a file has this name")
+            raise OutputError(f"cannot write the folder {path}: a file has this name.")
         if not replace and target.is_dir() and any(target.iterdir()):
             raise OutputError(
                 f"cannot write the folder {path}: it is not empty. Choose another name, "
-                "or ask for it to be overwritten"
+                "or ask for it to be overwritten."
             )
         temporary.mkdir()
         yield temporary
@@ -94,7 +94,7 @@ def _sibling(target: Path, suffix: str = "") -> Iterator[Path]:
         reason = error.strerror or error
         raise OutputError(
             f"cannot write {target}: {reason}. Nothing was left behind; make room there, "
-            "or choose a place that can be written"
+            "or choose a place that can be written."
         ) from error
     finally:
         if temporary.is_dir():

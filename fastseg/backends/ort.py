@@ -49,15 +49,15 @@ class OrtBackend:
         # Held here so that a close() from another thread cannot take it away in the middle.
         session = self._session
         if session is None:
-            raise BackendError(f"{self.graph.name} was closed. Load the model again")
+            raise BackendError(f"{self.graph.name} was closed. Load the model again.")
         if (reason := self.graph.mismatch(inputs)) is not None:
-            raise BackendError(f"{reason}. Give what the graph's contract asks for")
+            raise BackendError(f"{reason}. Give what the graph's contract asks for.")
         try:
             arrays = session.run(self._outputs, dict(inputs))
         except Exception as error:
             raise BackendError(
                 f"{self.graph.name} failed in {self.name}: {error}. If memory ran out, "
-                "give fewer prompts or images at a time"
+                "give fewer prompts or images at a time."
             ) from error
         return dict(zip(self._outputs, arrays, strict=True))
 
@@ -78,7 +78,7 @@ def import_runtime() -> Any:
         raise BackendUnavailableError(
             NAME,
             reason=f"it cannot be imported ({error})",
-            remedy="Install it: pip install 'fastseg-runtime[cpu]'",
+            remedy="Install it: pip install 'fastseg-runtime[cpu]'.",
         ) from error
 
 
@@ -94,11 +94,11 @@ def _open(runtime: Any, path: Path, threads: int) -> Any:
     except Exception as error:
         if type(error).__name__ == "NotImplemented":
             raise BackendError(
-                f"{NAME} {runtime.__version__} cannot run {path}: {error}. Upgrade {NAME}"
+                f"{NAME} {runtime.__version__} cannot run {path}: {error}. Upgrade {NAME}."
             ) from error
         raise ModelFolderError(
             f"{path} cannot be loaded by {NAME} {runtime.__version__}: {error}. "
-            f"Export the model again, or upgrade {NAME}"
+            f"Export the model again, or upgrade {NAME}."
         ) from error
 
 
@@ -127,5 +127,5 @@ def _fits(wanted: int | str, declared: int | str | None) -> bool:
 
 def _not_the_graph(path: Path, reason: str) -> ModelFolderError:
     return ModelFolderError(
-        f"{path} is not the graph that model.json describes: {reason}. Export the model again"
+        f"{path} is not the graph that model.json describes: {reason}. Export the model again."
     )

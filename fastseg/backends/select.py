@@ -16,7 +16,7 @@ BACKENDS = ("onnxruntime", "openvino", "tensorrt", "tensorrt-rtx")
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 """Names that ``precision=`` takes beside ``"auto"``."""
 
-_USE_CPU = 'Use backend="onnxruntime" with device="cpu", or "auto" for both'
+_USE_CPU = 'Use backend="onnxruntime" with device="cpu", or "auto" for both.'
 
 
 def choose(*, device: str = "auto", backend: str = "auto") -> tuple[str, str]:
@@ -34,9 +34,9 @@ def choose(*, device: str = "auto", backend: str = "auto") -> tuple[str, str]:
         BackendError: What was named is not known at all.
     """
     if backend not in ("auto", *BACKENDS):
-        raise BackendError(f"backend must be one of {('auto', *BACKENDS)}, not {backend!r}")
+        raise BackendError(f"backend must be one of {('auto', *BACKENDS)}, not {backend!r}.")
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
-        raise BackendError(f'device must be "auto", "cpu", "cuda" or "cuda:1", not {device!r}')
+        raise BackendError(f'device must be "auto", "cpu", "cuda" or "cuda:1", not {device!r}.')
     if backend not in ("auto", "onnxruntime"):
         raise BackendUnavailableError(
             backend, reason="this version of fastseg does not run it yet", remedy=_USE_CPU
@@ -62,17 +62,19 @@ def choose_file(folder: ModelFolder, graph_name: str, *, precision: str = "auto"
         ModelFolderError: The folder does not have the graph in any precision.
     """
     if precision not in ("auto", *PRECISIONS):
-        raise BackendError(f"precision must be one of {('auto', *PRECISIONS)}, not {precision!r}")
+        raise BackendError(f"precision must be one of {('auto', *PRECISIONS)}, not {precision!r}.")
     graphs = folder.manifest.graphs.values()
     found = {stored.precision: stored for stored in graphs if stored.graph.name == graph_name}
     if not found:
-        raise ModelFolderError(f"{folder.path} has no graph {graph_name!r}. Export the model again")
+        raise ModelFolderError(
+            f"{folder.path} has no graph {graph_name!r}. Export the model again."
+        )
     if precision == "auto":
         return found.get("fp32") or next(iter(found.values()))
     if precision not in found:
         raise BackendError(
             f"{folder.path} holds {graph_name} in {', '.join(found)}, not in {precision}. "
-            f'Use precision="auto", or export the model in {precision}'
+            f'Use precision="auto", or export the model in {precision}.'
         )
     return found[precision]
 
@@ -103,7 +105,7 @@ def open_graph(
         ModelFolderError: The folder lacks the graph, or its file is not what it should be.
     """
     if threads < 0:
-        raise BackendError(f"threads must be 0 (all usable cores) or more, not {threads}")
+        raise BackendError(f"threads must be 0 (all usable cores) or more, not {threads}.")
     choose(device=device, backend=backend)
     stored = choose_file(folder, graph_name, precision=precision)
     return OrtBackend(folder.file(stored), stored.graph, threads=threads)
