@@ -1,0 +1,52 @@
+"""The circumstances of every benchmark, printed once, and their tables, printed at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from fastseg import circumstances
+
+Row = Sequence[str]
+_TABLES = pytest.StashKey[list[tuple[str, list[Row]]]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--short-reference",
+        action="store_true",
+        help="run a part of the reference's prompts and extrapolate linearly, instead of minutes",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_TABLES] = []
+
+
+def pytest_report_header() -> str:
+    return f"circumstances: {circumstances.line()}"
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if config.stash[_TABLES]:
+        terminalreporter.write_sep("=", "measured")
+        terminalreporter.write_line(circumstances.line())
+    for title, rows in config.stash[_TABLES]:
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        terminalreporter.write_line(f"\n{title}")
+        for row in rows:
+            cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+            terminalreporter.write_line("  " + "  ".join(cells).rstrip())
+
+
+@pytest.fixture
+def table(pytestconfig: pytest.Config) -> Callable[[str, list[Row]], None]:
+    """Print a table after the last benchmark: ``table(title, [heading, row, ...])``."""
+
+    def add(title: str, rows: list[Row]) -> None:
+        pytestconfig.stash[_TABLES].append((title, rows))
+
+    return add

@@ -1,0 +1,47 @@
+"""``fastseg`` and ``python -m fastseg``: the command line, if what it needs is installed."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+INTERRUPTED = 130
+TERMINATED = 143
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: The words after ``fastseg``; None takes those of the process.
+
+    Returns:
+        0 done, 1 some inputs failed, 2 a call that cannot be carried out, 130 interrupted.
+    """
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        try:
+            from fastseg.cli.root import run
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            if package not in ("click", "rich"):
+                raise
+            sys.stderr.write(
+                f"fastseg: the command line needs {package}; "
+                'install it by: pip install "fastseg-runtime[cli]"\n'
+            )
+            return 2
+        return run(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _end(_signum: int, _frame: FrameType | None) -> None:
+    """End by an exception, so that half-written results are removed on the way out."""
+    raise SystemExit(TERMINATED)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

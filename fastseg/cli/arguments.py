@@ -1,0 +1,107 @@
+"""Options that several verbs share, and the dataclass that a verb receives them in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from fastseg.cli.report import Report
+from fastseg.everything import Sam
+from fastseg.loading import load
+
+Arguments = TypeVar("Arguments")
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+DEFAULT_MODEL = "sam-nano"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelArguments:
+    """Which model runs, and on what."""
+
+    model: str
+    device: str
+    backend: str
+    precision: str
+    threads: int
+
+    def load(self) -> Sam:
+        """Load the model; what was named is used or raises."""
+        return load(
+            self.model,
+            device=self.device,
+            backend=self.backend,
+            precision=self.precision,
+            threads=self.threads,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutArguments:
+    """Where results go."""
+
+    out: Path | None
+    overwrite: bool
+
+
+def into(kind: type[Arguments]) -> Callable[[Callable[[Arguments], Report]], Callable[..., Report]]:
+    """Hand a verb its options as one ``kind``, whose fields are the options' names."""
+
+    def decorate(verb: Callable[[Arguments], Report]) -> Callable[..., Report]:
+        @wraps(verb)
+        def call(**options: Any) -> Report:
+            return verb(kind(**options))
+
+        return call
+
+    return decorate
+
+
+def json_option(command: Command) -> Command:
+    """``--json``; ``root.run`` looks for it itself, so that even a bad call answers in JSON."""
+    text = "Print one JSON document instead of text."
+    return click.option("--json", is_flag=True, expose_value=False, help=text)(command)
+
+
+def runtime_options(command: Command) -> Command:
+    """``--device --backend --precision --threads``."""
+    for option in (
+        click.option(
+            "--threads",
+            type=click.IntRange(min=0),
+            default=0,
+            help="Processor threads; 0 is every core that may be used.",
+        ),
+        click.option("--precision", default="auto", help="auto, fp32, bf16, fp16 or int8."),
+        click.option(
+            "--backend", default="auto", help="auto, onnxruntime, openvino, tensorrt, tensorrt-rtx."
+        ),
+        click.option("--device", default="auto", help="auto, cpu, cuda or cuda:1."),
+    ):
+        command = option(command)
+    return command
+
+
+def model_options(command: Command) -> Command:
+    """``--model`` and what it runs on."""
+    text = "An embedded model's name, or a model folder."
+    option = click.option("--model", default=DEFAULT_MODEL, show_default=True, help=text)
+    return option(runtime_options(command))
+
+
+def out_options(command: Command) -> Command:
+    """``--out`` and ``--overwrite``."""
+    overwrite = click.option(
+        "--overwrite", is_flag=True, help="Replace an earlier result folder of that name."
+    )
+    out = click.option(
+        "--out",
+        type=click.Path(path_type=Path),
+        help="Folder for the results, written whole or not at all. Without it nothing is written.",
+    )
+    return out(overwrite(command))

@@ -1,0 +1,118 @@
+"""``fastseg models``: which there are, whether they are whole, and away with those not wanted."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+
+from fastseg import artifacts, registry
+from fastseg.cli.arguments import into, json_option
+from fastseg.cli.progress import progress
+from fastseg.cli.report import DONE, SOME_FAILED, Report, error_body
+from fastseg.errors import FastsegError, ModelFolderError, OutputError
+
+
+@click.group(invoke_without_command=True)
+@json_option
+@click.pass_context
+def models(context: click.Context) -> Report | None:
+    """List, verify and remove models."""
+    return _list() if context.invoked_subcommand is None else None
+
+
+@models.command("ls")
+@json_option
+def list_() -> Report:
+    """List the models that come with fastseg, and those that it can export."""
+    return _list()
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyArguments:
+    """What ``fastseg models verify`` was asked for."""
+
+    names: tuple[str, ...]
+
+
+@models.command()
+@click.argument("names", nargs=-1)
+@json_option
+@into(VerifyArguments)
+def verify(arguments: VerifyArguments) -> Report:
+    """Compare every file of NAMES with its hash: model folders or embedded models.
+
+    Without NAMES all embedded models are verified.
+    """
+    names = arguments.names or tuple(folder.name for folder in registry.embedded_folders())
+    rows: list[dict[str, Any]] = []
+    failures: list[str] = []
+    with progress(len(names)) as step:
+        for name in names:
+            step(name)
+            row: dict[str, Any] = {"name": name}
+            rows.append(row)
+            try:
+                folder = artifacts.read(registry.find(name))
+                row |= {"folder": str(folder.path), "graphs": len(folder.manifest.graphs)}
+            except FastsegError as error:
+                row |= error_body(error)
+                failures.append(f"{name}: {error}")
+    text = [f"{row['name']}: {row['graphs']} graphs, whole" for row in rows if "graphs" in row]
+    code = SOME_FAILED if failures else DONE
+    return Report("models verify", {"models": rows}, text, code, failures)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoveArguments:
+    """What ``fastseg models rm`` was asked for."""
+
+    folder: Path
+    yes: bool
+
+
+@models.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+@into(RemoveArguments)
+def rm(arguments: RemoveArguments) -> Report:
+    """Remove a model FOLDER, and nothing that is not one."""
+    folder = arguments.folder
+    if not artifacts.is_model_folder(folder):
+        raise ModelFolderError(f"{folder} is not a model folder, so it is not removed")
+    if folder.resolve().parent == registry.EMBEDDED.resolve():
+        raise ModelFolderError(f"{folder} comes with fastseg and goes with it: uninstall fastseg")
+    if not arguments.yes:
+        click.confirm(f"Remove {folder}?", abort=True, err=True)
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise OutputError(f"cannot remove {folder}: {error.strerror}. Check who owns it") from error
+    return Report("models rm", {"removed": str(folder)}, (f"removed {folder}",))
+
+
+def _list() -> Report:
+    cards = registry.list_models()
+    rows = [
+        {
+            "name": card.name,
+            "family": card.family,
+            "embedded": card.embedded,
+            "description": card.description,
+            "licence": card.licence,
+            "page": card.page,
+            "folder": card.folder and str(card.folder),
+            "checkpoint": card.checkpoint and card.checkpoint.file,
+        }
+        for card in cards
+    ]
+    table = Table("name", "here", "licence", "description", box=None, pad_edge=False)
+    for card in cards:
+        here = "yes" if card.embedded else "export it"
+        table.add_row(card.name, here, card.licence, card.description)
+    return Report("models ls", {"models": rows}, (table,))

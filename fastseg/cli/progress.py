@@ -1,0 +1,45 @@
+"""Progress of long work, on stderr, where somebody watches."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def progress(total: int | None) -> Iterator[Callable[[str], None]]:
+    """Show a bar while the block runs, if stderr is a terminal.
+
+    Args:
+        total: How many steps there will be, or None if that is not known.
+
+    Yields:
+        A function that is told, in a few words, which step begins now.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+    )
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn())
+    count = (MofNCompleteColumn(),) if total else ()
+    console = Console(stderr=True)
+    with Progress(*columns, *count, TimeElapsedColumn(), console=console, transient=True) as bar:
+        task = bar.add_task("", total=total)
+        begun = 0
+
+        def step(text: str) -> None:
+            nonlocal begun
+            bar.update(task, description=text, completed=begun)
+            begun += 1
+
+        yield step

@@ -1,0 +1,81 @@
+"""The ``fastseg`` command: finds the verb, prints what it answers, turns errors into exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from fastseg import circumstances
+from fastseg.cli.bench import bench
+from fastseg.cli.demo import demo
+from fastseg.cli.doctor import doctor
+from fastseg.cli.everything import everything
+from fastseg.cli.export import export
+from fastseg.cli.models import models
+from fastseg.cli.report import (
+    BAD_CALL,
+    INTERRUPTED,
+    SOME_FAILED,
+    Report,
+    complain,
+    document,
+    error_body,
+    print_json,
+    show,
+)
+from fastseg.cli.segment import segment
+from fastseg.errors import CheckpointError, FastsegError, ImageError, MaskError, ParityError
+
+_INPUT_ERRORS = (ImageError, MaskError, CheckpointError, ParityError)
+"""Errors of what was given to work on; all others are of the call itself."""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(circumstances.versions()["fastseg"], prog_name="fastseg")
+def root() -> None:
+    """Promptable and prompt-free segmentation, fast and exact.
+
+    For research use only; not a medical device.
+    """
+
+
+for verb in (demo, segment, everything, export, models, doctor, bench):
+    root.add_command(verb)
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command and return its exit code: 0, 1, 2 or 130, as the package documents.
+
+    Args:
+        argv: The words after ``fastseg``.
+    """
+    as_json = "--json" in argv
+    try:
+        answer = root.main(args=list(argv), prog_name="fastseg", standalone_mode=False)
+        code = show(answer, as_json=as_json) if isinstance(answer, Report) else int(answer or 0)
+        sys.stdout.flush()
+    except click.Abort:
+        return _fail(KeyboardInterrupt("interrupted"), "interrupted", INTERRUPTED, as_json)
+    except click.ClickException as error:
+        if not as_json:
+            error.show()
+            return BAD_CALL
+        return _fail(error, error.format_message(), BAD_CALL, as_json)
+    except FastsegError as error:
+        code = SOME_FAILED if isinstance(error, _INPUT_ERRORS) else BAD_CALL
+        return _fail(error, str(error), code, as_json)
+    except BrokenPipeError:
+        # The reader has left (``fastseg models | head``): say nothing more, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def _fail(error: BaseException, message: str, exit_code: int, as_json: bool) -> int:
+    complain(" ".join(message.split()))
+    if as_json:
+        print_json(document("", error_body(error), exit_code))
+    return exit_code

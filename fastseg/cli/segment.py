@@ -1,0 +1,107 @@
+"""``fastseg segment``: masks for boxes and points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from fastseg.cli.arguments import (
+    ModelArguments,
+    OutArguments,
+    into,
+    json_option,
+    model_options,
+    out_options,
+)
+from fastseg.cli.pictures import Task, work_through
+from fastseg.cli.report import Report
+from fastseg.masks import Masks
+from fastseg.results import Contents
+
+Box = tuple[float, float, float, float]
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments(ModelArguments, OutArguments):
+    """What ``fastseg segment`` was asked for."""
+
+    images: tuple[Path, ...]
+    box: tuple[Box, ...]
+    point: tuple[Point, ...]
+    label: tuple[int, ...]
+    multimask: bool
+    best: bool
+    mask_png: bool
+
+
+@click.command()
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--box", nargs=4, type=float, multiple=True, help="x0 y0 x1 y1 in pixels.")
+@click.option("--point", nargs=2, type=float, multiple=True, help="x y in pixels.")
+@click.option(
+    "--label",
+    type=click.IntRange(0, 1),
+    multiple=True,
+    help="1 for a point on the object, 0 for one beside it; one a point, all 1 if left out.",
+)
+@click.option("--multimask/--single", default=True, help="Three masks a prompt, or one.")
+@click.option("--best", is_flag=True, help="Keep the best-scoring mask of each prompt.")
+@click.option("--mask-png", is_flag=True, help="Also write one PNG a mask.")
+@model_options
+@out_options
+@json_option
+@into(Arguments)
+def segment(arguments: Arguments) -> Report:
+    """Find what boxes and points show, in one or many IMAGES.
+
+    Each --box is a prompt of its own. All --point together are one prompt, and belong to the box
+    if there is exactly one. The same prompts are used for every image.
+    """
+    prompts = prompts_of(arguments)
+    with arguments.load() as model:
+
+        def call(image: NDArray[np.uint8]) -> Masks:
+            masks = model.segment(image, multimask=arguments.multimask, **prompts)
+            return masks.best() if arguments.best else masks
+
+        settings = {
+            **{name: array.tolist() for name, array in prompts.items()},
+            "multimask": arguments.multimask,
+            "best": arguments.best,
+        }
+        contents = Contents(mode="binary_mask" if arguments.mask_png else "coco_rle")
+        task = Task("segment", call, settings, contents)
+        return work_through(arguments.images, model, task, arguments)
+
+
+def prompts_of(arguments: Arguments) -> dict[str, NDArray[Any]]:
+    """Lay the options out as prompts.
+
+    Raises:
+        click.UsageError: There are none, or they can be read in more than one way.
+    """
+    boxes, points, labels = arguments.box, arguments.point, arguments.label
+    if not boxes and not points:
+        raise click.UsageError("give at least one --box x0 y0 x1 y1 or --point x y")
+    if len(boxes) > 1 and points:
+        raise click.UsageError(
+            f"{len(boxes)} boxes and {len(points)} points: it is not clear which box the points "
+            "belong to. Give one --box with its points, or call once for each box"
+        )
+    if labels and len(labels) != len(points):
+        raise click.UsageError(
+            f"{len(points)} points and {len(labels)} labels: give each --point one --label, or none"
+        )
+    prompts: dict[str, NDArray[Any]] = {}
+    if boxes:
+        prompts["boxes"] = np.array(boxes, np.float64)
+    if points:
+        prompts["points"] = np.array([points], np.float64)
+        prompts["labels"] = np.array([labels or [1] * len(points)], np.int32)
+    return prompts

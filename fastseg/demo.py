@@ -1,0 +1,114 @@
+"""The demonstration: a real photograph, segmented by clicks everywhere and by a few boxes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fastseg import circumstances, overlay, results
+from fastseg.backends.protocol import usable_cores
+from fastseg.everything import Sam
+from fastseg.images import read_image
+from fastseg.masks import Masks
+
+PICTURE = Path(__file__).parent / "demo_data" / "coins.png"
+"""Greek coins from Pompeii, Brooklyn Museum, no known copyright restrictions; see SOURCE.md."""
+
+BOXES = ((305, 15, 365, 72), (245, 94, 297, 145), (188, 169, 237, 218), (18, 232, 75, 289))
+"""Boxes around four of the coins: x0, y0, x1, y1 in pixels."""
+
+POINTS_PER_SIDE = 16
+"""Clicks along each side in everything mode: a coin is several clicks wide, so none is missed."""
+
+TIMINGS_FILE = "timings.json"
+OVERLAY_FILE = "overlay.png"
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """What the demonstration found, and how long it took."""
+
+    image: NDArray[np.uint8]
+    """(H, W, 3) the photograph."""
+
+    everything: Masks
+    """Every object, from a grid of clicks."""
+
+    boxed: Masks
+    """The best mask of each of ``BOXES``."""
+
+    about: dict[str, Any]
+    """Model, backend, device and precision."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Counts and timings of every step, ready for JSON."""
+        return {
+            **self.about,
+            "state": "first calls after loading",
+            "machine": circumstances.machine(),
+            "steps": [
+                self._step("everything", POINTS_PER_SIDE**2, self.everything),
+                self._step("boxes", len(BOXES), self.boxed),
+            ],
+        }
+
+    def _step(self, name: str, prompts: int, masks: Masks) -> dict[str, Any]:
+        timings = masks.timings.as_dict()
+        return {"name": name, "prompts": prompts, "masks": len(masks), "timings": timings}
+
+    def picture(self) -> Image.Image:
+        """The photograph twice, with the masks of either way to ask."""
+        title = f"everything: {len(self.everything)} masks from {POINTS_PER_SIDE**2} clicks"
+        panels = (
+            overlay.Panel(self.image, self.everything, title),
+            overlay.Panel(self.image, self.boxed, f"{len(BOXES)} box prompts", prompt_boxes=BOXES),
+        )
+        about, whole, boxed = self.about, self.everything.timings, self.boxed.timings
+        facts = [
+            f"{about['model']} on {about['backend']} {about['device']} {about['precision']}",
+            f"{usable_cores()} cores",
+            f"everything {whole.total / 1e3:.1f} s, {whole.per_mask_ms:.0f} ms per mask",
+            f"boxes {boxed.decode + boxed.postprocess:.0f} ms once the image is encoded "
+            f"({boxed.encode:.0f} ms)",
+        ]
+        return overlay.compose(panels, " · ".join(facts), long_side=960)
+
+
+def demo(model: Sam) -> Demo:
+    """Segment the photograph.
+
+    Args:
+        model: A loaded model; ``sam-nano`` was made for pictures like this one.
+    """
+    image = read_image(PICTURE)
+    whole = model.everything(image, points_per_side=POINTS_PER_SIDE)
+    embedding = model.embed(image)
+    boxed = model.segment(embedding, boxes=BOXES)
+    timings = embedding.timings + boxed.timings
+    best = boxed.best().with_timings(timings)
+    return Demo(image, whole, best, circumstances.of_model(model))
+
+
+def write(shown: Demo, out: str | os.PathLike[str]) -> None:
+    """Leave the picture, the masks of everything mode and the timings in a folder.
+
+    An earlier result folder of that name is replaced.
+
+    Args:
+        shown: What to write.
+        out: The folder, which takes its name when all of it is there.
+
+    Raises:
+        OutputError: The name is taken by something else, or the place cannot be written.
+    """
+    contents = results.Contents(overlays=False)
+    with results.write(out, shown.about, contents=contents, overwrite=True) as folder:
+        folder.add(PICTURE.name, shown.image, shown.everything)
+        folder.report(shown.as_dict(), name=TIMINGS_FILE)
+        shown.picture().save(folder.path / OVERLAY_FILE)

@@ -1,0 +1,181 @@
+"""Pictures of results: masks over their image in distinct colours, and a line of facts below."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
+
+from fastseg.masks import Masks
+
+LONG_SIDE = 1200
+"""Longest side of a drawn image in pixels; a small image is enlarged 4 times at most."""
+
+_BACKGROUND = (17, 19, 23)
+_INK = (232, 234, 237)
+_GOLDEN_ANGLE = 2.399963  # radians; consecutive hues are never close
+_FILL, _OUTLINE = 0.36, 0.95  # opacity
+_MARGIN = 2  # source pixels around a mask's box, so that its outline is not cut off
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One image with its masks, and what was asked for."""
+
+    image: NDArray[np.uint8]  # (H, W, 3)
+    masks: Masks
+    title: str = ""
+    prompt_boxes: Sequence[Sequence[float]] = ()  # x0, y0, x1, y1 in image pixels
+    prompt_points: Sequence[Sequence[float]] = ()  # x, y in image pixels
+
+
+def colours(count: int) -> NDArray[np.uint8]:
+    """Choose ``count`` colours that are far from their neighbours in the list and equally bright.
+
+    Hues step by the golden angle in the OKLCH colour space (Ottosson 2020), so that no hue looks
+    heavier than another.
+
+    Returns:
+        uint8 (count, 3) sRGB.
+    """
+    hue = 0.6 + _GOLDEN_ANGLE * np.arange(count)
+    lightness = np.where(np.arange(count) % 2, 0.82, 0.74)
+    a, b = 0.145 * np.cos(hue), 0.145 * np.sin(hue)
+    cone = np.stack(
+        [
+            lightness + 0.3963377774 * a + 0.2158037573 * b,
+            lightness - 0.1055613458 * a - 0.0638541728 * b,
+            lightness - 0.0894841775 * a - 1.2914855480 * b,
+        ],
+        axis=-1,
+    )
+    to_linear = np.array(
+        [
+            [4.0767416621, -3.3077115913, 0.2309699292],
+            [-1.2684380046, 2.6097574011, -0.3413193965],
+            [-0.0041960863, -0.7034186147, 1.7076147010],
+        ]
+    )
+    linear = np.clip(cone**3 @ to_linear.T, 0.0, 1.0)
+    encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    palette: NDArray[np.uint8] = np.round(encoded * 255).astype(np.uint8)
+    return palette
+
+
+def draw(panel: Panel, *, long_side: int = LONG_SIDE, numbers: bool = True) -> Image.Image:
+    """Draw one panel: the image, dimmed, and every mask filled and outlined, large ones first.
+
+    Args:
+        panel: What to draw.
+        long_side: Longest side of the drawing in pixels; an image is enlarged 4 times at most.
+        numbers: Write each mask's number (from 1, its place in ``panel.masks``) in its middle,
+            where there is room.
+
+    Returns:
+        An RGB picture.
+    """
+    height, width = panel.image.shape[:2]
+    scale = min(4.0, long_side / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    enlarged = Image.fromarray(panel.image).resize(size, Image.Resampling.LANCZOS)
+    canvas = np.asarray(enlarged).astype(np.float32) * 0.8
+    palette = colours(len(panel.masks)).astype(np.float32)
+    order = np.argsort(-np.asarray(panel.masks.areas), kind="stable")
+    for index in order:
+        _paint(canvas, panel.masks[int(index)], palette[index])
+    picture = Image.fromarray(np.round(canvas).astype(np.uint8))
+    pencil = ImageDraw.Draw(picture)
+    if numbers:
+        for index in order:
+            _write_number(pencil, int(index) + 1, np.asarray(panel.masks.boxes[index]) * scale)
+    _draw_prompts(pencil, panel, scale)
+    return picture
+
+
+def compose(panels: Sequence[Panel], legend: str, *, long_side: int = LONG_SIDE) -> Image.Image:
+    """Set panels side by side under their titles, with one line of facts below.
+
+    Args:
+        panels: At least one.
+        legend: The line; it is made smaller where it would not fit.
+        long_side: Longest side of each panel in pixels.
+
+    Returns:
+        An RGB picture.
+    """
+    drawn = [draw(panel, long_side=long_side) for panel in panels]
+    gap, unit = max(8, long_side // 100), max(14, long_side // 50)
+    top = gap + (unit * 2 if any(panel.title for panel in panels) else 0)
+    width = sum(picture.width for picture in drawn) + gap * (len(drawn) + 1)
+    bottom = top + max(picture.height for picture in drawn)
+    sheet = Image.new("RGB", (width, bottom + unit * 2 + gap), _BACKGROUND)
+    pencil = ImageDraw.Draw(sheet)
+    left = gap
+    for panel, picture in zip(panels, drawn, strict=True):
+        _write_line(pencil, panel.title, (left, gap + unit), picture.width, unit * 1.15)
+        sheet.paste(picture, (left, top))
+        left += picture.width + gap
+    _write_line(pencil, legend, (gap, bottom + unit + gap // 2), width - 2 * gap, unit)
+    return sheet
+
+
+def _paint(canvas: NDArray[np.float32], mask: Masks, colour: NDArray[np.float32]) -> None:
+    """Blend one mask into ``canvas``, touching only the pixels about its box."""
+    (height, width), (rows, columns) = mask.size, canvas.shape[:2]
+    x0, y0, x1, y1 = (int(value) for value in mask.boxes[0])
+    scale = np.array([columns / width, rows / height])
+    low = np.floor(np.maximum(np.array([x0, y0]) - _MARGIN, 0) * scale).astype(int)
+    high = np.ceil(np.minimum(np.array([x1, y1]) + 1 + _MARGIN, [width, height]) * scale)
+    (left, top), (right, bottom) = low, np.minimum(high.astype(int), [columns, rows])
+    source = Image.fromarray(mask.array()[0].astype(np.uint8) * 255)
+    window = (
+        left / scale[0],
+        top / scale[1],
+        min(right / scale[0], width),
+        min(bottom / scale[1], height),
+    )
+    soft = np.asarray(
+        source.resize((right - left, bottom - top), Image.Resampling.BILINEAR, box=window)
+    ).astype(np.float32)
+    # Enlarging blurs the edge over as many pixels as the scale: sharpen it back to one.
+    cover = np.clip((soft / 255 - 0.5) * max(1.0, float(scale.min())) + 0.5, 0.0, 1.0)
+    inner = Image.fromarray(np.round(cover * 255).astype(np.uint8)).filter(ImageFilter.MinFilter(5))
+    edge = cover - np.asarray(inner).astype(np.float32) / 255
+    opacity = (_FILL * cover + (_OUTLINE - _FILL) * np.maximum(edge, 0))[..., None]
+    area = canvas[top:bottom, left:right]
+    area += (colour - area) * opacity
+
+
+def _write_number(pencil: ImageDraw.ImageDraw, number: int, box: NDArray[np.float64]) -> None:
+    """Write a mask's number on a dark tag in the middle of its box, unless the box is too small."""
+    font = ImageFont.load_default(size=15)
+    left, top, right, bottom = pencil.textbbox((0, 0), str(number), font=font)
+    if right - left + 12 > box[2] - box[0] or bottom - top + 8 > box[3] - box[1]:
+        return
+    middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+    half = ((right - left) / 2 + 5, (bottom - top) / 2 + 4)
+    tag = (middle[0] - half[0], middle[1] - half[1], middle[0] + half[0], middle[1] + half[1])
+    pencil.rounded_rectangle(tag, radius=5, fill=_BACKGROUND)
+    pencil.text(middle, str(number), fill=_INK, font=font, anchor="mm")
+
+
+def _draw_prompts(pencil: ImageDraw.ImageDraw, panel: Panel, scale: float) -> None:
+    for x0, y0, x1, y1 in panel.prompt_boxes:
+        pencil.rectangle((x0 * scale, y0 * scale, x1 * scale, y1 * scale), outline=_INK, width=2)
+    for x, y in panel.prompt_points:
+        at = (x * scale, y * scale)
+        pencil.circle(at, radius=6, fill=_INK, outline=_BACKGROUND, width=2)
+
+
+def _write_line(
+    pencil: ImageDraw.ImageDraw, text: str, at: tuple[int, int], width: int, size: float
+) -> None:
+    """Write one line from its left middle, shrunk until it is at most ``width`` pixels long."""
+    if not text:
+        return
+    length = pencil.textlength(text, font=ImageFont.load_default(size=size))
+    font = ImageFont.load_default(size=max(6.0, size * min(1.0, width / length)))
+    pencil.text(at, text, fill=_INK, font=font, anchor="lm")

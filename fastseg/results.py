@@ -1,0 +1,176 @@
+"""A folder of results: masks as COCO JSON, pictures and a report, there whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fastseg import circumstances, overlay
+from fastseg.errors import OutputError
+from fastseg.masks import Masks, OutputMode
+from fastseg.outputs import atomic_folder
+
+MASKS_FILE = "masks.json"
+REPORT_FILE = "results.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a result folder holds beside the masks of every picture."""
+
+    mode: OutputMode = "coco_rle"
+    """How ``masks.json`` spells a mask; ``"binary_mask"`` adds a PNG a mask to COCO's RLE."""
+
+    overlays: bool = True
+    """Whether each picture is drawn with its masks."""
+
+
+@dataclass(slots=True)
+class ResultFolder:
+    """An open result folder; what is added to it appears when its ``with`` block ends well."""
+
+    path: Path
+    contents: Contents
+    coco: TextIO
+    _names: set[str] = field(default_factory=set)
+    _images: list[dict[str, Any]] = field(default_factory=list)
+    _annotations: int = 0
+
+    def add(self, source: str, image: NDArray[np.uint8], masks: Masks) -> None:
+        """Write the masks of one picture.
+
+        Args:
+            source: The picture as the user named it: a path.
+            image: uint8 (H, W, 3), what the masks lie on.
+            masks: What was found.
+        """
+        name, image_id = self._free_name(Path(source).stem), len(self._images) + 1
+        height, width = image.shape[:2]
+        self._images.append({"id": image_id, "file_name": source, "width": width, "height": height})
+        for annotation in describe(masks, self.contents.mode):
+            separator = "," if self._annotations else ""
+            self._annotations += 1
+            row = {"id": self._annotations, "image_id": image_id, **annotation}
+            self.coco.write(f"{separator}\n{to_json(row)}")
+        if self.contents.overlays:
+            picture = overlay.compose([overlay.Panel(image, masks)], _legend(source, masks))
+            self._save(picture, Path("overlays", f"{name}.png"))
+        if self.contents.mode == "binary_mask":
+            for index in range(len(masks)):
+                pixels = masks[index].array()[0].astype(np.uint8) * 255
+                self._save(Image.fromarray(pixels), Path("masks", name, f"{index + 1:04d}.png"))
+
+    def report(self, document: Mapping[str, Any], *, name: str = REPORT_FILE) -> None:
+        """Write what was done, on what, how fast, and what failed, as a JSON file."""
+        text = to_json(document, indent=2) + "\n"
+        (self.path / name).write_text(text, encoding="utf-8")
+
+    def finish(self) -> None:
+        """Write the end of ``masks.json``: the pictures that the annotations speak of."""
+        categories = [{"id": 1, "name": "segment"}]
+        rest = f'"images": {to_json(self._images)}, "categories": {to_json(categories)}'
+        self.coco.write(f"\n], {rest}}}\n")
+
+    def _free_name(self, stem: str) -> str:
+        """``stem``, or ``stem-2`` and so on where another folder had a picture of that name."""
+        name, number = stem, 1
+        while name in self._names:
+            number += 1
+            name = f"{stem}-{number}"
+        self._names.add(name)
+        return name
+
+    def _save(self, picture: Image.Image, name: Path) -> None:
+        file = self.path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(file)
+
+
+@contextmanager
+def write(
+    out: str | os.PathLike[str],
+    info: Mapping[str, Any],
+    *,
+    contents: Contents | None = None,
+    overwrite: bool = False,
+) -> Iterator[ResultFolder]:
+    """Write a result folder: it takes its name when the block ends well, else nothing is left.
+
+    Args:
+        out: The folder to write.
+        info: What made the results (model, backend, device, precision), for the head of
+            ``masks.json``; versions and the research-only notice are added.
+        contents: What to write beside the masks.
+        overwrite: Whether an earlier result folder of that name may be replaced. Any other folder
+            that has something in it never is.
+
+    Yields:
+        The open folder.
+
+    Raises:
+        OutputError: The name is taken, the disk is full or the place cannot be written.
+    """
+    refuse_foreign(Path(out))
+    head = {**info, "notice": circumstances.NOTICE, "versions": circumstances.versions()}
+    with (
+        atomic_folder(out, replace=overwrite) as path,
+        (path / MASKS_FILE).open("w", encoding="utf-8") as coco,
+    ):
+        coco.write(f'{{"info": {to_json(head)}, "licenses": [], "annotations": [')
+        folder = ResultFolder(path, contents or Contents(), coco)
+        yield folder
+        folder.finish()
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Raise OutputError where a folder has something in it that is not ours to replace."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MASKS_FILE).is_file():
+        raise OutputError(f"{folder} is not empty and holds no results: choose another name")
+
+
+def describe(masks: Masks, mode: OutputMode = "coco_rle") -> Iterator[dict[str, Any]]:
+    """Describe masks as COCO annotations, without the ids.
+
+    Yields:
+        A dictionary a mask, with the keys of SAM's records (``segmentation`` as COCO RLE, its
+        counts a string or, for ``"uncompressed_rle"``, a list; ``area``, ``bbox`` as x, y, w, h
+        with w = xmax - xmin, ``predicted_iou``, ``stability_score``, ``point_coords``,
+        ``crop_box``) and ``prompt``, the index of the prompt that the mask answers.
+    """
+    spelling: OutputMode = "uncompressed_rle" if mode == "uncompressed_rle" else "coco_rle"
+    for index, record in enumerate(masks.records(spelling)):
+        yield {"category_id": 1, "iscrowd": 0, "prompt": int(masks.prompt[index]), **record}
+
+
+def to_json(value: Any, *, indent: int | None = None) -> str:
+    """``value`` as JSON text, with null for numbers that JSON does not have (NaN, infinities)."""
+    return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, indent=indent)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _legend(source: str, masks: Masks) -> str:
+    timings = masks.timings
+    facts = [Path(source).name, f"{len(masks)} masks", f"{timings.total:.0f} ms"]
+    if len(masks):
+        facts.append(f"{timings.per_mask_ms:.1f} ms per mask")
+    facts.append(f"{timings.backend} {timings.device} {timings.precision}")
+    return " · ".join(facts)

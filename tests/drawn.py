@@ -1,0 +1,32 @@
+"""Masks that were drawn rather than predicted, for tests of what is done with masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fastseg import ops
+from fastseg.masks import Masks
+from fastseg.timings import Timings
+
+TIMINGS = Timings(
+    preprocess=1.0, encode=2.0, decode=3.0, postprocess=4.0, n_masks=2, backend="drawn"
+)
+
+
+def rectangles(size: tuple[int, int], boxes: Sequence[tuple[int, int, int, int]]) -> Masks:
+    """Filled boxes, x0 y0 x1 y1 inclusive, in a picture of (height, width)."""
+    pixels = np.zeros((len(boxes), *size), np.bool_)
+    for mask, (x0, y0, x1, y1) in zip(pixels, boxes, strict=True):
+        mask[y0 : y1 + 1, x0 : x1 + 1] = True
+    runs = ops.runs_from_array(pixels)
+    return Masks(
+        runs=runs,
+        scores=np.linspace(0.9, 0.8, len(boxes), dtype=np.float32),
+        stability=np.ones(len(boxes), np.float32),
+        boxes=ops.runs_boxes(runs),
+        areas=ops.runs_areas(runs),
+        prompt=np.arange(len(boxes)),
+        timings=TIMINGS,
+    )

@@ -1,0 +1,148 @@
+"""The command as a process: signals, full disks, missing parts, exit codes, what it imports."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import fastseg
+from fastseg.testing import tiny_sam_folder
+
+ROOT = Path(fastseg.__file__).parents[1]
+FASTSEG = (sys.executable, "-m", "fastseg")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny_sam_folder(tmp_path_factory.mktemp("models") / "tiny"))
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> str:
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "noise.png")
+    return str(tmp_path / "noise.png")
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def finish(command: tuple[str, ...], **options) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, capture_output=True, text=True, env=environment(), check=False, **options
+    )
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_in_the_middle_leaves_nothing(tiny, picture, tmp_path, number, code) -> None:
+    place = tmp_path / "results"
+    place.mkdir()
+    pictures = [picture] * 2000  # more than can be done before the signal
+    command = (*FASTSEG, "everything", *pictures, "--model", tiny, "--points-per-side", "8")
+    process = subprocess.Popen(
+        (*command, "--out", str(place / "out")),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    deadline = time.monotonic() + 60
+    while not any(place.glob(".out.*/masks.json")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(number)
+    printed, complained = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert list(place.iterdir()) == []
+    assert printed == ""
+    assert "Traceback" not in complained
+
+
+def test_a_full_disk_leaves_nothing(tiny, picture, tmp_path) -> None:
+    place = tmp_path / "results"
+    place.mkdir()
+
+    def allow_small_files_only() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+    command = (*FASTSEG, "segment", picture, "--model", tiny, "--point", "9", "9", "--json")
+    run = finish((*command, "--out", str(place / "out")), preexec_fn=allow_small_files_only)
+    assert run.returncode == 2
+    assert json.loads(run.stdout)["error"]["type"] == "OutputError"
+    assert len(run.stderr.splitlines()) == 1
+    assert list(place.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_is_one_readable_line(tiny, picture, tmp_path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    out = str(tmp_path / "file" / "out")
+    run = finish((*FASTSEG, "segment", picture, "--model", tiny, "--point", "9", "9", "--out", out))
+    assert run.returncode == 2
+    assert run.stderr.startswith("fastseg: ")
+    assert len(run.stderr.splitlines()) == 1
+    assert run.stdout == ""
+
+
+@pytest.mark.parametrize("missing", ["click", "rich"])
+def test_without_the_cli_extra_one_line_says_how_to_get_it(missing: str) -> None:
+    script = f"import sys; sys.modules[{missing!r}] = None; from fastseg.__main__ import main"
+    run = finish((sys.executable, "-c", f"{script}; sys.exit(main(['doctor']))"))
+    assert run.returncode == 2
+    assert run.stderr.splitlines() == [
+        f"fastseg: the command line needs {missing}; "
+        'install it by: pip install "fastseg-runtime[cli]"'
+    ]
+
+
+@pytest.mark.parametrize(
+    "statement", ["import fastseg", "from fastseg import load, Masks", "import fastseg.cli.root"]
+)
+def test_importing_loads_neither_torch_nor_a_runtime(statement: str) -> None:
+    heavy = ("torch", "onnx", "onnxruntime", "openvino", "tensorrt", "matplotlib", "scipy")
+    script = f"import sys; {statement}; print([n for n in {heavy} if n in sys.modules])"
+    assert finish((sys.executable, "-c", script)).stdout.strip() == "[]"
+
+
+def test_the_library_does_not_need_the_command_line() -> None:
+    script = "import sys; from fastseg import load, list_models, doctor; list_models(); "
+    script += "print([n for n in ('click', 'rich') if n in sys.modules])"
+    assert finish((sys.executable, "-c", script)).stdout.strip() == "[]"
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    script = f"{sys.executable} -m fastseg models --json | head -c 10; echo; echo ${{PIPESTATUS[0]}}"
+    run = finish(("bash", "-c", script))
+    assert run.stdout.splitlines()[-1] == "0"
+    assert run.stderr == ""
+
+
+@pytest.mark.parametrize("words", [("nonsense",), ("segment",), ("demo", "--colour")])
+def test_a_bad_call_is_2_and_prints_nothing_on_stdout(words: tuple[str, ...]) -> None:
+    run = finish((*FASTSEG, *words))
+    assert run.returncode == 2
+    assert run.stdout == ""
+    assert "Traceback" not in run.stderr
+
+
+def test_an_unknown_model_is_2_and_names_those_that_exist() -> None:
+    run = finish((*FASTSEG, "demo", "--model", "sam-gigantic"))
+    assert run.returncode == 2
+    assert "sam-gigantic" in run.stderr
+    assert "sam-nano" in run.stderr
+
+
+@pytest.mark.parametrize("verb", ["demo", "segment", "everything", "models", "compare", "bench"])
+def test_every_verb_explains_itself(verb: str) -> None:
+    run = finish((*FASTSEG, verb, "--help"))
+    assert run.returncode == 0
+    assert verb in run.stdout

@@ -1,0 +1,177 @@
+"""Promises of ``fastseg segment`` and ``fastseg everything``, on a tiny model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import fastseg
+from fastseg.cli.root import run
+from fastseg.testing import tiny_sam_folder
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny_sam_folder(tmp_path_factory.mktemp("models") / "tiny"))
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    return save_noise(tmp_path / "noise.png")
+
+
+def save_noise(file: Path) -> Path:
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(file)
+    return file
+
+
+def answer(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, dict[str, Any]]:
+    """Exit code and JSON document of a call with ``--json``."""
+    code = run([str(word) for word in words] + ["--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_segment_answers_as_the_library_does(tiny, picture, capsys) -> None:
+    call = ("segment", picture, "--model", tiny, "--box", 5, 5, 30, 30, "--box", 0, 0, 60, 40)
+    code, document = answer(capsys, *call)
+    with fastseg.load(tiny) as model:
+        masks = model.segment(picture, boxes=[[5, 5, 30, 30], [0, 0, 60, 40]])
+    assert code == 0
+    found = document["pictures"][0]["annotations"]
+    assert [one["segmentation"] for one in found] == masks.coco()
+    assert [one["prompt"] for one in found] == [0, 0, 0, 1, 1, 1]
+
+
+def test_points_of_one_call_are_one_prompt_and_belong_to_the_only_box(
+    tiny, picture, capsys
+) -> None:
+    call = ("segment", picture, "--model", tiny, "--point", 10, 10, "--point", 20, 20)
+    code, document = answer(capsys, *call, "--label", 1, "--label", 0, "--box", 5, 5, 30, 30)
+    with fastseg.load(tiny) as model:
+        masks = model.segment(
+            picture, points=[[10, 10], [20, 20]], labels=[1, 0], boxes=[5, 5, 30, 30]
+        )
+    assert code == 0
+    found = document["pictures"][0]["annotations"]
+    assert [one["segmentation"] for one in found] == masks.coco()
+    assert document["settings"]["labels"] == [[1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ((), "--box"),
+        (("--box", 1, 1, 9, 9, "--box", 2, 2, 8, 8, "--point", 3, 3), "not clear"),
+        (("--point", 3, 3, "--point", 4, 4, "--label", 1), "2 points and 1 labels"),
+        (("--point", 3, 3, "--label", 7), "7"),
+        (("--point", "x", 3), "x"),
+    ],
+)
+def test_prompts_that_make_no_sense_are_a_bad_call(tiny, picture, capsys, options, reason) -> None:
+    code, document = answer(capsys, "segment", picture, "--model", tiny, *options)
+    assert code == 2
+    assert reason in document["error"]["message"]
+
+
+def test_best_and_single_give_one_mask_a_prompt(tiny, picture, capsys) -> None:
+    call = ("segment", picture, "--model", tiny, "--point", 10, 10)
+    for option in ("--best", "--single"):
+        _, document = answer(capsys, *call, option)
+        assert document["pictures"][0]["masks"] == 1
+
+
+def test_a_picture_that_fails_is_named_and_the_others_are_done(tiny, picture, tmp_path, capsys):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no picture at all")
+    out = tmp_path / "out"
+    call = ("segment", broken, picture, "--model", tiny, "--point", 10, 10, "--out", out)
+    code = run([str(word) for word in call])
+    assert code == 1
+    assert f"fastseg: {broken}" in capsys.readouterr().err
+    report = json.loads((out / "results.json").read_text())
+    assert report["exit_code"] == 1
+    assert report["pictures"][0]["error"]["type"] == "ImageError"
+    assert report["pictures"][1]["masks"] == 3
+    assert json.loads((out / "masks.json").read_text())["images"][0]["file_name"] == str(picture)
+
+
+def test_when_every_picture_fails_nothing_is_written(tiny, tmp_path, capsys) -> None:
+    missing, out = tmp_path / "missing.png", tmp_path / "out"
+    call = ("segment", missing, "--model", tiny, "--point", 1, 1, "--out", out)
+    code, document = answer(capsys, *call)
+    assert code == 1
+    assert "missing.png" in document["pictures"][0]["error"]["message"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_result_folder_says_what_ran(tiny, picture, tmp_path, capsys) -> None:
+    out = tmp_path / "out"
+    call = ("segment", picture, "--model", tiny, "--point", 10, 10, "--out", out, "--mask-png")
+    code, document = answer(capsys, *call)
+    assert code == 0
+    report = json.loads((out / "results.json").read_text())
+    for told in (document, report):
+        assert told["backend"] == "onnxruntime"
+        assert told["device"] == "cpu"
+        assert told["precision"] == "fp32"
+        assert "research use only" in told["notice"]
+        assert told["versions"]["numpy"] == np.__version__
+    assert len(list((out / "masks" / "noise").iterdir())) == 3
+    assert (out / "overlays" / "noise.png").is_file()
+
+
+def test_a_folder_that_is_taken_is_refused_before_the_work(tiny, picture, tmp_path, capsys) -> None:
+    call = ("segment", picture, "--model", tiny, "--point", 9, 9, "--out", tmp_path)
+    code, document = answer(capsys, *call, "--overwrite")
+    assert code == 2
+    assert document["error"]["type"] == "OutputError"
+    assert [file.name for file in tmp_path.iterdir()] == ["noise.png"]
+
+
+def test_everything_takes_folders_and_sams_settings(tiny, tmp_path, capsys) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name in ("b.png", "a.PNG"):
+        save_noise(folder / name)
+    (folder / "notes.txt").write_text("not a picture")
+    settings = ("--points-per-side", 3, "--pred-iou-thresh", -10, "--stability-score-thresh", -1)
+    call = ("everything", folder, "--model", tiny, *settings, "--box-nms-thresh", 1)
+    code, document = answer(capsys, *call)
+    assert code == 0
+    assert [Path(row["file"]).name for row in document["pictures"]] == ["a.PNG", "b.png"]
+    with fastseg.load(tiny) as model:
+        masks = model.everything(
+            folder / "b.png",
+            points_per_side=3,
+            pred_iou_thresh=-10.0,
+            stability_score_thresh=-1.0,
+            box_nms_thresh=1.0,
+        )
+    found = document["pictures"][1]["annotations"]
+    assert [one["segmentation"] for one in found] == masks.coco()
+    assert document["settings"]["crop_overlap_ratio"] == pytest.approx(512 / 1500)
+
+
+def test_a_setting_out_of_range_is_a_bad_call(tiny, picture, capsys) -> None:
+    code, document = answer(capsys, "everything", picture, "--model", tiny, "--crop-n-layers", -1)
+    assert code == 2
+    assert "crop_n_layers" in document["error"]["message"]
+
+
+def test_a_folder_without_pictures_is_an_input_that_fails(tiny, tmp_path, capsys) -> None:
+    code, document = answer(capsys, "everything", tmp_path, "--model", tiny)
+    assert code == 1
+    assert str(tmp_path) in document["error"]["message"]
+
+
+def test_what_is_named_and_not_here_is_an_error_not_something_else(tiny, picture, capsys) -> None:
+    call = ("segment", picture, "--model", tiny, "--point", 1, 1, "--backend", "tensorrt")
+    code, document = answer(capsys, *call)
+    assert code == 2
+    assert document["error"]["type"] == "BackendUnavailableError"

@@ -1,0 +1,86 @@
+"""Promises of ``fastseg.overlay``."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fastseg.overlay import Panel, colours, compose, draw
+from tests.drawn import rectangles
+
+GREY = np.full((60, 80, 3), 128, np.uint8)
+BOXES = [(10, 10, 29, 29), (40, 20, 69, 49)]
+
+
+def test_masks_are_coloured_and_the_rest_stays_grey() -> None:
+    picture = np.asarray(draw(Panel(GREY, rectangles((60, 80), BOXES)), numbers=False))
+    assert picture.shape == (240, 320, 3), "enlarged four times"
+    spread = picture.max(axis=2).astype(int) - picture.min(axis=2)
+    assert (spread[60:100, 60:100] > 20).all()
+    assert (spread[100:180, 180:260] > 20).all()
+    assert not spread[:30].any()
+    assert not spread[:, 300:].any()
+
+
+def test_two_masks_have_two_colours() -> None:
+    picture = np.asarray(draw(Panel(GREY, rectangles((60, 80), BOXES)), numbers=False))
+    assert np.abs(picture[80, 80].astype(int) - picture[140, 220]).max() > 40
+
+
+def test_an_outline_is_a_thin_line_inside_the_mask() -> None:
+    picture = np.asarray(draw(Panel(GREY, rectangles((60, 80), BOXES)), numbers=False)).astype(int)
+    row = picture[140]  # through the middle of the second mask, which covers 160..279
+    inside, strong = row[220], np.abs(row - row[220]).max(axis=1) > 30
+    assert strong[160:163].any()
+    assert not strong[170:270].any(), f"only the border differs from {inside}"
+
+
+def test_a_mask_inside_another_is_drawn_over_it() -> None:
+    small_first = rectangles((60, 80), [(30, 20, 49, 39), (0, 0, 79, 59)])
+    picture = np.asarray(draw(Panel(GREY, small_first), numbers=False)).astype(int)
+    assert np.abs(picture[120, 160] - picture[20, 20]).max() > 20
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 500), (3000, 40)])
+def test_any_size_of_picture_can_be_drawn(size: tuple[int, int]) -> None:
+    height, width = size
+    masks = rectangles(size, [(0, 0, width - 1, height - 1)])
+    picture = draw(Panel(np.zeros((*size, 3), np.uint8), masks), long_side=400)
+    assert max(picture.size) <= 400
+    assert min(picture.size) >= 1
+
+
+@pytest.mark.parametrize("boxes", [[], [(5, 5, 4, 4)]])
+def test_no_mask_and_an_empty_mask_leave_the_picture_as_it_is(boxes: list) -> None:
+    plain = np.asarray(draw(Panel(GREY, rectangles((60, 80), boxes)), numbers=False))
+    assert (plain == plain[0, 0]).all()
+
+
+def test_a_number_is_written_where_there_is_room() -> None:
+    masks = rectangles((60, 80), [(10, 10, 29, 29), (60, 50, 61, 51)])
+    bare = np.asarray(draw(Panel(GREY, masks), numbers=False)).astype(int)
+    numbered = np.asarray(draw(Panel(GREY, masks))).astype(int)
+    changed = np.abs(bare - numbered).max(axis=2) > 0
+    assert changed[70:90, 70:90].any()
+    assert not changed[190:, 230:].any()
+
+
+def test_prompts_are_drawn_in_the_colour_of_ink() -> None:
+    panel = Panel(GREY, rectangles((60, 80), []), prompt_boxes=[(10, 10, 30, 30)])
+    assert (np.asarray(draw(panel))[40, 80] > 220).all()
+    panel = Panel(GREY, rectangles((60, 80), []), prompt_points=[(40, 30)])
+    assert (np.asarray(draw(panel))[120, 160] > 220).all()
+
+
+def test_panels_stand_side_by_side_above_the_legend() -> None:
+    panel = Panel(GREY, rectangles((60, 80), BOXES), title="a title")
+    one = compose([panel], "a legend")
+    two = compose([panel, panel], "a legend that is far too long for one line " * 10)
+    assert two.width > 2 * 320
+    assert two.height == one.height > 240
+
+
+def test_colours_next_to_each_other_are_far_apart() -> None:
+    palette = colours(64).astype(int)
+    assert len(np.unique(palette, axis=0)) == 64
+    assert np.abs(np.diff(palette, axis=0)).max(axis=1).min() > 50
