@@ -73,11 +73,10 @@ class Masks:
 
     def __getitem__(self, index: Index) -> Masks:
         """Take some of the masks, by position, slice, positions or a boolean for each mask."""
-        if isinstance(index, (int, np.integer)):
-            if not -len(self) <= index < len(self):
-                raise IndexError(f"mask {index} of {len(self)}")
-            index = [int(index)]
-        chosen = np.arange(len(self))[np.asarray(index, np.int64) if index == [] else index]
+        chosen = np.arange(len(self))
+        if isinstance(index, list):
+            index = np.array(index, np.int64)
+        chosen = np.atleast_1d(chosen[index])
         return Masks(
             runs=self.runs[chosen],
             scores=self.scores[chosen],

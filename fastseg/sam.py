@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain, repeat
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,6 +23,8 @@ from fastseg.images import MAX_PIXELS, Channels, ImageSource, is_stack, read_ima
 from fastseg.masks import Masks
 from fastseg.prompts import PromptRequest
 from fastseg.timings import Stopwatch, Timings
+
+Model = TypeVar("Model", bound="PromptModel")
 
 SINGLE, MULTIPLE = slice(0, 1), slice(1, 4)
 """Decoder slots that are returned: one mask a prompt, or three alternatives."""
@@ -73,7 +75,7 @@ class PromptModel:
         """Free the runtime's memory; embeddings and masks stay usable."""
         self._graphs.close()
 
-    def __enter__(self) -> PromptModel:
+    def __enter__(self: Model) -> Model:
         """Use the model in a ``with`` block that closes it."""
         return self
 
@@ -104,14 +106,40 @@ class PromptModel:
         """
         return self._encode(self._prepare(image, channels, crop))
 
-    def segment(
+    @overload
+    def segment(  # type: ignore[overload-overlap]  # a str is an Iterable, but one picture
         self,
-        image: ImageSource | Embedding | Iterable[ImageSource | Embedding],
+        image: ImageSource | Embedding,
         *,
         points: ArrayLike | Sequence[Any] | None = None,
         labels: ArrayLike | Sequence[Any] | None = None,
-        boxes: ArrayLike | Sequence[Any] | None = None,
-        mask_logits: ArrayLike | Sequence[Any] | None = None,
+        boxes: ArrayLike | None = None,
+        mask_logits: ArrayLike | None = None,
+        multimask: bool = True,
+        channels: Channels = "rgb",
+    ) -> Masks: ...
+
+    @overload
+    def segment(
+        self,
+        image: Iterable[ImageSource | Embedding],
+        *,
+        points: Iterable[Any] | None = None,
+        labels: Iterable[Any] | None = None,
+        boxes: Iterable[Any] | None = None,
+        mask_logits: Iterable[Any] | None = None,
+        multimask: bool = True,
+        channels: Channels = "rgb",
+    ) -> list[Masks]: ...
+
+    def segment(
+        self,
+        image: Any,
+        *,
+        points: Any = None,
+        labels: Any = None,
+        boxes: Any = None,
+        mask_logits: Any = None,
         multimask: bool = True,
         channels: Channels = "rgb",
     ) -> Masks | list[Masks]:
