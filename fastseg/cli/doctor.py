@@ -6,28 +6,48 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
+from rich.table import Table
 
-from fastseg import diagnosis
+from fastseg import circumstances, diagnosis
 from fastseg.cli.arguments import json_option
-from fastseg.cli.report import Report
+from fastseg.cli.report import DONE, SOME_FAILED, Report
+
+_MACHINE_BYTES = ("memory", "memory_available", "memory_limit", "disk_free")
 
 
 @click.command()
 @json_option
 def doctor() -> Report:
-    """Say what is installed, what can run, and what to do about what cannot."""
+    """Say what is installed, what can run, and what to do about what cannot.
+
+    Ends with 1 if no model can run here.
+    """
     found = diagnosis.doctor()
-    return Report("doctor", found, ("\n".join(_lines(found)),))
+    verdict = "\nfastseg can run here." if found["ok"] else "\nfastseg cannot run here."
+    text = (circumstances.line(), _memory(found["machine"]), "", _table(found), verdict)
+    return Report("doctor", found, text, DONE if found["ok"] else SOME_FAILED)
 
 
-def _lines(tree: Mapping[str, Any], indent: str = "") -> Iterator[str]:
-    """A tree as indented text: one name a line."""
-    for name, value in tree.items():
-        label = str(name).replace("_", " ")
-        if isinstance(value, Mapping):
-            yield f"{indent}{label}:"
-            yield from _lines(value, indent + "  ")
-        elif isinstance(value, list):
-            yield f"{indent}{label}: {', '.join(str(item) for item in value) or 'none'}"
+def _memory(machine: Mapping[str, Any]) -> str:
+    known = {name: machine[name] for name in _MACHINE_BYTES if machine.get(name) is not None}
+    return ", ".join(
+        f"{name.replace('_', ' ')} {value / 2**30:.1f} GiB" for name, value in known.items()
+    )
+
+
+def _table(found: Mapping[str, Any]) -> Table:
+    table = Table("", "", "", box=None, pad_edge=False, show_header=False)
+    for name, part in _parts(found):
+        details = {key: value for key, value in part.items() if key not in ("ok", "remedy")}
+        if part["ok"]:
+            remark = ", ".join(f"{key} {value}" for key, value in details.items())
         else:
-            yield f"{indent}{label}: {value}"
+            remark = f"{part['reason']}. {part['remedy']}"
+        table.add_row(name, "yes" if part["ok"] else "no", remark)
+    return table
+
+
+def _parts(found: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    yield "native kernels", found["native_kernels"]
+    for kind in ("runtimes", "devices", "models"):
+        yield from found[kind].items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,8 +88,10 @@ def rm(arguments: RemoveArguments) -> Report:
         raise ModelFolderError(f"{folder} is not a model folder, so it is not removed")
     if folder.resolve().parent == registry.EMBEDDED.resolve():
         raise ModelFolderError(f"{folder} comes with fastseg and goes with it: uninstall fastseg")
-    if not arguments.yes:
-        click.confirm(f"Remove {folder}?", abort=True, err=True)
+    if not arguments.yes and not (
+        sys.stdin.isatty() and click.confirm(f"Remove {folder}?", err=True)
+    ):
+        raise click.UsageError(f"{folder} stays; --yes removes it without asking")
     try:
         shutil.rmtree(folder)
     except OSError as error:
