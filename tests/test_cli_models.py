@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,11 @@ def test_a_model_folder_can_be_removed(tiny, capsys) -> None:
     assert not tiny.exists()
 
 
-def test_removing_asks_first_and_keeps_the_folder_when_nobody_answers(tiny, capsys) -> None:
-    code, _ = answer(capsys, "models", "rm", tiny)
-    assert code == 130
+def test_nothing_is_removed_without_asking_where_nobody_can_answer(tiny, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", StringIO("y\n"))
+    code, document = answer(capsys, "models", "rm", tiny)
+    assert code == 2
+    assert "--yes" in document["error"]["message"]
     assert tiny.is_dir()
 
 

@@ -88,15 +88,18 @@ def rm(arguments: RemoveArguments) -> Report:
         raise ModelFolderError(f"{folder} is not a model folder, so it is not removed")
     if folder.resolve().parent == registry.EMBEDDED.resolve():
         raise ModelFolderError(f"{folder} comes with fastseg and goes with it: uninstall fastseg")
-    if not arguments.yes and not (
-        sys.stdin.isatty() and click.confirm(f"Remove {folder}?", err=True)
-    ):
+    if not arguments.yes and not _agreed(f"Remove {folder}?"):
         raise click.UsageError(f"{folder} stays; --yes removes it without asking")
     try:
         shutil.rmtree(folder)
     except OSError as error:
         raise OutputError(f"cannot remove {folder}: {error.strerror}. Check who owns it") from error
     return Report("models rm", {"removed": str(folder)}, (f"removed {folder}",))
+
+
+def _agreed(question: str) -> bool:
+    """Whether somebody is there and says yes."""
+    return sys.stdin.isatty() and click.confirm(question, err=True)
 
 
 def _list() -> Report:

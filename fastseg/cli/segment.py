@@ -40,6 +40,20 @@ class Arguments(ModelArguments, OutArguments):
     mask_png: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """The prompts of a call, as ``Sam.segment`` takes them."""
+
+    boxes: NDArray[np.float64] | None  # (prompts, 4)
+    points: NDArray[np.float64] | None  # (1, points, 2)
+    labels: NDArray[np.int32] | None  # (1, points)
+
+    def as_dict(self) -> dict[str, Any]:
+        """What was given, ready for JSON."""
+        given = {"boxes": self.boxes, "points": self.points, "labels": self.labels}
+        return {name: array.tolist() for name, array in given.items() if array is not None}
+
+
 @click.command()
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--box", nargs=4, type=float, multiple=True, help="x0 y0 x1 y1 in pixels.")
@@ -67,11 +81,17 @@ def segment(arguments: Arguments) -> Report:
     with arguments.load() as model:
 
         def call(image: NDArray[np.uint8]) -> Masks:
-            masks = model.segment(image, multimask=arguments.multimask, **prompts)
+            masks = model.segment(
+                image,
+                points=prompts.points,
+                labels=prompts.labels,
+                boxes=prompts.boxes,
+                multimask=arguments.multimask,
+            )
             return masks.best() if arguments.best else masks
 
         settings = {
-            **{name: array.tolist() for name, array in prompts.items()},
+            **prompts.as_dict(),
             "multimask": arguments.multimask,
             "best": arguments.best,
         }
@@ -80,7 +100,7 @@ def segment(arguments: Arguments) -> Report:
         return work_through(arguments.images, model, task, arguments)
 
 
-def prompts_of(arguments: Arguments) -> dict[str, NDArray[Any]]:
+def prompts_of(arguments: Arguments) -> Prompts:
     """Lay the options out as prompts.
 
     Raises:
@@ -98,10 +118,8 @@ def prompts_of(arguments: Arguments) -> dict[str, NDArray[Any]]:
         raise click.UsageError(
             f"{len(points)} points and {len(labels)} labels: give each --point one --label, or none"
         )
-    prompts: dict[str, NDArray[Any]] = {}
-    if boxes:
-        prompts["boxes"] = np.array(boxes, np.float64)
-    if points:
-        prompts["points"] = np.array([points], np.float64)
-        prompts["labels"] = np.array([labels or [1] * len(points)], np.int32)
-    return prompts
+    return Prompts(
+        boxes=np.array(boxes, np.float64) if boxes else None,
+        points=np.array([points], np.float64) if points else None,
+        labels=np.array([labels or (1,) * len(points)], np.int32) if points else None,
+    )
