@@ -83,7 +83,7 @@ def read_image(
         name: What to call the picture in errors; a path is called by its own name.
 
     Returns:
-        uint8 (H, W, 3), RGB, C-contiguous. It is ``source`` itself where that already fits.
+        uint8 (H, W, 3), RGB, C-contiguous. It shares the memory of ``source`` where that fits.
 
     Raises:
         ImageError: The source is no picture, is damaged, empty, too large, or of a type or shape

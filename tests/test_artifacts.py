@@ -199,7 +199,8 @@ def test_an_export_that_does_not_end_leaves_the_earlier_model_and_nothing_else(f
             fill(temporary)
             raise stop
 
-    pytest.raises((stop, OutputError), export)
+    with pytest.raises((stop, OutputError)):
+        export()
     assert artifacts.read(folder).manifest == before
     assert list(folder.parent.iterdir()) == [folder]
 

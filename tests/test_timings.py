@@ -76,7 +76,8 @@ def test_the_stopwatch_counts_a_stage_that_failed(clock):
     def fail() -> None:
         with watch("encode"):
             clock[0] += 2
-            raise ValueError
+            raise ValueError("stop")
 
-    pytest.raises(ValueError, fail)
+    with pytest.raises(ValueError, match="stop"):
+        fail()
     assert watch.timings().encode == 2000

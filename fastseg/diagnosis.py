@@ -1,0 +1,134 @@
+"""What this machine offers fastseg, and what is wrong with it."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from fastseg import artifacts, registry
+from fastseg.backends.protocol import usable_cores
+from fastseg.backends.select import BACKENDS, choose
+from fastseg.circumstances import machine, versions
+from fastseg.errors import BackendUnavailableError, ModelError
+
+CPU_FLAGS = (
+    *("avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "amx_tile", "amx_bf16", "amx_int8"),
+    *("asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve"),
+)
+"""Instruction sets that decide how fast a CPU is here, as Linux names them."""
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def doctor() -> dict[str, Any]:
+    """Look at everything that fastseg needs; loads the runtimes but no model, and never raises.
+
+    Returns:
+        A dictionary ready for JSON. ``ok`` is whether a model can run here at all; ``versions``,
+        ``machine`` (sizes in bytes), ``native_kernels``, ``runtimes``, ``devices`` and ``models``
+        say why. Each of the last four has ``ok``, and where that is False ``reason`` and
+        ``remedy``.
+    """
+    kernels = _native_kernels()
+    runtimes = {name: _runtime(name) for name in BACKENDS}
+    models = {folder.name: _model(folder) for folder in registry.embedded_folders()}
+    checked = [kernels, *models.values()]
+    return {
+        "ok": all(part["ok"] for part in checked) and any(run["ok"] for run in runtimes.values()),
+        "versions": versions(),
+        "machine": {**machine(), **_machine()},
+        "native_kernels": kernels,
+        "runtimes": runtimes,
+        "devices": {"cpu": {"ok": True, "threads": usable_cores()}, "cuda": _device("cuda")},
+        "models": models,
+    }
+
+
+def _native_kernels() -> dict[str, Any]:
+    try:
+        from fastseg import ops
+
+        ops.point_grid(1)
+    except Exception as error:  # a broken build fails in whatever way its loader fails
+        return {
+            "ok": False,
+            "reason": str(error),
+            "remedy": "Install fastseg again: pip install --force-reinstall fastseg-runtime",
+        }
+    return {"ok": True}
+
+
+def _runtime(name: str) -> dict[str, Any]:
+    try:
+        choose(backend=name)
+    except BackendUnavailableError as error:
+        return {"ok": False, "reason": error.reason, "remedy": error.remedy}
+    return {"ok": True, "version": metadata.version(name)}
+
+
+def _device(name: str) -> dict[str, Any]:
+    try:
+        choose(device=name)
+    except BackendUnavailableError as error:
+        return {"ok": False, "reason": error.reason, "remedy": error.remedy}
+    return {"ok": True}
+
+
+def _model(folder: Path) -> dict[str, Any]:
+    try:
+        manifest = artifacts.read(folder).manifest
+    except ModelError as error:
+        return {
+            "ok": False,
+            "reason": str(error),
+            "remedy": "Install fastseg again: pip install --force-reinstall fastseg-runtime",
+        }
+    length = sum(file.bytes for graph in manifest.graphs.values() for file in graph.files)
+    return {"ok": True, "family": manifest.family, "bytes": length}
+
+
+def _machine() -> dict[str, Any]:
+    """Memory, disk and processor features, None where the system does not tell."""
+    return {
+        "kernel": platform.release(),
+        "cpu_flags": _cpu_flags(),
+        "memory": _meminfo("MemTotal"),
+        "memory_available": _meminfo("MemAvailable"),
+        "memory_limit": _memory_limit(),
+        "disk_free": shutil.disk_usage(Path.cwd()).free,
+    }
+
+
+def _read(path: Path) -> str:
+    """The text of a file of the system, empty where there is none."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _cpu_flags() -> list[str]:
+    """Those of ``CPU_FLAGS`` that the processor has."""
+    for line in _read(Path("/proc/cpuinfo")).splitlines():
+        name, _, flags = line.partition(":")
+        if name.strip() in ("flags", "Features"):
+            present = set(flags.split())
+            return [flag for flag in CPU_FLAGS if flag in present]
+    return []
+
+
+def _meminfo(field: str) -> int | None:
+    for line in _read(Path("/proc/meminfo")).splitlines():
+        name, _, value = line.partition(":")
+        if name == field:
+            return int(value.split()[0]) * 1024
+    return None
+
+
+def _memory_limit() -> int | None:
+    """What a container may use, which ``MemTotal`` does not show; None without a limit."""
+    limit = _read(_CGROUP / "memory.max").strip()
+    return int(limit) if limit.isdigit() else None

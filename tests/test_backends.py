@@ -1,0 +1,329 @@
+"""A loaded graph: what is named runs or raises, and whatever goes wrong is ours to say."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastseg import artifacts
+from fastseg.backends import ort, select
+from fastseg.backends.ort import OrtBackend
+from fastseg.backends.protocol import Backend, usable_cores
+from fastseg.backends.select import choose, choose_file, open_graph
+from fastseg.contract import IR_VERSION, OPSET, Graph, Tensor
+from fastseg.errors import BackendError, BackendUnavailableError, ModelFolderError
+from fastseg.testing import FakeBackend, tiny_sam_folder
+
+onnx = pytest.importorskip("onnx", reason="graphs are written with onnx")
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+
+X = Tensor("x", "float32", ("n", 4))
+Y = Tensor("y", "float32", ("n", 4))
+DOUBLE = Graph("double", (X,), (Y,))
+DOUBLE_TEXT = "double (float[n, 4] x) => (float[n, 4] y) { y = Add (x, x) }"
+
+
+def write(path: Path, text: str) -> Path:
+    header = f'<ir_version: {IR_VERSION}, opset_import: ["": {OPSET}]>'
+    path.write_bytes(onnx.parser.parse_model(f"{header} {text}").SerializeToString())
+    return path
+
+
+@pytest.fixture
+def double(tmp_path) -> OrtBackend:
+    return OrtBackend(write(tmp_path / "double.onnx", DOUBLE_TEXT), DOUBLE)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> artifacts.ModelFolder:
+    return artifacts.read(tiny_sam_folder(tmp_path_factory.mktemp("models") / "tiny"))
+
+
+def ones(count: int) -> dict[str, np.ndarray]:
+    return {"x": np.ones((count, 4), np.float32)}
+
+
+# One graph.
+
+
+@pytest.mark.parametrize("count", [0, 1, 1000])
+def test_a_graph_gives_its_outputs_by_name(double, count):
+    outputs = double.run(ones(count))
+    assert set(outputs) == {"y"}
+    np.testing.assert_array_equal(outputs["y"], np.full((count, 4), 2, np.float32))
+
+
+def test_a_backend_says_what_it_is_and_where_its_arrays_live(double):
+    backends: list[Backend] = [double, FakeBackend(DOUBLE, lambda inputs: {"y": inputs["x"]})]
+    assert [backend.name for backend in backends] == ["onnxruntime:cpu", "fake:cpu"]
+    for backend in backends:
+        assert backend.memory == "host"
+        assert backend.graph is DOUBLE
+
+
+def test_arrays_of_any_strides_are_run_as_they_read(double):
+    x = np.arange(24, dtype=np.float32).reshape(4, 6).T[:, ::-1]
+    np.testing.assert_array_equal(double.run({"x": x})["y"], 2 * x)
+    x = np.arange(8, dtype=np.float32).reshape(2, 4)
+    x.flags.writeable = False
+    np.testing.assert_array_equal(double.run({"x": x})["y"], 2 * x)
+
+
+def test_outputs_stay_as_they_are_when_the_graph_runs_again_or_is_closed(double):
+    first = double.run(ones(1000))["y"]
+    double.run({"x": np.full((1000, 4), 7, np.float32)})
+    double.close()
+    np.testing.assert_array_equal(first, np.full((1000, 4), 2, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "says"),
+    [
+        ({}, r"takes \['x'\], not \[\]"),
+        ({"x": np.ones((2, 4), np.float32), "z": np.ones(1)}, "not"),
+        ({"x": np.ones((2, 4))}, "float32, not float64"),
+        ({"x": np.ones((2, 4), ">f4")}, "float32, not >f4"),
+        ({"x": np.ones((2, 5), np.float32)}, r"\(2, 5\)"),
+        ({"x": np.ones(4, np.float32)}, r"\(4,\)"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["onnxruntime", "fake"])
+def test_inputs_that_do_not_fit_are_named_and_the_graph_stays_usable(double, kind, inputs, says):
+    backend: Backend = double
+    if kind == "fake":
+        backend = FakeBackend(DOUBLE, lambda inputs: {"y": 2 * inputs["x"]})
+    with pytest.raises(BackendError, match=says):
+        backend.run(inputs)
+    assert backend.run(ones(1))["y"].sum() == 8
+
+
+def test_a_closed_graph_says_so_and_can_be_closed_again(double):
+    fake = FakeBackend(DOUBLE, lambda inputs: {"y": inputs["x"]})
+    for backend in (double, fake):
+        backend.close()
+        backend.close()
+        with pytest.raises(BackendError, match="closed"):
+            backend.run(ones(1))
+
+
+def test_a_failure_of_the_runtime_is_ours_with_the_graphs_name(tmp_path, capfd):
+    text = """fails (float[n, 4] x) => (float[3, 5] y) {
+        shape = Constant <value = int64[2] {3, 5}> ()
+        y = Reshape (x, shape)
+    }"""
+    graph = Graph("fails", (X,), (Tensor("y", "float32", (3, 5)),))
+    backend = OrtBackend(write(tmp_path / "fails.onnx", text), graph)
+    with pytest.raises(BackendError, match=r"fails failed in onnxruntime:cpu.*fewer prompts"):
+        backend.run(ones(2))
+    # What is raised is not printed as well.
+    assert capfd.readouterr().err == ""
+
+
+def test_several_threads_may_run_one_graph(double):
+    wrong: list[int] = []
+
+    def work(number: int) -> None:
+        x = np.full((5000, 4), number, np.float32)
+        wrong.extend(number for _ in range(20) if not (double.run({"x": x})["y"] == 2 * x).all())
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_closing_in_one_thread_does_not_break_a_run_in_another(double):
+    unexpected: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            while True:
+                double.run(ones(1000))
+        except BackendError:
+            pass
+        except BaseException as error:
+            unexpected.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    double.close()
+    for thread in threads:
+        thread.join()
+    assert unexpected == []
+
+
+def test_the_thread_count_is_what_was_asked_for_and_changes_no_result(tmp_path, monkeypatch):
+    path = write(tmp_path / "double.onnx", DOUBLE_TEXT)
+    asked: list[int] = []
+    original = ort._open
+    monkeypatch.setattr(
+        ort,
+        "_open",
+        lambda runtime, path, threads: asked.append(threads) or original(runtime, path, threads),
+    )
+    results = [
+        OrtBackend(path, DOUBLE, threads=threads).run(ones(50))["y"] for threads in (0, 1, 2)
+    ]
+    assert asked == [usable_cores(), 1, 2]
+    np.testing.assert_array_equal(results[0], results[1])
+    np.testing.assert_array_equal(results[0], results[2])
+
+
+# The file and the contract.
+
+
+@pytest.mark.parametrize(
+    ("graph", "says"),
+    [
+        (replace(DOUBLE, inputs=(replace(X, name="z"),)), "inputs are"),
+        (replace(DOUBLE, outputs=(Y, replace(Y, name="z"))), "outputs are"),
+        (replace(DOUBLE, inputs=(replace(X, dtype="int32"),)), "input x is float32, not int32"),
+        (replace(DOUBLE, inputs=(replace(X, shape=("n",)),)), "input x has shape"),
+        (replace(DOUBLE, inputs=(replace(X, shape=("n", 5)),)), "input x has shape"),
+        (replace(DOUBLE, inputs=(replace(X, shape=("n", "m")),)), "input x has shape"),
+        (replace(DOUBLE, outputs=(replace(Y, dtype="float16"),)), "output y is float32"),
+        (replace(DOUBLE, outputs=(replace(Y, shape=("n", 3)),)), "output y has shape"),
+    ],
+)
+def test_a_file_that_is_not_the_graph_of_its_contract_is_refused(tmp_path, graph, says):
+    path = write(tmp_path / "double.onnx", DOUBLE_TEXT)
+    with pytest.raises(ModelFolderError, match=rf"double\.onnx is not the graph.*{says}"):
+        OrtBackend(path, graph)
+
+
+def test_a_file_may_leave_more_open_than_its_contract(tmp_path):
+    path = write(tmp_path / "double.onnx", DOUBLE_TEXT.replace("[n, 4]", "[n, m]"))
+    assert OrtBackend(path, DOUBLE).run(ones(1))["y"].sum() == 8
+
+
+@pytest.mark.parametrize("keep", [0, 1, 20, -1])
+def test_a_truncated_file_is_a_broken_model_folder(tmp_path, keep, capfd):
+    path = write(tmp_path / "double.onnx", DOUBLE_TEXT)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ModelFolderError, match=r"double\.onnx.*Export the model again"):
+        OrtBackend(path, DOUBLE)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_missing_file_is_a_broken_model_folder(tmp_path):
+    with pytest.raises(ModelFolderError, match=r"absent\.onnx"):
+        OrtBackend(tmp_path / "absent.onnx", DOUBLE)
+
+
+def test_a_graph_that_this_runtime_lacks_an_operator_for_is_no_fault_of_the_file(tmp_path):
+    text = """convolve (float[1, 1, 4, 4] x) => (float[1, 1, 4, 4] y) {
+        weight = Constant <value = double[1, 1, 1, 1] {2}> ()
+        wide = Cast <to = 11> (x)
+        product = Conv (wide, weight)
+        y = Cast <to = 1> (product)
+    }"""
+    square = Tensor("x", "float32", (1, 1, 4, 4))
+    graph = Graph("convolve", (square,), (replace(square, name="y"),))
+    with pytest.raises(BackendError, match=r"cannot run .*convolve\.onnx.*Upgrade onnxruntime"):
+        OrtBackend(write(tmp_path / "convolve.onnx", text), graph)
+
+
+# Which backend, which file.
+
+
+def test_auto_chooses_and_names_are_taken_at_their_word():
+    assert choose() == ("onnxruntime", "cpu")
+    assert choose(device="cpu", backend="onnxruntime") == ("onnxruntime", "cpu")
+    assert choose(device="cpu") == choose(backend="onnxruntime") == choose()
+
+
+@pytest.mark.parametrize("backend", ["openvino", "tensorrt", "tensorrt-rtx"])
+def test_a_backend_that_is_not_here_raises_and_is_not_replaced(folder, backend):
+    with pytest.raises(
+        BackendUnavailableError, match=rf'{backend} is not.*backend="onnx'
+    ) as caught:
+        open_graph(folder, "encoder", backend=backend)
+    assert caught.value.name == backend
+    assert caught.value.reason
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:1"])
+def test_a_device_that_is_not_here_raises_and_is_not_replaced(folder, device):
+    with pytest.raises(BackendUnavailableError, match=rf'{device} is not.*device="cpu"'):
+        open_graph(folder, "encoder", device=device)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"backend": "onnx"},
+        {"backend": ""},
+        {"device": "gpu"},
+        {"device": "cuda:x"},
+        {"device": "cpu\n"},
+        {"precision": "float32"},
+        {"threads": -1},
+    ],
+)
+def test_a_word_that_nobody_knows_is_answered_with_those_that_are_known(folder, wrong):
+    name = next(iter(wrong))
+    with pytest.raises(BackendError, match=rf"{name} must be .*(auto|0)"):
+        open_graph(folder, "encoder", **wrong)
+
+
+def test_a_runtime_that_is_not_installed_raises_with_the_command_that_installs_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    for backend in ("auto", "onnxruntime"):
+        with pytest.raises(BackendUnavailableError, match=r"pip install 'fastseg-runtime\[cpu\]'"):
+            choose(backend=backend)
+
+
+def test_a_folder_runs_in_the_precision_that_it_has(folder):
+    assert choose_file(folder, "encoder").precision == "fp32"
+    assert choose_file(folder, "encoder", precision="fp32").precision == "fp32"
+    with pytest.raises(BackendError, match=r"holds encoder in fp32, not in fp16"):
+        choose_file(folder, "encoder", precision="fp16")
+
+
+def test_auto_prefers_full_precision_and_takes_what_there_is(folder):
+    single = folder.manifest.graphs["encoder"]
+    half = replace(single, precision="fp16", file="encoder.fp16.onnx")
+
+    def holding(**graphs: artifacts.GraphFile) -> artifacts.ModelFolder:
+        return replace(folder, manifest=replace(folder.manifest, graphs=graphs))
+
+    both = holding(half=half, single=single)
+    assert choose_file(both, "encoder") == single
+    assert choose_file(both, "encoder", precision="fp16") == half
+    assert choose_file(holding(half=half), "encoder") == half
+
+
+def test_a_graph_that_the_folder_lacks_is_named(folder):
+    with pytest.raises(ModelFolderError, match="no graph 'mask_refiner'"):
+        open_graph(folder, "mask_refiner")
+
+
+def test_the_backends_load_no_runtime_before_it_is_needed():
+    program = (
+        "import sys, fastseg.backends.select, fastseg.testing; "
+        "print([name for name in ('torch', 'onnxruntime', 'onnx') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ},
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_name_that_the_api_promises_is_known():
+    assert set(select.BACKENDS) == {"onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"}
+    assert set(select.PRECISIONS) == {"fp32", "bf16", "fp16", "int8"}

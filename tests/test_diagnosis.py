@@ -1,0 +1,128 @@
+"""``doctor`` looks at everything and never fails, whatever is broken."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+import fastseg
+from fastseg import diagnosis, registry
+from fastseg.diagnosis import doctor
+from fastseg.testing import tiny_sam_folder
+
+
+@pytest.fixture
+def models(tmp_path, monkeypatch):
+    pytest.importorskip("onnx", reason="graphs are written with onnx")
+    monkeypatch.setattr(registry, "EMBEDDED", tmp_path / "models")
+    return tmp_path / "models"
+
+
+def test_the_report_is_json_and_names_every_part():
+    report = json.loads(json.dumps(doctor(), allow_nan=False))
+    assert set(report) == {
+        "ok",
+        "versions",
+        "machine",
+        "native_kernels",
+        "runtimes",
+        "devices",
+        "models",
+    }
+    assert {"fastseg", "python", "numpy", "pillow"} <= set(report["versions"])
+    assert set(report["runtimes"]) == {"onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"}
+    assert report["machine"]["disk_free"] > 0
+    assert fastseg.doctor is doctor
+
+
+def test_what_is_not_ok_has_a_reason_and_a_remedy():
+    report = doctor()
+    parts = [report["native_kernels"], *report["models"].values()]
+    parts += [*report["runtimes"].values(), *report["devices"].values()]
+    assert any(not part["ok"] for part in parts)
+    for part in parts:
+        assert part["ok"] or (part["reason"] and part["remedy"])
+
+
+def test_an_installed_runtime_is_named_with_its_version():
+    onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    assert doctor()["runtimes"]["onnxruntime"] == {"ok": True, "version": onnxruntime.__version__}
+
+
+def test_a_machine_without_any_runtime_is_not_ok(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    report = doctor()
+    assert not report["ok"]
+    assert "fastseg-runtime[cpu]" in report["runtimes"]["onnxruntime"]["remedy"]
+
+
+def test_embedded_models_are_verified_bit_by_bit(models):
+    tiny_sam_folder(models / "tiny")
+    tiny_sam_folder(models / "altered")
+    file = models / "altered" / "decoder.onnx"
+    content = bytearray(file.read_bytes())
+    content[100] ^= 1
+    file.write_bytes(content)
+    report = doctor()
+    assert not report["ok"]
+    assert report["models"]["tiny"]["ok"]
+    assert report["models"]["tiny"]["family"] == "sam"
+    assert "decoder.onnx was altered" in report["models"]["altered"]["reason"]
+
+
+def test_broken_native_kernels_are_reported_and_not_raised():
+    program = """
+import json, sys
+sys.modules["fastseg._core"] = None
+from fastseg.diagnosis import doctor
+report = doctor()
+print(json.dumps([report["ok"], report["native_kernels"]["ok"], bool(report["versions"])]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout) == [False, False, True]
+
+
+def test_neither_torch_nor_a_model_is_loaded():
+    program = (
+        "import sys; from fastseg.diagnosis import doctor; doctor(); "
+        "print([name for name in ('torch', 'onnx', 'click') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ},
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_what_the_system_does_not_tell_is_left_open(tmp_path, monkeypatch):
+    monkeypatch.setattr(diagnosis, "_read", lambda path: "")
+    machine = doctor()["machine"]
+    assert machine["memory"] is None
+    assert machine["memory_limit"] is None
+    assert machine["cpu_flags"] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "flags"),
+    [
+        ("flags\t\t: fpu avx2 avx512f avx512_bf16 sse", ["avx2", "avx512f", "avx512_bf16"]),
+        ("Features\t: fp asimd asimddp i8mm", ["asimd", "asimddp", "i8mm"]),
+    ],
+)
+def test_the_instruction_sets_that_matter_are_listed(monkeypatch, line, flags):
+    monkeypatch.setattr(diagnosis, "_read", lambda path: f"processor: 0\n{line}\n")
+    assert doctor()["machine"]["cpu_flags"] == flags
+
+
+def test_a_containers_memory_limit_is_told(monkeypatch):
+    monkeypatch.setattr(diagnosis, "_read", lambda path: "1073741824\n")
+    assert doctor()["machine"]["memory_limit"] == 2**30
