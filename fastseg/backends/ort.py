@@ -56,8 +56,8 @@ class OrtBackend:
             arrays = session.run(self._outputs, dict(inputs))
         except Exception as error:
             raise BackendError(
-                f"{self.graph.name} failed in {self.name}: {_in_one_line(error)}. If memory ran out, "
-                "give fewer prompts or images at a time."
+                f"{self.graph.name} failed in {self.name}: {_in_one_line(error)}. "
+                "If memory ran out, give fewer prompts or images at a time."
             ) from error
         return dict(zip(self._outputs, arrays, strict=True))
 
@@ -94,7 +94,8 @@ def _open(runtime: Any, path: Path, threads: int) -> Any:
     except Exception as error:
         if type(error).__name__ == "NotImplemented":
             raise BackendError(
-                f"{NAME} {runtime.__version__} cannot run {path}: {_in_one_line(error)}. Upgrade {NAME}."
+                f"{NAME} {runtime.__version__} cannot run {path}: {_in_one_line(error)}. "
+                f"Upgrade {NAME}."
             ) from error
         raise ModelFolderError(
             f"{path} cannot be loaded by {NAME} {runtime.__version__}: {_in_one_line(error)}. "
