@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,11 @@ class _Tally:
     failures: list[str] = field(default_factory=list)
     last: Masks | None = None
 
+    @property
+    def exit_code(self) -> int:
+        """1 as soon as a picture has failed."""
+        return SOME_FAILED if self.failures else DONE
+
 
 class _NothingDoneError(Exception):
     """Every picture failed, so that there is nothing to keep."""
@@ -77,29 +82,24 @@ def work_through(pictures: Sequence[Path], model: Sam, task: Task, out: OutArgum
     """
     info = circumstances.of_model(model)
     tally = _Tally()
-    try:
-        with ExitStack() as stack:
-            folder: ResultFolder | None = None
-            if out.out is not None:
-                writing = results.write(
-                    out.out, info, contents=task.contents, overwrite=out.overwrite
-                )
-                folder = stack.enter_context(writing)
-            step = stack.enter_context(progress(len(pictures)))
-            for picture in pictures:
-                step(picture.name)
-                _do(picture, task, folder, tally)
-            if len(tally.failures) == len(pictures):
-                raise _NothingDoneError
-            body = {**info, "settings": task.settings, "pictures": tally.rows}
-            code = SOME_FAILED if tally.failures else DONE
-            if folder is not None:
-                folder.report(document(task.verb, body, code))
-    except _NothingDoneError:
-        body = {**info, "settings": task.settings, "pictures": tally.rows}
-        return Report(task.verb, body, (), SOME_FAILED, tally.failures)
-    text = list(_text(tally, info, out.out))
-    return Report(task.verb, {**body, "out": out.out and str(out.out)}, text, code, tally.failures)
+    body = {**info, "settings": task.settings, "pictures": tally.rows}
+    with suppress(_NothingDoneError), ExitStack() as stack:
+        folder: ResultFolder | None = None
+        if out.out is not None:
+            writing = results.write(out.out, info, contents=task.contents, overwrite=out.overwrite)
+            folder = stack.enter_context(writing)
+        step = stack.enter_context(progress(len(pictures)))
+        for picture in pictures:
+            step(picture.name)
+            _do(picture, task, folder, tally)
+        if len(tally.failures) == len(pictures):
+            raise _NothingDoneError
+        if folder is not None:
+            folder.report(document(task.verb, body, tally.exit_code))
+    written = None if tally.last is None else out.out
+    text = tuple(_text(tally, info, written))
+    body = {**body, "out": None if written is None else str(written)}
+    return Report(task.verb, body, text, tally.exit_code, tally.failures)
 
 
 def _do(picture: Path, task: Task, folder: ResultFolder | None, tally: _Tally) -> None:
@@ -123,10 +123,12 @@ def _do(picture: Path, task: Task, folder: ResultFolder | None, tally: _Tally) -
 
 
 def _text(tally: _Tally, info: dict[str, str], out: Path | None) -> Iterator[RenderableType]:
+    done = [row for row in tally.rows if "error" not in row]
+    if not done:
+        return
     table = Table("picture", "size", box=None, pad_edge=False)
     for heading in ("masks", "ms", "ms per mask"):
         table.add_column(heading, justify="right")
-    done = [row for row in tally.rows if "error" not in row]
     for row in done:
         timings = row["timings"]
         per_mask = timings["per_mask_ms"]
