@@ -95,6 +95,11 @@ class TwoWayTransformer(nn.Module):
         self.final_attn_token_to_image = Attention(WIDTH // 2)
         self.norm_final_attn = nn.LayerNorm(WIDTH)
 
+    @property
+    def exchanges(self) -> list[TwoWayLayer]:
+        """The layers, by their type."""
+        return [layer for layer in self.layers if isinstance(layer, TwoWayLayer)]
+
     def forward(self, image: Tensor, positions: Tensor, prompt: Tensor) -> tuple[Tensor, Tensor]:
         """Return tokens (N, T, 256) and image (N, L, 256) after the exchange."""
         tokens = prompt

@@ -1,0 +1,154 @@
+"""Two outputs that should be the same, compared in numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from fastseg import ops
+from fastseg.contract import Array
+from fastseg.errors import ParityError
+from fastseg.ops import Runs
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How far one output is from the one that it should equal."""
+
+    name: str
+
+    max_abs: float
+    """Largest absolute difference of two elements; infinite where one is NaN and one is not."""
+
+    relative: float
+    """``max_abs`` divided by the largest absolute value that was expected."""
+
+    nmse: float
+    """Squared error divided by the energy of what was expected."""
+
+    mask_iou_min: float | None = None
+    """Of the worst of the masks that the two cut out; two empty masks agree."""
+
+    mask_iou_mean: float | None = None
+
+    def within(self, tolerance: float) -> bool:
+        """Whether both the numbers and the masks differ by no more than ``tolerance``."""
+        masks = 1.0 if self.mask_iou_min is None else self.mask_iou_min
+        return self.relative <= tolerance and 1.0 - masks <= tolerance
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Differences, one a row."""
+
+    rows: tuple[Difference, ...]
+
+    def within(self, tolerance: float) -> bool:
+        """Whether every row is."""
+        return all(row.within(tolerance) for row in self.rows)
+
+    def as_rows(self) -> list[dict[str, Any]]:
+        """The rows as JSON can hold them; numbers that are not finite become text."""
+        return [
+            {key: _plain(value) for key, value in asdict(row).items() if value is not None}
+            for row in self.rows
+        ]
+
+    def __str__(self) -> str:
+        width = max((len(row.name) for row in self.rows), default=4)
+        lines = [f"{'name':{width}}   max abs  relative      nmse  mask IoU (min)"]
+        for row in self.rows:
+            masks = "-" if row.mask_iou_min is None else f"{row.mask_iou_min:.6f}"
+            numbers = f"{row.max_abs:9.2e} {row.relative:9.2e} {row.nmse:9.2e}"
+            lines.append(f"{row.name:{width}} {numbers}  {masks}")
+        return "\n".join(lines)
+
+
+def compare_arrays(name: str, actual: Array, expected: Array) -> Difference:
+    """Compare two arrays element by element, in double precision.
+
+    Args:
+        name: What they are, for the table.
+        actual: Any shape and real dtype.
+        expected: The same shape. NaN, or the same infinity, in both places is agreement.
+
+    Raises:
+        ParityError: Their shapes differ.
+    """
+    if actual.shape != expected.shape:
+        raise ParityError(f"{name} has shape {actual.shape}, and {expected.shape} was expected")
+    # Differences of float32 are exact enough in float64; the arrays go through in pieces, so that
+    # a large one is not copied at twice its size.
+    largest, error, energy, highest = 0.0, 0.0, 0.0, 0.0
+    for first in range(0, expected.size, _PIECE):
+        piece = slice(first, first + _PIECE)
+        a = actual.reshape(-1)[piece].astype(np.float64)
+        b = expected.reshape(-1)[piece].astype(np.float64)
+        same = (a == b) | (np.isnan(a) & np.isnan(b))
+        with np.errstate(invalid="ignore"):
+            gap = np.where(same, 0.0, np.abs(a - b))
+        gap[np.isnan(gap)] = math.inf
+        finite = np.where(np.isfinite(b), b, 0.0)
+        largest = max(largest, float(gap.max()))
+        highest = max(highest, float(np.abs(finite).max()))
+        error += float(np.square(gap).sum())
+        energy += float(np.square(finite).sum())
+    return Difference(name, largest, _ratio(largest, highest), _ratio(error, energy))
+
+
+def compare_masks(name: str, actual: Runs, expected: Runs) -> Difference:
+    """Compare masks of one size, pair by pair, by intersection over union.
+
+    The numbers of the result are those of the masks as zeros and ones.
+
+    Raises:
+        ParityError: There are not as many of them, or their sizes differ.
+    """
+    if len(actual) != len(expected) or actual.size != expected.size:
+        raise ParityError(
+            f"{name}: {len(actual)} masks of {actual.size} cannot be compared with "
+            f"{len(expected)} of {expected.size}"
+        )
+    ious = [_iou(a, b) for a, b in zip(actual, expected, strict=True)]
+    differ = any(iou < 1.0 for iou in ious)
+    # |a xor b| = |a| + |b| - 2 |a and b|, and |a and b| = iou / (1 + iou) * (|a| + |b|)
+    sums = (ops.runs_areas(actual) + ops.runs_areas(expected)).tolist()
+    wrong = sum(total * (1 - iou) / (1 + iou) for total, iou in zip(sums, ious, strict=True))
+    return Difference(
+        name,
+        max_abs=float(differ),
+        relative=float(differ),
+        nmse=_ratio(wrong, float(ops.runs_areas(expected).sum())),
+        mask_iou_min=min(ious, default=1.0),
+        mask_iou_mean=sum(ious) / len(ious) if ious else 1.0,
+    )
+
+
+def table(rows: Iterable[Difference]) -> Table:
+    """Collect differences into a table."""
+    return Table(tuple(rows))
+
+
+_PIECE = 2**20
+"""Elements that are compared at a time."""
+
+
+def _iou(a: Runs, b: Runs) -> float:
+    if not ops.runs_areas(a).any() and not ops.runs_areas(b).any():
+        return 1.0
+    return float(ops.runs_iou(a, b)[0, 0])
+
+
+def _ratio(part: float, whole: float) -> float:
+    if part == 0.0:
+        return 0.0
+    return part / whole if whole > 0.0 else math.inf
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no infinity."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
