@@ -145,10 +145,10 @@ struct Kernels {
 
     // Throws std::invalid_argument naming the first mask whose counts do not fill its size.
     void (*runs_check)(Runs runs);
-    void (*runs_areas)(Runs runs, int64_t* out);                     // out [masks]
-    void (*runs_boxes)(Runs runs, int64_t* out);                     // out [masks, 4]
-    void (*runs_iou)(Runs a, Runs b, double* out, int threads);      // out [a.masks, b.masks]
-    void (*runs_to_array)(Runs runs, uint8_t* out, int threads);     // out [masks, height, width]
+    void (*runs_areas)(Runs runs, int64_t* out);                  // out [masks]
+    void (*runs_boxes)(Runs runs, int64_t* out);                  // out [masks, 4]
+    void (*runs_iou)(Runs a, Runs b, double* out, int threads);   // out [a.masks, b.masks]
+    void (*runs_to_array)(Runs runs, uint8_t* out, int threads);  // out [masks, height, width]
     void (*runs_from_array)(Planes<const uint8_t> masks, const RunsOut& out, int threads);
     void (*runs_to_strings)(Runs runs, const TextsOut& out);
     void (*runs_from_strings)(Texts texts, Size size, const RunsOut& out);

@@ -81,14 +81,14 @@ struct Margin {
     float below, above;
 };
 
-// Proof. Let e = 2^-24 and let m be the least of the nine taps. Weights are not negative and rounding
-// is monotone, so the computed sum is not less than the sum computed with m in place of every tap.
-// That one is m times (sum of exact weights = 1) times at most four factors 1 +- e an axis (the
-// rounding of the weights, of the products, of the two additions): within 8.001 e |m| of m over
-// both axes, plus a few 2^-149 if products underflow. For m > t + 16 e |t| + 1e-37 this leaves
-// more than t: the 16 e exceed the 8.001 e and the rounding of `above` itself, and 1e-37 exceeds
-// what underflow can take (for t = 0: the largest weight of an axis is at least 1/3, and 1e-37 / 9
-// is still more than 0). The same with the greatest tap and reversed signs gives `below`.
+// Proof. Let e = 2^-24 and let m be the least of the nine taps. Weights are not negative and
+// rounding is monotone, so the computed sum is not less than the sum computed with m in place of
+// every tap. That one is m times (sum of exact weights = 1) times at most four factors 1 +- e an
+// axis (the rounding of the weights, of the products, of the two additions): within 8.001 e |m| of
+// m over both axes, plus a few 2^-149 if products underflow. For m > t + 16 e |t| + 1e-37 this
+// leaves more than t: the 16 e exceed the 8.001 e and the rounding of `above` itself, and 1e-37
+// exceeds what underflow can take (for t = 0: the largest weight of an axis is at least 1/3, and
+// 1e-37 / 9 is still more than 0). The same with the greatest tap and reversed signs gives `below`.
 FASTSEG_HOST_DEVICE inline Margin margin(float threshold) {
     const double t = threshold;
     const double width = (t < 0 ? -t : t) * 0x1p-20 + 1e-37;

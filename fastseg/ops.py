@@ -8,107 +8,41 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeAlias, overload
+from itertools import pairwise
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastseg import _core
+from fastseg import _core  # noqa: TID251 - this is the door
 from fastseg.errors import ImageError, MaskError, PromptError
 from fastseg.geometry import Frame
+from fastseg.runs import Runs, mask_size
 
-Array: TypeAlias = NDArray[Any]
-
-LARGEST_AREA = 2**32 - 1
-"""Pixels of the largest mask: a run length is an unsigned 32-bit number."""
+__all__ = [
+    "Binarised",
+    "Runs",
+    "binarise",
+    "box_nms",
+    "near_crop_edge",
+    "pad_prompts",
+    "point_grid",
+    "preprocess",
+    "resize_bilinear",
+    "runs_areas",
+    "runs_boxes",
+    "runs_check",
+    "runs_from_array",
+    "runs_from_strings",
+    "runs_iou",
+    "runs_polygons",
+    "runs_remove_small_regions",
+    "runs_to_array",
+    "runs_to_strings",
+]
 
 LARGEST_THRESHOLD = 1e30
 """Thresholds lie within plus and minus this; logits beyond 1.3e36 are taken as that."""
-
-
-@dataclass(frozen=True, slots=True)
-class Runs:
-    """Masks of one size as COCO run lengths.
-
-    A mask is read column by column; its first count is background, the next foreground, and so
-    on. The sum is height times width. Indexing with an int, a slice, an array of indices or a
-    boolean array gives ``Runs`` again.
-    """
-
-    counts: NDArray[np.uint32]
-    """``(total,)`` run lengths of all masks, one mask after another."""
-
-    offsets: NDArray[np.int64]
-    """``(n + 1,)`` where each mask begins in ``counts``, and the end of the last."""
-
-    size: tuple[int, int]
-    """Height and width in pixels."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "counts", _row("run lengths", self.counts, np.uint32))
-        object.__setattr__(self, "offsets", _row("run offsets", self.offsets, np.int64))
-        object.__setattr__(self, "size", _mask_size(self.size))
-        if (
-            len(self.offsets) < 1
-            or self.offsets[0] != 0
-            or self.offsets[-1] != len(self.counts)
-            or bool((np.diff(self.offsets) < 0).any())
-        ):
-            raise MaskError(
-                f"run offsets must ascend from 0 to {len(self.counts)}, the number of run lengths"
-            )
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __iter__(self) -> Iterator[Runs]:
-        return (self[index] for index in range(len(self)))
-
-    def __getitem__(self, index: int | slice | Sequence[int] | Array) -> Runs:
-        chosen = np.atleast_1d(np.arange(len(self))[index])
-        starts, lengths = self.offsets[chosen], np.diff(self.offsets)[chosen]
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        positions = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
-        return Runs(self.counts[positions], offsets, self.size)
-
-    def lists(self) -> list[list[int]]:
-        """Give the run lengths of every mask as a list."""
-        counts = self.counts.tolist()
-        edges = self.offsets.tolist()
-        return [counts[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]
-
-    @staticmethod
-    def from_lists(counts: Sequence[Sequence[int]], size: tuple[int, int]) -> Runs:
-        """Take the run lengths of every mask as a list.
-
-        Raises:
-            MaskError: a list does not fill ``size``, or holds what is no run length.
-        """
-        offsets = np.cumsum([0, *map(len, counts)])
-        flat = np.array([count for mask in counts for count in mask])
-        if flat.size == 0:
-            flat = flat.astype(np.uint32)
-        if flat.dtype.kind not in "iu" or (flat.size and (flat.min() < 0 or flat.max() > LARGEST_AREA)):
-            raise MaskError(f"run lengths must be integers from 0 to {LARGEST_AREA}")
-        runs = Runs(flat.astype(np.uint32), offsets, size)
-        runs_check(runs)
-        return runs
-
-    @staticmethod
-    def concatenate(parts: Sequence[Runs]) -> Runs:
-        """Join masks of one size, in order.
-
-        Raises:
-            MaskError: there are no parts, or their sizes differ.
-        """
-        if len({part.size for part in parts}) != 1:
-            raise MaskError(
-                f"masks to concatenate must have one size, not {[part.size for part in parts]}"
-            )
-        lengths = np.concatenate([np.diff(part.offsets) for part in parts])
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        return Runs(np.concatenate([part.counts for part in parts]), offsets, parts[0].size)
 
 
 class Binarised(NamedTuple):
@@ -174,7 +108,7 @@ def preprocess(
     numbers = _frame(frame)
     statistics = [np.ascontiguousarray(values, dtype=np.float32) for values in (mean, std)]
     if any(values.shape != (3,) for values in statistics):
-        raise ImageError(f"mean and std have three numbers each, not {mean} and {std}")
+        raise ImageError(f"mean and std have three numbers each, not {mean!r} and {std!r}")
     out = np.empty((3, frame.side, frame.side), np.float32)
     _core.preprocess(image, numbers, statistics[0], statistics[1], out, _threads(threads))
     return out
@@ -276,7 +210,7 @@ def binarise(
             "threshold must be finite and stability_offset must be finite and not negative, "
             f"not {threshold} and {stability_offset}"
         )
-    _mask_size(frame.image)
+    mask_size(frame.image)
     if logits.strides[1:] != (4 * logits.shape[2], 4) or logits.strides[0] % 4:
         logits = np.ascontiguousarray(logits)
     count = len(logits)
@@ -338,7 +272,7 @@ def runs_from_array(masks: NDArray[np.bool_], *, threads: int = 0) -> Runs:
     masks = np.asarray(masks)
     if masks.ndim != 3 or masks.dtype != np.bool_:
         raise MaskError(f"masks must be (n, height, width) bool, not {masks.shape} {masks.dtype}")
-    size = _mask_size((masks.shape[1], masks.shape[2]))
+    size = mask_size((masks.shape[1], masks.shape[2]))
     offsets = np.zeros(len(masks) + 1, np.int64)
     planes = np.ascontiguousarray(masks).view(np.uint8)
     counts = _core.runs_from_array(planes, offsets, _threads(threads))
@@ -349,8 +283,7 @@ def runs_to_strings(runs: Runs) -> list[bytes]:
     """Write COCO's compressed run-length strings, as pycocotools does."""
     offsets = np.zeros(len(runs) + 1, np.int64)
     text = _core.runs_to_strings(runs.counts, runs.offsets, offsets)
-    edges = offsets.tolist()
-    return [text[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [text[begin:end] for begin, end in pairwise(offsets.tolist())]
 
 
 def runs_from_strings(texts: Sequence[bytes], size: tuple[int, int]) -> Runs:
@@ -359,7 +292,7 @@ def runs_from_strings(texts: Sequence[bytes], size: tuple[int, int]) -> Runs:
     Raises:
         MaskError: a string is malformed or does not fill ``size``.
     """
-    height, width = _mask_size(size)
+    height, width = mask_size(size)
     if any(not isinstance(text, bytes) for text in texts):
         raise MaskError("run-length strings must be bytes; encode text as ASCII first")
     text_offsets = np.cumsum([0, *map(len, texts)], dtype=np.int64)
@@ -388,10 +321,8 @@ def runs_polygons(runs: Runs, *, threads: int = 0) -> list[list[NDArray[np.int32
             runs.counts, runs.offsets, runs.size, mask_offsets, _threads(threads)
         )
     points = points.reshape(-1, 2)
-    edges = ring_offsets.tolist()
-    rings = [points[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]
-    masks = mask_offsets.tolist()
-    return [rings[a:b] for a, b in zip(masks[:-1], masks[1:], strict=True)]
+    rings = [points[begin:end] for begin, end in pairwise(ring_offsets.tolist())]
+    return [rings[begin:end] for begin, end in pairwise(mask_offsets.tolist())]
 
 
 def runs_remove_small_regions(
@@ -471,9 +402,7 @@ def box_nms(boxes: ArrayLike, scores: ArrayLike, iou_threshold: float) -> NDArra
     return kept[: _core.box_nms(boxes, scores, iou_threshold, kept)]
 
 
-def near_crop_edge(
-    boxes: ArrayLike, frame: Frame, tolerance: float = 20.0
-) -> NDArray[np.bool_]:
+def near_crop_edge(boxes: ArrayLike, frame: Frame, tolerance: float = 20.0) -> NDArray[np.bool_]:
     """Find boxes that were probably cut by the crop.
 
     Args:
@@ -505,26 +434,6 @@ def _mask_errors() -> Iterator[None]:
         yield
     except ValueError as error:
         raise MaskError(str(error)) from error
-
-
-@overload
-def _row(name: str, values: ArrayLike, dtype: type[np.uint32]) -> NDArray[np.uint32]: ...
-@overload
-def _row(name: str, values: ArrayLike, dtype: type[np.int64]) -> NDArray[np.int64]: ...
-def _row(name: str, values: ArrayLike, dtype: type[np.generic]) -> Array:
-    given = np.asarray(values)
-    if given.ndim != 1 or given.dtype.kind not in "iu":
-        raise MaskError(f"{name} must be one row of integers, not {given.shape} {given.dtype}")
-    return np.ascontiguousarray(given, dtype=dtype)
-
-
-def _mask_size(size: tuple[int, int]) -> tuple[int, int]:
-    height, width = (int(length) for length in size)
-    if height < 1 or width < 1 or height * width > LARGEST_AREA:
-        raise MaskError(
-            f"masks must have from 1 to {LARGEST_AREA} pixels, not {height} x {width}"
-        )
-    return height, width
 
 
 def _picture(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

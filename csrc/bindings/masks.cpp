@@ -18,10 +18,8 @@ using Released = nb::gil_scoped_release;
 
 Runs runs_of(const In<uint32_t, 1>& counts, const In<int64_t, 1>& offsets, HeightWidth size) {
     const auto [height, width] = size;
-    return {counts.data(),
-            offsets.data(),
-            static_cast<int64_t>(offsets.shape(0)) - 1,
-            {height, width}};
+    return {
+        counts.data(), offsets.data(), static_cast<int64_t>(offsets.shape(0)) - 1, {height, width}};
 }
 
 // Joined run lengths: counts, then the offsets that were filled in place.
@@ -36,12 +34,10 @@ Array32 binarise(const nb::ndarray<const float, nb::numpy, nb::ndim<3>, nb::devi
     Grown<uint32_t> counts;
     {
         const Released released;
-        cpu_kernels().binarise(planes, frame_of(frame), {low, middle, high},
-                               {{counts.allocate(), offsets.data()},
-                                areas.data(),
-                                boxes.data(),
-                                stability.data()},
-                               threads);
+        cpu_kernels().binarise(
+            planes, frame_of(frame), {low, middle, high},
+            {{counts.allocate(), offsets.data()}, areas.data(), boxes.data(), stability.data()},
+            threads);
     }
     return counts.array();
 }
@@ -156,8 +152,7 @@ void add_masks(nb::module_& module) {
     module.def("runs_boxes", &runs_boxes, counts, offsets, "size"_a, out, Guard());
     module.def("runs_to_array", &runs_to_array, counts, offsets, out, "threads"_a, Guard());
     module.def("runs_from_array", &runs_from_array, "masks"_a.noconvert(), offsets, "threads"_a);
-    module.def("runs_to_strings", &runs_to_strings, counts, offsets,
-               "text_offsets"_a.noconvert());
+    module.def("runs_to_strings", &runs_to_strings, counts, offsets, "text_offsets"_a.noconvert());
     module.def("runs_from_strings", &runs_from_strings, "text"_a, "text_offsets"_a.noconvert(),
                "size"_a, offsets);
     module.def("runs_polygons", &runs_polygons, counts, offsets, "size"_a,

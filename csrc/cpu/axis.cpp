@@ -4,7 +4,8 @@ namespace fastseg::cpu {
 
 Axis::Axis(Enlargement enlargement) {
     const int64_t outputs = enlargement.size;
-    for (std::vector<float>& list : weights) list.assign(static_cast<size_t>(outputs + lanes), 0.0f);
+    for (std::vector<float>& list : weights)
+        list.assign(static_cast<size_t>(outputs + lanes), 0.0f);
     for (int64_t output = 0; output < outputs; ++output) {
         const Stencil here = stencil(output, enlargement);
         if (cells.empty() || cells.back().first != here.first) {

@@ -17,8 +17,8 @@ struct Cell {
 constexpr int64_t lanes = 4;
 
 struct Axis {
-    std::vector<Cell> cells;            // all outputs, in order; none is empty
-    std::vector<float> weights[taps];   // [outputs + lanes]
+    std::vector<Cell> cells;           // all outputs, in order; none is empty
+    std::vector<float> weights[taps];  // [outputs + lanes]
 
     explicit Axis(Enlargement enlargement);
 };

@@ -2,9 +2,9 @@
 //
 // An output pixel is a weighted sum of 3x3 logits (sampling.h). Where all nine lie on one side of a
 // threshold the pixel is settled without arithmetic, and so are all pixels that see the same nine:
-// a cell. Cells that are not settled lie along outlines, so almost all of the work is along outlines
-// too. Columns are traced from left to right and from top to bottom, which is the order of COCO run
-// lengths: a mask is written as it is found.
+// a cell. Cells that are not settled lie along outlines, so almost all of the work is along
+// outlines too. Columns are traced from left to right and from top to bottom, which is the order of
+// COCO run lengths: a mask is written as it is found.
 #include <stdexcept>
 #include <vector>
 
@@ -48,9 +48,8 @@ Bits compare(const Rows& rows, Thresholds thresholds) {
 Bits compare(const Rows& rows, Thresholds thresholds) {
     Bits bits{0, 0, 0};
     for (unsigned lane = 0; lane < lanes; ++lane) {
-        const float sum =
-            weigh(rows.weights[0][lane], rows.weights[1][lane], rows.weights[2][lane],
-                  rows.values[0], rows.values[1], rows.values[2]);
+        const float sum = weigh(rows.weights[0][lane], rows.weights[1][lane], rows.weights[2][lane],
+                                rows.values[0], rows.values[1], rows.values[2]);
         bits.low |= static_cast<unsigned>(sum > thresholds.low) << lane;
         bits.middle |= static_cast<unsigned>(sum > thresholds.middle) << lane;
         bits.high |= static_cast<unsigned>(sum > thresholds.high) << lane;
@@ -86,8 +85,7 @@ struct PixelCounts {
 class Tracer {
   public:
     explicit Tracer(const Job& job)
-        : job_(job),
-          cells_({job.logits.height, job.logits.width}, job.vertical, job.thresholds) {}
+        : job_(job), cells_({job.logits.height, job.logits.width}, job.vertical, job.thresholds) {}
 
     // Write the run lengths of one mask; returns the pixels above the outer thresholds.
     PixelCounts trace(const float* logits, Counts& counts) {
@@ -132,8 +130,8 @@ class Tracer {
         }
     }
 
-    // Copy the logits that the unsettled cells of a strip see: rows in order, none twice, so that the
-    // three rows of a cell lie behind each other.
+    // Copy the logits that the unsettled cells of a strip see: rows in order, none twice, so that
+    // the three rows of a cell lie behind each other.
     void gather(const float* logits, int64_t column, const std::vector<Event>& events) {
         const int64_t width = job_.logits.width;
         const int64_t columns[taps] = {column, std::min(column + 1, width - 1),
@@ -229,9 +227,9 @@ void binarise(Planes<const float> logits, Frame frame, Thresholds thresholds,
     check(logits, frame);
     const Job job(logits, frame, thresholds);
     std::vector<Counts> lists(static_cast<size_t>(logits.count));
-    const double work = static_cast<double>(logits.count) *
-                        (static_cast<double>(logits.height * logits.width) +
-                         100.0 * static_cast<double>(frame.size().width));
+    const double work =
+        static_cast<double>(logits.count) * (static_cast<double>(logits.height * logits.width) +
+                                             100.0 * static_cast<double>(frame.size().width));
     share(team_size(threads, logits.count, work), logits.count, [&] {
         return [&, tracer = Tracer(job)](int64_t index) mutable {
             const PixelCounts pixels =
@@ -242,7 +240,8 @@ void binarise(Planes<const float> logits, Frame frame, Thresholds thresholds,
     join(lists, out.runs.counts, out.runs.offsets);
     // Areas and boxes are those of the runs: there is one truth about a mask.
     for (int64_t index = 0; index < logits.count; ++index) {
-        const int64_t offsets[2] = {0, static_cast<int64_t>(lists[static_cast<size_t>(index)].size())};
+        const int64_t offsets[2] = {0,
+                                    static_cast<int64_t>(lists[static_cast<size_t>(index)].size())};
         const Runs mask{lists[static_cast<size_t>(index)].data(), offsets, 1, frame.image};
         out.areas[index] = area(mask, 0);
         write_box(mask, 0, out.boxes + index * 4);

@@ -1,5 +1,5 @@
-// Functions compiled for several widths of vectors, chosen when the module is loaded. The arithmetic
-// is the same in all of them, so the results are too.
+// Functions compiled for several widths of vectors, chosen when the module is loaded. The
+// arithmetic is the same in all of them, so the results are too.
 #pragma once
 
 #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)

@@ -62,8 +62,9 @@ void runs_iou(Runs a, Runs b, double* out, int threads) {
     runs_check(b);
     const std::vector<Shape> rows = shapes(a);
     const std::vector<Shape> columns = shapes(b);
-    const double work = 2.0 * (static_cast<double>(a.offsets[a.masks]) * static_cast<double>(b.masks) +
-                               static_cast<double>(b.offsets[b.masks]) * static_cast<double>(a.masks));
+    const double work =
+        2.0 * (static_cast<double>(a.offsets[a.masks]) * static_cast<double>(b.masks) +
+               static_cast<double>(b.offsets[b.masks]) * static_cast<double>(a.masks));
     share(team_size(threads, a.masks, work), a.masks, [&] {
         return [&](int64_t index) {
             double* row = out + index * b.masks;

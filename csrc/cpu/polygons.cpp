@@ -22,8 +22,12 @@ struct Edge {
 };
 
 // Corners are numbered 2 * edge (its top) and 2 * edge + 1 (its bottom).
-constexpr size_t top_of(size_t edge) { return 2 * edge; }
-constexpr size_t bottom_of(size_t edge) { return 2 * edge + 1; }
+constexpr size_t top_of(size_t edge) {
+    return 2 * edge;
+}
+constexpr size_t bottom_of(size_t edge) {
+    return 2 * edge + 1;
+}
 constexpr size_t nobody = static_cast<size_t>(-1);
 
 class Outline {
@@ -75,8 +79,8 @@ class Outline {
         size_t i = 0, j = 0;
         size_t open = nobody;
         while (i < left.borders() || j < right.borders()) {
-            const bool from_left = j == right.borders() ||
-                                   (i < left.borders() && left.border(i) <= right.border(j));
+            const bool from_left =
+                j == right.borders() || (i < left.borders() && left.border(i) <= right.border(j));
             const int64_t y = from_left ? left.border(i) : right.border(j);
             while (i < left.borders() && left.border(i) == y) ++i;
             while (j < right.borders() && right.border(j) == y) ++j;

@@ -9,8 +9,7 @@ void point_grid(int64_t per_side, double* out) {
     if (per_side < 1) throw std::invalid_argument("points per side must be at least 1");
     const double first = 1.0 / (2.0 * static_cast<double>(per_side));
     const double last = 1.0 - first;
-    const double step =
-        per_side > 1 ? (last - first) / static_cast<double>(per_side - 1) : 0.0;
+    const double step = per_side > 1 ? (last - first) / static_cast<double>(per_side - 1) : 0.0;
     // Evenly spaced from first to last, the last one exact: the rounding of SAM's own grid.
     const auto centre = [&](int64_t i) {
         return i > 0 && i == per_side - 1 ? last : static_cast<double>(i) * step + first;

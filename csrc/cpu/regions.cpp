@@ -22,8 +22,8 @@ class Components {
                                    segments[before].bottom < segment.top))) {
                 ++before;
             }
-            for (size_t j = before; j < i && segments[j].x == segment.x - 1 &&
-                                    segments[j].top <= segment.bottom;
+            for (size_t j = before;
+                 j < i && segments[j].x == segment.x - 1 && segments[j].top <= segment.bottom;
                  ++j) {
                 unite(i, j);
             }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <stdexcept>
 
+#include "cpu/multiversion.h"
 #include "cpu/operations.h"
 #include "cpu/threads.h"
 
@@ -15,6 +16,18 @@ constexpr int32_t half = 1 << (Triangle::precision - 1);
 
 uint8_t to_byte(int32_t sum) {
     return static_cast<uint8_t>(std::clamp(sum >> Triangle::precision, 0, 255));
+}
+
+FASTSEG_MULTIVERSION
+void add_row(const uint8_t* row, int32_t weight, int64_t length, int32_t* sums) {
+    for (int64_t x = 0; x < length; ++x) sums[x] += row[x] * weight;
+}
+
+FASTSEG_MULTIVERSION
+void to_bytes(const int32_t* sums, int64_t length, uint8_t* out) {
+    for (int64_t x = 0; x < length; ++x) {
+        out[x] = static_cast<uint8_t>(std::clamp(sums[x] >> Triangle::precision, 0, 255));
+    }
 }
 
 void resize_row(const uint8_t* row, const Triangle& triangle, uint8_t* out) {
@@ -32,6 +45,23 @@ void resize_row(const uint8_t* row, const Triangle& triangle, uint8_t* out) {
         *out++ = to_byte(green);
         *out++ = to_byte(blue);
     }
+}
+
+// One row of the result, from the rows that it covers.
+void resize_column(const uint8_t* rows, int64_t row_bytes, const Triangle& triangle, int64_t y,
+                   int64_t length, uint8_t* out) {
+    const size_t index = static_cast<size_t>(y);
+    std::vector<int32_t> sums(static_cast<size_t>(length), half);
+    const uint8_t* row = rows + triangle.first[index] * row_bytes;
+    for (int64_t i = 0; i < triangle.count[index]; ++i, row += row_bytes) {
+        add_row(row, triangle.weight(y)[i], length, sums.data());
+    }
+    to_bytes(sums.data(), length, out);
+}
+
+bool goes_vertical_first(Size before, Size after) {
+    const int64_t lost_height = before.height - after.height;
+    return lost_height > 0 && lost_height > 2 * (before.width - after.width);
 }
 
 }  // namespace
@@ -67,28 +97,33 @@ Triangle::Triangle(int64_t inputs, int64_t outputs)
 
 HalfResized::HalfResized(Picture part, int64_t row_bytes, Size size, int threads)
     : size_(size),
+      vertical_first_(goes_vertical_first(part.size, size)),
+      horizontal_(part.size.width, size.width),
       vertical_(part.size.height, size.height),
-      rows_(static_cast<size_t>(part.size.height * size.width * channels)) {
-    const Triangle horizontal(part.size.width, size.width);
-    const double work = static_cast<double>(part.size.height) * (static_cast<double>(size.width) + static_cast<double>(part.size.width)) * 2.0;
-    share(team_size(threads, part.size.height, work), part.size.height, [&] {
+      half_width_(vertical_first_ ? part.size.width : size.width) {
+    const int64_t rows = vertical_first_ ? size.height : part.size.height;
+    half_.resize(static_cast<size_t>(rows * half_width_ * channels));
+    const double work = 2.0 * static_cast<double>(part.size.height) *
+                        static_cast<double>(part.size.width + half_width_);
+    share(team_size(threads, rows, work), rows, [&] {
         return [&](int64_t y) {
-            resize_row(part.data + y * row_bytes, horizontal,
-                       rows_.data() + y * size_.width * channels);
+            uint8_t* out = half_.data() + y * half_width_ * channels;
+            if (vertical_first_) {
+                resize_column(part.data, row_bytes, vertical_, y, half_width_ * channels, out);
+            } else {
+                resize_row(part.data + y * row_bytes, horizontal_, out);
+            }
         };
     });
 }
 
 void HalfResized::row(int64_t y, uint8_t* out) const {
-    const size_t index = static_cast<size_t>(y);
-    const int64_t length = size_.width * channels;
-    std::vector<int32_t> sums(static_cast<size_t>(length), half);
-    const uint8_t* row = rows_.data() + vertical_.first[index] * length;
-    for (int64_t i = 0; i < vertical_.count[index]; ++i, row += length) {
-        const int32_t weight = vertical_.weight(y)[i];
-        for (int64_t x = 0; x < length; ++x) sums[static_cast<size_t>(x)] += row[x] * weight;
+    const int64_t half_bytes = half_width_ * channels;
+    if (vertical_first_) {
+        resize_row(half_.data() + y * half_bytes, horizontal_, out);
+    } else {
+        resize_column(half_.data(), half_bytes, vertical_, y, half_bytes, out);
     }
-    for (int64_t x = 0; x < length; ++x) out[x] = to_byte(sums[static_cast<size_t>(x)]);
 }
 
 void resize_bilinear(Picture picture, Size size, uint8_t* out, int threads) {
@@ -97,9 +132,8 @@ void resize_bilinear(Picture picture, Size size, uint8_t* out, int threads) {
     }
     const HalfResized resized(picture, picture.size.width * channels, size, threads);
     const double work = 4.0 * static_cast<double>(size.width * picture.size.height);
-    share(team_size(threads, size.height, work), size.height, [&] {
-        return [&](int64_t y) { resized.row(y, out + y * size.width * channels); };
-    });
+    share(team_size(threads, size.height, work), size.height,
+          [&] { return [&](int64_t y) { resized.row(y, out + y * size.width * channels); }; });
 }
 
 }  // namespace fastseg::cpu

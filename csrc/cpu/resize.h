@@ -24,7 +24,10 @@ struct Triangle {
     const int32_t* weight(int64_t output) const { return weights.data() + output * widest; }
 };
 
-// A picture whose rows are already resampled horizontally, and the recipe for the rest.
+// A picture resampled along one axis, and the recipe for the other one. Both passes round to 8
+// bits, so their order shows in the last bit: horizontally first, unless the height loses more than
+// twice as many pixels as the width (Pillow from version 13 on; earlier ones always go horizontally
+// first).
 class HalfResized {
   public:
     // `part` may be a piece of a larger picture, whose rows are `row_bytes` apart.
@@ -35,8 +38,10 @@ class HalfResized {
 
   private:
     Size size_;
-    Triangle vertical_;
-    std::vector<uint8_t> rows_;  // [height of the part, width of the result, 3]
+    bool vertical_first_;
+    Triangle horizontal_, vertical_;
+    int64_t half_width_;
+    std::vector<uint8_t> half_;  // [rows, half_width_, 3]
 };
 
 }  // namespace fastseg::cpu

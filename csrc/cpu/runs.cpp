@@ -1,10 +1,9 @@
-#include "cpu/run_lists.h"
-
 #include <cstring>
 #include <stdexcept>
 #include <string>
 
 #include "cpu/operations.h"
+#include "cpu/run_lists.h"
 #include "cpu/threads.h"
 
 namespace fastseg::cpu {
@@ -13,13 +12,14 @@ namespace {
 // Flip the pixels where a column begins, or stops, to be set: XOR down the rows gives the mask.
 void mark_changes(const Runs& runs, int64_t index, uint8_t* mask) {
     const auto [height, width] = runs.size;
-    for_each_run(runs, index, true, [&, height = height, width = width](int64_t begin, int64_t end) {
-        const int64_t first = begin / height;
-        const int64_t last = end / height;
-        mask[(begin % height) * width + first] ^= 1;
-        for (int64_t x = first + 1; x <= std::min(last, width - 1); ++x) mask[x] ^= 1;
-        if (last < width) mask[(end % height) * width + last] ^= 1;
-    });
+    for_each_run(runs, index, true,
+                 [&, height = height, width = width](int64_t begin, int64_t end) {
+                     const int64_t first = begin / height;
+                     const int64_t last = end / height;
+                     mask[(begin % height) * width + first] ^= 1;
+                     for (int64_t x = first + 1; x <= std::min(last, width - 1); ++x) mask[x] ^= 1;
+                     if (last < width) mask[(end % height) * width + last] ^= 1;
+                 });
 }
 
 void write_array(const Runs& runs, int64_t index, uint8_t* mask) {
@@ -140,11 +140,10 @@ void runs_check(Runs runs) {
             sum += runs.counts[i];
         }
         if (sum == runs.size.area()) continue;
-        throw std::invalid_argument("the run lengths of mask " + std::to_string(index) +
-                                    " sum to " + std::to_string(sum) + ", not to height * width = " +
-                                    std::to_string(runs.size.height) + " * " +
-                                    std::to_string(runs.size.width) + " = " +
-                                    std::to_string(runs.size.area()));
+        throw std::invalid_argument(
+            "the run lengths of mask " + std::to_string(index) + " sum to " + std::to_string(sum) +
+            ", not to height * width = " + std::to_string(runs.size.height) + " * " +
+            std::to_string(runs.size.width) + " = " + std::to_string(runs.size.area()));
     }
 }
 
@@ -162,9 +161,8 @@ void runs_to_array(Runs runs, uint8_t* out, int threads) {
     runs_check(runs);
     const int64_t pixels = runs.size.area();
     const double work = 0.1 * static_cast<double>(runs.masks * pixels);
-    share(team_size(threads, runs.masks, work), runs.masks, [&] {
-        return [&](int64_t index) { write_array(runs, index, out + index * pixels); };
-    });
+    share(team_size(threads, runs.masks, work), runs.masks,
+          [&] { return [&](int64_t index) { write_array(runs, index, out + index * pixels); }; });
 }
 
 void runs_from_array(Planes<const uint8_t> masks, const RunsOut& out, int threads) {

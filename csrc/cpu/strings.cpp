@@ -59,8 +59,8 @@ class TextReader {
     }
 
     [[noreturn]] void fail(const std::string& reason) const {
-        throw std::invalid_argument("the run-length string of mask " + std::to_string(index_) + " " +
-                                    reason);
+        throw std::invalid_argument("the run-length string of mask " + std::to_string(index_) +
+                                    " " + reason);
     }
 
   private:
