@@ -165,12 +165,13 @@ def test_closing_in_one_thread_does_not_break_a_run_in_another(double):
 def test_the_thread_count_is_what_was_asked_for_and_changes_no_result(tmp_path, monkeypatch):
     path = write(tmp_path / "double.onnx", DOUBLE_TEXT)
     asked: list[int] = []
-    original = ort._open
-    monkeypatch.setattr(
-        ort,
-        "_open",
-        lambda runtime, path, threads: asked.append(threads) or original(runtime, path, threads),
-    )
+    original = ort._options
+
+    def watched(runtime, threads, **settings):
+        asked.append(threads)
+        return original(runtime, threads, **settings)
+
+    monkeypatch.setattr(ort, "_options", watched)
     results = [
         OrtBackend(path, DOUBLE, threads=threads).run(ones(50))["y"] for threads in (0, 1, 2)
     ]
@@ -322,6 +323,23 @@ def test_the_backends_load_no_runtime_before_it_is_needed():
         env={**os.environ},
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_graph_that_runs_once_per_image_gives_its_memory_back(folder, monkeypatch):
+    kept: dict[str, bool] = {}
+
+    def watched(path, graph, *, threads, keep_memory):
+        kept[graph.name] = keep_memory
+        return FakeBackend(graph, dict)
+
+    monkeypatch.setattr(select, "OrtBackend", watched)
+    for name in folder.manifest.graphs:
+        open_graph(folder, name)
+    assert {name for name, keeps in kept.items() if keeps} == {
+        "decoder",
+        "decoder_mask",
+        "mask_head",
+    }
 
 
 def test_every_name_that_the_api_promises_is_known():
