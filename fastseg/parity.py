@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,9 +35,8 @@ class Difference:
     mask_iou_mean: float | None = None
 
     def within(self, tolerance: float) -> bool:
-        """Whether both the numbers and the masks differ by no more than ``tolerance``."""
-        masks = 1.0 if self.mask_iou_min is None else self.mask_iou_min
-        return self.relative <= tolerance and 1.0 - masks <= tolerance
+        """Whether the relative difference is at most ``tolerance``."""
+        return self.relative <= tolerance
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +101,9 @@ def compare_arrays(name: str, actual: Array, expected: Array) -> Difference:
 def compare_masks(name: str, actual: Runs, expected: Runs) -> Difference:
     """Compare masks of one size, pair by pair, by intersection over union.
 
-    The numbers of the result are those of the masks as zeros and ones.
+    Returns:
+        The two IoUs; as numbers the masks are zeros and ones, and ``relative`` is what the worst
+        IoU lacks to 1.
 
     Raises:
         ParityError: There are not as many of them, or their sizes differ.
@@ -114,23 +114,33 @@ def compare_masks(name: str, actual: Runs, expected: Runs) -> Difference:
             f"{len(expected)} of {expected.size}"
         )
     ious = [_iou(a, b) for a, b in zip(actual, expected, strict=True)]
-    differ = any(iou < 1.0 for iou in ious)
-    # |a xor b| = |a| + |b| - 2 |a and b|, and |a and b| = iou / (1 + iou) * (|a| + |b|)
-    sums = (ops.runs_areas(actual) + ops.runs_areas(expected)).tolist()
+    areas, sums = ops.runs_areas(expected), ops.runs_areas(actual) + ops.runs_areas(expected)
+    # |a xor b| = |a| + |b| - 2 |a and b|, and |a and b| = (|a| + |b|) * iou / (1 + iou).
     wrong = sum(total * (1 - iou) / (1 + iou) for total, iou in zip(sums, ious, strict=True))
+    worst = min(ious, default=1.0)
     return Difference(
         name,
-        max_abs=float(differ),
-        relative=float(differ),
-        nmse=_ratio(wrong, float(ops.runs_areas(expected).sum())),
-        mask_iou_min=min(ious, default=1.0),
+        max_abs=float(worst < 1.0),
+        relative=1.0 - worst,
+        nmse=_ratio(float(wrong), float(areas.sum())),
+        mask_iou_min=worst,
         mask_iou_mean=sum(ious) / len(ious) if ious else 1.0,
     )
 
 
-def table(rows: Iterable[Difference]) -> Table:
-    """Collect differences into a table."""
-    return Table(tuple(rows))
+def compare_logits(name: str, actual: Array, expected: Array) -> Difference:
+    """Compare (n, masks, height, width) logits as numbers, and the masks above 0 by IoU.
+
+    Raises:
+        ParityError: Their shapes differ.
+    """
+    numbers = compare_arrays(name, actual, expected)
+    cut = [
+        ops.runs_from_array(np.ascontiguousarray(logits > 0).reshape(-1, *logits.shape[-2:]))
+        for logits in (actual, expected)
+    ]
+    masks = compare_masks(name, *cut)
+    return replace(numbers, mask_iou_min=masks.mask_iou_min, mask_iou_mean=masks.mask_iou_mean)
 
 
 _PIECE = 2**20

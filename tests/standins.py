@@ -48,10 +48,13 @@ def batched_nms(
     return torch.stack(kept) if kept else torch.zeros(0, dtype=torch.int64)
 
 
-def install() -> None:
-    """Place the stand-ins in ``sys.modules``, unless the real torchvision is there."""
-    if "torchvision" in sys.modules or importlib.util.find_spec("torchvision") is not None:
-        return
+def segment_anything() -> ModuleType:
+    """The reference package, imported with the stand-ins unless torchvision is really there.
+
+    They leave ``sys.modules`` again: other packages ask there whether torchvision is installed.
+    """
+    if "segment_anything" in sys.modules or importlib.util.find_spec("torchvision") is not None:
+        return importlib.import_module("segment_anything")
     functions: dict[str, dict[str, Any]] = {
         "torchvision": {},
         "torchvision.transforms": {},
@@ -63,9 +66,8 @@ def install() -> None:
         module = ModuleType(name)
         vars(module).update(members)
         sys.modules[name] = module
-
-
-def segment_anything() -> ModuleType:
-    """The reference package, importable whether or not torchvision is installed."""
-    install()
-    return importlib.import_module("segment_anything")
+    try:
+        return importlib.import_module("segment_anything")
+    finally:
+        for name in functions:
+            del sys.modules[name]

@@ -1,0 +1,103 @@
+"""The graphs of a SAM folder against the torch modules that they were made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from fastseg import contract, parity
+from fastseg.backends.ort import OrtBackend
+from fastseg.contract import Array, Graph
+from fastseg.export.sam_modules import SamModules
+from fastseg.parity import Difference, Table
+
+LABELS = (
+    (contract.LABEL_FOREGROUND, contract.LABEL_BACKGROUND, contract.LABEL_PADDING),
+    (contract.LABEL_FOREGROUND, contract.LABEL_PADDING, contract.LABEL_PADDING),
+    (contract.LABEL_BOX_TOP_LEFT, contract.LABEL_BOX_BOTTOM_RIGHT, contract.LABEL_PADDING),
+    (contract.LABEL_FOREGROUND, contract.LABEL_BOX_TOP_LEFT, contract.LABEL_BOX_BOTTOM_RIGHT),
+)
+"""A prompt of each kind."""
+
+
+Graphs = Mapping[str, tuple[Path, Graph]]
+"""Name to file and contract."""
+
+
+def compare(modules: SamModules, graphs: Graphs) -> Table:
+    """Run every graph in ONNX Runtime on the CPU and compare it with the modules.
+
+    Args:
+        modules: The networks as published: their prompt encoder and mask decoder, not the
+            re-arranged ones that were exported, are what the graphs answer to.
+        graphs: All graphs of a SAM folder.
+
+    Returns:
+        The embedding, then IoU predictions and low-resolution logits of masks 1 to 3, of prompts
+        of every kind, without and with a mask prompt.
+    """
+    random = torch.Generator().manual_seed(0)
+    picture = _picture(modules.side, random)
+    coords = modules.side * torch.rand(len(LABELS), len(LABELS[0]), 2, generator=random)
+    labels = torch.tensor(LABELS, dtype=torch.int32)
+    with torch.inference_mode():
+        embedding: Tensor = modules.image_encoder(picture)
+        logits, ious = _decode(modules, embedding, (coords, labels))
+        mask_input = logits[:, 1:2]
+        again, ious_again = _decode(modules, embedding, (coords, labels, mask_input))
+    points = {"point_coords": coords.numpy(), "point_labels": labels.numpy()}
+    masked = {**points, "mask_input": mask_input.numpy()}
+    found = _run(graphs["encoder"], {"image": picture.numpy()})
+    state = _run(graphs["image_state"], {"embedding": embedding.numpy()})
+    return Table(
+        (
+            parity.compare_arrays("embedding", found["embedding"], embedding.numpy()),
+            *_compare_decoder("decoder", graphs, {**state, **points}, (ious, logits)),
+            *_compare_decoder("decoder_mask", graphs, {**state, **masked}, (ious_again, again)),
+        )
+    )
+
+
+def _compare_decoder(
+    name: str, graphs: Graphs, inputs: Mapping[str, Array], expected: tuple[Tensor, Tensor]
+) -> Iterator[Difference]:
+    """Compare the IoU predictions of one decoder graph, and what the mask head makes of it."""
+    ious, logits = expected
+    wanted = {port.name for port in graphs[name][1].inputs}
+    found = _run(graphs[name], {key: inputs[key] for key in wanted})
+    yield parity.compare_arrays(f"{name} iou_predictions", found["iou_predictions"], ious.numpy())
+    vectors = np.ascontiguousarray(found["mask_vectors"][:, 1:])
+    drawn = {"image_tokens": found["image_tokens"], "mask_vectors": vectors}
+    yield parity.compare_logits(
+        f"{name} low_res_logits",
+        _run(graphs["mask_head"], drawn)["low_res_logits"],
+        logits[:, 1:].numpy(),
+    )
+
+
+def _decode(
+    modules: SamModules, embedding: Tensor, prompt: tuple[Tensor, ...]
+) -> tuple[Tensor, Tensor]:
+    encoder = modules.prompt_encoder
+    sparse, dense = encoder(*prompt)
+    logits, ious = modules.mask_decoder(embedding, encoder.dense_positions(), sparse, dense)
+    return logits, ious
+
+
+def _picture(side: int, random: torch.Generator) -> Tensor:
+    """Something between a photograph and noise: normalised values, smooth and with grain."""
+    coarse = torch.randn(1, 3, 8, 8, generator=random)
+    smooth = functional.interpolate(coarse, (side, side), mode="bilinear")
+    return smooth + 0.1 * torch.randn(smooth.shape, generator=random)
+
+
+def _run(graph: tuple[Path, Graph], inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Load a graph, run it once and let it go: the largest ones fill the memory of a laptop."""
+    with closing(OrtBackend(*graph)) as backend:
+        return backend.run(inputs)

@@ -1,0 +1,170 @@
+"""A torch module as an ONNX file that holds to the contract and to nothing of this machine."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import onnx_ir
+import torch
+from onnx_ir.passes.common import DeduplicateInitializersPass
+from onnxscript import opset18 as operators
+from torch import Tensor, nn
+
+from fastseg import contract
+from fastseg.contract import Graph
+
+Store: TypeAlias = Literal["float32", "float16"]
+"""How weights lie in the file; graphs compute in float32 either way."""
+
+LARGE = 4096
+"""Elements from which on a weight is worth storing in half the bytes."""
+
+INSIDE = 2**31 - 2**26
+"""Bytes of weights that one ONNX file can hold (2 GB) beside its graph."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A module, what it must become, and inputs to trace it with."""
+
+    graph: Graph
+    module: nn.Module
+    inputs: tuple[Tensor, ...]
+
+
+def write(source: Source, path: Path, *, store: Store = "float32") -> tuple[Path, ...]:
+    """Write one module as an ONNX file.
+
+    Args:
+        source: The module; ``forward`` takes and returns tensors in the order of the graph. Sizes
+            that the graph names must not be 0 or 1 in the inputs, since those are special.
+        path: The file to write.
+        store: ``"float16"`` halves the file for weights that lose nothing by it (those that
+            ``round_to_half`` rounded); the others stay as they are.
+
+    Returns:
+        Files beside ``path`` that hold weights: one if they exceed 2 GB, else none.
+    """
+    graph = source.graph
+    with _quiet(), torch.no_grad():
+        program: Any = torch.onnx.export(
+            source.module,
+            source.inputs,
+            dynamo=True,
+            opset_version=contract.OPSET,
+            input_names=[tensor.name for tensor in graph.inputs],
+            output_names=[tensor.name for tensor in graph.outputs],
+            dynamic_shapes=_dynamic_shapes(graph),
+            custom_translation_table={torch.ops.aten.gelu.default: _gelu},
+            verbose=False,
+        )
+    model: onnx_ir.Model = program.model
+    DeduplicateInitializersPass()(model)
+    _tidy(model, graph)
+    if store == "float16":
+        _halve(model)
+    weights = sum(value.const_value.nbytes for value in _initializers(model))
+    if weights <= INSIDE:
+        onnx_ir.save(model, path)
+        return ()
+    outside = path.with_suffix(".weights")
+    onnx_ir.save(model, path, external_data=outside.name)
+    return (outside,)
+
+
+def round_to_half(module: nn.Module) -> None:
+    """Round the large weights of a module to what float16 can hold, in place."""
+    with torch.no_grad():
+        for weight in module.parameters():
+            if weight.ndim > 1 and weight.numel() >= LARGE:
+                weight.copy_(weight.half().float())
+
+
+def _gelu(x: Any, approximate: str = "none") -> Any:  # noqa: ARG001 - torch passes it by name
+    """Exact GELU in the order of operations that ONNX Runtime knows to fuse."""
+    bell = operators.Add(operators.Erf(operators.Div(x, 2.0**0.5)), 1.0)
+    return operators.Mul(operators.Mul(x, bell), 0.5)
+
+
+def _dynamic_shapes(graph: Graph) -> tuple[dict[int, Any], ...]:
+    names = {size for tensor in graph.inputs for size in tensor.shape if isinstance(size, str)}
+    sizes = {name: torch.export.Dim(name) for name in sorted(names)}
+    return tuple(
+        {axis: sizes[size] for axis, size in enumerate(tensor.shape) if isinstance(size, str)}
+        for tensor in graph.inputs
+    )
+
+
+def _tidy(model: onnx_ir.Model, graph: Graph) -> None:
+    """State the versions and shapes of the contract, and drop the traces of the export."""
+    model.ir_version = contract.IR_VERSION
+    model.producer_name, model.producer_version = "fastseg", None
+    model.graph.name = graph.name
+    model.metadata_props.clear()
+    model.graph.metadata_props.clear()
+    for value in _initializers(model):
+        value.metadata_props.clear()
+    for node in model.graph:
+        # The exporter notes source files and lines here.
+        node.metadata_props.clear()
+        node.doc_string = None
+        for value in node.outputs:
+            value.metadata_props.clear()
+            value.shape = None
+    for tensor, value in zip(graph.inputs, model.graph.inputs, strict=True):
+        value.shape = onnx_ir.Shape(tensor.shape)
+        value.metadata_props.clear()
+    for tensor, value in zip(graph.outputs, model.graph.outputs, strict=True):
+        value.shape = onnx_ir.Shape(tensor.shape)
+
+
+def _halve(model: onnx_ir.Model) -> None:
+    """Store in float16 what fits, with a cast that runtimes fold when they load the graph."""
+    casts = []
+    for value in _initializers(model):
+        weights = value.const_value.numpy()
+        if weights.dtype != np.float32 or weights.size < LARGE:
+            continue
+        halves = weights.astype(np.float16)
+        if not np.array_equal(halves.astype(np.float32), weights):
+            continue
+        name = str(value.name)
+        stored = onnx_ir.Value(
+            name=f"{name}.half",
+            type=onnx_ir.TensorType(onnx_ir.DataType.FLOAT16),
+            shape=onnx_ir.Shape(halves.shape),
+            const_value=onnx_ir.tensor(halves, name=f"{name}.half"),
+        )
+        cast = onnx_ir.node("Cast", [stored], {"to": onnx_ir.DataType.FLOAT})
+        del model.graph.initializers[name]
+        model.graph.register_initializer(stored)
+        value.replace_all_uses_with(cast.outputs[0])
+        cast.outputs[0].name = name
+        casts.append(cast)
+    first = next(iter(model.graph))
+    model.graph.insert_before(first, casts)
+
+
+def _initializers(model: onnx_ir.Model) -> list[Any]:
+    return list(model.graph.initializers.values())
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's remarks about packages that are not needed off the screen."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

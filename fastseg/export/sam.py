@@ -1,0 +1,217 @@
+"""From a SAM checkpoint to a model folder, compared with its source before it takes its name."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fastseg import artifacts, registry
+from fastseg.errors import BackendUnavailableError, ParityError
+from fastseg.export import checkpoint as checkpoints
+from fastseg.export.checkpoint import Checkpoint
+from fastseg.export.comparison import Graphs, compare
+from fastseg.export.image_encoder import SHAPES, ImageEncoder
+from fastseg.export.mask_decoder import MaskDecoder
+from fastseg.export.onnx_writer import Store, round_to_half, write
+from fastseg.export.prompt_encoder import PromptEncoder
+from fastseg.export.sam_modules import SamModules
+from fastseg.manifest import GraphFile, Manifest, Preprocessing
+from fastseg.parity import Table
+
+MEAN = (123.675, 116.28, 103.53)
+STD = (58.395, 57.12, 57.375)
+"""SAM's statistics of R, G, B on the 0..255 scale."""
+
+TOLERANCE = 1e-4
+"""Largest relative difference from the torch modules that an export may have.
+
+Rounding alone stays far below; a wrong weight or a wrong order of axes is far above.
+"""
+
+Progress = Callable[[str], None]
+"""Told in a few words which step begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What ``model.json`` says beside the graphs."""
+
+    name: str
+    licence: str = ""
+    description: str = ""
+    source: dict[str, Any] = field(default_factory=dict)
+
+
+def export_sam(
+    checkpoint: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    precision: str = "fp32",
+    name: str | None = None,
+    licence: str | None = None,
+    progress: Progress | None = None,
+) -> Table:
+    """Turn a SAM checkpoint into a model folder.
+
+    The folder appears whole and only if every graph, run in ONNX Runtime, agrees with the torch
+    modules; how well is noted in its ``model.json``.
+
+    Args:
+        checkpoint: A ``.pth`` or ``.safetensors`` file of SAM ViT-B, ViT-L or ViT-H.
+        out: The folder to write. A model folder of that name is replaced, another one never.
+        precision: What the graphs compute in; ``"fp32"``.
+        name: The model's name; that of the folder if left out.
+        licence: Of the weights; that of the published checkpoint if it is one.
+        progress: Called with a few words as each step begins.
+
+    Returns:
+        The differences between graphs and modules, a row a tensor.
+
+    Raises:
+        CheckpointError: The file is not such a checkpoint; see ``checkpoint.read``.
+        BackendUnavailableError: The precision cannot be written, or ONNX Runtime is missing.
+        OutputError: The folder cannot be written.
+        ParityError: A graph does not do what its module does.
+    """
+    if precision != "fp32":
+        raise BackendUnavailableError(
+            f"precision {precision!r}",
+            reason="this version of fastseg writes float32 graphs only",
+            remedy='Export with precision="fp32".',
+        )
+    step = progress or _silent
+    step("reading the checkpoint")
+    read = checkpoints.read(checkpoint)
+    return write_sam_folder(
+        load_modules(read), out, _card(read, name or Path(out).name, licence), progress=step
+    )
+
+
+def load_modules(checkpoint: Checkpoint) -> SamModules:
+    """Build SAM's torch modules around the weights of a checkpoint.
+
+    Raises:
+        CheckpointError: Weights are missing, extra or of another shape.
+    """
+    shape = SHAPES[checkpoint.kind]
+    # Without memory of their own: the weights of the checkpoint become the modules'.
+    with torch.device("meta"):
+        modules = SamModules(
+            ImageEncoder(shape), PromptEncoder(shape.grid, shape.side), MaskDecoder()
+        )
+    checkpoint.fill(modules.by_prefix())
+    return modules
+
+
+def write_sam_folder(
+    modules: SamModules,
+    out: str | os.PathLike[str],
+    card: Card,
+    *,
+    store: Store = "float32",
+    progress: Progress | None = None,
+) -> Table:
+    """Write torch modules as a model folder and compare its graphs with them.
+
+    Args:
+        modules: Encoder, prompt encoder and mask decoder. They are set to evaluation; with
+            ``store="float16"`` their large weights are rounded in place.
+        out: The folder to write. A model folder of that name is replaced, another one never.
+        card: Name, licence and origin.
+        store: How weights lie in the files; the graphs compute in float32 either way.
+        progress: Called with a few words as each step begins.
+
+    Returns:
+        The differences between graphs and modules, a row a tensor.
+
+    Raises:
+        OutputError: The folder cannot be written.
+        ParityError: A graph does not do what its module does; nothing is left.
+    """
+    step = progress or _silent
+    for module in modules.by_prefix().values():
+        module.eval().requires_grad_(False)
+        if store == "float16":
+            round_to_half(module)
+    with artifacts.write(out, overwrite=True) as folder:
+        graphs = {}
+        for source in modules.sources():
+            step(f"writing {source.graph.name}")
+            path = folder / f"{source.graph.name}.onnx"
+            outside = write(source, path, store=store)
+            graphs[source.graph.name] = artifacts.graph_file(source.graph, path, data=outside)
+        step("comparing the graphs with their source")
+        table = compare(modules, _located(folder, graphs))
+        if not table.within(TOLERANCE):
+            raise ParityError(f"{card.name} differs from its source; it was not kept.\n{table}")
+        manifest = Manifest(
+            family="sam",
+            name=card.name,
+            preprocessing=Preprocessing(modules.side, MEAN, STD),
+            graphs=graphs,
+            source=card.source,
+            licence=card.licence,
+            description=card.description,
+            written_by=_versions(),
+            parity=tuple(table.as_rows()),
+        )
+        artifacts.write_manifest(folder, manifest)
+    return table
+
+
+def check_folder(folder: str | os.PathLike[str], checkpoint: str | os.PathLike[str]) -> Table:
+    """Compare the graphs of a model folder with a checkpoint, as an export does at its end.
+
+    Raises:
+        ModelFolderError: The folder is incomplete or altered.
+        CheckpointError: The file is not a SAM checkpoint.
+    """
+    found = artifacts.read(folder)
+    modules = load_modules(checkpoints.read(checkpoint))
+    for module in modules.by_prefix().values():
+        module.eval().requires_grad_(False)
+    return compare(modules, _located(found.path, found.manifest.graphs))
+
+
+def _located(folder: Path, graphs: Mapping[str, GraphFile]) -> Graphs:
+    return {name: (folder / stored.file, stored.graph) for name, stored in graphs.items()}
+
+
+def _card(checkpoint: Checkpoint, name: str, licence: str | None) -> Card:
+    """What is known of a checkpoint: all of a published one, else its kind and hash."""
+    published = next((card for card in registry.KNOWN if _is(card, checkpoint)), None)
+    known_licence = published.licence if published else ""
+    return Card(
+        name=name,
+        licence=known_licence if licence is None else licence,
+        description=published.description if published else f"SAM {checkpoint.kind} weights",
+        source={
+            "file": checkpoint.path.name,
+            "sha256": checkpoint.sha256,
+            "kind": checkpoint.kind,
+            "published_as": published.name if published else None,
+        },
+    )
+
+
+def _is(card: registry.ModelCard, checkpoint: Checkpoint) -> bool:
+    return card.checkpoint is not None and card.checkpoint.sha256 == checkpoint.sha256
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in ("fastseg-runtime", "torch", "onnx", "onnxscript", "onnx-ir", "onnxruntime"):
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
+def _silent(_: str) -> None:
+    """Progress that nobody watches."""
