@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NoReturn, TypeAlias, TypeVar
@@ -14,6 +15,10 @@ SCHEMA = 1
 """Version of ``model.json``; a folder with a higher one was written by a newer fastseg."""
 
 REMEDY = "Copy the folder again, or export the model again."
+
+LONGEST_SIDE = "longest_side_bilinear"
+"""The only way of resizing so far. A picture that is resized in another way than its model was
+trained with gives masks that look right, so an unknown word is an error."""
 
 Json: TypeAlias = Mapping[str, Any]
 Value = TypeVar("Value")
@@ -32,7 +37,7 @@ class Preprocessing:
     std: tuple[float, float, float]
     """Divides R, G, B afterwards."""
 
-    resize: str = "longest_side_bilinear"
+    resize: str = LONGEST_SIDE
     """The longest side becomes ``side`` by Pillow's bilinear filter; the rest is padded with 0."""
 
 
@@ -174,12 +179,22 @@ def _preprocessing(fields: _Fields) -> Preprocessing:
         red, green, blue = (float(value) for value in values)
         return red, green, blue
 
-    return Preprocessing(
+    found = Preprocessing(
         side=fields.get("side", int),
         mean=triple("mean"),
         std=triple("std"),
         resize=fields.get("resize", str),
     )
+    if found.resize != LONGEST_SIDE:
+        raise ModelFolderError(
+            f"model.json asks for the resizing {found.resize!r}, and this fastseg knows only "
+            f"{LONGEST_SIDE!r}. Upgrade fastseg."
+        )
+    if found.side < 16 or found.side % 16:
+        fields.refuse(f"side must be a multiple of 16, not {found.side}")
+    if not (all(map(math.isfinite, found.mean)) and all(0 < x < math.inf for x in found.std)):
+        fields.refuse(f"mean and std must be finite and std positive: {found.mean}, {found.std}")
+    return found
 
 
 def _graph_file(fields: _Fields) -> GraphFile:

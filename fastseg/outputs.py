@@ -81,7 +81,8 @@ def _swap(temporary: Path, target: Path) -> None:
 def _sibling(target: Path, suffix: str = "") -> Iterator[Path]:
     """A free name beside ``target``; nothing of that name is left when the block ends."""
     made: list[Path] = []
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}{suffix}")
+    # A name of its own: with the target's in it, a long one would become too long.
+    temporary = target.parent / f".fastseg-{secrets.token_hex(8)}{suffix}"
     try:
         for parent in reversed(target.parents):
             if not parent.exists():

@@ -207,6 +207,23 @@ def test_a_file_may_leave_more_open_than_its_contract(tmp_path):
     assert OrtBackend(path, DOUBLE).run(ones(1))["y"].sum() == 8
 
 
+def test_weights_outside_the_file_are_found_beside_it(tmp_path, monkeypatch):
+    text = DOUBLE_TEXT.replace("Add (x, x)", "Mul (x, two)")
+    model = onnx.load(write(tmp_path / "inside.onnx", text))
+    two = onnx.numpy_helper.from_array(np.full(4, 2, np.float32), "two")
+    model.graph.initializer.append(two)
+    onnx.save(
+        model,
+        tmp_path / "outside.onnx",
+        save_as_external_data=True,
+        location="outside.weights",
+        size_threshold=0,
+    )
+    assert (tmp_path / "outside.weights").stat().st_size >= 16
+    monkeypatch.chdir("/")
+    assert OrtBackend(tmp_path / "outside.onnx", DOUBLE).run(ones(1))["y"].sum() == 8
+
+
 @pytest.mark.parametrize("keep", [0, 1, 20, -1])
 def test_a_truncated_file_is_a_broken_model_folder(tmp_path, keep, capfd):
     path = write(tmp_path / "double.onnx", DOUBLE_TEXT)

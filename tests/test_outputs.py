@@ -53,6 +53,14 @@ def test_a_file_replaces_the_one_before_and_only_when_it_is_done(tmp_path):
     assert below(tmp_path) == ["masks.json"]
 
 
+def test_the_longest_name_that_a_folder_takes_can_be_written(tmp_path):
+    with atomic_file(tmp_path / ("x" * 250 + ".json")) as temporary:
+        temporary.write_text("{}")
+    with atomic_folder(tmp_path / ("y" * 255)):
+        pass
+    assert len(below(tmp_path)) == 2
+
+
 def test_a_link_stays_and_the_file_it_points_to_is_replaced(tmp_path):
     (tmp_path / "real.json").write_text("old")
     (tmp_path / "link.json").symlink_to("real.json")

@@ -107,7 +107,7 @@ def _options(runtime: Any, threads: int, *, keep_memory: bool) -> Any:
 
 def _open(runtime: Any, path: Path, options: Any) -> Any:
     try:
-        return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:
         if type(error).__name__ == "NotImplemented":
             raise BackendError(
