@@ -9,7 +9,7 @@ LOGIT_LIMIT = np.float32(2.0**120)
 
 
 def triangle_weights(inputs, outputs):
-    """Pillow's antialiased bilinear filter: a dense (outputs, inputs) matrix, 22-bit fixed point."""
+    """Pillow's antialiased bilinear filter as an (outputs, inputs) matrix, 22-bit fixed point."""
     scale = inputs / outputs
     support = max(scale, 1.0)
     matrix = np.zeros((outputs, inputs), np.int64)
@@ -142,7 +142,7 @@ def signed_area(ring):
 
 
 def remove_small_regions(mask, min_area, mode):
-    """SAM's: fill holes or drop islands of less than `min_area` pixels; and whether there were any."""
+    """Fill holes or drop islands of fewer pixels than `min_area`; and whether there were any."""
     working = ~mask if mode == "holes" else mask
     labels, count = scipy.ndimage.label(working, np.ones((3, 3)))
     areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]

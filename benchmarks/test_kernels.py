@@ -1,0 +1,193 @@
+"""The native kernels beside what a user would run instead, on the same cores in one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.ndimage
+from numpy.typing import NDArray
+from PIL import Image
+
+from fastseg import ops
+from fastseg.geometry import Frame
+from fastseg.measuring import Measurement, Rule, measure
+
+torch = pytest.importorskip("torch")
+amg: Any = pytest.importorskip("tests.standins").segment_anything().utils.amg
+
+Logits = NDArray[np.float32]
+Table = Callable[[str, list[tuple[str, ...]]], None]
+
+MASKS = 192  # a batch of SAM's mask generator: 64 clicks, 3 masks each
+FRAME = Frame((768, 1024))
+RULE = Rule(warm_up=1, min_rounds=7, max_rounds=50, max_seconds=5.0)
+SLOW = Rule(warm_up=1, min_rounds=3, max_rounds=3)
+MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+
+
+def blobs() -> Logits:
+    """What a decoder draws: one object a mask, a few logits steep, with rough outlines."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:256, :256]
+    masks = []
+    for _ in range(MASKS):
+        (cx, cy), radius, stretch = rng.uniform(20, 236, 2), rng.uniform(8, 70), rng.uniform(0.5, 2)
+        distance = np.hypot((x - cx) / stretch, (y - cy) * stretch)
+        masks.append(np.clip(1.2 * (radius - distance), -14, 12))
+    return (np.stack(masks) + noise(2, 0.4)).astype(np.float32)
+
+
+def smooth() -> Logits:
+    """Outlines everywhere: the worst that can be asked for."""
+    return noise(6, 4.0).astype(np.float32)
+
+
+def noise(width: float, deviation: float) -> NDArray[np.float64]:
+    values = np.random.default_rng(1).standard_normal((MASKS, 256, 256))
+    blurred = scipy.ndimage.gaussian_filter(values, (0, width, width))
+    return np.asarray(blurred * (deviation / blurred.std()))
+
+
+def reference_postprocessing(logits: Any) -> tuple[Any, Any, list[dict[str, Any]]]:
+    """What SAM's mask generator does with a batch: stability, boxes and run lengths."""
+    height, width = FRAME.resized
+    square = enlarge(logits[:, None], (FRAME.side, FRAME.side))[..., :height, :width]
+    full = enlarge(square, FRAME.size)[:, 0]
+    stability = amg.calculate_stability_score(full, 0.0, 1.0)
+    masks = full > 0.0
+    return stability, amg.batched_mask_to_box(masks), amg.mask_to_rle_pytorch(masks)
+
+
+def enlarge(values: Any, size: tuple[int, int]) -> Any:
+    return torch.nn.functional.interpolate(values, size, mode="bilinear", align_corners=False)
+
+
+@pytest.mark.parametrize("draw", [blobs, smooth])
+def test_postprocessing(draw: Callable[[], Logits], table: Table) -> None:
+    logits = draw()
+    tensor = torch.from_numpy(logits)
+    ours = ops.binarise(logits, FRAME)
+    _, boxes, rles = reference_postprocessing(tensor)
+    differing = sum(
+        pixels != int((a != b).sum())
+        for pixels, a, b in zip(
+            [0] * MASKS,
+            ops.runs_to_array(ours.runs),
+            (amg.rle_to_mask(rle) for rle in rles),
+            strict=True,
+        )
+    )
+    calls = {
+        "segment_anything, torch": lambda: reference_postprocessing(tensor),
+        "fastseg, 1 thread": lambda: ops.binarise(logits, FRAME, threads=1),
+        "fastseg, all cores": lambda: ops.binarise(logits, FRAME),
+    }
+    height, width = FRAME.image
+    table(
+        f"logits -> stability, boxes, RLE: {MASKS} masks ({draw.__name__}), {width} x {height}, "
+        f"{len(ours.runs.counts) // MASKS} runs a mask, torch threads {torch.get_num_threads()}; "
+        f"target 20x; {differing} masks differ in a pixel",
+        rows(calls, slow=("segment_anything, torch",)),
+    )
+    assert boxes.shape == ours.boxes.shape
+
+
+def test_preprocessing(table: Table) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (3000, 4000, 3), dtype=np.uint8)
+    frame = Frame((3000, 4000))
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+
+    def reference() -> Any:
+        height, width = frame.resized
+        resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+        pixels = torch.as_tensor(np.asarray(resized)).permute(2, 0, 1).contiguous()
+        padding = (0, frame.side - width, 0, frame.side - height)
+        return torch.nn.functional.pad((pixels - mean) / std, padding)
+
+    np.testing.assert_array_equal(ops.preprocess(image, frame, MEAN, STD), reference().numpy())
+    table(
+        "preprocessing a picture of 4000 x 3000 for a square of 1024, equal bit for bit",
+        rows(
+            {
+                "Pillow and torch": reference,
+                "fastseg, 1 thread": lambda: ops.preprocess(image, frame, MEAN, STD, threads=1),
+                "fastseg, all cores": lambda: ops.preprocess(image, frame, MEAN, STD),
+            }
+        ),
+    )
+
+
+def test_run_lengths(table: Table) -> None:
+    coco = pytest.importorskip("pycocotools.mask", reason="compares with pycocotools")
+    runs = ops.binarise(blobs(), FRAME).runs
+    masks = ops.runs_to_array(runs)
+    codes = [{"size": list(FRAME.image), "counts": text} for text in ops.runs_to_strings(runs)]
+    planes = np.asfortranarray(masks.view(np.uint8).transpose(1, 2, 0))
+    pairs: Mapping[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
+        "masks -> runs": (lambda: coco.encode(planes), lambda: ops.runs_from_array(masks)),
+        "runs -> masks": (lambda: coco.decode(codes), lambda: ops.runs_to_array(runs)),
+        "runs -> boxes": (lambda: coco.toBbox(codes), lambda: ops.runs_boxes(runs)),
+        "IoU of all pairs": (
+            lambda: coco.iou(codes, codes, [0] * MASKS),
+            lambda: ops.runs_iou(runs, runs),
+        ),
+    }
+    for name, (reference, ours) in pairs.items():
+        table(
+            f"{name}: {MASKS} masks (blobs), {FRAME.image[1]} x {FRAME.image[0]}",
+            rows({"pycocotools": reference, "fastseg, all cores": ours}),
+        )
+
+
+def test_small_regions(table: Table) -> None:
+    runs = ops.binarise(blobs(), FRAME).runs
+    masks = ops.runs_to_array(runs)
+    corners = np.ones((3, 3))
+
+    def reference() -> None:
+        for mask in masks:
+            labels, count = scipy.ndimage.label(mask, corners)
+            np.isin(labels, np.flatnonzero(np.bincount(labels.ravel(), minlength=count) >= 100))
+
+    table(
+        f"drop islands below 100 pixels: {MASKS} masks (blobs), 1024 x 768",
+        rows(
+            {
+                "scipy.ndimage.label": reference,
+                "fastseg, all cores": lambda: ops.runs_remove_small_regions(runs, 100, "islands"),
+            },
+            slow=("scipy.ndimage.label",),
+        ),
+    )
+
+
+def rows(calls: Mapping[str, Callable[[], Any]], slow: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Measure calls one after another; the first one is what the others are compared with."""
+    measured = {
+        name: measure(name, timed(call), SLOW if name in slow else RULE)
+        for name, call in calls.items()
+    }
+    first = median(next(iter(measured.values())))
+    lines: list[tuple[str, ...]] = [("", "ms (median)", "p90", "rounds", "ratio")]
+    for name, one in measured.items():
+        total = one.stages["total"]
+        spread = f"{total.percentile(90):.2f}", str(len(total.rounds))
+        lines.append((name, f"{median(one):.2f}", *spread, f"{first / median(one):.1f}x"))
+    return lines
+
+
+def timed(call: Callable[[], Any]) -> Callable[[], dict[str, float]]:
+    def stages() -> dict[str, float]:
+        start = perf_counter()
+        call()
+        return {"call": 1e3 * (perf_counter() - start)}
+
+    return stages
+
+
+def median(measurement: Measurement) -> float:
+    return measurement.stages["total"].percentile(50)
