@@ -62,14 +62,15 @@ class SelfAttention(nn.Module):
 
     def __init__(self, attention: Attention) -> None:
         super().__init__()
-        self.query = _scaled(attention.q_proj)
+        self.query = attention.q_proj
         self.key = attention.k_proj
         self.value = attention.v_proj
         self.out = attention.out_proj
+        self.scale = (WIDTH // HEADS) ** -0.5
 
     def forward(self, placed: Tensor, tokens: Tensor) -> Tensor:
         """Attend from and to ``placed`` (N, T, 256), and mix ``tokens`` (N, T, 256)."""
-        queries, keys = _split(self.query(placed)), _split(self.key(placed))
+        queries, keys = _split(self.query(placed)) * self.scale, _split(self.key(placed))
         weights = torch.softmax(queries @ keys.transpose(2, 3), dim=-1)
         out: Tensor = self.out(_merge(weights @ _split(self.value(tokens))))
         return out
@@ -303,9 +304,9 @@ def _as_linear(convolution: Any, order: tuple[int, ...]) -> nn.Linear:
 
 
 def _scaled(linear: nn.Linear) -> nn.Linear:
-    """A copy of a query (or key) projection with the scale of the attention inside."""
-    scale = (linear.out_features // HEADS) ** -0.5
+    """A copy of a projection with the scale of the attention inside: a quarter, so it is exact."""
     scaled = nn.Linear(linear.in_features, linear.out_features)
+    scale = (linear.out_features // HEADS) ** -0.5
     scaled.load_state_dict({name: scale * tensor for name, tensor in linear.state_dict().items()})
     return scaled
 

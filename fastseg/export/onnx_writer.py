@@ -19,12 +19,10 @@ from torch import Tensor, nn
 
 from fastseg import contract
 from fastseg.contract import Graph
+from fastseg.export.half_weights import LARGE
 
 Store: TypeAlias = Literal["float32", "float16"]
 """How weights lie in the file; graphs compute in float32 either way."""
-
-LARGE = 4096
-"""Elements from which on a weight is worth storing in half the bytes."""
 
 INSIDE = 2**31 - 2**26
 """Bytes of weights that one ONNX file can hold (2 GB) beside its graph."""
@@ -47,7 +45,7 @@ def write(source: Source, path: Path, *, store: Store = "float32") -> tuple[Path
             that the graph names must not be 0 or 1 in the inputs, since those are special.
         path: The file to write.
         store: ``"float16"`` halves the file for weights that lose nothing by it (those that
-            ``round_to_half`` rounded); the others stay as they are.
+            ``half_weights.prepare`` rounded); the others stay as they are.
 
     Returns:
         Files beside ``path`` that hold weights: one if they exceed 2 GB, else none.
@@ -77,14 +75,6 @@ def write(source: Source, path: Path, *, store: Store = "float32") -> tuple[Path
     outside = path.with_suffix(".weights")
     onnx_ir.save(model, path, external_data=outside.name)
     return (outside,)
-
-
-def round_to_half(module: nn.Module) -> None:
-    """Round the large weights of a module to what float16 can hold, in place."""
-    with torch.no_grad():
-        for weight in module.parameters():
-            if weight.ndim > 1 and weight.numel() >= LARGE:
-                weight.copy_(weight.half().float())
 
 
 def _gelu(x: Any, approximate: str = "none") -> Any:  # noqa: ARG001 - torch passes it by name

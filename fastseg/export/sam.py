@@ -15,11 +15,12 @@ import torch
 from fastseg import artifacts, registry
 from fastseg.errors import BackendUnavailableError, ParityError
 from fastseg.export import checkpoint as checkpoints
+from fastseg.export import half_weights
 from fastseg.export.checkpoint import Checkpoint
 from fastseg.export.comparison import Graphs, compare
 from fastseg.export.image_encoder import SHAPES, ImageEncoder
 from fastseg.export.mask_decoder import MaskDecoder
-from fastseg.export.onnx_writer import Store, round_to_half, write
+from fastseg.export.onnx_writer import Store, write
 from fastseg.export.prompt_encoder import PromptEncoder
 from fastseg.export.sam_modules import SamModules
 from fastseg.manifest import GraphFile, Manifest, Preprocessing
@@ -121,8 +122,8 @@ def write_sam_folder(
     """Write torch modules as a model folder and compare its graphs with them.
 
     Args:
-        modules: Encoder, prompt encoder and mask decoder. They are set to evaluation; with
-            ``store="float16"`` their large weights are rounded in place.
+        modules: Encoder, prompt encoder and mask decoder. They are set to evaluation and frozen;
+            with ``store="float16"`` they are changed as ``half_weights.prepare`` describes.
         out: The folder to write. A model folder of that name is replaced, another one never.
         card: Name, licence and origin.
         store: How weights lie in the files; the graphs compute in float32 either way.
@@ -139,7 +140,7 @@ def write_sam_folder(
     for module in modules.by_prefix().values():
         module.eval().requires_grad_(False)
         if store == "float16":
-            round_to_half(module)
+            half_weights.prepare(module)
     with artifacts.write(out, overwrite=True) as folder:
         graphs = {}
         for source in modules.sources():
