@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from fastseg.cli.report import Report
+from fastseg.errors import BackendUnavailableError
 from fastseg.everything import Sam
 from fastseg.loading import load
 
@@ -105,3 +107,16 @@ def out_options(command: Command) -> Command:
         help="Folder for the results, written whole or not at all. Without it nothing is written.",
     )
     return out(overwrite(command))
+
+
+@contextmanager
+def needs_extra(extra: str) -> Iterator[None]:
+    """Turn a package that is missing inside the block into an error that says how to get it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise BackendUnavailableError(
+            f"what needs the extra {extra!r}",
+            reason=f"{error.name} is not installed",
+            remedy=f'Install it by: pip install "fastseg-runtime[{extra}]"',
+        ) from error

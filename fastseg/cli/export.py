@@ -7,10 +7,9 @@ from pathlib import Path
 
 import click
 
-from fastseg.cli.arguments import into, json_option
+from fastseg.cli.arguments import into, json_option, needs_extra
 from fastseg.cli.progress import progress
 from fastseg.cli.report import Report
-from fastseg.errors import BackendUnavailableError
 
 
 @click.group()
@@ -47,14 +46,8 @@ def sam(arguments: Arguments) -> Report:
 
     The folder appears whole, and only if the graphs agree with the checkpoint's network.
     """
-    try:
+    with needs_extra("export"):
         from fastseg.export.sam import export_sam
-    except ModuleNotFoundError as error:
-        raise BackendUnavailableError(
-            "fastseg export",
-            reason=f"{error.name} is not installed",
-            remedy='Install it by: pip install "fastseg-runtime[export]"',
-        ) from error
     with progress(None) as step:
         table = export_sam(
             arguments.checkpoint,

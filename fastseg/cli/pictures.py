@@ -82,7 +82,7 @@ def work_through(pictures: Sequence[Path], model: Sam, task: Task, out: OutArgum
     """
     info = circumstances.of_model(model)
     tally = _Tally()
-    body = {**info, "settings": task.settings, "pictures": tally.rows}
+    body: dict[str, Any] = {**info, "settings": task.settings, "pictures": tally.rows}
     with suppress(_NothingDoneError), ExitStack() as stack:
         folder: ResultFolder | None = None
         if out.out is not None:

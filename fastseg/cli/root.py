@@ -10,6 +10,7 @@ import click
 
 from fastseg import circumstances
 from fastseg.cli.bench import bench
+from fastseg.cli.compare import compare
 from fastseg.cli.demo import demo
 from fastseg.cli.doctor import doctor
 from fastseg.cli.everything import everything
@@ -42,7 +43,7 @@ def root() -> None:
     """
 
 
-for verb in (demo, segment, everything, export, models, doctor, bench):
+for verb in (demo, segment, everything, export, models, doctor, compare, bench):
     root.add_command(verb)
 
 
