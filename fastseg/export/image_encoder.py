@@ -76,27 +76,28 @@ class Attention(nn.Module):
             float (N, span, span, width).
         """
         count, span, tokens = qkv.shape[0], self.span, self.span * self.span
-        parts = qkv.reshape(count, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        channels = self.rel_pos_h.shape[1]
+        parts = qkv.reshape(count, tokens, 3, self.heads, channels).permute(2, 0, 3, 1, 4)
         queries, keys, values = parts.unbind(0)  # [N, heads, tokens, channels]
-        grid = queries.reshape(count, self.heads, span, span, -1)
+        grid = queries.reshape(count, self.heads, span, span, channels)
         steps = torch.arange(span, device=qkv.device)
         distances = steps.unsqueeze(1) - steps.unsqueeze(0) + span - 1
         rows = (grid @ self.rel_pos_h[distances].transpose(1, 2)).unsqueeze(-1)
         columns = grid.transpose(2, 3) @ self.rel_pos_w[distances].transpose(1, 2)
         columns = columns.transpose(2, 3).unsqueeze(-2)
-        queries = queries * queries.shape[-1] ** -0.5
+        queries = queries * channels**-0.5
         keys = keys.transpose(2, 3)
         mixed = []
         for first in range(0, self.heads, at_once):
-            some = slice(first, first + at_once)
+            some, n = slice(first, first + at_once), min(at_once, self.heads - first)
             # Added as a bias. Folding the positions into longer queries and keys gives plain
             # attention with the same error, but here it took 1.4 times as long: the product of
             # queries and keys triples, and this runtime fuses no attention on a CPU.
-            logits = (queries[:, some] @ keys[:, some]).reshape(count, -1, span, span, span, span)
-            logits = (logits + rows[:, some] + columns[:, some]).reshape(count, -1, tokens, tokens)
+            logits = (queries[:, some] @ keys[:, some]).reshape(count, n, span, span, span, span)
+            logits = (logits + rows[:, some] + columns[:, some]).reshape(count, n, tokens, tokens)
             mixed.append(torch.softmax(logits, dim=-1) @ values[:, some])
         heads = mixed[0] if len(mixed) == 1 else torch.cat(mixed, dim=1)
-        return heads.transpose(1, 2).reshape(count, span, span, -1)
+        return heads.transpose(1, 2).reshape(count, span, span, self.heads * channels)
 
 
 class Block(nn.Module):
@@ -118,7 +119,7 @@ class Block(nn.Module):
             # The padding of SAM's windows is zeros in front of this projection: behind it, that
             # is the bias. Projecting first, and last behind the crop, spares the padding both.
             windows = _partition(qkv) + attn.qkv.bias
-            mixed = _merge(attn.mix(windows, at_once=attn.heads), x.shape[1])
+            mixed = _merge(attn.mix(windows, at_once=attn.heads), *x.shape[:2])
         else:
             # One head at a time: a map of 4096 x 4096 logits is 67 MB.
             mixed = attn.mix(qkv + attn.qkv.bias, at_once=1)
@@ -168,15 +169,17 @@ class ImageEncoder(nn.Module):
 
 def _partition(x: Tensor) -> Tensor:
     """(B, grid, grid, C) to windows (B * n * n, 14, 14, C), zeros below and on the right."""
-    missing = -x.shape[1] % WINDOW
-    x = functional.pad(x, (0, 0, 0, missing, 0, missing))
-    count = x.shape[1] // WINDOW
-    x = x.reshape(-1, count, WINDOW, count, WINDOW, x.shape[3])
-    return x.transpose(2, 3).reshape(-1, WINDOW, WINDOW, x.shape[5])
-
-
-def _merge(windows: Tensor, grid: int) -> Tensor:
-    """Windows back to (B, grid, grid, C), without what was padded."""
+    batch, grid, _, channels = x.shape
     count = -(-grid // WINDOW)
-    x = windows.reshape(-1, count, count, WINDOW, WINDOW, windows.shape[3]).transpose(2, 3)
-    return x.reshape(-1, count * WINDOW, count * WINDOW, x.shape[5])[:, :grid, :grid]
+    missing = count * WINDOW - grid
+    x = functional.pad(x, (0, 0, 0, missing, 0, missing))
+    x = x.reshape(batch, count, WINDOW, count, WINDOW, channels).transpose(2, 3)
+    return x.reshape(batch * count * count, WINDOW, WINDOW, channels)
+
+
+def _merge(windows: Tensor, batch: int, grid: int) -> Tensor:
+    """Windows back to (B, grid, grid, C), without what was padded."""
+    count, channels = -(-grid // WINDOW), windows.shape[3]
+    x = windows.reshape(batch, count, count, WINDOW, WINDOW, channels).transpose(2, 3)
+    side = count * WINDOW
+    return x.reshape(batch, side, side, channels)[:, :grid, :grid]

@@ -13,12 +13,13 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import onnx_ir
 import torch
-from onnx_ir.passes.common import DeduplicateInitializersPass
+from onnx_ir.passes.common import DeduplicateInitializersPass, RemoveUnusedNodesPass
 from onnxscript import opset18 as operators
 from torch import Tensor, nn
 
 from fastseg import contract
 from fastseg.contract import Graph
+from fastseg.errors import ParityError
 from fastseg.export.half_weights import LARGE
 
 Store: TypeAlias = Literal["float32", "float16"]
@@ -36,13 +37,19 @@ class Source:
     module: nn.Module
     inputs: tuple[Tensor, ...]
 
+    batch: str | None = None
+    """A size that every tensor of the module leads with, if there is one: it is traced as 1 and
+    set free afterwards. Tracing a large network with a symbol for it takes several times as long.
+    """
+
 
 def write(source: Source, path: Path, *, store: Store = "float32") -> tuple[Path, ...]:
     """Write one module as an ONNX file.
 
     Args:
         source: The module; ``forward`` takes and returns tensors in the order of the graph. Sizes
-            that the graph names must not be 0 or 1 in the inputs, since those are special.
+            that the graph names must not be 0 or 1 in the inputs, where those are special, but
+            for ``batch``, which must be 1.
         path: The file to write.
         store: ``"float16"`` halves the file for weights that lose nothing by it (those that
             ``half_weights.prepare`` rounded); the others stay as they are.
@@ -59,11 +66,14 @@ def write(source: Source, path: Path, *, store: Store = "float32") -> tuple[Path
             opset_version=contract.OPSET,
             input_names=[tensor.name for tensor in graph.inputs],
             output_names=[tensor.name for tensor in graph.outputs],
-            dynamic_shapes=_dynamic_shapes(graph),
+            dynamic_shapes=_dynamic_shapes(source),
             custom_translation_table={torch.ops.aten.gelu.default: _gelu},
             verbose=False,
         )
     model: onnx_ir.Model = program.model
+    if source.batch is not None:
+        _free_batch(model)
+    RemoveUnusedNodesPass()(model)
     DeduplicateInitializersPass()(model)
     _tidy(model, graph)
     if store == "float16":
@@ -83,13 +93,29 @@ def _gelu(x: Any, approximate: str = "none") -> Any:  # noqa: ARG001 - torch pas
     return operators.Mul(operators.Mul(x, bell), 0.5)
 
 
-def _dynamic_shapes(graph: Graph) -> tuple[dict[int, Any], ...]:
-    names = {size for tensor in graph.inputs for size in tensor.shape if isinstance(size, str)}
-    sizes = {name: torch.export.Dim(name) for name in sorted(names)}
+def _dynamic_shapes(source: Source) -> tuple[dict[int, Any], ...]:
+    inputs = source.graph.inputs
+    names = {size for tensor in inputs for size in tensor.shape if isinstance(size, str)}
+    sizes = {name: torch.export.Dim(name) for name in sorted(names - {source.batch})}
     return tuple(
-        {axis: sizes[size] for axis, size in enumerate(tensor.shape) if isinstance(size, str)}
-        for tensor in graph.inputs
+        {axis: sizes[size] for axis, size in enumerate(tensor.shape) if size in sizes}
+        for tensor in inputs
     )
+
+
+def _free_batch(model: onnx_ir.Model) -> None:
+    """Let the first axis of every reshape follow from the others: the batch is all that varies."""
+    for index, node in enumerate(model.graph):
+        if node.op_type != "Reshape":
+            continue
+        sizes = node.outputs[0].shape
+        if sizes is None or not sizes.is_static():
+            raise ParityError(f"{node.name} reshapes to {sizes}, so its batch cannot be set free")
+        name = f"target_{index}"
+        target = onnx_ir.tensor(np.array([-1, *sizes.numpy()[1:]], np.int64), name=name)
+        value = onnx_ir.Value(name=name, const_value=target)
+        model.graph.register_initializer(value)
+        node.replace_input_with(1, value)
 
 
 def _tidy(model: onnx_ir.Model, graph: Graph) -> None:

@@ -15,8 +15,8 @@ from fastseg.export.mask_decoder import HEADS, MASK_VECTOR, MaskDecoder
 from fastseg.export.onnx_writer import Source
 from fastseg.export.prompt_encoder import WIDTH, PromptEncoder
 
-TRACED = {"images": 2, "prompts": 5, "points": 3, "survivors": 6, "masks": 2}
-"""Sizes that modules are traced with; any will do but 0 and 1."""
+TRACED = {"images": 1, "prompts": 5, "points": 3, "survivors": 6, "masks": 2}
+"""Sizes that modules are traced with; see ``onnx_writer.Source``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class SamModules:
         logits = _port("low_res_logits", "survivors", "masks", 4 * grid, 4 * grid)
 
         image = _port("image", "images", 3, self.side, self.side)
-        yield _source("encoder", self.image_encoder, (image,), (embedding,))
+        yield _source("encoder", self.image_encoder, (image,), (embedding,), batch="images")
         one = (_port("embedding", 1, WIDTH, grid, grid),)
         yield _source("image_state", ImageState(prompts, decoder), one, shared)
         yield _source("decoder", Decoder(prompts, decoder), (*points, *shared), found)
@@ -86,11 +86,15 @@ def _port(name: str, *shape: int | str, dtype: DType = "float32") -> Port:
 
 
 def _source(
-    name: str, module: nn.Module, inputs: tuple[Port, ...], outputs: tuple[Port, ...]
+    name: str,
+    module: nn.Module,
+    inputs: tuple[Port, ...],
+    outputs: tuple[Port, ...],
+    batch: str | None = None,
 ) -> Source:
     module.eval().requires_grad_(False)
-    graph = Graph(name, inputs, outputs)
-    return Source(graph, module, tuple(_example(port) for port in inputs))
+    examples = tuple(_example(port) for port in inputs)
+    return Source(Graph(name, inputs, outputs), module, examples, batch)
 
 
 def _example(port: Port) -> Tensor:
