@@ -1,20 +1,19 @@
 """The native kernels with types: arrays are checked here, computed in C++, and nowhere else.
 
-Every function is exact: the same bits for any number of threads and on any processor. ``threads``
-is how many cores a call may use at most; 0 means all that the process may run on.
+Every function is exact: the same bits for any number of threads and on any processor. Those that
+take ``Runs`` raise ``MaskError`` when run lengths do not sum to height times width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastseg import _core  # noqa: TID251 - this is the door
+from fastseg import _core, checks  # noqa: TID251 - this is the door to the native module
 from fastseg.errors import ImageError, MaskError, PromptError
 from fastseg.geometry import Frame
 from fastseg.runs import Runs, mask_size
@@ -40,9 +39,6 @@ __all__ = [
     "runs_to_array",
     "runs_to_strings",
 ]
-
-LARGEST_THRESHOLD = 1e30
-"""Thresholds lie within plus and minus this; logits beyond 1.3e36 are taken as that."""
 
 
 class Binarised(NamedTuple):
@@ -78,9 +74,9 @@ def resize_bilinear(
     height, width = size
     if height < 1 or width < 1:
         raise ImageError(f"a picture cannot be resized to {height} x {width} pixels")
-    image = _picture(image)
+    image = checks.picture(image)
     out = np.empty((height, width, 3), np.uint8)
-    _core.resize_bilinear(image, out, _threads(threads))
+    _core.resize_bilinear(image, out, checks.threads(threads))
     return out
 
 
@@ -102,15 +98,14 @@ def preprocess(
     Raises:
         ImageError: the picture is not of that shape and dtype, or not the one of ``frame``.
     """
-    image = _picture(image)
+    image, numbers = checks.picture(image), checks.frame_numbers(frame)
     if image.shape[:2] != tuple(frame.image):
         raise ImageError(f"the frame is for a picture of {frame.image}, not {image.shape[:2]}")
-    numbers = _frame(frame)
-    statistics = [np.ascontiguousarray(values, dtype=np.float32) for values in (mean, std)]
-    if any(values.shape != (3,) for values in statistics):
+    means, stds = (np.ascontiguousarray(values, dtype=np.float32) for values in (mean, std))
+    if not means.shape == stds.shape == (3,):
         raise ImageError(f"mean and std have three numbers each, not {mean!r} and {std!r}")
     out = np.empty((3, frame.side, frame.side), np.float32)
-    _core.preprocess(image, numbers, statistics[0], statistics[1], out, _threads(threads))
+    _core.preprocess(image, numbers, means, stds, out, checks.threads(threads))
     return out
 
 
@@ -155,15 +150,8 @@ def pad_prompts(
         raise PromptError(
             f"points must be (total, 2) and labels (total,), not {points.shape} and {labels.shape}"
         )
+    checks.prompt_offsets(offsets, len(points))
     lengths = np.diff(offsets)
-    if (
-        offsets.ndim != 1
-        or len(offsets) < 1
-        or offsets[0] != 0
-        or offsets[-1] != len(points)
-        or bool((lengths < 0).any())
-    ):
-        raise PromptError(f"prompt offsets must ascend from 0 to {len(points)}")
     longest = int(lengths.max(initial=0))
     padded_points = np.empty((len(lengths), longest, 2), np.float32)
     padded_labels = np.empty((len(lengths), longest), np.int32)
@@ -198,29 +186,17 @@ def binarise(
         MaskError: the logits are not of that shape and dtype, or larger than the square.
         PromptError: the threshold or the offset is not a usable number.
     """
-    logits = np.asarray(logits)
-    if logits.ndim != 3 or logits.dtype != np.float32 or 0 in logits.shape[1:]:
-        raise MaskError(f"logits must be (n, h, w) float32, not {logits.shape} {logits.dtype}")
-    if max(logits.shape[1:]) > frame.side:
-        raise MaskError(
-            f"logits of {logits.shape[1:]} are larger than their square of {frame.side} pixels"
-        )
-    if not (abs(threshold) <= LARGEST_THRESHOLD and 0 <= stability_offset <= LARGEST_THRESHOLD):
-        raise PromptError(
-            "threshold must be finite and stability_offset must be finite and not negative, "
-            f"not {threshold} and {stability_offset}"
-        )
+    logits = checks.logits(logits, frame)
+    checks.thresholds(threshold, stability_offset)
     mask_size(frame.image)
-    if logits.strides[1:] != (4 * logits.shape[2], 4) or logits.strides[0] % 4:
-        logits = np.ascontiguousarray(logits)
     count = len(logits)
     offsets, areas = np.zeros(count + 1, np.int64), np.empty(count, np.int64)
     boxes, stability = np.empty((count, 4), np.int64), np.empty(count, np.float32)
     # Python adds in double precision, then the logits' precision decides: as torch compares.
     low, high = threshold - stability_offset, threshold + stability_offset
     counts = _core.binarise(
-        logits, _frame(frame), (low, threshold, high), offsets, areas, boxes, stability,
-        _threads(threads),
+        logits, checks.frame_numbers(frame), (low, threshold, high),
+        offsets, areas, boxes, stability, checks.threads(threads),
     )  # fmt: skip
     return Binarised(Runs(counts, offsets, frame.image), areas, boxes, stability)
 
@@ -231,14 +207,14 @@ def runs_check(runs: Runs) -> None:
     Raises:
         MaskError: naming the first mask whose run lengths do not.
     """
-    with _mask_errors():
+    with checks.mask_errors():
         _core.runs_check(runs.counts, runs.offsets, runs.size)
 
 
 def runs_areas(runs: Runs) -> NDArray[np.int64]:
     """Count the pixels of every mask, ``(n,)``."""
     out = np.empty(len(runs), np.int64)
-    with _mask_errors():
+    with checks.mask_errors():
         _core.runs_areas(runs.counts, runs.offsets, runs.size, out)
     return out
 
@@ -246,20 +222,16 @@ def runs_areas(runs: Runs) -> NDArray[np.int64]:
 def runs_boxes(runs: Runs) -> NDArray[np.int64]:
     """Box every mask: ``(n, 4)`` outermost pixels x0, y0, x1, y1, zeros for an empty mask."""
     out = np.empty((len(runs), 4), np.int64)
-    with _mask_errors():
+    with checks.mask_errors():
         _core.runs_boxes(runs.counts, runs.offsets, runs.size, out)
     return out
 
 
 def runs_to_array(runs: Runs, *, threads: int = 0) -> NDArray[np.bool_]:
-    """Draw every mask: ``(n, height, width)`` bool.
-
-    Raises:
-        MaskError: run lengths do not sum to height times width.
-    """
+    """Draw every mask: ``(n, height, width)`` bool."""
     out = np.empty((len(runs), *runs.size), np.bool_)
-    with _mask_errors():
-        _core.runs_to_array(runs.counts, runs.offsets, out.view(np.uint8), _threads(threads))
+    with checks.mask_errors():
+        _core.runs_to_array(runs.counts, runs.offsets, out.view(np.uint8), checks.threads(threads))
     return out
 
 
@@ -275,7 +247,7 @@ def runs_from_array(masks: NDArray[np.bool_], *, threads: int = 0) -> Runs:
     size = mask_size((masks.shape[1], masks.shape[2]))
     offsets = np.zeros(len(masks) + 1, np.int64)
     planes = np.ascontiguousarray(masks).view(np.uint8)
-    counts = _core.runs_from_array(planes, offsets, _threads(threads))
+    counts = _core.runs_from_array(planes, offsets, checks.threads(threads))
     return Runs(counts, offsets, size)
 
 
@@ -297,7 +269,7 @@ def runs_from_strings(texts: Sequence[bytes], size: tuple[int, int]) -> Runs:
         raise MaskError("run-length strings must be bytes; encode text as ASCII first")
     text_offsets = np.cumsum([0, *map(len, texts)], dtype=np.int64)
     offsets = np.zeros(len(texts) + 1, np.int64)
-    with _mask_errors():
+    with checks.mask_errors():
         counts = _core.runs_from_strings(b"".join(texts), text_offsets, (height, width), offsets)
     return Runs(counts, offsets, (height, width))
 
@@ -311,14 +283,11 @@ def runs_polygons(runs: Runs, *, threads: int = 0) -> list[list[NDArray[np.int32
         their shoelace area is positive), holes anticlockwise. Neighbouring edges are
         perpendicular, no ring touches itself, and filling all rings of a mask by the even-odd rule
         gives the mask back. Pixels that touch at a corner only are in different rings.
-
-    Raises:
-        MaskError: run lengths do not sum to height times width.
     """
     mask_offsets = np.zeros(len(runs) + 1, np.int64)
-    with _mask_errors():
+    with checks.mask_errors():
         points, ring_offsets = _core.runs_polygons(
-            runs.counts, runs.offsets, runs.size, mask_offsets, _threads(threads)
+            runs.counts, runs.offsets, runs.size, mask_offsets, checks.threads(threads)
         )
     points = points.reshape(-1, 2)
     rings = [points[begin:end] for begin, end in pairwise(ring_offsets.tolist())]
@@ -344,7 +313,6 @@ def runs_remove_small_regions(
         counts, although it stays).
 
     Raises:
-        MaskError: run lengths do not sum to height times width.
         PromptError: the mode is unknown, or ``min_area`` is not a number.
     """
     if mode not in ("holes", "islands") or np.isnan(min_area):
@@ -353,10 +321,10 @@ def runs_remove_small_regions(
         )
     offsets = np.zeros(len(runs) + 1, np.int64)
     changed = np.zeros(len(runs), np.bool_)
-    with _mask_errors():
+    with checks.mask_errors():
         counts = _core.runs_remove_small_regions(
             runs.counts, runs.offsets, runs.size, (min_area, mode == "islands"), offsets,
-            changed.view(np.uint8), _threads(threads),
+            changed.view(np.uint8), checks.threads(threads),
         )  # fmt: skip
     return Runs(counts, offsets, runs.size), changed
 
@@ -368,13 +336,15 @@ def runs_iou(a: Runs, b: Runs, *, threads: int = 0) -> NDArray[np.float64]:
         ``(len(a), len(b))`` float64; 1 for two empty masks, which are the same mask.
 
     Raises:
-        MaskError: the sizes differ, or run lengths do not sum to height times width.
+        MaskError: the sizes differ.
     """
     if a.size != b.size:
         raise MaskError(f"masks to compare must have one size, not {a.size} and {b.size}")
     out = np.empty((len(a), len(b)), np.float64)
-    with _mask_errors():
-        _core.runs_iou(a.counts, a.offsets, b.counts, b.offsets, a.size, out, _threads(threads))
+    with checks.mask_errors():
+        _core.runs_iou(
+            a.counts, a.offsets, b.counts, b.offsets, a.size, out, checks.threads(threads)
+        )
     return out
 
 
@@ -422,44 +392,9 @@ def near_crop_edge(boxes: ArrayLike, frame: Frame, tolerance: float = 20.0) -> N
         raise PromptError(f"boxes must be (n, 4) integers, not {boxes.shape} {boxes.dtype}")
     out = np.empty(len(boxes), np.bool_)
     _core.near_crop_edge(
-        np.ascontiguousarray(boxes, dtype=np.int64), _frame(frame), tolerance, out.view(np.uint8)
+        np.ascontiguousarray(boxes, dtype=np.int64),
+        checks.frame_numbers(frame),
+        tolerance,
+        out.view(np.uint8),
     )
     return out
-
-
-@contextmanager
-def _mask_errors() -> Iterator[None]:
-    """What the kernels say about run lengths is a ``MaskError``."""
-    try:
-        yield
-    except ValueError as error:
-        raise MaskError(str(error)) from error
-
-
-def _picture(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    image = np.asarray(image)
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
-        raise ImageError(
-            f"a picture must be (height, width, 3) uint8 and not empty, "
-            f"not {image.shape} {image.dtype}"
-        )
-    return np.ascontiguousarray(image)
-
-
-def _frame(frame: Frame) -> tuple[int, int, int, int, int, int, int, int, int]:
-    """The numbers of a frame as the kernels take them, checked."""
-    height, width = frame.image
-    x0, y0, x1, y1 = frame.crop_box
-    if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height) or frame.side < 1:
-        raise ImageError(
-            f"the crop {frame.crop_box} must be a part of the picture of {frame.image}, "
-            f"and the side {frame.side} at least 1"
-        )
-    resized_height, resized_width = frame.resized
-    return height, width, x0, y0, x1, y1, frame.side, resized_height, resized_width
-
-
-def _threads(threads: int) -> int:
-    if threads < 0:
-        raise PromptError(f"threads must be 0 (all cores) or more, not {threads}")
-    return threads

@@ -28,7 +28,7 @@ class Grown {
     Allocate<T> allocate() {
         return [this](int64_t count) {
             count_ = static_cast<size_t>(count);
-            data_ = std::make_unique<T[]>(count_);
+            data_ = std::make_unique_for_overwrite<T[]>(count_);
             return data_.get();
         };
     }

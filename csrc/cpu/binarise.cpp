@@ -11,57 +11,11 @@
 #include "cpu/cells.h"
 #include "cpu/operations.h"
 #include "cpu/run_lists.h"
+#include "cpu/sieve.h"
 #include "cpu/threads.h"
-
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
 
 namespace fastseg::cpu {
 namespace {
-
-// For some rows, which of them lie above each threshold: the first row is the lowest bit.
-struct Bits {
-    unsigned low, middle, high;
-};
-
-// The weights of some rows and what they weigh.
-struct Rows {
-    const float* weights[taps];  // [lanes]
-    const float* values;         // [taps]
-};
-
-#ifdef __SSE2__
-static_assert(lanes == 4);
-
-Bits compare(const Rows& rows, Thresholds thresholds) {
-    const auto product = [&](int tap) {
-        return _mm_mul_ps(_mm_loadu_ps(rows.weights[tap]), _mm_set1_ps(rows.values[tap]));
-    };
-    const __m128 sum = _mm_add_ps(_mm_add_ps(product(0), product(1)), product(2));
-    const auto above = [&](float threshold) {
-        return static_cast<unsigned>(_mm_movemask_ps(_mm_cmpgt_ps(sum, _mm_set1_ps(threshold))));
-    };
-    return {above(thresholds.low), above(thresholds.middle), above(thresholds.high)};
-}
-#else
-Bits compare(const Rows& rows, Thresholds thresholds) {
-    Bits bits{0, 0, 0};
-    for (unsigned lane = 0; lane < lanes; ++lane) {
-        const float sum = weigh(rows.weights[0][lane], rows.weights[1][lane], rows.weights[2][lane],
-                                rows.values[0], rows.values[1], rows.values[2]);
-        bits.low |= static_cast<unsigned>(sum > thresholds.low) << lane;
-        bits.middle |= static_cast<unsigned>(sum > thresholds.middle) << lane;
-        bits.high |= static_cast<unsigned>(sum > thresholds.high) << lane;
-    }
-    return bits;
-}
-#endif
-
-// How many of four bits are set: a table of 16 nibbles in one number.
-int64_t count_bits(unsigned bits) {
-    return static_cast<int64_t>(0x4332322132212110ULL >> (4 * bits) & 0xf);
-}
 
 // What all masks of a call have in common.
 struct Job {
@@ -78,14 +32,12 @@ struct Job {
           horizontal({given.width, into.side, into.resized.width, into.size().width}) {}
 };
 
-struct PixelCounts {
-    int64_t low = 0, high = 0;
-};
-
 class Tracer {
   public:
     explicit Tracer(const Job& job)
-        : job_(job), cells_({job.logits.height, job.logits.width}, job.vertical, job.thresholds) {}
+        : job_(job),
+          sieve_(job.thresholds),
+          cells_({job.logits.height, job.logits.width}, job.vertical, job.thresholds) {}
 
     // Write the run lengths of one mask; returns the pixels above the outer thresholds.
     PixelCounts trace(const float* logits, Counts& counts) {
@@ -93,7 +45,8 @@ class Tracer {
         const int64_t height = frame.image.height;
         const bool full_height = frame.size().height == height;
         cells_.sort(logits);
-        pixels_ = {};
+        settled_ = {};
+        sieve_ = Sieve(job_.thresholds);
         inside_ = false;
         RunWriter writer(counts);
         for (const Cell& strip : job_.horizontal.cells) {
@@ -109,7 +62,8 @@ class Tracer {
         }
         if (frame.x1 < frame.image.width) set(false, frame.x1 * height, writer);
         writer.finish(frame.image.area());
-        return pixels_;
+        const PixelCounts computed = sieve_.counted();
+        return {settled_.low + computed.low, settled_.high + computed.high};
     }
 
   private:
@@ -125,8 +79,8 @@ class Tracer {
             const int64_t end =
                 i + 1 < events.size() ? cell(events[i + 1]).begin : job_.frame.size().height;
             const int64_t pixels = (end - cell(events[i]).begin) * columns;
-            pixels_.low += pixels;
-            if (events[i].least == levels) pixels_.high += pixels;
+            settled_.low += pixels;
+            if (events[i].least == levels) settled_.high += pixels;
         }
     }
 
@@ -166,33 +120,37 @@ class Tracer {
     }
 
     void trace_column(const std::vector<Event>& events, int64_t top, RunWriter& writer) {
+        Sieve sieve = sieve_;  // a copy whose counts can stay in registers
+        bool inside = inside_;
         const size_t* start = starts_.data();
         for (const Event& event : events) {
+            const Cell& rows = cell(event);
             if (event.settled()) {
                 // Thresholds passed are counted from the lowest: 2 of 3 make the mask.
-                set(event.least >= 2, top + cell(event).begin, writer);
-            } else {
-                trace_cell(cell(event), &values_[*start++], top, writer);
+                const bool now = event.least >= 2;
+                if (now != inside) writer.toggle(top + rows.begin);
+                inside = now;
+                continue;
+            }
+            const float* values = &values_[*start++];
+            for (int64_t y = rows.begin; y < rows.end; y += lanes) {
+                const int64_t count = std::min(lanes, rows.end - y);
+                const unsigned above = sieve.pass(weighted_rows(y, count, values));
+                const unsigned before = above << 1 | static_cast<unsigned>(inside);
+                unsigned changes = (above ^ before) & ((1u << count) - 1);
+                for (; changes != 0; changes &= changes - 1) {
+                    writer.toggle(top + y + __builtin_ctz(changes));
+                }
+                inside = above >> (count - 1) & 1;
             }
         }
+        sieve_ = sieve;
+        inside_ = inside;
     }
 
-    void trace_cell(const Cell& rows, const float* values, int64_t top, RunWriter& writer) {
-        for (int64_t y = rows.begin; y < rows.end; y += lanes) {
-            const int64_t count = std::min(lanes, rows.end - y);
-            const unsigned valid = (1u << count) - 1;
-            const auto& weights = job_.vertical.weights;
-            const Bits bits = compare({{&weights[0][y], &weights[1][y], &weights[2][y]}, values},
-                                      job_.thresholds);
-            pixels_.low += count_bits(bits.low & valid);
-            pixels_.high += count_bits(bits.high & valid);
-            const unsigned before = bits.middle << 1 | static_cast<unsigned>(inside_);
-            unsigned changes = (bits.middle ^ before) & valid;
-            for (; changes != 0; changes &= changes - 1) {
-                writer.toggle(top + y + __builtin_ctz(changes));
-            }
-            inside_ = bits.middle >> (count - 1) & 1;
-        }
+    WeightedRows weighted_rows(int64_t y, int64_t count, const float* values) const {
+        const auto& weights = job_.vertical.weights;
+        return {{&weights[0][y], &weights[1][y], &weights[2][y]}, values, count};
     }
 
     const Cell& cell(const Event& event) const {
@@ -200,8 +158,9 @@ class Tracer {
     }
 
     const Job& job_;
+    Sieve sieve_;
     CellSorter cells_;
-    PixelCounts pixels_;
+    PixelCounts settled_;
     bool inside_ = false;
     std::vector<float> taken_[taps];  // logits of the unsettled rows of a strip
     std::vector<size_t> starts_;      // of each unsettled cell in them
@@ -231,9 +190,9 @@ void binarise(Planes<const float> logits, Frame frame, Thresholds thresholds,
         static_cast<double>(logits.count) * (static_cast<double>(logits.height * logits.width) +
                                              100.0 * static_cast<double>(frame.size().width));
     share(team_size(threads, logits.count, work), logits.count, [&] {
-        return [&, tracer = Tracer(job)](int64_t index) mutable {
-            const PixelCounts pixels =
-                tracer.trace(logits.plane(index), lists[static_cast<size_t>(index)]);
+        return [&, tracer = Tracer(job), counts = Counts()](int64_t index) mutable {
+            const PixelCounts pixels = tracer.trace(logits.plane(index), counts);
+            lists[static_cast<size_t>(index)].assign(counts.begin(), counts.end());
             out.stability[index] = static_cast<float>(pixels.high) / static_cast<float>(pixels.low);
         };
     });

@@ -1,0 +1,114 @@
+"""What the native kernels cannot take, said as typed errors before it reaches them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastseg.errors import ImageError, MaskError, PromptError
+from fastseg.geometry import Frame
+
+LARGEST_THRESHOLD = 1e30
+"""Thresholds lie within plus and minus this; logits beyond 1.3e36 are taken as that."""
+
+FrameNumbers: TypeAlias = tuple[int, int, int, int, int, int, int, int, int]
+"""Picture height, width; crop x0, y0, x1, y1; side; resized height, width."""
+
+
+@contextmanager
+def mask_errors() -> Iterator[None]:
+    """Turn what the kernels say about run lengths into ``MaskError``."""
+    try:
+        yield
+    except ValueError as error:
+        raise MaskError(str(error)) from error
+
+
+def threads(count: int) -> int:
+    """Make sure that a number of threads makes sense; 0 stands for all cores.
+
+    Raises:
+        PromptError: it is negative.
+    """
+    if count < 0:
+        raise PromptError(f"threads must be 0 (all cores) or more, not {count}")
+    return count
+
+
+def picture(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Make sure of a ``(height, width, 3)`` uint8 picture; gives it C-contiguous.
+
+    Raises:
+        ImageError: it is something else, or empty.
+    """
+    image = np.asarray(image)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+        raise ImageError(
+            f"a picture must be (height, width, 3) uint8 and not empty, "
+            f"not {image.shape} {image.dtype}"
+        )
+    return np.ascontiguousarray(image)
+
+
+def frame_numbers(frame: Frame) -> FrameNumbers:
+    """Give a frame as the kernels take it.
+
+    Raises:
+        ImageError: its crop is no part of its picture, or its square is empty.
+    """
+    height, width = frame.image
+    x0, y0, x1, y1 = frame.crop_box
+    if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height) or frame.side < 1:
+        raise ImageError(
+            f"the crop {frame.crop_box} must be a part of the picture of {frame.image}, "
+            f"and the side {frame.side} at least 1"
+        )
+    return height, width, x0, y0, x1, y1, frame.side, *frame.resized
+
+
+def logits(values: NDArray[np.float32], frame: Frame) -> NDArray[np.float32]:
+    """Make sure of ``(n, h, w)`` float32 logits; gives them with C-contiguous planes.
+
+    Raises:
+        MaskError: they are something else, or larger than the frame's square.
+    """
+    values = np.asarray(values)
+    if values.ndim != 3 or values.dtype != np.float32 or 0 in values.shape[1:]:
+        raise MaskError(f"logits must be (n, h, w) float32, not {values.shape} {values.dtype}")
+    if max(values.shape[1:]) > frame.side:
+        raise MaskError(
+            f"logits of {values.shape[1:]} are larger than their square of {frame.side} pixels"
+        )
+    step = values.itemsize
+    contiguous_planes = values.strides[1:] == (step * values.shape[2], step)
+    if not contiguous_planes or values.strides[0] % step:
+        values = np.ascontiguousarray(values)
+    return values
+
+
+def thresholds(threshold: float, stability_offset: float) -> None:
+    """Make sure that masks can be cut at these.
+
+    Raises:
+        PromptError: one is not a finite number, or the offset is negative.
+    """
+    if not (abs(threshold) <= LARGEST_THRESHOLD and 0 <= stability_offset <= LARGEST_THRESHOLD):
+        raise PromptError(
+            "threshold must be finite and stability_offset must be finite and not negative, "
+            f"not {threshold} and {stability_offset}"
+        )
+
+
+def prompt_offsets(offsets: NDArray[np.int64], total: int) -> None:
+    """Make sure that offsets cut ``total`` points into prompts.
+
+    Raises:
+        PromptError: they do not ascend from 0 to ``total``.
+    """
+    fits = offsets.ndim == 1 and offsets.size > 0 and offsets[0] == 0 and offsets[-1] == total
+    if not fits or bool((np.diff(offsets) < 0).any()):
+        raise PromptError(f"prompt offsets must ascend from 0 to {total}")
