@@ -70,10 +70,11 @@ class Demo:
             overlay.Panel(self.image, self.boxed, f"{len(BOXES)} box prompts", prompt_boxes=BOXES),
         )
         about, whole, boxed = self.about, self.everything.timings, self.boxed.timings
+        per_mask = f", {whole.per_mask_ms:.0f} ms per mask" if whole.n_masks else ""
         facts = [
             f"{about['model']} on {about['backend']} {about['device']} {about['precision']}",
             f"{usable_cores()} cores",
-            f"everything {whole.total / 1e3:.1f} s, {whole.per_mask_ms:.0f} ms per mask",
+            f"everything {whole.total / 1e3:.1f} s{per_mask}",
             f"boxes {boxed.decode + boxed.postprocess:.0f} ms once the image is encoded "
             f"({boxed.encode:.0f} ms)",
         ]
