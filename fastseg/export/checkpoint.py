@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -100,14 +101,16 @@ def _load(path: Path) -> Any:
             return load_file(path)
         # A mapped file is read where and when it is needed; the old format cannot be mapped.
         mapped = zipfile.is_zipfile(path)
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickle protocols that are then refused
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(
             f"{path} holds more than tensors, or is damaged. Nothing in it was executed "
             f"({reason}). Ask its author for the bare weights, best as .safetensors"
         ) from error
-    except OSError as error:
+    except PermissionError as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
     except Exception as error:  # torch, zip and safetensors each raise their own on a bad file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

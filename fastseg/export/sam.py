@@ -17,12 +17,12 @@ from fastseg.errors import BackendUnavailableError, ParityError
 from fastseg.export import checkpoint as checkpoints
 from fastseg.export import half_weights
 from fastseg.export.checkpoint import Checkpoint
-from fastseg.export.comparison import Graphs, compare
 from fastseg.export.image_encoder import SHAPES, ImageEncoder
 from fastseg.export.mask_decoder import MaskDecoder
 from fastseg.export.onnx_writer import Store, write
 from fastseg.export.prompt_encoder import PromptEncoder
 from fastseg.export.sam_modules import SamModules
+from fastseg.export.verification import Graphs, compare
 from fastseg.manifest import GraphFile, Manifest, Preprocessing
 from fastseg.parity import Table
 

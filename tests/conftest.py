@@ -1,0 +1,73 @@
+"""What is too dear to make twice: a ViT-B of the true size, and two model folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SMALL_SIDE = 64
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what is slow unless ``-m`` names it."""
+    if "slow" in config.getoption("markexpr"):
+        return
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="slow: run it by -m slow"))
+
+
+@pytest.fixture(scope="session")
+def vit_b_checkpoint(tmp_path_factory) -> Path:
+    """A checkpoint of SAM ViT-B as published, but for its random weights."""
+    torch = pytest.importorskip("torch", reason="exports need torch")
+    from tests.random_weights import scattered
+    from tests.standins import segment_anything
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        sam = scattered(segment_anything().sam_model_registry["vit_b"]())
+    path = tmp_path_factory.mktemp("checkpoints") / "vit_b.pth"
+    torch.save(sam.state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def vit_b_folder(vit_b_checkpoint, tmp_path_factory) -> Path:
+    """``vit_b_checkpoint`` as a model folder."""
+    from fastseg.export.sam import export_sam
+
+    folder = tmp_path_factory.mktemp("models") / "vit-b"
+    export_sam(vit_b_checkpoint, folder, licence="none")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_modules():
+    """SAM's prompt encoder and decoder behind one convolution, for pictures of 64 x 64 pixels."""
+    torch = pytest.importorskip("torch", reason="exports need torch")
+    from fastseg.export.mask_decoder import MaskDecoder
+    from fastseg.export.prompt_encoder import PromptEncoder
+    from fastseg.export.sam_modules import SamModules
+    from tests.random_weights import scattered
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        encoder = torch.nn.Sequential(
+            torch.nn.Conv2d(3, 256, 16, stride=16), torch.nn.BatchNorm2d(256)
+        )
+        modules = SamModules(encoder, PromptEncoder(SMALL_SIDE // 16, SMALL_SIDE), MaskDecoder())
+    for module in modules.by_prefix().values():
+        scattered(module)
+    return modules
+
+
+@pytest.fixture(scope="session")
+def small_folder(small_modules, tmp_path_factory) -> Path:
+    """``small_modules`` as a model folder whose weights are stored in half the bytes."""
+    from fastseg.export.sam import Card, write_sam_folder
+
+    folder = tmp_path_factory.mktemp("models") / "small"
+    write_sam_folder(small_modules, folder, Card("small"), store="float16")
+    return folder
