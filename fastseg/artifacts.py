@@ -22,7 +22,7 @@ from fastseg.manifest import (
     from_json,
     to_json,
 )
-from fastseg.outputs import atomic_file, atomic_folder
+from fastseg.outputs import atomic_folder
 
 __all__ = [
     "MANIFEST_FILE",
@@ -32,8 +32,6 @@ __all__ = [
     "ModelFolder",
     "Preprocessing",
     "StoredFile",
-    "atomic_file",
-    "atomic_folder",
     "from_json",
     "graph_file",
     "is_model_folder",
@@ -41,7 +39,6 @@ __all__ = [
     "sha256",
     "stored_file",
     "to_json",
-    "verify",
     "write",
     "write_manifest",
 ]
@@ -86,17 +83,16 @@ def read(folder: str | os.PathLike[str], verify: bool = True) -> ModelFolder:
     if not path.is_dir():
         raise ModelNotFoundError(f"there is no model folder {path}.")
     found = ModelFolder(path, _read_manifest(path))
-    _verify_files(found, content=verify)
+    stored = [file for graph in found.manifest.graphs.values() for file in graph.files]
+    for file in stored:
+        _verify_length(path, file)
+    if verify:
+        # Hashing releases the GIL: on two cores the decoder's files take no time beside the
+        # encoder's.
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            for _ in pool.map(lambda file: _verify_content(path, file), stored):
+                pass
     return found
-
-
-def verify(folder: ModelFolder) -> None:
-    """Compare the content of every file of a folder with its hash, several files at a time.
-
-    Raises:
-        ModelFolderError: A file is missing, truncated, altered or a link.
-    """
-    _verify_files(folder, content=True)
 
 
 @contextmanager
@@ -173,18 +169,6 @@ def _read_manifest(path: Path) -> Manifest:
         raise ModelFolderError(f"{file} cannot be read: {error}. {REMEDY}") from error
     except ModelFolderError as error:
         raise ModelFolderError(f"{path}: {error}") from error
-
-
-def _verify_files(folder: ModelFolder, *, content: bool) -> None:
-    stored = [file for graph in folder.manifest.graphs.values() for file in graph.files]
-    for file in stored:
-        _verify_length(folder.path, file)
-    if content and stored:
-        # Hashing releases the GIL; on two cores the decoder's files cost nothing beside the
-        # encoder's.
-        with ThreadPoolExecutor(max_workers=4) as pool:
-            for _ in pool.map(lambda file: _verify_content(folder.path, file), stored):
-                pass
 
 
 def _verify_length(folder: Path, stored: StoredFile) -> None:

@@ -168,14 +168,6 @@ def find(model: str | os.PathLike[str]) -> Path:
     )
 
 
-def identify(sha256: str) -> ModelCard | None:
-    """The published model whose weights file has this hash, or None."""
-    for card in KNOWN:
-        if card.checkpoint is not None and card.checkpoint.sha256 == sha256:
-            return card
-    return None
-
-
 def _embedded() -> Iterator[ModelCard]:
     for folder in embedded_folders():
         try:

@@ -95,9 +95,6 @@ def test_one_altered_bit_is_found_wherever_it_is(folder, name, where):
     (folder / name).write_bytes(content)
     with pytest.raises(ModelFolderError, match=rf"{name} was altered.*export the model again"):
         artifacts.read(folder)
-    unverified = artifacts.read(folder, verify=False)
-    with pytest.raises(ModelFolderError, match="was altered"):
-        artifacts.verify(unverified)
 
 
 def test_a_link_in_place_of_a_file_is_refused(folder, tmp_path):

@@ -76,6 +76,13 @@ def test_arrays_of_any_strides_are_run_as_they_read(double):
     np.testing.assert_array_equal(double.run({"x": x})["y"], 2 * x)
 
 
+def test_outputs_stay_as_they_are_when_a_graph_gives_its_memory_back(tmp_path):
+    path = write(tmp_path / "double.onnx", DOUBLE_TEXT)
+    frugal = OrtBackend(path, DOUBLE, keep_memory=False)
+    outputs = [frugal.run({"x": np.full((9999, 4), k, np.float32)})["y"] for k in range(5)]
+    assert [set(np.unique(output)) for output in outputs] == [{0}, {2}, {4}, {6}, {8}]
+
+
 def test_outputs_stay_as_they_are_when_the_graph_runs_again_or_is_closed(double):
     first = double.run(ones(1000))["y"]
     double.run({"x": np.full((1000, 4), 7, np.float32)})
@@ -165,13 +172,13 @@ def test_closing_in_one_thread_does_not_break_a_run_in_another(double):
 def test_the_thread_count_is_what_was_asked_for_and_changes_no_result(tmp_path, monkeypatch):
     path = write(tmp_path / "double.onnx", DOUBLE_TEXT)
     asked: list[int] = []
-    original = ort._options
+    original = ort._open
 
-    def watched(runtime, threads, **settings):
+    def watched(runtime, path, threads):
         asked.append(threads)
-        return original(runtime, threads, **settings)
+        return original(runtime, path, threads)
 
-    monkeypatch.setattr(ort, "_options", watched)
+    monkeypatch.setattr(ort, "_open", watched)
     results = [
         OrtBackend(path, DOUBLE, threads=threads).run(ones(50))["y"] for threads in (0, 1, 2)
     ]
