@@ -71,10 +71,9 @@ def resize_bilinear(
     Raises:
         ImageError: the picture is not of that shape and dtype, or one of the sizes is empty.
     """
-    height, width = size
+    image, (height, width) = checks.picture(image), size
     if height < 1 or width < 1:
         raise ImageError(f"a picture cannot be resized to {height} x {width} pixels")
-    image = checks.picture(image)
     out = np.empty((height, width, 3), np.uint8)
     _core.resize_bilinear(image, out, checks.threads(threads))
     return out
@@ -246,15 +245,16 @@ def runs_from_array(masks: NDArray[np.bool_], *, threads: int = 0) -> Runs:
         raise MaskError(f"masks must be (n, height, width) bool, not {masks.shape} {masks.dtype}")
     size = mask_size((masks.shape[1], masks.shape[2]))
     offsets = np.zeros(len(masks) + 1, np.int64)
-    planes = np.ascontiguousarray(masks).view(np.uint8)
-    counts = _core.runs_from_array(planes, offsets, checks.threads(threads))
+    masks = np.ascontiguousarray(masks)
+    counts = _core.runs_from_array(masks.view(np.uint8), offsets, checks.threads(threads))
     return Runs(counts, offsets, size)
 
 
 def runs_to_strings(runs: Runs) -> list[bytes]:
     """Write COCO's compressed run-length strings, as pycocotools does."""
     offsets = np.zeros(len(runs) + 1, np.int64)
-    text = _core.runs_to_strings(runs.counts, runs.offsets, offsets)
+    with checks.mask_errors():
+        text = _core.runs_to_strings(runs.counts, runs.offsets, runs.size, offsets)
     return [text[begin:end] for begin, end in pairwise(offsets.tolist())]
 
 
@@ -264,14 +264,14 @@ def runs_from_strings(texts: Sequence[bytes], size: tuple[int, int]) -> Runs:
     Raises:
         MaskError: a string is malformed or does not fill ``size``.
     """
-    height, width = mask_size(size)
+    size = mask_size(size)
     if any(not isinstance(text, bytes) for text in texts):
         raise MaskError("run-length strings must be bytes; encode text as ASCII first")
     text_offsets = np.cumsum([0, *map(len, texts)], dtype=np.int64)
     offsets = np.zeros(len(texts) + 1, np.int64)
     with checks.mask_errors():
-        counts = _core.runs_from_strings(b"".join(texts), text_offsets, (height, width), offsets)
-    return Runs(counts, offsets, (height, width))
+        counts = _core.runs_from_strings(b"".join(texts), text_offsets, size, offsets)
+    return Runs(counts, offsets, size)
 
 
 def runs_polygons(runs: Runs, *, threads: int = 0) -> list[list[NDArray[np.int32]]]:

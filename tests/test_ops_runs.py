@@ -100,6 +100,7 @@ EVERY_READER = {
     "runs_areas": ops.runs_areas,
     "runs_boxes": ops.runs_boxes,
     "runs_to_array": ops.runs_to_array,
+    "runs_to_strings": ops.runs_to_strings,
     "runs_polygons": ops.runs_polygons,
     "runs_remove_small_regions": lambda runs: ops.runs_remove_small_regions(runs, 5, "holes"),
     "runs_iou": lambda runs: ops.runs_iou(runs, runs),

@@ -75,12 +75,12 @@ Array32 runs_from_array(const In<uint8_t, 3>& masks, const Out<int64_t, 1>& offs
     return counts.array();
 }
 
-Text runs_to_strings(const In<uint32_t, 1>& counts, const In<int64_t, 1>& offsets,
+Text runs_to_strings(const In<uint32_t, 1>& counts, const In<int64_t, 1>& offsets, HeightWidth size,
                      const Out<int64_t, 1>& text_offsets) {
     Grown<char> text;
     {
         const Released released;
-        cpu_kernels().runs_to_strings(runs_of(counts, offsets, {0, 0}),
+        cpu_kernels().runs_to_strings(runs_of(counts, offsets, size),
                                       {text.allocate(), text_offsets.data()});
     }
     return text.bytes();
@@ -152,7 +152,8 @@ void add_masks(nb::module_& module) {
     module.def("runs_boxes", &runs_boxes, counts, offsets, "size"_a, out, Guard());
     module.def("runs_to_array", &runs_to_array, counts, offsets, out, "threads"_a, Guard());
     module.def("runs_from_array", &runs_from_array, "masks"_a.noconvert(), offsets, "threads"_a);
-    module.def("runs_to_strings", &runs_to_strings, counts, offsets, "text_offsets"_a.noconvert());
+    module.def("runs_to_strings", &runs_to_strings, counts, offsets, "size"_a,
+               "text_offsets"_a.noconvert());
     module.def("runs_from_strings", &runs_from_strings, "text"_a, "text_offsets"_a.noconvert(),
                "size"_a, offsets);
     module.def("runs_polygons", &runs_polygons, counts, offsets, "size"_a,

@@ -2,6 +2,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "cpu/multiversion.h"
 #include "cpu/operations.h"
 #include "cpu/run_lists.h"
 #include "cpu/threads.h"
@@ -33,6 +34,13 @@ void write_array(const Runs& runs, int64_t index, uint8_t* mask) {
     }
 }
 
+// 1 where one of two rows is set and the other is not.
+FASTSEG_MULTIVERSION
+void compare_rows(const uint8_t* __restrict a, const uint8_t* __restrict b, int64_t count,
+                  uint8_t* __restrict out) {
+    for (int64_t x = 0; x < count; ++x) out[x] = (a[x] != 0) ^ (b[x] != 0);
+}
+
 // Finds where a row-major mask changes in column-major order, reading it row by row.
 class ArrayReader {
   public:
@@ -58,12 +66,11 @@ class ArrayReader {
         const int64_t width = size_.width;
         const uint8_t* row = mask + y * width;
         if (y > 0) {
-            const uint8_t* above = row - width;
-            for (int64_t x = 0; x < width; ++x) line_[x] = (row[x] != 0) ^ (above[x] != 0);
+            compare_rows(row, row - width, width, line_.data());
         } else {
             const uint8_t* last = mask + (size_.height - 1) * width;
             line_[0] = row[0] != 0;
-            for (int64_t x = 1; x < width; ++x) line_[x] = (row[x] != 0) ^ (last[x - 1] != 0);
+            compare_rows(row + 1, last, width - 1, line_.data() + 1);
         }
         for (int64_t x = 0; x < width; x += 8) {
             uint64_t eight;

@@ -92,6 +92,7 @@ Counts read_text(TextReader reader) {
 }  // namespace
 
 void runs_to_strings(Runs runs, const TextsOut& out) {
+    runs_check(runs);
     std::vector<std::vector<char>> texts;
     texts.reserve(static_cast<size_t>(runs.masks));
     for (int64_t index = 0; index < runs.masks; ++index) {
