@@ -174,8 +174,8 @@ def check_folder(folder: str | os.PathLike[str], checkpoint: str | os.PathLike[s
         ModelFolderError: The folder is incomplete or altered.
         CheckpointError: The file is not a SAM checkpoint.
     """
-    found = artifacts.read(folder)
     modules = load_modules(checkpoints.read(checkpoint))
+    found = artifacts.read(folder)
     for module in modules.by_prefix().values():
         module.eval().requires_grad_(False)
     return compare(modules, _located(found.path, found.manifest.graphs))

@@ -1,0 +1,29 @@
+"""Is a model folder what its checkpoint says? ``python export/check.py CHECKPOINT FOLDER``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from fastseg.errors import FastsegError
+from fastseg.export.sam import TOLERANCE, check_folder
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Compare every graph with the checkpoint's network; 0 if they agree."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("checkpoint", help="SAM ViT-B, ViT-L or ViT-H: .pth or .safetensors")
+    parser.add_argument("folder", help="the model folder that was exported from it")
+    parser.add_argument("--tolerance", type=float, default=TOLERANCE, help="relative difference")
+    asked = parser.parse_args(arguments)
+    try:
+        table = check_folder(asked.folder, asked.checkpoint)
+    except FastsegError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    print(table)
+    return 0 if table.within(asked.tolerance) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
