@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from fastseg.testing import tiny_sam_folder
 
 import fastseg
 from fastseg import ops
 from fastseg.errors import PromptError
 from fastseg.everything import GridSettings
+from fastseg.testing import tiny_sam_folder
 
 LOOSE = {"pred_iou_thresh": -10.0, "stability_score_thresh": 0.0, "box_nms_thresh": 1.0}
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from fastseg.testing import tiny_sam_folder
 
 import fastseg
 from fastseg.errors import BackendError, EmbeddingError, ImageError, PromptError
+from fastseg.testing import tiny_sam_folder
 
 CLICKS = np.array([[[20.0, 20.0]], [[60.0, 40.0]], [[100.0, 70.0]]])
 
