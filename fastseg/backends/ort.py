@@ -20,8 +20,8 @@ _FATAL = 4
 
 
 _GIVE_BACK = "memory.enable_memory_arena_shrinkage"
-"""Run option after which the runtime's own pool is freed. Running without the pool would take more
-memory, not less, for the C library keeps the pieces, and twice the processor time, for new pages."""
+"""Run option after which the runtime's own pool is freed. Running without the pool takes more
+memory, as the C library keeps the pieces, and twice the processor time, for new pages."""
 
 
 class OrtBackend:
