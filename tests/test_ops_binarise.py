@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -186,3 +189,15 @@ def test_unusable_thresholds_are_refused(threshold, offset):
 def test_a_crop_outside_the_picture_is_refused():
     with pytest.raises(ImageError, match="crop"):
         ops.binarise(np.zeros((1, 16, 16), np.float32), Frame((30, 40), 64, (0, 0, 41, 30)))
+
+
+def test_kernels_work_in_a_forked_child_and_from_many_threads_at_once():
+    if "fork" not in multiprocessing.get_all_start_methods():
+        pytest.skip("this system cannot fork")
+    logits, frame = smooth_logits(4, 256), Frame((600, 800))
+    expected = ops.binarise(logits, frame).runs.lists()
+    with ThreadPoolExecutor(4) as pool:
+        for result in pool.map(lambda _: ops.binarise(logits, frame, threads=2), range(8)):
+            assert result.runs.lists() == expected
+    with multiprocessing.get_context("fork").Pool(1) as children:
+        assert children.apply(ops.binarise, (logits, frame)).runs.lists() == expected

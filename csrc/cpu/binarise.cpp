@@ -5,6 +5,7 @@
 // a cell. Cells that are not settled lie along outlines, so almost all of the work is along
 // outlines too. Columns are traced from left to right and from top to bottom, which is the order of
 // COCO run lengths: a mask is written as it is found.
+#include <bit>
 #include <stdexcept>
 #include <vector>
 
@@ -122,6 +123,18 @@ class Tracer {
     void trace_column(const std::vector<Event>& events, int64_t top, RunWriter& writer) {
         Sieve sieve = sieve_;  // a copy whose counts can stay in registers
         bool inside = inside_;
+        // The next `count` rows, at most `lanes`.
+        const auto step = [&](int64_t y, const float* values, int64_t count) {
+            const auto& weights = job_.vertical.weights;
+            const unsigned above =
+                sieve.pass({{&weights[0][y], &weights[1][y], &weights[2][y]}, values}, count);
+            const unsigned before = above << 1 | static_cast<unsigned>(inside);
+            unsigned changes = (above ^ before) & ((1u << count) - 1);
+            for (; changes != 0; changes &= changes - 1) {
+                writer.toggle(top + y + std::countr_zero(changes));
+            }
+            inside = above >> (count - 1) & 1;
+        };
         const size_t* start = starts_.data();
         for (const Event& event : events) {
             const Cell& rows = cell(event);
@@ -133,24 +146,12 @@ class Tracer {
                 continue;
             }
             const float* values = &values_[*start++];
-            for (int64_t y = rows.begin; y < rows.end; y += lanes) {
-                const int64_t count = std::min(lanes, rows.end - y);
-                const unsigned above = sieve.pass(weighted_rows(y, count, values));
-                const unsigned before = above << 1 | static_cast<unsigned>(inside);
-                unsigned changes = (above ^ before) & ((1u << count) - 1);
-                for (; changes != 0; changes &= changes - 1) {
-                    writer.toggle(top + y + __builtin_ctz(changes));
-                }
-                inside = above >> (count - 1) & 1;
-            }
+            int64_t y = rows.begin;
+            for (; y + lanes <= rows.end; y += lanes) step(y, values, lanes);
+            if (y < rows.end) step(y, values, rows.end - y);
         }
         sieve_ = sieve;
         inside_ = inside;
-    }
-
-    WeightedRows weighted_rows(int64_t y, int64_t count, const float* values) const {
-        const auto& weights = job_.vertical.weights;
-        return {{&weights[0][y], &weights[1][y], &weights[2][y]}, values, count};
     }
 
     const Cell& cell(const Event& event) const {
@@ -192,19 +193,16 @@ void binarise(Planes<const float> logits, Frame frame, Thresholds thresholds,
     share(team_size(threads, logits.count, work), logits.count, [&] {
         return [&, tracer = Tracer(job), counts = Counts()](int64_t index) mutable {
             const PixelCounts pixels = tracer.trace(logits.plane(index), counts);
-            lists[static_cast<size_t>(index)].assign(counts.begin(), counts.end());
             out.stability[index] = static_cast<float>(pixels.high) / static_cast<float>(pixels.low);
+            // Areas and boxes are those of the runs: there is one truth about a mask.
+            const int64_t offsets[2] = {0, static_cast<int64_t>(counts.size())};
+            const Runs mask{counts.data(), offsets, 1, frame.image};
+            out.areas[index] = area(mask, 0);
+            write_box(mask, 0, out.boxes + index * 4);
+            lists[static_cast<size_t>(index)].assign(counts.begin(), counts.end());
         };
     });
     join(lists, out.runs.counts, out.runs.offsets);
-    // Areas and boxes are those of the runs: there is one truth about a mask.
-    for (int64_t index = 0; index < logits.count; ++index) {
-        const int64_t offsets[2] = {0,
-                                    static_cast<int64_t>(lists[static_cast<size_t>(index)].size())};
-        const Runs mask{lists[static_cast<size_t>(index)].data(), offsets, 1, frame.image};
-        out.areas[index] = area(mask, 0);
-        write_box(mask, 0, out.boxes + index * 4);
-    }
 }
 
 }  // namespace fastseg::cpu

@@ -17,11 +17,10 @@ struct PixelCounts {
     int64_t low = 0, high = 0;  // pixels above the outer thresholds
 };
 
-// The weights of up to `lanes` rows, which all weigh the same three values.
+// The weights of `lanes` rows, which all weigh the same three values.
 struct WeightedRows {
     const float* weights[taps];  // [lanes]
     const float* values;         // [taps]
-    int64_t count;               // rows that matter, at most `lanes`
 };
 
 #ifdef __SSE2__
@@ -36,24 +35,24 @@ class Sieve {
           middle_(_mm_set1_ps(thresholds.middle)),
           high_(_mm_set1_ps(thresholds.high)) {}
 
-    // Count the rows above the outer thresholds; return those above the middle one, the first row
-    // as the lowest bit. Bits beyond `count` mean nothing.
-    unsigned pass(const WeightedRows& rows) {
+    // Count the rows above the outer thresholds, of the first `count` rows; return those above the
+    // middle one, the first row as the lowest bit. Bits beyond `count` mean nothing.
+    unsigned pass(const WeightedRows& rows, int64_t count) {
         const auto product = [&](int tap) {
             return _mm_mul_ps(_mm_loadu_ps(rows.weights[tap]), _mm_set1_ps(rows.values[tap]));
         };
         const __m128 sum = _mm_add_ps(_mm_add_ps(product(0), product(1)), product(2));
-        __m128 low = _mm_cmpgt_ps(sum, low_);
-        __m128 high = _mm_cmpgt_ps(sum, high_);
-        if (rows.count < lanes) {
-            const __m128 valid = _mm_castsi128_ps(_mm_cmpgt_epi32(
-                _mm_set1_epi32(static_cast<int>(rows.count)), _mm_setr_epi32(0, 1, 2, 3)));
-            low = _mm_and_ps(low, valid);
-            high = _mm_and_ps(high, valid);
+        __m128i low = _mm_castps_si128(_mm_cmpgt_ps(sum, low_));
+        __m128i high = _mm_castps_si128(_mm_cmpgt_ps(sum, high_));
+        if (count < lanes) {
+            const __m128i last = _mm_set1_epi32(static_cast<int>(count));
+            const __m128i valid = _mm_cmpgt_epi32(last, _mm_setr_epi32(0, 1, 2, 3));
+            low = _mm_and_si128(low, valid);
+            high = _mm_and_si128(high, valid);
         }
         // A lane that is true is -1.
-        lows_ = _mm_sub_epi32(lows_, _mm_castps_si128(low));
-        highs_ = _mm_sub_epi32(highs_, _mm_castps_si128(high));
+        lows_ = _mm_sub_epi32(lows_, low);
+        highs_ = _mm_sub_epi32(highs_, high);
         return static_cast<unsigned>(_mm_movemask_ps(_mm_cmpgt_ps(sum, middle_)));
     }
 
@@ -76,9 +75,9 @@ class Sieve {
   public:
     explicit Sieve(Thresholds thresholds) : thresholds_(thresholds) {}
 
-    unsigned pass(const WeightedRows& rows) {
+    unsigned pass(const WeightedRows& rows, int64_t count) {
         unsigned above = 0;
-        for (unsigned lane = 0; lane < rows.count; ++lane) {
+        for (unsigned lane = 0; lane < count; ++lane) {
             const float sum =
                 weigh(rows.weights[0][lane], rows.weights[1][lane], rows.weights[2][lane],
                       rows.values[0], rows.values[1], rows.values[2]);
