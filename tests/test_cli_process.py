@@ -58,7 +58,8 @@ def test_a_signal_in_the_middle_leaves_nothing(tiny, picture, tmp_path, number, 
         env=environment(),
     )
     deadline = time.monotonic() + 60
-    while not any(place.glob(".out.*/masks.json")) and time.monotonic() < deadline:
+    while not any(place.rglob("masks.json")):
+        assert time.monotonic() < deadline, "the results were not begun"
         time.sleep(0.01)
     process.send_signal(number)
     printed, complained = process.communicate(timeout=60)
