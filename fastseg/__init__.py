@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fastseg.errors import BackendError as BackendError
     from fastseg.errors import BackendUnavailableError as BackendUnavailableError
     from fastseg.errors import CheckpointError as CheckpointError
+    from fastseg.errors import EmbeddingError as EmbeddingError
     from fastseg.errors import FastsegError as FastsegError
     from fastseg.errors import ImageError as ImageError
     from fastseg.errors import MaskError as MaskError
@@ -37,6 +38,7 @@ _ERRORS = (
     "BackendError",
     "BackendUnavailableError",
     "CheckpointError",
+    "EmbeddingError",
     "FastsegError",
     "ImageError",
     "MaskError",

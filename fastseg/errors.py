@@ -2,6 +2,7 @@
 
 FastsegError
 |- ImageError (ValueError)             a picture that cannot be used
+|- EmbeddingError (ValueError)         an embedding that is damaged or another model's
 |- PromptError (ValueError)            points, boxes, labels or settings that make no sense
 |- MaskError (ValueError)              run-length codes or masks that contradict themselves
 |- OutputError (OSError)               a result that could not be written
