@@ -1,0 +1,175 @@
+"""Training: scenes, prompts, losses and the loop that makes sam-nano."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs torch")
+safetensors = pytest.importorskip("safetensors.torch", reason="training needs safetensors")
+
+from fastseg import contract  # noqa: E402
+from fastseg.export.nano_encoder import NanoEncoder  # noqa: E402
+from training import batches, losses, prompts, scenes  # noqa: E402
+from training.network import SamNano  # noqa: E402
+from training.plan import FULL, SMOKE, Stage  # noqa: E402
+from training.sam_nano import Trainer, main  # noqa: E402
+
+
+def scene(seed: int = 1, size: tuple[int, int] = (128, 160)) -> scenes.Scene:
+    return scenes.generate(np.random.default_rng(seed), size)
+
+
+def test_a_seed_gives_the_same_scene_again() -> None:
+    one, two = scene(), scene()
+    np.testing.assert_array_equal(one.image, two.image)
+    np.testing.assert_array_equal(one.labels, two.labels)
+    assert not np.array_equal(one.image, scene(seed=2).image)
+
+
+def test_scenes_are_8_bit_colour_with_a_label_a_pixel() -> None:
+    drawn = scene()
+    assert drawn.image.shape == (128, 160, 3)
+    assert drawn.image.dtype == np.uint8
+    assert drawn.labels.shape == (128, 160)
+    assert drawn.labels.max() < len(drawn.wholes)
+
+
+def test_a_part_belongs_to_a_whole_that_contains_it() -> None:
+    drawn = next(
+        candidate
+        for candidate in (scene(seed, (256, 256)) for seed in range(100))
+        if (candidate.wholes != np.arange(len(candidate.wholes))).any()
+    )
+    part = int(np.flatnonzero(drawn.wholes != np.arange(len(drawn.wholes)))[0])
+    assert drawn.wholes[drawn.wholes[part]] == drawn.wholes[part]
+    assert drawn.wholes[part] < part
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_first_click_lies_on_the_object_and_corrections_near_it(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    mask = np.zeros((64, 80), dtype=bool)
+    mask[20:40, 30:60] = True
+    asked = prompts.sample(random, mask, "points", extra=4)
+    assert asked.labels[0] == contract.LABEL_FOREGROUND
+    assert asked.labels[-1] == contract.LABEL_PADDING
+    for (x, y), label in zip(asked.coords.astype(int)[:-1], asked.labels[:-1], strict=True):
+        assert mask[y, x] == (label == contract.LABEL_FOREGROUND)
+
+
+def test_a_box_prompt_stays_close_to_the_object_and_inside_the_picture() -> None:
+    mask = np.zeros((64, 80), dtype=bool)
+    mask[0:40, 30:60] = True
+    asked = prompts.sample(np.random.default_rng(3), mask, "box", extra=0)
+    assert asked.labels.tolist() == [2, 3]
+    np.testing.assert_allclose(asked.coords, [[30, 0], [59, 39]], atol=10)
+    assert (asked.coords >= 0).all()
+
+
+def test_batches_place_their_window_and_prompts_in_the_same_part_of_the_square() -> None:
+    stage = Stage(1, 128, 2, 4, (1e-3, 1e-3))
+    batch = batches.make_batch(stage, (5, 0))
+    assert batch.images.shape == (2, 3, 128, 128)
+    assert batch.dense.shape == (2, batches.DENSE_CHANNELS, 32, 32)
+    low = 16 * np.array(batch.corner)
+    for questions in batch.questions:
+        assert questions.targets.shape == (4, 32, 32)
+        real = questions.coords[questions.labels != contract.LABEL_PADDING].numpy()
+        assert (real >= low).all()
+        assert (real < low + 128).all()
+
+
+def test_batches_are_the_same_for_the_same_seed() -> None:
+    stage = Stage(1, 128, 1, 4, (1e-3, 1e-3))
+    one, two = (batches.make_batch(stage, (5, 7)) for _ in range(2))
+    torch.testing.assert_close(one.images, two.images, rtol=0, atol=0)
+    torch.testing.assert_close(one.questions[0].targets, two.questions[0].targets, rtol=0, atol=0)
+
+
+def test_dense_targets_point_to_the_centre_and_mark_the_edge() -> None:
+    labels = np.zeros((32, 32), dtype=np.int16)
+    labels[8:17, 10:21] = 1
+    dense = batches.dense_targets(labels)
+    assert dense[0].sum() == 9 * 11
+    assert dense[2, 12, 15] == 0
+    assert dense[2, 12, 11] == pytest.approx(4 / 16)
+    assert dense[3, 8, 15] == pytest.approx(4 / 16)
+    assert dense[1, 12, 10] == 1
+    assert dense[1, 12, 15] == 0
+
+
+def test_a_perfect_mask_costs_next_to_nothing_and_its_opposite_a_lot() -> None:
+    targets = torch.zeros(1, 16, 16)
+    targets[0, 4:12, 4:12] = 1
+    logits = (targets * 40 - 20)[:, None]
+    assert losses.mask_losses(logits, targets).item() < 0.01
+    assert losses.mask_losses(-logits, targets).item() > 5
+    assert losses.measured_iou(logits, targets).item() == 1
+
+
+def test_only_the_best_slot_and_the_leak_learn_the_mask() -> None:
+    targets = torch.zeros(1, 16, 16)
+    targets[0, 4:12, 4:12] = 1
+    logits = torch.zeros(1, 4, 16, 16)
+    logits[:, 2] = targets * 2 - 1
+    logits.requires_grad_()
+    losses.prompt_loss(logits, torch.zeros(1, 4), targets, sure=False).total.backward()
+    assert logits.grad is not None
+    strength = logits.grad.abs().sum(dim=(0, 2, 3))
+    assert strength[2] > 5 * strength[1]
+    assert strength[2] > 5 * strength[3]
+
+
+def test_the_encoder_takes_any_side_that_is_a_multiple_of_16() -> None:
+    encoder = NanoEncoder().eval()
+    with torch.inference_mode():
+        assert encoder(torch.zeros(1, 3, 64, 64)).shape == (1, 256, 4, 4)
+        assert encoder(torch.zeros(2, 3, 112, 112)).shape == (2, 256, 7, 7)
+
+
+def test_the_network_has_at_most_12_million_parameters_and_sams_own_decoder() -> None:
+    network = SamNano()
+    count = {
+        part: sum(p.numel() for p in getattr(network, part).parameters())
+        for part in ("image_encoder", "prompt_encoder", "mask_decoder")
+    }
+    assert count["prompt_encoder"] == 6220
+    assert count["mask_decoder"] == 4_058_340
+    assert sum(count.values()) <= 12_000_000
+
+
+def test_learning_rates_meet_where_stages_meet() -> None:
+    step = 0
+    for stage, following in zip(FULL.stages, FULL.stages[1:], strict=False):
+        step += stage.steps
+        assert stage.rate[1] == following.rate[0]
+        assert FULL.stage(step) is following
+
+
+def test_the_smoke_run_leaves_weights_that_float16_can_hold(tmp_path) -> None:
+    assert main(["--smoke", "--out", str(tmp_path)]) == 0
+    weights = safetensors.load_file(tmp_path / "sam_nano.safetensors")
+    SamNano().load_state_dict(weights)
+    assert {name.split(".")[0] for name in weights} == {
+        "image_encoder",
+        "prompt_encoder",
+        "mask_decoder",
+    }
+    for tensor in weights.values():
+        if tensor.dtype == torch.float32:
+            torch.testing.assert_close(tensor, tensor.half().float(), rtol=0, atol=0)
+    assert (tmp_path / "log.jsonl").read_text().count("\n") == 1
+
+
+def test_a_stopped_run_continues_with_the_same_numbers(tmp_path) -> None:
+    batch = batches.make_batch(SMOKE.stage(2), (SMOKE.seed, 2))
+    trainer = Trainer(SMOKE, tmp_path)
+    trainer.step = 2
+    trainer.train_step(batch)
+    trainer.save()
+    resumed = Trainer(SMOKE, tmp_path)
+    resumed.resume()
+    assert resumed.step == 3
+    expected, seen = trainer.train_step(batch), resumed.train_step(batch)
+    np.testing.assert_allclose(seen, expected, rtol=1e-5)

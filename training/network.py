@@ -1,0 +1,142 @@
+"""sam-nano as it is trained: the three parts of SAM and a throw-away head for dense hints."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fastseg.export.mask_decoder import MaskDecoder
+from fastseg.export.nano_encoder import EMBEDDING_CHANNELS, NanoEncoder
+from fastseg.export.prompt_encoder import PromptEncoder
+from training.batches import DENSE_CHANNELS, Batch, Questions
+
+FREQUENCIES = (0.5, 4.0)
+"""Deviation of the Fourier projection, spread over this range: coarse and fine places."""
+
+KIND_SCALE = 0.3
+LOCAL_GAIN = 1.5
+EMBEDDING_SCALE = 0.3
+
+
+class SamNano(nn.Module):
+    """The network whose state dict is the checkpoint; prefixes and names are SAM's."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.image_encoder = NanoEncoder()
+        self.prompt_encoder = PromptEncoder()
+        self.mask_decoder = MaskDecoder()
+        projection = self.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix
+        low, high = FREQUENCIES
+        projection *= low * (high / low) ** torch.rand(projection.shape[1])
+        start_local(self)
+
+    def answer(
+        self, embedding: Tensor, questions: Questions, corner: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """Low-resolution logits (N, 4, 4 * grid, 4 * grid) and scores (N, 4), float32."""
+        grid = embedding.shape[-1]
+        x, y = corner
+        everywhere = self.prompt_encoder.dense_positions()
+        positions = everywhere[:, :, y : y + grid, x : x + grid]
+        with torch.autocast("cpu", enabled=False):  # places need all their digits
+            sparse, dense = self.prompt_encoder(questions.coords, questions.labels, questions.rough)
+        logits, scores = self.mask_decoder(embedding, positions, sparse, dense)
+        return logits.float(), scores.float()
+
+
+@torch.no_grad()
+def start_local(network: SamNano) -> None:
+    """Let attention begin as "look at what is near", which a usual start takes long to find.
+
+    Queries and keys of the cross attentions share one projection, so that equal places attend to
+    each other, and what says only which kind a token is gets small beside where it is. The
+    embedding starts small too, for the same reason.
+    """
+    encoder, transformer = network.prompt_encoder, network.mask_decoder.transformer
+    kinds = [*encoder.point_embeddings, encoder.not_a_point_embed, encoder.no_mask_embed]
+    for kind in [*kinds, network.mask_decoder.mask_tokens, network.mask_decoder.iou_token]:
+        kind.weight *= KIND_SCALE
+    attentions = [transformer.final_attn_token_to_image]
+    for layer in transformer.layers:
+        attentions += [layer.cross_attn_token_to_image, layer.cross_attn_image_to_token]
+    for attention in attentions:
+        nn.init.orthogonal_(attention.q_proj.weight, gain=LOCAL_GAIN)
+        attention.k_proj.weight.copy_(attention.q_proj.weight)
+        nn.init.zeros_(attention.q_proj.bias)
+        nn.init.zeros_(attention.k_proj.bias)
+    for last in (network.image_encoder.neck, network.image_encoder.lines):
+        nn.init.constant_(last[1].weight, EMBEDDING_SCALE)
+
+
+class Hints(nn.Module):
+    """Reads what the encoder knows about every mask pixel off the embedding; training only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read = nn.Conv2d(EMBEDDING_CHANNELS, DENSE_CHANNELS * 16, 1)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """Map (B, 256, g, g) to (B, DENSE_CHANNELS, 4 * g, 4 * g)."""
+        return functional.pixel_shuffle(self.read(embedding), 4)
+
+
+def rounded(network: SamNano) -> dict[str, torch.Tensor]:
+    """The weights as float32 numbers that float16 can hold, for a folder of half the size."""
+    return {
+        name: tensor.half().float().contiguous()
+        if tensor.dtype == torch.float32
+        else tensor.clone()
+        for name, tensor in network.state_dict().items()
+    }
+
+
+def freeze_statistics(network: nn.Module) -> None:
+    """Make every batch normalisation use its running statistics."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+
+
+class Average:
+    """A slowly following copy of a network: smoother than the last step, and what is kept."""
+
+    def __init__(self, network: SamNano) -> None:
+        self.network = copy.deepcopy(network).eval()
+        self.updates = 0
+
+    @torch.no_grad()
+    def follow(self, network: SamNano) -> None:
+        """Move towards ``network``; quickly at first, then over about 300 steps."""
+        self.updates += 1
+        share = max(1 / 300, 1 / (self.updates + 1))
+        theirs = network.state_dict()
+        for name, mine in self.network.state_dict().items():
+            if mine.dtype.is_floating_point:
+                mine.lerp_(theirs[name], share)
+            else:
+                mine.copy_(theirs[name])
+
+
+def discs(batch: Batch, random: torch.Generator) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Noise instead of an embedding, and simple answers: discs about clicks, ellipses in boxes."""
+    images, side = batch.images.shape[0], batch.images.shape[-1]
+    embedding = torch.randn(images, EMBEDDING_CHANNELS, side // 16, side // 16, generator=random)
+    steps = (torch.arange(side // 4) + 0.5) * 4
+    corner = torch.tensor(batch.corner) * 16.0
+    answers = []
+    for questions in batch.questions:
+        coords = questions.coords - corner
+        is_box = bool((questions.labels[:, 0] == 2).all())
+        middle = coords[:, :2].mean(dim=1) if is_box else coords[:, 0]
+        reach = (
+            (coords[:, 1] - coords[:, 0]).abs() / 2 + 2 if is_box else torch.full_like(middle, 40)
+        )
+        x = (steps[None] - middle[:, :1]) / reach[:, :1]
+        y = (steps[None] - middle[:, 1:]) / reach[:, 1:]
+        answers.append(((x[:, None] ** 2 + y[:, :, None] ** 2) < 1).float())
+    return EMBEDDING_SCALE * embedding, tuple(answers)

@@ -1,0 +1,77 @@
+"""What is trained when: window sizes, prompts a step and learning rates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A number of steps of one kind."""
+
+    steps: int
+    side: int
+    """Side of the windows in pixels of the 1024 square."""
+    scenes: int
+    prompts: int
+    """Prompts for every scene: one half clicks, the other boxes or several points."""
+    rate: tuple[float, float]
+    """Learning rate at the first and after the last step; between them a straight line."""
+    boxes: float = 0.65
+    """Share of the steps whose second half of prompts are boxes, not several points."""
+    rough: float = 0.25
+    """Share of those that come with a rough mask as well."""
+    frozen_statistics: bool = False
+    """Keep the batch normalisations as they are: batches of one large window would spoil them."""
+    discs: bool = False
+    """Draw discs and ellipses on noise, to teach the decoder what places mean."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Stages one after another, and the seed of everything random."""
+
+    stages: tuple[Stage, ...]
+    seed: int = 20
+
+    @property
+    def steps(self) -> int:
+        """Steps of all stages together."""
+        return sum(stage.steps for stage in self.stages)
+
+    def place(self, step: int) -> tuple[Stage, float]:
+        """The stage of a step, and how far through it the step is, in [0, 1)."""
+        for stage in self.stages:
+            if step < stage.steps:
+                return stage, step / stage.steps
+            step -= stage.steps
+        return self.stages[-1], 1.0
+
+    def stage(self, step: int) -> Stage:
+        """The stage that a step belongs to."""
+        return self.place(step)[0]
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step."""
+        stage, done = self.place(step)
+        return stage.rate[0] + (stage.rate[1] - stage.rate[0]) * done
+
+
+FULL = Plan(
+    (
+        Stage(30, 256, 2, 12, (2e-5, 5e-4), discs=True),
+        Stage(170, 256, 2, 12, (5e-4, 5e-4), discs=True),
+        Stage(1000, 256, 4, 12, (5e-4, 5e-4)),
+        Stage(600, 256, 4, 12, (5e-4, 5e-4), boxes=0.85, rough=0.12),
+        Stage(450, 512, 2, 8, (5e-4, 1.5e-4), boxes=0.8, rough=0.12),
+        Stage(250, 1024, 1, 6, (1.5e-4, 1e-5), boxes=0.8, rough=0.12, frozen_statistics=True),
+    )
+)
+
+SMOKE = Plan(
+    (
+        Stage(2, 128, 2, 4, (2e-4, 6e-4), discs=True),
+        Stage(3, 128, 2, 4, (6e-4, 5e-4)),
+        Stage(1, 128, 1, 4, (5e-4, 1e-4), frozen_statistics=True),
+    )
+)

@@ -1,0 +1,67 @@
+"""Turn trained weights into the embedded model folder.
+
+``python -m training.publish training/runs/one/sam_nano.safetensors fastseg/models/sam-nano``
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import shutil
+import tempfile
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+from fastseg.export.sam import Card, write_sam_folder
+from fastseg.export.sam_modules import SamModules
+from fastseg.parity import Table
+from training.network import SamNano
+
+DESCRIPTION = (
+    "A small promptable network of SAM's shape, trained on generated scenes alone. "
+    "Research use only, not a medical device."
+)
+KEPT = "README.md"
+"""The model card: written by hand, so it outlives a new export."""
+
+
+def publish(weights: Path, out: Path) -> Table:
+    """Export weights as a folder whose files hold them in half precision; keeps its model card.
+
+    Raises:
+        ParityError: A graph does not do what the trained network does.
+        OutputError: The folder cannot be written.
+    """
+    network = SamNano()
+    network.load_state_dict(load_file(weights))
+    modules = SamModules(network.image_encoder, network.prompt_encoder, network.mask_decoder)
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    card = Card(
+        name="sam-nano",
+        licence="Apache-2.0",
+        description=DESCRIPTION,
+        source={"kind": "sam-nano", "checkpoint_sha256": digest, "data": "generated scenes"},
+    )
+    with tempfile.TemporaryDirectory() as aside:
+        card_text = out / KEPT
+        if card_text.exists():
+            shutil.copy(card_text, aside)
+        table = write_sam_folder(modules, out, card, store="float16")
+        if (Path(aside) / KEPT).exists():
+            shutil.copy(Path(aside) / KEPT, card_text)
+    return table
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line, export, print the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("weights", type=Path, help="sam_nano.safetensors of a run")
+    parser.add_argument("out", type=Path, help="the model folder to write")
+    arguments = parser.parse_args(argv)
+    print(publish(arguments.weights, arguments.out))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,187 @@
+"""Train sam-nano from nothing: ``python -m training.sam_nano --out training/runs/one``.
+
+A run can be stopped at any time and continues when the same command is given again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.data import DataLoader
+
+from training.batches import Batch, Batches
+from training.losses import MaskLoss, dense_loss, prompt_loss
+from training.network import Average, Hints, SamNano, discs, freeze_statistics, rounded
+from training.plan import FULL, SMOKE, Plan
+
+KEEP_EVERY_S = 180.0
+"""Seconds between two saved states."""
+
+ENCODER_RATE = 3.0
+"""Learning rate of the encoder over the decoder's: normalised convolutions bear more."""
+
+REPORT_EVERY = 50
+"""Steps between two lines of the log."""
+
+
+class Trainer:
+    """The state of a run: network, its average, optimiser, and the next step."""
+
+    def __init__(self, plan: Plan, out: Path) -> None:
+        self.plan = plan
+        self.out = out
+        self.network = SamNano(plan.seed)
+        self.network.image_encoder.to(memory_format=torch.channels_last)
+        self.hints = Hints()
+        self.average = Average(self.network)
+        encoder = [*self.network.image_encoder.parameters(), *self.hints.parameters()]
+        known = {id(parameter) for parameter in encoder}
+        decoder = [p for p in self.network.parameters() if id(p) not in known]
+        groups = []
+        for parameters, share in ((encoder, ENCODER_RATE), (decoder, 1.0)):
+            for decay, chosen in (
+                (0.02, [p for p in parameters if p.ndim > 1]),
+                (0.0, [p for p in parameters if p.ndim <= 1]),
+            ):
+                groups.append({"params": chosen, "weight_decay": decay, "share": share})
+        self.optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.98))
+        self.step = 0
+
+    @property
+    def state_file(self) -> Path:
+        """Where the run can be taken up again."""
+        return self.out / "state.pt"
+
+    def save(self) -> None:
+        """Write the state whole or not at all, and the averaged weights beside it."""
+        state = {
+            "network": self.network.state_dict(),
+            "hints": self.hints.state_dict(),
+            "average": self.average.network.state_dict(),
+            "updates": self.average.updates,
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+        }
+        partial = self.state_file.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(self.state_file)
+        save_file(rounded(self.average.network), str(self.out / "sam_nano.safetensors"))
+
+    def resume(self) -> None:
+        """Take up the saved state, if there is one."""
+        if not self.state_file.exists():
+            return
+        state: dict[str, Any] = torch.load(self.state_file, weights_only=True)
+        self.network.load_state_dict(state["network"])
+        self.hints.load_state_dict(state["hints"])
+        self.average.network.load_state_dict(state["average"])
+        self.average.updates = state["updates"]
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step = state["step"]
+
+    def loss(self, batch: Batch) -> tuple[torch.Tensor, list[MaskLoss]]:
+        """The loss of one batch, and its masks' part by group of prompts."""
+        stage = self.plan.stage(self.step)
+        # Few tokens against many: the plain form is the faster attention on a processor.
+        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+            if stage.discs:
+                noise = torch.Generator().manual_seed(self.step)
+                embedding, targets = discs(batch, noise)
+                total = torch.zeros(())
+            else:
+                images = batch.images.contiguous(memory_format=torch.channels_last)
+                embedding = self.network.image_encoder(images)
+                targets = tuple(questions.targets for questions in batch.questions)
+                total = dense_loss(self.hints(embedding).float(), batch.dense)
+            masks = []
+            for questions, target in zip(batch.questions, targets, strict=True):
+                logits, scores = self.network.answer(embedding, questions, batch.corner)
+                sure = questions.labels.shape[1] > 2 or bool((questions.labels[:, 0] == 2).all())
+                loss = prompt_loss(logits, scores, target, sure=sure, balanced=stage.discs)
+                masks.append(loss)
+                total = total + masks[-1].total
+        return total, masks
+
+    def train_step(self, batch: Batch) -> list[float]:
+        """One update; returns the loss, and best and chosen IoU of either group of prompts."""
+        stage, rate = self.plan.stage(self.step), self.plan.rate(self.step)
+        self.network.train()
+        if stage.frozen_statistics:
+            freeze_statistics(self.network)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate * group["share"]
+        total, masks = self.loss(batch)
+        self.optimiser.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        for part in (self.network.image_encoder, self.network.mask_decoder):
+            torch.nn.utils.clip_grad_norm_(part.parameters(), 2.0)
+        self.optimiser.step()
+        self.step += 1
+        self.average.follow(self.network)
+        numbers = [float(total.detach())]
+        for mask in masks:
+            numbers += [mask.best_iou, mask.chosen_iou]
+        return numbers
+
+
+def train(plan: Plan, out: Path, *, workers: int = 1) -> Trainer:
+    """Run a plan to its end, or take it up where it was stopped; the log is ``log.jsonl``."""
+    out.mkdir(parents=True, exist_ok=True)
+    trainer = Trainer(plan, out)
+    trainer.resume()
+    loader = DataLoader(
+        Batches(plan, trainer.step),
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+    )
+    saved, reported, numbers = time.monotonic(), time.monotonic(), []
+    for batch in loader:
+        numbers.append(trainer.train_step(batch))
+        if trainer.step % REPORT_EVERY == 0 or trainer.step == plan.steps:
+            now = time.monotonic()
+            means = torch.tensor(numbers).mean(dim=0)
+            row = {
+                "step": trainer.step,
+                "loss": means[0],
+                "click_best": means[1],
+                "click_chosen": means[2],
+                "more_best": means[3],
+                "more_chosen": means[4],
+                "seconds_per_step": (now - reported) / len(numbers),
+                "rate": plan.rate(trainer.step),
+            }
+            line = json.dumps({key: round(float(value), 5) for key, value in row.items()})
+            print(line, flush=True)
+            with (out / "log.jsonl").open("a") as log:
+                log.write(line + "\n")
+            numbers, reported = [], now
+        if time.monotonic() - saved > KEEP_EVERY_S:
+            trainer.save()
+            saved = time.monotonic()
+    trainer.save()
+    return trainer
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and train."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--smoke", action="store_true", help="a few tiny steps, to try the loop")
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    arguments = parser.parse_args(argv)
+    torch.set_num_threads(arguments.threads)
+    train(SMOKE if arguments.smoke else FULL, arguments.out)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
