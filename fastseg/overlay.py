@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -125,21 +126,21 @@ def compose(panels: Sequence[Panel], legend: str, *, long_side: int = LONG_SIDE)
 def _paint(canvas: NDArray[np.float32], mask: Masks, colour: NDArray[np.float32]) -> None:
     """Blend one mask into ``canvas``, touching only the pixels about its box."""
     (height, width), (rows, columns) = mask.size, canvas.shape[:2]
-    x0, y0, x1, y1 = (int(value) for value in mask.boxes[0])
     scale = np.array([columns / width, rows / height])
-    low = np.floor(np.maximum(np.array([x0, y0]) - _MARGIN, 0) * scale).astype(int)
-    high = np.ceil(np.minimum(np.array([x1, y1]) + 1 + _MARGIN, [width, height]) * scale)
-    (left, top), (right, bottom) = low, np.minimum(high.astype(int), [columns, rows])
-    source = Image.fromarray(mask.array()[0].astype(np.uint8) * 255)
-    window = (
-        left / scale[0],
-        top / scale[1],
-        min(right / scale[0], width),
-        min(bottom / scale[1], height),
-    )
-    soft = np.asarray(
-        source.resize((right - left, bottom - top), Image.Resampling.BILINEAR, box=window)
-    ).astype(np.float32)
+    box = mask.boxes[0]
+    near = np.maximum(box[:2] - _MARGIN, 0)
+    far = np.minimum(box[2:] + 1 + _MARGIN, [width, height])
+    left, top = np.floor(near * scale).astype(int)
+    right, bottom = np.minimum(np.ceil(far * scale).astype(int), [columns, rows])
+    # What the touched part of the canvas shows of the picture, which pixels cut in two belong to.
+    x0, y0 = np.array([left, top]) / scale
+    x1, y1 = np.minimum(np.array([right, bottom]) / scale, [width, height])
+    first, last = (int(x0), int(y0)), (math.ceil(x1), math.ceil(y1))
+    part = mask.array()[0, first[1] : last[1], first[0] : last[0]].astype(np.uint8) * 255
+    window = (x0 - first[0], y0 - first[1], x1 - first[0], y1 - first[1])
+    size = (int(right - left), int(bottom - top))
+    resized = Image.fromarray(part).resize(size, Image.Resampling.BILINEAR, box=window)
+    soft = np.asarray(resized).astype(np.float32)
     # Enlarging blurs the edge over as many pixels as the scale: sharpen it back to one.
     cover = np.clip((soft / 255 - 0.5) * max(1.0, float(scale.min())) + 0.5, 0.0, 1.0)
     inner = Image.fromarray(np.round(cover * 255).astype(np.uint8)).filter(ImageFilter.MinFilter(5))

@@ -175,3 +175,18 @@ def test_what_is_named_and_not_here_is_an_error_not_something_else(tiny, picture
     code, document = answer(capsys, *call)
     assert code == 2
     assert document["error"]["type"] == "BackendUnavailableError"
+
+
+def test_a_picture_above_the_limit_is_refused_and_the_limit_can_be_lifted(tiny, picture, capsys):
+    call = ("segment", picture, "--model", tiny, "--point", 9, 9, "--max-pixels")
+    code, document = answer(capsys, *call, 1000)
+    assert code == 1
+    assert "noise.png" in document["pictures"][0]["error"]["message"]
+    assert answer(capsys, *call, 0)[0] == 0
+
+
+def test_overlays_are_left_out_when_asked(tiny, picture, tmp_path, capsys) -> None:
+    out = tmp_path / "out"
+    call = ("segment", picture, "--model", tiny, "--point", 9, 9, "--out", out, "--no-overlay")
+    assert answer(capsys, *call)[0] == 0
+    assert {file.name for file in out.iterdir()} == {"masks.json", "results.json"}

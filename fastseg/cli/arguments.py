@@ -14,6 +14,7 @@ import click
 from fastseg.cli.report import Report
 from fastseg.errors import BackendUnavailableError
 from fastseg.everything import Sam
+from fastseg.images import MAX_PIXELS
 from fastseg.loading import load
 
 Arguments = TypeVar("Arguments")
@@ -40,15 +41,29 @@ class ModelArguments:
             backend=self.backend,
             precision=self.precision,
             threads=self.threads,
+            max_pixels=None,  # pictures are read, and limited, before the model sees them
         )
 
 
 @dataclass(frozen=True, kw_only=True)
+class PictureArguments:
+    """Which pictures are accepted."""
+
+    max_pixels: int
+
+    @property
+    def limit(self) -> int | None:
+        """Largest height x width, None without a limit."""
+        return self.max_pixels or None
+
+
+@dataclass(frozen=True, kw_only=True)
 class OutArguments:
-    """Where results go."""
+    """Where results go, and what is drawn."""
 
     out: Path | None
     overwrite: bool
+    overlay: bool
 
 
 def into(kind: type[Arguments]) -> Callable[[Callable[[Arguments], Report]], Callable[..., Report]]:
@@ -96,8 +111,22 @@ def model_options(command: Command) -> Command:
     return option(runtime_options(command))
 
 
+def picture_options(command: Command) -> Command:
+    """``--max-pixels``."""
+    return click.option(
+        "--max-pixels",
+        type=click.IntRange(min=0),
+        default=MAX_PIXELS,
+        show_default=True,
+        help="Refuse larger pictures before they are decoded; 0 lifts the limit.",
+    )(command)
+
+
 def out_options(command: Command) -> Command:
-    """``--out`` and ``--overwrite``."""
+    """``--out --overwrite --overlay/--no-overlay``."""
+    overlay = click.option(
+        "--overlay/--no-overlay", default=True, help="Draw each image with its masks."
+    )
     overwrite = click.option(
         "--overwrite", is_flag=True, help="Replace an earlier result folder of that name."
     )
@@ -106,7 +135,7 @@ def out_options(command: Command) -> Command:
         type=click.Path(path_type=Path),
         help="Folder for the results, written whole or not at all. Without it nothing is written.",
     )
-    return out(overwrite(command))
+    return out(overwrite(overlay(command)))
 
 
 @contextmanager

@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from fastseg.cli.arguments import (
     ModelArguments,
     OutArguments,
+    PictureArguments,
     into,
     json_option,
     model_options,
     out_options,
+    picture_options,
 )
 from fastseg.cli.pictures import Task, expand, work_through
 from fastseg.cli.report import Report
@@ -42,7 +44,7 @@ _HELP = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments(ModelArguments, OutArguments):
+class Arguments(ModelArguments, PictureArguments, OutArguments):
     """What ``fastseg everything`` was asked for, with the settings of ``GridSettings``."""
 
     sources: tuple[Path, ...]
@@ -84,6 +86,7 @@ def grid_options(command: Callable[..., Any]) -> Callable[..., Any]:
     show_default=True,
     help="How masks are written; binary_mask adds one PNG a mask.",
 )
+@picture_options
 @model_options
 @out_options
 @json_option
@@ -101,5 +104,6 @@ def everything(arguments: Arguments) -> Report:
         def call(image: NDArray[np.uint8]) -> Masks:
             return model.everything(image, **settings)
 
-        task = Task("everything", call, settings, Contents(mode=arguments.output_mode))
+        contents = Contents(mode=arguments.output_mode, overlays=arguments.overlay)
+        task = Task("everything", call, settings, contents, arguments.limit)
         return work_through(pictures, model, task, arguments)

@@ -37,6 +37,8 @@ class Task:
     """What was asked for, as it is written beside the results."""
 
     contents: Contents
+    max_pixels: int | None
+    """Largest picture that is read, height x width."""
 
 
 @dataclass(slots=True)
@@ -106,7 +108,7 @@ def _do(picture: Path, task: Task, folder: ResultFolder | None, tally: _Tally) -
     row: dict[str, Any] = {"file": str(picture)}
     tally.rows.append(row)
     try:
-        image = read_image(picture)
+        image = read_image(picture, max_pixels=task.max_pixels)
         masks = task.call(image)
         row |= {"width": image.shape[1], "height": image.shape[0], "masks": len(masks)}
         row["timings"] = masks.timings.as_dict()

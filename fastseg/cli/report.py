@@ -37,7 +37,7 @@ class Report:
         return document(self.verb, self.body, self.exit_code)
 
 
-def document(verb: str, body: Mapping[str, Any], exit_code: int) -> dict[str, Any]:
+def document(verb: str | None, body: Mapping[str, Any], exit_code: int) -> dict[str, Any]:
     """Put ``body`` into the envelope that every JSON answer and every result folder has."""
     return {
         "verb": verb,

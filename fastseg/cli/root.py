@@ -78,5 +78,5 @@ def run(argv: Sequence[str]) -> int:
 def _fail(error: BaseException, message: str, exit_code: int, as_json: bool) -> int:
     complain(" ".join(message.split()))
     if as_json:
-        print_json(document("", error_body(error), exit_code))
+        print_json(document(None, error_body(error), exit_code))
     return exit_code

@@ -13,14 +13,16 @@ from numpy.typing import NDArray
 from fastseg.cli.arguments import (
     ModelArguments,
     OutArguments,
+    PictureArguments,
     into,
     json_option,
     model_options,
     out_options,
+    picture_options,
 )
 from fastseg.cli.pictures import Task, work_through
 from fastseg.cli.report import Report
-from fastseg.masks import Masks
+from fastseg.masks import Masks, OutputMode
 from fastseg.results import Contents
 
 Box = tuple[float, float, float, float]
@@ -28,7 +30,7 @@ Point = tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments(ModelArguments, OutArguments):
+class Arguments(ModelArguments, PictureArguments, OutArguments):
     """What ``fastseg segment`` was asked for."""
 
     images: tuple[Path, ...]
@@ -67,6 +69,7 @@ class Prompts:
 @click.option("--multimask/--single", default=True, help="Three masks a prompt, or one.")
 @click.option("--best", is_flag=True, help="Keep the best-scoring mask of each prompt.")
 @click.option("--mask-png", is_flag=True, help="Also write one PNG a mask.")
+@picture_options
 @model_options
 @out_options
 @json_option
@@ -95,8 +98,9 @@ def segment(arguments: Arguments) -> Report:
             "multimask": arguments.multimask,
             "best": arguments.best,
         }
-        contents = Contents(mode="binary_mask" if arguments.mask_png else "coco_rle")
-        task = Task("segment", call, settings, contents)
+        mode: OutputMode = "binary_mask" if arguments.mask_png else "coco_rle"
+        contents = Contents(mode=mode, overlays=arguments.overlay)
+        task = Task("segment", call, settings, contents, arguments.limit)
         return work_through(arguments.images, model, task, arguments)
 
 
