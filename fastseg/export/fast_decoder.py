@@ -274,7 +274,7 @@ class MaskHead(nn.Module):
         self.grid = grid
         first, norm, _, second, _ = cast("Any", decoder.output_upscaling)
         self.first = _as_linear(first, (3, 2, 1, 0))
-        self.norm = nn.LayerNorm(WIDTH // 4, eps=1e-6)
+        self.norm = nn.LayerNorm(WIDTH // 4, eps=1e-6).requires_grad_(False)
         self.norm.load_state_dict(norm.state_dict())
         self.second = _as_linear(second, (2, 3, 1, 0))
         # [y, mask, x] by [y, x, channel]: a mask vector multiplies its own sub-pixel alone.
@@ -301,7 +301,7 @@ def _as_linear(convolution: Any, order: tuple[int, ...]) -> nn.Linear:
     weight = convolution.weight.permute(order)
     linear = nn.Linear(weight.shape[-1], 4 * weight.shape[2])
     linear.load_state_dict({"weight": weight.flatten(0, 2), "bias": convolution.bias.repeat(4)})
-    return linear
+    return linear.requires_grad_(False)
 
 
 def _scaled(linear: nn.Linear) -> nn.Linear:
@@ -309,7 +309,7 @@ def _scaled(linear: nn.Linear) -> nn.Linear:
     scaled = nn.Linear(linear.in_features, linear.out_features)
     scale = (linear.out_features // HEADS) ** -0.5
     scaled.load_state_dict({name: scale * tensor for name, tensor in linear.state_dict().items()})
-    return scaled
+    return scaled.requires_grad_(False)
 
 
 def _by_head(linear: nn.Linear) -> Tensor:
