@@ -128,3 +128,19 @@ def test_a_way_that_cannot_be_had_is_a_bad_call(tiny: ModelFolder, capsys, way, 
     code, document = call(capsys, "compare", tiny.path, "--a", "onnxruntime", "--b", way)
     assert code == 2
     assert reason in document["error"]["message"]
+
+
+def test_an_export_answers_as_its_network_does_in_torch(
+    small_modules, small_folder, tmp_path, monkeypatch, capsys
+) -> None:
+    from fastseg.export import torch_network
+
+    monkeypatch.setattr(torch_network.checkpoints, "read", lambda path: path)
+    monkeypatch.setattr(torch_network, "load_modules", lambda _: small_modules)
+    two = ("--a", "torch:fp32", "--b", "onnxruntime:fp32", "--checkpoint", tmp_path / "small.pth")
+    code, document = call(capsys, "compare", small_folder, *two)
+    assert code == 0
+    assert document["a"] == {"backend": "torch", "device": "cpu", "precision": "fp32"}
+    worst = {row["name"]: row["relative"] for row in document["rows"]}
+    assert worst["embedding"] <= 1e-5
+    assert worst["low_res_logits"] <= 1e-5
