@@ -121,8 +121,8 @@ def test_the_library_does_not_need_the_command_line() -> None:
 
 
 def test_a_reader_that_leaves_early_is_no_error() -> None:
-    script = f"{sys.executable} -m fastseg models --json | head -c 10; echo; echo ${{PIPESTATUS[0]}}"
-    run = finish(("bash", "-c", script))
+    pipe = f"{sys.executable} -m fastseg models --json | head -c 10"
+    run = finish(("bash", "-c", f"{pipe}; echo; echo ${{PIPESTATUS[0]}}"))
     assert run.stdout.splitlines()[-1] == "0"
     assert run.stderr == ""
 
