@@ -9,9 +9,10 @@ torch = pytest.importorskip("torch", reason="training needs torch")
 safetensors = pytest.importorskip("safetensors.torch", reason="training needs safetensors")
 
 from fastseg import contract  # noqa: E402
+from fastseg.export import half_weights  # noqa: E402
 from fastseg.export.nano_encoder import NanoEncoder  # noqa: E402
-from training import batches, losses, prompts, scenes  # noqa: E402
-from training.network import SamNano  # noqa: E402
+from training import batches, calibration, losses, prompts, scenes  # noqa: E402
+from training.network import SamNano, compact  # noqa: E402
 from training.plan import FULL, SMOKE, Stage  # noqa: E402
 from training.sam_nano import Trainer, main  # noqa: E402
 
@@ -147,7 +148,7 @@ def test_learning_rates_meet_where_stages_meet() -> None:
         assert FULL.stage(step) is following
 
 
-def test_the_smoke_run_leaves_weights_that_float16_can_hold(tmp_path) -> None:
+def test_the_smoke_run_leaves_weights_and_a_log(tmp_path) -> None:
     assert main(["--smoke", "--out", str(tmp_path)]) == 0
     weights = safetensors.load_file(tmp_path / "sam_nano.safetensors")
     SamNano().load_state_dict(weights)
@@ -156,10 +157,53 @@ def test_the_smoke_run_leaves_weights_that_float16_can_hold(tmp_path) -> None:
         "prompt_encoder",
         "mask_decoder",
     }
-    for tensor in weights.values():
-        if tensor.dtype == torch.float32:
-            torch.testing.assert_close(tensor, tensor.half().float(), rtol=0, atol=0)
     assert (tmp_path / "log.jsonl").read_text().count("\n") == 1
+
+
+def uneven_network() -> SamNano:
+    """A network whose batch normalisations have seen something."""
+    network = SamNano(3)
+    network.image_encoder.train()
+    with torch.no_grad():
+        network.image_encoder(torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
+    return network.eval()
+
+
+def test_compact_weights_are_half_precision_and_compute_nearly_the_same() -> None:
+    network, picture = uneven_network(), torch.linspace(-2, 2, 3 * 64 * 64).reshape(1, 3, 64, 64)
+    with torch.inference_mode():
+        before = network.image_encoder(picture)
+    weights = compact(network)
+    assert weights["image_encoder.to_middle.0.weight"].dtype == torch.float16
+    loaded = SamNano()
+    loaded.load_state_dict(weights)
+    with torch.inference_mode():
+        after = loaded.eval().image_encoder(picture)
+    torch.testing.assert_close(after, before, rtol=0, atol=5e-3 * float(before.abs().max()))
+
+
+def test_exporting_compact_weights_loses_nothing_more() -> None:
+    weights = compact(uneven_network())
+    loaded = SamNano()
+    loaded.load_state_dict(weights)
+    half_weights.prepare(loaded.eval().image_encoder)
+    exported = dict(loaded.image_encoder.named_parameters())
+    for name, weight in exported.items():
+        if weight.numel() >= half_weights.LARGE:
+            stored = weights[f"image_encoder.{name}"].float()
+            torch.testing.assert_close(weight.detach(), stored, rtol=0, atol=0)
+
+
+def test_calibration_scales_logits_and_moves_scores() -> None:
+    network = SamNano(3).eval()
+    questions = batches.make_batch(SMOKE.stage(2), (1, 1)).questions[0]
+    embedding = torch.randn(2, 256, 8, 8, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        logits, scores = network.answer(embedding, questions, (0, 0))
+        calibration.apply(network, calibration.Calibration(steepness=3.0, score_shift=0.1))
+        steeper, higher = network.answer(embedding, questions, (0, 0))
+    torch.testing.assert_close(steeper, 3 * logits, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(higher, scores + 0.1)
 
 
 def test_a_stopped_run_continues_with_the_same_numbers(tmp_path) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fastseg.export.half_weights import LARGE
 from fastseg.export.mask_decoder import MaskDecoder
 from fastseg.export.nano_encoder import EMBEDDING_CHANNELS, NanoEncoder
 from fastseg.export.prompt_encoder import PromptEncoder
@@ -85,13 +86,31 @@ class Hints(nn.Module):
         return functional.pixel_shuffle(self.read(embedding), 4)
 
 
-def rounded(network: SamNano) -> dict[str, torch.Tensor]:
-    """The weights as float32 numbers that float16 can hold, for a folder of half the size."""
+@torch.no_grad()
+def fold_statistics(network: SamNano) -> None:
+    """Multiply every batch normalisation into its convolution, in place; the function stays.
+
+    What remains of the normalisation divides by one and adds a bias.
+    """
+    for pair in network.image_encoder.modules():
+        if not isinstance(pair, nn.Sequential) or not isinstance(pair[-1], nn.BatchNorm2d):
+            continue
+        convolution, norm = pair
+        scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+        convolution.weight *= scale[:, None, None, None]
+        norm.bias -= norm.running_mean * scale
+        norm.running_mean.zero_()
+        norm.running_var.fill_(1 - norm.eps)
+        norm.weight.fill_(1)
+
+
+def compact(network: SamNano) -> dict[str, Tensor]:
+    """The weights with the large ones as float16, which is how the model folder stores them."""
+    fold_statistics(network)
     return {
-        name: tensor.half().float().contiguous()
-        if tensor.dtype == torch.float32
-        else tensor.clone()
+        name: (tensor.half() if tensor.numel() >= LARGE else tensor).contiguous()
         for name, tensor in network.state_dict().items()
+        if not name.endswith("num_batches_tracked")
     }
 
 

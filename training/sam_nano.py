@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from training.batches import Batch, Batches
 from training.losses import MaskLoss, dense_loss, prompt_loss
-from training.network import Average, Hints, SamNano, discs, freeze_statistics, rounded
+from training.network import Average, Hints, SamNano, discs, freeze_statistics
 from training.plan import FULL, SMOKE, Plan
 
 KEEP_EVERY_S = 180.0
@@ -73,7 +73,9 @@ class Trainer:
         partial = self.state_file.with_suffix(".partial")
         torch.save(state, partial)
         partial.replace(self.state_file)
-        save_file(rounded(self.average.network), str(self.out / "sam_nano.safetensors"))
+        weights = self.average.network.state_dict()
+        packed = {name: tensor.contiguous() for name, tensor in weights.items()}
+        save_file(packed, str(self.out / "sam_nano.safetensors"))
 
     def resume(self) -> None:
         """Take up the saved state, if there is one."""
