@@ -65,7 +65,8 @@ def assert_same(masks: fastseg.Masks, reference: tuple[np.ndarray, ...]) -> None
     _, scores, logits = reference
     assert masks.logits is not None
     assert np.abs(masks.logits - logits).max() <= TOLERANCE * np.abs(logits).max()
-    np.testing.assert_allclose(masks.scores, scores, rtol=0, atol=TOLERANCE * np.abs(scores).max())
+    # Scores are IoUs, of the order of 1 even where a random network's happen to be near 0.
+    np.testing.assert_allclose(masks.scores, scores, rtol=0, atol=TOLERANCE)
 
 
 def test_the_embedding_is_the_references(embedding, predictor):
