@@ -13,7 +13,7 @@ from fastseg.embedding import Embedding
 from fastseg.graphs import Graphs
 from fastseg.prompts import PromptBatch
 
-PROMPTS_PER_RUN = 8
+PROMPTS_PER_RUN = 16
 """Most prompts in one run. Each holds 4 MB of image tokens several times over while it runs, so
 larger runs cost memory and leave the cache; the results do not depend on it."""
 

@@ -23,7 +23,7 @@ PICTURE = Path(__file__).parent / "demo_data" / "coins.png"
 BOXES = ((305, 15, 365, 72), (245, 94, 297, 145), (188, 169, 237, 218), (18, 232, 75, 289))
 """Boxes around four of the coins: x0, y0, x1, y1 in pixels."""
 
-POINTS_PER_SIDE = 16
+POINTS_PER_SIDE = 24
 """Clicks along each side in everything mode: a coin is several clicks wide, so none is missed."""
 
 TIMINGS_FILE = "timings.json"

@@ -91,7 +91,7 @@ def draw(panel: Panel, *, long_side: int = LONG_SIDE, numbers: bool = True) -> I
     pencil = ImageDraw.Draw(picture)
     if numbers:
         for index in order:
-            _write_number(pencil, int(index) + 1, np.asarray(panel.masks.boxes[index]) * scale)
+            _write_number(pencil, int(index) + 1, panel.masks[int(index)], scale)
     _draw_prompts(pencil, panel, scale)
     return picture
 
@@ -150,17 +150,34 @@ def _paint(canvas: NDArray[np.float32], mask: Masks, colour: NDArray[np.float32]
     area += (colour - area) * opacity
 
 
-def _write_number(pencil: ImageDraw.ImageDraw, number: int, box: NDArray[np.float64]) -> None:
-    """Write a mask's number on a dark tag in the middle of its box, unless the box is too small."""
+def _write_number(pencil: ImageDraw.ImageDraw, number: int, mask: Masks, scale: float) -> None:
+    """Write a mask's number on a dark tag in the midst of it, unless its box is too small."""
     font = ImageFont.load_default(size=15)
+    box = mask.boxes[0] * scale
     left, top, right, bottom = pencil.textbbox((0, 0), str(number), font=font)
     if right - left + 12 > box[2] - box[0] or bottom - top + 8 > box[3] - box[1]:
         return
-    middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+    x, y = _midst(mask)
+    middle = (x * scale, y * scale)
     half = ((right - left) / 2 + 5, (bottom - top) / 2 + 4)
     tag = (middle[0] - half[0], middle[1] - half[1], middle[0] + half[0], middle[1] + half[1])
     pencil.rounded_rectangle(tag, radius=5, fill=_BACKGROUND)
     pencil.text(middle, str(number), fill=_INK, font=font, anchor="mm")
+
+
+def _midst(mask: Masks) -> tuple[float, float]:
+    """A place inside a mask that is not empty, x before y, and in its main part.
+
+    Half of the mask lies to its left; a small piece far away does not draw it there.
+    """
+    x0, y0, x1, y1 = mask.boxes[0].tolist()
+    part = mask.array()[0, y0 : y1 + 1, x0 : x1 + 1]
+    areas = np.cumsum(part.sum(axis=0))
+    column = int(np.searchsorted(areas, areas[-1] / 2))
+    edges = np.flatnonzero(np.diff(part[:, column].astype(np.int8), prepend=0, append=0))
+    starts, ends = edges[::2], edges[1::2]
+    longest = int(np.argmax(ends - starts))
+    return x0 + column + 0.5, y0 + (int(starts[longest]) + int(ends[longest])) / 2
 
 
 def _draw_prompts(pencil: ImageDraw.ImageDraw, panel: Panel, scale: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastseg import ops
 from fastseg.masks import Masks
@@ -20,13 +21,18 @@ def rectangles(size: tuple[int, int], boxes: Sequence[tuple[int, int, int, int]]
     pixels = np.zeros((len(boxes), *size), np.bool_)
     for mask, (x0, y0, x1, y1) in zip(pixels, boxes, strict=True):
         mask[y0 : y1 + 1, x0 : x1 + 1] = True
+    return drawn(pixels)
+
+
+def drawn(pixels: NDArray[np.bool_]) -> Masks:
+    """The masks whose pixels, bool (n, H, W), are given."""
     runs = ops.runs_from_array(pixels)
     return Masks(
         runs=runs,
-        scores=np.linspace(0.9, 0.8, len(boxes), dtype=np.float32),
-        stability=np.ones(len(boxes), np.float32),
+        scores=np.linspace(0.9, 0.8, len(pixels), dtype=np.float32),
+        stability=np.ones(len(pixels), np.float32),
         boxes=ops.runs_boxes(runs),
         areas=ops.runs_areas(runs),
-        prompt=np.arange(len(boxes)),
+        prompt=np.arange(len(pixels)),
         timings=TIMINGS,
     )

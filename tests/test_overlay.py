@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastseg.overlay import Panel, colours, compose, draw
-from tests.drawn import rectangles
+from tests.drawn import drawn, rectangles
 
 GREY = np.full((60, 80, 3), 128, np.uint8)
 BOXES = [(10, 10, 29, 29), (40, 20, 69, 49)]
@@ -63,6 +63,16 @@ def test_a_number_is_written_where_there_is_room() -> None:
     changed = np.abs(bare - numbered).max(axis=2) > 0
     assert changed[70:90, 70:90].any()
     assert not changed[190:, 230:].any()
+
+
+def test_a_number_stands_in_the_main_part_of_its_mask() -> None:
+    parts = rectangles((60, 80), [(5, 5, 30, 30), (74, 50, 78, 55)]).array()
+    masks = drawn(parts.any(axis=0, keepdims=True))
+    bare = np.asarray(draw(Panel(GREY, masks), numbers=False)).astype(int)
+    changed = np.abs(bare - np.asarray(draw(Panel(GREY, masks)))).max(axis=2) > 0
+    rows, columns = np.nonzero(changed)
+    assert 4 * 5 <= columns.min() <= columns.max() <= 4 * 31
+    assert 4 * 5 <= rows.min() <= rows.max() <= 4 * 31
 
 
 def test_prompts_are_drawn_in_the_colour_of_ink() -> None:
