@@ -162,7 +162,8 @@ class PromptModel:
             channels: Order of an array's colours, ``"rgb"`` or ``"bgr"``.
 
         Returns:
-            prompts x 3 (or x 1) masks in the order of the prompts. No prompts, no masks.
+            prompts x 3 (or x 1) masks in the order of the prompts. No prompts, no masks. Each keeps
+            its low-resolution logits, 256 KB at SAM's size.
 
         Raises:
             ImageError: The picture cannot be used.
