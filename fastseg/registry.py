@@ -41,6 +41,9 @@ class ModelCard:
     checkpoint: Checkpoint | None = None
     """The published weights; None for a model that was trained for fastseg."""
 
+    exportable: bool = False
+    """Whether this version turns the published weights into a model folder."""
+
     folder: Path | None = None
     """The model folder, for a model that comes with fastseg; ``load`` takes its name."""
 
@@ -59,6 +62,7 @@ KNOWN = (
         family="sam",
         description="Segment Anything, ViT-B image encoder (Kirillov et al. 2023)",
         licence=_APACHE,
+        exportable=True,
         page=_SAM_PAGE,
         checkpoint=Checkpoint(
             "sam_vit_b_01ec64.pth",
@@ -71,6 +75,7 @@ KNOWN = (
         family="sam",
         description="Segment Anything, ViT-L image encoder (Kirillov et al. 2023)",
         licence=_APACHE,
+        exportable=True,
         page=_SAM_PAGE,
         checkpoint=Checkpoint(
             "sam_vit_l_0b3195.pth",
@@ -83,6 +88,7 @@ KNOWN = (
         family="sam",
         description="Segment Anything, ViT-H image encoder (Kirillov et al. 2023)",
         licence=_APACHE,
+        exportable=True,
         page=_SAM_PAGE,
         checkpoint=Checkpoint(
             "sam_vit_h_4b8939.pth",

@@ -96,3 +96,11 @@ def test_a_model_that_comes_with_fastseg_is_intact_and_small(folder):
     assert manifest.licence
     length = sum(file.bytes for graph in manifest.graphs.values() for file in graph.files)
     assert length <= 25_000_000
+
+
+def test_only_what_an_export_accepts_is_called_exportable() -> None:
+    assert {card.name for card in registry.KNOWN if card.exportable} == {
+        "sam-vit-b",
+        "sam-vit-l",
+        "sam-vit-h",
+    }

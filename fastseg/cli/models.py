@@ -111,6 +111,7 @@ def _list() -> Report:
             "embedded": card.embedded,
             "description": card.description,
             "licence": card.licence,
+            "exportable": card.exportable,
             "page": card.page,
             "folder": card.folder and str(card.folder),
             "checkpoint": card.checkpoint and card.checkpoint.file,
@@ -119,6 +120,6 @@ def _list() -> Report:
     ]
     table = Table("name", "here", "licence", "description", box=None, pad_edge=False)
     for card in cards:
-        here = "yes" if card.embedded else "export it"
+        here = "yes" if card.embedded else "export it" if card.exportable else "not yet"
         table.add_row(card.name, here, card.licence, card.description)
     return Report("models ls", {"models": rows}, (table,))
