@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import threading
 from dataclasses import replace
@@ -20,6 +18,7 @@ from fastseg.backends.select import choose, choose_file, open_graph
 from fastseg.contract import IR_VERSION, OPSET, Graph, Tensor
 from fastseg.errors import BackendError, BackendUnavailableError, ModelFolderError
 from fastseg.testing import FakeBackend, tiny_sam_folder
+from tests.fresh_interpreter import loaded_by
 
 onnx = pytest.importorskip("onnx", reason="graphs are written with onnx")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
@@ -335,18 +334,8 @@ def test_a_graph_that_the_folder_lacks_is_named(folder):
 
 
 def test_the_backends_load_no_runtime_before_it_is_needed():
-    program = (
-        "import sys, fastseg.backends.select, fastseg.testing; "
-        "print([name for name in ('torch', 'onnxruntime', 'onnx') if name in sys.modules])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ},
-    )
-    assert done.stdout.strip() == "[]"
+    statement = "import fastseg.backends.select, fastseg.testing"
+    assert loaded_by(statement, ["torch", "onnxruntime", "onnx"]) == []
 
 
 def test_a_graph_that_runs_once_per_image_gives_its_memory_back(folder, monkeypatch):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 
@@ -13,6 +12,7 @@ import fastseg
 from fastseg import diagnosis, registry
 from fastseg.diagnosis import doctor
 from fastseg.testing import tiny_sam_folder
+from tests.fresh_interpreter import loaded_by
 
 
 @pytest.fixture
@@ -89,18 +89,8 @@ print(json.dumps([report["ok"], report["native_kernels"]["ok"], bool(report["ver
 
 
 def test_neither_torch_nor_a_model_is_loaded():
-    program = (
-        "import sys; from fastseg.diagnosis import doctor; doctor(); "
-        "print([name for name in ('torch', 'onnx', 'click') if name in sys.modules])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ},
-    )
-    assert done.stdout.strip() == "[]"
+    statement = "from fastseg.diagnosis import doctor; doctor()"
+    assert loaded_by(statement, ["torch", "onnx", "click"]) == []
 
 
 def test_what_the_system_does_not_tell_is_left_open(tmp_path, monkeypatch):

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -15,6 +12,7 @@ from PIL import Image
 
 from fastseg.errors import ImageError
 from fastseg.images import is_stack, read_image
+from tests.fresh_interpreter import loaded_by
 
 RGB = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 PICTURE = Image.fromarray(RGB)
@@ -347,15 +345,4 @@ def test_many_pictures_are_told_from_one(tmp_path):
 
 
 def test_importing_the_reader_loads_no_heavy_library():
-    program = (
-        "import sys, fastseg.images; "
-        "print([name for name in ('torch', 'onnxruntime', 'cv2') if name in sys.modules])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ},
-    )
-    assert done.stdout.strip() == "[]"
+    assert loaded_by("import fastseg.images", ["torch", "onnxruntime", "cv2"]) == []
