@@ -21,7 +21,7 @@ from fastseg.geometry import Frame
 from fastseg.graphs import Choice, Graphs
 from fastseg.images import MAX_PIXELS, Channels, ImageSource, is_stack, read_image
 from fastseg.masks import Masks
-from fastseg.prompts import PromptRequest
+from fastseg.prompts import PromptRequest, Prompts
 from fastseg.timings import Stopwatch, Timings
 
 Model = TypeVar("Model", bound="PromptModel")
@@ -182,15 +182,7 @@ class PromptModel:
                 )
             )
         request = PromptRequest(points, labels, boxes, mask_logits)
-        if isinstance(image, Embedding):
-            image.require(self._encoder_sha256)
-            return self._answer(image, request, multimask)
-        prepared = self._prepare(image, channels, None)
-        # Bad prompts are cheap to find and the encoder is not: look before it runs.
-        request.check(prepared.frame, mask_side=self.mask_side)
-        embedding = self._encode(prepared)
-        masks = self._answer(embedding, request, multimask)
-        return masks.with_timings(_of_call(embedding.timings, masks.timings))
+        return self._respond(self._make_ready(image, channels), request, multimask)
 
     def stream(
         self,
@@ -230,11 +222,13 @@ class PromptModel:
             waiting: deque[tuple[Future[Prepared | Embedding], PromptRequest]] = deque()
             try:
                 for image, request in requests:
-                    waiting.append((reader.submit(self._read_ahead, image, channels), request))
+                    waiting.append((reader.submit(self._make_ready, image, channels), request))
                     if len(waiting) >= batch_size:
-                        yield self._finish(*waiting.popleft(), multimask)
+                        future, request = waiting.popleft()
+                        yield self._respond(future.result(), request, multimask)
                 while waiting:
-                    yield self._finish(*waiting.popleft(), multimask)
+                    future, request = waiting.popleft()
+                    yield self._respond(future.result(), request, multimask)
             finally:
                 for future, _ in waiting:
                     future.cancel()
@@ -243,21 +237,23 @@ class PromptModel:
     def _encoder_sha256(self) -> str:
         return self._graphs.stored("encoder").sha256
 
-    def _read_ahead(
+    def _make_ready(
         self, image: ImageSource | Embedding, channels: Channels
     ) -> Prepared | Embedding:
         return image if isinstance(image, Embedding) else self._prepare(image, channels, None)
 
-    def _finish(
-        self, future: Future[Prepared | Embedding], request: PromptRequest, multimask: bool
+    def _respond(
+        self, ready: Prepared | Embedding, request: PromptRequest, multimask: bool
     ) -> Masks:
-        ready = future.result()
-        embedding = self._encode(ready) if isinstance(ready, Prepared) else ready
-        embedding.require(self._encoder_sha256)
-        masks = self._answer(embedding, request, multimask)
         if isinstance(ready, Embedding):
-            return masks
-        return masks.with_timings(_of_call(embedding.timings, masks.timings))
+            ready.require(self._encoder_sha256)
+        # Bad prompts are cheap to find and the encoder is not: look before it runs.
+        prompts = request.check(ready.frame, mask_side=self.mask_side)
+        if isinstance(ready, Embedding):
+            return self._answer(ready, prompts, multimask)
+        embedding = self._encode(ready)
+        masks = self._answer(embedding, prompts, multimask)
+        return masks.with_timings(embedding.timings + masks.timings)
 
     def _prepare(
         self, image: ImageSource, channels: Channels, crop: tuple[int, int, int, int] | None
@@ -295,9 +291,8 @@ class PromptModel:
             n_masks=n_masks, backend=self.backend, device=self.device, precision=self.precision
         )
 
-    def _answer(self, embedding: Embedding, request: PromptRequest, multimask: bool) -> Masks:
+    def _answer(self, embedding: Embedding, prompts: Prompts, multimask: bool) -> Masks:
         """Decode every prompt and make run lengths of every mask."""
-        prompts = request.check(embedding.frame, mask_side=self.mask_side)
         slots = MULTIPLE if multimask else SINGLE
         per_prompt, side = slots.stop - slots.start, self.mask_side
         logits = np.empty((len(prompts), per_prompt, side, side), np.float32)
@@ -336,10 +331,6 @@ def _checked(
             f"crop {tuple(crop)} must be x0 y0 x1 y1 inside the picture, {width} x {height} pixels."
         )
     return int(x0), int(y0), int(x1), int(y1)
-
-
-def _of_call(embedding: Timings, answer: Timings) -> Timings:
-    return Timings() + embedding + answer
 
 
 def _requests(
