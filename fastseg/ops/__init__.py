@@ -1,0 +1,45 @@
+"""The native kernels with types: arrays are checked here, computed in C++, and nowhere else.
+
+Every function is exact: the same bits for any number of threads and on any processor. Those that
+take ``Runs`` raise ``MaskError`` when run lengths do not sum to height times width.
+"""
+
+from fastseg.ops.binarising import Binarised, binarise
+from fastseg.ops.boxes import box_nms, near_crop_edge
+from fastseg.ops.pictures import preprocess, resize_bilinear
+from fastseg.ops.prompts import pad_prompts, point_grid
+from fastseg.ops.runs import (
+    runs_areas,
+    runs_boxes,
+    runs_check,
+    runs_from_array,
+    runs_from_strings,
+    runs_iou,
+    runs_polygons,
+    runs_remove_small_regions,
+    runs_to_array,
+    runs_to_strings,
+)
+from fastseg.runs import Runs
+
+__all__ = [
+    "Binarised",
+    "Runs",
+    "binarise",
+    "box_nms",
+    "near_crop_edge",
+    "pad_prompts",
+    "point_grid",
+    "preprocess",
+    "resize_bilinear",
+    "runs_areas",
+    "runs_boxes",
+    "runs_check",
+    "runs_from_array",
+    "runs_from_strings",
+    "runs_iou",
+    "runs_polygons",
+    "runs_remove_small_regions",
+    "runs_to_array",
+    "runs_to_strings",
+]

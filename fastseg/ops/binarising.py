@@ -1,0 +1,68 @@
+"""Masks of the whole picture, cut out of low-resolution logits."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastseg import _core, checks
+from fastseg.geometry import Frame
+from fastseg.runs import Runs, mask_size
+
+
+class Binarised(NamedTuple):
+    """Masks that were cut out of logits, and what was measured on the way."""
+
+    runs: Runs
+    areas: NDArray[np.int64]
+    """``(n,)`` pixels."""
+
+    boxes: NDArray[np.int64]
+    """``(n, 4)`` x0, y0, x1, y1 of the outermost pixels, inclusive; zeros for an empty mask."""
+
+    stability: NDArray[np.float32]
+    """``(n,)`` pixels above the raised threshold / above the lowered one; 0 / 0 is NaN."""
+
+
+def binarise(
+    logits: NDArray[np.float32],
+    frame: Frame,
+    *,
+    threshold: float = 0.0,
+    stability_offset: float = 1.0,
+    threads: int = 0,
+) -> Binarised:
+    """Cut masks of the whole picture out of low-resolution logits.
+
+    What Segment Anything does in three steps over full-resolution logits (enlarge bilinearly to
+    the square, crop the padding away, enlarge bilinearly to the picture; Kirillov et al. 2023), as
+    one weighted sum of 3 x 3 logits per pixel, and only for pixels near an outline: the others are
+    settled by the logits around them. A NaN counts as background.
+
+    Args:
+        logits: ``(n, h, w)`` float32, the padded square at low resolution; planes may lie apart,
+            rows must not.
+        frame: the picture that the masks belong to; pixels outside its crop are background.
+        threshold: a mask is what lies above it.
+        stability_offset: how far the threshold is moved up and down to judge the stability.
+        threads: cores to use at most; 0 is all.
+
+    Raises:
+        MaskError: the logits are not of that shape and dtype, or larger than the square.
+        PromptError: the threshold or the offset is not a usable number.
+    """
+    logits = checks.logits(logits, frame)
+    checks.thresholds(threshold, stability_offset)
+    mask_size(frame.image)
+    count = len(logits)
+    offsets, areas = np.zeros(count + 1, np.int64), np.empty(count, np.int64)
+    boxes, stability = np.empty((count, 4), np.int64), np.empty(count, np.float32)
+    # Python adds in double precision, then the logits' precision decides: as torch compares.
+    low, high = threshold - stability_offset, threshold + stability_offset
+    counts = _core.binarise(
+        logits, checks.frame_numbers(frame), (low, threshold, high),
+        offsets, areas, boxes, stability, checks.threads(threads),
+    )  # fmt: skip
+    return Binarised(Runs(counts, offsets, frame.image), areas, boxes, stability)
