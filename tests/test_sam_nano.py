@@ -10,7 +10,7 @@ pytest.importorskip("onnxruntime", reason="the embedded model runs in onnxruntim
 pytest.importorskip("skimage", reason="the photograph comes with scikit-image")
 pytest.importorskip("scipy", reason="the reference masks need scipy")
 
-from training import evaluation
+from training.sam_nano import evaluation
 
 
 def test_the_folder_takes_at_most_25_megabytes() -> None:

@@ -11,10 +11,11 @@ safetensors = pytest.importorskip("safetensors.torch", reason="training needs sa
 from fastseg import contract  # noqa: E402
 from fastseg.export import half_weights  # noqa: E402
 from fastseg.export.nano_encoder import NanoEncoder  # noqa: E402
-from training import batches, calibration, losses, prompts, scenes  # noqa: E402
-from training.network import SamNano, compact  # noqa: E402
-from training.plan import FULL, SMOKE, Stage  # noqa: E402
-from training.sam_nano import Trainer, main  # noqa: E402
+from training.sam_nano import batches, calibration, losses, prompts, scenes  # noqa: E402
+from training.sam_nano.__main__ import main  # noqa: E402
+from training.sam_nano.network import SamNano, compact  # noqa: E402
+from training.sam_nano.plan import FULL, SMOKE, Stage  # noqa: E402
+from training.sam_nano.trainer import Trainer  # noqa: E402
 
 
 def scene(seed: int = 1, size: tuple[int, int] = (128, 160)) -> scenes.Scene:

@@ -1,13 +1,8 @@
-"""Train sam-nano from nothing: ``python -m training.sam_nano --out training/runs/one``.
-
-A run can be stopped at any time and continues when the same command is given again.
-"""
+"""The state of a run and the loop over its steps."""
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -17,10 +12,10 @@ from safetensors.torch import save_file
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
 
-from training.batches import Batch, Batches
-from training.losses import MaskLoss, dense_loss, prompt_loss
-from training.network import Average, Hints, SamNano, discs, freeze_statistics
-from training.plan import FULL, SMOKE, Plan
+from training.sam_nano.batches import Batch, Batches
+from training.sam_nano.losses import MaskLoss, dense_loss, prompt_loss
+from training.sam_nano.network import Average, Hints, SamNano, discs, freeze_statistics
+from training.sam_nano.plan import Plan
 
 KEEP_EVERY_S = 180.0
 """Seconds between two saved states."""
@@ -171,19 +166,3 @@ def train(plan: Plan, out: Path, *, workers: int = 1) -> Trainer:
             saved = time.monotonic()
     trainer.save()
     return trainer
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Parse the command line and train."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--smoke", action="store_true", help="a few tiny steps, to try the loop")
-    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
-    arguments = parser.parse_args(argv)
-    torch.set_num_threads(arguments.threads)
-    train(SMOKE if arguments.smoke else FULL, arguments.out)
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

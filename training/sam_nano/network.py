@@ -12,7 +12,7 @@ from fastseg.export.half_weights import LARGE
 from fastseg.export.mask_decoder import MaskDecoder
 from fastseg.export.nano_encoder import EMBEDDING_CHANNELS, NanoEncoder
 from fastseg.export.prompt_encoder import PromptEncoder
-from training.batches import DENSE_CHANNELS, Batch, Questions
+from training.sam_nano.batches import DENSE_CHANNELS, Batch, Questions
 
 FREQUENCIES = (0.5, 4.0)
 """Deviation of the Fourier projection, spread over this range: coarse and fine places."""

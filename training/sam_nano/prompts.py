@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastseg import contract
-from training.scenes import Scene
+from training.sam_nano.scenes import Scene
 
 Kind = Literal["click", "box", "points"]
 

@@ -1,6 +1,6 @@
 """How good a model folder is on a real photograph, the coins of scikit-image; never trained on.
 
-``python -m training.evaluation fastseg/models/sam-nano``
+``python -m training.sam_nano.evaluation fastseg/models/sam-nano``
 """
 
 from __future__ import annotations

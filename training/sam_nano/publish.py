@@ -1,6 +1,6 @@
 """Turn trained weights into the embedded model folder.
 
-``python -m training.publish training/runs/one/sam_nano.safetensors fastseg/models/sam-nano``
+``python -m training.sam_nano.publish training/weights/sam_nano.safetensors out/sam-nano``
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from fastseg.export.sam import Card, write_sam_folder
 from fastseg.export.sam_modules import SamModules
 from fastseg.parity import Table
-from training.network import SamNano
+from training.sam_nano.network import SamNano
 
 DESCRIPTION = (
     "A small promptable network of SAM's shape, trained on generated scenes alone. "

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from training.batches import make_batch
-from training.losses import measured_iou
-from training.network import SamNano, compact
-from training.plan import Stage
+from training.sam_nano.batches import make_batch
+from training.sam_nano.losses import measured_iou
+from training.sam_nano.network import SamNano, compact
+from training.sam_nano.plan import Stage
 
 GOOD_IOU = 0.85
 """Masks from this IoU on should count as stable."""

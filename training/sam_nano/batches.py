@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from fastseg import contract
-from training import prompts, scenes
-from training.plan import Plan, Stage
+from training.sam_nano import prompts, scenes
+from training.sam_nano.plan import Plan, Stage
 
 PIXEL_MEAN = np.array([123.675, 116.28, 103.53], dtype=np.float32)
 PIXEL_DEVIATION = np.array([58.395, 57.12, 57.375], dtype=np.float32)

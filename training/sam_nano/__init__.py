@@ -1,0 +1,1 @@
+"""How sam-nano was made: scenes, prompts, losses, the loop, calibration, publication."""

@@ -1,0 +1,31 @@
+"""Train sam-nano: ``python -m training.sam_nano --out training/runs/one``.
+
+A run can be stopped at any time and continues when the same command is given again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import torch
+
+from training.sam_nano.plan import FULL, SMOKE
+from training.sam_nano.trainer import train
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and train."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--smoke", action="store_true", help="a few tiny steps, to try the loop")
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    arguments = parser.parse_args(argv)
+    torch.set_num_threads(arguments.threads)
+    train(SMOKE if arguments.smoke else FULL, arguments.out)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
