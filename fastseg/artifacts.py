@@ -15,6 +15,7 @@ from fastseg.errors import ModelFolderError, ModelNotFoundError, OutputError
 from fastseg.manifest import (
     REMEDY,
     SCHEMA,
+    FramePreprocessing,
     GraphFile,
     Manifest,
     Preprocessing,
@@ -27,6 +28,7 @@ from fastseg.outputs import atomic_folder
 __all__ = [
     "MANIFEST_FILE",
     "SCHEMA",
+    "FramePreprocessing",
     "GraphFile",
     "Manifest",
     "ModelFolder",

@@ -90,3 +90,19 @@ SAM_GRAPHS: Mapping[str, str] = MappingProxyType(
 - ``mask_head``: ``image_tokens`` (survivors, ...) and ``mask_vectors`` (survivors, masks, 32) to
   ``low_res_logits`` float32 (survivors, masks, 4*grid, 4*grid).
 """
+
+UNET_GRAPH = "network"
+"""The one graph of a folder of family ``"unet"``."""
+
+
+def unet_network(side: int, channels: int, classes: int) -> Graph:
+    """The graph of a network that segments frames without prompts.
+
+    Args:
+        side: Height and width of a frame in pixels.
+        channels: 3 (luma and chroma) or 1 (luma).
+        classes: Output channels, each a probability of its own.
+    """
+    frames = Tensor("frames", "float32", ("batch", channels, side, side))
+    probabilities = Tensor("probabilities", "float32", ("batch", classes, side, side))
+    return Graph(UNET_GRAPH, (frames,), (probabilities,))

@@ -173,7 +173,7 @@ class _Search:
         height, width = pixels.shape[:2]
         crops = crop_frames(
             (height, width),
-            model.manifest.preprocessing.side,
+            model.manifest.picture.side,
             layers=settings.crop_n_layers,
             overlap_ratio=settings.crop_overlap_ratio,
         )

@@ -17,8 +17,17 @@ SCHEMA = 1
 REMEDY = "Copy the folder again, or export the model again."
 
 LONGEST_SIDE = "longest_side_bilinear"
-"""The only way of resizing so far. A picture that is resized in another way than its model was
+"""How pictures are resized for SAM. A picture that is resized in another way than its model was
 trained with gives masks that look right, so an unknown word is an error."""
+
+AREA_CUBIC = "area_400_cubic"
+"""How frames are resized: by area to 400 pixels, then bicubically to the network's side."""
+
+JOINT_MIN_MAX = "joint_min_max"
+"""How frames are normalised: (x - min) / (max - min) over all channels of a frame together."""
+
+UNET = "unet"
+"""The family of networks that segment frames without prompts."""
 
 Json: TypeAlias = Mapping[str, Any]
 Value = TypeVar("Value")
@@ -39,6 +48,27 @@ class Preprocessing:
 
     resize: str = LONGEST_SIDE
     """The longest side becomes ``side`` by Pillow's bilinear filter; the rest is padded with 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class FramePreprocessing:
+    """How an ultrasound frame becomes the input of a network that takes no prompt."""
+
+    side: int = 256
+    """Side of the network's square input in pixels."""
+
+    channels: int = 3
+    """3 for luma and two chroma channels (YCbCr), 1 for luma alone."""
+
+    resize: str = AREA_CUBIC
+    normalise: str = JOINT_MIN_MAX
+    field_of_view_cm: float = 20.0
+    """What the side of the square shows, in cm."""
+
+    @property
+    def cm_per_pixel(self) -> float:
+        """Size of a pixel of the network's square in cm."""
+        return self.field_of_view_cm / self.side
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +110,10 @@ class Manifest:
     """The whole of ``model.json``."""
 
     family: str
-    """Which pipeline runs the graphs: ``"sam"``."""
+    """Which pipeline runs the graphs: ``"sam"``, or ``"unet"`` for frames without prompts."""
 
     name: str
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | FramePreprocessing
     graphs: Mapping[str, GraphFile]
     """By a key that is unique in the folder: the graph's name, for the precision exported first."""
 
@@ -102,6 +132,50 @@ class Manifest:
     """Anything else that JSON can hold."""
 
     schema: int = SCHEMA
+
+    @property
+    def picture(self) -> Preprocessing:
+        """``preprocessing`` of a model that takes prompts.
+
+        Raises:
+            ModelFolderError: The model is of another kind.
+        """
+        if not isinstance(self.preprocessing, Preprocessing):
+            raise ModelFolderError(f"{self.name} takes no prompts: it is of family {self.family!r}")
+        return self.preprocessing
+
+    @property
+    def frame(self) -> FramePreprocessing:
+        """``preprocessing`` of a network that takes frames.
+
+        Raises:
+            ModelFolderError: The model is of another kind.
+        """
+        if not isinstance(self.preprocessing, FramePreprocessing):
+            raise ModelFolderError(f"{self.name} takes no frames: it is of family {self.family!r}")
+        return self.preprocessing
+
+    @property
+    def view(self) -> str:
+        """What a network for frames was made to look at, ``"a4c"``.
+
+        Raises:
+            ModelFolderError: The folder does not say.
+        """
+        return _Fields(self.extra, f"{self.name}: extra").get("view", str)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What each output channel of a network for frames shows, in order.
+
+        Raises:
+            ModelFolderError: The folder does not say, or says something twice.
+        """
+        fields = _Fields(self.extra, f"{self.name}: extra")
+        classes = fields.get("classes", list)
+        if not all(isinstance(name, str) for name in classes) or len({*classes}) < len(classes):
+            fields.refuse(f"classes must be different names, not {classes}")
+        return tuple(classes)
 
 
 def to_json(manifest: Manifest) -> str:
@@ -128,12 +202,13 @@ def from_json(text: str) -> Manifest:
         raise ModelFolderError(
             f"model.json has schema {schema}, this fastseg reads up to {SCHEMA}. Upgrade fastseg."
         )
-    graphs = root.get("graphs", dict)
+    graphs, family = root.get("graphs", dict), root.get("family", str)
+    read = _frame_preprocessing if family == UNET else _preprocessing
     return Manifest(
         schema=schema,
-        family=root.get("family", str),
+        family=family,
         name=root.get("name", str),
-        preprocessing=_preprocessing(_Fields(root.get("preprocessing", dict), "preprocessing")),
+        preprocessing=read(_Fields(root.get("preprocessing", dict), "preprocessing")),
         graphs={key: _graph_file(_Fields(value, key)) for key, value in graphs.items()},
         source=root.get("source", dict),
         licence=root.get("licence", str),
@@ -185,16 +260,43 @@ def _preprocessing(fields: _Fields) -> Preprocessing:
         std=triple("std"),
         resize=fields.get("resize", str),
     )
-    if found.resize != LONGEST_SIDE:
-        raise ModelFolderError(
-            f"model.json asks for the resizing {found.resize!r}, and this fastseg knows only "
-            f"{LONGEST_SIDE!r}. Upgrade fastseg."
-        )
-    if found.side < 16 or found.side % 16:
-        fields.refuse(f"side must be a multiple of 16, not {found.side}")
+    _known("resizing", found.resize, LONGEST_SIDE)
+    _check_side(found.side, fields)
     if not (all(map(math.isfinite, found.mean)) and all(0 < x < math.inf for x in found.std)):
         fields.refuse(f"mean and std must be finite and std positive: {found.mean}, {found.std}")
     return found
+
+
+def _frame_preprocessing(fields: _Fields) -> FramePreprocessing:
+    found = FramePreprocessing(
+        side=fields.get("side", int),
+        channels=fields.get("channels", int),
+        resize=fields.get("resize", str),
+        normalise=fields.get("normalise", str),
+        field_of_view_cm=fields.get("field_of_view_cm", float),
+    )
+    _known("resizing", found.resize, AREA_CUBIC)
+    _known("normalisation", found.normalise, JOINT_MIN_MAX)
+    _check_side(found.side, fields)
+    if found.channels not in (1, 3):
+        fields.refuse(f"channels must be 1 or 3, not {found.channels}")
+    if not 0 < found.field_of_view_cm < math.inf:
+        fields.refuse(f"field_of_view_cm must be positive, not {found.field_of_view_cm}")
+    return found
+
+
+def _known(what: str, word: str, known: str) -> None:
+    """Refuse a way of preparing pictures that only a newer fastseg can know."""
+    if word != known:
+        raise ModelFolderError(
+            f"model.json asks for the {what} {word!r}, and this fastseg knows only {known!r}. "
+            "Upgrade fastseg."
+        )
+
+
+def _check_side(side: int, fields: _Fields) -> None:
+    if side < 16 or side % 16:
+        fields.refuse(f"side must be a multiple of 16, not {side}")
 
 
 def _graph_file(fields: _Fields) -> GraphFile:

@@ -69,7 +69,7 @@ class PromptModel:
     @property
     def mask_side(self) -> int:
         """Height and width of low-resolution logits."""
-        return self.manifest.preprocessing.side // 4
+        return self.manifest.picture.side // 4
 
     def close(self) -> None:
         """Free the runtime's memory; embeddings and masks stay usable."""
@@ -259,7 +259,7 @@ class PromptModel:
         self, image: ImageSource, channels: Channels, crop: tuple[int, int, int, int] | None
     ) -> Prepared:
         watch = Stopwatch()
-        preprocessing = self.manifest.preprocessing
+        preprocessing = self.manifest.picture
         with watch("preprocess"):
             pixels = read_image(image, channels=channels, max_pixels=self.max_pixels)
             height, width = pixels.shape[:2]

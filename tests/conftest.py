@@ -1,4 +1,4 @@
-"""What is too dear to make twice: a ViT-B of the true size, and two model folders."""
+"""What is too dear to make twice, and what lies beside the checkout or not at all."""
 
 from __future__ import annotations
 
@@ -16,6 +16,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.skip(reason="slow: run it by -m slow"))
+
+
+@pytest.fixture(scope="session")
+def echo_examples() -> Path:
+    """Real echocardiograms, licensed for tests only, so they are not part of the project."""
+    folder = Path(__file__).parents[2] / "shared" / "data" / "echo-examples"
+    if not folder.is_dir():
+        pytest.skip("needs the echo example frames in ../shared/data/echo-examples")
+    return folder
 
 
 @pytest.fixture(scope="session")

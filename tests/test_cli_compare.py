@@ -27,7 +27,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> ModelFolder:
 
 @pytest.fixture(scope="module")
 def question(tiny: ModelFolder) -> Question:
-    return comparison.ask(IMAGE, tiny.manifest.preprocessing)
+    return comparison.ask(IMAGE, tiny.manifest.picture)
 
 
 @pytest.fixture(scope="module")

@@ -74,7 +74,7 @@ def compare(arguments: Arguments) -> Report:
     ways = (Way.parse(arguments.a), Way.parse(arguments.b))
     image = read_image(arguments.image)
     folder = artifacts.read(registry.find(arguments.model))
-    question = comparison.ask(image, folder.manifest.preprocessing)
+    question = comparison.ask(image, folder.manifest.picture)
     answers = []
     with progress(len(ways)) as step:
         for way in ways:
