@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from fastseg.masks import Masks as Masks
     from fastseg.registry import list_models as list_models
     from fastseg.timings import Timings as Timings
+    from fastseg.unet import Unet as Unet
 
 _ERRORS = (
     "BackendError",
@@ -56,6 +57,7 @@ _HOMES = {
     "Masks": "masks",
     "Sam": "everything",
     "Timings": "timings",
+    "Unet": "unet",
     "doctor": "diagnosis",
     "list_models": "registry",
     "load": "loading",

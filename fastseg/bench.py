@@ -20,7 +20,8 @@ from fastseg.backends.protocol import usable_cores
 from fastseg.embedding import Embedding
 from fastseg.errors import BackendError
 from fastseg.everything import Sam
-from fastseg.loading import load
+from fastseg.graphs import Choice
+from fastseg.loading import load_sam
 from fastseg.masks import Masks
 from fastseg.measuring import Measurement, Rule, Stages, measure
 from fastseg.ops import point_grid
@@ -89,13 +90,8 @@ def bench(plan: Plan, *, progress: Callable[[str], None] = lambda _: None) -> Re
     cold = cold_start(plan)
     measurements: list[Measurement] = []
     peaks: dict[str, int | None] = {}
-    with load(
-        plan.model,
-        device=plan.device,
-        backend=plan.backend,
-        precision=plan.precision,
-        threads=plan.threads,
-    ) as model:
+    choice = Choice(plan.device, plan.backend, plan.precision, plan.threads)
+    with load_sam(plan.model, choice) as model:
         for call in _calls(plan, model):
             progress(call.name)
             measurements.append(_measure(call, plan.rule))

@@ -3,23 +3,65 @@
 from __future__ import annotations
 
 import os
+from typing import Literal, TypeAlias, overload
 
 from fastseg import artifacts, registry
+from fastseg.artifacts import ModelFolder
 from fastseg.errors import ModelFolderError
 from fastseg.everything import Sam
 from fastseg.graphs import Choice
 from fastseg.images import MAX_PIXELS
+from fastseg.manifest import SAM, UNET
+from fastseg.unet import Unet
+
+Model: TypeAlias = str | os.PathLike[str]
 
 
+@overload
 def load(
-    model: str | os.PathLike[str],
+    model: Literal["sam-nano"],
     *,
     device: str = "auto",
     backend: str = "auto",
     precision: str = "auto",
     threads: int = 0,
     max_pixels: int | None = MAX_PIXELS,
-) -> Sam:
+) -> Sam: ...
+
+
+@overload
+def load(
+    model: Literal["echo-a2c", "echo-a4c", "echo-sax"],
+    *,
+    device: str = "auto",
+    backend: str = "auto",
+    precision: str = "auto",
+    threads: int = 0,
+    max_pixels: int | None = MAX_PIXELS,
+) -> Unet: ...
+
+
+@overload
+def load(
+    model: Model,
+    *,
+    device: str = "auto",
+    backend: str = "auto",
+    precision: str = "auto",
+    threads: int = 0,
+    max_pixels: int | None = MAX_PIXELS,
+) -> Sam | Unet: ...
+
+
+def load(
+    model: Model,
+    *,
+    device: str = "auto",
+    backend: str = "auto",
+    precision: str = "auto",
+    threads: int = 0,
+    max_pixels: int | None = MAX_PIXELS,
+) -> Sam | Unet:
     """Load a model.
 
     Args:
@@ -31,18 +73,60 @@ def load(
         max_pixels: Largest picture accepted, height x width; None lifts the limit.
 
     Returns:
-        The model. What is named is used; only ``"auto"`` chooses, and ``model.backend``,
-        ``model.device`` and ``model.precision`` say what it chose.
+        A ``Sam`` for a model that takes prompts, a ``Unet`` for one that takes frames. What is
+        named is used; only ``"auto"`` chooses, and ``model.backend``, ``model.device`` and
+        ``model.precision`` say what it chose.
 
     Raises:
         ModelNotFoundError: There is no such name and no such folder.
         ModelFolderError: The folder is incomplete, altered, or from a newer version.
         BackendUnavailableError: What was asked for by name cannot be had here.
     """
+    folder, choice = _read(model), Choice(device, backend, precision, threads)
+    if folder.manifest.family == UNET:
+        return Unet(folder, choice, max_pixels=max_pixels)
+    return Sam(folder, choice, max_pixels=max_pixels)
+
+
+def load_sam(model: Model, choice: Choice, *, max_pixels: int | None = MAX_PIXELS) -> Sam:
+    """Load a model that takes prompts, or say that the one named takes none.
+
+    Raises:
+        ModelNotFoundError: There is no such name and no such folder.
+        ModelFolderError: The folder is incomplete, altered, or of another family.
+        BackendUnavailableError: What was asked for by name cannot be had here.
+    """
+    folder = _read(model)
+    if folder.manifest.family != SAM:
+        raise ModelFolderError(
+            f"{model} segments ultrasound frames without prompts. Give its frames to fastseg echo, "
+            "or to fastseg.load(...).segment(frames)."
+        )
+    return Sam(folder, choice, max_pixels=max_pixels)
+
+
+def load_unet(model: Model, choice: Choice, *, max_pixels: int | None = MAX_PIXELS) -> Unet:
+    """Load a network for frames, or say that the model named is none.
+
+    Raises:
+        ModelNotFoundError: There is no such name and no such folder.
+        ModelFolderError: The folder is incomplete, altered, or of another family.
+        BackendUnavailableError: What was asked for by name cannot be had here.
+    """
+    folder = _read(model)
+    if folder.manifest.family != UNET:
+        raise ModelFolderError(
+            f"{model} takes prompts and is no network for ultrasound frames. Give it to "
+            "fastseg segment or fastseg everything."
+        )
+    return Unet(folder, choice, max_pixels=max_pixels)
+
+
+def _read(model: Model) -> ModelFolder:
     folder = artifacts.read(registry.find(model))
-    if folder.manifest.family != "sam":
+    if folder.manifest.family not in (SAM, UNET):
         raise ModelFolderError(
             f"{folder.path} holds a model of the family {folder.manifest.family!r}, which this "
             "version cannot run. Update fastseg."
         )
-    return Sam(folder, Choice(device, backend, precision, threads), max_pixels=max_pixels)
+    return folder

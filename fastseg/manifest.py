@@ -26,6 +26,9 @@ AREA_CUBIC = "area_400_cubic"
 JOINT_MIN_MAX = "joint_min_max"
 """How frames are normalised: (x - min) / (max - min) over all channels of a frame together."""
 
+SAM = "sam"
+"""The family of promptable models."""
+
 UNET = "unet"
 """The family of networks that segment frames without prompts."""
 

@@ -15,7 +15,7 @@ from fastseg.ops import Runs
 from fastseg.timings import Timings
 
 OutputMode: TypeAlias = Literal["binary_mask", "uncompressed_rle", "coco_rle"]
-Index: TypeAlias = int | slice | NDArray[np.integer[Any]] | NDArray[np.bool_] | list[int]
+Index: TypeAlias = int | slice | str | NDArray[np.integer[Any]] | NDArray[np.bool_] | list[int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,8 +72,14 @@ class Masks:
         return len(self.scores)
 
     def __getitem__(self, index: Index) -> Masks:
-        """Take some of the masks, by position, slice, positions or a boolean for each mask."""
+        """Take some of the masks: by position, slice, positions, a boolean each, or name.
+
+        Raises:
+            MaskError: There is no mask of that name.
+        """
         chosen = np.arange(len(self))
+        if isinstance(index, str):
+            index = self._named(index)
         if isinstance(index, list):
             index = np.array(index, np.int64)
         chosen = np.atleast_1d(chosen[index])
@@ -90,6 +96,13 @@ class Masks:
             crop_boxes=None if self.crop_boxes is None else self.crop_boxes[chosen],
             names=None if self.names is None else tuple(self.names[i] for i in chosen),
         )
+
+    def _named(self, name: str) -> list[int]:
+        places = [place for place, found in enumerate(self.names or ()) if found == name]
+        if not places:
+            known = ", ".join(dict.fromkeys(self.names or ())) or "none of them has a name"
+            raise MaskError(f"there is no mask {name!r} here: {known}.")
+        return places
 
     def __iter__(self) -> Iterator[Masks]:
         """Each mask as ``Masks`` of length one."""

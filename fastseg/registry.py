@@ -29,7 +29,7 @@ class ModelCard:
 
     name: str
     family: str
-    """Which pipeline runs it: ``"sam"``."""
+    """Which pipeline runs it: ``"sam"`` takes prompts, ``"unet"`` takes frames."""
 
     description: str
     licence: str

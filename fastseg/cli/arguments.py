@@ -14,8 +14,9 @@ import click
 from fastseg.cli.report import Report
 from fastseg.errors import BackendUnavailableError
 from fastseg.everything import Sam
+from fastseg.graphs import Choice
 from fastseg.images import MAX_PIXELS
-from fastseg.loading import load
+from fastseg.loading import load_sam
 
 Arguments = TypeVar("Arguments")
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -34,15 +35,14 @@ class ModelArguments:
     threads: int
 
     def load(self) -> Sam:
-        """Load the model; what was named is used or raises."""
-        return load(
-            self.model,
-            device=self.device,
-            backend=self.backend,
-            precision=self.precision,
-            threads=self.threads,
-            max_pixels=None,  # pictures are read, and limited, before the model sees them
-        )
+        """Load a model that takes prompts; what was named is used or raises."""
+        # Pictures are read, and limited, before the model sees them.
+        return load_sam(self.model, self.choice, max_pixels=None)
+
+    @property
+    def choice(self) -> Choice:
+        """What the model is to run on."""
+        return Choice(self.device, self.backend, self.precision, self.threads)
 
 
 @dataclass(frozen=True, kw_only=True)
