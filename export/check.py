@@ -6,7 +6,8 @@ import argparse
 import sys
 
 from fastseg.errors import FastsegError
-from fastseg.export.sam import TOLERANCE, check_folder
+from fastseg.export.folders import TOLERANCE
+from fastseg.export.sam import check_folder
 
 
 def main(arguments: list[str] | None = None) -> int:

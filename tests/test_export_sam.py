@@ -16,7 +16,8 @@ from fastseg import artifacts, contract  # noqa: E402
 from fastseg.backends.ort import OrtBackend  # noqa: E402
 from fastseg.errors import BackendUnavailableError, OutputError, ParityError  # noqa: E402
 from fastseg.export import sam as export  # noqa: E402
-from fastseg.export.sam import Card, export_sam, write_sam_folder  # noqa: E402
+from fastseg.export.folders import Card  # noqa: E402
+from fastseg.export.sam import export_sam, write_sam_folder  # noqa: E402
 from fastseg.parity import Table, compare_arrays  # noqa: E402
 
 ROOT = Path(__file__).parents[1]

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import os
-import pickle
-import warnings
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from fastseg import artifacts, registry
 from fastseg.errors import CheckpointError
+from fastseg.export import weight_files
 from fastseg.export.image_encoder import SHAPES
-
-SHOWN = 6
-"""Names of each kind that an error lists before it only counts."""
 
 _REMEDY = (
     "Give a SAM ViT-B, ViT-L or ViT-H checkpoint (.pth or .safetensors) as published, or one "
@@ -52,7 +45,7 @@ class Checkpoint:
             for prefix, module in modules.items()
             for name, tensor in module.state_dict().items()
         }
-        if (complaint := _difference(wanted, self.weights)) is not None:
+        if (complaint := weight_files.difference(wanted, self.weights)) is not None:
             raise CheckpointError(f"{self.path} is not SAM {self.kind}: {complaint}. {_REMEDY}")
         for prefix, module in modules.items():
             own = {
@@ -69,72 +62,23 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     in it is executed.
 
     Args:
-        path: A ``.pth`` or ``.safetensors`` file. Weights may stand under ``"model"`` or
-            ``"state_dict"``, and under ``"module."`` as data-parallel training leaves them.
+        path: A ``.pth`` or ``.safetensors`` file. Weights may stand under ``"model"``,
+            ``"state_dict"`` or ``"weights"``, and under ``"module."`` as data-parallel training
+            leaves them.
 
     Raises:
         CheckpointError: The file is missing, truncated, holds code, or is of another network.
     """
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"there is no checkpoint {path}. {_REMEDY}")
-    weights = _unwrap(path, _load(path))
+    found = weight_files.load(path, remedy=_REMEDY)
+    if isinstance(found, Mapping) and {"state_dict", "config"} <= set(found):
+        raise CheckpointError(_unsupported(path, "RITM"))
+    weights = weight_files.unwrap(path, found, remedy=_REMEDY)
     digest = artifacts.sha256(path)
     _refuse_relatives(path, weights, digest)
     kind = _kind(path, weights)
-    for name, tensor in weights.items():
-        if not tensor.is_floating_point():
-            raise CheckpointError(f"{name} in {path} is {tensor.dtype}, not floating point")
-        if not bool(torch.isfinite(tensor).all()):
-            raise CheckpointError(
-                f"{name} in {path} has values that are not finite: the training diverged or the "
-                "file is damaged. Take an earlier checkpoint"
-            )
+    weight_files.check_values(path, weights)
     return Checkpoint(path, kind, weights, digest)
-
-
-def _load(path: Path) -> Any:
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        # A mapped file is read where and when it is needed; the old format cannot be mapped.
-        mapped = zipfile.is_zipfile(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pickle protocols that are then refused
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(
-            f"{path} holds more than tensors, or is damaged. Nothing in it was executed "
-            f"({reason}). Ask its author for the bare weights, best as .safetensors"
-        ) from error
-    except PermissionError as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
-    except Exception as error:  # torch, zip and safetensors each raise their own on a bad file
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(
-            f"{path} is truncated or no checkpoint at all ({reason}). Download it again"
-        ) from error
-
-
-def _unwrap(path: Path, found: Any) -> dict[str, Tensor]:
-    """Strip what training scripts wrap around the weights."""
-    if isinstance(found, Mapping) and {"state_dict", "config"} <= set(found):
-        raise CheckpointError(_unsupported(path, "RITM"))
-    for wrapper in ("model", "state_dict"):
-        if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
-            found = found[wrapper]
-    if not isinstance(found, Mapping):
-        raise CheckpointError(
-            f"{path} holds {type(found).__name__}, not weights by name. {_REMEDY}"
-        )
-    others = [str(name) for name, value in found.items() if not isinstance(value, Tensor)]
-    if others or not found:
-        held = _listed(others) if others else "nothing"
-        raise CheckpointError(f"{path} holds {held} where weights were expected. {_REMEDY}")
-    return {str(name).removeprefix("module."): tensor for name, tensor in found.items()}
 
 
 def _refuse_relatives(path: Path, weights: Mapping[str, Tensor], digest: str) -> None:
@@ -162,7 +106,7 @@ def _kind(path: Path, weights: Mapping[str, Tensor]) -> str:
     if positions is None or positions.ndim != 4:
         raise CheckpointError(
             f"{path} has no image_encoder.pos_embed (1, 64, 64, width), so it is not SAM. "
-            f"It begins with {_listed(sorted(weights))}. {_REMEDY}"
+            f"It begins with {weight_files.listed(sorted(weights))}. {_REMEDY}"
         )
     for kind, shape in SHAPES.items():
         if shape.width == positions.shape[3]:
@@ -171,22 +115,3 @@ def _kind(path: Path, weights: Mapping[str, Tensor]) -> str:
     raise CheckpointError(
         f"{path} has an encoder of width {positions.shape[3]}, and SAM has {widths}. {_REMEDY}"
     )
-
-
-def _difference(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str | None:
-    """Say in words how two sets of weights differ, or None if they do not."""
-    missing = sorted(set(wanted) - set(found))
-    extra = sorted(set(found) - set(wanted))
-    misshapen = [
-        f"{name} {tuple(found[name].shape)} instead of {tuple(wanted[name].shape)}"
-        for name in sorted(set(wanted) & set(found))
-        if found[name].shape != wanted[name].shape
-    ]
-    parts = (("missing", missing), ("extra", extra), ("of the wrong shape", misshapen))
-    said = [f"{len(names)} {kind}: {_listed(names)}" for kind, names in parts if names]
-    return "; ".join(said) or None
-
-
-def _listed(names: list[str]) -> str:
-    rest = len(names) - SHOWN
-    return ", ".join(names[:SHOWN]) + (f" and {rest} more" if rest > 0 else "")

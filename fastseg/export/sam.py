@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from fastseg import artifacts, registry
-from fastseg.errors import BackendUnavailableError, ParityError
+from fastseg.errors import BackendUnavailableError
 from fastseg.export import checkpoint as checkpoints
 from fastseg.export import half_weights
 from fastseg.export.checkpoint import Checkpoint
+from fastseg.export.folders import Card, Progress, require_parity, silent, versions
 from fastseg.export.image_encoder import SHAPES, ImageEncoder
 from fastseg.export.mask_decoder import MaskDecoder
 from fastseg.export.onnx_writer import Store, write
@@ -29,25 +26,6 @@ from fastseg.parity import Table
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
 """SAM's statistics of R, G, B on the 0..255 scale."""
-
-TOLERANCE = 1e-4
-"""Largest relative difference from the torch modules that an export may have.
-
-Rounding alone stays far below; a wrong weight or a wrong order of axes is far above.
-"""
-
-Progress = Callable[[str], None]
-"""Told in a few words which step begins."""
-
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """What ``model.json`` says beside the graphs."""
-
-    name: str
-    licence: str = ""
-    description: str = ""
-    source: dict[str, Any] = field(default_factory=dict)
 
 
 def export_sam(
@@ -87,7 +65,7 @@ def export_sam(
             reason="this version of fastseg writes float32 graphs only",
             remedy='Export with precision="fp32".',
         )
-    step = progress or _silent
+    step = progress or silent
     step("reading the checkpoint")
     read = checkpoints.read(checkpoint)
     return write_sam_folder(
@@ -136,7 +114,7 @@ def write_sam_folder(
         OutputError: The folder cannot be written.
         ParityError: A graph does not do what its module does; nothing is left.
     """
-    step = progress or _silent
+    step = progress or silent
     for module in modules.by_prefix().values():
         module.eval().requires_grad_(False)
         if store == "float16":
@@ -150,8 +128,7 @@ def write_sam_folder(
             graphs[source.graph.name] = artifacts.graph_file(source.graph, path, data=outside)
         step("comparing the graphs with their source")
         table = compare(modules, _located(folder, graphs))
-        if not table.within(TOLERANCE):
-            raise ParityError(f"{card.name} differs from its source; it was not kept.\n{table}")
+        require_parity(card.name, table)
         manifest = Manifest(
             family="sam",
             name=card.name,
@@ -160,7 +137,7 @@ def write_sam_folder(
             source=card.source,
             licence=card.licence,
             description=card.description,
-            written_by=_versions(),
+            written_by=versions(),
             parity=tuple(table.as_rows()),
         )
         artifacts.write_manifest(folder, manifest)
@@ -204,15 +181,3 @@ def _card(checkpoint: Checkpoint, name: str, licence: str | None) -> Card:
 
 def _is(card: registry.ModelCard, checkpoint: Checkpoint) -> bool:
     return card.checkpoint is not None and card.checkpoint.sha256 == checkpoint.sha256
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in ("fastseg-runtime", "torch", "onnx", "onnxscript", "onnx-ir", "onnxruntime"):
-        with contextlib.suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
-
-
-def _silent(_: str) -> None:
-    """Progress that nobody watches."""

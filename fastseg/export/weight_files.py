@@ -1,0 +1,115 @@
+"""Weights by name from a file of torch or safetensors, read without running what is in it."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastseg.errors import CheckpointError
+
+SHOWN = 6
+"""Names of each kind that an error lists before it only counts."""
+
+WRAPPERS = ("model", "state_dict", "weights")
+"""Keys under which training scripts save the weights beside other things."""
+
+
+def load(path: Path, *, remedy: str) -> Any:
+    """Read what a file holds, mapped into memory where its format allows that.
+
+    A ``.pt`` or ``.pth`` file is a pickle; only tensors and plain containers in it are accepted,
+    and nothing in it is executed.
+
+    Args:
+        path: A ``.safetensors`` file, or one of ``torch.save``.
+        remedy: What to give instead, for the error.
+
+    Raises:
+        CheckpointError: The file is missing, truncated, not readable, or holds code.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"there is no checkpoint {path}. {remedy}")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        # A mapped file is read where and when it is needed; the old format cannot be mapped.
+        mapped = zipfile.is_zipfile(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickle protocols that are then refused
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except pickle.UnpicklingError as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(
+            f"{path} holds more than tensors, or is damaged. Nothing in it was executed "
+            f"({reason}). Ask its author for the bare weights, best as .safetensors"
+        ) from error
+    except PermissionError as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    except Exception as error:  # torch, zip and safetensors each raise their own on a bad file
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"{path} is truncated or no checkpoint at all ({reason}). Download it again"
+        ) from error
+
+
+def unwrap(path: Path, found: Any, *, remedy: str) -> dict[str, Tensor]:
+    """Strip what training scripts wrap around the weights: ``WRAPPERS``, and ``"module."``.
+
+    Raises:
+        CheckpointError: There is anything but tensors by name.
+    """
+    for wrapper in WRAPPERS:
+        if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
+            found = found[wrapper]
+    if not isinstance(found, Mapping):
+        raise CheckpointError(f"{path} holds {type(found).__name__}, not weights by name. {remedy}")
+    others = [str(name) for name, value in found.items() if not isinstance(value, Tensor)]
+    if others or not found:
+        held = listed(others) if others else "nothing"
+        raise CheckpointError(f"{path} holds {held} where weights were expected. {remedy}")
+    return {str(name).removeprefix("module."): tensor for name, tensor in found.items()}
+
+
+def check_values(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """Look at every value.
+
+    Raises:
+        CheckpointError: Weights are not floating point, or one of them is NaN or infinite.
+    """
+    for name, tensor in weights.items():
+        if not tensor.is_floating_point():
+            raise CheckpointError(f"{name} in {path} is {tensor.dtype}, not floating point")
+        if not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(
+                f"{name} in {path} has values that are not finite: the training diverged or the "
+                "file is damaged. Take an earlier checkpoint"
+            )
+
+
+def difference(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str | None:
+    """Say in words how two sets of weights differ, or None if they do not."""
+    missing = sorted(set(wanted) - set(found))
+    extra = sorted(set(found) - set(wanted))
+    misshapen = [
+        f"{name} {tuple(found[name].shape)} instead of {tuple(wanted[name].shape)}"
+        for name in sorted(set(wanted) & set(found))
+        if found[name].shape != wanted[name].shape
+    ]
+    parts = (("missing", missing), ("extra", extra), ("of the wrong shape", misshapen))
+    said = [f"{len(names)} {kind}: {listed(names)}" for kind, names in parts if names]
+    return "; ".join(said) or None
+
+
+def listed(names: list[str]) -> str:
+    """The first names, and how many more there are."""
+    rest = len(names) - SHOWN
+    return ", ".join(names[:SHOWN]) + (f" and {rest} more" if rest > 0 else "")
