@@ -5,6 +5,7 @@ FastsegError
 |- EmbeddingError (ValueError)         an embedding that is damaged or another model's
 |- PromptError (ValueError)            points, boxes, labels or settings that make no sense
 |- MaskError (ValueError)              run-length codes or masks that contradict themselves
+|- MeasurementError (ValueError)       a scale, mode or view that gives no measurement
 |- OutputError (OSError)               a result that could not be written
 |- ModelError                          a model that cannot be used
 |  |- ModelNotFoundError (LookupError)     no such name and no such folder
@@ -36,6 +37,10 @@ class PromptError(FastsegError, ValueError):
 
 class MaskError(FastsegError, ValueError):
     """A mask or a run-length code contradicts itself."""
+
+
+class MeasurementError(FastsegError, ValueError):
+    """A scale, a mode or a view was given that masks cannot be measured with."""
 
 
 class OutputError(FastsegError, OSError):
