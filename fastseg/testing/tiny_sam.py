@@ -1,4 +1,4 @@
-"""Stand-ins for tests: a backend made of a function, and a whole model folder that runs in no time.
+"""A promptable model folder that runs in no time.
 
 The tiny model has SAM's graphs and shapes and no weights. A click gives discs about it, a box gives
 rectangles, a mask prompt gives a disc of its place and area; a background click makes discs shrink
@@ -8,15 +8,13 @@ away from it. The predicted IoU is higher where the picture is brighter.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from fastseg import artifacts
-from fastseg.contract import IR_VERSION, OPSET, Array, Dimension, DType, Graph, Tensor
-from fastseg.errors import BackendError
+from fastseg.contract import Array, Dimension, DType, Graph, Tensor
+from fastseg.testing.onnx_text import compile_graph
 
 SIDE = 128
 GRID = SIDE // 16
@@ -25,44 +23,6 @@ LOW = SIDE // 4
 
 RADII = (14.0, 8.0, 14.0, 24.0)
 """Radius of the disc in each of the four mask slots, in pixels of the square."""
-
-
-class FakeBackend:
-    """A backend that runs a Python function.
-
-    Args:
-        graph: What it claims to run; inputs are checked against it as a real backend does.
-        function: Gets the inputs by name and returns the outputs by name.
-        name: Runtime and device that it claims to be.
-    """
-
-    memory: Literal["host"] = "host"
-
-    def __init__(
-        self,
-        graph: Graph,
-        function: Callable[[Mapping[str, Array]], dict[str, Array]],
-        *,
-        name: str = "fake:cpu",
-    ) -> None:
-        self.name = name
-        self.graph = graph
-        self.calls = 0
-        """How often it ran."""
-        self._function: Callable[[Mapping[str, Array]], dict[str, Array]] | None = function
-
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Run the function; see ``Backend.run``."""
-        if self._function is None:
-            raise BackendError(f"{self.graph.name} was closed. Load the model again.")
-        if (reason := self.graph.mismatch(inputs)) is not None:
-            raise BackendError(f"{reason}. Give what the graph's contract asks for.")
-        self.calls += 1
-        return self._function(inputs)
-
-    def close(self) -> None:
-        """Run no more; harmless when called again."""
-        self._function = None
 
 
 def tiny_sam_folder(path: str | os.PathLike[str]) -> Path:
@@ -81,7 +41,7 @@ def tiny_sam_folder(path: str | os.PathLike[str]) -> Path:
         graphs = {}
         for graph, body in _GRAPHS:
             file = temporary / f"{graph.name}.onnx"
-            file.write_bytes(_compile(graph, body))
+            file.write_bytes(compile_graph(graph, body, _constants()))
             graphs[graph.name] = artifacts.graph_file(graph, file)
         manifest = artifacts.Manifest(
             family="sam",
@@ -327,29 +287,11 @@ _GRAPHS = (
 )
 
 
-def _compile(graph: Graph, body: str) -> bytes:
-    """Make an ONNX file of a graph whose body is written in ONNX's own text form."""
-    import onnx
-    from onnx import numpy_helper, parser
-
-    header = f'<ir_version: {IR_VERSION}, opset_import: ["": {OPSET}]>'
-    takes, gives = (", ".join(map(_declare, part)) for part in (graph.inputs, graph.outputs))
-    model = parser.parse_model(f"{header} {graph.name} ({takes}) => ({gives}) {{{body}}}")
+def _constants() -> dict[str, Array]:
+    """Centres of the low-resolution pixels over the side, and what is linear in them."""
     centres = ((np.arange(LOW) + 0.5) / LOW).astype(np.float32)
     y, x = np.meshgrid(centres, centres, indexing="ij")
-    constants = {
+    return {
         "pixels": np.stack([x.ravel(), y.ravel()], axis=1),
         "features": np.stack([np.ones_like(x), x, y, x * x, y * y])[None],
     }
-    used = {name for node in model.graph.node for name in node.input}
-    for name in sorted(used & set(constants)):
-        model.graph.initializer.append(numpy_helper.from_array(constants[name], name))
-    onnx.checker.check_model(model, full_check=True)
-    content: bytes = model.SerializeToString(deterministic=True)
-    return content
-
-
-def _declare(tensor: Tensor) -> str:
-    """A tensor in ONNX's text form."""
-    kind = {"float32": "float", "float16": "float16", "int32": "int32"}[tensor.dtype]
-    return f"{kind}[{', '.join(map(str, tensor.shape))}] {tensor.name}"

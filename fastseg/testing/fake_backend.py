@@ -1,0 +1,47 @@
+"""A backend made of a Python function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+from fastseg.contract import Array, Graph
+from fastseg.errors import BackendError
+
+
+class FakeBackend:
+    """A backend that runs a Python function.
+
+    Args:
+        graph: What it claims to run; inputs are checked against it as a real backend does.
+        function: Gets the inputs by name and returns the outputs by name.
+        name: Runtime and device that it claims to be.
+    """
+
+    memory: Literal["host"] = "host"
+
+    def __init__(
+        self,
+        graph: Graph,
+        function: Callable[[Mapping[str, Array]], dict[str, Array]],
+        *,
+        name: str = "fake:cpu",
+    ) -> None:
+        self.name = name
+        self.graph = graph
+        self.calls = 0
+        """How often it ran."""
+        self._function: Callable[[Mapping[str, Array]], dict[str, Array]] | None = function
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the function; see ``Backend.run``."""
+        if self._function is None:
+            raise BackendError(f"{self.graph.name} was closed. Load the model again.")
+        if (reason := self.graph.mismatch(inputs)) is not None:
+            raise BackendError(f"{reason}. Give what the graph's contract asks for.")
+        self.calls += 1
+        return self._function(inputs)
+
+    def close(self) -> None:
+        """Run no more; harmless when called again."""
+        self._function = None
