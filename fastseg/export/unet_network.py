@@ -37,6 +37,7 @@ class UNet(nn.Module):
 
     def __init__(self, channels: int, classes: int, width: int = 32) -> None:
         super().__init__()
+        self.channels, self.classes, self.width = channels, classes, width
         widths = [width * 2**level for level in range(LEVELS)]
         self.down = nn.ModuleList(
             _Convolutions(before, after) for before, after in pairwise([channels, *widths])

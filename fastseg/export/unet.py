@@ -1,0 +1,194 @@
+"""From the weights of an echo view's U-Net to a model folder, compared with its source."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fastseg import artifacts, contract, parity
+from fastseg.backends.ort import OrtBackend
+from fastseg.contract import Graph
+from fastseg.errors import CheckpointError
+from fastseg.export import echo_views, half_weights
+from fastseg.export.folders import Card, Progress, require_parity, silent, versions
+from fastseg.export.onnx_writer import Source, Store, write
+from fastseg.export.unet_network import UNet
+from fastseg.export.unet_weights import read_unet_weights
+from fastseg.manifest import UNET, FramePreprocessing, Manifest
+from fastseg.parity import Difference, Table
+
+BATCHES = (1, 3)
+"""Frames in each run of the comparison: a batch is free in the graph."""
+
+
+def export_unet(
+    weights: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    view: str,
+    *,
+    store: Store = "float32",
+    card: Card | None = None,
+    progress: Progress | None = None,
+) -> Table:
+    """Turn the weights of a view's U-Net into a model folder.
+
+    The folder appears whole and only if the graph, run in ONNX Runtime, agrees with the torch
+    module; how well is noted in its ``model.json``.
+
+    Args:
+        weights: A ``.pt``, ``.pth``, ``.safetensors`` or Keras ``.h5`` file; see
+            ``unet_weights.read_unet_weights``.
+        out: The folder to write. A model folder of that name is replaced, another one never.
+        view: ``"a2c"``, ``"a4c"`` or ``"sax"``.
+        store: How weights lie in the file: ``"float16"`` rounds them and halves it. The graph
+            computes in float32 either way.
+        card: Name, licence and description; what is known of the file is added to its source.
+            The name of the folder, and a plain description, if left out.
+        progress: Called with a few words as each step begins.
+
+    Returns:
+        The differences between graph and module, a row a batch.
+
+    Raises:
+        CheckpointError: The file is not such weights.
+        OutputError: The folder cannot be written.
+        ParityError: The graph does not do what the module does; nothing is left.
+    """
+    step = progress or silent
+    step("reading the weights")
+    found, width = read_unet_weights(weights, view)
+    expected = echo_views.find(view)
+    with torch.device("meta"):
+        network = UNet(expected.channels, len(expected.classes), width)
+    network.load_state_dict(found, assign=True)
+    path = Path(weights)
+    origin = {"file": path.name, "sha256": artifacts.sha256(path), "kind": "unet", "view": view}
+    asked = card or Card(Path(out).name)
+    complete = replace(
+        asked,
+        description=asked.description or f"U-Net of width {width} for the {view} view",
+        source={**asked.source, **origin},
+    )
+    return write_unet_folder(network, out, view, complete, store=store, progress=step)
+
+
+def write_unet_folder(
+    network: UNet,
+    out: str | os.PathLike[str],
+    view: str,
+    card: Card,
+    *,
+    store: Store = "float32",
+    progress: Progress | None = None,
+) -> Table:
+    """Write a view's network as a model folder and compare its graph with it.
+
+    Args:
+        network: On any device, in any mode and precision; it is copied and left as it is.
+        out: The folder to write. A model folder of that name is replaced, another one never.
+        view: ``"a2c"``, ``"a4c"`` or ``"sax"``; its channels and classes must be the network's.
+        card: Name, licence, description and origin.
+        store: How weights lie in the file. With ``"float16"`` the large ones are rounded first,
+            and the comparison is with the rounded network.
+        progress: Called with a few words as each step begins.
+
+    Returns:
+        The differences between graph and module, a row a batch: in probability, whose scale is 1
+        whatever the frame, and in the masks above one half.
+
+    Raises:
+        CheckpointError: The network is not one of this view.
+        OutputError: The folder cannot be written.
+        ParityError: The graph does not do what the module does; nothing is left.
+    """
+    step = progress or silent
+    expected = echo_views.find(view)
+    if (network.channels, network.classes) != (expected.channels, len(expected.classes)):
+        raise CheckpointError(
+            f"a network of {network.channels} channels and {network.classes} classes is not one "
+            f"of view {echo_views.described(view)}"
+        )
+    frozen = deepcopy(network).cpu().float().eval().requires_grad_(False)
+    if store == "float16":
+        half_weights.prepare(frozen)
+    preprocessing = FramePreprocessing(channels=expected.channels)
+    graph = contract.unet_network(preprocessing.side, network.channels, network.classes)
+    module = Probabilities(frozen)
+    with artifacts.write(out, overwrite=True) as folder:
+        step(f"writing {graph.name}")
+        path = folder / f"{graph.name}.onnx"
+        example = torch.zeros(1, network.channels, preprocessing.side, preprocessing.side)
+        outside = write(Source(graph, module, (example,), batch="batch"), path, store=store)
+        step("comparing the graph with its source")
+        table = compare(module, path, graph)
+        require_parity(card.name, table)
+        manifest = Manifest(
+            family=UNET,
+            name=card.name,
+            preprocessing=preprocessing,
+            graphs={graph.name: artifacts.graph_file(graph, path, data=outside)},
+            source=card.source,
+            licence=card.licence,
+            description=card.description,
+            written_by=versions(),
+            parity=tuple(table.as_rows()),
+            extra={"view": view, "classes": list(expected.classes)},
+        )
+        artifacts.write_manifest(folder, manifest)
+    return table
+
+
+class Probabilities(nn.Module):
+    """A U-Net and the sigmoid behind it: what the graph holds."""
+
+    def __init__(self, network: UNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Map frames (batch, channels, side, side) to probabilities (batch, classes, ...)."""
+        return torch.sigmoid(self.network(frames))
+
+
+def compare(module: Probabilities, path: Path, graph: Graph) -> Table:
+    """Run the graph in ONNX Runtime on the CPU and compare it with the module, a row a batch."""
+    side = int(graph.inputs[0].shape[-1])
+    random = torch.Generator().manual_seed(0)
+    with closing(OrtBackend(path, graph)) as backend, torch.inference_mode():
+        rows = []
+        for batch in BATCHES:
+            frames = _frames(batch, module.network.channels, side, random)
+            found = backend.run({"frames": frames.numpy()})["probabilities"]
+            rows.append(_difference(batch, found, module(frames).numpy()))
+    return Table(tuple(rows))
+
+
+def _difference(
+    batch: int, found: NDArray[np.float32], expected: NDArray[np.float32]
+) -> Difference:
+    """Compare probabilities as such, and the masks above one half."""
+    name = f"probabilities, batch {batch}"
+    numbers = parity.compare_arrays(name, found, expected)
+    masks = parity.compare_logits(name, found - 0.5, expected - 0.5)
+    # Where a network sees nothing all probabilities are near 0, and so is the largest of them:
+    # they are measured by the scale that they have everywhere.
+    return replace(masks, max_abs=numbers.max_abs, relative=numbers.max_abs, nmse=numbers.nmse)
+
+
+def _frames(batch: int, channels: int, side: int, random: torch.Generator) -> Tensor:
+    """Something between speckle and shapes in [0, 1], each frame with other contrasts."""
+    coarse = torch.rand(batch, channels, 6, 6, generator=random)
+    smooth = functional.interpolate(coarse, (side, side), mode="bicubic").clamp(0, 1)
+    grain = torch.rand(smooth.shape, generator=random)
+    contrast = torch.rand(batch, 1, 1, 1, generator=random)
+    frames: Tensor = smooth ** (1 + contrast) * (0.5 + 0.5 * grain)
+    return frames
