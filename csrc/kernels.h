@@ -121,6 +121,18 @@ struct Boxes {
     int64_t count;
 };
 
+// How the chambers of the heart are cut out of a network's probabilities.
+struct Cleaning {
+    int64_t channels;  // planes of one frame; they follow each other
+    float threshold;   // a mask is what lies above it
+    bool exclusive;    // channel 0 is the union of the others, which may not overlap
+};
+
+struct ChamberScores {
+    float* scores;     // [planes] the intersection over union that the probabilities promise
+    float* stability;  // [planes] pixels above logit 1 / pixels above logit -1; 0 / 0 is NaN
+};
+
 // The operations of one processor. `threads` is how many a call may use at most; 0 is all of them.
 struct Kernels {
     std::string_view name;
@@ -164,6 +176,14 @@ struct Kernels {
     // 1 where a box ends at an edge of the crop that is no edge of the picture. // out [count]
     void (*near_crop_edge)(const int64_t* boxes, int64_t count, Frame frame, double tolerance,
                            uint8_t* out);
+
+    // Largest component, closing by a disk, holes filled, see cpu/chambers.cpp. // out as the input
+    void (*clean_chambers)(Planes<const float> probabilities, Cleaning cleaning, uint8_t* out,
+                           int threads);
+
+    // masks [planes, height, width]
+    void (*chamber_scores)(Planes<const float> probabilities, const uint8_t* masks,
+                           ChamberScores out, int threads);
 };
 
 const Kernels& cpu_kernels();

@@ -90,6 +90,21 @@ def logits(values: NDArray[np.float32], frame: Frame) -> NDArray[np.float32]:
     return values
 
 
+def chamber_planes(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Make sure of ``(n, channels, h, w)`` float32 probabilities; gives them C-contiguous.
+
+    Raises:
+        MaskError: they are something else, or a plane has no pixels.
+    """
+    values = np.asarray(values)
+    if values.ndim != 4 or values.dtype != np.float32 or 0 in values.shape[1:]:
+        raise MaskError(
+            f"probabilities must be (n, channels, h, w) float32 with at least one pixel, "
+            f"not {values.shape} {values.dtype}"
+        )
+    return np.ascontiguousarray(values)
+
+
 def thresholds(threshold: float, stability_offset: float) -> None:
     """Make sure that masks can be cut at these.
 

@@ -6,4 +6,5 @@ NB_MODULE(_core, module) {
     fastseg::bindings::add_prompts(module);
     fastseg::bindings::add_masks(module);
     fastseg::bindings::add_boxes(module);
+    fastseg::bindings::add_chambers(module);
 }

@@ -25,5 +25,9 @@ void runs_remove_small_regions(Runs runs, SmallRegions what, const RunsOut& out,
 int64_t box_nms(Boxes boxes, const float* scores, double iou_threshold, int64_t* kept);
 void near_crop_edge(const int64_t* boxes, int64_t count, Frame frame, double tolerance,
                     uint8_t* out);
+void clean_chambers(Planes<const float> probabilities, Cleaning cleaning, uint8_t* out,
+                    int threads);
+void chamber_scores(Planes<const float> probabilities, const uint8_t* masks, ChamberScores out,
+                    int threads);
 
 }  // namespace fastseg::cpu

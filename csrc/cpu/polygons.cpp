@@ -38,9 +38,9 @@ class Outline {
         const Segment* const end = all.data() + all.size();
         Column left{all.data(), 0};
         // One column more than there are segments for: it closes what is open.
-        for (int64_t x = all.front().x; x <= all.back().x + 1; ++x) {
+        for (int64_t x = all.front().line; x <= all.back().line + 1; ++x) {
             Column here{left.data + left.count, 0};
-            while (here.data + here.count < end && here.data[here.count].x == x) ++here.count;
+            while (here.data + here.count < end && here.data[here.count].line == x) ++here.count;
             add_cracks(static_cast<int32_t>(x), left, here);
             left = here;
         }
@@ -71,7 +71,7 @@ class Outline {
         size_t count;
 
         // Row of border `i`: tops and bottoms in turn.
-        int64_t border(size_t i) const { return i % 2 ? data[i / 2].bottom : data[i / 2].top; }
+        int64_t border(size_t i) const { return i % 2 ? data[i / 2].end : data[i / 2].begin; }
         size_t borders() const { return 2 * count; }
     };
 

@@ -1,5 +1,4 @@
 // Small holes and islands, found by joining the vertical segments of neighbouring columns.
-#include <numeric>
 #include <vector>
 
 #include "cpu/operations.h"
@@ -8,45 +7,6 @@
 
 namespace fastseg::cpu {
 namespace {
-
-// Which segments hang together, corners included (union-find; a root is its own parent).
-class Components {
-  public:
-    explicit Components(const std::vector<Segment>& segments) : parents_(segments.size()) {
-        std::iota(parents_.begin(), parents_.end(), size_t{0});
-        size_t before = 0;  // walks the column to the left of `i`
-        for (size_t i = 0; i < segments.size(); ++i) {
-            const Segment& segment = segments[i];
-            while (before < i && (segments[before].x < segment.x - 1 ||
-                                  (segments[before].x == segment.x - 1 &&
-                                   segments[before].bottom < segment.top))) {
-                ++before;
-            }
-            for (size_t j = before;
-                 j < i && segments[j].x == segment.x - 1 && segments[j].top <= segment.bottom;
-                 ++j) {
-                unite(i, j);
-            }
-        }
-    }
-
-    size_t root(size_t i) {
-        while (parents_[i] != i) {
-            parents_[i] = parents_[parents_[i]];
-            i = parents_[i];
-        }
-        return i;
-    }
-
-  private:
-    void unite(size_t a, size_t b) {
-        a = root(a);
-        b = root(b);
-        parents_[std::max(a, b)] = std::min(a, b);
-    }
-
-    std::vector<size_t> parents_;
-};
 
 // The segments of one mask (or of its background) and whether each one's region is small.
 struct Judged {
@@ -57,10 +17,10 @@ struct Judged {
     Judged(const Runs& runs, int64_t index, SmallRegions what)
         : segments(cpu::segments(runs, index, what.mode == Regions::islands)),
           small(segments.size()) {
-        Components components(segments);
+        Components components(segments, Touch::corners);
         std::vector<int64_t> areas(segments.size(), 0);
         for (size_t i = 0; i < segments.size(); ++i) {
-            areas[components.root(i)] += segments[i].bottom - segments[i].top;
+            areas[components.root(i)] += segments[i].length();
         }
         bool any_large = false;
         for (size_t i = 0; i < segments.size(); ++i) {
@@ -77,7 +37,7 @@ struct Judged {
     void keep_largest(Components& components, const std::vector<int64_t>& areas) {
         size_t best = 0;
         const auto earlier = [&](const Segment& a, const Segment& b) {
-            return std::pair(a.top / 2, a.x / 2) < std::pair(b.top / 2, b.x / 2);
+            return std::pair(a.begin / 2, a.line / 2) < std::pair(b.begin / 2, b.line / 2);
         };
         for (size_t i = 1; i < segments.size(); ++i) {
             const int64_t here = areas[components.root(i)];
@@ -96,27 +56,14 @@ void copy(const Runs& runs, int64_t index, Counts& counts) {
 
 // Write the mask that has the given segments, or everything but them.
 void write(const Judged& judged, SmallRegions what, Size size, Counts& counts) {
-    RunWriter writer(counts);
-    int64_t open = 0;  // the run being gathered: [open, close)
-    int64_t close = 0;
-    const auto flush = [&] {
-        if (open == close) return;
-        writer.toggle(open);
-        if (close < size.area()) writer.toggle(close);
-    };
+    RunGatherer gatherer(size.area(), counts);
     // Islands: the large ones are the mask. Holes: the large ones are the background.
     for (size_t i = 0; i < judged.segments.size(); ++i) {
         if (judged.small[i]) continue;
-        const Segment& segment = judged.segments[i];
-        const int64_t begin = segment.x * size.height + segment.top;
-        if (begin != close) {
-            flush();
-            open = begin;
-        }
-        close = segment.x * size.height + segment.bottom;
+        const int64_t column = judged.segments[i].line * size.height;
+        gatherer.add(column + judged.segments[i].begin, column + judged.segments[i].end);
     }
-    flush();
-    writer.finish(size.area());
+    gatherer.finish();
     if (what.mode == Regions::islands) return;
     // What was written is the background: one run more, or less, in front makes it the mask.
     if (counts.front() == 0) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "cpu/components.h"
 #include "kernels.h"
 
 namespace fastseg::cpu {
@@ -31,6 +32,38 @@ class RunWriter {
     int64_t last_ = 0;
 };
 
+// Gathers runs [begin, end) of column-major positions, in order, into run lengths; runs that follow
+// each other without a gap become one.
+class RunGatherer {
+  public:
+    RunGatherer(int64_t area, Counts& counts) : area_(area), writer_(counts) {}
+
+    void add(int64_t begin, int64_t end) {
+        if (begin >= end) return;
+        if (begin != close_) {
+            flush();
+            open_ = begin;
+        }
+        close_ = end;
+    }
+
+    void finish() {
+        flush();
+        writer_.finish(area_);
+    }
+
+  private:
+    void flush() {
+        if (open_ == close_) return;
+        writer_.toggle(open_);
+        if (close_ < area_) writer_.toggle(close_);
+    }
+
+    int64_t area_;
+    RunWriter writer_;
+    int64_t open_ = 0, close_ = 0;  // the run being gathered
+};
+
 // Call `visit(begin, end)` for every run of mask `index` that is set (or, with `set` false, is not)
 // and not empty; positions are column-major. Runs that an empty run separates come apart.
 template <class Visit>
@@ -43,11 +76,6 @@ void for_each_run(const Runs& runs, int64_t index, bool set, Visit visit) {
         position = end;
     }
 }
-
-// A vertical piece of a mask: rows [top, bottom) of column x.
-struct Segment {
-    int64_t x, top, bottom;
-};
 
 // The runs of a mask cut at the column ends: sorted by column, then from top to bottom, and where
 // an empty run cut a segment in two it is whole again.

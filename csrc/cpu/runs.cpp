@@ -97,8 +97,8 @@ std::vector<Segment> segments(const Runs& runs, int64_t index, bool set) {
             const int64_t x = begin / height;
             const int64_t stop = std::min(end, (x + 1) * height);
             const Segment piece{x, begin - x * height, stop - x * height};
-            if (!found.empty() && found.back().x == x && found.back().bottom == piece.top) {
-                found.back().bottom = piece.bottom;
+            if (!found.empty() && found.back().line == x && found.back().end == piece.begin) {
+                found.back().end = piece.end;
             } else {
                 found.push_back(piece);
             }

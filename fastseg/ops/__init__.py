@@ -6,6 +6,7 @@ take ``Runs`` raise ``MaskError`` when run lengths do not sum to height times wi
 
 from fastseg.ops.binarising import Binarised, binarise
 from fastseg.ops.boxes import box_nms, near_crop_edge
+from fastseg.ops.chambers import ChamberScores, chamber_scores, clean_chambers
 from fastseg.ops.pictures import preprocess, resize_bilinear
 from fastseg.ops.prompts import pad_prompts, point_grid
 from fastseg.ops.runs import (
@@ -24,9 +25,12 @@ from fastseg.runs import Runs
 
 __all__ = [
     "Binarised",
+    "ChamberScores",
     "Runs",
     "binarise",
     "box_nms",
+    "chamber_scores",
+    "clean_chambers",
     "near_crop_edge",
     "pad_prompts",
     "point_grid",
