@@ -133,7 +133,12 @@ def _placed(path: Path, layers: list[Layer], remedy: str) -> dict[str, Layer]:
                 f"this network has only {', '.join(ORDER)}. {remedy}"
             )
         by_size[layer.size].append(layer)
-    wanted = _shapes(by_size)
+    for size in ("3x3", "1x1"):  # the first layer and the last: they imply the others
+        if not by_size[size]:
+            raise CheckpointError(
+                f"{path} is not this U-Net: it has no {size} convolution. {remedy}"
+            )
+    wanted = _shapes(first=by_size["3x3"][0], last=by_size["1x1"][0])
     placed = {}
     for size, names in ORDER.items():
         for name, layer in zip_longest(names, by_size[size]):
@@ -143,13 +148,11 @@ def _placed(path: Path, layers: list[Layer], remedy: str) -> dict[str, Layer]:
     return placed
 
 
-def _shapes(by_size: Mapping[str, list[Layer]]) -> dict[str, tuple[int, ...]]:
+def _shapes(*, first: Layer, last: Layer) -> dict[str, tuple[int, ...]]:
     """Kernels' shapes, as Keras stores them, of the U-Net that the first and last layer imply."""
-    first, last = by_size["3x3"], by_size["1x1"]
-    channels, width = first[0].kernel.shape[2:] if first else (3, 32)
-    classes = last[0].kernel.shape[3] if last else 1
+    channels, width = first.kernel.shape[2:]
     with torch.device("meta"):
-        weights = UNet(channels, classes, width).state_dict()
+        weights = UNet(channels, last.kernel.shape[3], width).state_dict()
     return {
         name.removesuffix(".weight"): tuple(kernel.permute(2, 3, 1, 0).shape)
         for name, kernel in weights.items()
