@@ -1,24 +1,27 @@
-"""``fastseg export``: from a checkpoint to a model folder."""
+"""``fastseg export``: from weights to a model folder."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import click
 
 from fastseg.cli.arguments import into, json_option, needs_extra
 from fastseg.cli.progress import progress
 from fastseg.cli.report import Report
+from fastseg.parity import Table
 
 
 @click.group()
 def export() -> None:
-    """Turn a checkpoint into a model folder that fastseg runs."""
+    """Turn weights into a model folder that fastseg runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments:
+class SamArguments:
     """What ``fastseg export sam`` was asked for."""
 
     checkpoint: Path
@@ -40,8 +43,8 @@ class Arguments:
 @click.option("--name", help="The model's name; that of the folder if left out.")
 @click.option("--licence", help="The licence of the weights, for the model's card.")
 @json_option
-@into(Arguments)
-def sam(arguments: Arguments) -> Report:
+@into(SamArguments)
+def sam(arguments: SamArguments) -> Report:
     """Export a SAM checkpoint and compare the graphs with it.
 
     The folder appears whole, and only if the graphs agree with the checkpoint's network.
@@ -57,11 +60,72 @@ def sam(arguments: Arguments) -> Report:
             licence=arguments.licence,
             progress=step,
         )
-    body = {
-        "out": str(arguments.out),
-        "checkpoint": str(arguments.checkpoint),
-        "device": "cpu",
-        "precision": arguments.precision,
-        "parity": table.as_rows(),
+    asked = {"checkpoint": str(arguments.checkpoint), "precision": arguments.precision}
+    return _report("export sam", arguments.out, table, asked)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnetArguments:
+    """What ``fastseg export unet`` was asked for."""
+
+    weights: Path
+    view: str
+    out: Path
+    store: Literal["float32", "float16"]
+    name: str | None
+    licence: str
+
+
+@export.command()
+@click.option(
+    "--weights",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Of the echo U-Net: .pt, .pth, .safetensors or a Keras .h5.",
+)
+@click.option(
+    "--view", required=True, type=click.Choice(["a2c", "a4c", "sax"]), help="What it looks at."
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The model folder.")
+@click.option(
+    "--store",
+    type=click.Choice(["float32", "float16"]),
+    default="float32",
+    show_default=True,
+    help="How weights lie in the file; float16 rounds them. Computed in float32 either way.",
+)
+@click.option("--name", help="The model's name; that of the folder if left out.")
+@click.option("--licence", default="", help="The licence of the weights, for the model's card.")
+@json_option
+@into(UnetArguments)
+def unet(arguments: UnetArguments) -> Report:
+    """Export the weights of an echo view's U-Net and compare the graph with them.
+
+    The folder appears whole, and only if the graph agrees with the network in torch.
+    """
+    with needs_extra("export"):
+        from fastseg.export.folders import Card
+        from fastseg.export.unet import export_unet
+    card = Card(arguments.name or "", arguments.licence)
+    with progress(None) as step:
+        table = export_unet(
+            arguments.weights,
+            arguments.out,
+            arguments.view,
+            store=arguments.store,
+            card=card,
+            progress=step,
+        )
+    asked = {
+        "weights": str(arguments.weights),
+        "view": arguments.view,
+        "store": arguments.store,
+        "precision": "fp32",
     }
-    return Report("export sam", body, (str(table), f"\nmodel in {arguments.out}"))
+    return _report("export unet", arguments.out, table, asked)
+
+
+def _report(verb: str, out: Path, table: Table, asked: Mapping[str, str]) -> Report:
+    """The verdict of an export, which always runs on the processor."""
+    body = {"out": str(out), **asked, "device": "cpu", "parity": table.as_rows()}
+    return Report(verb, body, (str(table), f"\nmodel in {out}"))

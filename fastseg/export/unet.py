@@ -51,8 +51,8 @@ def export_unet(
         view: ``"a2c"``, ``"a4c"`` or ``"sax"``.
         store: How weights lie in the file: ``"float16"`` rounds them and halves it. The graph
             computes in float32 either way.
-        card: Name, licence and description; what is known of the file is added to its source.
-            The name of the folder, and a plain description, if left out.
+        card: Name, licence and description; what is known of the file is added to its source. An
+            empty name becomes that of the folder, an empty description a plain one.
         progress: Called with a few words as each step begins.
 
     Returns:
@@ -72,9 +72,10 @@ def export_unet(
     network.load_state_dict(found, assign=True)
     path = Path(weights)
     origin = {"file": path.name, "sha256": artifacts.sha256(path), "kind": "unet", "view": view}
-    asked = card or Card(Path(out).name)
+    asked = card or Card("")
     complete = replace(
         asked,
+        name=asked.name or Path(out).name,
         description=asked.description or f"U-Net of width {width} for the {view} view",
         source={**asked.source, **origin},
     )

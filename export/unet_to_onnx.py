@@ -1,0 +1,31 @@
+"""The echo U-Net's weights to a model folder: ``python export/unet_to_onnx.py W.h5 a4c OUT``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from fastseg.errors import FastsegError
+from fastseg.export.echo_views import VIEWS
+from fastseg.export.unet import export_unet
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Export; the same as ``fastseg export unet``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("weights", help="of the echo U-Net: .pt, .pth, .safetensors or Keras .h5")
+    parser.add_argument("view", choices=list(VIEWS), help="what the network looks at")
+    parser.add_argument("out", help="the model folder to write")
+    parser.add_argument("--store", choices=["float32", "float16"], default="float32")
+    asked = parser.parse_args(arguments)
+    try:
+        table = export_unet(asked.weights, asked.out, asked.view, store=asked.store, progress=print)
+    except FastsegError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
