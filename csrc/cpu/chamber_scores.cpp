@@ -22,21 +22,20 @@ struct Sums {
 };
 
 // As many pixels as 32 bits can add up, so that the vectors are full.
-constexpr int64_t block = 64;
+constexpr int64_t block = 240;
 
 FASTSEG_MULTIVERSION
 void add_block(const float* values, const uint8_t* mask, int64_t count, Sums& sums) {
-    int32_t inside = 0, all = 0, area = 0, high = 0, low = 0;
+    uint32_t inside = 0, all = 0, area = 0, high = 0, low = 0;
     for (int64_t i = 0; i < count; ++i) {
-        // A NaN fails the first comparison and counts as nothing.
-        const float value = values[i] > 0.0f ? values[i] : 0.0f;
-        const int32_t units = static_cast<int32_t>((value < 1.0f ? value : 1.0f) * unit);
-        const int32_t set = mask[i] != 0;
+        // In this order a NaN becomes 0.
+        const float value = std::min(std::max(0.0f, values[i]), 1.0f);
+        const uint32_t units = static_cast<uint32_t>(static_cast<int32_t>(value * unit));
         all += units;
-        inside += units & -set;
-        area += set;
-        high += value > surely;
-        low += value > barely;
+        inside += mask[i] != 0 ? units : 0;
+        area += mask[i] != 0 ? 1 : 0;
+        high += value > surely ? 1 : 0;
+        low += value > barely ? 1 : 0;
     }
     sums.inside += inside;
     sums.outside += all - inside;
