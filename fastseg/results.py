@@ -23,6 +23,9 @@ from fastseg.outputs import atomic_folder
 MASKS_FILE = "masks.json"
 REPORT_FILE = "results.json"
 
+UNNAMED = "segment"
+"""The category of masks that have no name."""
+
 
 @dataclass(frozen=True, slots=True)
 class Contents:
@@ -44,31 +47,46 @@ class ResultFolder:
     coco: TextIO
     _names: set[str] = field(default_factory=set)
     _images: list[dict[str, Any]] = field(default_factory=list)
+    _categories: dict[str, int] = field(default_factory=dict)
     _annotations: int = 0
 
-    def add(self, source: str, image: NDArray[np.uint8], masks: Masks) -> None:
+    def add(
+        self, source: str, image: NDArray[np.uint8], masks: Masks, *, stem: str | None = None
+    ) -> str:
         """Write the masks of one picture.
 
         Args:
             source: The picture as the user named it: a path.
             image: uint8 (H, W, 3), what the masks lie on.
-            masks: What was found.
+            masks: What was found; masks that have names get a category of each name.
+            stem: What to call the files of this picture, if not after ``source``.
+
+        Returns:
+            What the files of this picture are called, without folder and suffix.
         """
-        name, image_id = self._free_name(Path(source).stem), len(self._images) + 1
+        name, image_id = self._free_name(stem or Path(source).stem), len(self._images) + 1
         height, width = image.shape[:2]
         self._images.append({"id": image_id, "file_name": source, "width": width, "height": height})
-        for annotation in describe(masks, self.contents.mode):
+        names = masks.names or (UNNAMED,) * len(masks)
+        for called, annotation in zip(names, describe(masks, self.contents.mode), strict=True):
             separator = "," if self._annotations else ""
             self._annotations += 1
-            row = {"id": self._annotations, "image_id": image_id, **annotation}
+            category = self._categories.setdefault(called, len(self._categories) + 1)
+            own = {"id": self._annotations, "image_id": image_id}
+            row = {**own, **annotation, "category_id": category}
             self.coco.write(f"{separator}\n{to_json(row)}")
         if self.contents.overlays:
             picture = overlay.compose([overlay.Panel(image, masks)], _legend(source, masks))
-            self._save(picture, Path("overlays", f"{name}.png"))
+            self.draw(name, picture)
         if self.contents.mode == "binary_mask":
             for index in range(len(masks)):
                 pixels = masks[index].array()[0].astype(np.uint8) * 255
                 self._save(Image.fromarray(pixels), Path("masks", name, f"{index + 1:04d}.png"))
+        return name
+
+    def draw(self, name: str, picture: Image.Image) -> None:
+        """Write what a picture with its masks looks like, under the name that ``add`` gave."""
+        self._save(picture, Path("overlays", f"{name}.png"))
 
     def report(self, document: Mapping[str, Any], *, name: str = REPORT_FILE) -> None:
         """Write what was done, on what, how fast, and what failed, as a JSON file."""
@@ -77,7 +95,8 @@ class ResultFolder:
 
     def finish(self) -> None:
         """Write the end of ``masks.json``: the pictures that the annotations speak of."""
-        categories = [{"id": 1, "name": "segment"}]
+        called = self._categories or {UNNAMED: 1}
+        categories = [{"id": number, "name": name} for name, number in called.items()]
         rest = f'"images": {to_json(self._images)}, "categories": {to_json(categories)}'
         self.coco.write(f"\n], {rest}}}\n")
 

@@ -13,6 +13,7 @@ from fastseg.cli.bench import bench
 from fastseg.cli.compare import compare
 from fastseg.cli.demo import demo
 from fastseg.cli.doctor import doctor
+from fastseg.cli.echo import echo
 from fastseg.cli.everything import everything
 from fastseg.cli.export import export
 from fastseg.cli.models import models
@@ -43,7 +44,7 @@ def root() -> None:
     """
 
 
-for verb in (demo, segment, everything, export, models, doctor, compare, bench):
+for verb in (demo, segment, everything, echo, export, models, doctor, compare, bench):
     root.add_command(verb)
 
 

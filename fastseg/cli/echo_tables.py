@@ -1,0 +1,85 @@
+"""A study as tables for a person."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from rich.console import RenderableType
+from rich.table import Table
+
+from fastseg.echo import Row, Study
+from fastseg.findings import Finding
+
+FEW = 4
+"""Frames that are all shown; of more, those that the rows were made from."""
+
+_UNITS = {
+    "_ml_per_m2": "mL/m2",
+    "_g_per_m2": "g/m2",
+    "_cm2": "cm2",
+    "_cm": "cm",
+    "_ml": "mL",
+    "_g": "g",
+    "_percent": "%",
+}
+
+
+def tables(study: Study) -> Iterator[RenderableType]:
+    """The chambers of the frames that count, the rows that have a value, and why some have none."""
+    yield f"\n{study.patient}"
+    yield _chambers(study)
+    found = [row for row in study.rows if not math.isnan(row.value)]
+    if found:
+        yield ""
+        yield _values(found)
+    reasons: dict[str, list[str]] = {}
+    for row in study.rows:
+        if math.isnan(row.value):
+            reasons.setdefault(row.reason, []).append(unit_apart(row.name)[0])
+    for reason, names in reasons.items():
+        yield f"\nnot measured, because {reason}:\n  {', '.join(names)}"
+
+
+def unit_apart(name: str) -> tuple[str, str]:
+    """A row's name in words, and its unit."""
+    for ending, unit in _UNITS.items():
+        if name.endswith(ending):
+            return name[: -len(ending)].replace("_", " "), unit
+    return name.replace("_", " "), ""
+
+
+def _chambers(study: Study) -> Table:
+    table = Table("frame", "view", "chamber", box=None, pad_edge=False)
+    for heading in ("area cm2", "length cm", "volume mL", "eccentricity", "solidity"):
+        table.add_column(heading, justify="right")
+    for finding in _that_count(study):
+        told, chamber = finding.as_dict(), finding.measurement
+        numbers = (
+            f"{chamber.area_cm2:.2f}",
+            f"{chamber.length_cm:.2f}",
+            f"{told['volume_ml']:.1f}" if "volume_ml" in told else "",
+            f"{chamber.eccentricity:.3f}",
+            f"{chamber.solidity:.3f}",
+        )
+        cells = ("-" if number == "nan" else number for number in numbers)
+        table.add_row(str(finding.place), finding.place.view, chamber.name, *cells)
+    return table
+
+
+def _that_count(study: Study) -> Iterator[Finding]:
+    places = {str(finding.place) for finding in study.findings}
+    if len(places) > FEW:
+        places = {frame for row in study.rows for frame in row.frames}
+    return (finding for finding in study.findings if str(finding.place) in places)
+
+
+def _values(rows: list[Row]) -> Table:
+    table = Table("measurement", box=None, pad_edge=False)
+    table.add_column("value", justify="right")
+    table.add_column("unit")
+    table.add_column("caution")
+    for row in rows:
+        name, unit = unit_apart(row.name)
+        table.add_row(name, f"{row.value:.1f}", unit, row.caution)
+    return table
