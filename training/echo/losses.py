@@ -1,0 +1,30 @@
+"""What a batch costs: soft Dice over the batch, and cross entropy for the pixels' sake."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+SMOOTH = 1e-5
+"""Added above and below, so that an absent class costs nothing."""
+
+
+def soft_dice(probabilities: Tensor, masks: Tensor) -> Tensor:
+    """Dice of each class over a batch, with squared sums below (Milletari et al. 2016).
+
+    Args:
+        probabilities: (n, classes, height, width) in [0, 1].
+        masks: The same shape, 0 or 1.
+    """
+    across = (0, 2, 3)
+    both = (probabilities * masks).sum(across)
+    total = probabilities.square().sum(across) + masks.square().sum(across)
+    return (2 * both + SMOOTH) / (total + SMOOTH)
+
+
+def chamber_loss(logits: Tensor, masks: Tensor) -> tuple[Tensor, float]:
+    """The loss of one view's part of a batch, and its mean soft Dice for the log."""
+    dice = soft_dice(torch.sigmoid(logits), masks).mean()
+    entropy = functional.binary_cross_entropy_with_logits(logits, masks)
+    return 1 - dice + entropy, float(dice.detach())

@@ -1,0 +1,60 @@
+"""One network for all views while it learns; one for each when it is done."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor
+
+from fastseg.export.unet_network import UNet
+from training.echo.heart import CHANNELS, CLASSES, VIEWS, View
+
+
+def joint_network(width: int) -> UNet:
+    """A network whose output channels are those of all views, one view after another."""
+    return UNet(max(CHANNELS.values()), sum(map(len, CLASSES.values())), width)
+
+
+def outputs(view: View) -> slice:
+    """The channels of a view in the joint network's output."""
+    before = VIEWS[: VIEWS.index(view)]
+    start = sum(len(CLASSES[earlier]) for earlier in before)
+    return slice(start, start + len(CLASSES[view]))
+
+
+def part(joint: UNet, view: View, width: int) -> UNet:
+    """The network of one view, with the joint network's weights.
+
+    A view of one channel was shown to the joint network with chromas of 0, so that leaving
+    these out changes nothing.
+    """
+    network = UNet(CHANNELS[view], len(CLASSES[view]), width)
+    weights = dict(joint.state_dict())
+    for name in ("head.weight", "head.bias"):
+        weights[name] = weights[name][outputs(view)]
+    weights["down.0.0.weight"] = weights["down.0.0.weight"][:, : CHANNELS[view]]
+    network.load_state_dict(weights)
+    return network
+
+
+class Average:
+    """A running average of a network's weights: short at first, about 300 steps in the end."""
+
+    def __init__(self, network: UNet) -> None:
+        self.network = copy.deepcopy(network).requires_grad_(False).eval()
+        self.updates = 0
+
+    @torch.no_grad()
+    def follow(self, network: UNet) -> None:
+        """Move towards the network's present weights."""
+        self.updates += 1
+        share = 1 - min(0.9967, self.updates / (self.updates + 9))
+        for mean, now in zip(self.network.parameters(), network.parameters(), strict=True):
+            mean.lerp_(now, share)
+
+
+def predict(network: UNet, frames: Tensor) -> Tensor:
+    """Probabilities (n, classes, side, side) of frames (n, channels, side, side)."""
+    with torch.inference_mode():
+        return torch.sigmoid(network(frames))

@@ -1,0 +1,60 @@
+"""What is trained when: all views together, then each alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from training.echo.heart import VIEWS, View
+from training.echo.sector import SIDE
+
+WARM_UP = 150
+"""Steps in which the learning rate rises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A number of steps on one kind of batch."""
+
+    name: str
+    views: tuple[tuple[View, int], ...]
+    """Frames of each view in a batch."""
+    steps: int
+    window: tuple[int, int]
+    """Height and width of what is shown of a frame, in pixels; about the chambers if smaller."""
+    rate: float
+    """Highest learning rate; it rises first and then falls along a cosine to a fiftieth."""
+
+    @property
+    def frames(self) -> int:
+        """Frames in a batch."""
+        return sum(count for _, count in self.views)
+
+    def rate_at(self, step: int) -> float:
+        """The learning rate of a step."""
+        warm = min(1.0, (step + 1) / min(WARM_UP, max(1, self.steps // 10)))
+        fall = (1 + math.cos(math.pi * step / self.steps)) / 2
+        return self.rate * warm * (0.02 + 0.98 * fall)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One joint task, one task for each view, and the seed of everything random."""
+
+    joint: Task
+    single: dict[View, Task]
+    width: int
+    seed: int = 7
+
+
+def plan(width: int, *, smoke: bool = False) -> Plan:
+    """The whole plan for networks of a width, or a few tiny steps of it."""
+    joint_steps, single_steps = (2, 1) if smoke else (5000, 300)
+    counts = (1, 1, 1) if smoke else (3, 3, 2)
+    together = tuple(zip(VIEWS, counts, strict=True))
+    joint = Task("joint", together, joint_steps, (192, 176), 1e-3)
+    single = {
+        view: Task(view, ((view, 1 if smoke else 8),), single_steps, (SIDE, SIDE), 2e-4)
+        for view in VIEWS
+    }
+    return Plan(joint, single, width)

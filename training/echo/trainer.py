@@ -1,0 +1,142 @@
+"""The state of a task and the loop over its steps."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch.utils.data import DataLoader
+
+from fastseg.export.unet_network import UNet
+from training.echo.batches import Batch, Batches
+from training.echo.heart import View
+from training.echo.losses import chamber_loss
+from training.echo.network import Average, joint_network, outputs, part
+from training.echo.plan import Plan, Task
+
+KEEP_EVERY_S = 120.0
+"""Seconds between two saved states."""
+
+REPORT_EVERY = 50
+"""Steps between two lines of the log."""
+
+
+class Trainer:
+    """The state of one task: network, its average, optimiser, and the next step."""
+
+    def __init__(self, network: UNet, task: Task, out: Path, *, seed: int) -> None:
+        self.task, self.out, self.seed = task, out, seed
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = Average(network)
+        self.optimiser = torch.optim.Adam(network.parameters(), lr=task.rate, betas=(0.9, 0.99))
+        self.step = 0
+
+    @property
+    def state_file(self) -> Path:
+        """Where the task can be taken up again."""
+        return self.out / f"{self.task.name}.pt"
+
+    @property
+    def weights_file(self) -> Path:
+        """The averaged weights, under the names of ``UNet``."""
+        return self.out / f"echo-{self.task.name}.safetensors"
+
+    def save(self) -> None:
+        """Write the state whole or not at all, and the averaged weights beside it."""
+        state = {
+            "network": self.network.state_dict(),
+            "average": self.average.network.state_dict(),
+            "updates": self.average.updates,
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+        }
+        partial = self.state_file.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(self.state_file)
+        weights = self.average.network.state_dict()
+        packed = {name: tensor.contiguous() for name, tensor in weights.items()}
+        save_file(packed, str(self.weights_file))
+
+    def resume(self) -> None:
+        """Take up the saved state, if there is one."""
+        if not self.state_file.exists():
+            return
+        state: dict[str, Any] = torch.load(self.state_file, weights_only=True)
+        self.network.load_state_dict(state["network"])
+        self.average.network.load_state_dict(state["average"])
+        self.average.updates = state["updates"]
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step = state["step"]
+
+    def train_step(self, batch: Batch) -> dict[str, float]:
+        """One update; returns the loss and the soft Dice of every view."""
+        self.network.train()
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.task.rate_at(self.step)
+        frames = batch.frames.contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = self.network(frames)
+        total, start = torch.zeros(()), 0
+        numbers: dict[str, float] = {}
+        for (view, count), masks in zip(self.task.views, batch.masks, strict=True):
+            answer = logits[start : start + count].float()
+            if len(self.task.views) > 1:
+                answer = answer[:, outputs(view)]
+            loss, numbers[view] = chamber_loss(answer, masks)
+            total, start = total + loss * count / self.task.frames, start + count
+        self.optimiser.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimiser.step()
+        self.step += 1
+        self.average.follow(self.network)
+        return {"loss": float(total.detach()), **numbers}
+
+    def run(self) -> None:
+        """Take the task up where it was stopped, and finish it; the log is ``log.jsonl``."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.resume()
+        if self.step >= self.task.steps:
+            return
+        batches = Batches(self.task, self.seed, self.step)
+        loader = DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=6)
+        saved, reported = time.monotonic(), time.monotonic()
+        rows: list[dict[str, float]] = []
+        for batch in loader:
+            rows.append(self.train_step(batch))
+            now = time.monotonic()
+            if self.step % REPORT_EVERY == 0 or self.step == self.task.steps:
+                self._report(rows, (now - reported) / len(rows))
+                rows, reported = [], now
+            if now - saved > KEEP_EVERY_S:
+                self.save()
+                saved = now
+        self.save()
+
+    def _report(self, rows: list[dict[str, float]], seconds: float) -> None:
+        means = {key: round(sum(row[key] for row in rows) / len(rows), 4) for key in rows[0]}
+        images = self.step * self.task.frames
+        place = {"task": self.task.name, "step": self.step, "images": images}
+        line = json.dumps({**place, **means, "seconds_per_step": round(seconds, 3)})
+        print(line, flush=True)
+        with (self.out / "log.jsonl").open("a") as log:
+            log.write(line + "\n")
+
+
+def train(plan: Plan, views: list[View], out: Path) -> dict[View, Path]:
+    """Train the joint network, then each view's own; returns where their weights lie."""
+    torch.manual_seed(plan.seed)
+    joint = Trainer(joint_network(plan.width), plan.joint, out, seed=plan.seed)
+    joint.run()
+    files = {}
+    for view in views:
+        network = part(joint.average.network, view, plan.width)
+        network.requires_grad_(True)
+        single = Trainer(network, plan.single[view], out, seed=plan.seed)
+        single.run()
+        files[view] = single.weights_file
+    return files
