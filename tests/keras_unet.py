@@ -5,8 +5,9 @@ Arrays are (height, width, channels). Nothing here knows torch's order of axes o
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,17 @@ Array = NDArray[np.float32]
 PARTS = ("kernel", "bias", "moving_mean", "moving_variance")
 """Names of a layer's arrays, of which a convolution has two."""
 
+CLASSES = {
+    "input": "InputLayer",
+    "conv2d": "Conv2D",
+    "conv2d_transpose": "Conv2DTranspose",
+    "max_pooling2d": "MaxPooling2D",
+    "concatenate": "Concatenate",
+    "re_lu": "ReLU",
+    "leaky_re_lu": "LeakyReLU",
+}
+"""Keras' classes by the names that it derives from them."""
+
 
 @dataclass
 class KerasLayer:
@@ -25,6 +37,7 @@ class KerasLayer:
 
     kind: str
     arrays: tuple[Array, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 def unet(channels: int, classes: int, width: int, seed: int = 0) -> list[KerasLayer]:
@@ -36,7 +49,13 @@ def unet(channels: int, classes: int, width: int, seed: int = 0) -> list[KerasLa
         return (random.standard_normal(shape) / fan**0.5).astype(np.float32)
 
     def convolution(size: int, before: int, after: int) -> KerasLayer:
-        return KerasLayer("conv2d", (draw(size, size, before, after), draw(after)))
+        settings = {
+            "activation": "relu" if size == 3 else "sigmoid",
+            "padding": "same" if size == 3 else "valid",
+            "strides": [1, 1],
+            "dilation_rate": [1, 1],
+        }
+        return KerasLayer("conv2d", (draw(size, size, before, after), draw(after)), settings)
 
     widths = [width * 2**level for level in range(5)]
     layers = [KerasLayer("input")]
@@ -48,7 +67,8 @@ def unet(channels: int, classes: int, width: int, seed: int = 0) -> list[KerasLa
         before = after
     for after in reversed(widths[:-1]):
         kernel = draw(2, 2, after, 2 * after)  # out before in
-        layers.append(KerasLayer("conv2d_transpose", (kernel, draw(after))))
+        settings = {"activation": "linear", "padding": "valid", "strides": [2, 2]}
+        layers.append(KerasLayer("conv2d_transpose", (kernel, draw(after)), settings))
         layers.append(KerasLayer("concatenate"))
         layers += [convolution(3, 2 * after, after), convolution(3, after, after)]
     layers.append(convolution(1, width, classes))
@@ -122,7 +142,12 @@ def write(path: Path, layers: list[KerasLayer], *, whole: bool, made_before: int
             for inner, array in zip(found, layer.arrays, strict=True):
                 group.create_dataset(inner, data=array)
         if whole:
-            file.attrs["model_config"] = '{"class_name": "Functional"}'
+            described = [
+                {"class_name": CLASSES[layer.kind], "config": {"name": name, **layer.settings}}
+                for name, layer in names.items()
+            ]
+            model = {"class_name": "Functional", "config": {"layers": described}}
+            file.attrs["model_config"] = json.dumps(model)
             _write_optimiser(file.create_group("optimizer_weights"), names)
     return path
 

@@ -138,6 +138,41 @@ def test_a_layer_too_few_or_too_many_is_named(keras, tmp_path):
         read_unet_weights(many, "a2c")
 
 
+@pytest.mark.parametrize(
+    ("position", "setting", "said"),
+    [
+        (1, {"activation": "elu"}, "layer conv2d has activation 'elu', and down.0.0 has 'relu'"),
+        (2, {"padding": "valid"}, "layer conv2d_1 has padding 'valid', and down.0.1 has 'same'"),
+        (15, {"activation": "relu"}, "conv2d_transpose has activation 'relu', and up.3 has"),
+        (-1, {"activation": "softmax"}, "conv2d_18 has activation 'softmax', and head has"),
+    ],
+)
+def test_a_layer_that_does_something_else_with_its_weights_is_named(
+    position, setting, said, keras, tmp_path
+):
+    layers = keras_layers()
+    layers[position].settings.update(setting)
+    with pytest.raises(CheckpointError, match=said):
+        read_unet_weights(keras(tmp_path / "a.h5", layers, whole=True), "a2c")
+
+
+def test_a_layer_that_the_network_lacks_is_named_though_it_has_no_weights(keras, tmp_path):
+    layers = keras_layers()
+    layers.insert(2, keras_unet.KerasLayer("leaky_re_lu"))
+    with pytest.raises(CheckpointError, match="layer leaky_re_lu is a LeakyReLU"):
+        read_unet_weights(keras(tmp_path / "a.h5", layers, whole=True), "a2c")
+
+
+def test_an_activation_may_be_a_layer_of_its_own(keras, tmp_path):
+    layers = keras_layers()
+    layers[1].settings["activation"] = "linear"
+    path = tmp_path / "a.h5"
+    with pytest.raises(CheckpointError, match="conv2d has activation 'linear'"):
+        read_unet_weights(keras(path, layers, whole=True), "a2c")
+    layers.insert(2, keras_unet.KerasLayer("re_lu"))
+    assert read_unet_weights(keras(path, layers, whole=True), "a2c")[1] == WIDTH
+
+
 def test_a_file_of_hdf5_that_is_not_from_keras_is_refused(tmp_path):
     h5py = pytest.importorskip("h5py", reason="Keras' files need h5py")
     path = tmp_path / "other.h5"

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from fastseg.errors import BackendUnavailableError, CheckpointError
+from fastseg.export import keras_layers
 from fastseg.export.unet_network import LEVELS, UNet
 
 DOWN = [f"down.{level}.{index}" for level in range(LEVELS) for index in range(2)]
@@ -52,8 +53,8 @@ def read(path: Path, *, remedy: str) -> dict[str, Tensor]:
     """Read a file that Keras wrote by ``model.save`` or ``save_weights``.
 
     Layers find their places by their kernels' sizes and by their order; every shape is compared
-    before an array is read. The state of the optimiser is ignored. What a layer does apart from its
-    weights (activation, padding) is not looked at.
+    before an array is read. The state of the optimiser is ignored. Activations and padding are
+    compared where the file tells of them, which is after ``model.save``.
 
     Args:
         path: The ``.h5`` file.
@@ -72,7 +73,9 @@ def read(path: Path, *, remedy: str) -> dict[str, Tensor]:
     try:
         with h5py.File(path, "r") as file:
             layers = list(_layers(path, file.get("model_weights", file), remedy))
-            return _arrays(_placed(path, layers, remedy))
+            placed = _placed(path, layers, remedy)
+            _check_behaviour(path, file.attrs.get("model_config"), placed)
+            return _arrays(placed)
     except CheckpointError:
         raise
     except PermissionError as error:
@@ -178,6 +181,18 @@ def _complaint(
     if layer.bias.shape != (outputs,):
         return f"layer {layer.name} has a bias of {layer.bias.shape}, and {name} has {(outputs,)}"
     return None
+
+
+def _check_behaviour(path: Path, config: Any, placed: Mapping[str, Layer]) -> None:
+    """Refuse a network that has the arrays of this one and does something else with them."""
+    if config is None:
+        return
+    said = keras_layers.contradiction(config, {layer.name: name for name, layer in placed.items()})
+    if said is not None:
+        raise CheckpointError(
+            f"{path} is not this U-Net: {said}. If it computes the same in another way, give what "
+            "save_weights writes of it"
+        )
 
 
 def _arrays(placed: Mapping[str, Layer]) -> dict[str, Tensor]:
