@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <string_view>
+#include <variant>
 
 namespace fastseg {
 
@@ -121,6 +122,21 @@ struct Boxes {
     int64_t count;
 };
 
+// A frame of any number of channels. // [height, width, channels]
+template <class T>
+struct Pixels {
+    const T* data;
+    Size size;
+    int64_t channels;
+};
+
+using FramePixels = std::variant<Pixels<uint8_t>, Pixels<float>>;
+
+// The part of a frame that a network looks at, end-exclusive; it may reach beyond the frame.
+struct Window {
+    int64_t x0, y0, x1, y1;
+};
+
 // How the chambers of the heart are cut out of a network's probabilities.
 struct Cleaning {
     int64_t channels;  // planes of one frame; they follow each other
@@ -176,6 +192,13 @@ struct Kernels {
     // 1 where a box ends at an edge of the crop that is no edge of the picture. // out [count]
     void (*near_crop_edge)(const int64_t* boxes, int64_t count, Frame frame, double tolerance,
                            uint8_t* out);
+
+    // A window, resampled and stretched to 0..1, see cpu/frame_input.cpp. // out [C, side, side]
+    void (*frame_input)(FramePixels frame, Window window, int64_t side, float* out, int threads);
+
+    // Masks of a window to masks of its frame, see cpu/mask_frames.cpp.
+    void (*masks_to_frame)(Planes<const uint8_t> masks, Window window, Size size,
+                           const RunsOut& out, int threads);
 
     // Largest component, closing by a disk, holes filled, see cpu/chambers.cpp. // out as the input
     void (*clean_chambers)(Planes<const float> probabilities, Cleaning cleaning, uint8_t* out,

@@ -15,6 +15,9 @@ from fastseg.geometry import Frame
 LARGEST_THRESHOLD = 1e30
 """Thresholds lie within plus and minus this; logits beyond 1.3e36 are taken as that."""
 
+LARGEST_WINDOW = 2**15
+"""Pixels along an edge of a window: a picture of it is made, and 4 GB are enough."""
+
 FrameNumbers: TypeAlias = tuple[int, int, int, int, int, int, int, int, int]
 """Picture height, width; crop x0, y0, x1, y1; side; resized height, width."""
 
@@ -54,6 +57,36 @@ def picture(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(image)
 
 
+def frame(pixels: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.generic]:
+    """Make sure of ``(height, width, channels)`` uint8 or float32 pixels; gives them C-contiguous.
+
+    Raises:
+        ImageError: they are something else, or there are none.
+    """
+    pixels = np.asarray(pixels)
+    if pixels.ndim != 3 or 0 in pixels.shape or pixels.dtype not in (np.uint8, np.float32):
+        raise ImageError(
+            "a frame must be (height, width, channels) uint8 or float32 and not empty, "
+            f"not {pixels.shape} {pixels.dtype}"
+        )
+    return np.ascontiguousarray(pixels)
+
+
+def window(box: tuple[int, int, int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Make sure that a window looks at a part of a frame of this height and width.
+
+    Raises:
+        ImageError: it is empty, too large, or nowhere over the frame.
+    """
+    x0, y0, x1, y1 = (int(edge) for edge in box)
+    height, width = size
+    if not (x0 < x1 and y0 < y1 and x0 < width and y0 < height and x1 > 0 and y1 > 0):
+        raise ImageError(f"the window {box} shows no part of a frame of {width} x {height} pixels")
+    if max(x1 - x0, y1 - y0) > LARGEST_WINDOW:
+        raise ImageError(f"the window {box} is larger than {LARGEST_WINDOW} pixels")
+    return x0, y0, x1, y1
+
+
 def frame_numbers(frame: Frame) -> FrameNumbers:
     """Give a frame as the kernels take it.
 
@@ -88,6 +121,21 @@ def logits(values: NDArray[np.float32], frame: Frame) -> NDArray[np.float32]:
     if not contiguous_planes or values.strides[0] % step:
         values = np.ascontiguousarray(values)
     return values
+
+
+def mask_planes(masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Make sure of ``(n, h, w)`` bool masks with pixels; gives them C-contiguous.
+
+    Raises:
+        MaskError: they are something else, or have no pixels.
+    """
+    masks = np.asarray(masks)
+    if masks.ndim != 3 or masks.dtype != np.bool_ or 0 in masks.shape[1:]:
+        raise MaskError(
+            f"masks must be (n, h, w) bool with at least one pixel, "
+            f"not {masks.shape} {masks.dtype}"
+        )
+    return np.ascontiguousarray(masks)
 
 
 def chamber_planes(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -6,5 +6,6 @@ NB_MODULE(_core, module) {
     fastseg::bindings::add_prompts(module);
     fastseg::bindings::add_masks(module);
     fastseg::bindings::add_boxes(module);
+    fastseg::bindings::add_frames(module);
     fastseg::bindings::add_chambers(module);
 }

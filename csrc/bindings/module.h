@@ -9,6 +9,7 @@ void add_images(nanobind::module_& module);
 void add_prompts(nanobind::module_& module);
 void add_masks(nanobind::module_& module);
 void add_boxes(nanobind::module_& module);
+void add_frames(nanobind::module_& module);
 void add_chambers(nanobind::module_& module);
 
 }  // namespace fastseg::bindings

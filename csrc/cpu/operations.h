@@ -25,6 +25,9 @@ void runs_remove_small_regions(Runs runs, SmallRegions what, const RunsOut& out,
 int64_t box_nms(Boxes boxes, const float* scores, double iou_threshold, int64_t* kept);
 void near_crop_edge(const int64_t* boxes, int64_t count, Frame frame, double tolerance,
                     uint8_t* out);
+void frame_input(FramePixels frame, Window window, int64_t side, float* out, int threads);
+void masks_to_frame(Planes<const uint8_t> masks, Window window, Size size, const RunsOut& out,
+                    int threads);
 void clean_chambers(Planes<const float> probabilities, Cleaning cleaning, uint8_t* out,
                     int threads);
 void chamber_scores(Planes<const float> probabilities, const uint8_t* masks, ChamberScores out,

@@ -23,6 +23,8 @@ const Kernels& cpu_kernels() {
         .runs_remove_small_regions = cpu::runs_remove_small_regions,
         .box_nms = cpu::box_nms,
         .near_crop_edge = cpu::near_crop_edge,
+        .frame_input = cpu::frame_input,
+        .masks_to_frame = cpu::masks_to_frame,
         .clean_chambers = cpu::clean_chambers,
         .chamber_scores = cpu::chamber_scores,
     };

@@ -7,6 +7,7 @@ take ``Runs`` raise ``MaskError`` when run lengths do not sum to height times wi
 from fastseg.ops.binarising import Binarised, binarise
 from fastseg.ops.boxes import box_nms, near_crop_edge
 from fastseg.ops.chambers import ChamberScores, chamber_scores, clean_chambers
+from fastseg.ops.frames import frame_input, masks_to_frame
 from fastseg.ops.pictures import preprocess, resize_bilinear
 from fastseg.ops.prompts import pad_prompts, point_grid
 from fastseg.ops.runs import (
@@ -31,6 +32,8 @@ __all__ = [
     "box_nms",
     "chamber_scores",
     "clean_chambers",
+    "frame_input",
+    "masks_to_frame",
     "near_crop_edge",
     "pad_prompts",
     "point_grid",
