@@ -1,0 +1,82 @@
+"""Adapt a network to your own unlabelled frames.
+
+``python -m training.echo.adapt FRAMES_DIR --view a2c --out MODEL_DIR``
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+from fastseg.errors import FastsegError
+from training.echo.adaptation import NOTICE, Task, adapt
+from training.echo.heart import VIEWS
+from training.echo.self_learning import Schedule
+
+SMOKE_WIDTH = 4
+SMOKE_FRAMES = 20
+SMOKE = Schedule(share=1.0, epochs=(1, 1), batch=4)
+"""A few tiny steps on few frames, to try everything once."""
+
+
+def parse(argv: list[str] | None) -> Task:
+    """Read the command line."""
+    usual = Schedule()
+    parser = argparse.ArgumentParser(prog="python -m training.echo.adapt", description=NOTICE)
+    add = parser.add_argument
+    add("frames", type=Path, help="folder of pictures of one view, in sub-folders by patient")
+    add("--view", required=True, choices=VIEWS)
+    add("--out", required=True, type=Path, help="the model folder to write")
+    add("--run", type=Path, help="folder for weights, losses, label pictures; OUT-run if left out")
+    add("--cm-per-pixel", type=float, help="of the files; else their longer side is 20 cm")
+    add("--most", type=int, help="use no more frames than these, evenly chosen")
+    add("--teacher", help="model that gives the first labels of a4c (echo-a2c) or sax (echo-sax)")
+    add("--start", type=Path, help="weights to start from, as fastseg export unet reads them")
+    add("--licence", default="", help="licence of your weights, for the model's card")
+    add("--width", type=int, default=32, help="channels of the finest level (32)")
+    add("--share", type=float, default=usual.share, help="of accepted frames in round 1 (0.3)")
+    add("--epochs", type=int, nargs=2, default=usual.epochs, help="of both rounds (5 3)")
+    add("--batch", type=int, default=usual.batch, help="frames a step (32)")
+    add("--seed", type=int, default=usual.seed)
+    add("--device", default="cpu", help="of torch, for example cuda")
+    add("--threads", type=int, default=0, help="of torch; its own choice if left out")
+    add("--smoke", action="store_true", help="few frames, a narrow network, one pass a round")
+    asked = parser.parse_args(argv)
+    if asked.threads:
+        torch.set_num_threads(asked.threads)
+    schedule = Schedule(
+        share=asked.share, epochs=tuple(asked.epochs), batch=asked.batch, seed=asked.seed
+    )
+    return Task(
+        view=asked.view,
+        frames=asked.frames,
+        out=asked.out,
+        run=asked.run or asked.out.with_name(f"{asked.out.name}-run"),
+        cm_per_pixel=asked.cm_per_pixel,
+        most=SMOKE_FRAMES if asked.smoke else asked.most,
+        teacher=asked.teacher,
+        start=asked.start,
+        licence=asked.licence,
+        width=SMOKE_WIDTH if asked.smoke else asked.width,
+        device=asked.device,
+        schedule=SMOKE if asked.smoke else schedule,
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Adapt; 0 if a model folder was written, 1 if the frames or the weights do not allow it."""
+    task = parse(argv)
+    try:
+        adapt(task, lambda line: print(line, file=sys.stderr, flush=True))
+    except FastsegError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"model in {task.out}; labels to look at in {task.run}. {NOTICE}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,198 @@
+"""One adaptation from a folder of frames to a model folder: label, learn, label again, learn."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+import fastseg
+from fastseg.errors import ModelError
+from fastseg.export.folders import Card
+from fastseg.export.unet import write_unet_folder
+from fastseg.export.unet_network import UNet
+from fastseg.export.unet_weights import read_unet_weights
+from fastseg.unet import Unet
+from training.echo import contact_sheet, labelling, own_frames, self_learning
+from training.echo.heart import CHANNELS, CLASSES, View
+from training.echo.labelling import Labels, Outcome
+from training.echo.own_frames import OwnFrames
+from training.echo.self_learning import Epoch, Examples, Schedule
+
+NOTICE = "Research use only, not a medical device."
+
+TEACHERS: dict[View, str] = {"a4c": "echo-a2c", "sax": "echo-sax"}
+"""Who labels the frames of a view that has no watershed of its own: embedded models."""
+
+TEACHER_VIEWS: dict[View, View] = {"a4c": "a2c", "sax": "sax"}
+"""What the teacher of a view must have been made for."""
+
+TOLD_EVERY = 100
+"""Frames between two lines about how far it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is to be adapted to what."""
+
+    view: View
+    frames: Path
+    """The folder of pictures."""
+    out: Path
+    """The model folder to write."""
+    run: Path
+    """A folder for weights, losses and pictures of labels."""
+    cm_per_pixel: float | None = None
+    most: int | None = None
+    """Use no more frames than these; all if left out."""
+    teacher: str | None = None
+    """Embedded model or model folder; ``TEACHERS`` of the view if left out."""
+    start: Path | None = None
+    """Weights to start from; random ones if left out."""
+    licence: str = ""
+    """Of the weights that come out, for the model's card."""
+    width: int = 32
+    """Of a network that starts from random weights."""
+    device: str = "cpu"
+    schedule: Schedule = field(default_factory=Schedule)
+
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one round learnt from, and how it went."""
+
+    labelled: int
+    refused: dict[str, int]
+    training: int
+    validation: int
+    epochs: list[Epoch]
+
+
+def adapt(task: Task, say: Say) -> list[Round]:
+    """Adapt a network to unlabelled frames and write it as a model folder.
+
+    Two rounds (Ferreira et al., Nat Commun 16, 4070, 2025): weak labels on a part of the accepted
+    frames, then the network's own answers on all of them. ``task.run`` gets ``labels1.png``,
+    ``labels2.png``, ``round1.safetensors``, ``round2.safetensors`` and ``report.json``.
+
+    Args:
+        task: What is to be done.
+        say: Told in a line how far it is.
+
+    Returns:
+        Both rounds.
+
+    Raises:
+        ImageError: The folder holds no usable frames, or too few got a label.
+        ModelError: Teacher or starting weights are not there, or not for this view.
+        OutputError: The model folder cannot be written.
+        ParityError: The exported graph does not do what the network does.
+    """
+    frames = own_frames.find(
+        task.frames, CHANNELS[task.view], cm_per_pixel=task.cm_per_pixel, most=task.most
+    )
+    say(f"{len(frames)} frames")
+    network = _network(task)
+    task.run.mkdir(parents=True, exist_ok=True)
+    weak = labelling.collect(_counted(_weak(task, frames), len(frames), say))
+    rounds = [_learn(task, network, frames, weak, [], say)]
+    own = labelling.by_itself(self_learning.predict(network, frames), task.view, weak)
+    rounds.append(_learn(task, network, frames, labelling.collect(own), rounds, say))
+    card = Card(
+        name=task.out.name,
+        licence=task.licence,
+        description=f"U-Net for the {task.view} view, adapted to unlabelled frames. {NOTICE}",
+        source={"kind": "label-free adaptation", "view": task.view, **_origin(task, rounds)},
+    )
+    say(str(write_unet_folder(network, task.out, task.view, card)))
+    return rounds
+
+
+def _network(task: Task) -> UNet:
+    """The network that learns, with random weights or with those that it is to start from."""
+    torch.manual_seed(task.schedule.seed)
+    width, weights = task.width, None
+    if task.start is not None:
+        weights, width = read_unet_weights(task.start, task.view)
+    network = UNet(CHANNELS[task.view], len(CLASSES[task.view]), width)
+    if weights is not None:
+        network.load_state_dict(weights)
+    return network.to(task.device)
+
+
+def _weak(task: Task, frames: OwnFrames) -> Iterator[Outcome]:
+    """Labels of the first round."""
+    if task.view == "a2c":
+        yield from labelling.by_watershed(frames)
+        return
+    with closing(_teacher(task)) as teacher:
+        yield from labelling.by_teacher(frames, task.view, teacher, seed=task.schedule.seed)
+
+
+def _teacher(task: Task) -> Unet:
+    name = task.teacher or TEACHERS[task.view]
+    teacher = fastseg.load(name, device="cpu")
+    if not isinstance(teacher, Unet) or teacher.view != TEACHER_VIEWS[task.view]:
+        raise ModelError(
+            f"{name} cannot teach {task.view} frames: that takes a network for "
+            f"{TEACHER_VIEWS[task.view]} frames, such as {TEACHERS[task.view]}."
+        )
+    return teacher
+
+
+def _counted(outcomes: Iterable[Outcome], of: int, say: Say) -> Iterator[Outcome]:
+    for number, outcome in enumerate(outcomes, 1):
+        yield outcome
+        if number % TOLD_EVERY == 0:
+            say(f"  {number} of {of} frames looked at")
+
+
+def _learn(
+    task: Task, network: UNet, frames: OwnFrames, labels: Labels, before: list[Round], say: Say
+) -> Round:
+    """Teach the network the next round, and keep what it came to."""
+    number, schedule = len(before) + 1, task.schedule
+    say(f"round {number}: {len(labels)} frames have a label, {labels.refused.total()} have none")
+    if len(labels):
+        contact_sheet.save(task.run / f"labels{number}.png", frames, labels)
+    share = schedule.share if number == 1 else 1.0
+    parts = self_learning.split(labels, frames.groups, schedule, share=share)
+    examples = (
+        Examples(frames, labels, parts.training),
+        Examples(frames, labels, parts.validation),
+    )
+    curve = self_learning.learn(network, examples, schedule, schedule.epochs[number - 1])
+    for epoch in curve:
+        say(f"  loss {epoch.training:.4f}, on frames kept back {epoch.validation:.4f}")
+    sizes = len(parts.training), len(parts.validation)
+    done = Round(len(labels), dict(labels.refused), *sizes, curve)
+    _save(task, network, [*before, done])
+    return done
+
+
+def _save(task: Task, network: UNet, rounds: list[Round]) -> None:
+    """Keep the weights and the report of the rounds so far."""
+    weights = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
+    save_file(weights, str(task.run / f"round{len(rounds)}.safetensors"))
+    report = {"notice": NOTICE, "view": task.view, **_origin(task, rounds)}
+    (task.run / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def _origin(task: Task, rounds: list[Round]) -> dict[str, Any]:
+    """What the weights come from; no name of a file, which might be a patient's."""
+    return {
+        "start": os.fspath(task.start.name) if task.start else "random weights",
+        "labels": "watershed" if task.view == "a2c" else (task.teacher or TEACHERS[task.view]),
+        "schedule": asdict(task.schedule),
+        "rounds": [asdict(done) for done in rounds],
+    }

@@ -1,0 +1,44 @@
+"""Many small frames on one picture, with the outlines of their labels: to look before trusting."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from fastseg.overlay import colours
+from training.echo.labelling import Labels
+from training.echo.own_frames import SIDE, OwnFrames
+
+COLUMNS = 6
+ROWS = 4
+
+
+def save(path: Path, frames: OwnFrames, labels: Labels) -> None:
+    """Write up to ``COLUMNS * ROWS`` labelled frames, evenly chosen, as a picture.
+
+    Args:
+        path: A PNG file to write.
+        frames: All frames.
+        labels: At least one label.
+    """
+    count = min(len(labels), COLUMNS * ROWS)
+    chosen = np.linspace(0, len(labels) - 1, count).round().astype(int)
+    rows = -(-count // COLUMNS)
+    sheet = np.zeros((rows * SIDE, min(count, COLUMNS) * SIDE, 3), dtype=np.uint8)
+    for place, index in enumerate(chosen.tolist()):
+        top, left = place // COLUMNS * SIDE, place % COLUMNS * SIDE
+        frame = frames[labels.frames[index]][0]
+        sheet[top : top + SIDE, left : left + SIDE] = _outlined(frame, labels[index])
+    Image.fromarray(sheet).save(path)
+
+
+def _outlined(luma: NDArray[np.float32], label: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """A grey frame (h, w) in [0, 1] with the border of every mask in its own colour."""
+    picture = np.repeat((luma * 255).astype(np.uint8)[..., None], 3, axis=2)
+    for mask, colour in zip(label, colours(len(label)), strict=True):
+        picture[mask & ~ndimage.binary_erosion(mask)] = colour
+    return picture
