@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ LARGEST_THRESHOLD = 1e30
 
 LARGEST_WINDOW = 2**15
 """Pixels along an edge of a window: a picture of it is made, and 4 GB are enough."""
+
+FramePixels: TypeAlias = NDArray[np.uint8] | NDArray[np.float32]
+"""``(height, width, channels)``."""
 
 FrameNumbers: TypeAlias = tuple[int, int, int, int, int, int, int, int, int]
 """Picture height, width; crop x0, y0, x1, y1; side; resized height, width."""
@@ -57,19 +60,19 @@ def picture(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(image)
 
 
-def frame(pixels: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.generic]:
+def frame(values: FramePixels) -> FramePixels:
     """Make sure of ``(height, width, channels)`` uint8 or float32 pixels; gives them C-contiguous.
 
     Raises:
         ImageError: they are something else, or there are none.
     """
-    pixels = np.asarray(pixels)
-    if pixels.ndim != 3 or 0 in pixels.shape or pixels.dtype not in (np.uint8, np.float32):
+    pixels: NDArray[Any] = np.ascontiguousarray(values)
+    if np.ndim(values) != 3 or 0 in pixels.shape or pixels.dtype not in (np.uint8, np.float32):
         raise ImageError(
             "a frame must be (height, width, channels) uint8 or float32 and not empty, "
-            f"not {pixels.shape} {pixels.dtype}"
+            f"not {np.shape(values)} {pixels.dtype}"
         )
-    return np.ascontiguousarray(pixels)
+    return pixels
 
 
 def window(box: tuple[int, int, int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -132,8 +135,7 @@ def mask_planes(masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
     masks = np.asarray(masks)
     if masks.ndim != 3 or masks.dtype != np.bool_ or 0 in masks.shape[1:]:
         raise MaskError(
-            f"masks must be (n, h, w) bool with at least one pixel, "
-            f"not {masks.shape} {masks.dtype}"
+            f"masks must be (n, h, w) bool with at least one pixel, not {masks.shape} {masks.dtype}"
         )
     return np.ascontiguousarray(masks)
 

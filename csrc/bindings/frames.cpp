@@ -62,7 +62,10 @@ Array32 masks_to_frame(const In<uint8_t, 3>& masks, const WindowNumbers& window,
 
 void add_frames(nb::module_& module) {
     module.def("frame_input", &frame_input, "frame"_a.noconvert(), "window"_a, "out"_a.noconvert(),
-               "threads"_a);
+               "threads"_a,
+               nb::sig("def frame_input(frame: NDArray[numpy.uint8] | NDArray[numpy.float32], "
+                       "window: tuple[int, int, int, int], out: NDArray[numpy.float32], "
+                       "threads: int) -> None"));
     module.def("masks_to_frame", &masks_to_frame, "masks"_a.noconvert(), "window"_a, "size"_a,
                "offsets"_a.noconvert(), "threads"_a);
 }

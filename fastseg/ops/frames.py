@@ -11,7 +11,7 @@ from fastseg.runs import Runs, mask_size
 
 
 def frame_input(
-    frame: NDArray[np.uint8] | NDArray[np.float32],
+    frame: checks.FramePixels,
     window: tuple[int, int, int, int],
     side: int,
     *,
