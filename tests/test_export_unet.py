@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -160,9 +161,9 @@ def test_a_folder_of_something_else_is_not_replaced(weights, tmp_path):
     assert (tmp_path / "letter.txt").read_text() == "mine"
 
 
-def test_an_interrupted_export_leaves_what_was_there(weights, tmp_path):
+def test_an_interrupted_export_leaves_what_was_there(folder, weights, tmp_path):
     out = tmp_path / "model"
-    export_unet(weights, out, "a4c", card=Card("first"))
+    shutil.copytree(folder, out)
 
     def interrupt(step: str) -> None:
         if "comparing" in step:
@@ -170,7 +171,7 @@ def test_an_interrupted_export_leaves_what_was_there(weights, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         export_unet(weights, out, "a4c", card=Card("second"), progress=interrupt)
-    assert artifacts.read(out).manifest.name == "first"
+    assert artifacts.read(out).manifest.name == "heart"
     assert list(tmp_path.iterdir()) == [out]
 
 
