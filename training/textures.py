@@ -19,6 +19,15 @@ def smooth_noise(random: np.random.Generator, size: tuple[int, int], grain: floa
     return plane * 1.3
 
 
+def soften(plane: Plane, times: int) -> Plane:
+    """Blur by one pixel, ``times`` over."""
+    for _ in range(times):
+        for axis in (0, 1):
+            ahead, behind = np.roll(plane, 1, axis), np.roll(plane, -1, axis)
+            plane = np.float32(0.5) * plane + np.float32(0.25) * (ahead + behind)
+    return plane
+
+
 def mottled(random: np.random.Generator, size: tuple[int, int], coarsest: float) -> Plane:
     """Several octaves of smooth noise with a random balance between them."""
     fall = random.uniform(0.35, 1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from fastseg import contract
-from training.sam_nano import prompts, scenes
+from training.sam_nano import prompts, scenes, variety
 from training.sam_nano.plan import Plan, Stage
 
 PIXEL_MEAN = np.array([123.675, 116.28, 103.53], dtype=np.float32)
@@ -39,6 +40,16 @@ class Questions:
     targets: torch.Tensor
     """float32 (N, side / 4, side / 4): the share of each mask pixel that the object covers."""
 
+    @property
+    def boxed(self) -> bool:
+        """Whether the prompts have boxes; those of one form all do, or none does."""
+        return bool((self.labels[:, -1] == contract.LABEL_BOX_BOTTOM_RIGHT).all())
+
+    @property
+    def sure(self) -> bool:
+        """Whether the prompts leave little doubt: boxes, or several points."""
+        return self.boxed or self.labels.shape[1] > 2
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -56,7 +67,7 @@ class Batch:
     """float32 (B, DENSE_CHANNELS, side / 4, side / 4)."""
 
 
-def _coarse(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+def coarse(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Mean over 4 x 4 pixels."""
     height, width = mask.shape
     blocks = mask.reshape(height // 4, 4, width // 4, 4).astype(np.float32)
@@ -95,31 +106,41 @@ def dense_targets(labels: NDArray[np.int16]) -> NDArray[np.float32]:
     return planes
 
 
-def _scene(random: np.random.Generator, side: int) -> scenes.Scene:
+def _scene(random: np.random.Generator, side: int, varied: bool) -> scenes.Scene:
     """A scene with at least one target, sometimes ending before the square does."""
     while True:
         height = width = side
         if random.random() < 0.25:  # padding below or to the right, as wide pictures have
             kept = int(side * random.uniform(0.5, 0.95))
             height, width = (kept, side) if random.random() < 0.6 else (side, kept)
-        scene = scenes.generate(random, (height, width))
+        draw = variety.generate if varied else scenes.generate
+        scene = draw(random, (height, width))
         if prompts.targets(scene):
             return scene
 
 
+class Asking(NamedTuple):
+    """What to ask about a scene: how many prompts of a kind, with how many corrections."""
+
+    kind: prompts.Kind
+    count: int
+    extra: int
+
+
 def _ask(
-    random: np.random.Generator, scene: scenes.Scene, kind: prompts.Kind, count: int, extra: int
+    random: np.random.Generator, scene: scenes.Scene, asking: Asking, stage: Stage
 ) -> list[prompts.Prompt]:
     masks = prompts.targets(scene)
     weights = np.array([mask.sum() for mask in masks]) ** 0.4
     background = scene.labels == 0
-    picked = random.choice(len(masks), count, p=weights / weights.sum())
+    picked = random.choice(len(masks), asking.count, p=weights / weights.sum())
     asked = []
     for index in picked:
         mask = masks[index]
-        if kind == "click" and random.random() < 0.06 and background.mean() > 0.1:
+        if asking.kind == "click" and random.random() < 0.06 and background.mean() > 0.1:
             mask = background
-        asked.append(prompts.sample(random, mask, kind, extra))
+        slack = random.choice(prompts.SLACKS) if stage.varied else prompts.USUAL_SLACK
+        asked.append(prompts.sample(random, mask, asking.kind, asking.extra, float(slack)))
     return asked
 
 
@@ -135,15 +156,15 @@ def make_batch(stage: Stage, seed: tuple[int, int]) -> Batch:
     side, grid = stage.side, stage.side // 16
     corner = random.integers(0, 64 - grid + 1, 2)
     offset = (16 * corner).astype(np.float32)
-    drawn = [_scene(random, side) for _ in range(stage.scenes)]
+    drawn = [_scene(random, side, stage.varied) for _ in range(stage.scenes)]
     images = [_padded((s.image - PIXEL_MEAN) / PIXEL_DEVIATION, side, 0.0) for s in drawn]
     second: prompts.Kind = "box" if random.random() < stage.boxes else "points"
     groups = []
     half = stage.prompts // 2
     for kind, count in (("click", stage.prompts - half), (second, half)):
         extra = int(random.integers(1, 5))
-        asked = [p for s in drawn for p in _ask(random, s, kind, count, extra)]
-        targets = np.stack([_coarse(_padded(p.target, side, 0)) for p in asked])
+        asked = [p for s in drawn for p in _ask(random, s, Asking(kind, count, extra), stage)]
+        targets = np.stack([coarse(_padded(p.target, side, 0)) for p in asked])
         rough = None
         if kind != "click" and random.random() < stage.rough:
             rough = torch.from_numpy(np.stack([_rough(random, t) for t in targets])[:, None])

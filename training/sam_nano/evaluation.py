@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import fastseg
 
-FOUND_IOU = 0.75
+FOUND_IOU = 0.8
 """Overlap from which on a coin counts as found."""
 
 
@@ -65,6 +65,11 @@ def corners(masks: NDArray[np.bool_]) -> NDArray[np.float64]:
         columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
         found.append([columns[0], rows[0], columns[-1], rows[-1]])
     return np.array(found, dtype=np.float64)
+
+
+def edges(masks: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The same box along the outer edges of its pixels, so that it has the mask's extent."""
+    return np.add(corners(masks), (0, 0, 1, 1))
 
 
 def overlaps(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> NDArray[np.float64]:

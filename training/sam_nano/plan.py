@@ -25,6 +25,11 @@ class Stage:
     """Keep the batch normalisations as they are: batches of one large window would spoil them."""
     discs: bool = False
     """Draw discs and ellipses on noise, to teach the decoder what places mean."""
+    varied: bool = False
+    """Draw scenes of every look, not layered shapes alone."""
+    corrections: float = 0.0
+    """Chance that one half of the prompts is asked again with a click into the errors of the
+    answer, and the same chance for a third time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,22 @@ FULL = Plan(
         Stage(600, 256, 4, 12, (5e-4, 5e-4), boxes=0.85, rough=0.12),
         Stage(450, 512, 2, 8, (5e-4, 1.5e-4), boxes=0.8, rough=0.12),
         Stage(250, 1024, 1, 6, (1.5e-4, 1e-5), boxes=0.8, rough=0.12, frozen_statistics=True),
+        # Here ends the first edition.
+        Stage(40, 384, 4, 6, (1e-5, 3e-4), boxes=0.8, rough=0.1, varied=True, corrections=0.4),
+        Stage(600, 384, 4, 6, (3e-4, 2.5e-4), boxes=0.8, rough=0.1, varied=True, corrections=0.4),
+        Stage(900, 512, 2, 8, (2.5e-4, 1e-4), boxes=0.8, rough=0.1, varied=True, corrections=0.4),
+        Stage(
+            600,
+            1024,
+            1,
+            8,
+            (1e-4, 5e-6),
+            boxes=0.8,
+            rough=0.1,
+            frozen_statistics=True,
+            varied=True,
+            corrections=0.4,
+        ),
     )
 )
 
@@ -73,5 +94,6 @@ SMOKE = Plan(
         Stage(2, 128, 2, 4, (2e-4, 6e-4), discs=True),
         Stage(3, 128, 2, 4, (6e-4, 5e-4)),
         Stage(1, 128, 1, 4, (5e-4, 1e-4), frozen_statistics=True),
+        Stage(2, 256, 1, 4, (1e-4, 1e-4), varied=True, corrections=1.0),
     )
 )

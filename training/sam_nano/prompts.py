@@ -19,6 +19,10 @@ PADDED = -1
 SMALLEST_AREA = 160
 """Pixels of an object below which it is no use as a target: fewer than 10 mask pixels."""
 
+USUAL_SLACK = 0.05
+SLACKS = (0.0, 0.0, 0.02, 0.05, 0.1)
+"""How far the sides of a box may be off; tight boxes are common, hasty ones rare."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
@@ -51,16 +55,22 @@ def _inside(random: np.random.Generator, mask: NDArray[np.bool_], count: int) ->
     return np.stack([x, y], axis=1)
 
 
-def _box(random: np.random.Generator, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The corners ``(2, 2)`` of the mask's box, each side moved by about a twentieth of it."""
+def _box(random: np.random.Generator, mask: NDArray[np.bool_], slack: float) -> NDArray[np.float64]:
+    """The corners ``(2, 2)`` of the mask's box, each side moved by about ``slack`` of it."""
     columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     corners = np.array([[columns[0], rows[0]], [columns[-1], rows[-1]]], dtype=np.float64)
-    reach = np.minimum(0.05 * (corners[1] - corners[0]) + 1, 10)
+    reach = np.minimum(slack * (corners[1] - corners[0]) + 1, 10)
     moved = corners + random.normal(0, 1, (2, 2)) * reach
     return np.clip(moved, 0, np.array(mask.shape[::-1]) - 1)
 
 
-def sample(random: np.random.Generator, mask: NDArray[np.bool_], kind: Kind, extra: int) -> Prompt:
+def sample(
+    random: np.random.Generator,
+    mask: NDArray[np.bool_],
+    kind: Kind,
+    extra: int,
+    slack: float = USUAL_SLACK,
+) -> Prompt:
     """Ask for ``mask``.
 
     Args:
@@ -68,10 +78,13 @@ def sample(random: np.random.Generator, mask: NDArray[np.bool_], kind: Kind, ext
         mask: The object's visible pixels.
         kind: One click, a box, or a click followed by ``extra`` corrections.
         extra: Number of corrections; clicks on the object or, to say what is not, beside it.
+        slack: How far the sides of a box lie off, as a share of the box.
     """
     if kind == "box":
         labels = [contract.LABEL_BOX_TOP_LEFT, contract.LABEL_BOX_BOTTOM_RIGHT]
-        return Prompt(_box(random, mask).astype(np.float32), np.array(labels, np.int32), mask)
+        return Prompt(
+            _box(random, mask, slack).astype(np.float32), np.array(labels, np.int32), mask
+        )
     points = [_inside(random, mask, 1)]
     labels = [contract.LABEL_FOREGROUND]
     for _ in range(extra if kind == "points" else 0):

@@ -90,6 +90,16 @@ class Canvas:
         under = self.colours[window][inside].mean(axis=0)
         colours = self._surface(local, np.array(centre) - (x0, y0), inside, under)
         self.colours[window] = np.where(inside[..., None], colours, self.colours[window])
+        return self.claim(inside, window, part_of=part_of)
+
+    def claim(
+        self,
+        inside: NDArray[np.bool_],
+        window: tuple[slice, slice] = (slice(None), slice(None)),
+        *,
+        part_of: int = 0,
+    ) -> int:
+        """Say that the pixels ``inside`` of a window show a new object; return its label."""
         label = len(self.wholes)
         self.labels[window][inside] = label
         self.wholes.append(part_of or label)

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
 
-from training.sam_nano.batches import Batch, Batches
+from training.sam_nano.batches import Batch, Batches, Questions
+from training.sam_nano.corrections import Answer, corrected
 from training.sam_nano.losses import MaskLoss, dense_loss, prompt_loss
-from training.sam_nano.network import Average, Hints, SamNano, discs, freeze_statistics
-from training.sam_nano.plan import Plan
+from training.sam_nano.network import (
+    Average,
+    Hints,
+    SamNano,
+    depthwise_in_full,
+    discs,
+    freeze_statistics,
+)
+from training.sam_nano.plan import Plan, Stage
 
-KEEP_EVERY_S = 180.0
-"""Seconds between two saved states."""
+KEEP_EVERY_S = 240.0
+"""Seconds between two saved states; the averaged weights of each are kept."""
 
 ENCODER_RATE = 3.0
 """Learning rate of the encoder over the decoder's: normalised convolutions bear more."""
@@ -37,6 +48,7 @@ class Trainer:
         self.network.image_encoder.to(memory_format=torch.channels_last)
         self.hints = Hints()
         self.average = Average(self.network)
+        depthwise_in_full(self.network)
         encoder = [*self.network.image_encoder.parameters(), *self.hints.parameters()]
         known = {id(parameter) for parameter in encoder}
         decoder = [p for p in self.network.parameters() if id(p) not in known]
@@ -55,6 +67,11 @@ class Trainer:
         """Where the run can be taken up again."""
         return self.out / "state.pt"
 
+    @property
+    def kept(self) -> Path:
+        """Where averaged weights wait to be compared, one file a saved state."""
+        return self.out / "kept"
+
     def save(self) -> None:
         """Write the state whole or not at all, and the averaged weights beside it."""
         state = {
@@ -71,6 +88,8 @@ class Trainer:
         weights = self.average.network.state_dict()
         packed = {name: tensor.contiguous() for name, tensor in weights.items()}
         save_file(packed, str(self.out / "sam_nano.safetensors"))
+        self.kept.mkdir(exist_ok=True)
+        shutil.copy(self.out / "sam_nano.safetensors", self.kept / f"{self.step:06d}.safetensors")
 
     def resume(self) -> None:
         """Take up the saved state, if there is one."""
@@ -99,13 +118,41 @@ class Trainer:
                 targets = tuple(questions.targets for questions in batch.questions)
                 total = dense_loss(self.hints(embedding).float(), batch.dense)
             masks = []
-            for questions, target in zip(batch.questions, targets, strict=True):
-                logits, scores = self.network.answer(embedding, questions, batch.corner)
-                sure = questions.labels.shape[1] > 2 or bool((questions.labels[:, 0] == 2).all())
-                loss = prompt_loss(logits, scores, target, sure=sure, balanced=stage.discs)
-                masks.append(loss)
-                total = total + masks[-1].total
+            again = self.rounds(stage)
+            for questions, target, rounds in zip(batch.questions, targets, again, strict=True):
+                losses = self.ask(embedding, replace(questions, targets=target), batch, rounds)
+                masks.append(losses[0])
+                total = total + torch.stack([loss.total for loss in losses]).sum()
         return total, masks
+
+    def ask(
+        self, embedding: torch.Tensor, questions: Questions, batch: Batch, rounds: int
+    ) -> list[MaskLoss]:
+        """The loss of the first answer, and of those to ``rounds`` corrections of it."""
+        losses = []
+        for number in range(1 + rounds):
+            logits, scores = self.network.answer(embedding, questions, batch.corner)
+            losses.append(
+                prompt_loss(
+                    logits,
+                    scores,
+                    questions.targets,
+                    sure=questions.sure,
+                    balanced=self.plan.stage(self.step).discs,
+                )
+            )
+            if number < rounds:
+                answer = Answer(logits.detach(), scores.detach())
+                with torch.autocast("cpu", enabled=False):
+                    questions = corrected(questions, answer, batch.corner, 8 * self.step + number)
+        return losses
+
+    def rounds(self, stage: Stage) -> tuple[int, int]:
+        """How often each half of the prompts is asked again; one half at most, twice at most."""
+        random = np.random.default_rng((self.plan.seed, self.step, 1))
+        first, second = random.random(2) < stage.corrections
+        count = int(first) + int(first and second)
+        return (count, 0) if random.random() < 0.5 else (0, count)
 
     def train_step(self, batch: Batch) -> list[float]:
         """One update; returns the loss, and best and chosen IoU of either group of prompts."""

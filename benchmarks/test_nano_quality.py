@@ -1,0 +1,76 @@
+"""How good sam-nano is: a photograph, generated scenes, boxes in echocardiograms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="the generator of scenes is part of the training")
+pytest.importorskip("skimage", reason="the photograph comes with scikit-image")
+
+import fastseg
+from fastseg.sam import PromptModel
+from tests.conftest import echo_examples  # noqa: F401
+from training.sam_nano import echo_boxes, evaluation, held_out, variety
+
+SCENES = 40
+"""Held-out scenes, eight of each look."""
+
+
+@pytest.fixture(scope="module")
+def nano() -> Iterator[PromptModel]:
+    with fastseg.load("sam-nano") as model:
+        yield model
+
+
+def test_coins(table: Callable[..., None]) -> None:
+    quality = evaluation.evaluate("sam-nano")
+    rows = [
+        ["prompt", "mask", "mean IoU"],
+        ["box", "the single mask", f"{quality.box_alone:.3f}"],
+        ["box", "best-scored of three", f"{quality.box_chosen:.3f}"],
+        ["one click", "best-scored of three", f"{quality.click_chosen:.3f}"],
+        ["one click", "best of three", f"{quality.click_best:.3f}"],
+    ]
+    found = (
+        f"everything mode finds {quality.found} of {quality.coins} at IoU "
+        f"{evaluation.FOUND_IOU}; {quality.masks_that_are_coins} of {quality.masks} masks are coins"
+    )
+    table(f"coins, a photograph; {found}", rows)
+
+
+def test_held_out_scenes(table: Callable[..., None], nano: PromptModel) -> None:
+    answers: dict[str, list[held_out.Said]] = {look: [] for look in variety.LOOKS}
+    for held in held_out.scenes(SCENES):
+        answers[held.look].append(held_out.model_says(nano, held))
+    everything = [said for look in answers.values() for said in look]
+    rows = [["look", "objects", "box", "click, best of 3", "click, best-scored", "score error"]]
+    for look, said in [*answers.items(), ("all", everything)]:
+        quality = held_out.summary(said)
+        rows.append(
+            [
+                look,
+                str(sum(len(answer.box) for answer in said)),
+                f"{quality.box:.3f}",
+                f"{quality.click_best:.3f}",
+                f"{quality.click_chosen:.3f}",
+                f"{quality.score_error:.3f}",
+            ]
+        )
+    table(f"{SCENES} generated scenes that training never draws, mean IoU", rows)
+
+
+def test_echo_boxes(
+    table: Callable[..., None], nano: PromptModel, request: pytest.FixtureRequest
+) -> None:
+    folder: Path = request.getfixturevalue("echo_examples")
+    chambers = echo_boxes.measure(nano, folder)
+    rows = [["chamber", "count", "ellipse in the box", "the single mask", "best-scored of three"]]
+    for name in (*echo_boxes.CHAMBERS, "all"):
+        some = [chamber for chamber in chambers if name in ("all", chamber.name)]
+        means = np.mean([[c.ellipse, c.alone, c.chosen] for c in some], axis=0)
+        rows.append([name, str(len(some)), *(f"{mean:.3f}" for mean in means)])
+    table("real apical frames, a tight box around each chamber, mean Dice", rows)

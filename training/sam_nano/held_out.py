@@ -1,0 +1,189 @@
+"""Generated scenes that training never draws, with the prompts that quality is measured by.
+
+``python -m training.sam_nano.held_out training/runs/one`` compares the weights that a run kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+
+from fastseg import contract
+from fastseg.sam import PromptModel
+from training.sam_nano import batches, evaluation, prompts, variety
+from training.sam_nano.batches import Questions
+from training.sam_nano.losses import measured_iou
+from training.sam_nano.network import SamNano
+
+SEED = 90_210
+"""Of the held-out scenes; the first number of every seed, which training and calibration lack."""
+
+SIDE = 1024
+PROMPTS = 6
+"""Objects asked for in each scene."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """One scene and the objects asked for."""
+
+    look: variety.Look
+    image: NDArray[np.uint8]
+    """(1024, 1024, 3)."""
+    masks: NDArray[np.bool_]
+    """(N, 1024, 1024)."""
+    points: NDArray[np.float32]
+    """(N, 2): of each mask the pixel farthest from its edge, x before y."""
+    boxes: NDArray[np.float32]
+    """(N, 4): x0, y0, x1, y1, the edges of the outermost pixels."""
+
+
+def deepest(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """The place (x, y) in a mask that lies farthest from its edge, to about four pixels."""
+    left = np.pad(batches.coarse(mask) > 0.5, 1)
+    if not left.any():  # thinner than a mask pixel everywhere
+        y, x = np.divmod(np.flatnonzero(mask)[mask.sum() // 2], mask.shape[1])
+        return np.array([x, y], dtype=np.float32)
+    while left.any():
+        last, left = left, left.copy()
+        for axis in (0, 1):
+            left &= np.roll(last, 1, axis) & np.roll(last, -1, axis)
+    rows, columns = np.nonzero(last)
+    middle = len(rows) // 2
+    return np.array([4 * columns[middle] - 2, 4 * rows[middle] - 2], dtype=np.float32)
+
+
+def scenes(count: int) -> Iterator[HeldOut]:
+    """The first ``count`` held-out scenes, the looks taking turns; always the same."""
+    for index in range(count):
+        random = np.random.default_rng((SEED, index))
+        look = variety.LOOKS[index % len(variety.LOOKS)]
+        while True:
+            scene = variety.generate(random, (SIDE, SIDE), look)
+            found = prompts.targets(scene)
+            if found:
+                break
+        weights = np.array([mask.sum() for mask in found]) ** 0.4
+        wanted = min(PROMPTS, len(found))
+        picked = random.choice(len(found), wanted, replace=False, p=weights / weights.sum())
+        masks = np.stack([found[k] for k in picked])
+        yield HeldOut(
+            look,
+            scene.image,
+            masks,
+            np.stack([deepest(mask) for mask in masks]),
+            evaluation.edges(masks).astype(np.float32),
+        )
+
+
+class Said(NamedTuple):
+    """What was answered to the N objects of one scene."""
+
+    click: NDArray[np.float64]
+    """(N, 3): IoU of three masks for one click."""
+    click_scores: NDArray[np.float64]
+    """(N, 3): their predicted IoU."""
+    box: NDArray[np.float64]
+    """(N, 1): IoU of the single mask for a box."""
+    box_scores: NDArray[np.float64]
+    """(N, 1): its predicted IoU."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """Means over all objects."""
+
+    click_best: float
+    """IoU of the best of three masks, one click."""
+    click_chosen: float
+    """IoU of the mask of three that scores highest, one click."""
+    box: float
+    """IoU of the single mask for a box."""
+    score_error: float
+    """Mean distance of the predicted IoU from the true one, over all these masks."""
+
+    @property
+    def mean(self) -> float:
+        """What weights are chosen by."""
+        return (self.click_best + self.click_chosen + self.box) / 3
+
+
+def summary(answers: Iterable[Said]) -> Quality:
+    """Put the answers to several scenes together."""
+    click, click_scores, box, box_scores = (
+        np.concatenate(part) for part in zip(*answers, strict=True)
+    )
+    winners = np.take_along_axis(click, click_scores.argmax(axis=1)[:, None], axis=1)
+    misses = np.concatenate([(click_scores - click).ravel(), (box_scores - box).ravel()])
+    means = (click.max(axis=1).mean(), winners.mean(), box.mean(), np.abs(misses).mean())
+    return Quality(*(float(mean) for mean in means))
+
+
+@torch.inference_mode()
+def network_says(network: SamNano, held: HeldOut) -> Said:
+    """Ask a network in torch; IoU at the resolution of the logits, without enlarging them."""
+    pixels = (held.image - batches.PIXEL_MEAN) / batches.PIXEL_DEVIATION
+    image = torch.from_numpy(pixels.transpose(2, 0, 1)[None].astype(np.float32))
+    embedding = network.eval().image_encoder(image)
+    targets = torch.from_numpy(np.stack([batches.coarse(mask) for mask in held.masks]))
+    points = np.pad(held.points[:, None], ((0, 0), (0, 1), (0, 0)))
+    clicked = (contract.LABEL_FOREGROUND, contract.LABEL_PADDING)
+    cornered = (contract.LABEL_BOX_TOP_LEFT, contract.LABEL_BOX_BOTTOM_RIGHT)
+    found = []
+    for coords, labels, slots in (
+        (points, clicked, slice(1, None)),
+        (held.boxes.reshape(-1, 2, 2), cornered, slice(0, 1)),
+    ):
+        repeated = torch.tensor(labels, dtype=torch.int32).expand(len(targets), -1)
+        asked = Questions(torch.from_numpy(coords), repeated, None, targets)
+        logits, scores = network.answer(embedding, asked, (0, 0))
+        iou = measured_iou(logits, targets)
+        found += [iou[:, slots].double().numpy(), scores[:, slots].double().numpy()]
+    return Said(*found)
+
+
+def model_says(model: PromptModel, held: HeldOut) -> Said:
+    """Ask a loaded model through the public functions; IoU of whole pixels."""
+    embedding, number = model.embed(held.image), len(held.masks)
+    clicked = model.segment(embedding, points=held.points[:, None])
+    boxed = model.segment(embedding, boxes=held.boxes, multimask=False)
+    rows = np.arange(number)
+    click = evaluation.overlaps(clicked.array(), held.masks).reshape(number, 3, number)
+    box = evaluation.overlaps(boxed.array(), held.masks)
+    return Said(
+        click[rows, :, rows],
+        clicked.scores.astype(np.float64).reshape(number, 3),
+        box[rows, rows][:, None],
+        boxed.scores.astype(np.float64)[:, None],
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line, measure what a run kept, write ``curve.json`` beside it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path, help="folder of a run")
+    parser.add_argument("--scenes", type=int, default=20, help="held-out scenes to look at")
+    arguments = parser.parse_args(argv)
+    curve, network, shown = [], SamNano(), list(scenes(arguments.scenes))
+    for file in sorted((arguments.run / "kept").glob("*.safetensors")):
+        network.load_state_dict(load_file(file))
+        quality = summary(network_says(network, held) for held in shown)
+        curve.append({"step": int(file.stem), **asdict(quality), "mean": quality.mean})
+        print(json.dumps(curve[-1]), flush=True)
+    (arguments.run / "curve.json").write_text(json.dumps(curve, indent=1) + "\n")
+    best = max(curve, key=lambda row: row["mean"])
+    print(f"best: {arguments.run / 'kept'}/{best['step']:06d}.safetensors")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
