@@ -16,8 +16,11 @@ pytest.importorskip("scipy", reason="weak labels need scipy")
 
 import fastseg  # noqa: E402
 from fastseg import ops  # noqa: E402
-from fastseg.errors import ImageError, ModelError  # noqa: E402
+from fastseg.errors import ImageError, ModelError, ModelFolderError  # noqa: E402
+from fastseg.export.folders import Card  # noqa: E402
+from fastseg.export.unet import write_unet_folder  # noqa: E402
 from fastseg.export.unet_network import UNet  # noqa: E402
+from fastseg.testing import tiny_unet_folder  # noqa: E402
 from training.echo import (  # noqa: E402
     adapt,
     adaptation,
@@ -27,6 +30,7 @@ from training.echo import (  # noqa: E402
     labelling,
     own_frames,
     self_learning,
+    starting_weights,
     weak_labels,
 )
 from training.echo.acceptance import CM_PER_PIXEL, refusal  # noqa: E402
@@ -373,14 +377,39 @@ def test_a_folder_without_pictures_is_refused_in_words(tmp_path):
         own_frames.find(tmp_path / "nowhere", channels=3)
 
 
-def test_a_teacher_for_another_view_is_refused(tmp_path):
+@pytest.mark.parametrize(("view", "reason"), [("a4c", "takes prompts"), ("sax", "is for a2c")])
+def test_a_teacher_for_something_else_is_refused(tmp_path, view, reason):
     save_hearts(tmp_path / "frames", 1)
+    teacher = "sam-nano" if view == "a4c" else str(tiny_unet_folder(tmp_path / "teacher"))
     task = adaptation.Task(
-        "a4c", tmp_path / "frames", tmp_path / "out", tmp_path / "run", teacher="sam-nano"
+        view, tmp_path / "frames", tmp_path / "out", tmp_path / "run", teacher=teacher
     )
-    with pytest.raises(ModelError, match="cannot teach a4c"):
+    with pytest.raises(ModelError, match=reason):
         adaptation.adapt(task, print)
     assert not (tmp_path / "out").exists()
+
+
+def test_learning_starts_from_a_model_folder_as_from_its_weights(tmp_path):
+    torch.manual_seed(1)
+    known = UNet(1, 3, width=8)
+    for name, parameter in known.named_parameters():
+        if name.startswith("down"):  # the other biases stay zero, which an export leaves out
+            parameter.data = parameter.data + 0.01
+        parameter.data = parameter.data.half().float()
+    torch.save(known.state_dict(), tmp_path / "weights.pt")
+    write_unet_folder(known, tmp_path / "model", "sax", Card("model"), store="float16")
+    for start in ("weights.pt", "model"):
+        found = starting_weights.network(str(tmp_path / start), "sax").state_dict()
+        for name, weight in known.state_dict().items():
+            assert torch.equal(found[name], weight), name
+
+
+def test_learning_does_not_start_from_another_view(tmp_path):
+    folder = tiny_unet_folder(tmp_path / "model")
+    with pytest.raises(ModelFolderError, match="no network for sax"):
+        starting_weights.network(str(folder), "sax")
+    with pytest.raises(ModelFolderError, match="does not name its weights"):
+        starting_weights.network(str(folder), "a2c")
 
 
 def test_the_command_goes_from_frames_to_a_model_that_runs(tmp_path, capsys):

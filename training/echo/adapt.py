@@ -34,7 +34,7 @@ def parse(argv: list[str] | None) -> Task:
     add("--cm-per-pixel", type=float, help="of the files; else their longer side is 20 cm")
     add("--most", type=int, help="use no more frames than these, evenly chosen")
     add("--teacher", help="model that gives the first labels of a4c (echo-a2c) or sax (echo-sax)")
-    add("--start", type=Path, help="weights to start from, as fastseg export unet reads them")
+    add("--start", help="weights file, model folder or embedded model to start from")
     add("--licence", default="", help="licence of your weights, for the model's card")
     add("--width", type=int, default=32, help="channels of the finest level (32)")
     add("--share", type=float, default=usual.share, help="of accepted frames in round 1 (0.3)")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -13,14 +12,14 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-import fastseg
 from fastseg.errors import ModelError
 from fastseg.export.folders import Card
 from fastseg.export.unet import write_unet_folder
 from fastseg.export.unet_network import UNet
-from fastseg.export.unet_weights import read_unet_weights
+from fastseg.graphs import Choice
+from fastseg.loading import load_unet
 from fastseg.unet import Unet
-from training.echo import contact_sheet, labelling, own_frames, self_learning
+from training.echo import contact_sheet, labelling, own_frames, self_learning, starting_weights
 from training.echo.heart import CHANNELS, CLASSES, View
 from training.echo.labelling import Labels, Outcome
 from training.echo.own_frames import OwnFrames
@@ -54,8 +53,8 @@ class Task:
     """Use no more frames than these; all if left out."""
     teacher: str | None = None
     """Embedded model or model folder; ``TEACHERS`` of the view if left out."""
-    start: Path | None = None
-    """Weights to start from; random ones if left out."""
+    start: str | None = None
+    """Weights file, embedded model or model folder to start from; random weights if left out."""
     licence: str = ""
     """Of the weights that come out, for the model's card."""
     width: int = 32
@@ -120,14 +119,10 @@ def adapt(task: Task, say: Say) -> list[Round]:
 
 def _network(task: Task) -> UNet:
     """The network that learns, with random weights or with those that it is to start from."""
-    torch.manual_seed(task.schedule.seed)
-    width, weights = task.width, None
     if task.start is not None:
-        weights, width = read_unet_weights(task.start, task.view)
-    network = UNet(CHANNELS[task.view], len(CLASSES[task.view]), width)
-    if weights is not None:
-        network.load_state_dict(weights)
-    return network.to(task.device)
+        return starting_weights.network(task.start, task.view).to(task.device)
+    torch.manual_seed(task.schedule.seed)
+    return UNet(CHANNELS[task.view], len(CLASSES[task.view]), task.width).to(task.device)
 
 
 def _weak(task: Task, frames: OwnFrames) -> Iterator[Outcome]:
@@ -141,11 +136,11 @@ def _weak(task: Task, frames: OwnFrames) -> Iterator[Outcome]:
 
 def _teacher(task: Task) -> Unet:
     name = task.teacher or TEACHERS[task.view]
-    teacher = fastseg.load(name, device="cpu")
-    if not isinstance(teacher, Unet) or teacher.view != TEACHER_VIEWS[task.view]:
+    teacher = load_unet(name, Choice(device="cpu"))
+    if teacher.view != TEACHER_VIEWS[task.view]:
         raise ModelError(
-            f"{name} cannot teach {task.view} frames: that takes a network for "
-            f"{TEACHER_VIEWS[task.view]} frames, such as {TEACHERS[task.view]}."
+            f"{name} is for {teacher.view} frames and cannot teach {task.view}. That takes a "
+            f"network for {TEACHER_VIEWS[task.view]} frames, such as {TEACHERS[task.view]}."
         )
     return teacher
 
@@ -191,7 +186,7 @@ def _save(task: Task, network: UNet, rounds: list[Round]) -> None:
 def _origin(task: Task, rounds: list[Round]) -> dict[str, Any]:
     """What the weights come from; no name of a file, which might be a patient's."""
     return {
-        "start": os.fspath(task.start.name) if task.start else "random weights",
+        "start": Path(task.start).name if task.start else "random weights",
         "labels": "watershed" if task.view == "a2c" else (task.teacher or TEACHERS[task.view]),
         "schedule": asdict(task.schedule),
         "rounds": [asdict(done) for done in rounds],
