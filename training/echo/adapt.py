@@ -40,6 +40,7 @@ def parse(argv: list[str] | None) -> Task:
     add("--share", type=float, default=usual.share, help="of accepted frames in round 1 (0.3)")
     add("--epochs", type=int, nargs=2, default=usual.epochs, help="of both rounds (5 3)")
     add("--batch", type=int, default=usual.batch, help="frames a step (32)")
+    add("--rate", type=float, default=usual.rate, help="Adam's learning rate (1e-4)")
     add("--seed", type=int, default=usual.seed)
     add("--device", default="cpu", help="of torch, for example cuda")
     add("--threads", type=int, default=0, help="of torch; its own choice if left out")
@@ -48,7 +49,11 @@ def parse(argv: list[str] | None) -> Task:
     if asked.threads:
         torch.set_num_threads(asked.threads)
     schedule = Schedule(
-        share=asked.share, epochs=tuple(asked.epochs), batch=asked.batch, seed=asked.seed
+        share=asked.share,
+        epochs=tuple(asked.epochs),
+        batch=asked.batch,
+        rate=asked.rate,
+        seed=asked.seed,
     )
     return Task(
         view=asked.view,
