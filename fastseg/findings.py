@@ -15,7 +15,13 @@ CHAMBERS = {
     "a4c": ("LA", "LV", "RA", "RV"),
     "sax": ("cavity", "ring", "disc"),
 }
-"""What is measured in each view: apical two-chamber, apical four-chamber, short axis."""
+"""What is measured in each view."""
+
+VIEW_NAMES = {
+    "a2c": "apical two-chamber view",
+    "a4c": "apical four-chamber view",
+    "sax": "short-axis view",
+}
 
 
 @dataclass(frozen=True, slots=True)

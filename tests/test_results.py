@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,19 @@ def test_annotations_say_what_sam_says_of_a_mask(tmp_path: Path) -> None:
     assert first["prompt"] == 0
     assert document["info"]["precision"] == "fp32"
     assert "research use only" in document["info"]["notice"]
+
+
+def test_named_masks_have_a_category_of_their_name(tmp_path: Path) -> None:
+    with results.write(tmp_path / "out", INFO) as writing:
+        first = writing.add("a.npy frame 0", IMAGE, replace(MASKS, names=("LA", "LV")), stem="a")
+        second = writing.add("a.npy frame 1", IMAGE, replace(MASKS, names=("LV", "RV")), stem="a")
+    assert (first, second) == ("a", "a-2")
+    document = json.loads((tmp_path / "out" / "masks.json").read_text())
+    names = {one["id"]: one["name"] for one in document["categories"]}
+    found = [names[one["category_id"]] for one in document["annotations"]]
+    assert found == ["LA", "LV", "LV", "RV"]
+    nameless = json.loads((folder(tmp_path / "other") / "masks.json").read_text())
+    assert nameless["categories"] == [{"id": 1, "name": "segment"}]
 
 
 def test_uncompressed_counts_cover_the_picture(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, get_args
 
 import click
@@ -31,7 +31,7 @@ from fastseg.cli.report import DONE, SOME_FAILED, Report, document, error_body
 from fastseg.echo import Study, study
 from fastseg.echo_picture import EchoPanel
 from fastseg.errors import FastsegError, MeasurementError, OutputError
-from fastseg.findings import CHAMBERS, Finding, Place, find
+from fastseg.findings import CHAMBERS, VIEW_NAMES, Finding, Place, find
 from fastseg.frames import FrameChannels
 from fastseg.loading import load_unet
 from fastseg.masks import Masks
@@ -141,7 +141,9 @@ class _Work:
             place, shown = found[0].place, film.shown(index)
             name = self.folder.add(str(place), shown, masks, stem=film.stem(index))
             if self.arguments.overlay:
-                panel = EchoPanel(shown, masks, found, f"{place} · {place.view}")
+                title = f"{PurePath(str(place)).name} · {VIEW_NAMES[place.view]}"
+                legend = f"{_ran(self.models[place.view])} · mode {self.arguments.mode}"
+                panel = EchoPanel(shown, masks, found, title, legend)
                 self.folder.draw(name, echo_picture.draw(panel))
 
     def studies(self) -> list[Study]:
@@ -262,25 +264,24 @@ def _work_through(
             work.folder.report(answer, name=MEASUREMENTS_FILE)
     out = arguments.out if studies else None
     body["out"] = None if out is None else str(out)
-    text = tuple(_text(studies, networks, arguments.mode, out))
+    text = tuple(_text(studies, models, arguments.mode, out))
     return Report("echo", body, text, work.exit_code, work.failures)
 
 
 def _text(
-    studies: Sequence[Study],
-    networks: Mapping[str, Mapping[str, str]],
-    mode: Mode,
-    out: Path | None,
+    studies: Sequence[Study], models: Mapping[str, Unet], mode: Mode, out: Path | None
 ) -> Iterator[RenderableType]:
     for one in studies:
         yield from tables(one)
     if not studies:
         return
-    ran = (
-        f"{view} by {info['model']} on {info['backend']} {info['device']} {info['precision']}"
-        for view, info in networks.items()
-    )
-    yield f"\n{', '.join(ran)}; mode {mode}"
+    ran = ", ".join(f"{view} by {_ran(model)}" for view, model in models.items())
+    yield f"\n{ran}; mode {mode}"
     yield circumstances.NOTICE
     if out is not None:
         yield f"results in {out}"
+
+
+def _ran(model: Unet) -> str:
+    """A network and what it ran on."""
+    return f"{model.manifest.name} on {model.backend} {model.device} {model.precision}"

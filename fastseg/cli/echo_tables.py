@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import PurePath
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -24,6 +25,11 @@ _UNITS = {
     "_percent": "%",
 }
 
+_ABBREVIATED = frozenset(
+    ("a2c", "a4c", "ed", "eda", "edv", "ef", "es", "esa", "esv", "fac", "la", "lv", "ra", "rv")
+)
+"""Words of names that a report writes in capitals."""
+
 
 def tables(study: Study) -> Iterator[RenderableType]:
     """The chambers of the frames that count, the rows that have a value, and why some have none."""
@@ -42,11 +48,11 @@ def tables(study: Study) -> Iterator[RenderableType]:
 
 
 def unit_apart(name: str) -> tuple[str, str]:
-    """A row's name in words, and its unit."""
-    for ending, unit in _UNITS.items():
-        if name.endswith(ending):
-            return name[: -len(ending)].replace("_", " "), unit
-    return name.replace("_", " "), ""
+    """A row's name in words, and its unit: ``lv_edv_a4c_ml`` is ``LV EDV A4C`` and ``mL``."""
+    ending = next((ending for ending in _UNITS if name.endswith(ending)), "")
+    words = name[: len(name) - len(ending)].split("_")
+    text = " ".join(word.upper() if word in _ABBREVIATED else word for word in words)
+    return text, _UNITS.get(ending, "")
 
 
 def _chambers(study: Study) -> Table:
@@ -63,7 +69,8 @@ def _chambers(study: Study) -> Table:
             f"{chamber.solidity:.3f}",
         )
         cells = ("-" if number == "nan" else number for number in numbers)
-        table.add_row(str(finding.place), finding.place.view, chamber.name, *cells)
+        frame = PurePath(str(finding.place)).name
+        table.add_row(frame, finding.place.view, chamber.name, *cells)
     return table
 
 
