@@ -109,7 +109,7 @@ def run_graphs(folder: ModelFolder, choice: Choice, question: Question) -> Answe
             ious.append(tokens.iou_predictions)
             logits.append(decoder.logits(tokens, slice(None)))
         backend, _, device = graphs["encoder"].name.partition(":")
-        precision = graphs.stored("encoder").precision
+        precision = graphs.precision("encoder")
     return Answer(
         features, np.concatenate(ious), np.concatenate(logits), backend, device, precision
     )

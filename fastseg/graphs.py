@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fastseg.artifacts import ModelFolder
 from fastseg.backends.protocol import Backend
-from fastseg.backends.select import choose_file, open_graph
+from fastseg.backends.select import Plan, open_graph, plan
 from fastseg.errors import BackendError
 from fastseg.manifest import GraphFile
 
@@ -56,8 +56,12 @@ class Graphs:
             return self._opened[name]
 
     def stored(self, name: str) -> GraphFile:
-        """The file of the folder that holds the graph in the chosen precision."""
-        return choose_file(self.folder, name, precision=self.choice.precision)
+        """The file of the folder that holds the graph, as it was chosen."""
+        return self._plan(name).stored
+
+    def precision(self, name: str) -> str:
+        """What the graph computes in, ``"fp32"``."""
+        return self._plan(name).precision
 
     def close(self) -> None:
         """Free every graph; further use raises."""
@@ -65,3 +69,13 @@ class Graphs:
             self._closed = True
             while self._opened:
                 self._opened.popitem()[1].close()
+
+    def _plan(self, name: str) -> Plan:
+        choice = self.choice
+        return plan(
+            self.folder,
+            name,
+            device=choice.device,
+            backend=choice.backend,
+            precision=choice.precision,
+        )

@@ -64,7 +64,12 @@ class PromptModel:
     @property
     def precision(self) -> str:
         """What the encoder computes in, ``"fp32"``."""
-        return self._graphs.stored("encoder").precision
+        return self._graphs.precision("encoder")
+
+    @property
+    def encoder_sha256(self) -> str:
+        """Hash of the encoder's file; embeddings carry it as ``Embedding.model``."""
+        return self._graphs.stored("encoder").sha256
 
     @property
     def mask_side(self) -> int:
@@ -233,10 +238,6 @@ class PromptModel:
                 for future, _ in waiting:
                     future.cancel()
 
-    @property
-    def _encoder_sha256(self) -> str:
-        return self._graphs.stored("encoder").sha256
-
     def _make_ready(
         self, image: ImageSource | Embedding, channels: Channels
     ) -> Prepared | Embedding:
@@ -246,7 +247,7 @@ class PromptModel:
         self, ready: Prepared | Embedding, request: PromptRequest, multimask: bool
     ) -> Masks:
         if isinstance(ready, Embedding):
-            ready.require(self._encoder_sha256)
+            ready.require(self.encoder_sha256)
         # Bad prompts are cheap to find and the encoder is not: look before it runs.
         prompts = request.check(ready.frame, mask_side=self.mask_side)
         if isinstance(ready, Embedding):
@@ -280,7 +281,7 @@ class PromptModel:
         return Embedding(
             features=features,
             frame=prepared.frame,
-            model=self._encoder_sha256,
+            model=self.encoder_sha256,
             state=state,
             timings=self.circumstances(prepared.watch, n_masks=0),
         )

@@ -82,7 +82,7 @@ class Unet:
     @property
     def precision(self) -> str:
         """What the network computes in, ``"fp32"``."""
-        return self._graphs.stored(UNET_GRAPH).precision
+        return self._graphs.precision(UNET_GRAPH)
 
     @property
     def chambers(self) -> tuple[str, ...]:

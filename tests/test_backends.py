@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from fastseg import artifacts
-from fastseg.backends import ort, select
+from fastseg.backends import openvino, ort, select
+from fastseg.backends.openvino import OpenVinoBackend
 from fastseg.backends.ort import OrtBackend
 from fastseg.backends.protocol import Backend, usable_cores
 from fastseg.backends.select import choose, choose_file, open_graph
@@ -35,9 +36,16 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
+@pytest.fixture(params=["onnxruntime", "openvino"])
+def open_file(request) -> type[OrtBackend] | type[OpenVinoBackend]:
+    """Each runtime that is installed, in turn."""
+    pytest.importorskip(request.param, reason=f"{request.param} is not installed")
+    return {"onnxruntime": OrtBackend, "openvino": OpenVinoBackend}[request.param]
+
+
 @pytest.fixture
-def double(tmp_path) -> OrtBackend:
-    return OrtBackend(write(tmp_path / "double.onnx", DOUBLE_TEXT), DOUBLE)
+def double(tmp_path, open_file) -> Backend:
+    return open_file(write(tmp_path / "double.onnx", DOUBLE_TEXT), DOUBLE)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +69,8 @@ def test_a_graph_gives_its_outputs_by_name(double, count):
 
 def test_a_backend_says_what_it_is_and_where_its_arrays_live(double):
     backends: list[Backend] = [double, FakeBackend(DOUBLE, lambda inputs: {"y": inputs["x"]})]
-    assert [backend.name for backend in backends] == ["onnxruntime:cpu", "fake:cpu"]
+    runtime = {OrtBackend: "onnxruntime", OpenVinoBackend: "openvino"}[type(double)]
+    assert [backend.name for backend in backends] == [f"{runtime}:cpu", "fake:cpu"]
     for backend in backends:
         assert backend.memory == "host"
         assert backend.graph is DOUBLE
@@ -75,9 +84,9 @@ def test_arrays_of_any_strides_are_run_as_they_read(double):
     np.testing.assert_array_equal(double.run({"x": x})["y"], 2 * x)
 
 
-def test_outputs_stay_as_they_are_when_a_graph_gives_its_memory_back(tmp_path):
+def test_outputs_stay_as_they_are_when_a_graph_gives_its_memory_back(tmp_path, open_file):
     path = write(tmp_path / "double.onnx", DOUBLE_TEXT)
-    frugal = OrtBackend(path, DOUBLE, keep_memory=False)
+    frugal = open_file(path, DOUBLE, keep_memory=False)
     outputs = [frugal.run({"x": np.full((9999, 4), k, np.float32)})["y"] for k in range(5)]
     assert [set(np.unique(output)) for output in outputs] == [{0}, {2}, {4}, {6}, {8}]
 
@@ -100,14 +109,12 @@ def test_outputs_stay_as_they_are_when_the_graph_runs_again_or_is_closed(double)
         ({"x": np.ones(4, np.float32)}, r"\(4,\)"),
     ],
 )
-@pytest.mark.parametrize("kind", ["onnxruntime", "fake"])
-def test_inputs_that_do_not_fit_are_named_and_the_graph_stays_usable(double, kind, inputs, says):
-    backend: Backend = double
-    if kind == "fake":
-        backend = FakeBackend(DOUBLE, lambda inputs: {"y": 2 * inputs["x"]})
-    with pytest.raises(BackendError, match=says):
-        backend.run(inputs)
-    assert backend.run(ones(1))["y"].sum() == 8
+def test_inputs_that_do_not_fit_are_named_and_the_graph_stays_usable(double, inputs, says):
+    fake = FakeBackend(DOUBLE, lambda inputs: {"y": 2 * inputs["x"]})
+    for backend in (double, fake):
+        with pytest.raises(BackendError, match=says):
+            backend.run(inputs)
+        assert backend.run(ones(1))["y"].sum() == 8
 
 
 def test_a_closed_graph_says_so_and_can_be_closed_again(double):
@@ -119,14 +126,14 @@ def test_a_closed_graph_says_so_and_can_be_closed_again(double):
             backend.run(ones(1))
 
 
-def test_a_failure_of_the_runtime_is_ours_with_the_graphs_name(tmp_path, capfd):
+def test_a_failure_of_the_runtime_is_ours_with_the_graphs_name(tmp_path, capfd, open_file):
     text = """fails (float[n, 4] x) => (float[3, 5] y) {
         shape = Constant <value = int64[2] {3, 5}> ()
         y = Reshape (x, shape)
     }"""
     graph = Graph("fails", (X,), (Tensor("y", "float32", (3, 5)),))
-    backend = OrtBackend(write(tmp_path / "fails.onnx", text), graph)
-    with pytest.raises(BackendError, match=r"fails failed in onnxruntime:cpu.*fewer prompts"):
+    backend = open_file(write(tmp_path / "fails.onnx", text), graph)
+    with pytest.raises(BackendError, match=r"fails failed in \w+:cpu.*fewer prompts"):
         backend.run(ones(2))
     # What is raised is not printed as well.
     assert capfd.readouterr().err == ""
@@ -202,18 +209,18 @@ def test_the_thread_count_is_what_was_asked_for_and_changes_no_result(tmp_path, 
         (replace(DOUBLE, outputs=(replace(Y, shape=("n", 3)),)), "output y has shape"),
     ],
 )
-def test_a_file_that_is_not_the_graph_of_its_contract_is_refused(tmp_path, graph, says):
+def test_a_file_that_is_not_the_graph_of_its_contract_is_refused(tmp_path, graph, says, open_file):
     path = write(tmp_path / "double.onnx", DOUBLE_TEXT)
     with pytest.raises(ModelFolderError, match=rf"double\.onnx is not the graph.*{says}"):
-        OrtBackend(path, graph)
+        open_file(path, graph)
 
 
-def test_a_file_may_leave_more_open_than_its_contract(tmp_path):
+def test_a_file_may_leave_more_open_than_its_contract(tmp_path, open_file):
     path = write(tmp_path / "double.onnx", DOUBLE_TEXT.replace("[n, 4]", "[n, m]"))
-    assert OrtBackend(path, DOUBLE).run(ones(1))["y"].sum() == 8
+    assert open_file(path, DOUBLE).run(ones(1))["y"].sum() == 8
 
 
-def test_weights_outside_the_file_are_found_beside_it(tmp_path, monkeypatch):
+def test_weights_outside_the_file_are_found_beside_it(tmp_path, monkeypatch, open_file):
     text = DOUBLE_TEXT.replace("Add (x, x)", "Mul (x, two)")
     model = onnx.load(write(tmp_path / "inside.onnx", text))
     two = onnx.numpy_helper.from_array(np.full(4, 2, np.float32), "two")
@@ -227,34 +234,47 @@ def test_weights_outside_the_file_are_found_beside_it(tmp_path, monkeypatch):
     )
     assert (tmp_path / "outside.weights").stat().st_size >= 16
     monkeypatch.chdir("/")
-    assert OrtBackend(tmp_path / "outside.onnx", DOUBLE).run(ones(1))["y"].sum() == 8
+    assert open_file(tmp_path / "outside.onnx", DOUBLE).run(ones(1))["y"].sum() == 8
 
 
 @pytest.mark.parametrize("keep", [0, 1, 20, -1])
-def test_a_truncated_file_is_a_broken_model_folder(tmp_path, keep, capfd):
+def test_a_truncated_file_is_a_broken_model_folder(tmp_path, keep, capfd, open_file):
     path = write(tmp_path / "double.onnx", DOUBLE_TEXT)
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(ModelFolderError, match=r"double\.onnx.*Export the model again"):
-        OrtBackend(path, DOUBLE)
+        open_file(path, DOUBLE)
     assert capfd.readouterr().err == ""
 
 
-def test_a_missing_file_is_a_broken_model_folder(tmp_path):
+def test_a_missing_file_is_a_broken_model_folder(tmp_path, open_file):
     with pytest.raises(ModelFolderError, match=r"absent\.onnx"):
-        OrtBackend(tmp_path / "absent.onnx", DOUBLE)
+        open_file(tmp_path / "absent.onnx", DOUBLE)
 
 
-def test_a_graph_that_this_runtime_lacks_an_operator_for_is_no_fault_of_the_file(tmp_path):
-    text = """convolve (float[1, 1, 4, 4] x) => (float[1, 1, 4, 4] y) {
-        weight = Constant <value = double[1, 1, 1, 1] {2}> ()
-        wide = Cast <to = 11> (x)
-        product = Conv (wide, weight)
-        y = Cast <to = 1> (product)
-    }"""
-    square = Tensor("x", "float32", (1, 1, 4, 4))
-    graph = Graph("convolve", (square,), (replace(square, name="y"),))
-    with pytest.raises(BackendError, match=r"cannot run .*convolve\.onnx.*Upgrade onnxruntime"):
-        OrtBackend(write(tmp_path / "convolve.onnx", text), graph)
+CONVOLVE_DOUBLE = """graph (float[1, 1, 4, 4] x) => (float[1, 1, 4, 4] y) {
+    weight = Constant <value = double[1, 1, 1, 1] {2}> ()
+    wide = Cast <to = 11> (x)
+    product = Conv (wide, weight)
+    y = Cast <to = 1> (product)
+}"""
+DETERMINANT = "graph (float[1, 1, 4, 4] x) => (float[1, 1] y) { y = Det (x) }"
+
+
+@pytest.mark.parametrize(
+    ("runtime", "backend", "text"),
+    [
+        ("onnxruntime", OrtBackend, CONVOLVE_DOUBLE),
+        ("openvino", OpenVinoBackend, DETERMINANT),
+    ],
+)
+def test_a_graph_that_this_runtime_lacks_an_operator_for_is_no_fault_of_the_file(
+    tmp_path, runtime, backend, text
+):
+    pytest.importorskip(runtime, reason=f"{runtime} is not installed")
+    x = Tensor("x", "float32", (1, 1, 4, 4))
+    y = Tensor("y", "float32", (1, 1) if "Det" in text else (1, 1, 4, 4))
+    with pytest.raises(BackendError, match=rf"cannot run .*lacking\.onnx.*Upgrade {runtime}"):
+        backend(write(tmp_path / "lacking.onnx", text), Graph("graph", (x,), (y,)))
 
 
 # Which backend, which file.
@@ -266,7 +286,7 @@ def test_auto_chooses_and_names_are_taken_at_their_word():
     assert choose(device="cpu") == choose(backend="onnxruntime") == choose()
 
 
-@pytest.mark.parametrize("backend", ["openvino", "tensorrt", "tensorrt-rtx"])
+@pytest.mark.parametrize("backend", ["tensorrt", "tensorrt-rtx"])
 def test_a_backend_that_is_not_here_raises_and_is_not_replaced(folder, backend):
     with pytest.raises(
         BackendUnavailableError, match=rf'{backend} is not.*backend="onnx'
@@ -301,11 +321,23 @@ def test_a_word_that_nobody_knows_is_answered_with_those_that_are_known(folder, 
         open_graph(folder, "encoder", **wrong)
 
 
-def test_a_runtime_that_is_not_installed_raises_with_the_command_that_installs_it(monkeypatch):
+@pytest.mark.parametrize(("runtime", "extra"), [("onnxruntime", "cpu"), ("openvino", "openvino")])
+def test_a_runtime_that_is_not_installed_raises_with_the_command_that_installs_it(
+    monkeypatch, runtime, extra
+):
+    monkeypatch.setitem(sys.modules, runtime, None)
+    with pytest.raises(BackendUnavailableError, match=rf"fastseg-runtime\[{extra}\]") as caught:
+        choose(backend=runtime)
+    assert caught.value.name == runtime
+
+
+def test_auto_takes_openvino_where_there_is_nothing_else(monkeypatch):
+    pytest.importorskip("openvino", reason="openvino is not installed")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    for backend in ("auto", "onnxruntime"):
-        with pytest.raises(BackendUnavailableError, match=r"pip install 'fastseg-runtime\[cpu\]'"):
-            choose(backend=backend)
+    assert choose() == ("openvino", "cpu")
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(BackendUnavailableError, match=r"pip install 'fastseg-runtime\[cpu\]'"):
+        choose()
 
 
 def test_a_folder_runs_in_the_precision_that_it_has(folder):
@@ -335,19 +367,26 @@ def test_a_graph_that_the_folder_lacks_is_named(folder):
 
 def test_the_backends_load_no_runtime_before_it_is_needed():
     statement = "import fastseg.backends.select, fastseg.testing"
-    assert loaded_by(statement, ["torch", "onnxruntime", "onnx"]) == []
+    assert loaded_by(statement, ["torch", "onnxruntime", "openvino", "onnx"]) == []
 
 
-def test_a_graph_that_runs_once_per_image_gives_its_memory_back(folder, monkeypatch):
+@pytest.mark.parametrize(
+    ("backend", "module", "name"),
+    [("onnxruntime", ort, "OrtBackend"), ("openvino", openvino, "OpenVinoBackend")],
+)
+def test_a_graph_that_runs_once_per_image_gives_its_memory_back(
+    folder, monkeypatch, backend, module, name
+):
+    pytest.importorskip(backend, reason=f"{backend} is not installed")
     kept: dict[str, bool] = {}
 
-    def watched(path, graph, *, threads, keep_memory):
+    def watched(path, graph, *, keep_memory, **settings):
         kept[graph.name] = keep_memory
         return FakeBackend(graph, dict)
 
-    monkeypatch.setattr(select, "OrtBackend", watched)
-    for name in folder.manifest.graphs:
-        open_graph(folder, name)
+    monkeypatch.setattr(module, name, watched)
+    for graph in folder.manifest.graphs:
+        open_graph(folder, graph, backend=backend)
     assert {name for name, keeps in kept.items() if keeps} == {
         "decoder",
         "decoder_mask",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from fastseg.backends.declared import Declared, check_declared, in_one_line
 from fastseg.backends.protocol import usable_cores
-from fastseg.contract import Array, Graph, Tensor
+from fastseg.contract import Array, Graph
 from fastseg.errors import BackendError, BackendUnavailableError, ModelFolderError
 
 NAME = "onnxruntime"
@@ -53,8 +54,12 @@ class OrtBackend:
         self._run_options: Any = runtime.RunOptions()
         if not keep_memory:
             self._run_options.add_run_config_entry(_GIVE_BACK, "cpu:0")
-        _check(path, graph.inputs, self._session.get_inputs(), kind="input")
-        _check(path, graph.outputs, self._session.get_outputs(), kind="output")
+        check_declared(
+            path,
+            graph,
+            [_declared(node) for node in self._session.get_inputs()],
+            [_declared(node) for node in self._session.get_outputs()],
+        )
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run the graph once; see ``Backend.run``."""
@@ -68,7 +73,7 @@ class OrtBackend:
             arrays = session.run(self._outputs, dict(inputs), self._run_options)
         except Exception as error:
             raise BackendError(
-                f"{self.graph.name} failed in {self.name}: {_in_one_line(error)}. "
+                f"{self.graph.name} failed in {self.name}: {in_one_line(error)}. "
                 "If memory ran out, give fewer prompts or images at a time."
             ) from error
         return dict(zip(self._outputs, arrays, strict=True))
@@ -113,43 +118,14 @@ def _open(runtime: Any, path: Path, threads: int) -> Any:
     except Exception as error:
         if type(error).__name__ == "NotImplemented":
             raise BackendError(
-                f"{NAME} {runtime.__version__} cannot run {path}: {_in_one_line(error)}. "
+                f"{NAME} {runtime.__version__} cannot run {path}: {in_one_line(error)}. "
                 f"Upgrade {NAME}."
             ) from error
         raise ModelFolderError(
-            f"{path} cannot be loaded by {NAME} {runtime.__version__}: {_in_one_line(error)}. "
+            f"{path} cannot be loaded by {NAME} {runtime.__version__}: {in_one_line(error)}. "
             f"Export the model again, or upgrade {NAME}."
         ) from error
 
 
-def _in_one_line(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")
-
-
-def _check(path: Path, wanted: Sequence[Tensor], found: Sequence[Any], *, kind: str) -> None:
-    """Compare the contract with what the file declares."""
-    declared = {node.name: node for node in found}
-    if set(declared) != {tensor.name for tensor in wanted}:
-        names = [tensor.name for tensor in wanted]
-        raise _not_the_graph(path, f"its {kind}s are {list(declared)}, not {names}")
-    for tensor in wanted:
-        node = declared[tensor.name]
-        dtype = _DTYPES.get(node.type, node.type)
-        if dtype != tensor.dtype:
-            raise _not_the_graph(path, f"{kind} {tensor.name} is {dtype}, not {tensor.dtype}")
-        shape = tuple(node.shape)
-        if len(shape) != len(tensor.shape) or not all(map(_fits, tensor.shape, shape)):
-            raise _not_the_graph(
-                path, f"{kind} {tensor.name} has shape {shape}, not {tensor.shape}"
-            )
-
-
-def _fits(wanted: int | str, declared: int | str | None) -> bool:
-    """Whether a declared size can be the wanted one; the file may leave more open, never less."""
-    return wanted == declared or not isinstance(declared, int)
-
-
-def _not_the_graph(path: Path, reason: str) -> ModelFolderError:
-    return ModelFolderError(
-        f"{path} is not the graph that model.json describes: {reason}. Export the model again."
-    )
+def _declared(node: Any) -> Declared:
+    return Declared(frozenset({node.name}), _DTYPES.get(node.type, node.type), tuple(node.shape))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from fastseg.artifacts import ModelFolder
-from fastseg.backends.ort import OrtBackend, import_runtime
+from fastseg.backends import openvino, ort
 from fastseg.backends.protocol import Backend
+from fastseg.contract import UNET_GRAPH
 from fastseg.errors import BackendError, BackendUnavailableError, ModelFolderError
 from fastseg.manifest import GraphFile
 
@@ -19,28 +21,49 @@ PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 _ONCE_PER_IMAGE = ("encoder", "image_state")
 """Graphs that give their memory back, 0.25 GB for ViT-B, before the decoder asks for its own."""
 
+_IN_BF16 = ("encoder", "mask_head", UNET_GRAPH)
+"""Graphs that ``precision="bf16"`` is for. The others stay in FP32: BF16 keeps 8 bits, so a click
+at 1000 of 1024 pixels would move by up to 2, and masks with it, for a decoder that is hardly
+faster."""
+
 _USE_CPU = 'Use backend="onnxruntime" with device="cpu", or "auto" for both.'
 
 
-def choose(*, device: str = "auto", backend: str = "auto") -> tuple[str, str]:
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a graph is run by, settled before anything is loaded."""
+
+    backend: str
+    device: str
+    stored: GraphFile
+    """The file of the folder that holds the graph."""
+
+    precision: str
+    """What the backend computes in; for ONNX Runtime it is the file's."""
+
+
+def choose(
+    *, device: str = "auto", backend: str = "auto", precision: str = "auto"
+) -> tuple[str, str]:
     """Settle which runtime runs and where, before anything is loaded.
+
+    ``"auto"`` is ONNX Runtime, or OpenVINO where ONNX Runtime is not installed or BF16 is wanted.
 
     Args:
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
         backend: ``"auto"`` or one of ``BACKENDS``.
+        precision: ``"auto"`` or one of ``PRECISIONS``.
 
     Returns:
         Backend and device, neither of them ``"auto"``.
 
     Raises:
         BackendUnavailableError: What was named is known and cannot be had here.
-        BackendError: What was named is not known at all.
+        BackendError: What was named is not known at all, or the backend does not compute in the
+            precision.
     """
-    if backend not in ("auto", *BACKENDS):
-        raise BackendError(f"backend must be one of {('auto', *BACKENDS)}, not {backend!r}.")
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
-        raise BackendError(f'device must be "auto", "cpu", "cuda" or "cuda:1", not {device!r}.')
-    if backend not in ("auto", "onnxruntime"):
+    _check_words(device, backend, precision)
+    if backend.startswith("tensorrt"):
         raise BackendUnavailableError(
             backend, reason="this version of fastseg does not run it yet", remedy=_USE_CPU
         )
@@ -48,8 +71,51 @@ def choose(*, device: str = "auto", backend: str = "auto") -> tuple[str, str]:
         raise BackendUnavailableError(
             device, reason="this version of fastseg runs on the CPU only", remedy=_USE_CPU
         )
-    import_runtime()
-    return "onnxruntime", "cpu"
+    if backend == "auto":
+        backend = openvino.NAME if precision == "bf16" or _only_openvino() else ort.NAME
+    if backend == openvino.NAME:
+        openvino.require("fp32" if precision == "auto" else precision)
+    else:
+        ort.import_runtime()
+        if precision == "bf16":
+            raise BackendError(
+                "onnxruntime does not compute in bf16 on the CPU. Use "
+                'backend="openvino", which does where the processor can, or precision="fp32".'
+            )
+    return backend, "cpu"
+
+
+def plan(
+    folder: ModelFolder,
+    graph_name: str,
+    *,
+    device: str = "auto",
+    backend: str = "auto",
+    precision: str = "auto",
+) -> Plan:
+    """Settle what runs a graph of a folder, from which file and in which precision.
+
+    Args:
+        folder: A model folder that was read.
+        graph_name: ``"encoder"``, ``"decoder"``, ... as in ``contract.SAM_GRAPHS``.
+        device: As in ``choose``.
+        backend: As in ``choose``.
+        precision: As in ``choose``. ``"bf16"`` is how OpenVINO runs a file, not what a file holds,
+            and is for the graphs that bear it.
+
+    Raises:
+        BackendUnavailableError: The runtime or device that was named is not here.
+        BackendError: A name is not known, or the precision cannot be had.
+        ModelFolderError: The folder lacks the graph.
+    """
+    chosen, where = choose(device=device, backend=backend, precision=precision)
+    if chosen == openvino.NAME:
+        wanted = "auto" if precision == "bf16" else precision
+        stored = choose_file(folder, graph_name, precision=wanted)
+        in_bf16 = precision == "bf16" and graph_name in _IN_BF16
+        return Plan(chosen, where, stored, "bf16" if in_bf16 else "fp32")
+    stored = choose_file(folder, graph_name, precision=precision)
+    return Plan(chosen, where, stored, stored.precision)
 
 
 def choose_file(folder: ModelFolder, graph_name: str, *, precision: str = "auto") -> GraphFile:
@@ -64,8 +130,7 @@ def choose_file(folder: ModelFolder, graph_name: str, *, precision: str = "auto"
         BackendError: The precision is not known, or the folder does not have it.
         ModelFolderError: The folder does not have the graph in any precision.
     """
-    if precision not in ("auto", *PRECISIONS):
-        raise BackendError(f"precision must be one of {('auto', *PRECISIONS)}, not {precision!r}.")
+    _check_words("auto", "auto", precision)
     graphs = folder.manifest.graphs.values()
     found = {stored.precision: stored for stored in graphs if stored.graph.name == graph_name}
     if not found:
@@ -103,17 +168,44 @@ def open_graph(
 
     Raises:
         BackendUnavailableError: The runtime or device that was named is not here.
-        BackendError: A name is not known, the precision is not in the folder, or the runtime
-            cannot run the file.
+        BackendError: A name is not known, the precision cannot be had, or the runtime cannot run
+            the file.
         ModelFolderError: The folder lacks the graph, or its file is not what it should be.
     """
     if threads < 0:
         raise BackendError(f"threads must be 0 (all usable cores) or more, not {threads}.")
-    choose(device=device, backend=backend)
-    stored = choose_file(folder, graph_name, precision=precision)
-    return OrtBackend(
-        folder.file(stored),
+    settled = plan(folder, graph_name, device=device, backend=backend, precision=precision)
+    stored, keep_memory = settled.stored, graph_name not in _ONCE_PER_IMAGE
+    path = folder.file(stored)
+    if settled.backend == ort.NAME:
+        return ort.OrtBackend(path, stored.graph, threads=threads, keep_memory=keep_memory)
+    return openvino.OpenVinoBackend(
+        path,
         stored.graph,
         threads=threads,
-        keep_memory=graph_name not in _ONCE_PER_IMAGE,
+        precision=settled.precision,
+        keep_memory=keep_memory,
+        content="" if stored.data else stored.sha256,
     )
+
+
+def _check_words(device: str, backend: str, precision: str) -> None:
+    if backend not in ("auto", *BACKENDS):
+        raise BackendError(f"backend must be one of {('auto', *BACKENDS)}, not {backend!r}.")
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise BackendError(f'device must be "auto", "cpu", "cuda" or "cuda:1", not {device!r}.')
+    if precision not in ("auto", *PRECISIONS):
+        raise BackendError(f"precision must be one of {('auto', *PRECISIONS)}, not {precision!r}.")
+
+
+def _only_openvino() -> bool:
+    """Whether OpenVINO is here and ONNX Runtime is not."""
+    try:
+        ort.import_runtime()
+    except BackendUnavailableError:
+        try:
+            openvino.import_runtime()
+        except BackendUnavailableError:
+            return False
+        return True
+    return False

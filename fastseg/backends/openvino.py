@@ -1,0 +1,311 @@
+"""OpenVINO on the CPU, in FP32 or BF16."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import os
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Literal
+from weakref import WeakSet
+
+from fastseg.backends.declared import Declared, check_declared, in_one_line
+from fastseg.backends.protocol import usable_cores
+from fastseg.cache_folder import CacheFolder, user_cache_folder
+from fastseg.contract import Array, Graph
+from fastseg.errors import BackendError, BackendUnavailableError, ModelFolderError, OutputError
+
+NAME = "openvino"
+
+OLDEST = (2025, 0)
+"""Older versions cannot give the memory of a graph back."""
+
+_HINTS = {"fp32": "f32", "bf16": "bf16"}
+
+_CACHE_BYTES = 2**30
+
+_LARGEST_KEPT = 64 * 2**20
+"""A larger file is compiled each time. With the 350 MB of ViT-B's encoder, reading and checking a
+compiled copy takes as long as compiling, and writing it longer, with 1 GB of memory. A decoder of
+20 MB loads three times as fast."""
+
+_DIGEST_BYTES = sha256().digest_size
+
+
+class OpenVinoBackend:
+    """One graph in OpenVINO on the CPU.
+
+    Args:
+        path: The ``.onnx`` file.
+        graph: What the file must take and give.
+        threads: Cores to use, 0 for all that this process may run on.
+        precision: What to compute in, ``"fp32"`` or ``"bf16"``; inputs and outputs stay as the
+            contract says. Left to itself, OpenVINO takes BF16 wherever the processor has it.
+        keep_memory: Whether the memory of one run is kept for the next, as suits a graph that runs
+            many times on end.
+        content: Hash of the file. The compiled graph is kept under it in the user's cache folder,
+            unless it is large, and found there the next time; if empty, it is not kept.
+
+    Raises:
+        BackendUnavailableError: OpenVINO is not installed, too old, or does not load; or the
+            processor does not have the precision.
+        ModelFolderError: The file is no graph, is truncated, or is not the graph of the contract.
+        BackendError: The file is fine and this version of OpenVINO cannot run it.
+    """
+
+    memory: Literal["host"] = "host"
+
+    def __init__(
+        self,
+        path: Path,
+        graph: Graph,
+        *,
+        threads: int = 0,
+        precision: str = "fp32",
+        keep_memory: bool = True,
+        content: str = "",
+    ) -> None:
+        require(precision)
+        self.name = f"{NAME}:cpu"
+        self.graph = graph
+        self._keep_memory = keep_memory
+        settings = _settings(threads or usable_cores(), precision)
+        self._compiled: Any = _Source(path, graph, content).compile(settings)
+        _OPEN.add(self)
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the graph once; see ``Backend.run``."""
+        # Held here so that a close() from another thread cannot take it away in the middle.
+        compiled = self._compiled
+        if compiled is None:
+            raise BackendError(f"{self.graph.name} was closed. Load the model again.")
+        if (reason := self.graph.mismatch(inputs)) is not None:
+            raise BackendError(f"{reason}. Give what the graph's contract asks for.")
+        try:
+            # A request of its own for each call, 0.03 ms: callers in other threads have theirs, and
+            # neither inputs nor outputs outlive the call inside the runtime. Outputs are copies.
+            results = compiled.create_infer_request().infer(dict(inputs), share_inputs=True)
+            outputs = {tensor.name: results[tensor.name] for tensor in self.graph.outputs}
+            if not self._keep_memory:
+                compiled.release_memory()
+        except Exception as error:
+            raise BackendError(
+                f"{self.graph.name} failed in {self.name}: {in_one_line(error)}. "
+                "If memory ran out, give fewer prompts or images at a time."
+            ) from error
+        return outputs
+
+    def close(self) -> None:
+        """Free the compiled graph and its memory; harmless when called again."""
+        self._compiled = None
+
+    def keep_forever(self) -> None:
+        """Never free the compiled graph, not even when this is closed."""
+        if self._compiled is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._compiled))
+
+
+_OPEN: WeakSet[OpenVinoBackend] = WeakSet()
+
+
+def _after_fork() -> None:
+    """Keep what a forked child got from its parent.
+
+    It runs there, but its threads did not come along, and freeing it would wait for them and abort.
+    """
+    for backend in list(_OPEN):
+        backend.keep_forever()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def import_runtime() -> Any:
+    """Import OpenVINO.
+
+    Raises:
+        BackendUnavailableError: It is not installed, does not load, or is too old.
+    """
+    try:
+        runtime = importlib.import_module("openvino")
+    except ImportError as error:
+        raise BackendUnavailableError(
+            NAME,
+            reason=f"it cannot be imported ({error})",
+            remedy="Install it: pip install 'fastseg-runtime[openvino]'.",
+        ) from error
+    version = str(getattr(runtime, "__version__", "unknown"))
+    found = re.match(r"(\d+)\.(\d+)", version)
+    if found is None or (int(found[1]), int(found[2])) < OLDEST:
+        raise BackendUnavailableError(
+            NAME,
+            reason=f"its version {version} is older than {OLDEST[0]}.{OLDEST[1]}",
+            remedy="Upgrade it: pip install -U openvino.",
+        )
+    return runtime
+
+
+def precisions() -> tuple[str, ...]:
+    """What OpenVINO computes in on this processor: ``"fp32"`` and, where it is fast, ``"bf16"``.
+
+    Raises:
+        BackendUnavailableError: OpenVINO is not here.
+    """
+    import_runtime()
+    return ("fp32", "bf16") if "BF16" in _capabilities() else ("fp32",)
+
+
+def require(precision: str) -> None:
+    """Check that OpenVINO is here and can compute in ``precision``.
+
+    Raises:
+        BackendUnavailableError: It is not, or the processor cannot.
+        BackendError: OpenVINO does not compute in this precision on any processor.
+    """
+    import_runtime()
+    if precision not in _HINTS:
+        raise BackendError(
+            f"{NAME} computes in {' or '.join(_HINTS)}, not in {precision!r}. "
+            'Use precision="auto", which is fp32.'
+        )
+    if precision not in precisions():
+        raise BackendUnavailableError(
+            f"{NAME} in {precision}",
+            reason="this processor has no instructions for it",
+            remedy='Use precision="fp32".',
+        )
+
+
+@cache
+def _core() -> Any:
+    return import_runtime().Core()
+
+
+def _capabilities() -> Sequence[str]:
+    found: Sequence[str] = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return found
+
+
+def _settings(threads: int, precision: str) -> dict[str, Any]:
+    return {
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "INFERENCE_NUM_THREADS": threads,
+        # One call at a time has all the threads; callers in several threads wait for each other
+        # instead of running more threads than there are cores.
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+        # Threads are counted as ``usable_cores`` counts, and stay free to move: pinned ones of
+        # several graphs would wait for the same core beside an idle one.
+        "ENABLE_HYPER_THREADING": True,
+        "ENABLE_CPU_PINNING": False,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A file, and what it must hold."""
+
+    path: Path
+    graph: Graph
+    content: str
+
+    def compile(self, settings: Mapping[str, Any]) -> Any:
+        """Find the compiled graph in the cache, or compile it and keep it there."""
+        folder = user_cache_folder() if self.content and self._is_small() else None
+        if folder is None:
+            return self._build(settings)
+        kept = CacheFolder(folder / NAME, _CACHE_BYTES, ".compiled")
+        key = self._key(settings)
+        if (found := kept.get(key, lambda file: _import(file, settings))) is not None:
+            self._check(found)
+            return found
+        compiled = self._build(settings)
+        # What cannot be kept is compiled again the next time, and nothing else is lost.
+        with suppress(OutputError, RuntimeError):
+            kept.put(key, lambda file: _export(compiled, file))
+        return compiled
+
+    def _build(self, settings: Mapping[str, Any]) -> Any:
+        model = self._read()
+        self._check(model)
+        try:
+            return _core().compile_model(model, "CPU", dict(settings))
+        except Exception as error:
+            raise self._cannot_run(error) from error
+
+    def _is_small(self) -> bool:
+        return self.path.is_file() and self.path.stat().st_size <= _LARGEST_KEPT
+
+    def _read(self) -> Any:
+        """Read the file in two steps, which tell a damaged file from one that is not supported."""
+        frontend = importlib.import_module("openvino.frontend")
+        try:
+            reader = frontend.FrontEndManager().load_by_framework("onnx")
+            return reader.convert(reader.load(str(self.path)))
+        except (frontend.OpConversionFailure, frontend.NotImplementedFailure) as error:
+            raise self._cannot_run(error) from error
+        except Exception as error:
+            raise ModelFolderError(
+                f"{self.path} cannot be loaded by {_version()}: {in_one_line(error)}. "
+                f"Export the model again, or upgrade {NAME}."
+            ) from error
+
+    def _check(self, model: Any) -> None:
+        inputs, outputs = map(_declared, model.inputs), map(_declared, model.outputs)
+        check_declared(self.path, self.graph, list(inputs), list(outputs))
+
+    def _cannot_run(self, error: Exception) -> BackendError:
+        return BackendError(
+            f"{_version()} cannot run {self.path}: {in_one_line(error)}. Upgrade {NAME}, or use "
+            'backend="onnxruntime".'
+        )
+
+    def _key(self, settings: Mapping[str, Any]) -> str:
+        """A name for everything that a compiled graph depends on."""
+        parts = (self.content, _version(), _processor(), sorted(settings.items()))
+        return sha256(repr(parts).encode()).hexdigest()
+
+
+def _declared(port: Any) -> Declared:
+    sizes = (None if size.is_dynamic else size.get_length() for size in port.get_partial_shape())
+    dtype = str(port.get_element_type().to_dtype())
+    return Declared(frozenset(port.get_names()), dtype, tuple(sizes))
+
+
+def _export(compiled: Any, file: Path) -> None:
+    stream = BytesIO()
+    compiled.export_model(stream)
+    with file.open("wb") as out:
+        out.write(sha256(stream.getbuffer()).digest())
+        out.write(stream.getbuffer())
+
+
+def _import(file: Path, settings: Mapping[str, Any]) -> Any:
+    """What ``_export`` wrote. The runtime trusts what it reads, so damage is looked for first."""
+    with file.open("rb") as kept:
+        digest, content = kept.read(_DIGEST_BYTES), kept.read()
+    if sha256(content).digest() != digest:
+        raise ValueError(f"{file} is damaged")
+    return _core().import_model(content, "CPU", dict(settings))
+
+
+def _version() -> str:
+    return f"{NAME} {import_runtime().__version__}"
+
+
+@cache
+def _processor() -> str:
+    """The processor's name and instructions: a compiled graph is for those that it saw."""
+    instructions: Sequence[str] = _capabilities()
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        instructions = [line for line in lines if line.startswith(("flags", "Features"))][:1]
+    return f"{_core().get_property('CPU', 'FULL_DEVICE_NAME')} {instructions}"
