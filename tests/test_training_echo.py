@@ -94,7 +94,7 @@ def test_the_sector_lays_a_beam_out_where_its_points_came_from() -> None:
 
 
 def test_batches_are_the_same_for_the_same_step_and_no_other() -> None:
-    task = plan.plan(4, smoke=True).joint
+    task = plan.plan(4, smoke=True).together[0]
     one, two, other = (make_batch(task, 7, step) for step in (3, 3, 4))
     torch.testing.assert_close(one.frames, two.frames, rtol=0, atol=0)
     torch.testing.assert_close(one.masks[1], two.masks[1], rtol=0, atol=0)
@@ -131,12 +131,12 @@ def test_the_smoke_run_leaves_weights_for_every_view_and_a_log(tmp_path) -> None
         weights = safetensors.load_file(run / f"echo-{view}.safetensors")
         UNet(CHANNELS[view], len(CLASSES[view]), 4).load_state_dict(weights)
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    assert [line["task"] for line in lines] == ["joint", *VIEWS]
+    assert [line["task"] for line in lines] == ["windows", "joint", *VIEWS]
 
 
 def test_a_stopped_task_continues_with_the_same_numbers(tmp_path) -> None:
     torch.manual_seed(0)
-    task = plan.plan(4, smoke=True).joint
+    task = plan.plan(4, smoke=True).together[0]
     trainer = Trainer(network.joint_network(4), task, tmp_path, seed=7)
     trainer.train_step(make_batch(task, 7, 0))
     trainer.save()

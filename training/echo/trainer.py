@@ -128,15 +128,19 @@ class Trainer:
 
 
 def train(plan: Plan, views: list[View], out: Path) -> dict[View, Path]:
-    """Train the joint network, then each view's own; returns where their weights lie."""
+    """Train one network for all views, then each view's own; returns where their weights lie."""
     torch.manual_seed(plan.seed)
-    joint = Trainer(joint_network(plan.width), plan.joint, out, seed=plan.seed)
-    joint.run()
+    joint = joint_network(plan.width)
+    for task in plan.together:
+        joint = _finished(joint, task, out, seed=plan.seed).average.network
     files = {}
     for view in views:
-        network = part(joint.average.network, view, plan.width)
-        network.requires_grad_(True)
-        single = Trainer(network, plan.single[view], out, seed=plan.seed)
-        single.run()
-        files[view] = single.weights_file
+        start = part(joint, view, plan.width)
+        files[view] = _finished(start, plan.single[view], out, seed=plan.seed).weights_file
     return files
+
+
+def _finished(network: UNet, task: Task, out: Path, *, seed: int) -> Trainer:
+    trainer = Trainer(network.requires_grad_(True), task, out, seed=seed)
+    trainer.run()
+    return trainer
