@@ -1,82 +1,32 @@
-"""Label-free adaptation: weak labels against published ones, limits, rounds, the whole command."""
+"""Weak labels against published ones and on drawn hearts; limits, rings, sides of the heart."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 
 import numpy as np
 import pytest
-from PIL import Image
 
-torch = pytest.importorskip("torch", reason="training needs torch")
-pytest.importorskip("safetensors", reason="training needs safetensors")
+pytest.importorskip("torch", reason="training needs torch")
 pytest.importorskip("skimage", reason="weak labels need scikit-image")
 pytest.importorskip("scipy", reason="weak labels need scipy")
 
-import fastseg  # noqa: E402
-from fastseg import ops  # noqa: E402
-from fastseg.errors import ImageError, ModelError, ModelFolderError  # noqa: E402
-from fastseg.export.folders import Card  # noqa: E402
-from fastseg.export.unet import write_unet_folder  # noqa: E402
-from fastseg.export.unet_network import UNet  # noqa: E402
-from fastseg.testing import tiny_unet_folder  # noqa: E402
-from training.echo import (  # noqa: E402
-    adapt,
-    adaptation,
+from fastseg import ops
+from tests.drawn_hearts import SIDE, dice, drawn_heart, ellipse, save_hearts, seen
+from training.echo import (
     bilateral,
     donuts,
     four_chambers,
     labelling,
     own_frames,
-    self_learning,
-    starting_weights,
     weak_labels,
 )
-from training.echo.acceptance import CM_PER_PIXEL, refusal  # noqa: E402
-from training.echo.heart import CLASSES  # noqa: E402
-from training.echo.losses import soft_dice  # noqa: E402
-from training.echo.self_learning import Examples, Schedule  # noqa: E402
-
-SIDE = weak_labels.SIDE
-ROWS, COLUMNS = np.indices((SIDE, SIDE))
-
-
-def ellipse(row: float, column: float, height: float, width: float) -> np.ndarray:
-    return ((ROWS - row) / height) ** 2 + ((COLUMNS - column) / width) ** 2 < 1
-
-
-def dice(one: np.ndarray, other: np.ndarray) -> float:
-    return float(2 * (one & other).sum() / (one.sum() + other.sum()))
+from training.echo.acceptance import CM_PER_PIXEL, refusal
+from training.echo.heart import CLASSES
 
 
 def cleaned(masks: np.ndarray, view: str = "a2c") -> np.ndarray:
     return labelling.clean(masks[None].astype(np.float32), view)[0]
-
-
-def seen(frame: np.ndarray) -> np.ndarray:
-    """Luma as a network sees it."""
-    luma: np.ndarray = ops.frame_input(np.ascontiguousarray(frame), (0, 0, SIDE, SIDE), SIDE)[0]
-    return luma
-
-
-def drawn_heart(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Grainy tissue around a dark ventricle above a dark atrium: uint8 frame, (3, h, w) truth."""
-    middle = 128 + random.uniform(-15, 15)
-    ventricle = ellipse(95 + random.uniform(-5, 5), middle, 36, 20 + random.uniform(-2, 2))
-    atrium = ellipse(178 + random.uniform(-5, 5), middle, 26 + random.uniform(-2, 2), 19)
-    tissue = ellipse(130, 128, 110, 100)
-    luma = np.where(tissue, 120.0, 60.0) + random.normal(0, 3, tissue.shape)
-    luma[ventricle | atrium] = 5
-    return luma.clip(0, 255).astype(np.uint8), np.stack([ventricle | atrium, atrium, ventricle])
-
-
-def save_hearts(folder, count: int, patients: int = 5) -> None:
-    random = np.random.default_rng(7)
-    for number in range(count):
-        patient = folder / f"patient{number % patients}"
-        patient.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(drawn_heart(random)[0]).save(patient / f"{number}.png")
 
 
 @pytest.fixture(scope="module")
@@ -306,127 +256,3 @@ def test_a_frame_in_which_the_network_misses_a_chamber_keeps_its_label():
     assert labels.refused == {"LA: not found": 1}
     np.testing.assert_array_equal(labels[0], cleaned(heart))
     np.testing.assert_array_equal(labels[1], weak[0])
-
-
-def blank_labels(count: int) -> labelling.Labels:
-    return labelling.collect(np.zeros((3, SIDE, SIDE), bool) for _ in range(count))
-
-
-def test_frames_of_a_patient_stay_on_one_side_of_the_split():
-    groups = [f"patient{number % 7}" for number in range(70)]
-    parts = self_learning.split(blank_labels(70), groups, Schedule(), share=1.0)
-    sides = [{groups[place] for place in part} for part in (parts.training, parts.validation)]
-    assert not sides[0] & sides[1]
-    assert len(parts.training) + len(parts.validation) == 70
-    assert 14 <= len(parts.validation) <= 24
-
-
-def test_the_first_round_sees_a_share_of_the_frames():
-    groups = [str(number) for number in range(100)]
-    parts = self_learning.split(blank_labels(100), groups, Schedule(), share=0.3)
-    assert (len(parts.training), len(parts.validation)) == (24, 6)
-    assert self_learning.split(blank_labels(100), groups, Schedule(), share=0.3) == parts
-
-
-@pytest.mark.parametrize("count", [0, 1])
-def test_too_few_labels_are_refused_in_words(count):
-    with pytest.raises(ImageError, match="Give more frames"):
-        self_learning.split(blank_labels(count), ["one"] * count, Schedule(), share=1.0)
-
-
-def test_learning_leaves_the_network_of_its_best_epoch(tmp_path):
-    save_hearts(tmp_path, 3)
-    frames = own_frames.find(tmp_path, channels=3)
-    random = np.random.default_rng(7)
-    labels = labelling.collect(drawn_heart(random)[1] for _ in range(3))
-    torch.manual_seed(0)
-    network = UNet(3, 3, width=2)
-    # Far too fast, so that the last epoch is not the best.
-    schedule = Schedule(batch=1, rate=0.1)
-    kept_back = Examples(frames, labels, [2])
-    curve = self_learning.learn(network, (Examples(frames, labels, [0, 1]), kept_back), schedule, 4)
-    frame, target = kept_back[0]
-    with torch.no_grad():
-        loss = 1 - float(soft_dice(network(frame[None]).sigmoid(), target[None]).mean())
-    assert len(curve) == 4
-    assert loss == pytest.approx(min(epoch.validation for epoch in curve), abs=1e-6)
-
-
-def test_a_folder_is_searched_for_pictures_and_patients(tmp_path):
-    save_hearts(tmp_path, 4, patients=2)
-    (tmp_path / "notes.txt").write_text("nothing")
-    frames = own_frames.find(tmp_path, channels=3)
-    assert len(frames) == 4
-    assert len(set(frames.groups)) == 2
-    assert frames[0].shape == (3, SIDE, SIDE)
-    assert len(own_frames.find(tmp_path, channels=3, most=3)) == 3
-    assert len(set(own_frames.find(tmp_path / "patient0", channels=1).groups)) == 2
-
-
-def test_a_damaged_picture_is_named_before_work_begins(tmp_path):
-    save_hearts(tmp_path, 1)
-    (tmp_path / "broken.png").write_bytes(b"not a picture")
-    with pytest.raises(ImageError, match=r"broken\.png"):
-        own_frames.find(tmp_path, channels=3)
-
-
-def test_a_folder_without_pictures_is_refused_in_words(tmp_path):
-    with pytest.raises(ImageError, match="holds no picture"):
-        own_frames.find(tmp_path, channels=3)
-    with pytest.raises(ImageError, match="not a folder"):
-        own_frames.find(tmp_path / "nowhere", channels=3)
-
-
-@pytest.mark.parametrize(("view", "reason"), [("a4c", "takes prompts"), ("sax", "is for a2c")])
-def test_a_teacher_for_something_else_is_refused(tmp_path, view, reason):
-    save_hearts(tmp_path / "frames", 1)
-    teacher = "sam-nano" if view == "a4c" else str(tiny_unet_folder(tmp_path / "teacher"))
-    task = adaptation.Task(
-        view, tmp_path / "frames", tmp_path / "out", tmp_path / "run", teacher=teacher
-    )
-    with pytest.raises(ModelError, match=reason):
-        adaptation.adapt(task, print)
-    assert not (tmp_path / "out").exists()
-
-
-def test_learning_starts_from_a_model_folder_as_from_its_weights(tmp_path):
-    torch.manual_seed(1)
-    known = UNet(1, 3, width=8)
-    for name, parameter in known.named_parameters():
-        if name.startswith("down"):  # the other biases stay zero, which an export leaves out
-            parameter.data = parameter.data + 0.01
-        parameter.data = parameter.data.half().float()
-    torch.save(known.state_dict(), tmp_path / "weights.pt")
-    write_unet_folder(known, tmp_path / "model", "sax", Card("model"), store="float16")
-    for start in ("weights.pt", "model"):
-        found = starting_weights.network(str(tmp_path / start), "sax").state_dict()
-        for name, weight in known.state_dict().items():
-            assert torch.equal(found[name], weight), name
-
-
-def test_learning_does_not_start_from_another_view(tmp_path):
-    folder = tiny_unet_folder(tmp_path / "model")
-    with pytest.raises(ModelFolderError, match="no network for sax"):
-        starting_weights.network(str(folder), "sax")
-    with pytest.raises(ModelFolderError, match="does not name its weights"):
-        starting_weights.network(str(folder), "a2c")
-
-
-def test_the_command_goes_from_frames_to_a_model_that_runs(tmp_path, capsys):
-    save_hearts(tmp_path / "frames", 5)
-    out = tmp_path / "mine"
-    command = [str(tmp_path / "frames"), "--view", "a2c", "--out", str(out), "--smoke"]
-    assert adapt.main(command) == 0
-    assert "Research use only" in capsys.readouterr().out
-    report = json.loads((tmp_path / "mine-run" / "report.json").read_text())
-    assert [done["labelled"] for done in report["rounds"]] == [5, 5]
-    for name in ("labels1.png", "labels2.png", "round1.safetensors", "round2.safetensors"):
-        assert (tmp_path / "mine-run" / name).exists()
-    with fastseg.load(out) as model:
-        assert model.view == "a2c"
-        assert model.segment(tmp_path / "frames" / "patient0" / "0.png").names == ("LA", "LV")
-
-
-def test_the_command_tells_why_it_cannot(tmp_path, capsys):
-    assert adapt.main([str(tmp_path), "--view", "a2c", "--out", str(tmp_path / "mine")]) == 1
-    assert "holds no picture" in capsys.readouterr().err

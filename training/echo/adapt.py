@@ -22,8 +22,24 @@ SMOKE = Schedule(share=1.0, epochs=(1, 1), batch=4)
 """A few tiny steps on few frames, to try everything once."""
 
 
-def parse(argv: list[str] | None) -> Task:
-    """Read the command line."""
+def positive(text: str) -> int:
+    """Read a whole number of at least 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {number}")
+    return number
+
+
+def share(text: str) -> float:
+    """Read a number above 0 and not above 1."""
+    number = float(text)
+    if not 0 < number <= 1:
+        raise argparse.ArgumentTypeError(f"must be above 0 and at most 1, not {number:g}")
+    return number
+
+
+def command_line() -> argparse.ArgumentParser:
+    """What can be asked for."""
     usual = Schedule()
     parser = argparse.ArgumentParser(prog="python -m training.echo.adapt", description=NOTICE)
     add = parser.add_argument
@@ -32,22 +48,24 @@ def parse(argv: list[str] | None) -> Task:
     add("--out", required=True, type=Path, help="the model folder to write")
     add("--run", type=Path, help="folder for weights, losses, label pictures; OUT-run if left out")
     add("--cm-per-pixel", type=float, help="of the files; else their longer side is 20 cm")
-    add("--most", type=int, help="use no more frames than these, evenly chosen")
+    add("--most", type=positive, help="use no more frames than these, evenly chosen")
     add("--teacher", help="model that gives the first labels of a4c (echo-a2c) or sax (echo-sax)")
     add("--start", help="weights file, model folder or embedded model to start from")
     add("--licence", default="", help="licence of your weights, for the model's card")
-    add("--width", type=int, default=32, help="channels of the finest level (32)")
-    add("--share", type=float, default=usual.share, help="of accepted frames in round 1 (0.3)")
-    add("--epochs", type=int, nargs=2, default=usual.epochs, help="of both rounds (5 3)")
-    add("--batch", type=int, default=usual.batch, help="frames a step (32)")
-    add("--rate", type=float, default=usual.rate, help="Adam's learning rate (1e-4)")
+    add("--width", type=positive, default=32, help="channels of the finest level (32)")
+    add("--share", type=share, default=usual.share, help="of accepted frames in round 1 (0.3)")
+    add("--epochs", type=positive, nargs=2, default=usual.epochs, help="of both rounds (5 3)")
+    add("--batch", type=positive, default=usual.batch, help="frames a step (32)")
+    add("--rate", type=share, default=usual.rate, help="Adam's learning rate (1e-4)")
     add("--seed", type=int, default=usual.seed)
     add("--device", default="cpu", help="of torch, for example cuda")
-    add("--threads", type=int, default=0, help="of torch; its own choice if left out")
+    add("--threads", type=positive, help="of torch; its own choice if left out")
     add("--smoke", action="store_true", help="few frames, a narrow network, one pass a round")
-    asked = parser.parse_args(argv)
-    if asked.threads:
-        torch.set_num_threads(asked.threads)
+    return parser
+
+
+def task(asked: argparse.Namespace) -> Task:
+    """What the command line asks for."""
     schedule = Schedule(
         share=asked.share,
         epochs=tuple(asked.epochs),
@@ -73,13 +91,16 @@ def parse(argv: list[str] | None) -> Task:
 
 def main(argv: list[str] | None = None) -> int:
     """Adapt; 0 if a model folder was written, 1 if the frames or the weights do not allow it."""
-    task = parse(argv)
+    asked = command_line().parse_args(argv)
+    if asked.threads:
+        torch.set_num_threads(asked.threads)
+    chosen = task(asked)
     try:
-        adapt(task, lambda line: print(line, file=sys.stderr, flush=True))
+        adapt(chosen, lambda line: print(line, file=sys.stderr, flush=True))
     except FastsegError as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"model in {task.out}; labels to look at in {task.run}. {NOTICE}")
+    print(f"model in {chosen.out}; labels to look at in {chosen.run}. {NOTICE}")
     return 0
 
 

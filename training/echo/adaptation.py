@@ -12,12 +12,14 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from fastseg.errors import ModelError
+from fastseg import artifacts
+from fastseg.errors import BackendUnavailableError, ModelError, OutputError
 from fastseg.export.folders import Card
 from fastseg.export.unet import write_unet_folder
 from fastseg.export.unet_network import UNet
 from fastseg.graphs import Choice
 from fastseg.loading import load_unet
+from fastseg.outputs import atomic_file
 from fastseg.unet import Unet
 from training.echo import contact_sheet, labelling, own_frames, self_learning, starting_weights
 from training.echo.heart import CHANNELS, CLASSES, View
@@ -94,15 +96,16 @@ def adapt(task: Task, say: Say) -> list[Round]:
     Raises:
         ImageError: The folder holds no usable frames, or too few got a label.
         ModelError: Teacher or starting weights are not there, or not for this view.
-        OutputError: The model folder cannot be written.
+        BackendUnavailableError: Torch cannot use the device.
+        OutputError: ``task.out`` is taken, or a result cannot be written.
         ParityError: The exported graph does not do what the network does.
     """
+    _check_free(task.out)
+    network = _network(task)
     frames = own_frames.find(
         task.frames, CHANNELS[task.view], cm_per_pixel=task.cm_per_pixel, most=task.most
     )
     say(f"{len(frames)} frames")
-    network = _network(task)
-    task.run.mkdir(parents=True, exist_ok=True)
     weak = labelling.collect(_counted(_weak(task, frames), len(frames), say))
     rounds = [_learn(task, network, frames, weak, [], say)]
     own = labelling.by_itself(self_learning.predict(network, frames), task.view, weak)
@@ -117,12 +120,27 @@ def adapt(task: Task, say: Say) -> list[Round]:
     return rounds
 
 
+def _check_free(out: Path) -> None:
+    """Refuse a name before hours of work that could not take it afterwards."""
+    if out.exists() and not artifacts.is_model_folder(out):
+        raise OutputError(f"{out} exists and is no model folder. Choose another name.")
+
+
 def _network(task: Task) -> UNet:
     """The network that learns, with random weights or with those that it is to start from."""
     if task.start is not None:
-        return starting_weights.network(task.start, task.view).to(task.device)
-    torch.manual_seed(task.schedule.seed)
-    return UNet(CHANNELS[task.view], len(CLASSES[task.view]), task.width).to(task.device)
+        network = starting_weights.network(task.start, task.view)
+    else:
+        torch.manual_seed(task.schedule.seed)
+        network = UNet(CHANNELS[task.view], len(CLASSES[task.view]), task.width)
+    try:
+        return network.to(task.device)
+    except (RuntimeError, AssertionError) as error:  # torch's own ways to refuse a device
+        raise BackendUnavailableError(
+            f"device {task.device!r} of torch",
+            reason=str(error).splitlines()[0],
+            remedy="Use --device cpu.",
+        ) from error
 
 
 def _weak(task: Task, frames: OwnFrames) -> Iterator[Outcome]:
@@ -178,9 +196,11 @@ def _learn(
 def _save(task: Task, network: UNet, rounds: list[Round]) -> None:
     """Keep the weights and the report of the rounds so far."""
     weights = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
-    save_file(weights, str(task.run / f"round{len(rounds)}.safetensors"))
+    with atomic_file(task.run / f"round{len(rounds)}.safetensors") as path:
+        save_file(weights, str(path))
     report = {"notice": NOTICE, "view": task.view, **_origin(task, rounds)}
-    (task.run / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    with atomic_file(task.run / "report.json") as path:
+        path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
 def _origin(task: Task, rounds: list[Round]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from fastseg.outputs import atomic_file
 from fastseg.overlay import colours
 from training.echo.labelling import Labels
 from training.echo.own_frames import SIDE, OwnFrames
@@ -24,6 +25,9 @@ def save(path: Path, frames: OwnFrames, labels: Labels) -> None:
         path: A PNG file to write.
         frames: All frames.
         labels: At least one label.
+
+    Raises:
+        OutputError: The file cannot be written.
     """
     count = min(len(labels), COLUMNS * ROWS)
     chosen = np.linspace(0, len(labels) - 1, count).round().astype(int)
@@ -33,7 +37,8 @@ def save(path: Path, frames: OwnFrames, labels: Labels) -> None:
         top, left = place // COLUMNS * SIDE, place % COLUMNS * SIDE
         frame = frames[labels.frames[index]][0]
         sheet[top : top + SIDE, left : left + SIDE] = _outlined(frame, labels[index])
-    Image.fromarray(sheet).save(path)
+    with atomic_file(path) as temporary:
+        Image.fromarray(sheet).save(temporary)
 
 
 def _outlined(luma: NDArray[np.float32], label: NDArray[np.bool_]) -> NDArray[np.uint8]:
