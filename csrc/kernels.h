@@ -149,6 +149,31 @@ struct ChamberScores {
     float* stability;  // [planes] pixels above logit 1 / pixels above logit -1; 0 / 0 is NaN
 };
 
+// How a mask's long axis and its disks are found, see cpu/disks.h.
+enum class AxisRule { exact, source };
+
+struct Cuts {
+    int64_t disks;
+    AxisRule rule;
+};
+
+// In pixels and radians; points are row, column. NaN where there is nothing to measure.
+struct ShapeMeasures {
+    double area, convex_area;  // of all pieces; 0 and NaN for an empty mask
+    double eccentricity;       // this, and what follows, of the piece that the axis is laid through
+    double centroid[2];
+    double major_axis, minor_axis, orientation;
+    double ends[4];  // top and bottom of the axis
+    double length;
+    double pieces;  // 8-connected
+};
+
+struct ShapesOut {
+    ShapeMeasures* measures;  // [masks]
+    double* chords;           // [masks, disks, 4] left and right end; NaN without a pixel
+    double* diameters;        // [masks, disks]
+};
+
 // The operations of one processor. `threads` is how many a call may use at most; 0 is all of them.
 struct Kernels {
     std::string_view name;
@@ -207,6 +232,9 @@ struct Kernels {
     // masks [planes, height, width]
     void (*chamber_scores)(Planes<const float> probabilities, const uint8_t* masks,
                            ChamberScores out, int threads);
+
+    void (*measure_shapes)(Planes<const uint8_t> masks, Cuts cuts, const ShapesOut& out,
+                           int threads);
 };
 
 const Kernels& cpu_kernels();

@@ -8,4 +8,5 @@ NB_MODULE(_core, module) {
     fastseg::bindings::add_boxes(module);
     fastseg::bindings::add_frames(module);
     fastseg::bindings::add_chambers(module);
+    fastseg::bindings::add_shapes(module);
 }

@@ -24,6 +24,12 @@ class BitPlane {
     uint64_t* row(int64_t y) { return bits_.data() + y * words_; }
     const uint64_t* row(int64_t y) const { return bits_.data() + y * words_; }
 
+    // Whether a pixel is set; none is outside the plane.
+    bool at(int64_t y, int64_t x) const {
+        return y >= 0 && x >= 0 && y < size_.height && x < size_.width &&
+               (row(y)[x / 64] >> (x % 64) & 1) != 0;
+    }
+
     // The pieces of every row that are set, or that are not, in raster order.
     std::vector<Segment> segments(bool set) const;
     void clear();

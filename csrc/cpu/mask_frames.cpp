@@ -16,15 +16,12 @@
 #include "cpu/operations.h"
 #include "cpu/run_lists.h"
 #include "cpu/threads.h"
+#include "cpu/whole_numbers.h"
 
 namespace fastseg::cpu {
 namespace {
 
 constexpr int64_t word_bits = 64;
-
-int64_t divide_up(int64_t a, int64_t b) {
-    return a >= 0 ? (a + b - 1) / b : -(-a / b);
-}
 
 // Where a frame's pixel lies between two pixels of the mask, along one axis.
 struct Place {

@@ -32,5 +32,6 @@ void clean_chambers(Planes<const float> probabilities, Cleaning cleaning, uint8_
                     int threads);
 void chamber_scores(Planes<const float> probabilities, const uint8_t* masks, ChamberScores out,
                     int threads);
+void measure_shapes(Planes<const uint8_t> masks, Cuts cuts, const ShapesOut& out, int threads);
 
 }  // namespace fastseg::cpu

@@ -27,6 +27,7 @@ const Kernels& cpu_kernels() {
         .masks_to_frame = cpu::masks_to_frame,
         .clean_chambers = cpu::clean_chambers,
         .chamber_scores = cpu::chamber_scores,
+        .measure_shapes = cpu::measure_shapes,
     };
     return table;
 }

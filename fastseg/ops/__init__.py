@@ -22,18 +22,21 @@ from fastseg.ops.runs import (
     runs_to_array,
     runs_to_strings,
 )
+from fastseg.ops.shapes import Shapes, measure_shapes
 from fastseg.runs import Runs
 
 __all__ = [
     "Binarised",
     "ChamberScores",
     "Runs",
+    "Shapes",
     "binarise",
     "box_nms",
     "chamber_scores",
     "clean_chambers",
     "frame_input",
     "masks_to_frame",
+    "measure_shapes",
     "near_crop_edge",
     "pad_prompts",
     "point_grid",
