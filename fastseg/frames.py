@@ -12,7 +12,14 @@ from PIL import Image
 
 from fastseg.contract import Array
 from fastseg.errors import ImageError
-from fastseg.images import MAX_PIXELS, Channels, ImageSource, is_stack, read_image
+from fastseg.images import (
+    MAX_PIXELS,
+    Channels,
+    ImageSource,
+    is_stack,
+    knows_its_channels,
+    read_pixels,
+)
 
 FrameChannels: TypeAlias = Literal["rgb", "bgr", "ycbcr"]
 """Order of an array's channels; ultrasound machines store ``"ycbcr"``."""
@@ -105,13 +112,15 @@ def read_frame(
         floating = _read_floating(source, channels)
         if floating is not None:
             return _spread(floating, wanted)
+    if channels == "ycbcr" and knows_its_channels(source):
+        raise ImageError('files know their own channels: channels="ycbcr" is for stored arrays.')
     # Stored YCbCr passes through as if it were RGB: three channels in their order.
     order: Channels = "rgb" if channels == "ycbcr" else channels
-    pixels = read_image(source, channels=order, max_pixels=max_pixels)
-    if (pixels == pixels[..., :1]).all():
+    pixels = read_pixels(source, channels=order, max_pixels=max_pixels)
+    if _is_grey(pixels):
         # Grey, however it was stored: a conversion would round it, and chroma cannot equal luma.
         return _spread(pixels[..., :1], wanted)
-    if channels != "ycbcr" or not isinstance(source, np.ndarray):
+    if channels != "ycbcr":
         pixels = np.asarray(Image.fromarray(pixels).convert("YCbCr"))
     return np.ascontiguousarray(pixels[..., :wanted])
 
@@ -130,12 +139,19 @@ def _read_floating(array: Array, channels: FrameChannels) -> NDArray[np.float32]
     return np.ascontiguousarray(frame, dtype=np.float32)
 
 
+def _is_grey(pixels: NDArray[np.uint8]) -> bool:
+    """Whether all channels are the same; looks at a third of a coloured frame only."""
+    luma = pixels[..., 0]
+    return all(np.array_equal(luma, pixels[..., channel]) for channel in range(1, pixels.shape[2]))
+
+
 def _spread(frame: Pixels, wanted: int) -> Pixels:
     """Bring grey (H, W, 1) or YCbCr (H, W, 3) to the wanted number of channels."""
     if wanted == 3 and frame.shape[2] == 1:
-        neutral = NEUTRAL_CHROMA if frame.dtype == np.uint8 else NEUTRAL_CHROMA / 255
-        chroma = np.full((*frame.shape[:2], 2), neutral, frame.dtype)
-        return cast("Pixels", np.concatenate([frame, chroma], axis=2))
+        spread = np.empty((*frame.shape[:2], 3), frame.dtype)
+        spread[..., 0] = frame[..., 0]
+        spread[..., 1:] = NEUTRAL_CHROMA if frame.dtype == np.uint8 else NEUTRAL_CHROMA / 255
+        return cast("Pixels", spread)
     return cast("Pixels", np.ascontiguousarray(frame[..., :wanted]))
 
 

@@ -89,22 +89,46 @@ def read_image(
         ImageError: The source is no picture, is damaged, empty, too large, or of a type or shape
             that could be read in more than one way. The message names it and the remedy.
     """
+    pixels = read_pixels(source, channels=channels, max_pixels=max_pixels, name=name)
+    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
+
+
+def read_pixels(
+    source: ImageSource,
+    *,
+    channels: Channels = "rgb",
+    max_pixels: int | None = MAX_PIXELS,
+    name: str | None = None,
+) -> NDArray[np.uint8]:
+    """Read one picture as ``read_image`` does, but leave grey arrays with their one channel.
+
+    Returns:
+        uint8 (H, W, 3), RGB, or (H, W, 1) for an array of one channel, C-contiguous.
+
+    Raises:
+        ImageError: As ``read_image``.
+    """
     if channels not in get_args(Channels):
         raise ImageError(f'channels must be "rgb" or "bgr", not {channels!r}.')
     what = name or _describe(source)
-    if isinstance(source, str | os.PathLike | bytes | bytearray | memoryview | Image.Image):
+    if knows_its_channels(source):
         if channels != "rgb":
             raise ImageError(f"{what} knows its own channel order. Leave channels out.")
         return _read_picture(source, what, max_pixels)
     array = _as_array(source, what)
     _check_shape(array, what)
     _check_size(array.shape[1], array.shape[0], what, max_pixels)
-    return _to_rgb(_to_uint8(array, what), channels)
+    return _in_order(_to_uint8(array, what), channels)
+
+
+def knows_its_channels(source: object) -> bool:
+    """Whether ``source`` is a file, its bytes or a PIL image, and no bare array."""
+    return isinstance(source, str | os.PathLike | bytes | bytearray | memoryview | Image.Image)
 
 
 def is_stack(source: object) -> TypeGuard[Iterable[Any]]:
     """Whether ``source`` is many pictures: a 4-D array, or an iterable that is no picture."""
-    if isinstance(source, str | os.PathLike | bytes | bytearray | memoryview | Image.Image):
+    if knows_its_channels(source):
         return False
     if hasattr(source, "ndim"):
         return bool(source.ndim == 4)
@@ -271,11 +295,9 @@ def _range(array: Array) -> str:
     return f"{bounds} and {missing:,} that are not finite" if missing else bounds
 
 
-def _to_rgb(array: NDArray[np.uint8], channels: Channels) -> NDArray[np.uint8]:
+def _in_order(array: NDArray[np.uint8], channels: Channels) -> NDArray[np.uint8]:
     if array.ndim == 2:
         array = array[..., None]
-    if array.shape[2] == 1:
-        array = np.broadcast_to(array, (*array.shape[:2], 3))
     colours = array[..., :3]
     ordered = colours if channels == "rgb" else colours[..., ::-1]
     return np.ascontiguousarray(ordered, dtype=np.uint8)

@@ -50,8 +50,17 @@ def test_grey_copied_to_three_channels_is_the_same_as_grey():
 
 def test_a_file_knows_its_colours(tmp_path):
     Image.fromarray(COLOURS).save(tmp_path / "frame.png")
-    found = read_frame(tmp_path / "frame.png", wanted=3, channels="ycbcr")
+    found = read_frame(tmp_path / "frame.png", wanted=3)
     np.testing.assert_array_equal(found, read_frame(COLOURS, wanted=3))
+    for channels in ("bgr", "ycbcr"):
+        with pytest.raises(ImageError, match="kn.* own channel"):
+            read_frame(tmp_path / "frame.png", wanted=3, channels=channels)
+
+
+def test_an_array_of_another_library_is_an_array(tmp_path):
+    torch = pytest.importorskip("torch", reason="the other library is torch")
+    found = read_frame(torch.from_numpy(COLOURS), wanted=3, channels="ycbcr")
+    np.testing.assert_array_equal(found, COLOURS)
 
 
 @pytest.mark.parametrize(

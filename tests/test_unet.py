@@ -14,6 +14,7 @@ from fastseg import artifacts
 from fastseg.errors import ImageError, MaskError, ModelFolderError, PromptError
 from fastseg.graphs import Choice
 from fastseg.loading import load_sam, load_unet
+from fastseg.peak_memory import peak_memory
 from fastseg.testing import BRIGHTNESS, UNET_SIDE, tiny_sam_folder, tiny_unet_folder
 from fastseg.unet import Unet
 
@@ -126,6 +127,16 @@ def test_an_endless_clip_is_read_two_batches_ahead_at_most(model):
         next(stream)
     stream.close()
     assert len(taken) <= 12
+
+
+def test_a_thousand_frames_take_the_memory_of_a_few(model):
+    large = frame(8 * SIDE)  # a quarter of a megabyte
+    with peak_memory() as memory:
+        count = sum(len(masks) for masks in model.stream(large.copy() for _ in range(1000)))
+    assert count == 2000
+    if memory.above is None:
+        pytest.skip("the system does not tell how much memory was used")
+    assert memory.above < 100 * 2**20
 
 
 def test_frames_before_a_bad_one_are_answered_first(model):
