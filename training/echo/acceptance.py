@@ -55,7 +55,7 @@ def refusal(view: View, chambers: Mapping[str, NDArray[np.bool_]]) -> str | None
         For example ``"LV: area out of bounds"``: short, so that equal ones can be counted.
     """
     limits = LIMITS[view]
-    shapes = ops.measure_shapes(np.stack([chambers[name] for name in limits]), "source", threads=1)
+    shapes = ops.measure_shapes(np.stack([chambers[name] for name in limits]), threads=1)
     for index, (name, allowed) in enumerate(limits.items()):
         if not shapes.areas[index]:
             return f"{name}: not found"
