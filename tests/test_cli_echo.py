@@ -19,7 +19,7 @@ from fastseg.errors import ImageError
 from fastseg.findings import CHAMBERS, Place, find
 from fastseg.testing import tiny_unet_folder
 from fastseg.timings import Timings
-from tests.drawn_hearts import CM_PER_PIXEL, draw, ellipse, named
+from tests.measured_bodies import CM_PER_PIXEL, draw, ellipse, named
 
 BRIGHTNESS = {"LA": 0.6, "LV": 0.9}
 

@@ -15,7 +15,7 @@ from fastseg.errors import MeasurementError
 from fastseg.findings import CHAMBERS, Finding, Place, find
 from fastseg.measure import DISKS
 from fastseg.results import to_json
-from tests.drawn_hearts import CM_PER_PIXEL, chamber, clip, draw, ellipse, named
+from tests.measured_bodies import CM_PER_PIXEL, chamber, clip, draw, ellipse, named
 
 
 def heart(mode: str = "default") -> list[Finding]:

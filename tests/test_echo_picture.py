@@ -7,8 +7,8 @@ import pytest
 
 from fastseg.echo_picture import PANEL_WIDTH, EchoPanel, colour, draw
 from fastseg.findings import CHAMBERS, Place, find
-from tests.drawn_hearts import CM_PER_PIXEL, ellipse, named
-from tests.drawn_hearts import draw as drawn_body
+from tests.measured_bodies import CM_PER_PIXEL, ellipse, named
+from tests.measured_bodies import draw as drawn_body
 
 GREY = np.full((256, 256, 3), 60, np.uint8)
 LV = drawn_body(ellipse(4.2, 2.2), centre=(-3, 0))
