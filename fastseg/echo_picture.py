@@ -197,6 +197,8 @@ def _facts(finding: Finding) -> list[tuple[str, str]]:
             ("volume, one plane", f"{single_plane_volume_ml(chamber):.1f} mL"),
             ("eccentricity", f"{chamber.eccentricity:.2f}"),
         ]
+    if not math.isnan(finding.score):
+        facts.append(("score", f"{finding.score:.2f}"))
     if chamber.pieces > 1:
         facts.append(("in pieces", str(chamber.pieces)))
     return facts

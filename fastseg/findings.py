@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,13 +52,15 @@ class Finding:
 
     place: Place
     measurement: Measurement
+    score: float = math.nan
+    """The IoU that the network itself expects of the mask, 0..1; NaN if it is not known."""
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON. Chambers of the apical views have their single-plane volume too."""
         place, chamber = self.place, self.measurement
         about = {"view": place.view, "clip": place.clip, "frame": place.frame, "file": str(place)}
         volume = {} if place.view == "sax" else {"volume_ml": single_plane_volume_ml(chamber)}
-        return {**about, **chamber.as_dict(), **volume}
+        return {**about, "score": self.score, **chamber.as_dict(), **volume}
 
 
 def find(
@@ -83,7 +86,8 @@ def find(
             f"show {shown}. Take the network that was made for this view."
         )
     measured = measure(masks, cm_per_pixel=cm_per_pixel, mode=mode, threads=threads)
-    return [Finding(place, chamber) for chamber in measured]
+    scores = masks.scores.tolist()
+    return [Finding(place, chamber, score) for chamber, score in zip(measured, scores, strict=True)]
 
 
 def chambers_of(view: str) -> tuple[str, ...]:

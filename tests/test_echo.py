@@ -217,6 +217,7 @@ def test_masks_become_findings_under_the_names_of_their_view() -> None:
         ("LA", "a2c frame 3"),
         ("LV", "a2c frame 3"),
     ]
+    assert [one.score for one in found] == masks.scores.tolist()
 
 
 def test_masks_of_another_view_are_refused() -> None:

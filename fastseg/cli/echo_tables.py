@@ -57,7 +57,7 @@ def unit_apart(name: str) -> tuple[str, str]:
 
 def _chambers(study: Study) -> Table:
     table = Table("frame", "view", "chamber", box=None, pad_edge=False)
-    for heading in ("area cm2", "length cm", "volume mL", "eccentricity", "solidity"):
+    for heading in ("area cm2", "length cm", "volume mL", "eccentricity", "solidity", "score"):
         table.add_column(heading, justify="right")
     for finding in _that_count(study):
         told, chamber = finding.as_dict(), finding.measurement
@@ -67,6 +67,7 @@ def _chambers(study: Study) -> Table:
             f"{told['volume_ml']:.1f}" if "volume_ml" in told else "",
             f"{chamber.eccentricity:.3f}",
             f"{chamber.solidity:.3f}",
+            f"{finding.score:.3f}",
         )
         cells = ("-" if number == "nan" else number for number in numbers)
         frame = PurePath(str(finding.place)).name
