@@ -2,9 +2,11 @@
 // the networks' authors did it (Ferreira et al., Nat Commun 16, 4070, 2025), then stretched to
 // 0..1.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <stdexcept>
 
+#include "cpu/multiversion.h"
 #include "cpu/operations.h"
 #include "cpu/resampling.h"
 #include "cpu/threads.h"
@@ -62,23 +64,69 @@ Samples<T> resized(Samples<T> part, int64_t side, int threads) {
     return resample(part, cubic, cubic, threads);
 }
 
-// The channels apart, all stretched alike so that the least value becomes 0 and the greatest 1.
 template <class T>
-void stretch(const Samples<T>& samples, float* out) {
-    const auto [least, greatest] =
-        std::minmax_element(samples.values.begin(), samples.values.end());
-    const float low = static_cast<float>(*least);
-    const float range = static_cast<float>(*greatest) - low;
-    const int64_t pixels = samples.size.area();
-    if (range == 0.0f) {
-        std::fill_n(out, pixels * samples.channels, 0.0f);
+struct Range {
+    T least, greatest;
+};
+
+FASTSEG_MULTIVERSION
+Range<uint8_t> range_of(const uint8_t* values, int64_t count) {
+    uint8_t least = 255, greatest = 0;
+    for (int64_t i = 0; i < count; ++i) {
+        least = std::min(least, values[i]);
+        greatest = std::max(greatest, values[i]);
+    }
+    return {least, greatest};
+}
+
+Range<float> range_of(const float* values, int64_t count) {
+    const auto [least, greatest] = std::minmax_element(values, values + count);
+    return {*least, *greatest};
+}
+
+// What every value becomes when the least becomes 0 and the greatest 1.
+template <class T>
+class Stretch;
+
+template <>
+class Stretch<float> {
+  public:
+    explicit Stretch(Range<float> range) : least_(range.least), width_(range.greatest - least_) {}
+    float operator()(float value) const { return (value - least_) / width_; }
+
+  private:
+    float least_, width_;
+};
+
+template <>
+class Stretch<uint8_t> {
+  public:
+    explicit Stretch(Range<uint8_t> range) {
+        const Stretch<float> exact(
+            {static_cast<float>(range.least), static_cast<float>(range.greatest)});
+        for (size_t value = 0; value < table_.size(); ++value) {
+            table_[value] = exact(static_cast<float>(value));
+        }
+    }
+    float operator()(uint8_t value) const { return table_[value]; }
+
+  private:
+    std::array<float, 256> table_;
+};
+
+// The channels apart, all stretched alike.
+template <class T>
+void write(const Samples<T>& samples, float* out) {
+    const int64_t pixels = samples.size.area(), channels = samples.channels;
+    const T* values = samples.values.data();
+    const Range<T> range = range_of(values, pixels * channels);
+    if (range.least == range.greatest) {
+        std::fill_n(out, pixels * channels, 0.0f);
         return;
     }
-    const T* value = samples.values.data();
-    for (int64_t i = 0; i < pixels; ++i) {
-        for (int64_t channel = 0; channel < samples.channels; ++channel) {
-            out[channel * pixels + i] = (static_cast<float>(*value++) - low) / range;
-        }
+    const Stretch<T> stretched(range);
+    for (int64_t channel = 0; channel < channels; ++channel) {
+        for (int64_t i = 0; i < pixels; ++i) *out++ = stretched(values[i * channels + channel]);
     }
 }
 
@@ -90,7 +138,7 @@ void prepare(const Pixels<T>& frame, Window window, int64_t side, float* out, in
         std::fill_n(out, side * side * frame.channels, 0.0f);
         return;
     }
-    stretch(resized(std::move(part), side, threads), out);
+    write(resized(std::move(part), side, threads), out);
 }
 
 }  // namespace

@@ -37,39 +37,48 @@ double cubic(double distance) {
     return ((a * x - 5.0 * a) * x + 8.0 * a) * x - 4.0 * a;
 }
 
-// One row of the result from the sums of its column taps.
-template <class T>
-void filter_row(const float* sums, int64_t inputs, int64_t channels, const Filter& filter, T* out) {
-    for (int64_t x = 0; x < filter.outputs(); ++x) {
+// One row of the result from the sums of its column taps. A fixed number of channels is kept in
+// registers; 0 stands for any.
+template <int64_t fixed, class T>
+void filter_channels(const float* sums, int64_t channels, const Filter& filter, T* out) {
+    const int64_t count = fixed > 0 ? fixed : channels;
+    const int64_t outputs = filter.outputs();
+    for (int64_t x = 0; x < outputs; ++x) {
         const float* weights = filter.weight(x);
-        const int64_t first = filter.first[static_cast<size_t>(x)];
-        for (int64_t channel = 0; channel < channels; ++channel) {
+        const int64_t* inputs = filter.input(x);
+        for (int64_t channel = 0; channel < count; ++channel) {
             float sum = 0.0f;
             for (int64_t tap = 0; tap < filter.taps; ++tap) {
-                const int64_t input = std::clamp<int64_t>(first + tap, 0, inputs - 1);
-                sum += weights[tap] * sums[input * channels + channel];
+                sum += weights[tap] * sums[inputs[tap] * count + channel];
             }
             *out++ = rounded<T>(sum);
         }
     }
 }
 
+template <class T>
+void filter_row(const float* sums, int64_t channels, const Filter& filter, T* out) {
+    if (channels == 1) return filter_channels<1>(sums, channels, filter, out);
+    if (channels == 3) return filter_channels<3>(sums, channels, filter, out);
+    filter_channels<0>(sums, channels, filter, out);
+}
+
 }  // namespace
 
 Filter area_filter(int64_t inputs, int64_t outputs) {
     // Counted in parts of an input that is `outputs` long: an output is `inputs` long.
-    const int64_t taps = (inputs + outputs - 1) / outputs + 1;
-    Filter filter{taps, {}, std::vector<float>(static_cast<size_t>(outputs * taps), 0.0f)};
+    const int64_t most = inputs % outputs == 0 ? inputs / outputs : inputs / outputs + 2;
+    Filter filter{most, {}, {}};
     for (int64_t output = 0; output < outputs; ++output) {
         const int64_t begin = output * inputs, end = begin + inputs;
-        const int64_t first = begin / outputs;
-        filter.first.push_back(first);
-        for (int64_t tap = 0; tap < taps; ++tap) {
-            const int64_t left = std::max(begin, (first + tap) * outputs);
-            const int64_t right = std::min(end, (first + tap + 1) * outputs);
-            if (left >= right) break;
-            filter.weights[static_cast<size_t>(output * taps + tap)] =
-                static_cast<float>(static_cast<double>(right - left) / static_cast<double>(inputs));
+        for (int64_t tap = 0; tap < most; ++tap) {
+            const int64_t input = begin / outputs + tap;
+            const int64_t left = std::max(begin, input * outputs);
+            const int64_t right = std::min(end, (input + 1) * outputs);
+            const int64_t covered = std::max<int64_t>(0, right - left);
+            filter.inputs.push_back(std::min(input, inputs - 1));
+            filter.weights.push_back(
+                static_cast<float>(static_cast<double>(covered) / static_cast<double>(inputs)));
         }
     }
     return filter;
@@ -82,9 +91,10 @@ Filter cubic_filter(int64_t inputs, int64_t outputs) {
     for (int64_t output = 0; output < outputs; ++output) {
         const double centre = (static_cast<double>(output) + 0.5) * scale - 0.5;
         const double left = std::floor(centre);
-        filter.first.push_back(static_cast<int64_t>(left) - 1);
         for (int64_t tap = 0; tap < taps; ++tap) {
+            const int64_t input = static_cast<int64_t>(left) + tap - 1;
             const double distance = centre - left - static_cast<double>(tap - 1);
+            filter.inputs.push_back(std::clamp<int64_t>(input, 0, inputs - 1));
             filter.weights.push_back(static_cast<float>(cubic(distance)));
         }
     }
@@ -105,11 +115,9 @@ Samples<T> resample(const Samples<T>& input, const Filter& rows, const Filter& c
                 for (int64_t tap = 0; tap < rows.taps; ++tap) {
                     const float weight = rows.weight(y)[tap];
                     if (weight == 0.0f) continue;
-                    const int64_t row = rows.first[static_cast<size_t>(y)] + tap;
-                    add_row(input.row(std::clamp<int64_t>(row, 0, input.size.height - 1)), weight,
-                            length, sums.data());
+                    add_row(input.row(rows.input(y)[tap]), weight, length, sums.data());
                 }
-                filter_row(sums.data(), input.size.width, input.channels, columns, result.row(y));
+                filter_row(sums.data(), input.channels, columns, result.row(y));
             };
     });
     return result;

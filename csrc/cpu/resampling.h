@@ -8,14 +8,14 @@
 
 namespace fastseg::cpu {
 
-// What every output along one axis takes from the inputs: `taps` neighbours from `first` on, which
-// may lie outside.
+// What every output along one axis takes from the inputs: a weight for each of `taps` of them.
 struct Filter {
     int64_t taps;
-    std::vector<int64_t> first;  // [outputs]
-    std::vector<float> weights;  // [outputs, taps]
+    std::vector<int64_t> inputs;  // [outputs, taps]
+    std::vector<float> weights;   // [outputs, taps]
 
-    int64_t outputs() const { return static_cast<int64_t>(first.size()); }
+    int64_t outputs() const { return static_cast<int64_t>(weights.size()) / taps; }
+    const int64_t* input(int64_t output) const { return inputs.data() + output * taps; }
     const float* weight(int64_t output) const { return weights.data() + output * taps; }
 };
 
@@ -23,7 +23,8 @@ struct Filter {
 // shrinks both axes and when it enlarges both.
 Filter area_filter(int64_t inputs, int64_t outputs);
 
-// Keys' cubic convolution with a = -0.75 around pixel centres, as OpenCV's INTER_CUBIC.
+// Keys' cubic convolution with a = -0.75 around pixel centres, as OpenCV's INTER_CUBIC; beyond the
+// border its inputs repeat.
 Filter cubic_filter(int64_t inputs, int64_t outputs);
 
 // Pixels of a picture, rows one after another.
@@ -41,8 +42,8 @@ struct Samples {
     const T* row(int64_t y) const { return values.data() + y * row_length(); }
 };
 
-// Columns first, then rows, in single precision; what lies outside repeats the border. Bytes come
-// out rounded to the nearest and saturated.
+// Columns first, then rows, in single precision. Bytes come out rounded to the nearest and
+// saturated.
 template <class T>
 Samples<T> resample(const Samples<T>& input, const Filter& rows, const Filter& columns,
                     int threads);
