@@ -53,7 +53,7 @@ def test_a_file_knows_its_colours(tmp_path):
     found = read_frame(tmp_path / "frame.png", wanted=3)
     np.testing.assert_array_equal(found, read_frame(COLOURS, wanted=3))
     for channels in ("bgr", "ycbcr"):
-        with pytest.raises(ImageError, match="kn.* own channel"):
+        with pytest.raises(ImageError, match="own channel"):
             read_frame(tmp_path / "frame.png", wanted=3, channels=channels)
 
 
