@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fastseg import artifacts, registry
+from fastseg.backends import openvino
 from fastseg.backends.protocol import usable_cores
 from fastseg.backends.select import BACKENDS, choose
 from fastseg.circumstances import machine, versions
@@ -66,7 +67,10 @@ def _runtime(name: str) -> dict[str, Any]:
         choose(backend=name)
     except BackendUnavailableError as error:
         return {"ok": False, "reason": error.reason, "remedy": error.remedy}
-    return {"ok": True, "version": metadata.version(name)}
+    found: dict[str, Any] = {"ok": True, "version": metadata.version(name)}
+    if name == openvino.NAME:
+        found["bf16"] = "bf16" in openvino.precisions()
+    return found
 
 
 def _device(name: str) -> dict[str, Any]:

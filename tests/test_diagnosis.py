@@ -10,6 +10,7 @@ import pytest
 
 import fastseg
 from fastseg import diagnosis, registry
+from fastseg.backends import openvino
 from fastseg.diagnosis import doctor
 from fastseg.testing import tiny_sam_folder
 from tests.fresh_interpreter import loaded_by
@@ -53,11 +54,21 @@ def test_an_installed_runtime_is_named_with_its_version():
     assert doctor()["runtimes"]["onnxruntime"] == {"ok": True, "version": onnxruntime.__version__}
 
 
+def test_openvino_is_named_with_what_the_processor_lets_it_compute_in(monkeypatch):
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    monkeypatch.setattr(openvino, "_capabilities", lambda: ["FP32", "BF16"])
+    assert doctor()["runtimes"]["openvino"]["bf16"] is True
+    monkeypatch.setattr(openvino, "_capabilities", lambda: ["FP32"])
+    assert doctor()["runtimes"]["openvino"]["bf16"] is False
+
+
 def test_a_machine_without_any_runtime_is_not_ok(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.setitem(sys.modules, "openvino", None)
     report = doctor()
     assert not report["ok"]
     assert "fastseg-runtime[cpu]" in report["runtimes"]["onnxruntime"]["remedy"]
+    assert "fastseg-runtime[openvino]" in report["runtimes"]["openvino"]["remedy"]
 
 
 def test_embedded_models_are_verified_bit_by_bit(models):

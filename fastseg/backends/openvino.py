@@ -219,7 +219,7 @@ class _Source:
 
     def compile(self, settings: Mapping[str, Any]) -> Any:
         """Find the compiled graph in the cache, or compile it and keep it there."""
-        folder = user_cache_folder() if self.content and self._is_small() else None
+        folder = user_cache_folder() if self._is_kept() else None
         if folder is None:
             return self._build(settings)
         kept = CacheFolder(folder / NAME, _CACHE_BYTES, ".compiled")
@@ -234,29 +234,30 @@ class _Source:
         return compiled
 
     def _build(self, settings: Mapping[str, Any]) -> Any:
-        model = self._read()
+        """Compile the file."""
+        # In two steps, which tell a damaged file from one that holds what is not supported.
+        try:
+            frontends = importlib.import_module("openvino.frontend").FrontEndManager()
+            reader = frontends.load_by_framework("onnx")
+            content = reader.load(str(self.path))
+        except Exception as error:
+            raise ModelFolderError(
+                f"{self.path} cannot be loaded by {_version()}: {in_one_line(error)}. "
+                f"Export the model again, or upgrade {NAME}."
+            ) from error
+        try:
+            model = reader.convert(content)
+        except Exception as error:
+            raise self._cannot_run(error) from error
         self._check(model)
         try:
             return _core().compile_model(model, "CPU", dict(settings))
         except Exception as error:
             raise self._cannot_run(error) from error
 
-    def _is_small(self) -> bool:
-        return self.path.is_file() and self.path.stat().st_size <= _LARGEST_KEPT
-
-    def _read(self) -> Any:
-        """Read the file in two steps, which tell a damaged file from one that is not supported."""
-        frontend = importlib.import_module("openvino.frontend")
-        try:
-            reader = frontend.FrontEndManager().load_by_framework("onnx")
-            return reader.convert(reader.load(str(self.path)))
-        except (frontend.OpConversionFailure, frontend.NotImplementedFailure) as error:
-            raise self._cannot_run(error) from error
-        except Exception as error:
-            raise ModelFolderError(
-                f"{self.path} cannot be loaded by {_version()}: {in_one_line(error)}. "
-                f"Export the model again, or upgrade {NAME}."
-            ) from error
+    def _is_kept(self) -> bool:
+        small = self.path.is_file() and self.path.stat().st_size <= _LARGEST_KEPT
+        return small and bool(self.content)
 
     def _check(self, model: Any) -> None:
         inputs, outputs = map(_declared, model.inputs), map(_declared, model.outputs)
