@@ -66,6 +66,16 @@ def test_the_limit_on_pixels_holds_for_films_too(tmp_path: Path) -> None:
         read(tmp_path / "film.gif", channels="rgb", max_pixels=1000)
 
 
+def test_a_film_that_is_cut_off_is_damaged_not_a_film_of_another_length(tmp_path: Path) -> None:
+    pages = np.random.default_rng(0).integers(0, 256, (3, 64, 64), dtype=np.uint8)
+    images = [Image.fromarray(page) for page in pages]
+    images[0].save(tmp_path / "film.gif", save_all=True, append_images=images[1:])
+    whole = (tmp_path / "film.gif").read_bytes()
+    (tmp_path / "film.gif").write_bytes(whole[: len(whole) - len(whole) // 6])
+    with pytest.raises(ImageError, match=r"film.gif"):
+        read(tmp_path / "film.gif", channels="rgb", max_pixels=None)
+
+
 def test_a_frame_is_shown_in_its_own_colours(tmp_path: Path) -> None:
     colours = np.zeros((8, 8, 3), np.uint8)
     colours[..., 0], colours[..., 1] = 200, 90

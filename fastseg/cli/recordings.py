@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageSequence
+from PIL import Image
 
 from fastseg.errors import ImageError, MeasurementError
 from fastseg.findings import CHAMBERS
@@ -131,15 +131,21 @@ def _array(path: Path) -> NDArray[Any]:
 def _film(path: Path, max_pixels: int | None) -> list[NDArray[np.uint8]] | None:
     """Every frame of a TIFF or GIF that has several, None of any other file."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
-            count = getattr(image, "n_frames", 1)
-            too_large = max_pixels is not None and image.width * image.height > max_pixels
-            if count == 1 or image.format == "MPO" or too_large:
-                return None
-            copies = [frame.copy() for frame in ImageSequence.Iterator(image)]
+        image = Image.open(path, formats=FORMATS)
     except Exception:  # read_image says what is wrong with the file
         return None
-    return [
-        read_image(copy, name=f"{path} frame {place}", max_pixels=max_pixels)
-        for place, copy in enumerate(copies)
-    ]
+    with image:
+        count = getattr(image, "n_frames", 1)
+        too_large = max_pixels is not None and image.width * image.height > max_pixels
+        if count == 1 or image.format == "MPO" or too_large:
+            return None
+        return [_page(image, place, f"{path} frame {place}", max_pixels) for place in range(count)]
+
+
+def _page(image: Image.Image, place: int, name: str, max_pixels: int | None) -> NDArray[np.uint8]:
+    try:
+        image.seek(place)
+        page = image.copy()
+    except Exception as error:  # Pillow's readers raise whatever a damaged file leads them to
+        raise ImageError(f"{name} is damaged: {error}. Copy the file again.") from error
+    return read_image(page, name=name, max_pixels=max_pixels)
