@@ -39,7 +39,7 @@ def _sides(random: np.random.Generator, size: float) -> tuple[Vector, Vector]:
 
 
 def _ventricle(random: np.random.Generator, gap: float) -> Chamber:
-    length = float(np.clip(random.normal(94, 15), 60, 132))
+    length = float(np.clip(random.normal(97, 15), 60, 132))
     width = float(np.clip(length * random.uniform(0.4, 0.7), 34, 76))
     return Chamber(
         length=length,
@@ -49,6 +49,7 @@ def _ventricle(random: np.random.Generator, gap: float) -> Chamber:
         widest=random.uniform(0.2, 0.55),
         blunt=random.uniform(1.5, 3.2),
         share=random.uniform(0.1, 0.6),
+        slant=random.normal(4, 7),
         sides=_sides(random, random.uniform(0.005, 0.035) * width),
     )
 
@@ -63,11 +64,12 @@ def _right_ventricle(random: np.random.Generator, left: Chamber, gap: float) -> 
         widest=random.uniform(0.12, 0.45),
         blunt=random.uniform(1.0, 2.3),
         share=random.uniform(0.0, 0.4),
+        slant=random.normal(2, 5),
         sides=_sides(random, random.uniform(0.005, 0.04) * width),
     )
 
 
-def _atrium(random: np.random.Generator, gap: float) -> Chamber:
+def _atrium(random: np.random.Generator, gap: float, above: Chamber) -> Chamber:
     width = float(np.clip(random.normal(53, 10), 28, 84))
     return Chamber(
         length=float(np.clip(random.normal(56, 13), 26, 92)),
@@ -77,6 +79,7 @@ def _atrium(random: np.random.Generator, gap: float) -> Chamber:
         widest=random.uniform(0.3, 0.6),
         blunt=random.uniform(1.7, 3.2),
         share=random.uniform(0.15, 0.55),
+        slant=-above.slant,
         sides=_sides(random, random.uniform(0.01, 0.045) * width),
     )
 
@@ -136,7 +139,8 @@ def two_chambers(random: np.random.Generator) -> Heart:
     """Left ventricle above left atrium, built on the inferior wall at image left."""
     up = turned(np.array([0.0, -1.0]), random.normal(-0.12, 0.17))
     pose = Pose(np.array([-22.0, 0.0]), up, random.normal(0, 5))
-    ventricle, atrium = _ventricle(random, 0.0), _atrium(random, 0.0)
+    ventricle = _ventricle(random, 0.0)
+    atrium = _atrium(random, 0.0, ventricle)
     spine = pose.spine(side=1)
     shift = ventricle.width * (ventricle.base - 1) * (1 - 2 * ventricle.share) / 2
     middle = ventricle.width / 2 + shift + random.normal(0, 5)
@@ -181,7 +185,8 @@ def four_chambers(random: np.random.Generator) -> Heart:
     drop = random.uniform(1, 4)
     left_below = pose.downward(side=1, drop=drop, turn=turn)
     right_below = pose.downward(side=-1, drop=drop - lift, turn=turn)
-    atrium, right_atrium = _atrium(random, thin / 2), _atrium(random, thin / 2)
+    atrium = _atrium(random, thin / 2, ventricle)
+    right_atrium = _atrium(random, thin / 2, right)
     heart = Heart()
     outlines = {
         "RA": right_atrium.outline(right_below, sag=-random.uniform(0, 3)),

@@ -46,10 +46,10 @@ class Spine:
     bend: float = 0.0
     """Pixels by which the middle of the line is moved outward."""
 
-    def at(self, place: Vector, length: float, away: Vector) -> Points:
-        """Points at fractions ``place`` of ``length`` along the line, ``away`` pixels outward."""
+    def at(self, place: Vector, distance: Vector, away: Vector) -> Points:
+        """Points ``distance`` pixels along and ``away`` outward; ``place`` is along the bend."""
         bent = away + self.bend * 4 * place * (1 - place)
-        return self.root + np.outer(place * length, self.along) + np.outer(bent, self.outward)
+        return self.root + np.outer(distance, self.along) + np.outer(bent, self.outward)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,8 @@ class Chamber:
     """Exponent of the far end: 1 a wedge, 2 round, 3 blunt."""
     share: float
     """How much of the tapering is on the near side: 0 keeps it along the spine, 0.5 is even."""
+    slant: float
+    """Pixels by which the far end of the base lies further along the spine than the near end."""
     sides: tuple[Vector, Vector]
     """What ``waver`` gave for the near and the far side."""
 
@@ -84,8 +86,10 @@ class Chamber:
         width = self.profile(place)
         near = self.gap + self.width * self.share * (1 - width)
         calm = np.sqrt(width)
-        one = spine.at(place, self.length, near + self.sides[0] * calm)
-        other = spine.at(place, self.length, near + self.width * width + self.sides[1] * calm)
+        along = place * self.length
+        slanted = along + self.slant * (1 - place) ** 2
+        one = spine.at(place, along, near + self.sides[0] * calm)
+        other = spine.at(place, slanted, near + self.width * width + self.sides[1] * calm)
         across = np.linspace(0, 1, 12)[1:-1]
         floor = other[0] + np.outer(across, one[0] - other[0])
         floor = floor + np.outer(4 * sag * across * (1 - across), spine.along)

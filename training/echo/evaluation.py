@@ -81,9 +81,8 @@ def _to_size(mask: Mask, size: tuple[int, int]) -> Mask:
 def network_dice(model: Unet, example: Example) -> dict[str, float]:
     """Dice of every judged mask of a frame, through the public interface."""
     masks = model.segment(example.image, channels="ycbcr")
-    drawn = dict(zip(model.chambers, masks.array(), strict=True))
     return {
-        name: dice(_to_size(drawn[name], truth.shape), truth)
+        name: dice(_to_size(masks[name].array()[0], truth.shape), truth)
         for name, truth in example.truth.items()
     }
 

@@ -57,14 +57,14 @@ def place(random: np.random.Generator, view: View, heart: Heart) -> tuple[Heart,
     corners = np.concatenate(list(heart.chambers.values()))
     height = np.ptp(corners[:, 1])
     half_angle = random.uniform(0.58, 0.92)
-    above = random.uniform(40, 100) if view == "sax" else random.uniform(20, 60)
+    above = random.uniform(40, 100) if view == "sax" else random.uniform(16, 56)
     below = random.uniform(20, 110) if view == "sax" else random.uniform(-2, 62)
     depth = float(np.clip(above + height + below, 150, 285))
     size = min(1.0, (depth + 6) / (above + height))
     probe = (SIDE / 2 + random.normal(0, 3), SIDE / 2 - depth / 2 + random.normal(0, 6))
     sector = Sector(probe, depth, half_angle, random.uniform(0, 14))
     middle = (corners.min(axis=0) + corners.max(axis=0)) / 2
-    target = np.array([probe[0] + random.normal(4, 13), probe[1] + size * (above + height / 2)])
+    target = np.array([probe[0] + random.normal(4, 16), probe[1] + size * (above + height / 2)])
 
     def moved(points: Points) -> Points:
         return np.asarray((points - middle) * size + target)
@@ -119,7 +119,7 @@ def _coloured(
     if random.random() < 0.75:
         reach = sector.depth * np.sin(sector.half_angle)
         across = int(np.clip(reach + random.uniform(-20, 30), 70, SIDE / 2))
-        down = int(np.clip(sector.depth / 2 + random.uniform(-4, 22), 70, SIDE / 2))
+        down = int(np.clip(sector.depth / 2 + random.uniform(8, 24), 70, SIDE / 2))
         middle = SIDE // 2
         if random.random() < 0.5:
             across = middle

@@ -53,8 +53,8 @@ class Plan:
 
 def plan(width: int, *, smoke: bool = False) -> Plan:
     """The whole plan for networks of a width, or a few tiny steps of it."""
-    counts = (1, 1, 1) if smoke else (3, 4, 1)
-    steps = (1, 2, 1) if smoke else (600, 2400, 200)
+    counts = (1, 1, 1) if smoke else (2, 4, 2)
+    steps = (1, 2, 1) if smoke else (600, 1300, 100)
     views = tuple(zip(VIEWS, counts, strict=True))
     whole = (SIDE, SIDE)
     together = (
