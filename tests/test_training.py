@@ -260,11 +260,28 @@ def test_only_the_best_slot_and_the_leak_learn_the_mask() -> None:
     logits = torch.zeros(1, 4, 16, 16)
     logits[:, 2] = targets * 2 - 1
     logits.requires_grad_()
-    losses.prompt_loss(logits, torch.zeros(1, 4), targets, sure=False).total.backward()
+    losses.prompt_loss(
+        logits, torch.zeros(1, 4), targets, sure=False, style="plain"
+    ).total.backward()
     assert logits.grad is not None
     strength = logits.grad.abs().sum(dim=(0, 2, 3))
     assert strength[2] > 5 * strength[1]
     assert strength[2] > 5 * strength[3]
+
+
+def test_a_prompt_that_nobody_can_answer_pulls_less_where_losses_are_tamed() -> None:
+    targets = torch.zeros(2, 16, 16)
+    targets[:, 4:12, 4:12] = 1
+    pulls = {}
+    for style in ("plain", "tamed"):
+        logits = ((targets * 2 - 1) * torch.tensor([1.0, -30.0])[:, None, None])[:, None]
+        logits = logits.repeat(1, 4, 1, 1).requires_grad_()
+        scores = torch.zeros(2, 4)
+        losses.prompt_loss(logits, scores, targets, sure=True, style=style).total.backward()
+        assert logits.grad is not None
+        possible, impossible = logits.grad.abs().sum(dim=(1, 2, 3))
+        pulls[style] = impossible / possible
+    assert pulls["tamed"] < 0.5 * pulls["plain"]
 
 
 def test_the_encoder_takes_any_side_that_is_a_multiple_of_16() -> None:

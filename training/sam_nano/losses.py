@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+Style = Literal["plain", "balanced", "tamed"]
+"""Plain, ``balanced`` as in ``mask_losses``, or ``tamed``: prompts that nobody could answer, an
+object that does not show, say, do not drown the others of their step."""
+
 SLOT_LEAK = 0.05
 """Weight of the slots that did not win, so that none of them dies."""
+
+
+KNEE = 3.0
+"""Loss of one prompt from which more of it counts less and less, where losses are tamed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +60,7 @@ def measured_iou(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def prompt_loss(
-    logits: Tensor, scores: Tensor, targets: Tensor, *, sure: bool, balanced: bool = False
+    logits: Tensor, scores: Tensor, targets: Tensor, *, sure: bool, style: Style
 ) -> MaskLoss:
     """Loss of one group of prompts.
 
@@ -64,12 +73,14 @@ def prompt_loss(
         scores: float (N, 4), predicted IoU.
         targets: float (N, h, w) in [0, 1].
         sure: Whether the prompts are boxes or several points.
-        balanced: As in ``mask_losses``.
+        style: How losses of single masks are taken.
     """
-    losses = mask_losses(logits, targets, balanced=balanced)
+    losses = mask_losses(logits, targets, balanced=style == "balanced")
+    if style == "tamed":
+        losses = KNEE * torch.log1p(losses / KNEE)
     alone, several = losses[:, 0], losses[:, 1:]
     masks = several.min(dim=1).values.mean() + SLOT_LEAK * several.mean()
-    masks = masks + (0.7 if sure else 0.25) * alone.mean()
+    masks = masks + (1.0 if sure else 0.25) * alone.mean()
     with torch.no_grad():
         iou = measured_iou(logits, targets)
     quality = functional.mse_loss(scores, iou)

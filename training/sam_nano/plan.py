@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from training.sam_nano.losses import Style
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,13 @@ class Stage:
     corrections: float = 0.0
     """Chance that one half of the prompts is asked again with a click into the errors of the
     answer, and the same chance for a third time."""
+
+    @property
+    def style(self) -> Style:
+        """How the losses of single masks are taken."""
+        if self.discs:
+            return "balanced"
+        return "tamed" if self.varied else "plain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +80,14 @@ FULL = Plan(
         Stage(450, 512, 2, 8, (5e-4, 1.5e-4), boxes=0.8, rough=0.12),
         Stage(250, 1024, 1, 6, (1.5e-4, 1e-5), boxes=0.8, rough=0.12, frozen_statistics=True),
         # Here ends the first edition.
-        Stage(40, 384, 4, 6, (1e-5, 3e-4), boxes=0.8, rough=0.1, varied=True, corrections=0.4),
-        Stage(600, 384, 4, 6, (3e-4, 2.5e-4), boxes=0.8, rough=0.1, varied=True, corrections=0.4),
-        Stage(900, 512, 2, 8, (2.5e-4, 1e-4), boxes=0.8, rough=0.1, varied=True, corrections=0.4),
-        Stage(
-            600,
-            1024,
-            1,
-            8,
-            (1e-4, 5e-6),
-            boxes=0.8,
-            rough=0.1,
-            frozen_statistics=True,
-            varied=True,
-            corrections=0.4,
+        *(
+            replace(stage, boxes=0.8, rough=0.1, varied=True, corrections=0.4)
+            for stage in (
+                Stage(40, 384, 4, 6, (1e-5, 3e-4)),
+                Stage(300, 384, 4, 6, (3e-4, 2.5e-4)),
+                Stage(200, 768, 1, 12, (2.5e-4, 1.5e-4), frozen_statistics=True),
+                Stage(400, 1024, 1, 10, (1.5e-4, 5e-6), frozen_statistics=True),
+            )
         ),
     )
 )

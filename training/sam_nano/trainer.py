@@ -129,17 +129,11 @@ class Trainer:
         self, embedding: torch.Tensor, questions: Questions, batch: Batch, rounds: int
     ) -> list[MaskLoss]:
         """The loss of the first answer, and of those to ``rounds`` corrections of it."""
-        losses = []
+        losses, style = [], self.plan.stage(self.step).style
         for number in range(1 + rounds):
             logits, scores = self.network.answer(embedding, questions, batch.corner)
             losses.append(
-                prompt_loss(
-                    logits,
-                    scores,
-                    questions.targets,
-                    sure=questions.sure,
-                    balanced=self.plan.stage(self.step).discs,
-                )
+                prompt_loss(logits, scores, questions.targets, sure=questions.sure, style=style)
             )
             if number < rounds:
                 answer = Answer(logits.detach(), scores.detach())
