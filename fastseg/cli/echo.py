@@ -90,14 +90,15 @@ class _Work:
         self.rows.append(row)
         try:
             film = recordings.read(
-                file.path, channels=self.arguments.channels, max_pixels=self.arguments.limit
+                file.path,
+                channels=self.arguments.channels,
+                max_pixels=self.arguments.limit,
+                cm_per_pixel=self.arguments.cm_per_pixel,
             )
-            scale = self.arguments.cm_per_pixel
-            clip = list(
-                self.models[file.view].stream(
-                    film.arrays, channels=film.channels, cm_per_pixel=scale
-                )
-            )
+            scale = film.cm_per_pixel
+            model = self.models[file.view]
+            stream = model.stream(film.arrays, channels=film.channels, cm_per_pixel=scale)
+            clip = list(stream)
             height, width = clip[0].size
             scale = scale or FIELD_OF_VIEW_CM / max(height, width)
             findings = self._measure(file, clip, scale)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fastseg.dicom import is_dicom, read_dicom
 from fastseg.errors import ImageError, MeasurementError
 from fastseg.findings import CHAMBERS
 from fastseg.frames import FrameChannels, is_clip
@@ -49,6 +50,8 @@ class Frames:
     path: Path
     arrays: list[NDArray[Any]]  # (H, W), (H, W, 1) or (H, W, 3)
     channels: FrameChannels
+    cm_per_pixel: float | None = None
+    """Side of a pixel in cm, if the file knows."""
 
     def stem(self, index: int) -> str:
         """What to call files that are made of one frame."""
@@ -85,27 +88,38 @@ def recognise(path: Path, *, view: str | None = None, patient: str | None = None
     return Recording(path, view or next(iter(named)), before if patient is None else patient)
 
 
-def read(path: Path, *, channels: FrameChannels, max_pixels: int | None) -> Frames:
+def read(
+    path: Path,
+    *,
+    channels: FrameChannels,
+    max_pixels: int | None,
+    cm_per_pixel: float | None = None,
+) -> Frames:
     """Read the frames of a file.
 
     Args:
         path: A picture, also a TIFF or GIF with many; .npy, or .npz with an array ``image``: one
-            frame (H, W) or (H, W, 3), or many (n, H, W) or (n, H, W, 3).
+            frame (H, W) or (H, W, 3), or many (n, H, W) or (n, H, W, 3). Or DICOM, by any name.
         channels: Order of the channels of arrays; pictures know theirs.
         max_pixels: Largest picture that is decoded, height x width; None for any.
+        cm_per_pixel: Side of a pixel in cm, if it is known better than the file knows it.
 
     Raises:
+        BackendUnavailableError: The file is DICOM, and pydicom is not installed.
         ImageError: The file cannot be read, or has no frames.
     """
+    if is_dicom(path):
+        clip = read_dicom(path, cm_per_pixel=cm_per_pixel, max_pixels=max_pixels)
+        return Frames(path, list(clip.frames), clip.channels, clip.cm_per_pixel)
     if path.suffix.lower() in ARRAYS:
         array = _array(path)
         frames = list(array) if is_clip(array) else [array]
         if not frames or not array.size:
             raise ImageError(f"{path} has no frames: its array is {array.shape}. Record it again.")
-        return Frames(path, frames, channels)
+        return Frames(path, frames, channels, cm_per_pixel)
     film = _film(path, max_pixels)
     pictures = [read_image(path, max_pixels=max_pixels)] if film is None else film
-    return Frames(path, list(pictures), "rgb")
+    return Frames(path, list(pictures), "rgb", cm_per_pixel)
 
 
 def _array(path: Path) -> NDArray[Any]:
