@@ -160,6 +160,126 @@ def test_small_regions(table: Table) -> None:
     )
 
 
+def test_chambers(table: Table) -> None:
+    chambers = pytest.importorskip("tests.reference_chambers", reason="compares with scikit-image")
+    probabilities = hearts()
+    masks = ops.clean_chambers(probabilities, exclusive=False)
+    np.testing.assert_array_equal(
+        masks, chambers.clean_chambers(probabilities, exclusive=False), strict=True
+    )
+    pairs: Mapping[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
+        "probabilities -> clean masks": (
+            lambda: chambers.clean_chambers(probabilities, exclusive=False),
+            lambda: ops.clean_chambers(probabilities, exclusive=False, threads=1),
+        ),
+        "expected IoU and stability": (
+            lambda: chambers.chamber_scores(probabilities, masks),
+            lambda: ops.chamber_scores(probabilities, masks, threads=1),
+        ),
+    }
+    for name, (reference, ours) in pairs.items():
+        table(
+            f"{name}: {len(masks) * masks.shape[1]} masks, 256 x 256",
+            rows(
+                {"scipy, scikit-image, NumPy": reference, "fastseg, 1 thread": ours},
+                slow=("scipy, scikit-image, NumPy",),
+            ),
+        )
+
+
+def test_axis_and_disks(table: Table) -> None:
+    shapes = pytest.importorskip("tests.reference_shapes", reason="compares with scikit-image")
+    from skimage.measure import label, regionprops
+
+    masks = ops.clean_chambers(hearts(), exclusive=False).reshape(-1, 256, 256)
+
+    def reference() -> list[float]:
+        lengths = []
+        for mask in masks:
+            body = regionprops(label(mask, connectivity=2))[0]
+            assert body.area_convex >= body.area
+            ellipse = body.centroid, body.axis_major_length, body.orientation
+            axis, _ = shapes.source_disks(mask, *ellipse, 21)
+            lengths.append(axis[2])
+        return lengths
+
+    np.testing.assert_array_equal(ops.measure_shapes(masks, "source").lengths, reference())
+    table(
+        f"area, hull, axis and 21 disks: {len(masks)} masks, 256 x 256",
+        rows(
+            {
+                "scikit-image, as published": reference,
+                "fastseg, as published, 1 thread": lambda: ops.measure_shapes(
+                    masks, "source", threads=1
+                ),
+                "fastseg, exactly, 1 thread": lambda: ops.measure_shapes(masks, threads=1),
+            },
+            slow=("scikit-image, as published",),
+        ),
+    )
+
+
+def hearts() -> NDArray[np.float32]:
+    """What an echo network draws: four chambers a frame, with soft and rough outlines."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:256, :256]
+    planes = []
+    for _ in range(40):
+        (cx, cy), (a, b) = rng.uniform(60, 196, 2), rng.uniform(20, 50, 2)
+        planes.append(8 * (1 - np.hypot((x - cx) / a, (y - cy) / b)))
+    logits = np.stack(planes) + noise(3, 1.0)[:40]
+    return np.asarray(1 / (1 + np.exp(-logits)), np.float32).reshape(10, 4, 256, 256)
+
+
+@pytest.mark.parametrize("size", [(600, 800), (708, 1016)])
+def test_frames(size: tuple[int, int], table: Table) -> None:
+    cv2 = pytest.importorskip("cv2", reason="compares with OpenCV")
+    (height, width), rng = size, np.random.default_rng(0)
+    frame = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    above = (width - height) // 2
+    window = (0, -above, width, width - above)
+    masks = ops.clean_chambers(hearts(), exclusive=False).reshape(-1, 256, 256)
+
+    def reference() -> NDArray[np.float32]:
+        below = width - height - above
+        square = np.pad(frame, ((above, below), (0, 0), (0, 0)))
+        middle = cv2.resize(square, (400, 400), interpolation=cv2.INTER_AREA)
+        values = cv2.resize(middle, (256, 256), interpolation=cv2.INTER_CUBIC).astype(np.float32)
+        return np.asarray((values - values.min()) / (values.max() - values.min())).transpose(
+            2, 0, 1
+        )
+
+    def enlarged() -> list[Any]:
+        return [
+            cv2.resize(mask.astype(np.float32), (width, width))[above : above + height] >= 0.5
+            for mask in masks
+        ]
+
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        table(
+            f"a frame of {width} x {height} -> input of 256 x 256, 1 thread",
+            rows(
+                {
+                    "NumPy, OpenCV": reference,
+                    "fastseg": lambda: ops.frame_input(frame, window, 256, threads=1),
+                }
+            ),
+        )
+        table(
+            f"{len(masks)} masks of 256 x 256 -> a frame of {width} x {height}, 1 thread",
+            rows(
+                {
+                    "OpenCV": enlarged,
+                    "fastseg": lambda: ops.masks_to_frame(masks, window, size, threads=1),
+                }
+            ),
+        )
+    finally:
+        cv2.setNumThreads(threads)
+
+
 def rows(
     calls: Mapping[str, Callable[[], Any]], slow: tuple[str, ...] = ()
 ) -> list[tuple[str, ...]]:
