@@ -28,6 +28,7 @@ _OVERSAMPLING = 2  # lines are drawn larger and shrunk, which makes their edges 
 _BACKGROUND = (17, 19, 23)
 _INK, _FAINT = (232, 234, 237), (150, 156, 165)
 _BRIGHTNESS = 0.9
+_LINE = 0.73  # a contour reaches from one half to here on the blurred edge of its mask
 _GAP = 28
 
 _HUES = {"LV": 1, "LA": 6, "RV": 2, "RA": 0, "cavity": 1, "disc": 6}
@@ -116,12 +117,12 @@ def _outline(
     size = canvas.shape[1], canvas.shape[0]
     scale = size[0] / mask.shape[1]
     stretched = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)
-    # The blur rounds off the corners of the frame's pixels, and no more than those.
+    # The blur rounds off the corners of the frame's pixels; the line lies on its inner slope.
     soft = np.asarray(stretched.filter(ImageFilter.GaussianBlur(0.9 * scale))).astype(np.float32)
-    cover = np.clip((soft / 255 - 0.5) * 2.5 * scale + 0.5, 0.0, 1.0)
-    solid = Image.fromarray(np.round(cover * 255).astype(np.uint8))
-    inner = np.asarray(solid.filter(ImageFilter.MinFilter(5))).astype(np.float32) / 255
-    opacity = (0.07 * cover + 0.93 * np.maximum(cover - inner, 0))[..., None]
+    soft, steepness = soft / 255, 2.5 * scale
+    cover = np.clip((soft - 0.5) * steepness + 0.5, 0.0, 1.0)
+    inner = np.clip((soft - _LINE) * steepness + 0.5, 0.0, 1.0)
+    opacity = (0.07 * cover + 0.93 * (cover - inner))[..., None]
     canvas += (np.array(shade, np.float32) - canvas) * opacity
 
 
@@ -131,7 +132,7 @@ def _disks(pencil: ImageDraw.ImageDraw, chamber: Measurement, factor: float) -> 
     for left, right in chamber.chords_px:
         if not math.isnan(left[0]):
             ends = (*_at(left, factor), *_at(right, factor))
-            pencil.line(ends, fill=(*shade, 120), width=_OVERSAMPLING)
+            pencil.line(ends, fill=(*shade, 150), width=_OVERSAMPLING)
     top, bottom = chamber.axis_px
     if math.isnan(top[0]):
         return
