@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from fastseg.export.folders import Card  # noqa: E402
 from fastseg.export.unet import write_unet_folder  # noqa: E402
 from fastseg.export.unet_network import UNet  # noqa: E402
 from fastseg.testing import tiny_unet_folder  # noqa: E402
-from tests.drawn_hearts import SIDE, drawn_heart, save_hearts  # noqa: E402
+from tests.drawn_hearts import SIDE, drawn_heart, ellipse, save_hearts  # noqa: E402
 from training.echo import (  # noqa: E402
     adapt,
     adaptation,
@@ -100,16 +101,57 @@ def test_a_folder_without_pictures_is_refused_in_words(tmp_path):
         own_frames.find(tmp_path / "nowhere", channels=3)
 
 
-@pytest.mark.parametrize(("view", "reason"), [("a4c", "takes prompts"), ("sax", "is for a2c")])
-def test_a_teacher_for_something_else_is_refused(tmp_path, view, reason):
+@pytest.mark.parametrize(
+    ("view", "teacher", "reason"),
+    [
+        ("a4c", "sam-nano", "takes prompts"),
+        ("sax", "tiny", "is for a2c"),
+        ("a4c", "tiny", "sees frames of 64 pixels"),
+    ],
+)
+def test_a_teacher_for_something_else_is_refused(tmp_path, view, teacher, reason):
     save_hearts(tmp_path / "frames", 1)
-    teacher = "sam-nano" if view == "a4c" else str(tiny_unet_folder(tmp_path / "teacher"))
+    if teacher == "tiny":
+        teacher = str(tiny_unet_folder(tmp_path / "teacher"))
     task = adaptation.Task(
         view, tmp_path / "frames", tmp_path / "out", tmp_path / "run", teacher=teacher
     )
     with pytest.raises(ModelError, match=reason):
         adaptation.adapt(task, print)
     assert not (tmp_path / "out").exists()
+
+
+class SaxTeacher:
+    """A short-axis network that sees the same cavity in every frame."""
+
+    view = "sax"
+    manifest = SimpleNamespace(frame=SimpleNamespace(side=SIDE))
+
+    def probabilities(self, paths, *, cm_per_pixel=None):
+        cavity = ellipse(128, 128, 40, 40).astype(np.float32)
+        return np.broadcast_to(cavity, (len(paths), 3, SIDE, SIDE))
+
+    def close(self):
+        """Nothing to free."""
+
+
+def test_a_taught_view_goes_the_same_way(tmp_path, monkeypatch):
+    monkeypatch.setattr(adaptation, "load_unet", lambda name, choice: SaxTeacher())
+    save_hearts(tmp_path / "frames", 4)
+    task = adaptation.Task(
+        "sax",
+        tmp_path / "frames",
+        tmp_path / "out",
+        tmp_path / "run",
+        width=2,
+        schedule=adapt.SMOKE,
+    )
+    first, second = adaptation.adapt(task, print)
+    assert (first.labelled, second.labelled) == (4, 4)
+    assert (first.training, first.validation) == (3, 1)
+    with fastseg.load(tmp_path / "out") as model:
+        assert model.view == "sax"
+        assert model.manifest.source["labels"] == "echo-sax"
 
 
 def test_learning_starts_from_a_model_folder_as_from_its_weights(tmp_path):
