@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     __version__: str
     from fastseg.diagnosis import doctor as doctor
     from fastseg.embedding import Embedding as Embedding
+    from fastseg.embedding_cache import EmbeddingCache as EmbeddingCache
     from fastseg.errors import BackendError as BackendError
     from fastseg.errors import BackendUnavailableError as BackendUnavailableError
     from fastseg.errors import CheckpointError as CheckpointError
@@ -53,6 +54,7 @@ _ERRORS = (
 _HOMES = {
     **dict.fromkeys(_ERRORS, "errors"),
     "Embedding": "embedding",
+    "EmbeddingCache": "embedding_cache",
     "Frame": "geometry",
     "Masks": "masks",
     "Sam": "everything",

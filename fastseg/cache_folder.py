@@ -9,9 +9,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from fastseg.errors import OutputError
 from fastseg.outputs import atomic_file
 
 Value = TypeVar("Value")
+
+_ABANDONED_NS = 3600 * 10**9
+"""A file that was being written so long ago is what a process that was killed left behind."""
 
 
 class CacheFolder:
@@ -54,6 +58,15 @@ class CacheFolder:
             OutputError: The folder cannot be written, or the disk is full.
         """
         path = self._path(key)
+        # Made for good: a folder that was made for one file would go again with it, under the
+        # hands of the next process.
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"cannot write {self.folder}: {error.strerror or error}. Choose a folder that can "
+                "be written."
+            ) from error
         with atomic_file(path) as temporary:
             write(temporary)
         _touch(path)
@@ -80,14 +93,17 @@ class CacheFolder:
                 break
             _remove(entry.path)
             held -= entry.bytes
+        for entry in self._entries(unfinished=True):
+            if time.time_ns() - entry.used_ns > _ABANDONED_NS:
+                _remove(entry.path)
 
-    def _entries(self) -> list[_Entry]:
-        """Every file of ours, among them what a process that was killed left half-written."""
+    def _entries(self, *, unfinished: bool = False) -> list[_Entry]:
+        """Every file that is there whole, or every one that is being written."""
         entries = []
         with suppress(OSError), os.scandir(self.folder) as files:
             for file in files:
-                with suppress(OSError):
-                    if file.name.endswith(self.suffix) and file.is_file(follow_symlinks=False):
+                if file.name.endswith(self.suffix) and file.name.startswith(".") == unfinished:
+                    with suppress(OSError):
                         status = file.stat(follow_symlinks=False)
                         entries.append(_Entry(Path(file), status.st_size, status.st_mtime_ns))
         return entries

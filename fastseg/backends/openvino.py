@@ -186,7 +186,15 @@ def require(precision: str) -> None:
 
 @cache
 def _core() -> Any:
-    return import_runtime().Core()
+    """The runtime's one entrance, for the whole process."""
+    core = import_runtime().Core()
+    if "CPU" not in core.available_devices:
+        raise BackendUnavailableError(
+            NAME,
+            reason="it finds no CPU plugin",
+            remedy="Install it again: pip install --force-reinstall openvino.",
+        )
+    return core
 
 
 def _capabilities() -> Sequence[str]:
