@@ -25,6 +25,9 @@ from fastseg.volumes import (
 FORESHORTENED = 0.1
 """Share by which the axes of two views may differ before it is said (Lang et al. 2015)."""
 
+LARGEST_SHARE_PERCENT = 90.0
+"""No chamber gives away more of itself in a beat; a mask that failed in one frame looks so."""
+
 INDEXED = {
     "lv_edv_biplane_ml": "lv_edv_index_ml_per_m2",
     "lv_esv_biplane_ml": "lv_esv_index_ml_per_m2",
@@ -310,7 +313,10 @@ def _share(name: str, largest: Row, smallest: Row, compute: Callable[..., float]
     if not math.isfinite(value):
         reason = _joined([largest.reason, smallest.reason])
         return Row(name, math.nan, reason or "the chamber has no volume", frames=frames)
-    return Row(name, value, caution=_joined([largest.caution, smallest.caution]), frames=frames)
+    cautions = [largest.caution, smallest.caution]
+    if not 0 <= value <= LARGEST_SHARE_PERCENT:
+        cautions.append("not what a heart does: look at the masks in these frames")
+    return Row(name, value, caution=_joined(cautions), frames=frames)
 
 
 def _per_area(row: Row, bsa_m2: float) -> Row:

@@ -172,6 +172,14 @@ def test_a_chamber_in_pieces_is_pointed_out() -> None:
     assert report["ra_volume_ml"].caution == "RA is in 3 pieces in a4c frame 0"
 
 
+@pytest.mark.parametrize(("smallest", "length"), [(2.0, 8.4), (29.0, 12.0)])
+def test_a_share_that_no_heart_has_is_pointed_out(smallest: float, length: float) -> None:
+    shrunken = clip("a4c", "LV", [30.0, smallest], length_cm=length)[1]
+    report = study([clip("a4c", "LV", [30.0])[0], shrunken])
+    assert "look at the masks" in report["lv_ef_a4c_percent"].caution
+    assert study(heart())["lv_ef_a4c_percent"].caution == ""
+
+
 def test_source_mode_takes_the_first_two_chamber_frame_for_the_mass_and_no_smallest_atrium() -> (
     None
 ):
