@@ -4,8 +4,9 @@
 // the table says (`Kernels::memory`). Results whose size is known only afterwards are written to
 // memory that the caller hands out through `Allocate`, called exactly once per call that succeeds.
 //
-// Every operation gives the same bits for any number of threads and on any processor. Malformed
-// input throws std::invalid_argument; counts of zero are fine everywhere.
+// Every operation gives the same bits for any number of threads and on any processor (but for the
+// last bit of the C library's atan2, sin and cos in measure_shapes). Malformed input throws
+// std::invalid_argument; counts of zero are fine everywhere.
 #pragma once
 
 #include <cstdint>
