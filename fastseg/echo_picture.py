@@ -118,8 +118,8 @@ def _outline(
     scale = size[0] / mask.shape[1]
     stretched = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)
     # The blur rounds off the corners of the frame's pixels; the line lies on its inner slope.
-    soft = np.asarray(stretched.filter(ImageFilter.GaussianBlur(0.9 * scale))).astype(np.float32)
-    soft, steepness = soft / 255, 2.5 * scale
+    blurred = np.asarray(stretched.filter(ImageFilter.GaussianBlur(0.9 * scale)))
+    soft, steepness = blurred.astype(np.float32) / 255, 2.5 * scale
     cover = np.clip((soft - 0.5) * steepness + 0.5, 0.0, 1.0)
     inner = np.clip((soft - _LINE) * steepness + 0.5, 0.0, 1.0)
     opacity = (0.07 * cover + 0.93 * (cover - inner))[..., None]

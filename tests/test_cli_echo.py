@@ -212,6 +212,9 @@ def test_stored_luma_and_chroma_are_read_as_such(tiny, tmp_path, capsys) -> None
     code, document = answer(capsys, *call, "--out", tmp_path / "out")
     assert code == 0
     assert chambers(document)["LV"]["area_cm2"] == pytest.approx(29.0, rel=0.05)
+    code, document = answer(capsys, *call[:-2])
+    assert code == 1, "read as RGB it would give other masks"
+    assert "--channels ycbcr" in document["files"][0]["error"]["message"]
     drawn = np.asarray(Image.open(tmp_path / "out" / "overlays" / "A2C_EX01.png"))
     corner = drawn[100, 500].astype(int)
     assert corner.max() - corner.min() < 5, "the luma alone is shown, in grey"

@@ -87,3 +87,33 @@ def test_a_frame_is_shown_in_its_own_colours(tmp_path: Path) -> None:
     assert shown["rgb"].tolist() == [200, 90, 0]
     assert shown["bgr"].tolist() == [0, 90, 200]
     assert shown["ycbcr"].tolist() == [200, 200, 200]
+
+
+def test_luma_and_chroma_are_not_taken_for_colours(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    luma = random.integers(0, 256, (40, 40), dtype=np.uint8)
+    chroma = random.integers(120, 136, (40, 40, 2), dtype=np.uint8)
+    stored = np.concatenate([luma[..., None], chroma], axis=2)
+    grey = luma[..., None].repeat(3, axis=2)
+    tinted = np.stack([luma, luma // 2 + 20, luma // 3], axis=2)  # a colour map
+    flat = np.full((40, 40, 3), 128, np.uint8)
+    for name, frame in (("stored", stored), ("scaled", (stored / 255).astype(np.float32))):
+        np.save(tmp_path / f"{name}.npy", frame)
+        with pytest.raises(ImageError, match="--channels ycbcr"):
+            read(tmp_path / f"{name}.npy", channels=None, max_pixels=None)
+        for told in ("ycbcr", "rgb"):
+            assert read(tmp_path / f"{name}.npy", channels=told, max_pixels=None).channels == told
+    for name, frame in (("grey", grey), ("tinted", tinted), ("flat", flat), ("dark", flat * 0)):
+        np.save(tmp_path / f"{name}.npy", frame)
+        assert read(tmp_path / f"{name}.npy", channels=None, max_pixels=None).channels == "rgb"
+
+
+def test_real_stored_frames_are_recognised_as_such(echo_examples: Path) -> None:
+    for file in sorted(echo_examples.glob("A[24]C_EX*.npz")):
+        with pytest.raises(ImageError, match="--channels ycbcr"):
+            read(file, channels=None, max_pixels=None)
+    for file in sorted(echo_examples.glob("SAX_EX*.npz")):
+        with np.load(file) as stored:
+            grey = bool((stored["image"] == stored["image"][..., :1]).all())
+        if grey:
+            assert read(file, channels=None, max_pixels=None).channels == "rgb"

@@ -50,7 +50,7 @@ class Arguments(ModelArguments, PictureArguments, OutArguments):
     frames: tuple[Path, ...]
     view: str | None
     patient: str | None
-    channels: FrameChannels
+    channels: FrameChannels | None
     cm_per_pixel: float | None
     mode: Mode
     bsa: float | None
@@ -177,9 +177,7 @@ class _NothingDoneError(Exception):
 @click.option(
     "--channels",
     type=click.Choice(get_args(FrameChannels)),
-    default="rgb",
-    show_default=True,
-    help="Order in .npy and .npz files; arrays stored in DICOM are mostly ycbcr.",
+    help="Order in .npy and .npz files, rgb unless told; as DICOM stores them, mostly ycbcr.",
 )
 @click.option(
     "--mode",

@@ -20,6 +20,9 @@ from fastseg.images import FORMATS, Channels, read_image
 ARRAY = "image"
 """The array of an .npz file that holds the frame or the frames."""
 
+_STORED_SHARE = 0.9
+"""Share of pixels with chroma near its middle, from which on an array is no RGB."""
+
 ARRAYS = frozenset((".npy", ".npz"))
 """Files of arrays; all others are pictures."""
 
@@ -91,7 +94,7 @@ def recognise(path: Path, *, view: str | None = None, patient: str | None = None
 def read(
     path: Path,
     *,
-    channels: FrameChannels,
+    channels: FrameChannels | None,
     max_pixels: int | None,
     cm_per_pixel: float | None = None,
 ) -> Frames:
@@ -100,7 +103,8 @@ def read(
     Args:
         path: A picture, also a TIFF or GIF with many; .npy, or .npz with an array ``image``: one
             frame (H, W) or (H, W, 3), or many (n, H, W) or (n, H, W, 3). Or DICOM, by any name.
-        channels: Order of the channels of arrays; pictures know theirs.
+        channels: Order of the channels of arrays; pictures know theirs. None is RGB, but what looks
+            like luma and chroma is refused.
         max_pixels: Largest picture that is decoded, height x width; None for any.
         cm_per_pixel: Side of a pixel in cm, if it is known better than the file knows it.
 
@@ -116,10 +120,30 @@ def read(
         frames = list(array) if is_clip(array) else [array]
         if not frames or not array.size:
             raise ImageError(f"{path} has no frames: its array is {array.shape}. Record it again.")
-        return Frames(path, frames, channels, cm_per_pixel)
+        if channels is None and _looks_stored(frames[0]):
+            raise ImageError(
+                f"{path} looks like luma and chroma, as DICOM stores frames. Say --channels ycbcr, "
+                "or --channels rgb if these are colours."
+            )
+        return Frames(path, frames, channels or "rgb", cm_per_pixel)
     film = _film(path, max_pixels)
     pictures = [read_image(path, max_pixels=max_pixels)] if film is None else film
     return Frames(path, list(pictures), "rgb", cm_per_pixel)
+
+
+def _looks_stored(frame: NDArray[Any]) -> bool:
+    """Whether the last two channels are chroma: near their middle wherever something is shown.
+
+    Read as RGB such a frame gives masks that look right and are not. In an RGB frame of grey tissue
+    the channels are as dark and as bright as the tissue.
+    """
+    if frame.ndim != 3 or frame.shape[2] != 3:
+        return False
+    middle, reach = (128, 64) if frame.dtype == np.uint8 else (0.5, 0.25)
+    chroma = frame[frame.any(axis=2)][:, 1:].astype(np.float32)
+    near = (np.abs(chroma - middle) <= reach).all(axis=1)
+    varied = bool((frame != frame[..., :1]).any())
+    return varied and bool(near.mean() >= _STORED_SHARE) if len(near) else False
 
 
 def _array(path: Path) -> NDArray[Any]:
