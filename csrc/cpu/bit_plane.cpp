@@ -10,7 +10,7 @@
 namespace fastseg::cpu {
 namespace {
 
-constexpr int64_t word_bits = 64;
+constexpr int64_t word_bits = BitPlane::word_bits;
 constexpr int64_t byte_bits = 8;
 
 // The eight bytes, 0 or 1, that a byte's bits stand for.

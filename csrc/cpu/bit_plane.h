@@ -12,6 +12,8 @@ namespace fastseg::cpu {
 // Rows of whole words, the lowest bit first; bits beyond the width are zero.
 class BitPlane {
   public:
+    static constexpr int64_t word_bits = 64;
+
     explicit BitPlane(Size size);
 
     // Where values are greater than the threshold; a NaN is not. // values [height, width]
@@ -27,7 +29,7 @@ class BitPlane {
     // Whether a pixel is set; none is outside the plane.
     bool at(int64_t y, int64_t x) const {
         return y >= 0 && x >= 0 && y < size_.height && x < size_.width &&
-               (row(y)[x / 64] >> (x % 64) & 1) != 0;
+               (row(y)[x / word_bits] >> (x % word_bits) & 1) != 0;
     }
 
     // The pieces of every row that are set, or that are not, in raster order.

@@ -1,10 +1,8 @@
 // Chambers of the heart, cleaned: one piece each, smooth at the scale of two pixels, no holes.
 #include <algorithm>
-#include <limits>
 #include <vector>
 
 #include "cpu/bit_plane.h"
-#include "cpu/multiversion.h"
 #include "cpu/operations.h"
 #include "cpu/threads.h"
 

@@ -1,7 +1,7 @@
 // The hull is found in half pixels, where all its corners are whole numbers.
-#include <algorithm>
 #include <cstddef>
-#include <limits>
+#include <cstdint>
+#include <vector>
 
 #include "cpu/long_axis.h"
 #include "cpu/whole_numbers.h"

@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 #include <stdexcept>
+#include <utility>
 
 #include "cpu/multiversion.h"
 #include "cpu/operations.h"

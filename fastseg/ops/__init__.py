@@ -1,7 +1,8 @@
 """The native kernels with types: arrays are checked here, computed in C++, and nowhere else.
 
 Every function is exact: the same bits for any number of threads and on any processor, but for
-what ``measure_shapes`` says of the C library. Those that take ``Runs`` raise ``MaskError`` when run lengths do not sum to height times width.
+what ``measure_shapes`` says of the C library. Those that take ``Runs`` raise ``MaskError`` when run
+lengths do not sum to height times width.
 """
 
 from fastseg.ops.binarising import Binarised, binarise
