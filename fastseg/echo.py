@@ -28,6 +28,9 @@ FORESHORTENED = 0.1
 LARGEST_SHARE_PERCENT = 90.0
 """No chamber gives away more of itself in a beat; a mask that failed in one frame looks so."""
 
+DOUBTFUL_SCORE = 0.5
+"""Below this the network itself expects less than half of a mask to be right."""
+
 INDEXED = {
     "lv_edv_biplane_ml": "lv_edv_index_ml_per_m2",
     "lv_esv_biplane_ml": "lv_esv_index_ml_per_m2",
@@ -36,6 +39,9 @@ INDEXED = {
     "lv_mass_g": "lv_mass_index_g_per_m2",
 }
 """Rows that are also given for each square metre of body surface. Areas of the RV are not."""
+
+SEPARATOR = "; "
+"""Between the parts of a reason or a caution."""
 
 Phase: TypeAlias = Literal["largest", "smallest", "first"]
 """Which frame of a clip counts for a chamber."""
@@ -179,15 +185,16 @@ class _Heart:
         clip, cautions = clips[chosen.clip], []
         if sum(map(math.isfinite, areas[chosen.clip])) == 1:
             if not alone:
-                reason = f"{chamber} was found in one frame of {view}; a beat takes two or more"
-                return _Pick(None, reason)
-            cautions = [f"{chamber} was found in one frame of {view}, which is taken as it is"]
+                return _Pick(None, f"{view} shows {chamber} in one frame, and a beat takes two")
+            cautions = [f"from the only frame of {view} that shows {chamber}"]
         place = {"largest": chosen.largest, "smallest": chosen.smallest, "first": 0}[phase]
         finding = clip[place]
         if finding.measurement.pieces > 1:
             pieces = finding.measurement.pieces
             cautions.append(f"{chamber} is in {pieces} pieces in {finding.place}")
-        return _Pick(finding, finding.measurement.reason, "; ".join(cautions))
+        if finding.score < DOUBTFUL_SCORE:
+            cautions.append(f"the network expects {chamber} at an IoU of {finding.score:.2f}")
+        return _Pick(finding, finding.measurement.reason, SEPARATOR.join(cautions))
 
     def beside(self, pick: _Pick, chamber: str) -> _Pick:
         """Another chamber in the frame of ``pick``."""
@@ -324,8 +331,10 @@ def _per_area(row: Row, bsa_m2: float) -> Row:
     return Row(INDEXED[row.name], value, row.reason, row.caution, row.frames)
 
 
-def _joined(words: Iterable[str]) -> str:
-    return "; ".join(dict.fromkeys(word for word in words if word))
+def _joined(remarks: Iterable[str]) -> str:
+    """Remarks as one, each said once, also where they are joined already."""
+    parts = (part for remark in remarks for part in remark.split(SEPARATOR))
+    return SEPARATOR.join(dict.fromkeys(part for part in parts if part))
 
 
 def _area(chamber: Measurement) -> float:

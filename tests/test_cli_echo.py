@@ -375,7 +375,8 @@ def test_a_person_gets_a_table_with_units_and_reasons(painted, tmp_path, capsys)
     text = capsys.readouterr().out
     for words in ("p7_a4c.npy frame 1", "LV EF A4C", "RV FAC", "cm2", "mL", "%"):
         assert words in text
-    assert "not measured, because there is no a2c frame" in text
+    assert "there is no a2c frame (" in text
+    assert "without a value: " in text
     assert "research use only" in text
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import PurePath
 
 from rich.console import RenderableType
 from rich.table import Table
 
-from fastseg.echo import Row, Study
+from fastseg.echo import SEPARATOR, Row, Study
 from fastseg.findings import Finding
 
 FEW = 4
@@ -39,12 +40,11 @@ def tables(study: Study) -> Iterator[RenderableType]:
     if found:
         yield ""
         yield _values(found)
-    reasons: dict[str, list[str]] = {}
-    for row in study.rows:
-        if math.isnan(row.value):
-            reasons.setdefault(row.reason, []).append(unit_apart(row.name)[0])
-    for reason, names in reasons.items():
-        yield f"\nnot measured, because {reason}:\n  {', '.join(names)}"
+    missing = [row for row in study.rows if math.isnan(row.value)]
+    if missing:
+        yield f"\nwithout a value: {len(missing)} of {len(study.rows)} (--json names each), because"
+        counts = Counter(part for row in missing for part in row.reason.split(SEPARATOR))
+        yield "\n".join(f"  {reason} ({count})" for reason, count in counts.most_common())
 
 
 def unit_apart(name: str) -> tuple[str, str]:
