@@ -131,7 +131,7 @@ def _ask(
     random: np.random.Generator, scene: scenes.Scene, asking: Asking, stage: Stage
 ) -> list[prompts.Prompt]:
     masks = prompts.targets(scene)
-    weights = np.array([mask.sum() for mask in masks]) ** 0.4
+    weights = np.array([mask.sum() for mask in masks]) ** stage.leaning
     background = scene.labels == 0
     picked = random.choice(len(masks), asking.count, p=weights / weights.sum())
     asked = []

@@ -48,7 +48,7 @@ class Calibration:
 @torch.inference_mode()
 def observe(network: SamNano, scenes: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Logits (N, h, w), scores (N,) and measured IoU (N,) of the masks that score best."""
-    stage = Stage(1, 1024, 1, 12, (0.0, 0.0))
+    stage = Stage(1, 1024, 1, 12, (0.0, 0.0), varied=True)
     network.eval()
     logits, scores, ious = [], [], []
     for index in range(scenes):

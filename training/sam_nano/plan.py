@@ -29,6 +29,8 @@ class Stage:
     """Draw discs and ellipses on noise, to teach the decoder what places mean."""
     varied: bool = False
     """Draw scenes of every look, not layered shapes alone."""
+    leaning: float = 0.4
+    """Objects are asked for in proportion to their area to this power: 0 is all alike."""
     corrections: float = 0.0
     """Chance that one half of the prompts is asked again with a click into the errors of the
     answer, and the same chance for a third time."""
@@ -81,12 +83,15 @@ FULL = Plan(
         Stage(250, 1024, 1, 6, (1.5e-4, 1e-5), boxes=0.8, rough=0.12, frozen_statistics=True),
         # Here ends the first edition.
         *(
-            replace(stage, boxes=0.8, rough=0.1, varied=True, corrections=0.4)
+            replace(stage, boxes=0.85, rough=0.1, varied=True, corrections=0.3)
             for stage in (
                 Stage(40, 384, 4, 6, (1e-5, 3e-4)),
                 Stage(300, 384, 4, 6, (3e-4, 2.5e-4)),
                 Stage(200, 768, 1, 12, (2.5e-4, 1.5e-4), frozen_statistics=True),
-                Stage(400, 1024, 1, 10, (1.5e-4, 5e-6), frozen_statistics=True),
+                Stage(163, 1024, 1, 10, (1.5e-4, 1e-4), frozen_statistics=True),
+                Stage(20, 768, 1, 12, (1e-4, 3e-4), leaning=0.8, frozen_statistics=True),
+                Stage(330, 768, 1, 12, (3e-4, 1e-4), leaning=0.8, frozen_statistics=True),
+                Stage(130, 1024, 1, 10, (1e-4, 5e-6), leaning=0.6, frozen_statistics=True),
             )
         ),
     )
