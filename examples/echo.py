@@ -7,8 +7,15 @@ import numpy as np
 import fastseg
 from fastseg.measure import measure
 
-rows, columns = np.mgrid[-1:1:256j, -1:1:256j]
-drawn = 0.5 - 0.4 * (((rows + 0.2) / 0.5) ** 2 + ((columns - 0.2) / 0.25) ** 2 < 1)
+rows, columns = np.mgrid[:256, :256]
+drawn = np.where(abs(columns - 128) < 0.8 * rows, 0.5, 0.0)  # tissue in a sector, then chambers
+for y, x, high, wide in (
+    (100, 155, 55, 27),
+    (188, 155, 28, 25),
+    (115, 95, 42, 20),
+    (188, 92, 26, 25),
+):
+    drawn[((rows - y) / high) ** 2 + ((columns - x) / wide) ** 2 < 1] = 0.05
 masks = fastseg.load("echo-a4c").segment(sys.argv[1] if len(sys.argv) > 1 else drawn)
 for chamber in measure(masks, cm_per_pixel=20 / max(masks.size)):
     print(

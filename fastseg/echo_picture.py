@@ -41,7 +41,7 @@ class EchoPanel:
 
     image: NDArray[np.uint8]  # (H, W, 3)
     masks: Masks
-    findings: Sequence[Finding]  # one a mask, in the same order
+    findings: Sequence[Finding]  # each of the mask that has its name
     title: str = ""
     legend: str = ""
 
@@ -76,9 +76,7 @@ def draw(panel: EchoPanel, *, long_side: int = LONG_SIDE) -> Image.Image:
 
 
 def colour(chamber: str) -> tuple[int, int, int]:
-    """The colour of a chamber, sRGB 0..255; grey for what is drawn by its neighbours' contours."""
-    if chamber not in _HUES:
-        return _FAINT
+    """The colour of a chamber that is measured, sRGB 0..255."""
     red, green, blue = colours(max(_HUES.values()) + 1)[_HUES[chamber]].tolist()
     return red, green, blue
 
@@ -89,9 +87,9 @@ def _frame(panel: EchoPanel, scale: float) -> Image.Image:
     size = max(1, round(width * scale)), max(1, round(height * scale))
     enlarged = Image.fromarray(panel.image).resize(size, Image.Resampling.BICUBIC)
     canvas = np.asarray(enlarged).astype(np.float32) * _BRIGHTNESS
-    pixels = panel.masks.array()
-    for mask, finding in zip(pixels, panel.findings, strict=True):
-        if finding.measurement.name in _HUES and mask.any():
+    for finding in panel.findings:
+        mask = panel.masks[finding.measurement.name].array()[0]
+        if mask.any():
             _outline(canvas, mask, colour(finding.measurement.name))
     picture = Image.fromarray(np.round(canvas).astype(np.uint8))
     lines = Image.new("RGBA", (size[0] * _OVERSAMPLING, size[1] * _OVERSAMPLING))

@@ -16,7 +16,11 @@ CHAMBERS = {
     "a4c": ("LA", "LV", "RA", "RV"),
     "sax": ("cavity", "ring", "disc"),
 }
-"""What is measured in each view."""
+"""What the masks of each view show, in order."""
+
+UNMEASURED = "ring"
+"""The wall's own mask: the published cleaning fills its hole, so it is a disc. The wall is the disc
+without the cavity."""
 
 VIEW_NAMES = {
     "a2c": "apical two-chamber view",
@@ -66,7 +70,7 @@ class Finding:
 def find(
     masks: Masks, place: Place, *, cm_per_pixel: float, mode: Mode = "default", threads: int = 0
 ) -> list[Finding]:
-    """Measure the chambers of one frame.
+    """Measure the chambers of one frame; of the short axis the cavity and the disc.
 
     Args:
         masks: What a network for the view found in the frame.
@@ -85,8 +89,9 @@ def find(
             f"{place} is a {place.view} view, which shows {', '.join(expected)}, but the masks "
             f"show {shown}. Take the network that was made for this view."
         )
-    measured = measure(masks, cm_per_pixel=cm_per_pixel, mode=mode, threads=threads)
-    scores = masks.scores.tolist()
+    kept = masks[[index for index, name in enumerate(expected) if name != UNMEASURED]]
+    measured = measure(kept, cm_per_pixel=cm_per_pixel, mode=mode, threads=threads)
+    scores = kept.scores.tolist()
     return [Finding(place, chamber, score) for chamber, score in zip(measured, scores, strict=True)]
 
 

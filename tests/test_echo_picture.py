@@ -63,8 +63,8 @@ def test_the_short_axis_has_two_contours_and_no_axis() -> None:
 
 
 def test_chambers_differ_in_colour() -> None:
-    for view in ("a4c", "sax"):
-        shades = np.array([colour(name) for name in CHAMBERS[view]])
+    for chambers in (CHAMBERS["a4c"], ("cavity", "disc")):
+        shades = np.array([colour(name) for name in chambers])
         apart = np.abs(shades[:, None] - shades).max(axis=2)
         assert apart[~np.eye(len(shades), dtype=bool)].min() > 60
 
