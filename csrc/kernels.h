@@ -151,7 +151,7 @@ struct ChamberScores {
 };
 
 // How a mask's long axis and its disks are found, see cpu/disks.h.
-enum class AxisRule { exact, source };
+enum class AxisRule { exact, upright, source };
 
 struct Cuts {
     int64_t disks;

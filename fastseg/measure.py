@@ -84,6 +84,7 @@ def measure(
     *,
     cm_per_pixel: float,
     mode: Mode = "default",
+    upright: bool = False,
     names: Sequence[str] | None = None,
     threads: int = 0,
 ) -> list[Measurement]:
@@ -98,6 +99,9 @@ def measure(
         mode: ``"default"``: the axis of the largest piece, exact to a fraction of a pixel, with
             stations in the middle of each disk. ``"source"``: the published behaviour, bit for bit,
             on whole pixels. ``docs/echo.md`` lists the differences.
+        upright: In ``"default"`` mode, keep the axis within 0.7 rad of the vertical, as that of a
+            heart's chamber in an apical view is; a mask that is wider than long has it across
+            otherwise.
         names: What each mask shows; those of ``masks`` if left out.
         threads: Processor threads; 0 means every core.
 
@@ -117,7 +121,8 @@ def measure(
         )
     pixels = _stack(masks)
     called = _names(masks, names, len(pixels))
-    shapes = ops.measure_shapes(pixels, mode, disks=DISKS, threads=threads)
+    rule = "upright" if upright and mode == "default" else mode
+    shapes = ops.measure_shapes(pixels, rule, disks=DISKS, threads=threads)
     return [
         _measurement(shapes, i, called[i], mode, float(cm_per_pixel)) for i in range(len(pixels))
     ]

@@ -147,6 +147,14 @@ def exact_disks(mask, centroid, angle, disks):
     return axis, chords
 
 
+def upright(angle):
+    """Up to 0.7 as it is, then falling in a straight line to 0 at a right angle."""
+    lean = abs(angle)
+    if lean > 0.7:
+        lean = 0.7 * (np.pi / 2 - lean) / (np.pi / 2 - 0.7)
+    return float(np.copysign(lean, angle))
+
+
 def measure(mask, mode, disks=21):
     pieces = components(mask)
     if not pieces:
@@ -154,6 +162,8 @@ def measure(mask, mode, disks=21):
         return Shape(0, nan, 0, (nan, nan), nan, nan, nan, nan, NOWHERE, [NOWHERE] * disks)
     chosen = pieces[0] if mode == "source" else max(pieces, key=np.count_nonzero)
     centroid, major, minor, eccentricity, angle = moments(chosen)
+    if mode == "upright":
+        angle = upright(angle)
     if mode == "source":
         axis, chords = source_disks(mask, centroid, major, angle, disks)
     else:

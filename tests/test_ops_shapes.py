@@ -15,7 +15,7 @@ from tests.drawn_chambers import echo_masks
 from tests.drawn_masks import blobs, stacks
 from tests.reference_chambers import clean
 
-MODES = ["default", "source"]
+MODES = ["default", "upright", "source"]
 CM = 20 / 256
 DIAGONAL = np.sqrt(2)  # of a pixel: what a drawn outline may be off
 GOLDEN = [("A2C", "watershed", ("LA", "LV")), ("A4C", "step1", ("LA", "LV", "RA", "RV"))]
@@ -169,6 +169,22 @@ def test_a_chord_spans_what_lies_between_its_ends():
     shapes = ops.measure_shapes(mask, disks=5)
     np.testing.assert_allclose(shapes.diameters[0], 20)
     assert shapes.areas[0] < shapes.convex_areas[0] == 1000
+
+
+def test_an_upright_axis_leans_as_far_as_it_may_and_comes_back_without_a_jump():
+    degrees = np.arange(-90, 91)
+    masks = np.stack([chamber(60, 40, np.radians(angle)) for angle in degrees])
+    free, upright = ops.measure_shapes(masks), ops.measure_shapes(masks, "upright")
+    near = np.abs(free.orientations) <= 0.7
+    np.testing.assert_array_equal(upright.orientations[near], free.orientations[near])
+    assert np.abs(upright.orientations).max() <= 0.7
+    # A degree of the body is never more than a degree and a bit of the axis, also across the
+    # horizontal, where its own angle jumps from one right angle to the other.
+    steps = np.abs(np.diff(upright.orientations))
+    assert steps.max() < np.radians(1.5)
+    assert abs(upright.orientations[0]) < np.radians(1.5)
+    lying = ops.measure_shapes(masks[:1], "upright")
+    np.testing.assert_allclose(lying.lengths, 80, atol=1.0)
 
 
 def test_the_default_axis_belongs_to_the_largest_piece_and_the_area_to_all():

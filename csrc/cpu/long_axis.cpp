@@ -39,7 +39,16 @@ struct Sums {
     }
 };
 
+constexpr double steepest = 0.7;  // radians
+constexpr double right_angle = std::numbers::pi / 2.0;
+
 }  // namespace
+
+double upright(double angle) {
+    const double lean = std::abs(angle);
+    if (lean <= steepest) return angle;
+    return std::copysign(steepest * (right_angle - lean) / (right_angle - steepest), angle);
+}
 
 LongAxis long_axis(const std::vector<Segment>& segments) {
     const Sums sums(segments);

@@ -22,6 +22,10 @@ struct LongAxis {
 // Of at least one segment along rows. Sums are exact; what follows them rounds as written.
 LongAxis long_axis(const std::vector<Segment>& rows);
 
+// The same direction up to 0.7 radians from down the rows; beyond, the further it leans the nearer
+// it is brought back, to 0 for a horizontal one: continuous, also where an angle changes its sign.
+double upright(double angle);
+
 // Pixels whose centres lie in the convex hull of the middles of all pixel edges, borders included.
 int64_t convex_area(const std::vector<Segment>& rows);
 

@@ -61,7 +61,8 @@ void measure(const BitPlane& mask, Cuts cuts, int64_t index, const ShapesOut& ou
         std::fill_n(diameters, cuts.disks, nan);
         return;
     }
-    const LongAxis axis = long_axis(pieces.chosen);
+    LongAxis axis = long_axis(pieces.chosen);
+    if (cuts.rule == AxisRule::upright) axis.angle = upright(axis.angle);
     const Disks disks = cuts.rule == AxisRule::source
                             ? source_disks(mask, axis, cuts.disks)
                             : exact_disks(pieces.chosen, axis, cuts.disks);

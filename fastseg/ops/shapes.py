@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from fastseg import _core, checks
 from fastseg.errors import PromptError
 
-Mode = Literal["default", "source"]
+Mode = Literal["default", "upright", "source"]
+"""How axis and disks are laid, in the order of the kernels' rules."""
 
 _MEASURES = 14
 """Columns that the kernel fills for every mask."""
@@ -71,6 +72,10 @@ def measure_shapes(
     perpendicular to the axis, through the middles of disks of equal height. Of an exactly
     horizontal axis the left end is the top.
 
+    ``"upright"`` does the same about an axis that leans no more than 0.7 radians: a direction
+    beyond is brought back, the nearer to the vertical the further it leans. A heart's chamber in an
+    apical view has its axis from base to apex also where it is wider than long.
+
     ``"source"`` repeats what was published with Ferreira et al., Nat Commun 16, 4070 (2025): the
     axis belongs to the first component in raster order; a direction beyond 0.7 radians is replaced
     by 0.45; lines reach 0.6 major axes from the centroid, end on truncated whole pixels, are drawn
@@ -95,14 +100,19 @@ def measure_shapes(
     masks = checks.mask_planes(masks)
     if mode not in get_args(Mode) or disks < 1:
         raise PromptError(
-            f'mode must be "default" or "source" and disks at least 1, not {mode!r}, {disks}'
+            f"mode is one of {get_args(Mode)} and disks at least 1, not {mode!r}, {disks}"
         )
     count = len(masks)
     measures = np.empty((count, _MEASURES), np.float64)
     chords = np.empty((count, disks, 4), np.float64)
     diameters = np.empty((count, disks), np.float64)
     _core.measure_shapes(
-        masks.view(np.uint8), mode == "source", measures, chords, diameters, checks.threads(threads)
+        masks.view(np.uint8),
+        get_args(Mode).index(mode),
+        measures,
+        chords,
+        diameters,
+        checks.threads(threads),
     )
     column = np.ascontiguousarray(measures.T)
     return Shapes(
