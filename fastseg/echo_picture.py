@@ -28,7 +28,7 @@ _OVERSAMPLING = 2  # lines are drawn larger and shrunk, which makes their edges 
 _BACKGROUND = (17, 19, 23)
 _INK, _FAINT = (232, 234, 237), (150, 156, 165)
 _BRIGHTNESS = 0.9
-_LINE = 0.73  # a contour reaches from one half to here on the blurred edge of its mask
+_LINE_WIDTH, _LEAST_BLUR = 2.4, 1.6  # of a contour, in pixels of the drawing
 _GAP = 28
 
 _HUES = {"LV": 1, "LA": 6, "RV": 2, "RA": 0, "cavity": 1, "disc": 6}
@@ -115,11 +115,14 @@ def _outline(
     size = canvas.shape[1], canvas.shape[0]
     scale = size[0] / mask.shape[1]
     stretched = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)
-    # The blur rounds off the corners of the frame's pixels; the line lies on its inner slope.
-    blurred = np.asarray(stretched.filter(ImageFilter.GaussianBlur(0.9 * scale)))
-    soft, steepness = blurred.astype(np.float32) / 255, 2.5 * scale
+    # The blur rounds off the corners of the frame's pixels; the line lies on its inner slope,
+    # which rises as the normal distribution does.
+    spread = max(0.9 * scale, _LEAST_BLUR)
+    blurred = np.asarray(stretched.filter(ImageFilter.GaussianBlur(spread)))
+    soft, steepness = blurred.astype(np.float32) / 255, 2.5 * spread
+    end = (1 + math.erf(_LINE_WIDTH / spread / math.sqrt(2))) / 2
     cover = np.clip((soft - 0.5) * steepness + 0.5, 0.0, 1.0)
-    inner = np.clip((soft - _LINE) * steepness + 0.5, 0.0, 1.0)
+    inner = np.clip((soft - end) * steepness + 0.5, 0.0, 1.0)
     opacity = (0.07 * cover + 0.93 * (cover - inner))[..., None]
     canvas += (np.array(shade, np.float32) - canvas) * opacity
 
