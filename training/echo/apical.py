@@ -95,7 +95,17 @@ def _wall(random: np.random.Generator, heart: Heart, chamber: Chamber, spine: Sp
         heart.line(sac[start : stop + 2], "fibrous", random.uniform(1.5, 5))
 
 
+def _meshwork(random: np.random.Generator, heart: Heart, chamber: Chamber, spine: Spine) -> None:
+    """A seam of blood and trabeculae between a ventricle's cavity and its compact wall."""
+    if random.random() < 0.65:
+        near, far, tip = random.uniform(0, 6, 3)
+        heart.fill(chamber.within_wall(near, far, tip).outline(spine), "meshwork")
+
+
 def _thin_wall(random: np.random.Generator, heart: Heart, chamber: Chamber, spine: Spine) -> None:
+    """An atrium's or the right ventricle's wall; too faint to be seen in some pictures."""
+    if random.random() < 0.3:
+        return
     near, far, tip = random.uniform(2, 6), random.uniform(2, 8), random.uniform(2, 7)
     heart.fill(chamber.within_wall(near, far, tip).outline(spine), "wall")
 
@@ -163,6 +173,7 @@ def _left_heart(
         "LV": ventricle[0].outline(ventricle[1], sag=random.normal(-1, 2.5)),
     }
     _wall(random, heart, *ventricle)
+    _meshwork(random, heart, *ventricle)
     _thin_wall(random, heart, *atrium)
     for outline in chambers.values():
         heart.fill(outline, "blood")

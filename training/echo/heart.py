@@ -22,7 +22,7 @@ CLASSES: dict[View, tuple[str, ...]] = {
 CHANNELS: dict[View, int] = {"a2c": 3, "a4c": 3, "sax": 1}
 """Input channels of each view's network: luma and both chromas, or luma alone."""
 
-Matter = Literal["blood", "muscle", "wall", "leaflet", "fibrous", "outside"]
+Matter = Literal["blood", "meshwork", "muscle", "wall", "leaflet", "fibrous", "outside"]
 """What reflects: from dark to bright, except for ``outside``, which is anything."""
 
 

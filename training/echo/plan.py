@@ -54,7 +54,7 @@ class Plan:
 def plan(width: int, *, smoke: bool = False) -> Plan:
     """The whole plan for networks of a width, or a few tiny steps of it."""
     counts = (1, 1, 1) if smoke else (2, 4, 2)
-    steps = (1, 2, 1) if smoke else (600, 1300, 100)
+    steps = (1, 2, 1) if smoke else (600, 1900, 100)
     views = tuple(zip(VIEWS, counts, strict=True))
     whole = (SIDE, SIDE)
     together = (

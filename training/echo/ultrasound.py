@@ -43,6 +43,8 @@ class Settings:
     """Level of the reverberation just below the probe."""
     haze_reach: float
     """Share of the depth at which it has fallen by 20 dB."""
+    clutter: float
+    """Mean level of what side lobes and multiple echoes lay over the chambers, in patches."""
     uneven: float
     """Deviation of the gain over the sector."""
     shading: float
@@ -57,6 +59,7 @@ def random_settings(random: np.random.Generator) -> Settings:
     contrast = random.uniform(12, 36)
     levels: dict[Matter, float] = {
         "blood": muscle - contrast,
+        "meshwork": muscle - contrast * random.uniform(0.2, 0.8),
         "muscle": muscle,
         "wall": muscle + random.uniform(-4, 8),
         "leaflet": muscle + random.uniform(-3, 10),
@@ -71,6 +74,7 @@ def random_settings(random: np.random.Generator) -> Settings:
         specular=random.uniform(0, 4),
         haze=muscle + random.uniform(-22, 12),
         haze_reach=random.uniform(0.15, 0.7),
+        clutter=muscle - contrast + random.uniform(-12, 8),
         uneven=random.uniform(1, 6),
         shading=random.uniform(0.5, 6),
         noise=muscle - contrast - random.uniform(-6, 14),
@@ -146,8 +150,18 @@ def _reverberation(random: np.random.Generator, settings: Settings) -> Plane:
     depth = np.linspace(0, 1, RANGES, dtype=np.float32)[:, None]
     level = settings.haze - 20 * depth / settings.haze_reach
     layers = random.uniform(0, 6) * np.sin(depth * random.uniform(60, 200)) * (depth < 0.3)
-    return np.asarray(
-        level + layers + 3 * smooth_noise(random, GRID, random.uniform(12, 50)), dtype=np.float32
+    patches = smooth_noise(random, GRID, random.uniform(12, 50))
+    return np.maximum(level + layers + 3 * patches, _clutter(random, settings)).astype(np.float32)
+
+
+def _clutter(random: np.random.Generator, settings: Settings) -> Plane:
+    """Patches that are wide across the beams and thin along them."""
+    across = random.uniform(2, 5)
+    narrow = smooth_noise(random, (RANGES, round(BEAMS / across)), random.uniform(6, 24))
+    columns = (np.arange(BEAMS) / across).astype(int)
+    return (
+        settings.clutter
+        + random.uniform(3, 8) * narrow[:, np.minimum(columns, narrow.shape[1] - 1)]
     )
 
 
