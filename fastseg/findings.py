@@ -18,6 +18,10 @@ CHAMBERS = {
 }
 """What the masks of each view show, in order."""
 
+ATRIA = ("LA", "RA")
+"""Chambers whose axis may not lie across the heart. A ventricle is longer than wide: its own axis is
+right also where the heart lies flat in the frame."""
+
 UNMEASURED = "ring"
 """The wall's own mask: the published cleaning fills its hole, so it is a disc. The wall is the disc
 without the cavity."""
@@ -72,6 +76,8 @@ def find(
 ) -> list[Finding]:
     """Measure the chambers of one frame; of the short axis the cavity and the disc.
 
+    The axis of an atrium is kept upright, see ``measure``: it is often wider than long.
+
     Args:
         masks: What a network for the view found in the frame.
         place: Which frame that is.
@@ -89,10 +95,16 @@ def find(
             f"{place} is a {place.view} view, which shows {', '.join(expected)}, but the masks "
             f"show {shown}. Take the network that was made for this view."
         )
-    kept = masks[[index for index, name in enumerate(expected) if name != UNMEASURED]]
-    measured = measure(kept, cm_per_pixel=cm_per_pixel, mode=mode, threads=threads)
-    scores = kept.scores.tolist()
-    return [Finding(place, chamber, score) for chamber, score in zip(measured, scores, strict=True)]
+    findings = []
+    for chamber in masks:
+        (name,) = chamber.names or ()
+        if name == UNMEASURED:
+            continue
+        (measured,) = measure(
+            chamber, cm_per_pixel=cm_per_pixel, mode=mode, upright=name in ATRIA, threads=threads
+        )
+        findings.append(Finding(place, measured, float(chamber.scores[0])))
+    return findings
 
 
 def chambers_of(view: str) -> tuple[str, ...]:

@@ -233,6 +233,14 @@ def test_masks_become_findings_under_the_names_of_their_view() -> None:
     assert [one.score for one in found] == masks.scores.tolist()
 
 
+def test_a_wide_atrium_has_its_axis_upright_and_a_tilted_ventricle_its_own() -> None:
+    masks = np.stack([draw(ellipse(3.0, 2.0), tilt=1.4), draw(ellipse(4.2, 2.0), tilt=1.1)])
+    atrium, ventricle = find(named("a2c", masks), Place("a2c"), cm_per_pixel=CM_PER_PIXEL)
+    (top_x, top_y), (bottom_x, bottom_y) = atrium.measurement.axis_px
+    assert abs(bottom_x - top_x) < bottom_y - top_y
+    assert ventricle.measurement.length_cm == pytest.approx(8.4, rel=0.01)
+
+
 def test_the_wall_is_not_measured_by_its_filled_mask() -> None:
     cavity, disc = draw(ellipse(2.2, 2.2)), draw(ellipse(3.1, 3.1))
     found = find(named("sax", np.stack([cavity, disc, disc])), Place("sax"), cm_per_pixel=0.1)
