@@ -19,8 +19,8 @@ CHAMBERS = {
 """What the masks of each view show, in order."""
 
 ATRIA = ("LA", "RA")
-"""Chambers whose axis may not lie across the heart. A ventricle is longer than wide: its own axis is
-right also where the heart lies flat in the frame."""
+"""Chambers whose axis may not lie across the heart. A ventricle is longer than wide: its own axis
+is right also where the heart lies flat in the frame."""
 
 UNMEASURED = "ring"
 """The wall's own mask: the published cleaning fills its hole, so it is a disc. The wall is the disc
