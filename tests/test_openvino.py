@@ -110,9 +110,16 @@ def differences(folder: ModelFolder, name: str, **choice: str) -> dict[str, floa
 # The same numbers, the same masks.
 
 
-@pytest.mark.parametrize("name", ["encoder", "image_state", "decoder", "decoder_mask", "mask_head"])
-def test_fp32_is_fp32_also_where_the_processor_has_bf16(folder, name):
-    found = differences(folder, name, backend="openvino")
+EMBEDDED = [
+    pytest.param(folder, stored.graph.name, id=f"{folder.manifest.name}, {stored.graph.name}")
+    for folder in (artifacts.read(path, verify=False) for path in registry.embedded_folders())
+    for stored in folder.manifest.graphs.values()
+]
+
+
+@pytest.mark.parametrize(("model", "name"), EMBEDDED)
+def test_fp32_is_fp32_also_where_the_processor_has_bf16(model, name):
+    found = differences(model, name, backend="openvino")
     assert max(found.values()) <= PARITY, found
 
 
