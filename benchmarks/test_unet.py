@@ -34,12 +34,13 @@ def model() -> Iterator[fastseg.Unet]:
 
 
 @pytest.fixture(scope="module")
-def frames() -> NDArray[np.uint8]:
-    """Generated four-chamber frames, luma and chroma."""
+def frames() -> NDArray[np.float32]:
+    """Generated four-chamber frames, luma and chroma, channels last."""
     from training.echo.phantom import generate
 
     random = np.random.default_rng(2026)
-    return np.stack([generate(random, VIEW).frame for _ in range(max(BATCHES))])
+    channels_first = np.stack([generate(random, VIEW).frame for _ in range(max(BATCHES))])
+    return np.ascontiguousarray(channels_first.transpose(0, 2, 3, 1))
 
 
 def seed_network() -> Any:
@@ -76,9 +77,9 @@ def median(measurement: Measurement) -> float:
     return measurement.stages["total"].percentile(50)
 
 
-def in_torch(network: Any, frames: NDArray[np.uint8]) -> list[Measurement]:
+def in_torch(network: Any, frames: NDArray[np.float32]) -> list[Measurement]:
     """A user's loop in either memory layout, from prepared frames to probabilities."""
-    pixels = torch.from_numpy(frames.astype(np.float32).transpose(0, 3, 1, 2) / 255)
+    pixels = torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))
     found = []
     for layout, suffix in ((torch.contiguous_format, ""), (torch.channels_last, ", channels last")):
         laid, given = network.to(memory_format=layout), pixels.contiguous(memory_format=layout)
@@ -88,7 +89,7 @@ def in_torch(network: Any, frames: NDArray[np.uint8]) -> list[Measurement]:
     return found
 
 
-def in_fastseg(models: dict[str, fastseg.Unet], frames: NDArray[np.uint8]) -> list[Measurement]:
+def in_fastseg(models: dict[str, fastseg.Unet], frames: NDArray[np.float32]) -> list[Measurement]:
     """From stored frames to cleaned masks under their names."""
     return [
         timed(name, partial(model.segment, frames, channels="ycbcr"))
@@ -97,7 +98,7 @@ def in_fastseg(models: dict[str, fastseg.Unet], frames: NDArray[np.uint8]) -> li
 
 
 def test_frames_a_second_beside_torch(
-    model: fastseg.Unet, seed_model: fastseg.Unet, frames: NDArray[np.uint8], table: Table
+    model: fastseg.Unet, seed_model: fastseg.Unet, frames: NDArray[np.float32], table: Table
 ) -> None:
     threads, chambers = usable_cores(), len(model.chambers)
     torch.set_num_threads(threads)
@@ -122,7 +123,7 @@ def test_frames_a_second_beside_torch(
 
 
 def test_cleaning_and_measuring_a_mask(
-    model: fastseg.Unet, frames: NDArray[np.uint8], table: Table
+    model: fastseg.Unet, frames: NDArray[np.float32], table: Table
 ) -> None:
     from fastseg import ops
 

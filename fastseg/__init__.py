@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fastseg.errors import FastsegError as FastsegError
     from fastseg.errors import ImageError as ImageError
     from fastseg.errors import MaskError as MaskError
+    from fastseg.errors import MeasurementError as MeasurementError
     from fastseg.errors import ModelError as ModelError
     from fastseg.errors import ModelFolderError as ModelFolderError
     from fastseg.errors import ModelNotFoundError as ModelNotFoundError
@@ -44,6 +45,7 @@ _ERRORS = (
     "FastsegError",
     "ImageError",
     "MaskError",
+    "MeasurementError",
     "ModelError",
     "ModelFolderError",
     "ModelNotFoundError",

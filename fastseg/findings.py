@@ -23,8 +23,7 @@ ATRIA = ("LA", "RA")
 is right also where the heart lies flat in the frame."""
 
 UNMEASURED = "ring"
-"""The wall's own mask: the published cleaning fills its hole, so it is a disc. The wall is the disc
-without the cavity."""
+"""The wall's own mask, the disc without the cavity: an axis and disks mean nothing in a ring."""
 
 VIEW_NAMES = {
     "a2c": "apical two-chamber view",

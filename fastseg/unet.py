@@ -26,6 +26,10 @@ from fastseg.timings import Stopwatch, Timings
 UNION = "union"
 """The class that is no chamber but all of them; chambers beside it exclude each other."""
 
+RING, DISC, CAVITY = "ring", "disc", "cavity"
+"""The wall of a ventricle in the short axis, and the two outlines that it lies between. Cleaning
+fills holes, and the wall's own is the cavity, so the wall is drawn as what the others leave."""
+
 BATCH = 8
 """Frames that go through the network together; more of them are no faster on a processor."""
 
@@ -130,7 +134,8 @@ class Unet:
 
         The network's probabilities are cleaned as published (Ferreira et al. 2025): above 0.5,
         largest piece, closed by a disk of radius 2, holes filled; what two chambers of an apical
-        view claim belongs to neither. A mask that is not of a heart looks like one all the same:
+        view claim belongs to neither. The wall in the short axis is the disc without the cavity,
+        which the cleaning would fill. A mask that is not of a heart looks like one all the same:
         ``Masks.scores`` tells how sure the network is.
 
         Args:
@@ -272,6 +277,9 @@ class Unet:
         drawn = []
         with batch.watch("postprocess"):
             cleaned = ops.clean_chambers(probabilities, exclusive=bool(first), threads=self.threads)
+            if RING in self.classes:
+                ring, disc, cavity = map(self.classes.index, (RING, DISC, CAVITY))
+                cleaned[:, ring] = cleaned[:, disc] & ~cleaned[:, cavity]
             scores, stability = ops.chamber_scores(probabilities, cleaned, threads=self.threads)
             for index, view in enumerate(batch.views):
                 runs = ops.masks_to_frame(

@@ -206,3 +206,14 @@ def test_a_folder_that_names_other_classes_than_its_network_draws_is_refused(fol
     (copy / artifacts.MANIFEST_FILE).write_text(json.dumps(manifest))
     with pytest.raises(ModelFolderError, match="names 4 classes and its network draws 3"):
         fastseg.load(copy)
+
+
+def test_the_wall_is_the_disc_without_the_cavity():
+    phantoms = pytest.importorskip("training.echo.phantom", reason="phantoms are in training/")
+    phantom = phantoms.generate(np.random.default_rng(4), "sax")
+    with fastseg.load("echo-sax") as sax:
+        masks = sax.segment(phantom.frame[0])
+    cavity, ring, disc = masks.array()
+    assert masks.names == ("cavity", "ring", "disc")
+    assert ring.any()
+    np.testing.assert_array_equal(ring, disc & ~cavity)
