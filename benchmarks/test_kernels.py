@@ -14,7 +14,7 @@ from PIL import Image
 
 from fastseg import ops
 from fastseg.geometry import Frame
-from fastseg.measuring import Measurement, Rule, measure
+from fastseg.repetition import Repeated, Rule, repeat
 
 torch = pytest.importorskip("torch")
 amg: Any = pytest.importorskip("tests.standins").segment_anything().utils.amg
@@ -285,7 +285,7 @@ def rows(
 ) -> list[tuple[str, ...]]:
     """Measure calls one after another; the first one is what the others are compared with."""
     measured = {
-        name: measure(name, timed(call), SLOW if name in slow else RULE)
+        name: repeat(name, timed(call), SLOW if name in slow else RULE)
         for name, call in calls.items()
     }
     first = median(next(iter(measured.values())))
@@ -306,5 +306,5 @@ def timed(call: Callable[[], Any]) -> Callable[[], dict[str, float]]:
     return stages
 
 
-def median(measurement: Measurement) -> float:
+def median(measurement: Repeated) -> float:
     return measurement.stages["total"].percentile(50)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 import fastseg
 from fastseg.backends.protocol import usable_cores
-from fastseg.measure import measure as measure_masks
-from fastseg.measuring import Measurement, Rule, measure
+from fastseg.measure import measure
+from fastseg.repetition import Repeated, Rule, repeat
 
 torch = pytest.importorskip("torch", reason="the reference needs torch")
 
@@ -64,20 +64,20 @@ def seed_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[fastseg.Une
         yield model
 
 
-def timed(name: str, call: Callable[[], object]) -> Measurement:
+def timed(name: str, call: Callable[[], object]) -> Repeated:
     def once() -> dict[str, float]:
         start = perf_counter()
         call()
         return {name: 1e3 * (perf_counter() - start)}
 
-    return measure(name, once, RULE)
+    return repeat(name, once, RULE)
 
 
-def median(measurement: Measurement) -> float:
+def median(measurement: Repeated) -> float:
     return measurement.stages["total"].percentile(50)
 
 
-def in_torch(network: Any, frames: NDArray[np.float32]) -> list[Measurement]:
+def in_torch(network: Any, frames: NDArray[np.float32]) -> list[Repeated]:
     """A user's loop in either memory layout, from prepared frames to probabilities."""
     pixels = torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))
     found = []
@@ -89,7 +89,7 @@ def in_torch(network: Any, frames: NDArray[np.float32]) -> list[Measurement]:
     return found
 
 
-def in_fastseg(models: dict[str, fastseg.Unet], frames: NDArray[np.float32]) -> list[Measurement]:
+def in_fastseg(models: dict[str, fastseg.Unet], frames: NDArray[np.float32]) -> list[Repeated]:
     """From stored frames to cleaned masks under their names."""
     return [
         timed(name, partial(model.segment, frames, channels="ycbcr"))
@@ -134,11 +134,11 @@ def test_cleaning_and_measuring_a_mask(
         timed("clean", lambda: ops.clean_chambers(probabilities, exclusive=True)),
         timed(
             "measure, default",
-            lambda: [measure_masks(one, cm_per_pixel=20 / 256) for one in masks],
+            lambda: [measure(one, cm_per_pixel=20 / 256) for one in masks],
         ),
         timed(
             "measure, source",
-            lambda: [measure_masks(one, cm_per_pixel=20 / 256, mode="source") for one in masks],
+            lambda: [measure(one, cm_per_pixel=20 / 256, mode="source") for one in masks],
         ),
     ]
     rows: list[tuple[str, ...]] = [("", "ms a mask")]

@@ -23,9 +23,9 @@ from fastseg.everything import Sam
 from fastseg.graphs import Choice
 from fastseg.loading import load_sam
 from fastseg.masks import Masks
-from fastseg.measuring import Measurement, Rule, Stages, measure
 from fastseg.ops import point_grid
 from fastseg.peak_memory import peak_memory
+from fastseg.repetition import Repeated, Rule, Stages, repeat
 from fastseg.timings import STAGES
 
 
@@ -56,7 +56,7 @@ class Plan:
 class Result:
     """Everything that was measured of one model on one machine."""
 
-    measurements: tuple[Measurement, ...]
+    measurements: tuple[Repeated, ...]
     peak_bytes: Mapping[str, int | None]
     """Most resident memory above the loaded, warm model, by measurement; None if not known."""
 
@@ -88,7 +88,7 @@ def bench(plan: Plan, *, progress: Callable[[str], None] = lambda _: None) -> Re
     """
     progress("cold start")
     cold = cold_start(plan)
-    measurements: list[Measurement] = []
+    measurements: list[Repeated] = []
     peaks: dict[str, int | None] = {}
     choice = Choice(plan.device, plan.backend, plan.precision, plan.threads)
     with load_sam(plan.model, choice) as model:
@@ -180,7 +180,7 @@ def clicks(count: int, size: tuple[int, int]) -> NDArray[np.float64]:
     return points
 
 
-def _measure(call: _Call, rule: Rule) -> Measurement:
+def _measure(call: _Call, rule: Rule) -> Repeated:
     made = 0
 
     def one_round() -> Stages:
@@ -190,7 +190,7 @@ def _measure(call: _Call, rule: Rule) -> Measurement:
         timings = answer.timings
         return {stage: getattr(timings, stage) for stage in STAGES if getattr(timings, stage) > 0}
 
-    measured = measure(call.name, one_round, rule, prompts=call.prompts)
+    measured = repeat(call.name, one_round, rule, prompts=call.prompts)
     return replace(measured, masks=made)
 
 

@@ -11,7 +11,7 @@ import pytest
 from fastseg.bench import Plan, bench, clicks, cold_start
 from fastseg.cli.root import run
 from fastseg.errors import BackendError
-from fastseg.measuring import Rule
+from fastseg.repetition import Rule
 from fastseg.testing import tiny_sam_folder
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)

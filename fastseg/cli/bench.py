@@ -17,7 +17,7 @@ from fastseg.cli.progress import progress
 from fastseg.cli.report import Report
 from fastseg.demo import PICTURE
 from fastseg.images import read_image
-from fastseg.measuring import Rule
+from fastseg.repetition import Rule
 
 
 @dataclass(frozen=True, kw_only=True)

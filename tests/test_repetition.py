@@ -1,4 +1,4 @@
-"""Promises of ``fastseg.measuring``."""
+"""Promises of ``fastseg.repetition``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from math import comb
 import numpy as np
 import pytest
 
-from fastseg.measuring import Rule, Spread, measure, median_interval
+from fastseg.repetition import Rule, Spread, median_interval, repeat
 
 
 def rounds_of(values: Iterator[float]) -> Callable[[], Mapping[str, float]]:
@@ -19,7 +19,7 @@ def rounds_of(values: Iterator[float]) -> Callable[[], Mapping[str, float]]:
 def test_a_steady_call_is_stable_after_the_fewest_rounds() -> None:
     rule = Rule(warm_up=3, min_rounds=8)
     values = iter([900.0, 500.0, 100.0, *[10.0] * 100])
-    measured = measure("steady", rounds_of(values), rule)
+    measured = repeat("steady", rounds_of(values), rule)
     assert measured.stable
     assert len(measured.stages["total"].rounds) == 8
     assert measured.stages["decode"].percentile(99) == 10.0, "the warm-up rounds do not count"
@@ -28,7 +28,7 @@ def test_a_steady_call_is_stable_after_the_fewest_rounds() -> None:
 
 def test_an_unsteady_call_ends_at_the_limit_and_says_so() -> None:
     values = iter(np.random.default_rng(0).uniform(1.0, 100.0, 1000))
-    measured = measure("unsteady", rounds_of(values), Rule(max_rounds=30, tolerance=0.001))
+    measured = repeat("unsteady", rounds_of(values), Rule(max_rounds=30, tolerance=0.001))
     assert not measured.stable
     assert len(measured.stages["total"].rounds) == 30
     assert measured.as_dict()["stable"] is False
@@ -36,7 +36,7 @@ def test_an_unsteady_call_ends_at_the_limit_and_says_so() -> None:
 
 def test_no_round_begins_after_the_time_is_up() -> None:
     rule = Rule(warm_up=0, min_rounds=5, max_seconds=0.0)
-    measured = measure("slow", rounds_of(iter([1.0] * 100)), rule)
+    measured = repeat("slow", rounds_of(iter([1.0] * 100)), rule)
     assert len(measured.stages["total"].rounds) == 1
     assert not measured.stable
 
@@ -66,4 +66,4 @@ def test_percentiles_are_ordered_and_within_the_rounds() -> None:
 
 
 def test_per_mask_latency_is_unknown_without_masks() -> None:
-    assert measure("embed", rounds_of(iter([1.0] * 50)), Rule()).per_mask_ms is None
+    assert repeat("embed", rounds_of(iter([1.0] * 50)), Rule()).per_mask_ms is None

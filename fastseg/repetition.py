@@ -1,4 +1,4 @@
-"""Measuring: repeat a call until its median is known well enough, and say how it was measured."""
+"""Repetition: run a call until its median is known well enough, and say how it was measured."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
-class Measurement:
+class Repeated:
     """One call, measured warm, stage by stage."""
 
     name: str
@@ -101,7 +101,7 @@ class Measurement:
         }
 
 
-def measure(name: str, call: Callable[[], Stages], rule: Rule, *, prompts: int = 0) -> Measurement:
+def repeat(name: str, call: Callable[[], Stages], rule: Rule, *, prompts: int = 0) -> Repeated:
     """Repeat ``call`` until ``rule`` is satisfied.
 
     Args:
@@ -128,7 +128,7 @@ def measure(name: str, call: Callable[[], Stages], rule: Rule, *, prompts: int =
         stable = enough and Spread(np.array(totals)).half_width <= rule.tolerance
     stages = {stage: Spread(np.array([one[stage] for one in rounds])) for stage in rounds[0]}
     stages["total"] = Spread(np.array(totals))
-    return Measurement(name, stages, stable, prompts=prompts)
+    return Repeated(name, stages, stable, prompts=prompts)
 
 
 @cache
