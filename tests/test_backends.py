@@ -139,19 +139,22 @@ def test_a_failure_of_the_runtime_is_ours_with_the_graphs_name(tmp_path, capfd, 
     assert capfd.readouterr().err == ""
 
 
-def test_several_threads_may_run_one_graph(double):
-    wrong: list[int] = []
+@pytest.mark.parametrize("keep_memory", [True, False])
+def test_several_threads_may_run_one_graph(tmp_path, open_file, keep_memory):
+    path = write(tmp_path / "double.onnx", DOUBLE_TEXT)
+    double = open_file(path, DOUBLE, keep_memory=keep_memory)
+    done: list[bool] = []
 
     def work(number: int) -> None:
         x = np.full((5000, 4), number, np.float32)
-        wrong.extend(number for _ in range(20) if not (double.run({"x": x})["y"] == 2 * x).all())
+        done.extend(bool((double.run({"x": x})["y"] == 2 * x).all()) for _ in range(20))
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert wrong == []
+    assert done == [True] * 160
 
 
 def test_closing_in_one_thread_does_not_break_a_run_in_another(double):

@@ -93,13 +93,15 @@ class OpenVinoBackend:
             # neither inputs nor outputs outlive the call inside the runtime. Outputs are copies.
             results = compiled.create_infer_request().infer(dict(inputs), share_inputs=True)
             outputs = {tensor.name: results[tensor.name] for tensor in self.graph.outputs}
-            if not self._keep_memory:
-                compiled.release_memory()
         except Exception as error:
             raise BackendError(
                 f"{self.graph.name} failed in {self.name}: {in_one_line(error)}. "
                 "If memory ran out, give fewer prompts or images at a time."
             ) from error
+        if not self._keep_memory:
+            # Refused while another call runs, which will then do it at its own end.
+            with suppress(RuntimeError):
+                compiled.release_memory()
         return outputs
 
     def close(self) -> None:
