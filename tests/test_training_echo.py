@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="training needs torch")
 safetensors = pytest.importorskip("safetensors.torch", reason="training needs safetensors")
 
 from fastseg.export.unet_network import UNet  # noqa: E402
-from training.echo import evaluation, losses, network, plan  # noqa: E402
+from training.echo import evaluation, losses, network, plan, widening  # noqa: E402
 from training.echo.__main__ import main  # noqa: E402
 from training.echo.batches import make_batch  # noqa: E402
 from training.echo.heart import CHANNELS, CLASSES, VIEWS  # noqa: E402
@@ -160,3 +160,23 @@ def test_mean_masks_are_frequencies_of_the_judged_masks() -> None:
     assert list(means) == ["LA", "LV", "RA", "RV"]
     shares = np.unique(np.stack(list(means.values())))
     assert set(np.round(shares * 5, 6)) <= {0, 1, 2, 3, 4, 5}
+
+
+def test_a_widened_network_answers_as_the_narrow_one_did() -> None:
+    torch.manual_seed(0)
+    narrow = network.joint_network(4)
+    wide = widening.widened(narrow, seed=1)
+    assert wide.width == 8
+    frames = torch.rand(2, 3, 64, 64)
+    torch.testing.assert_close(wide(frames), narrow(frames), rtol=1e-4, atol=1e-6)
+
+
+def test_copies_in_a_widened_network_are_not_the_same_for_good() -> None:
+    torch.manual_seed(0)
+    wide = widening.widened(network.joint_network(4), seed=1)
+    frames = torch.rand(1, 3, 64, 64)
+    wide(frames).square().sum().backward()
+    gradient = wide.down[1][0].weight.grad
+    assert not torch.allclose(gradient[:, 0::2], gradient[:, 1::2]) or not torch.allclose(
+        gradient[0::2], gradient[1::2]
+    )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from fastseg.export.unet_network import UNet
@@ -14,6 +16,14 @@ from training.echo.heart import CHANNELS, CLASSES, VIEWS, View
 def joint_network(width: int) -> UNet:
     """A network whose output channels are those of all views, one view after another."""
     return UNet(max(CHANNELS.values()), sum(map(len, CLASSES.values())), width)
+
+
+def read_joint(weights: Path) -> UNet:
+    """The joint network that a run has left."""
+    stored = load_file(weights)
+    network = joint_network(len(stored["head.weight"][0]))
+    network.load_state_dict(stored)
+    return network
 
 
 def outputs(view: View) -> slice:

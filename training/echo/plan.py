@@ -51,15 +51,17 @@ class Plan:
     seed: int = 7
 
 
-def plan(width: int, *, smoke: bool = False) -> Plan:
-    """The whole plan for networks of a width, or a few tiny steps of it."""
+def plan(width: int, *, smoke: bool = False, widened: bool = False) -> Plan:
+    """The plan for networks of a width: whole, in a few tiny steps, or for a widened network."""
     counts = (1, 1, 1) if smoke else (2, 4, 2)
     steps = (1, 2, 1) if smoke else (600, 1900, 100)
     views = tuple(zip(VIEWS, counts, strict=True))
     whole = (SIDE, SIDE)
+    if widened:
+        steps = (0, 2, 1) if smoke else (0, 120, 25)
     together = (
         Task("windows", views, steps[0], (192, 176), 1e-3),
-        Task("joint", views, steps[1], whole, 1e-3),
+        Task("joint", views, steps[1], whole, 3e-4 if widened else 1e-3),
     )
     alone = 1 if smoke else 8
     single = {view: Task(view, ((view, alone),), steps[2], whole, 3e-4) for view in VIEWS}

@@ -127,10 +127,19 @@ class Trainer:
             log.write(line + "\n")
 
 
-def train(plan: Plan, views: list[View], out: Path) -> dict[View, Path]:
-    """Train one network for all views, then each view's own; returns where their weights lie."""
+def train(
+    plan: Plan, views: list[View], out: Path, *, start: UNet | None = None
+) -> dict[View, Path]:
+    """Train one network for all views, then each view's own; returns where their weights lie.
+
+    Args:
+        plan: What to do.
+        views: Of which views networks are wanted.
+        out: Folder of the run.
+        start: A joint network to go on from, instead of a random one.
+    """
     torch.manual_seed(plan.seed)
-    joint = joint_network(plan.width)
+    joint = joint_network(plan.width) if start is None else start
     for task in plan.together:
         joint = _finished(joint, task, out, seed=plan.seed).average.network
     files = {}
