@@ -75,7 +75,7 @@ def _to_size(mask: Mask, size: tuple[int, int]) -> Mask:
         ((np.arange(new) + 0.5) * old / new).astype(int)
         for new, old in zip(size, mask.shape, strict=True)
     )
-    return mask[rows[:, None], columns]
+    return np.asarray(mask[rows[:, None], columns])
 
 
 def network_dice(model: Unet, example: Example) -> dict[str, float]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
@@ -76,7 +75,7 @@ def place(random: np.random.Generator, view: View, heart: Heart) -> tuple[Heart,
 
 def chamber_masks(heart: Heart, sector: Sector, view: View) -> NDArray[np.bool_]:
     """Masks (classes, SIDE, SIDE) of a placed heart, cut off where the sector ends."""
-    visible = sector.scan_convert(torch.ones(2, 2))[1].numpy()
+    visible = sector.visible()
 
     def filled(name: str) -> NDArray[np.bool_]:
         canvas = Image.new("1", (SIDE, SIDE))

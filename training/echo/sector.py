@@ -41,6 +41,14 @@ class Sector:
         beam = (np.arctan2(across, down) / self.half_angle + 1) / 2 * BEAMS
         return np.stack([beam, np.hypot(across, down) / self.depth * RANGES], axis=1)
 
+    def visible(self) -> NDArray[np.bool_]:
+        """Which pixels (SIDE, SIDE) of the square lie in the sector."""
+        across = np.arange(SIDE, dtype=np.float32)[None, :] + np.float32(0.5 - self.probe[0])
+        down = np.arange(SIDE, dtype=np.float32)[:, None] + np.float32(0.5 - self.probe[1])
+        distance = np.hypot(across, down)
+        within = (distance <= self.depth) & (distance >= self.start)
+        return np.asarray(within & (np.abs(np.arctan2(across, down)) <= self.half_angle))
+
     def scan_convert(self, plane: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Lay a polar plane (RANGES, BEAMS) out on the square.
 
@@ -51,7 +59,7 @@ class Sector:
         down = torch.arange(SIDE, dtype=torch.float32)[:, None] + 0.5 - self.probe[1]
         angle = torch.atan2(across, down) / self.half_angle
         distance = torch.hypot(across, down)
-        inside = (angle.abs() <= 1) & (distance <= self.depth) & (distance >= self.start)
+        inside = torch.from_numpy(self.visible())
         grid = torch.stack([angle, distance * (2 / self.depth) - 1], dim=-1)[None]
         picture = functional.grid_sample(
             plane[None, None], grid, padding_mode="border", align_corners=False

@@ -159,10 +159,8 @@ def _clutter(random: np.random.Generator, settings: Settings) -> Plane:
     across = random.uniform(2, 5)
     narrow = smooth_noise(random, (RANGES, round(BEAMS / across)), random.uniform(6, 24))
     columns = (np.arange(BEAMS) / across).astype(int)
-    return (
-        settings.clutter
-        + random.uniform(3, 8) * narrow[:, np.minimum(columns, narrow.shape[1] - 1)]
-    )
+    wide = narrow[:, np.minimum(columns, narrow.shape[1] - 1)]
+    return np.asarray(settings.clutter + random.uniform(3, 8) * wide, dtype=np.float32)
 
 
 def echoes(random: np.random.Generator, heart: Heart, sector: Sector) -> torch.Tensor:
