@@ -151,7 +151,8 @@ def _reverberation(random: np.random.Generator, settings: Settings) -> Plane:
     level = settings.haze - 20 * depth / settings.haze_reach
     layers = random.uniform(0, 6) * np.sin(depth * random.uniform(60, 200)) * (depth < 0.3)
     patches = smooth_noise(random, GRID, random.uniform(12, 50))
-    return np.maximum(level + layers + 3 * patches, _clutter(random, settings)).astype(np.float32)
+    haze = np.maximum(level + layers + 3 * patches, _clutter(random, settings))
+    return np.asarray(haze, dtype=np.float32)
 
 
 def _clutter(random: np.random.Generator, settings: Settings) -> Plane:
