@@ -48,7 +48,7 @@ class Calibration:
 @torch.inference_mode()
 def observe(network: SamNano, scenes: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Logits (N, h, w), scores (N,) and measured IoU (N,) of the masks that score best."""
-    stage = Stage(1, 1024, 1, 12, (0.0, 0.0), varied=True)
+    stage = Stage(1, 1024, 1, 12, (0.0, 0.0))
     network.eval()
     logits, scores, ious = [], [], []
     for index in range(scenes):
@@ -72,7 +72,7 @@ def stability(logits: torch.Tensor, steepness: float) -> torch.Tensor:
     return sure / possible.clamp(min=1)
 
 
-def calibrate(network: SamNano, scenes: int = 16) -> Calibration:
+def calibrate(network: SamNano, scenes: int = 32) -> Calibration:
     """Measure on generated scenes, change the weights in place, and say by how much."""
     logits, scores, ious = observe(network, scenes)
     good = logits[ious >= GOOD_IOU]
@@ -103,7 +103,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("weights", type=Path, help="sam_nano.safetensors of a run")
     parser.add_argument("out", type=Path, help="the calibrated, half-size weights to write")
-    parser.add_argument("--scenes", type=int, default=16, help="generated scenes to look at")
+    parser.add_argument("--scenes", type=int, default=32, help="generated scenes to look at")
     arguments = parser.parse_args(argv)
     network = SamNano()
     network.load_state_dict(load_file(arguments.weights))

@@ -144,9 +144,9 @@ class Average:
 
     @torch.no_grad()
     def follow(self, network: SamNano) -> None:
-        """Move towards ``network``; quickly at first, then over about 300 steps."""
+        """Move towards ``network``; quickly at first, then over about 200 steps."""
         self.updates += 1
-        share = max(1 / 300, 1 / (self.updates + 1))
+        share = max(1 / 200, 1 / (self.updates + 1))
         theirs = network.state_dict()
         for name, mine in self.network.state_dict().items():
             if mine.dtype.is_floating_point:

@@ -91,7 +91,12 @@ FULL = Plan(
                 Stage(163, 1024, 1, 10, (1.5e-4, 1e-4), frozen_statistics=True),
                 Stage(20, 768, 1, 12, (1e-4, 3e-4), leaning=0.8, frozen_statistics=True),
                 Stage(330, 768, 1, 12, (3e-4, 1e-4), leaning=0.8, frozen_statistics=True),
-                Stage(130, 1024, 1, 10, (1e-4, 5e-6), leaning=0.6, frozen_statistics=True),
+                Stage(73, 1024, 1, 10, (1e-4, 5e-5), leaning=0.6, frozen_statistics=True),
+                Stage(10, 768, 1, 12, (5e-5, 2.5e-4), leaning=0.8, frozen_statistics=True),
+                Stage(160, 768, 1, 12, (2.5e-4, 1e-4), leaning=0.8, frozen_statistics=True),
+                Stage(150, 1024, 1, 10, (1e-4, 5e-6), leaning=0.5, frozen_statistics=True),
+                Stage(10, 768, 1, 12, (5e-6, 1.5e-4), leaning=0.8, frozen_statistics=True),
+                Stage(110, 768, 1, 12, (1.5e-4, 5e-6), leaning=0.8, frozen_statistics=True),
             )
         ),
     )
