@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
 from fastseg import artifacts
 from fastseg.errors import BackendUnavailableError, ModelError, OutputError
@@ -26,6 +25,7 @@ from training.echo.heart import CHANNELS, CLASSES, View
 from training.echo.labelling import Labels, Outcome
 from training.echo.own_frames import OwnFrames
 from training.echo.self_learning import Epoch, Examples, Schedule
+from training.saving import save_weights
 
 NOTICE = "Research use only, not a medical device."
 
@@ -200,9 +200,8 @@ def _learn(
 
 def _save(task: Task, network: UNet, rounds: list[Round]) -> None:
     """Keep the weights and the report of the rounds so far."""
-    weights = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
     with atomic_file(task.run / f"round{len(rounds)}.safetensors") as path:
-        save_file(weights, str(path))
+        save_weights(network, path)
     report = {"notice": NOTICE, "view": task.view, **_origin(task, rounds)}
     with atomic_file(task.run / "report.json") as path:
         path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

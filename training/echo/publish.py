@@ -6,26 +6,23 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
-import shutil
-import tempfile
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 
+from fastseg import artifacts
 from fastseg.export.folders import Card
 from fastseg.export.unet import write_unet_folder
 from fastseg.export.unet_network import UNet
 from fastseg.parity import Table
 from training.echo.heart import CHANNELS, CLASSES, VIEWS, View
+from training.saving import keeping_card
 
 DESCRIPTION = (
     "Finds the chambers of the {view} view of the heart; trained on generated ultrasound phantoms "
     "alone. Research use only, not a medical device."
 )
-KEPT = "README.md"
-"""The model card: written by hand, so it outlives a new export."""
 
 
 def load(weights: Path, view: View) -> UNet:
@@ -44,21 +41,15 @@ def publish(weights: Path, out: Path, view: View) -> Table:
         ParityError: The graph does not do what the trained network does.
         OutputError: The folder cannot be written.
     """
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    digest = artifacts.sha256(weights)
     card = Card(
         name=f"echo-{view}",
         licence="Apache-2.0",
         description=DESCRIPTION.format(view=view.upper()),
         source={"kind": "echo", "checkpoint_sha256": digest, "data": "generated phantoms"},
     )
-    with tempfile.TemporaryDirectory() as aside:
-        card_text = out / KEPT
-        if card_text.exists():
-            shutil.copy(card_text, aside)
-        table = write_unet_folder(load(weights, view), out, view, card, store="float16")
-        if (Path(aside) / KEPT).exists():
-            shutil.copy(Path(aside) / KEPT, card_text)
-    return table
+    with keeping_card(out):
+        return write_unet_folder(load(weights, view), out, view, card, store="float16")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 
 from fastseg.export.unet_network import UNet
@@ -17,6 +16,7 @@ from training.echo.heart import View
 from training.echo.losses import chamber_loss
 from training.echo.network import Average, joint_network, outputs, part
 from training.echo.plan import Plan, Task
+from training.saving import save_state, save_weights
 
 KEEP_EVERY_S = 120.0
 """Seconds between two saved states."""
@@ -54,12 +54,8 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
         }
-        partial = self.state_file.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(self.state_file)
-        weights = self.average.network.state_dict()
-        packed = {name: tensor.contiguous() for name, tensor in weights.items()}
-        save_file(packed, str(self.weights_file))
+        save_state(state, self.state_file)
+        save_weights(self.average.network, self.weights_file)
 
     def resume(self) -> None:
         """Take up the saved state, if there is one."""

@@ -6,24 +6,21 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
-import shutil
-import tempfile
 from pathlib import Path
 
 from safetensors.torch import load_file
 
+from fastseg import artifacts
 from fastseg.export.sam import Card, write_sam_folder
 from fastseg.export.sam_modules import SamModules
 from fastseg.parity import Table
 from training.sam_nano.network import SamNano
+from training.saving import keeping_card
 
 DESCRIPTION = (
     "A small promptable network of SAM's shape, trained on generated scenes alone. "
     "Research use only, not a medical device."
 )
-KEPT = "README.md"
-"""The model card: written by hand, so it outlives a new export."""
 
 
 def publish(weights: Path, out: Path) -> Table:
@@ -36,21 +33,15 @@ def publish(weights: Path, out: Path) -> Table:
     network = SamNano()
     network.load_state_dict(load_file(weights))
     modules = SamModules(network.image_encoder, network.prompt_encoder, network.mask_decoder)
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    digest = artifacts.sha256(weights)
     card = Card(
         name="sam-nano",
         licence="Apache-2.0",
         description=DESCRIPTION,
         source={"kind": "sam-nano", "checkpoint_sha256": digest, "data": "generated scenes"},
     )
-    with tempfile.TemporaryDirectory() as aside:
-        card_text = out / KEPT
-        if card_text.exists():
-            shutil.copy(card_text, aside)
-        table = write_sam_folder(modules, out, card, store="float16")
-        if (Path(aside) / KEPT).exists():
-            shutil.copy(Path(aside) / KEPT, card_text)
-    return table
+    with keeping_card(out):
+        return write_sam_folder(modules, out, card, store="float16")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
 
@@ -27,6 +26,7 @@ from training.sam_nano.network import (
     freeze_statistics,
 )
 from training.sam_nano.plan import Plan, Stage
+from training.saving import save_state, save_weights
 
 KEEP_EVERY_S = 240.0
 """Seconds between two saved states; the averaged weights of each are kept."""
@@ -82,12 +82,8 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
         }
-        partial = self.state_file.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(self.state_file)
-        weights = self.average.network.state_dict()
-        packed = {name: tensor.contiguous() for name, tensor in weights.items()}
-        save_file(packed, str(self.out / "sam_nano.safetensors"))
+        save_state(state, self.state_file)
+        save_weights(self.average.network, self.out / "sam_nano.safetensors")
         self.kept.mkdir(exist_ok=True)
         shutil.copy(self.out / "sam_nano.safetensors", self.kept / f"{self.step:06d}.safetensors")
 

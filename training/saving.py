@@ -1,0 +1,39 @@
+"""What a run leaves behind: its state, its weights, and the card of the model they become."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from fastseg.outputs import atomic_file
+
+MODEL_CARD = "README.md"
+"""Written by hand, so it outlives a new export."""
+
+
+def save_state(state: Mapping[str, Any], file: Path) -> None:
+    """Write the state of a run whole or not at all."""
+    with atomic_file(file) as partial:
+        torch.save(state, partial)
+
+
+def save_weights(network: nn.Module, file: Path) -> None:
+    """Write a network's weights as safetensors."""
+    packed = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
+    save_file(packed, str(file))
+
+
+@contextmanager
+def keeping_card(folder: Path) -> Iterator[None]:
+    """Put the model card of a folder back after the block has written the folder anew."""
+    card = folder / MODEL_CARD
+    text = card.read_bytes() if card.exists() else None
+    yield
+    if text is not None:
+        card.write_bytes(text)
