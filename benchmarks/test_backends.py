@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +14,7 @@ pytest.importorskip("onnxruntime", reason="the base of the comparison is onnxrun
 pytest.importorskip("openvino", reason="openvino is not installed")
 
 import fastseg
+from benchmarks.turns import milliseconds
 from fastseg import artifacts, comparison, ops, parity, registry
 from fastseg.artifacts import ModelFolder
 from fastseg.backends import openvino
@@ -91,25 +91,13 @@ def in_bf16(folder: ModelFolder, graph: str) -> str:
     return "openvino bf16" if chosen else "openvino bf16 (never chosen)"
 
 
-def milliseconds(runs: dict[str, Callable[[], Answer]]) -> dict[str, list[float]]:
-    """Time every contestant in turns, each warmed up at the beginning of its turn."""
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(ROUNDS):
-        for name, run in runs.items():
-            run()
-            start = time.perf_counter()
-            run()
-            times[name].append(1e3 * (time.perf_counter() - start))
-    return times
-
-
 def compared(
     runs: dict[str, Callable[[], Answer]], compare: Callable[[Answer, Answer], Difference]
 ) -> Rows:
     """A row for each contestant; the first is what the others are measured against."""
     answers = {name: run() for name, run in runs.items()}
     expected = answers[BASE]
-    times = milliseconds(runs)
+    times = milliseconds(runs, ROUNDS)
     base = float(np.median(times[BASE]))
     rows: Rows = [HEADING]
     for name, taken in times.items():

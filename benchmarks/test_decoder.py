@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the reference and the export need torch")
 
+from benchmarks.turns import milliseconds  # noqa: E402
 from fastseg.backends.ort import OrtBackend  # noqa: E402
 from fastseg.backends.protocol import usable_cores  # noqa: E402
 from fastseg.contract import Graph, Tensor  # noqa: E402
@@ -149,22 +149,6 @@ def ours(backends, embedding, clicks, *, per_run: int, survivors: bool = True):
     return decode
 
 
-def milliseconds(runs: dict[str, Callable[[], np.ndarray]]) -> dict[str, list[float]]:
-    """Time every contestant ``ROUNDS`` times, in turns, so that a busy moment meets them all.
-
-    Each warms up at the beginning of each turn: what the one before left in the caches and in the
-    allocator is not its business.
-    """
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(ROUNDS):
-        for name, run in runs.items():
-            run()
-            start = time.perf_counter()
-            run()
-            times[name].append(1e3 * (time.perf_counter() - start))
-    return times
-
-
 def test_decoding_64_clicks(reference, plain, backends, embedding, clicks, table):
     runs = {
         "reference torch": reference,
@@ -181,7 +165,7 @@ def test_decoding_64_clicks(reference, plain, backends, embedding, clicks, table
     for name in ("plain ONNX", "ours, 16 prompts a run"):
         difference = np.abs(runs[name]() - expected).max()
         assert difference <= 1e-5 * np.abs(expected).max()
-    times = milliseconds(runs)
+    times = milliseconds(runs, ROUNDS)
     base = float(np.median(times["reference torch"]))
     rows = [("decoder", "median ms", "spread", "x reference")]
     for name, taken in times.items():
