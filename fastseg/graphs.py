@@ -30,6 +30,7 @@ class Graphs:
         self.folder = folder
         self.choice = choice
         self._opened: dict[str, Backend] = {}
+        self._plans: dict[str, Plan] = {}
         self._lock = threading.Lock()
         self._closed = False
 
@@ -71,11 +72,15 @@ class Graphs:
                 self._opened.popitem()[1].close()
 
     def _plan(self, name: str) -> Plan:
-        choice = self.choice
-        return plan(
-            self.folder,
-            name,
-            device=choice.device,
-            backend=choice.backend,
-            precision=choice.precision,
-        )
+        # Asked for in every call, and settled as long as the model is open. Two threads that ask
+        # at once settle it alike, so no lock is needed.
+        if name not in self._plans:
+            choice = self.choice
+            self._plans[name] = plan(
+                self.folder,
+                name,
+                device=choice.device,
+                backend=choice.backend,
+                precision=choice.precision,
+            )
+        return self._plans[name]

@@ -12,6 +12,7 @@ import click
 from fastseg.cli.arguments import into, json_option, needs_extra
 from fastseg.cli.progress import progress
 from fastseg.cli.report import Report
+from fastseg.findings import CHAMBERS
 from fastseg.parity import Table
 
 
@@ -83,9 +84,7 @@ class UnetArguments:
     type=click.Path(path_type=Path),
     help="Of the echo U-Net: .pt, .pth, .safetensors or a Keras .h5.",
 )
-@click.option(
-    "--view", required=True, type=click.Choice(["a2c", "a4c", "sax"]), help="What it looks at."
-)
+@click.option("--view", required=True, type=click.Choice([*CHAMBERS]), help="What it looks at.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The model folder.")
 @click.option(
     "--store",
