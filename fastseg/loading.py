@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Literal, TypeAlias, overload
+from typing import TYPE_CHECKING, Literal, TypeAlias, overload
 
 from fastseg import artifacts, registry
 from fastseg.artifacts import ModelFolder
@@ -12,7 +12,9 @@ from fastseg.everything import Sam
 from fastseg.graphs import Choice
 from fastseg.images import MAX_PIXELS
 from fastseg.manifest import SAM, UNET
-from fastseg.unet import Unet
+
+if TYPE_CHECKING:
+    from fastseg.unet import Unet
 
 Model: TypeAlias = str | os.PathLike[str]
 
@@ -85,7 +87,7 @@ def load(
     """
     folder, choice = _read(model), Choice(device, backend, precision, threads)
     if folder.manifest.family == UNET:
-        return Unet(folder, choice, max_pixels=max_pixels)
+        return _unet(folder, choice, max_pixels)
     return Sam(folder, choice, max_pixels=max_pixels)
 
 
@@ -120,6 +122,13 @@ def load_unet(model: Model, choice: Choice, *, max_pixels: int | None = MAX_PIXE
             f"{model} takes prompts and is no network for ultrasound frames. Give it to "
             "fastseg segment or fastseg everything."
         )
+    return _unet(folder, choice, max_pixels)
+
+
+def _unet(folder: ModelFolder, choice: Choice, max_pixels: int | None) -> Unet:
+    # Imported by those who use it alone: it would be a part of every start.
+    from fastseg.unet import Unet
+
     return Unet(folder, choice, max_pixels=max_pixels)
 
 

@@ -6,13 +6,16 @@ import re
 from dataclasses import dataclass
 
 from fastseg.artifacts import ModelFolder
-from fastseg.backends import openvino, ort
+from fastseg.backends import ort
 from fastseg.backends.protocol import Backend
 from fastseg.contract import UNET_GRAPH
 from fastseg.errors import BackendError, BackendUnavailableError, ModelFolderError
 from fastseg.manifest import GraphFile
 
-BACKENDS = ("onnxruntime", "openvino", "tensorrt", "tensorrt-rtx")
+OPENVINO = "openvino"
+"""Its module is imported when it is asked for: most starts never need it."""
+
+BACKENDS = ("onnxruntime", OPENVINO, "tensorrt", "tensorrt-rtx")
 """Names that ``backend=`` takes beside ``"auto"``."""
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
@@ -72,8 +75,10 @@ def choose(
             device, reason="this version of fastseg runs on the CPU only", remedy=_USE_CPU
         )
     if backend == "auto":
-        backend = openvino.NAME if precision == "bf16" or _only_openvino() else ort.NAME
-    if backend == openvino.NAME:
+        backend = OPENVINO if precision == "bf16" or _only_openvino() else ort.NAME
+    if backend == OPENVINO:
+        from fastseg.backends import openvino
+
         openvino.require("fp32" if precision == "auto" else precision)
     else:
         ort.import_runtime()
@@ -109,7 +114,7 @@ def plan(
         ModelFolderError: The folder lacks the graph.
     """
     chosen, where = choose(device=device, backend=backend, precision=precision)
-    if chosen == openvino.NAME:
+    if chosen == OPENVINO:
         wanted = "auto" if precision == "bf16" else precision
         stored = choose_file(folder, graph_name, precision=wanted)
         in_bf16 = precision == "bf16" and graph_name in _IN_BF16
@@ -179,7 +184,9 @@ def open_graph(
     path = folder.file(stored)
     if settled.backend == ort.NAME:
         return ort.OrtBackend(path, stored.graph, threads=threads, keep_memory=keep_memory)
-    return openvino.OpenVinoBackend(
+    from fastseg.backends.openvino import OpenVinoBackend
+
+    return OpenVinoBackend(
         path,
         stored.graph,
         threads=threads,
@@ -203,6 +210,8 @@ def _only_openvino() -> bool:
     try:
         ort.import_runtime()
     except BackendUnavailableError:
+        from fastseg.backends import openvino
+
         try:
             openvino.import_runtime()
         except BackendUnavailableError:
