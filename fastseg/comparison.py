@@ -26,7 +26,6 @@ from fastseg.graphs import Choice, Graphs
 from fastseg.manifest import Preprocessing
 from fastseg.parity import Table, compare_arrays, compare_masks
 from fastseg.prompts import PromptBatch
-from fastseg.timings import Timings
 
 CLICKS_PER_SIDE, BOXES_PER_SIDE = 8, 4
 """The prompts of a comparison: a grid of clicks and a grid of boxes."""
@@ -95,10 +94,7 @@ def run_graphs(folder: ModelFolder, choice: Choice, question: Question) -> Answe
     with closing(Graphs(folder, choice)) as graphs:
         decoder = Decoder(graphs)
         features = graphs["encoder"].run({"image": question.pixels})["embedding"][0]
-        state = decoder.state(features)
-        embedding = Embedding(
-            features=features, frame=question.frame, model="", state=state, timings=Timings()
-        )
+        embedding = decoder.complete(Embedding(features=features, frame=question.frame, model=""))
         ious, logits = [], []
         for start in range(0, len(question.coords), PROMPTS_PER_RUN):
             part = slice(start, start + PROMPTS_PER_RUN)
@@ -108,11 +104,8 @@ def run_graphs(folder: ModelFolder, choice: Choice, question: Question) -> Answe
             )
             ious.append(tokens.iou_predictions)
             logits.append(decoder.logits(tokens, slice(None)))
-        backend, _, device = graphs["encoder"].name.partition(":")
-        precision = graphs.precision("encoder")
-    return Answer(
-        features, np.concatenate(ious), np.concatenate(logits), backend, device, precision
-    )
+        where = (graphs.backend, graphs["encoder"].name.partition(":")[2], graphs.precision)
+    return Answer(features, np.concatenate(ious), np.concatenate(logits), *where)
 
 
 @dataclass(frozen=True, slots=True)

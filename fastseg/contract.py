@@ -94,6 +94,9 @@ SAM_GRAPHS: Mapping[str, str] = MappingProxyType(
 UNET_GRAPH = "network"
 """The one graph of a folder of family ``"unet"``."""
 
+LOOK = ("encoder", UNET_GRAPH)
+"""Graphs that look at the picture; the others answer prompts. A model's precision is theirs."""
+
 
 def unet_network(side: int, channels: int, classes: int) -> Graph:
     """The graph of a network that segments frames without prompts.

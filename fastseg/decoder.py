@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,14 +45,18 @@ class Decoder:
     def __init__(self, graphs: Graphs) -> None:
         self._graphs = graphs
 
-    def state(self, features: NDArray[np.float32]) -> Mapping[str, Array]:
-        """What all prompts of an image share: its layer 0 projections, once per image."""
-        return self._graphs["image_state"].run({"embedding": features[None]})
+    def complete(self, embedding: Embedding) -> Embedding:
+        """Add what all prompts of an image share, unless it is there: its layer 0 projections."""
+        made_by = str(self._graphs.plans["image_state"])
+        if embedding.state is not None and embedding.state_of == made_by:
+            return embedding
+        state = self._graphs["image_state"].run({"embedding": embedding.features[None]})
+        return replace(embedding, state=state, state_of=made_by)
 
     def tokens(self, embedding: Embedding, batch: PromptBatch) -> Tokens:
         """Run the first stage for a batch of at most ``PROMPTS_PER_RUN`` prompts."""
         backend = self._graphs["decoder" if batch.mask_input is None else "decoder_mask"]
-        state = embedding.state if embedding.state is not None else self.state(embedding.features)
+        state = self.complete(embedding).state or {}
         inputs: dict[str, Array] = {
             tensor.name: state[tensor.name]
             for tensor in backend.graph.inputs

@@ -42,19 +42,23 @@ class Embedding:
     """What the decoder computes once per picture, by name; None after ``load``, and then computed
     when it is first needed."""
 
+    state_of: str = ""
+    """What ``state`` was made by, ``"onnxruntime:cpu fp32"``: its layout is that runtime's own."""
+
     timings: Timings = field(default_factory=Timings)
     """How long it took to make."""
 
-    def require(self, model: str) -> None:
-        """Check that the model whose encoder has the sha256 ``model`` made this.
+    def require(self, *models: str) -> None:
+        """Check that a model made this whose encoder has one of the sha256 in ``models``.
 
         Raises:
             EmbeddingError: Another model did.
         """
-        if self.model != model:
+        if self.model not in models:
+            encoders = " or ".join(model[:12] for model in models)
             raise EmbeddingError(
                 f"This embedding was made by the encoder {self.model[:12]}, not by "
-                f"{model[:12]}. Embed the picture with the model that segments it."
+                f"{encoders}. Embed the picture with the model that segments it."
             )
 
     def save(self, path: str | os.PathLike[str]) -> None:

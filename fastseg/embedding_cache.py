@@ -21,7 +21,7 @@ from fastseg.images import Channels, ImageSource, read_image
 from fastseg.sam import PromptModel
 from fastseg.timings import Timings
 
-KEYS = 1
+KEYS = 2
 """Version of what keys are made of. Raise it when the same picture is prepared otherwise, so that
 embeddings of before are not found."""
 
@@ -143,7 +143,7 @@ class EmbeddingCache:
         found = self._folder.get(key, lambda path: _read(path, model))
         if found is not None:
             # A file holds what the encoder saw; what prompts share is quickly made from it.
-            found = replace(found, state=model.decoder.state(found.features))
+            found = model.decoder.complete(found)
             self._remember(key, found)
         return found
 
@@ -180,7 +180,7 @@ def _key(
         KEYS,
         model.manifest.picture,
         model.encoder_sha256,
-        (model.backend, model.device, model.precision),
+        (model.runs["encoder"], model.runs["image_state"]),
         pixels.shape,
         crop and tuple(map(int, crop)),
     )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from fastseg.artifacts import ModelFolder
 from fastseg.backends.protocol import Backend
-from fastseg.backends.select import Plan, open_graph, plan
-from fastseg.errors import BackendError
+from fastseg.backends.runtime import Plan
+from fastseg.backends.select import open_plan, plan
+from fastseg.contract import LOOK
+from fastseg.errors import BackendError, ModelFolderError
 from fastseg.manifest import GraphFile
 
 
@@ -24,13 +28,35 @@ class Choice:
 
 
 class Graphs:
-    """Opened graphs by name. Safe to use from several threads."""
+    """Opened graphs by name. Safe to use from several threads.
+
+    Args:
+        folder: A model folder that was read (and, normally, verified).
+        choice: What to run them on, which is settled for all of them at once.
+
+    Raises:
+        BackendUnavailableError: What was named is not here.
+        BackendError: A name is not known, or the precision cannot be had.
+    """
 
     def __init__(self, folder: ModelFolder, choice: Choice) -> None:
         self.folder = folder
         self.choice = choice
+        names = dict.fromkeys(stored.graph.name for stored in folder.manifest.graphs.values())
+        self.plans: Mapping[str, Plan] = MappingProxyType(
+            {
+                name: plan(
+                    folder,
+                    name,
+                    device=choice.device,
+                    backend=choice.backend,
+                    precision=choice.precision,
+                )
+                for name in names
+            }
+        )
+        """What runs each graph."""
         self._opened: dict[str, Backend] = {}
-        self._plans: dict[str, Plan] = {}
         self._lock = threading.Lock()
         self._closed = False
 
@@ -39,30 +65,44 @@ class Graphs:
 
         Raises:
             BackendError: The model was closed, or the runtime refuses the graph.
-            ModelFolderError: The file is damaged.
+            ModelFolderError: The folder lacks the graph, or its file is damaged.
         """
+        settled = self._plan(name)
         with self._lock:
             if self._closed:
                 raise BackendError(f"{self.folder.manifest.name} was closed; load it again.")
             if name not in self._opened:
-                choice = self.choice
-                self._opened[name] = open_graph(
-                    self.folder,
-                    name,
-                    device=choice.device,
-                    backend=choice.backend,
-                    precision=choice.precision,
-                    threads=choice.threads,
-                )
+                self._opened[name] = open_plan(self.folder, settled, threads=self.choice.threads)
             return self._opened[name]
+
+    @property
+    def runs(self) -> Mapping[str, str]:
+        """What runs each graph, in words: ``{"encoder": "openvino:cpu bf16", ...}``."""
+        return {name: str(settled) for name, settled in self.plans.items()}
+
+    @property
+    def backend(self) -> str:
+        """What looks at the picture and what answers prompts, ``"openvino+onnxruntime"``.
+
+        One word where they are the same.
+        """
+        looks = [self.plans[name].backend for name in LOOK if name in self.plans]
+        answers = [self.plans[name].backend for name in ("decoder",) if name in self.plans]
+        return "+".join(dict.fromkeys(looks + answers))
+
+    @property
+    def device(self) -> str:
+        """Where what looks at the picture runs, ``"cpu"``."""
+        return next(self.plans[name].device for name in LOOK if name in self.plans)
+
+    @property
+    def precision(self) -> str:
+        """What that computes in, ``"fp32"``: others may be left in FP32."""
+        return next(self.plans[name].precision for name in LOOK if name in self.plans)
 
     def stored(self, name: str) -> GraphFile:
         """The file of the folder that holds the graph, as it was chosen."""
         return self._plan(name).stored
-
-    def precision(self, name: str) -> str:
-        """What the graph computes in, ``"fp32"``."""
-        return self._plan(name).precision
 
     def close(self) -> None:
         """Free every graph; further use raises."""
@@ -72,15 +112,8 @@ class Graphs:
                 self._opened.popitem()[1].close()
 
     def _plan(self, name: str) -> Plan:
-        # Asked for in every call, and settled as long as the model is open. Two threads that ask
-        # at once settle it alike, so no lock is needed.
-        if name not in self._plans:
-            choice = self.choice
-            self._plans[name] = plan(
-                self.folder,
-                name,
-                device=choice.device,
-                backend=choice.backend,
-                precision=choice.precision,
+        if name not in self.plans:
+            raise ModelFolderError(
+                f"{self.folder.path} has no graph {name!r}. Export the model again."
             )
-        return self._plans[name]
+        return self.plans[name]

@@ -69,7 +69,8 @@ def load(
     Args:
         model: The name of an embedded model (``fastseg.list_models()``) or a model folder.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
-        backend: ``"auto"``, ``"onnxruntime"``, ``"openvino"``, ``"tensorrt"``, ``"tensorrt-rtx"``.
+        backend: ``"auto"``, ``"onnxruntime"``, ``"openvino"``, ``"tensorrt"``, ``"tensorrt-rtx"``,
+            or two of them as in ``"openvino+onnxruntime"``: the encoder's and the decoder's.
         precision: ``"auto"``, ``"fp32"``, ``"bf16"``, ``"fp16"`` or ``"int8"``. ``"bf16"`` needs
             OpenVINO and a processor that has it; what places prompts stays in FP32.
         threads: Processor threads; 0 means every core that this process may use.
@@ -77,8 +78,7 @@ def load(
 
     Returns:
         A ``Sam`` for a model that takes prompts, a ``Unet`` for one that takes frames. What is
-        named is used; only ``"auto"`` chooses, and ``model.backend``, ``model.device`` and
-        ``model.precision`` say what it chose.
+        named is used; only ``"auto"`` chooses, for each graph, and ``model.runs`` says what.
 
     Raises:
         ModelNotFoundError: There is no such name and no such folder.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain, repeat
@@ -52,9 +52,14 @@ class PromptModel:
         """Processor threads, 0 for every core that this process may use."""
         self.max_pixels = max_pixels
         """Largest picture that is accepted, or None for any."""
-        # Opening the first graph now makes a backend that is not here fail at load.
-        self.backend, _, self.device = self._graphs["encoder"].name.partition(":")
-        """The runtime and the device that run the model."""
+        files = folder.manifest.graphs.values()
+        self._encoders = [file.sha256 for file in files if file.graph.name == "encoder"]
+        # Opening the first graph now makes a runtime that does not run it fail at load.
+        self.device = self._graphs["encoder"].name.partition(":")[2]
+        """Where the encoder runs, ``"cpu"`` or ``"cuda:0"``."""
+        self.backend = self._graphs.backend
+        """The runtime of the model, ``"onnxruntime"``, or of its encoder and its decoder where
+        these are two, ``"openvino+onnxruntime"``."""
 
     @property
     def manifest(self) -> Manifest:
@@ -64,12 +69,17 @@ class PromptModel:
     @property
     def precision(self) -> str:
         """What the encoder computes in, ``"fp32"``."""
-        return self._graphs.precision("encoder")
+        return self._graphs.precision
+
+    @property
+    def runs(self) -> Mapping[str, str]:
+        """What runs each graph, in which precision: ``{"encoder": "openvino:cpu bf16", ...}``."""
+        return self._graphs.runs
 
     @property
     def encoder_sha256(self) -> str:
         """Hash of the encoder's file; embeddings carry it as ``Embedding.model``."""
-        return self._graphs.stored("encoder").sha256
+        return self._graphs.plans["encoder"].stored.sha256
 
     @property
     def mask_side(self) -> int:
@@ -247,7 +257,7 @@ class PromptModel:
         self, ready: Prepared | Embedding, request: PromptRequest, multimask: bool
     ) -> Masks:
         if isinstance(ready, Embedding):
-            ready.require(self.encoder_sha256)
+            ready.require(*self._encoders)
         # Bad prompts are cheap to find and the encoder is not: look before it runs.
         prompts = request.check(ready.frame, mask_side=self.mask_side)
         if isinstance(ready, Embedding):
@@ -277,14 +287,10 @@ class PromptModel:
     def _encode(self, prepared: Prepared) -> Embedding:
         with prepared.watch("encode"):
             features = self._graphs["encoder"].run({"image": prepared.pixels})["embedding"][0]
-            state = self.decoder.state(features)
-        return Embedding(
-            features=features,
-            frame=prepared.frame,
-            model=self.encoder_sha256,
-            state=state,
-            timings=self.circumstances(prepared.watch, n_masks=0),
-        )
+            embedding = self.decoder.complete(
+                Embedding(features=features, frame=prepared.frame, model=self.encoder_sha256)
+            )
+        return replace(embedding, timings=self.circumstances(prepared.watch, n_masks=0))
 
     def circumstances(self, watch: Stopwatch, *, n_masks: int) -> Timings:
         """What ``watch`` measured, with what the model runs on."""
@@ -300,8 +306,7 @@ class PromptModel:
         scores = np.empty((len(prompts), per_prompt), np.float32)
         watch = Stopwatch()
         with watch("decode"):
-            if embedding.state is None:
-                embedding = replace(embedding, state=self.decoder.state(embedding.features))
+            embedding = self.decoder.complete(embedding)
             for batch in prompts.batches(embedding.frame, limit=PROMPTS_PER_RUN):
                 tokens = self.decoder.tokens(embedding, batch)
                 logits[batch.indices] = self.decoder.logits(tokens, slots)

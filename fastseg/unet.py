@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -71,7 +71,7 @@ class Unet:
         """Processor threads, 0 for every core that this process may use."""
         self._graphs = Graphs(folder, choice)
         self.backend, _, self.device = self._graphs[UNET_GRAPH].name.partition(":")
-        """The runtime and the device that run the network."""
+        """The runtime and the device that run the network, ``"onnxruntime"`` and ``"cpu"``."""
         promised = self._graphs[UNET_GRAPH].graph.outputs[0].shape[1]
         if promised != len(self.classes):
             raise ModelFolderError(
@@ -86,7 +86,12 @@ class Unet:
     @property
     def precision(self) -> str:
         """What the network computes in, ``"fp32"``."""
-        return self._graphs.precision(UNET_GRAPH)
+        return self._graphs.precision
+
+    @property
+    def runs(self) -> Mapping[str, str]:
+        """What runs its graph, in which precision: ``{"network": "openvino:cpu bf16"}``."""
+        return self._graphs.runs
 
     @property
     def chambers(self) -> tuple[str, ...]:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+import fastseg
 from fastseg import artifacts
 from fastseg.backends import openvino, ort, select
 from fastseg.backends.openvino import OpenVinoBackend
 from fastseg.backends.ort import OrtBackend
 from fastseg.backends.protocol import Backend, usable_cores
-from fastseg.backends.select import choose, choose_file, open_graph
+from fastseg.backends.runtime import MODULES, NotServedError, Runtime, runtime
+from fastseg.backends.select import choose, open_graph
+from fastseg.backends.stored import choose_file
 from fastseg.contract import IR_VERSION, OPSET, Graph, Tensor
 from fastseg.errors import BackendError, BackendUnavailableError, ModelFolderError
+from fastseg.graphs import Choice, Graphs
 from fastseg.testing import FakeBackend, tiny_sam_folder
 from tests.fresh_interpreter import loaded_by
 
@@ -397,3 +403,108 @@ def test_a_graph_that_runs_once_per_image_gives_its_memory_back(
 def test_every_name_that_the_api_promises_is_known():
     assert set(select.BACKENDS) == {"onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"}
     assert set(select.PRECISIONS) == {"fp32", "bf16", "fp16", "int8"}
+
+
+# The table of runtimes.
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_of_the_table_has_the_same_face(name):
+    module = runtime(name)
+    assert name == module.NAME
+    assert set(module.DEVICES) <= {"cpu", "cuda"}
+    assert isinstance(module.OWN_LAYOUT, bool)
+    for function in ("require", "settle", "open_graph"):
+        wanted = inspect.signature(getattr(Runtime, function)).parameters
+        given = inspect.signature(getattr(module, function)).parameters
+        assert [*given] == [*wanted][1:]
+
+
+@pytest.fixture
+def decoding_runtime(monkeypatch):
+    """A runtime that decodes prompts alone, first in the table, in whatever precision it says."""
+
+    def settle(folder, graph_name, precision):
+        if graph_name not in ("image_state", "decoder", "mask_head"):
+            raise NotServedError(f"decoding encodes no picture, and {graph_name} is not its own")
+        return choose_file(folder, graph_name), "fp32"
+
+    def open_graph(folder, plan, *, threads, keep_memory):
+        return FakeBackend(plan.stored.graph, dict, name="decoding:cpu")
+
+    module = SimpleNamespace(
+        NAME="decoding",
+        DEVICES=("cpu",),
+        OWN_LAYOUT=True,
+        require=lambda device, precision: "cpu",
+        settle=settle,
+        open_graph=open_graph,
+    )
+    monkeypatch.setitem(sys.modules, "tests.decoding", module)
+    table = {"decoding": "tests.decoding", **MODULES}
+    monkeypatch.setattr("fastseg.backends.runtime.MODULES", table)
+    monkeypatch.setattr("fastseg.backends.select.MODULES", table)
+    monkeypatch.setattr("fastseg.backends.select.BACKENDS", (*table, "tensorrt", "tensorrt-rtx"))
+    return module
+
+
+def test_each_graph_of_a_model_may_run_on_another_runtime(folder, decoding_runtime):
+    graphs = Graphs(folder, Choice())
+    ran = {name: each.partition(":")[0] for name, each in graphs.runs.items()}
+    assert ran == {
+        "encoder": "onnxruntime",
+        "image_state": "decoding",
+        "decoder": "decoding",
+        "decoder_mask": "onnxruntime",
+        "mask_head": "decoding",
+    }
+    assert graphs.backend == "onnxruntime+decoding"
+    assert graphs.runs["encoder"] == "onnxruntime:cpu fp32"
+    assert graphs["decoder"].name == "decoding:cpu"
+
+
+def test_two_names_say_what_looks_at_the_picture_and_what_answers_prompts(folder):
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    graphs = Graphs(folder, Choice(backend="openvino+onnxruntime"))
+    assert graphs.backend == "openvino+onnxruntime"
+    assert graphs["encoder"].name == "openvino:cpu"
+    assert {graphs[name].name for name in ("image_state", "decoder", "mask_head")} == {
+        "onnxruntime:cpu"
+    }
+    assert Graphs(folder, Choice(backend=graphs.backend)).plans == graphs.plans
+
+
+def test_a_runtime_that_is_named_runs_every_graph_or_says_what_it_does_not_run(
+    folder, decoding_runtime
+):
+    with pytest.raises(BackendError, match="decoding encodes no picture"):
+        Graphs(folder, Choice(backend="decoding"))
+    assert {*Graphs(folder, Choice(backend="onnxruntime")).runs.values()} == {
+        "onnxruntime:cpu fp32"
+    }
+
+
+def test_what_prompts_share_is_made_again_where_another_runtime_made_it(folder, decoding_runtime):
+    asked = []
+
+    def state(inputs):
+        asked.append(inputs["embedding"].shape)
+        return {}
+
+    def open_graph(folder, plan, *, threads, keep_memory):
+        return FakeBackend(plan.stored.graph, state, name="decoding:cpu")
+
+    decoding_runtime.open_graph = open_graph
+    sam = fastseg.load(folder.path, backend="onnxruntime")
+    embedding = sam.embed(np.zeros((20, 30, 3), np.uint8))
+    assert embedding.state_of == "onnxruntime:cpu fp32"
+    assert sam.decoder.complete(embedding) is embedding
+    mixed = fastseg.load(folder.path)
+    assert mixed.decoder.complete(embedding).state_of == "decoding:cpu fp32"
+    assert asked == [(1, *embedding.features.shape)]
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime+openvino+onnxruntime", "openvino+", "+", "a+b"])
+def test_names_that_are_put_together_wrongly_are_refused(folder, backend):
+    with pytest.raises(BackendError, match=r"backend must be .*auto"):
+        open_graph(folder, "encoder", backend=backend)

@@ -119,13 +119,21 @@ def test_another_model_never_finds_it(model, places, tmp_path):
     assert cache.statistics[:2] == (0, 2)
 
 
-@pytest.mark.parametrize("attribute", ["encoder_sha256", "backend", "device", "precision"])
-def test_another_encoder_runtime_or_precision_never_finds_it(folder, places, attribute):
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [
+        ("encoder_sha256", "other"),
+        ("runs", {"encoder": "openvino:cpu fp32", "image_state": "onnxruntime:cpu fp32"}),
+        ("runs", {"encoder": "onnxruntime:cpu fp16", "image_state": "onnxruntime:cpu fp32"}),
+        ("runs", {"encoder": "onnxruntime:cpu fp32", "image_state": "openvino:cpu fp32"}),
+    ],
+)
+def test_another_encoder_runtime_or_precision_never_finds_it(folder, places, attribute, value):
     cache = EmbeddingCache(places)
     with fastseg.load(folder) as model:
         cache.embed(model, picture())
         # A property of the class gives way to one of a subclass, an attribute to a new value.
-        model.__class__ = type("Other", (type(model),), {attribute: "other"})
+        model.__class__ = type("Other", (type(model),), {attribute: value})
         vars(model).pop(attribute, None)
         cache.embed(model, picture())
     assert cache.statistics[:2] == (0, 2)

@@ -133,7 +133,7 @@ def test_the_masks_of_both_runtimes_are_the_same(folder, question, expected):
 
 def test_the_masks_in_bf16_are_nearly_the_same(folder, question, expected, needs_bf16):
     actual = comparison.run_graphs(folder, Choice(precision="bf16"), question)
-    assert (actual.backend, actual.device, actual.precision) == ("openvino", "cpu", "bf16")
+    assert (actual.backend.partition("+")[0], actual.precision) == ("openvino", "bf16")
     masks = comparison.compare(question, expected, actual).table.rows[-1]
     assert masks.mask_iou_mean >= 0.99
     assert masks.mask_iou_min >= 0.95

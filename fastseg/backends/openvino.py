@@ -16,18 +16,31 @@ from pathlib import Path
 from typing import Any, Literal
 from weakref import WeakSet
 
+from fastseg.artifacts import ModelFolder
 from fastseg.backends.declared import Declared, check_declared, in_one_line
 from fastseg.backends.protocol import usable_cores
+from fastseg.backends.runtime import Plan, check_device
+from fastseg.backends.stored import choose_file
 from fastseg.cache_folder import CacheFolder, user_cache_folder
-from fastseg.contract import Array, Graph
+from fastseg.contract import LOOK, Array, Graph
 from fastseg.errors import BackendError, BackendUnavailableError, ModelFolderError, OutputError
+from fastseg.manifest import GraphFile
 
 NAME = "openvino"
+
+DEVICES: tuple[str, ...] = ("cpu",)
+
+OWN_LAYOUT = False
 
 OLDEST = (2025, 0)
 """Older versions cannot give the memory of a graph back."""
 
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
+
+_IN_BF16 = (*LOOK, "mask_head")
+"""Graphs that ``precision="bf16"`` is for. The others stay in FP32: BF16 keeps 8 bits, so a click
+at 1000 of 1024 pixels would move by up to 2, and masks with it, for a decoder that is hardly
+faster."""
 
 _CACHE_BYTES = 2**30
 
@@ -72,7 +85,7 @@ class OpenVinoBackend:
         keep_memory: bool = True,
         content: str = "",
     ) -> None:
-        require(precision)
+        require("cpu", precision)
         self.name = f"{NAME}:cpu"
         self.graph = graph
         self._keep_memory = keep_memory
@@ -165,25 +178,51 @@ def precisions() -> tuple[str, ...]:
     return ("fp32", "bf16") if "BF16" in _capabilities() else ("fp32",)
 
 
-def require(precision: str) -> None:
-    """Check that OpenVINO is here and can compute in ``precision``.
-
-    Raises:
-        BackendUnavailableError: It is not, or the processor cannot.
-        BackendError: OpenVINO does not compute in this precision on any processor.
-    """
+def require(device: str, precision: str) -> str:
+    """See ``Runtime.require``: BF16 is for processors that have it."""
+    check_device(NAME, DEVICES, device)
     import_runtime()
+    if precision == "auto":
+        return "cpu"
     if precision not in _HINTS:
-        raise BackendError(
-            f"{NAME} computes in {' or '.join(_HINTS)}, not in {precision!r}. "
-            'Use precision="auto", which is fp32.'
-        )
+        raise _unknown(precision)
     if precision not in precisions():
         raise BackendUnavailableError(
             f"{NAME} in {precision}",
             reason="this processor has no instructions for it",
             remedy='Use precision="fp32".',
         )
+    return "cpu"
+
+
+def settle(folder: ModelFolder, graph_name: str, precision: str) -> tuple[GraphFile, str]:
+    """See ``Runtime.settle``: BF16 is how a file is run, not what it holds."""
+    if precision not in ("auto", *_HINTS):
+        raise _unknown(precision)
+    stored = choose_file(folder, graph_name, precision="auto" if precision == "bf16" else precision)
+    return stored, "bf16" if precision == "bf16" and graph_name in _IN_BF16 else "fp32"
+
+
+def open_graph(
+    folder: ModelFolder, plan: Plan, *, threads: int, keep_memory: bool
+) -> OpenVinoBackend:
+    """See ``Runtime.open_graph``."""
+    stored = plan.stored
+    return OpenVinoBackend(
+        folder.file(stored),
+        stored.graph,
+        threads=threads,
+        precision=plan.precision,
+        keep_memory=keep_memory,
+        content="" if stored.data else stored.sha256,
+    )
+
+
+def _unknown(precision: str) -> BackendError:
+    return BackendError(
+        f"{NAME} computes in {' or '.join(_HINTS)}, not in {precision!r}. "
+        'Use precision="auto", which is fp32.'
+    )
 
 
 @cache

@@ -7,12 +7,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from fastseg.artifacts import ModelFolder
 from fastseg.backends.declared import Declared, check_declared, in_one_line
 from fastseg.backends.protocol import usable_cores
-from fastseg.contract import Array, Graph
+from fastseg.backends.runtime import Plan, check_device
+from fastseg.backends.stored import choose_file
+from fastseg.contract import LOOK, Array, Graph
 from fastseg.errors import BackendError, BackendUnavailableError, ModelFolderError
+from fastseg.manifest import GraphFile
 
 NAME = "onnxruntime"
+
+DEVICES: tuple[str, ...] = ("cpu",)
+
+OWN_LAYOUT = False
 
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int32)": "int32"}
 
@@ -83,6 +91,31 @@ class OrtBackend:
         self._session = None
 
 
+def require(device: str, precision: str) -> str:
+    """See ``Runtime.require``: it computes in what the file holds, but not in BF16."""
+    check_device(NAME, DEVICES, device)
+    import_runtime()
+    if precision == "bf16":
+        raise _no_bf16()
+    return "cpu"
+
+
+def settle(folder: ModelFolder, graph_name: str, precision: str) -> tuple[GraphFile, str]:
+    """See ``Runtime.settle``: the file of the precision. What bears no BF16 stays in FP32."""
+    if precision == "bf16":
+        if graph_name in LOOK:
+            raise _no_bf16()
+        precision = "fp32"
+    stored = choose_file(folder, graph_name, precision=precision)
+    return stored, stored.precision
+
+
+def open_graph(folder: ModelFolder, plan: Plan, *, threads: int, keep_memory: bool) -> OrtBackend:
+    """See ``Runtime.open_graph``."""
+    path, graph = folder.file(plan.stored), plan.stored.graph
+    return OrtBackend(path, graph, threads=threads, keep_memory=keep_memory)
+
+
 def import_runtime() -> Any:
     """Import ONNX Runtime.
 
@@ -97,6 +130,13 @@ def import_runtime() -> Any:
             reason=f"it cannot be imported ({error})",
             remedy="Install it: pip install 'fastseg-runtime[cpu]'.",
         ) from error
+
+
+def _no_bf16() -> BackendError:
+    return BackendError(
+        "onnxruntime does not compute in bf16 on the CPU. Use "
+        'backend="openvino", which does where the processor can, or precision="fp32".'
+    )
 
 
 def _open(runtime: Any, path: Path, threads: int) -> Any:

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from fastseg.artifacts import ModelFolder
-from fastseg.backends import ort
 from fastseg.backends.protocol import Backend
-from fastseg.contract import UNET_GRAPH
-from fastseg.errors import BackendError, BackendUnavailableError, ModelFolderError
-from fastseg.manifest import GraphFile
+from fastseg.backends.runtime import COMING, MODULES, NotServedError, Plan, runtime
+from fastseg.contract import LOOK
+from fastseg.errors import BackendError, BackendUnavailableError
 
-OPENVINO = "openvino"
-"""Its module is imported when it is asked for: most starts never need it."""
-
-BACKENDS = ("onnxruntime", OPENVINO, "tensorrt", "tensorrt-rtx")
+BACKENDS = (*MODULES, *COMING)
 """Names that ``backend=`` takes beside ``"auto"``."""
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
@@ -24,33 +19,11 @@ PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 _ONCE_PER_IMAGE = ("encoder", "image_state")
 """Graphs that give their memory back, 0.25 GB for ViT-B, before the decoder asks for its own."""
 
-_IN_BF16 = ("encoder", "mask_head", UNET_GRAPH)
-"""Graphs that ``precision="bf16"`` is for. The others stay in FP32: BF16 keeps 8 bits, so a click
-at 1000 of 1024 pixels would move by up to 2, and masks with it, for a decoder that is hardly
-faster."""
-
-_USE_CPU = 'Use backend="onnxruntime" with device="cpu", or "auto" for both.'
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a graph is run by, settled before anything is loaded."""
-
-    backend: str
-    device: str
-    stored: GraphFile
-    """The file of the folder that holds the graph."""
-
-    precision: str
-    """What the backend computes in; for ONNX Runtime it is the file's."""
-
 
 def choose(
     *, device: str = "auto", backend: str = "auto", precision: str = "auto"
 ) -> tuple[str, str]:
-    """Settle which runtime runs and where, before anything is loaded.
-
-    ``"auto"`` is ONNX Runtime, or OpenVINO where ONNX Runtime is not installed or BF16 is wanted.
+    """Settle whether a runtime can be had, whatever it is to run.
 
     Args:
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
@@ -58,7 +31,7 @@ def choose(
         precision: ``"auto"`` or one of ``PRECISIONS``.
 
     Returns:
-        Backend and device, neither of them ``"auto"``.
+        Backend and device, neither of them ``"auto"``: of several, the first of the table.
 
     Raises:
         BackendUnavailableError: What was named is known and cannot be had here.
@@ -66,28 +39,14 @@ def choose(
             precision.
     """
     _check_words(device, backend, precision)
-    if backend.startswith("tensorrt"):
-        raise BackendUnavailableError(
-            backend, reason="this version of fastseg does not run it yet", remedy=_USE_CPU
-        )
-    if device.startswith("cuda"):
-        raise BackendUnavailableError(
-            device, reason="this version of fastseg runs on the CPU only", remedy=_USE_CPU
-        )
-    if backend == "auto":
-        backend = OPENVINO if precision == "bf16" or _only_openvino() else ort.NAME
-    if backend == OPENVINO:
-        from fastseg.backends import openvino
-
-        openvino.require("fp32" if precision == "auto" else precision)
-    else:
-        ort.import_runtime()
-        if precision == "bf16":
-            raise BackendError(
-                "onnxruntime does not compute in bf16 on the CPU. Use "
-                'backend="openvino", which does where the processor can, or precision="fp32".'
-            )
-    return backend, "cpu"
+    errors: list[BackendError] = []
+    for name in _candidates(backend):
+        module = runtime(name)
+        try:
+            return name, module.require(device, precision)
+        except BackendError as error:
+            errors.append(error)
+    raise min(errors, key=_how_telling)
 
 
 def plan(
@@ -100,56 +59,41 @@ def plan(
 ) -> Plan:
     """Settle what runs a graph of a folder, from which file and in which precision.
 
+    ``"auto"`` is the first runtime of the table that can be had and runs the graph in the
+    precision; each graph of a model may run on another one.
+
     Args:
         folder: A model folder that was read.
         graph_name: ``"encoder"``, ``"decoder"``, ... as in ``contract.SAM_GRAPHS``.
         device: As in ``choose``.
-        backend: As in ``choose``.
-        precision: As in ``choose``. ``"bf16"`` is how OpenVINO runs a file, not what a file holds,
-            and is for the graphs that bear it.
+        backend: As in ``choose``, or two names with ``+`` between them: the first for what looks at
+            the picture, the second for what answers prompts.
+        precision: As in ``choose``: what the model as a whole is to run in. Graphs that do not
+            bear it run in another one.
 
     Raises:
         BackendUnavailableError: The runtime or device that was named is not here.
         BackendError: A name is not known, or the precision cannot be had.
         ModelFolderError: The folder lacks the graph.
     """
-    chosen, where = choose(device=device, backend=backend, precision=precision)
-    if chosen == OPENVINO:
-        wanted = "auto" if precision == "bf16" else precision
-        stored = choose_file(folder, graph_name, precision=wanted)
-        in_bf16 = precision == "bf16" and graph_name in _IN_BF16
-        return Plan(chosen, where, stored, "bf16" if in_bf16 else "fp32")
-    stored = choose_file(folder, graph_name, precision=precision)
-    return Plan(chosen, where, stored, stored.precision)
-
-
-def choose_file(folder: ModelFolder, graph_name: str, *, precision: str = "auto") -> GraphFile:
-    """Settle which file of a folder holds a graph in the wanted precision.
-
-    Args:
-        folder: A model folder that was read.
-        graph_name: ``"encoder"``, ``"decoder"``, ... as in ``contract.SAM_GRAPHS``.
-        precision: ``"auto"`` or one of ``PRECISIONS``; ``"auto"`` prefers ``"fp32"``.
-
-    Raises:
-        BackendError: The precision is not known, or the folder does not have it.
-        ModelFolderError: The folder does not have the graph in any precision.
-    """
-    _check_words("auto", "auto", precision)
-    graphs = folder.manifest.graphs.values()
-    found = {stored.precision: stored for stored in graphs if stored.graph.name == graph_name}
-    if not found:
-        raise ModelFolderError(
-            f"{folder.path} has no graph {graph_name!r}. Export the model again."
-        )
-    if precision == "auto":
-        return found.get("fp32") or next(iter(found.values()))
-    if precision not in found:
-        raise BackendError(
-            f"{folder.path} holds {graph_name} in {', '.join(found)}, not in {precision}. "
-            f'Use precision="auto", or export the model in {precision}.'
-        )
-    return found[precision]
+    _check_words(device, backend, precision)
+    first, _, second = backend.partition("+")
+    errors: list[BackendError] = []
+    second_best: Plan | None = None
+    for name in _candidates(first if graph_name in LOOK else second or first):
+        module = runtime(name)
+        try:
+            stored, computes = module.settle(folder, graph_name, precision)
+            found = Plan(name, module.require(device, computes), stored, computes)
+        except BackendError as error:
+            errors.append(error)
+            continue
+        if module.OWN_LAYOUT or precision in ("auto", computes):
+            return found
+        second_best = second_best or found
+    if second_best is None:
+        raise min(errors, key=_how_telling)
+    return second_best
 
 
 def open_graph(
@@ -166,9 +110,9 @@ def open_graph(
     Args:
         folder: A model folder that was read (and, normally, verified).
         graph_name: ``"encoder"``, ``"decoder"``, ... as in ``contract.SAM_GRAPHS``.
-        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
-        backend: ``"auto"`` or one of ``BACKENDS``.
-        precision: ``"auto"`` or one of ``PRECISIONS``.
+        device: As in ``plan``.
+        backend: As in ``plan``.
+        precision: As in ``plan``.
         threads: CPU cores to use, 0 for all that this process may run on.
 
     Raises:
@@ -177,44 +121,42 @@ def open_graph(
             the file.
         ModelFolderError: The folder lacks the graph, or its file is not what it should be.
     """
+    settled = plan(folder, graph_name, device=device, backend=backend, precision=precision)
+    return open_plan(folder, settled, threads=threads)
+
+
+def open_plan(folder: ModelFolder, settled: Plan, *, threads: int = 0) -> Backend:
+    """Load the graph of a plan; see ``open_graph``."""
     if threads < 0:
         raise BackendError(f"threads must be 0 (all usable cores) or more, not {threads}.")
-    settled = plan(folder, graph_name, device=device, backend=backend, precision=precision)
-    stored, keep_memory = settled.stored, graph_name not in _ONCE_PER_IMAGE
-    path = folder.file(stored)
-    if settled.backend == ort.NAME:
-        return ort.OrtBackend(path, stored.graph, threads=threads, keep_memory=keep_memory)
-    from fastseg.backends.openvino import OpenVinoBackend
-
-    return OpenVinoBackend(
-        path,
-        stored.graph,
+    return runtime(settled.backend).open_graph(
+        folder,
+        settled,
         threads=threads,
-        precision=settled.precision,
-        keep_memory=keep_memory,
-        content="" if stored.data else stored.sha256,
+        keep_memory=settled.stored.graph.name not in _ONCE_PER_IMAGE,
     )
 
 
+def _candidates(backend: str) -> tuple[str, ...]:
+    return tuple(MODULES) if backend == "auto" else (backend,)
+
+
+def _how_telling(error: BackendError) -> int:
+    """Where every candidate refuses: rather what can be installed than what nobody can change."""
+    if isinstance(error, NotServedError):
+        return 2
+    return 0 if isinstance(error, BackendUnavailableError) else 1
+
+
 def _check_words(device: str, backend: str, precision: str) -> None:
-    if backend not in ("auto", *BACKENDS):
-        raise BackendError(f"backend must be one of {('auto', *BACKENDS)}, not {backend!r}.")
+    known = ("auto", *BACKENDS)
+    parts = backend.split("+")
+    if len(parts) > 2 or not all(part in known for part in parts):
+        raise BackendError(
+            f'backend must be one of {known}, or two of them as in "openvino+onnxruntime", '
+            f"not {backend!r}."
+        )
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         raise BackendError(f'device must be "auto", "cpu", "cuda" or "cuda:1", not {device!r}.')
     if precision not in ("auto", *PRECISIONS):
         raise BackendError(f"precision must be one of {('auto', *PRECISIONS)}, not {precision!r}.")
-
-
-def _only_openvino() -> bool:
-    """Whether OpenVINO is here and ONNX Runtime is not."""
-    try:
-        ort.import_runtime()
-    except BackendUnavailableError:
-        from fastseg.backends import openvino
-
-        try:
-            openvino.import_runtime()
-        except BackendUnavailableError:
-            return False
-        return True
-    return False
