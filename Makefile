@@ -3,7 +3,7 @@ PYTHON ?= python
 CPP := $(shell git ls-files -co --exclude-standard 'csrc/*.cpp' 'csrc/*.h')
 CODE := fastseg tests benchmarks training export examples
 
-.PHONY: check format format-check lint types layers test bench
+.PHONY: check format format-check lint types layers test bench table
 
 check: format-check lint types layers
 
@@ -30,3 +30,7 @@ test:
 
 bench:
 	$(PYTHON) -m pytest benchmarks -s
+
+# Every way to run the same network, side by side; the references are cut short unless FULL=--full.
+table:
+	$(PYTHON) -m benchmarks.table --out build/table --plots $(FULL)

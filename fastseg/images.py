@@ -55,6 +55,8 @@ _DEEP_MODES = ("I", "F")
 
 _HOST_DEVICES = (1, 3)  # kDLCPU, kDLCUDAHost
 
+_ROWS_AT_ONCE = 256
+
 _PILLOW_LIMIT = threading.Lock()
 
 
@@ -205,10 +207,11 @@ def _decode(
     try:
         _check_frames(image, what)
         if upright:
-            image = ImageOps.exif_transpose(image)
+            # The file was opened here, so nobody else has the picture that is turned in its place.
+            ImageOps.exif_transpose(image, in_place=True)
         if image.mode == "P" and "transparency" in image.info:
             image = image.convert("RGBA")  # as Pillow asks for, with a warning otherwise
-        return np.ascontiguousarray(image.convert("RGB"))
+        return _pixels(image if image.mode == "RGB" else image.convert("RGB"))
     except ImageError:
         raise
     except Exception as error:  # as above: a damaged file, or a mode that has no RGB
@@ -216,6 +219,15 @@ def _decode(
             f"{what} is damaged or cannot be turned into RGB: {error}. Copy the file again, or "
             "save it as an RGB PNG."
         ) from error
+
+
+def _pixels(image: Image.Image) -> NDArray[np.uint8]:
+    """Copy an RGB picture some rows at a time: Pillow's own way takes the whole of it thrice."""
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, _ROWS_AT_ONCE):
+        bottom = min(top + _ROWS_AT_ONCE, image.height)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+    return pixels
 
 
 def _check_frames(image: Image.Image, what: str) -> None:

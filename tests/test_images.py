@@ -152,6 +152,13 @@ def test_a_file_is_turned_upright(kind):
     np.testing.assert_array_equal(upright, np.rot90(lying, -1))
 
 
+def test_a_picture_of_many_rows_is_copied_whole(tmp_path):
+    tall = np.random.default_rng(0).integers(0, 256, (613, 3, 3), dtype=np.uint8)
+    Image.fromarray(tall).save(tmp_path / "tall.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "tall.png"), tall)
+    np.testing.assert_array_equal(read_image(Image.fromarray(tall)), tall)
+
+
 def test_the_previews_in_a_camera_file_are_no_film():
     content = encode(PICTURE, "MPO", save_all=True, append_images=[PICTURE.resize((5, 5))])
     assert read_image(content).shape == (20, 30, 3)

@@ -1,0 +1,82 @@
+"""Measure and print the table: ``python -m benchmarks.table --out FOLDER``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+from fnmatch import fnmatch
+from itertools import groupby
+from pathlib import Path
+
+from benchmarks.table import guards, plots, report
+from benchmarks.table.rows import ROWS, Row
+from benchmarks.table.store import Job, Store, differences
+from fastseg.backends.protocol import usable_cores
+
+
+def main(words: list[str] | None = None) -> int:
+    """Measure what is asked for, print everything that lies in the folder, check the guards."""
+    asked = parser().parse_args(words)
+    folder: Path = asked.out.resolve()
+    if not asked.print_only:
+        run([sys.executable, "-m", "benchmarks.table.material", str(folder / "material")])
+        for job in jobs(asked, folder):
+            print(f"{job.contender}: {', '.join(job.rows)}", file=sys.stderr, flush=True)
+            run([sys.executable, "-m", "benchmarks.table.cell", job.to_json()])
+    every = list(Store(folder / "cells"))
+    cells = [cell for cell in every if cell.threads == asked.threads]
+    if not cells:
+        print(f"nothing was measured with {asked.threads} threads in {folder}", file=sys.stderr)
+        return 1
+    if unfair := differences(cells):
+        print(f"these cells cannot share a table; {'; '.join(unfair)}", file=sys.stderr)
+        return 1
+    broken = list(guards.broken(cells))
+    lines = [*report.text(cells), *(f"\n**BROKEN** {one}" for one in broken)]
+    (folder / "table.md").write_text("\n".join(lines) + "\n")
+    shown = {"cells": [asdict(cell) for cell in cells], "broken": broken}
+    print(json.dumps(shown, indent=1) if asked.json else "\n".join(lines))
+    if asked.plots:
+        plots.draw(every, folder)
+    return 1 if broken else 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """What can be asked."""
+    asks = argparse.ArgumentParser(prog="python -m benchmarks.table", description=__doc__)
+    asks.add_argument("--out", type=Path, required=True, help="cells, models, table and plots")
+    asks.add_argument("--rows", nargs="+", default=["*"], help="such as 'vit-b/prompts-*'")
+    asks.add_argument("--contenders", nargs="+", default=["*"], help="such as 'fastseg*'")
+    asks.add_argument("--threads", type=int, default=usable_cores())
+    asks.add_argument(
+        "--full", action="store_true", help="let the references answer all 1024 prompts: minutes"
+    )
+    asks.add_argument("--print-only", action="store_true", help="measure nothing")
+    asks.add_argument("--plots", action="store_true", help="also draw how the cost grows")
+    asks.add_argument("--json", action="store_true", help="print every cell as JSON")
+    return asks
+
+
+def jobs(asked: argparse.Namespace, folder: Path) -> list[Job]:
+    """One process for each model and contender, contenders of a model one after another."""
+    rows = [row for row in ROWS if any(fnmatch(row.name, wanted) for wanted in asked.rows)]
+    found = []
+    for _, group in groupby(rows, key=lambda row: row.model):
+        some: list[Row] = list(group)
+        for name in dict.fromkeys(name for row in some for name in row.contenders):
+            if any(fnmatch(name, wanted) for wanted in asked.contenders):
+                names = tuple(row.name for row in some if name in row.contenders)
+                found.append(Job(folder, name, names, asked.threads, short=not asked.full))
+    return found
+
+
+def run(command: list[str]) -> None:
+    """Run a step in a process of its own, from the root of the repository."""
+    subprocess.run(command, check=True, cwd=Path(__file__).parents[2])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,184 @@
+"""One contender on some rows, in a process of its own: ``python -m benchmarks.table.cell JOB``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import fastseg
+from benchmarks.table import frame_contenders
+from benchmarks.table.contenders import PROMPTS_AT_ONCE, Contender, Search, load
+from benchmarks.table.material import Material
+from benchmarks.table.rows import OURS, PROMPTS_ON, ROWS, SIDE, Row
+from benchmarks.table.store import Cell, Job, about
+from fastseg.bench import clicks
+from fastseg.ops import point_grid
+from fastseg.peak_memory import peak_memory
+from fastseg.repetition import repeat
+
+SHORT_BATCHES = 2
+"""How many batches of prompts stand for all of them where a reference is cut short."""
+
+FULL_SIZE_BYTES = 2 * 10**9
+"""Most that a reference's full-size logits of one batch may take; batches shrink to fit."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is repeated."""
+
+    run: Callable[[], int]
+    """Answers with how many masks it made."""
+
+    prepare: Callable[[], object] = lambda: None
+    """Once, before it is repeated."""
+
+    whole: Callable[[float], float] = float
+    """From the milliseconds of a round to what stands in the table."""
+
+    how: str = ""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A contender and what it is measured with."""
+
+    contender: Contender
+    material: Material
+    job: Job
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is fastseg, which is never cut short."""
+        return self.job.contender in OURS
+
+    def work(self, row: Row) -> Work:
+        """What a row of a SAM-shaped model asks for."""
+        if row.work in ("everything", "file"):
+            return self.search(row)
+        picture = read(self.material.photograph(PROMPTS_ON))
+        embed = partial(self.contender.embed, picture)
+        if row.work == "encoder":
+            return Work(lambda: embed() or 0, whole=lambda _: self.contender.encoder_ms)
+        if row.work == "embedding":
+            return Work(lambda: embed() or 0)
+        if row.work == "mask":
+            somewhere = iter(clicks(4096, picture.shape[:2])[::17].tolist() * 4)
+            return Work(lambda: self.contender.segment(np.array([next(somewhere)])), embed)
+        points = clicks(row.amount, picture.shape[:2])
+        if not self.cut_short(row.amount):
+            return Work(lambda: self.contender.segment(points), embed)
+        some = SHORT_BATCHES * PROMPTS_AT_ONCE
+        part, times = points[:: row.amount // some][:some], row.amount / some
+        how = f"{some} prompts, extrapolated linearly"
+        return Work(lambda: self.contender.segment(part), embed, lambda ms: ms * times, how)
+
+    def search(self, row: Row) -> Work:
+        """Everything mode, from an array or from a file."""
+        thresholds = self.material.thresholds(row.model)
+        file = self.material.photograph(row.amount)
+        picture: Any = file if row.work == "file" else read(file)
+        search = Search(point_grid(SIDE), thresholds)
+        if self.is_ours:
+            return Work(lambda: self.contender.everything(picture, search))
+        fits = FULL_SIZE_BYTES // (3 * 4 * row.amount * 10**6)
+        at_once = min(PROMPTS_AT_ONCE, 2 ** int(np.log2(fits)))
+        how = [] if at_once == PROMPTS_AT_ONCE else [f"{at_once} prompts at once"]
+        search = replace(search, at_once=at_once)
+        if not self.cut_short(SIDE**2):
+            return Work(lambda: self.contender.everything(picture, search), how=", ".join(how))
+        some = SHORT_BATCHES * at_once
+        part = replace(search, grid=search.grid[:: SIDE**2 // some][:some])
+
+        def whole(ms: float) -> float:
+            embed = self.contender.embed_ms
+            return embed + (ms - embed) * SIDE**2 / some
+
+        how.append(f"{some} of {SIDE**2} prompts, extrapolated linearly")
+        return Work(
+            lambda: self.contender.everything(picture, part), whole=whole, how=", ".join(how)
+        )
+
+    def cut_short(self, prompts: int) -> bool:
+        """Whether fewer prompts stand for these."""
+        return self.job.short and not self.is_ours and prompts == SIDE**2
+
+
+def read(file: Path) -> NDArray[np.uint8]:
+    """A picture of any size as an array."""
+    return fastseg.read_image(file, max_pixels=None)
+
+
+def measure(row: Row, work: Work, ran: str, job: Job) -> Cell:
+    """Repeat the work of a row and note the worst moment of its memory."""
+    made: list[int] = []
+    took: list[float] = []
+
+    def once() -> dict[str, float]:
+        start = time.perf_counter()
+        made.append(work.run())
+        took.append(work.whole(1e3 * (time.perf_counter() - start)))
+        return {"call": took[-1]}
+
+    work.prepare()
+    with peak_memory() as memory:
+        repeated = repeat(row.name, once, row.rule)
+    return Cell(
+        row=row.name,
+        contender=job.contender,
+        threads=job.threads,
+        rounds_ms=[ms / row.per for ms in repeated.stages["call"].rounds.tolist()],
+        peak_bytes=memory.peak if memory.known else None,
+        masks=made[-1] if not work.how.endswith("linearly") else None,
+        ran=ran,
+        how=work.how,
+        about=about(),
+    )
+
+
+def sam_cells(rows: list[Row], job: Job, material: Material) -> None:
+    """Measure a SAM-shaped model."""
+    contender = load(job.contender, rows[0].model, material, job.threads)
+    bench = Bench(contender, material, job)
+    # Everything that is loaded when it is first needed is loaded now.
+    small = read(material.photograph(1))[:64, :64].copy()
+    contender.everything(small, Search(point_grid(1), material.thresholds(rows[0].model)))
+    for row in rows:
+        work = bench.work(row)
+        with peak_memory() as loaded:
+            pass
+        cell = measure(row, work, contender.ran, job)
+        job.store.keep(cell.above(loaded.before))
+
+
+def frame_cells(rows: list[Row], job: Job, material: Material) -> None:
+    """Measure a network for frames."""
+    run, ran = frame_contenders.load(job.contender, rows[0].model, material, job.threads)
+    frames = material.frames()
+    for row in rows:
+        some = frames[: row.amount]
+        with peak_memory() as loaded:
+            pass
+        cell = measure(row, Work(partial(run, some)), ran, job)
+        job.store.keep(cell.above(loaded.before))
+
+
+def main(words: str) -> None:
+    """Measure what a job names; its rows are of one model."""
+    job = Job.from_json(words)
+    rows = [row for row in ROWS if row.name in job.rows]
+    material = Material(job.folder / "material")
+    cells = sam_cells if rows[0].model in ("vit-b", "sam-nano") else frame_cells
+    cells(rows, job, material)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,106 @@
+"""The table as Markdown: first in short, all contenders beside each other, then every cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+import numpy as np
+
+from benchmarks.table.rows import ROWS, Row
+from benchmarks.table.store import Cell
+
+BASES = {"torch fp32": "torch", "official ONNX": "ONNX"}
+"""What the last columns compare with."""
+
+
+def text(cells: list[Cell]) -> Iterator[str]:
+    """Lines of the whole report; all cells are of one machine and one number of threads."""
+    yield circumstances(cells)
+    for model, rows in groupby(ROWS, key=lambda row: row.model):
+        present = [row for row in rows if any(cell.row == row.name for cell in cells)]
+        if present:
+            yield f"\n### {model}, milliseconds\n"
+            yield from markdown(summary(present, cells))
+            yield f"\n### {model}, every cell\n"
+            yield from markdown(details(present, cells))
+
+
+def circumstances(cells: list[Cell]) -> str:
+    """What the numbers depend on, in one line."""
+    about, times = cells[0].about, sorted(cell.about["time"] for cell in cells)
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    return (
+        f"{about['cpu']}, {about['cores']} cores, {about['system']}, {cells[0].threads} threads; "
+        f"{versions}; commit {about['commit']}; warm; {times[0]} to {times[-1]}"
+    )
+
+
+def summary(rows: Sequence[Row], cells: list[Cell]) -> list[Sequence[str]]:
+    """Medians of a model, a line for each row and a column for each contender."""
+    names = list(dict.fromkeys(cell.contender for row in rows for cell in of(row, cells)))
+    fastest = names[-1]
+    heading = ["", *names, *(f"{fastest} x {short}" for short in BASES.values())]
+    lines: list[Sequence[str]] = [heading]
+    for row in rows:
+        medians = {cell.contender: median(cell) for cell in of(row, cells)}
+        ours = medians.get(fastest)
+        ratios = [
+            f"**{medians[base] / ours:.1f}**" if ours and base in medians else "" for base in BASES
+        ]
+        shown = [number(medians[name]) if name in medians else "" for name in names]
+        lines.append([row.title, *shown, *ratios])
+    return lines
+
+
+def details(rows: Sequence[Row], cells: list[Cell]) -> list[Sequence[str]]:
+    """Every cell of a model: how it spreads, what it takes, and how it was measured."""
+    lines: list[Sequence[str]] = [
+        ("", "contender", "ran on", "median ms", "p90", "p99", "least..most", "rounds", "peak MB",
+         "masks", "how")
+    ]  # fmt: skip
+    for row in rows:
+        for cell in of(row, cells):
+            rounds, peak = cell.rounds_ms, cell.peak_bytes
+            many = len(rounds) >= 10
+            lines.append(
+                (
+                    row.title,
+                    cell.contender,
+                    cell.ran,
+                    number(median(cell)),
+                    number(np.percentile(rounds, 90)) if many else "",
+                    number(np.percentile(rounds, 99)) if many else "",
+                    f"{number(min(rounds))}..{number(max(rounds))}",
+                    str(len(rounds)),
+                    "" if peak is None else f"{peak / 1e6:.0f}",
+                    "" if cell.masks is None else str(cell.masks),
+                    cell.how,
+                )
+            )
+    return lines
+
+
+def of(row: Row, cells: list[Cell]) -> list[Cell]:
+    """The cells of a row, in the order of its contenders."""
+    found = {cell.contender: cell for cell in cells if cell.row == row.name}
+    return [found[name] for name in row.contenders if name in found]
+
+
+def median(cell: Cell) -> float:
+    """In milliseconds, of what the row counts."""
+    return float(np.median(cell.rounds_ms))
+
+
+def number(ms: float) -> str:
+    """Three digits are more than a machine repeats."""
+    return f"{ms:.0f}" if ms >= 100 else f"{ms:.1f}" if ms >= 10 else f"{ms:.2f}"
+
+
+def markdown(lines: Sequence[Sequence[str]]) -> Iterator[str]:
+    """A table, its columns aligned for the eye."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rule = ["-" * max(width, 3) for width in widths]
+    for line in (lines[0], rule, *lines[1:]):
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        yield f"| {' | '.join(cells)} |"

@@ -1,0 +1,99 @@
+"""What is measured: a model, a kind of work and its amount."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from fastseg.repetition import Rule
+
+Work = Literal["encoder", "embedding", "prompts", "mask", "everything", "file", "frames"]
+
+TORCH, CHANNELS_LAST, BFLOAT16 = "torch fp32", "torch fp32, channels last", "torch bf16"
+OFFICIAL = "official ONNX"
+REFERENCES = (TORCH, BFLOAT16, OFFICIAL)
+
+OURS: Mapping[str, dict[str, str]] = {
+    "fastseg fp32": {"precision": "fp32"},
+    "fastseg fastest": {"precision": "bf16"},
+}
+"""Contenders that are fastseg, and what ``fastseg.load`` is asked for."""
+
+SIDE = 32
+"""Points per side of everything mode, as in SAM: 1024 clicks."""
+
+PROMPTS_ON = 2
+"""Megapixels of the picture that prompts are given on."""
+
+QUICK = Rule(warm_up=1, min_rounds=7, max_rounds=40, max_seconds=5.0)
+SLOW = Rule(warm_up=0, min_rounds=3, max_rounds=9, max_seconds=15.0)
+LATENCY = Rule(warm_up=2, min_rounds=200, max_rounds=200, max_seconds=8.0)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    model: str
+    work: Work
+    amount: int = 0
+    """Prompts, megapixels or frames, whatever the work is counted in."""
+
+    @property
+    def name(self) -> str:
+        """``"vit-b/prompts-64"``."""
+        return f"{self.model}/{self.work}" + (f"-{self.amount}" if self.amount else "")
+
+    @property
+    def title(self) -> str:
+        """In words."""
+        counted = "prompt" if self.amount == 1 else "prompts"
+        return {
+            "encoder": "encoder alone",
+            "embedding": f"embedding of {PROMPTS_ON} megapixels",
+            "prompts": f"{self.amount} {counted} after embedding",
+            "mask": "one click after embedding, a mask of its three",
+            "everything": f"everything mode, {self.amount} megapixels",
+            "file": f"everything mode from a PNG file of {self.amount} megapixels",
+            "frames": f"a frame, in batches of {self.amount}",
+        }[self.work]
+
+    @property
+    def rule(self) -> Rule:
+        """How often it is repeated."""
+        if self.work == "mask":
+            return LATENCY
+        whole = self.work in ("everything", "file")
+        return SLOW if whole or self.amount == SIDE**2 else QUICK
+
+    @property
+    def per(self) -> int:
+        """What a round is divided by to give the number of the table: frames, or 1."""
+        return self.amount if self.work == "frames" else 1
+
+    @property
+    def contenders(self) -> tuple[str, ...]:
+        """Who takes part; the references have no memory for the largest pictures."""
+        if self.work == "frames":
+            return (*REFERENCES[:1], CHANNELS_LAST, *REFERENCES[1:], *OURS)
+        return tuple(OURS) if self.work == "file" else (*REFERENCES, *OURS)
+
+
+def _sam(model: str) -> list[Row]:
+    return [
+        Row(model, "encoder"),
+        Row(model, "embedding"),
+        *(Row(model, "prompts", count) for count in (1, 8, 64)),
+        Row(model, "mask"),
+        Row(model, "prompts", 1024),
+        *(Row(model, "everything", megapixels) for megapixels in (1, 2, 12)),
+        *(Row(model, "file", megapixels) for megapixels in (1, 12, 100)),
+    ]
+
+
+ROWS = (
+    *_sam("vit-b"),
+    *_sam("sam-nano"),
+    *(Row(unet, "frames", batch) for unet in ("unet-32", "unet-16") for batch in (1, 8, 32)),
+)

@@ -1,0 +1,112 @@
+"""Measured cells on disk, so that a table can be collected in pieces and printed from them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fastseg import circumstances
+from fastseg.outputs import atomic_file
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One contender on one row."""
+
+    row: str
+    contender: str
+    threads: int
+    rounds_ms: list[float]
+    """Milliseconds of each round, of a frame where frames are counted; extrapolated if ``how``
+    says so."""
+
+    peak_bytes: int | None
+    """Most resident memory above the loaded model, None where the system does not tell."""
+
+    masks: int | None
+    """What the last round found; None if it did not see all prompts."""
+
+    ran: str
+    how: str
+    about: dict[str, Any]
+    """Machine, versions, commit, time."""
+
+    def above(self, loaded_bytes: int) -> Cell:
+        """The same with its memory counted from the loaded model's."""
+        if self.peak_bytes is None:
+            return self
+        return replace(self, peak_bytes=max(0, self.peak_bytes - loaded_bytes))
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of cells, one file each; a later measurement takes the place of an earlier one."""
+
+    folder: Path
+
+    def keep(self, cell: Cell) -> None:
+        """Write a cell."""
+        name = f"{cell.row}.{cell.contender}.{cell.threads}".replace("/", ".").replace(" ", "-")
+        with atomic_file(self.folder / f"{name}.json") as file:
+            file.write_text(json.dumps(asdict(cell), indent=1))
+
+    def __iter__(self) -> Iterator[Cell]:
+        for file in sorted(self.folder.glob("*.json")):
+            yield Cell(**json.loads(file.read_text()))
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one process is to measure."""
+
+    folder: Path
+    contender: str
+    rows: tuple[str, ...]
+    threads: int
+    short: bool
+
+    @property
+    def store(self) -> Store:
+        """Where its cells go."""
+        return Store(self.folder / "cells")
+
+    def to_json(self) -> str:
+        """For the command line of the process."""
+        return json.dumps({**asdict(self), "folder": str(self.folder)})
+
+    @staticmethod
+    def from_json(words: str) -> Job:
+        """What ``to_json`` wrote."""
+        given = json.loads(words)
+        return Job(**{**given, "folder": Path(given["folder"]), "rows": tuple(given["rows"])})
+
+
+def about() -> dict[str, Any]:
+    """Machine, versions, commit and time of a measurement."""
+    return {
+        **circumstances.machine(),
+        "versions": circumstances.versions(),
+        "commit": commit(),
+    }
+
+
+def commit() -> str:
+    """The commit of this tree, with a ``+`` if something is changed since."""
+    root = Path(__file__).parents[2]
+    words = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
+    run = subprocess.run(words, cwd=root, capture_output=True, text=True, check=False)
+    return run.stdout.strip() or "unknown"
+
+
+def differences(cells: list[Cell]) -> list[str]:
+    """What is not the same for all cells and would make a table of them unfair: in words."""
+    found = []
+    for name in ("cpu", "cores", "system", "versions", "commit"):
+        values = {json.dumps(cell.about[name], sort_keys=True) for cell in cells}
+        if len(values) > 1:
+            found.append(f"{name}: {' and '.join(sorted(values))}")
+    return found
