@@ -13,7 +13,9 @@ FastsegError
 |  `- CheckpointError (ValueError)         the weights are not what the network needs
 |- ParityError                         two outputs that must agree do not
 `- BackendError (RuntimeError)         a runtime that cannot do what was asked
-   `- BackendUnavailableError              the runtime or the device is not here
+   |- BackendUnavailableError              the runtime or the device is not here
+   |- EngineError                          an engine that cannot be built, trusted or loaded
+   `- DeviceMemoryError                    the device has too little memory for the call
 """
 
 from __future__ import annotations
@@ -82,3 +84,11 @@ class BackendUnavailableError(BackendError):
         self.name = name
         self.reason = reason
         self.remedy = remedy
+
+
+class EngineError(BackendError):
+    """An engine cannot be built, was not written by fastseg, or is not for this machine."""
+
+
+class DeviceMemoryError(BackendError):
+    """A call needs more memory than the device has left, even in smaller pieces."""

@@ -10,6 +10,7 @@ import click
 
 from fastseg import circumstances
 from fastseg.cli.bench import bench
+from fastseg.cli.build import build
 from fastseg.cli.compare import compare
 from fastseg.cli.demo import demo
 from fastseg.cli.doctor import doctor
@@ -44,7 +45,7 @@ def root() -> None:
     """
 
 
-for verb in (demo, segment, everything, echo, export, models, doctor, compare, bench):
+for verb in (demo, segment, everything, echo, export, build, models, doctor, compare, bench):
     root.add_command(verb)
 
 

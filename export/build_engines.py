@@ -1,0 +1,38 @@
+"""A model folder to engines: ``python export/build_engines.py FOLDER OUT``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from fastseg import acceptance, artifacts
+from fastseg.backends.tensorrt_runtime import FLAVOURS
+from fastseg.building import Request, build
+from fastseg.errors import FastsegError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Build; the same as ``fastseg build``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", help="the model folder")
+    parser.add_argument("out", type=Path, help="the model folder to write, with the engines in it")
+    parser.add_argument("--backend", choices=[*FLAVOURS], default="tensorrt-rtx")
+    parser.add_argument("--precision", choices=["fp16", "fp32"], default="fp16")
+    parser.add_argument("--target", nargs="*", default=[], help="sm86 sm89; portable if left out")
+    asked = parser.parse_args(arguments)
+    request = Request(asked.backend, asked.precision, tuple(asked.target), out=asked.out)
+    try:
+        folder = artifacts.read(asked.folder)
+        built = build(folder, request, gate=acceptance.compare, progress=print)
+    except FastsegError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    for row in built.rows:
+        print(f"{row.graph}: {row.bytes} bytes, {row.origin}, {row.seconds:.1f} s")
+    print(built.table or built.comparison.state)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,177 @@
+"""The NVIDIA driver, asked through its own library which devices it has and what they are."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastseg.errors import BackendUnavailableError
+
+LIBRARY = "libcuda.so.1"
+
+OLDEST_CUDA = (12, 0)
+"""Newest CUDA that a driver must serve at least; JetPack 6 serves 12.6."""
+
+_USE_CPU = 'Use device="cpu", or "auto" for device and backend.'
+_INSTALL_DRIVER = "Install the NVIDIA driver of this GPU (nvidia-smi must list it)."
+
+_NO_DEVICE = 100
+
+_REASONS = {
+    2: "the device is out of memory",
+    3: "the driver was started before this process was forked from its parent",
+    34: "libcuda.so.1 is the stub of the CUDA toolkit and no driver",
+    _NO_DEVICE: "the driver finds no CUDA device",
+    101: "the device cannot be used by this process",
+    803: "the driver's library and its kernel module are of different versions",
+    804: "this GPU does not run the compatibility libraries of a newer driver",
+    999: "the driver failed to start and does not say why",
+}
+"""Results of the driver that a user can do something about; the numbers are NVIDIA's."""
+
+_REMEDIES = {
+    3: "Start processes by multiprocessing's 'spawn' where the parent uses CUDA.",
+    34: "Take the toolkit's stubs folder out of LD_LIBRARY_PATH. " + _INSTALL_DRIVER,
+    _NO_DEVICE: "Check CUDA_VISIBLE_DEVICES and, in a container, that it was started with its GPUs "
+    f"(docker run --gpus all). {_USE_CPU}",
+    803: "Restart the machine, or install the driver again.",
+}
+
+_CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
+"""Numbers of the device attributes."""
+
+_NAME_BYTES = 256
+_KERNEL_MODULE = Path("/proc/driver/nvidia/version")
+
+
+@dataclass(frozen=True, slots=True)
+class CudaDevice:
+    """One device as the driver describes it."""
+
+    index: int
+    """Number among those that this process sees, the 1 of ``"cuda:1"``."""
+
+    name: str
+    """``"NVIDIA H100 80GB HBM3"``."""
+
+    compute_capability: tuple[int, int]
+    """(9, 0)."""
+
+    memory_bytes: int
+
+    @property
+    def architecture(self) -> str:
+        """``"sm90"``."""
+        major, minor = self.compute_capability
+        return f"sm{major}{minor}"
+
+
+@dataclass(frozen=True, slots=True)
+class CudaDriver:
+    """The driver and its devices."""
+
+    cuda: tuple[int, int]
+    """The newest CUDA that it serves, (13, 0)."""
+
+    release: str
+    """Version of the driver itself, ``"580.95.05"``; that of ``cuda`` where it is not told."""
+
+    devices: tuple[CudaDevice, ...]
+
+
+def probe() -> CudaDriver:
+    """Start the driver and list its devices.
+
+    Raises:
+        BackendUnavailableError: There is no driver, it does not start, it is too old, or it has no
+            device. The message names which, and what to do.
+    """
+    library = _library()
+    _check(library.cuInit(0))
+    cuda = _integer(library.cuDriverGetVersion)
+    version = (cuda // 1000, cuda % 1000 // 10)
+    if version < OLDEST_CUDA:
+        raise BackendUnavailableError(
+            "cuda",
+            reason=f"the driver serves CUDA {version[0]}.{version[1]}, and at least "
+            f"{OLDEST_CUDA[0]}.{OLDEST_CUDA[1]} is needed",
+            remedy=f"Install a newer NVIDIA driver. {_USE_CPU}",
+        )
+    count = _integer(library.cuDeviceGetCount)
+    if count == 0:
+        _check(_NO_DEVICE)
+    devices = tuple(_device(library, index) for index in range(count))
+    return CudaDriver(version, _release() or f"{version[0]}.{version[1]}", devices)
+
+
+def require_device(device: str) -> CudaDevice:
+    """The device of a name.
+
+    Args:
+        device: ``"cuda"``, which is the first, or ``"cuda:1"``.
+
+    Raises:
+        BackendUnavailableError: There is no driver, or no device of this number.
+    """
+    devices = probe().devices
+    index = int(device.partition(":")[2] or 0)
+    if index >= len(devices):
+        present = ", ".join(f"cuda:{one.index} ({one.name})" for one in devices)
+        raise BackendUnavailableError(
+            device,
+            reason=f"this process sees {len(devices)} CUDA device(s): {present}",
+            remedy=f'Use device="cuda:{len(devices) - 1}" or a lower number, or check '
+            "CUDA_VISIBLE_DEVICES.",
+        )
+    return devices[index]
+
+
+def _library() -> Any:
+    """The driver's library."""
+    try:
+        return ctypes.CDLL(LIBRARY)
+    except OSError as error:
+        raise BackendUnavailableError(
+            "cuda",
+            reason=f"there is no NVIDIA driver here ({error})",
+            remedy=f"{_INSTALL_DRIVER} {_USE_CPU}",
+        ) from error
+
+
+def _device(library: Any, index: int) -> CudaDevice:
+    handle = _integer(library.cuDeviceGet, index)
+    name = ctypes.create_string_buffer(_NAME_BYTES)
+    _check(library.cuDeviceGetName(name, _NAME_BYTES, handle))
+    memory = ctypes.c_size_t()
+    _check(library.cuDeviceTotalMem_v2(ctypes.byref(memory), handle))
+    major = _integer(library.cuDeviceGetAttribute, _CAPABILITY_MAJOR, handle)
+    minor = _integer(library.cuDeviceGetAttribute, _CAPABILITY_MINOR, handle)
+    return CudaDevice(index, name.value.decode(errors="replace"), (major, minor), memory.value)
+
+
+def _integer(function: Any, *arguments: int) -> int:
+    """What a function of the driver writes to the integer that its first argument points to."""
+    value = ctypes.c_int()
+    _check(function(ctypes.byref(value), *arguments))
+    return value.value
+
+
+def _check(result: int) -> None:
+    if result:
+        raise BackendUnavailableError(
+            "cuda",
+            reason=_REASONS.get(result, f"the driver answers with error {result}"),
+            remedy=_REMEDIES.get(result, f"{_INSTALL_DRIVER} {_USE_CPU}"),
+        )
+
+
+def _release() -> str | None:
+    """The driver's own version, which only its kernel module tells."""
+    with suppress(OSError):
+        found = re.search(r"\s(\d+\.\d+[.\d]*)\s", _KERNEL_MODULE.read_text(errors="replace"))
+        return found and found[1]
+    return None

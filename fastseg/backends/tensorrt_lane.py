@@ -1,0 +1,129 @@
+"""One lane of an engine: a stream, an execution context, and buffers that only ever grow."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastseg.backends.cuda_device import Allocation, Bytes, Device
+from fastseg.backends.device_view import DeviceView
+from fastseg.backends.tensorrt_engine import Engine
+from fastseg.contract import Array
+
+ALIGNMENT = 256
+"""TensorRT asks for it of every address that it is given."""
+
+_MOST_RECORDED = 8
+"""Recorded graphs that a lane keeps; the one that ran longest ago goes first."""
+
+_SCRATCH = "working memory"
+"""Its name among the buffers; no tensor is called so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One piece of work: the shapes that it has, and where its arrays are."""
+
+    profile: int
+    shapes: tuple[tuple[str, tuple[int, ...]], ...]
+    """Of every input, by name."""
+
+    addresses: tuple[tuple[str, int], ...]
+    """Of every input and output, by name."""
+
+
+class Lane:
+    """What one call at a time works in. A call has a lane to itself until it ends."""
+
+    def __init__(self, device: Device, engine: Engine) -> None:
+        self.stream = device.stream()
+        self._device = device
+        self._context = engine.context(self.stream)
+        self._records = engine.records
+        self._buffers: dict[str, Allocation] = {}
+        self._pinned: dict[str, Bytes] = {}
+        self._recorded: OrderedDict[Call, Callable[[], None] | None] = OrderedDict()
+
+    def place(self, name: str, array: Array | DeviceView) -> int:
+        """Address of an input on the device; brought there, or to a multiple of 256, if need be."""
+        if isinstance(array, DeviceView):
+            if array.address % ALIGNMENT == 0:
+                return array.address
+            address = self.reserve(name, array.nbytes)
+            self.stream.copy(address, array.address, array.nbytes)
+            return address
+        source = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        address = self.reserve(name, source.nbytes)
+        pinned = self._host_buffer(name, source.nbytes)
+        pinned[:] = source
+        self.stream.upload(address, pinned)
+        return address
+
+    def reserve(self, name: str, length: int) -> int:
+        """Address of the buffer of a name, which has at least ``length`` bytes.
+
+        Raises:
+            DeviceMemoryError: The device has not enough left.
+        """
+        held = self._buffers.get(name)
+        if held is None or held.length < length:
+            # Work that still uses the old one ends first. It is dropped before the new one is
+            # taken, so that the two need not fit beside each other, and with it every recorded
+            # graph, which may have its address in it.
+            self.stream.synchronise()
+            held = None
+            self._buffers.pop(name, None)
+            self._recorded.clear()
+            held = self._buffers[name] = self._device.allocate(length)
+        return held.address
+
+    def run(self, call: Call) -> None:
+        """Put one piece of work into the stream.
+
+        Raises:
+            DeviceMemoryError: The working memory does not fit.
+            BackendError: The runtime refuses the call.
+        """
+        if (recorded := self._recorded.get(call)) is not None:
+            self._recorded.move_to_end(call)
+            recorded()
+            return
+        length = self._context.prepare(call.profile, dict(call.shapes))
+        scratch = self.reserve(_SCRATCH, max(length, ALIGNMENT))
+        self._context.bind(dict(call.addresses), (scratch, max(length, ALIGNMENT)))
+        if not self._records:
+            self._context.enqueue()
+        elif call in self._recorded:
+            # What comes twice will come often. The first time, which was not recorded, the
+            # runtime has settled on these shapes.
+            self._recorded[call] = self.stream.record(self._context.enqueue)
+            self._recorded[call]()  # type: ignore[misc]
+        else:
+            self._context.enqueue()
+            self._recorded[call] = None
+            if len(self._recorded) > _MOST_RECORDED:
+                self._recorded.popitem(last=False)
+
+    def fetch(self, outputs: Mapping[str, tuple[int, Array]]) -> None:
+        """Bring outputs from their addresses to dense host arrays, after all work in the stream."""
+        for name, (address, target) in outputs.items():
+            self.stream.download(self._host_buffer(name, target.nbytes), address)
+        self.stream.synchronise()
+        for name, (_, target) in outputs.items():
+            target.reshape(-1).view(np.uint8)[:] = self._host_buffer(name, target.nbytes)
+
+    def forget(self) -> None:
+        """Drop every buffer and recorded graph. Nothing may be at work in the stream."""
+        self._buffers.clear()
+        self._pinned.clear()
+        self._recorded.clear()
+
+    def _host_buffer(self, name: str, length: int) -> Bytes:
+        """The first ``length`` bytes of the page-locked buffer of a name."""
+        held = self._pinned.get(name)
+        if held is None or len(held) < length:
+            held = self._pinned[name] = self._device.pinned(length)
+        return held[:length]

@@ -1,0 +1,111 @@
+"""``fastseg build``: from a model folder to engines of TensorRT or TensorRT-RTX."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+
+from fastseg import acceptance, artifacts, building, circumstances, registry
+from fastseg.backends.tensorrt_runtime import FLAVOURS
+from fastseg.building import Built, Request
+from fastseg.cli.arguments import into, json_option
+from fastseg.cli.progress import progress
+from fastseg.cli.report import Report
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """What ``fastseg build`` was asked for."""
+
+    model: str
+    backend: str
+    precision: str
+    target: str
+    device: str
+    out: Path | None
+    overwrite: bool
+
+    @property
+    def request(self) -> Request:
+        """The same for the library."""
+        targets = tuple(name.strip().lower() for name in self.target.split(",") if name.strip())
+        return Request(self.backend, self.precision, targets, self.device, self.out, self.overwrite)
+
+
+@click.command()
+@click.argument("model")
+@click.option("--backend", required=True, type=click.Choice([*FLAVOURS]), help="What runs them.")
+@click.option(
+    "--precision",
+    type=click.Choice(["fp16", "fp32"]),
+    default="fp16",
+    show_default=True,
+    help="Which graphs of the folder: engines compute in what the graph is written in.",
+)
+@click.option(
+    "--target",
+    default="",
+    help="tensorrt-rtx: architectures to build for without having them, sm86,sm89. Portable if "
+    "left out.",
+)
+@click.option("--device", default="auto", help="GPU to build or compare on: auto, cuda or cuda:1.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="A model folder to write, with the engines in it. Without it they are kept in the cache.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace an earlier model folder of that name.")
+@json_option
+@into(Arguments)
+def build(arguments: Arguments) -> Report:
+    """Build engines for every graph of MODEL, and compare them with FP32 if there is a GPU.
+
+    Nothing is kept unless all are built and the comparison passes.
+    """
+    folder = artifacts.read(registry.find(arguments.model))
+    with progress(None) as step:
+        built = building.build(folder, arguments.request, gate=acceptance.compare, progress=step)
+    body = {
+        "model": folder.manifest.name,
+        "backend": arguments.backend,
+        "precision": arguments.precision,
+        "runtime_version": built.runtime_version,
+        "targets": built.targets,
+        "gpu": None if built.gpu is None else str(built.gpu),
+        "device": "none" if built.gpu is None else arguments.device,
+        "engines": [
+            {"graph": row.graph, "bytes": row.bytes, "seconds": row.seconds, "origin": row.origin}
+            for row in built.rows
+        ],
+        "comparison": {"state": built.comparison.state, "numbers": built.comparison.numbers},
+        "out": None if arguments.out is None else str(arguments.out),
+    }
+    return Report("build", body, _text(folder.manifest.name, arguments, built))
+
+
+def _text(name: str, arguments: Arguments, built: Built) -> tuple[Any, ...]:
+    targets = ", ".join(built.targets) or str(built.gpu)
+    table = Table("graph", "MB", "seconds", "from", box=None, pad_edge=False, header_style="bold")
+    for column in (1, 2):
+        table.columns[column].justify = "right"
+    for row in built.rows:
+        table.add_row(row.graph, f"{row.bytes / 1e6:.1f}", f"{row.seconds:.1f}", row.origin)
+    where = arguments.out or built.cache or "no folder: this user has no home"
+    comparison = built.table or f"{built.comparison.state}."
+    if not built.comparison.passed and arguments.precision != "fp32":
+        comparison += (
+            f" Engines in {arguments.precision} run only where they were compared: repeat this "
+            "command on the machine that is to run them."
+        )
+    runtime = f"{arguments.backend} {built.runtime_version}"
+    return (
+        f"{name}: {runtime}, {arguments.precision}, for {targets}",
+        circumstances.line() + "\n",
+        table,
+        f"\n{comparison}",
+        f"\nengines in {where}",
+    )
