@@ -1,9 +1,13 @@
 """The native kernels; fastseg.ops is their typed door."""
 
+from types import ModuleType
 from typing import Annotated
 
 import numpy
 from numpy.typing import NDArray
+
+emulated: ModuleType
+"""The functions of a device's table, see ``fastseg.ops.device``."""
 
 
 def resize_bilinear(image: Annotated[NDArray[numpy.uint8], dict(shape=(None, None, None), order='C', device='cpu', writable=False)], out: Annotated[NDArray[numpy.uint8], dict(shape=(None, None, None), order='C', device='cpu')], threads: int) -> None: ...

@@ -29,9 +29,9 @@ def doctor() -> dict[str, Any]:
 
     Returns:
         A dictionary ready for JSON. ``ok`` is whether a model can run here at all; ``versions``,
-        ``machine`` (sizes in bytes), ``native_kernels``, ``runtimes``, ``devices`` and ``models``
-        say why. Each of the last four has ``ok``, and where that is False ``reason`` and
-        ``remedy``.
+        ``machine`` (sizes in bytes), ``native_kernels``, ``cuda_kernels``, ``runtimes``,
+        ``devices`` and ``models`` say why. Each of the last five has ``ok``, and where that is
+        False ``reason`` and ``remedy``.
     """
     kernels = _native_kernels()
     runtimes = {name: _runtime(name) for name in BACKENDS}
@@ -42,6 +42,7 @@ def doctor() -> dict[str, Any]:
         "versions": versions(),
         "machine": {**machine(), **_machine()},
         "native_kernels": kernels,
+        "cuda_kernels": _cuda_kernels(),
         "runtimes": runtimes,
         "devices": {"cpu": {"ok": True, "threads": usable_cores()}, "cuda": _device("cuda")},
         "models": models,
@@ -60,6 +61,19 @@ def _native_kernels() -> dict[str, Any]:
             "remedy": "Install fastseg again: pip install --force-reinstall fastseg-runtime",
         }
     return {"ok": True}
+
+
+def _cuda_kernels() -> dict[str, Any]:
+    """Whether they were built, and for what; a device to run them on is another question."""
+    try:
+        from fastseg.ops import device
+
+        module = device.cuda_module()
+    except BackendUnavailableError as error:
+        return {"ok": False, "reason": error.reason, "remedy": error.remedy}
+    except ImportError as error:  # the native kernels are broken, which is said beside this
+        return {"ok": False, "reason": str(error), "remedy": "Install fastseg again"}
+    return {"ok": True, "architectures": module.architectures, "toolkit": module.toolkit}
 
 
 def _runtime(name: str) -> dict[str, Any]:

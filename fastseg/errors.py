@@ -37,6 +37,10 @@ class PromptError(FastsegError, ValueError):
     """Points, labels, boxes, masks or settings are malformed."""
 
 
+class DeviceArrayError(FastsegError, ValueError):
+    """An array lies in another memory than the one it is needed in, or is not what is needed."""
+
+
 class MaskError(FastsegError, ValueError):
     """A mask or a run-length code contradicts itself."""
 

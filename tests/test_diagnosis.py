@@ -30,6 +30,7 @@ def test_the_report_is_json_and_names_every_part():
         "versions",
         "machine",
         "native_kernels",
+        "cuda_kernels",
         "runtimes",
         "devices",
         "models",
@@ -42,7 +43,7 @@ def test_the_report_is_json_and_names_every_part():
 
 def test_what_is_not_ok_has_a_reason_and_a_remedy():
     report = doctor()
-    parts = [report["native_kernels"], *report["models"].values()]
+    parts = [report["native_kernels"], report["cuda_kernels"], *report["models"].values()]
     parts += [*report["runtimes"].values(), *report["devices"].values()]
     assert any(not part["ok"] for part in parts)
     for part in parts:
@@ -97,6 +98,15 @@ print(json.dumps([report["ok"], report["native_kernels"]["ok"], bool(report["ver
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert json.loads(done.stdout) == [False, False, True]
+
+
+def test_cuda_kernels_that_were_not_built_do_not_matter_to_a_cpu(monkeypatch):
+    before = doctor()["ok"]
+    monkeypatch.setitem(sys.modules, "fastseg._cuda", None)
+    report = doctor()
+    assert not report["cuda_kernels"]["ok"]
+    assert "nvcc" in report["cuda_kernels"]["remedy"]
+    assert report["ok"] == before
 
 
 def test_neither_torch_nor_a_model_is_loaded():

@@ -1,5 +1,7 @@
 #include "bindings/module.h"
 
+#include "bindings/device.h"
+
 NB_MODULE(_core, module) {
     module.doc() = "The native kernels; fastseg.ops is their typed door.";
     fastseg::bindings::add_images(module);
@@ -9,4 +11,6 @@ NB_MODULE(_core, module) {
     fastseg::bindings::add_frames(module);
     fastseg::bindings::add_chambers(module);
     fastseg::bindings::add_shapes(module);
+    auto emulated = module.def_submodule("emulated", "The CUDA kernels' bodies in plain loops.");
+    fastseg::bindings::add_device(emulated, fastseg::emulated_kernels());
 }

@@ -1,8 +1,8 @@
 #include <algorithm>
-#include <cmath>
 #include <numeric>
 #include <vector>
 
+#include "box_arithmetic.h"
 #include "cpu/operations.h"
 
 namespace fastseg::cpu {
@@ -20,19 +20,19 @@ struct Sorted {
             y0.push_back(box[1]);
             x1.push_back(box[2]);
             y1.push_back(box[3]);
-            areas.push_back((box[2] - box[0]) * (box[3] - box[1]));
+            areas.push_back(at(areas.size()).area());
         }
     }
+
+    FloatBox at(size_t i) const { return {x0[i], y0[i], x1[i], y1[i]}; }
 
     // Mark what overlaps box `i` and comes after it. The comparisons are written so that a NaN
     // never suppresses; the overlap is a float32, the threshold a double.
     void suppress(size_t i, double iou_threshold, uint8_t* suppressed) const {
-        const float left = x0[i], top = y0[i], right = x1[i], bottom = y1[i], area = areas[i];
+        const FloatBox box = at(i);
+        const float area = areas[i];
         for (size_t j = i + 1; j < areas.size(); ++j) {
-            const float width = std::max(0.0f, std::min(right, x1[j]) - std::max(left, x0[j]));
-            const float height = std::max(0.0f, std::min(bottom, y1[j]) - std::max(top, y0[j]));
-            const float shared = width * height;
-            const float overlap = shared / (area + areas[j] - shared);
+            const float overlap = box_overlap(box, area, at(j), areas[j]);
             suppressed[j] |= static_cast<double>(overlap) > iou_threshold;
         }
     }
@@ -43,11 +43,7 @@ struct Sorted {
 int64_t box_nms(Boxes boxes, const float* scores, double iou_threshold, int64_t* kept) {
     std::vector<int64_t> order(static_cast<size_t>(boxes.count));
     std::iota(order.begin(), order.end(), int64_t{0});
-    // A NaN sorts as the greatest score, as torch sorts it.
-    const auto greater = [&](int64_t a, int64_t b) {
-        if (std::isnan(scores[b])) return false;
-        return std::isnan(scores[a]) || scores[a] > scores[b];
-    };
+    const auto greater = [&](int64_t a, int64_t b) { return scores_higher(scores[a], scores[b]); };
     std::stable_sort(order.begin(), order.end(), greater);
 
     const Sorted sorted(boxes, order);
@@ -65,14 +61,11 @@ void near_crop_edge(const int64_t* boxes, int64_t count, Frame frame, double tol
                     uint8_t* out) {
     const int64_t crop[4] = {frame.x0, frame.y0, frame.x1, frame.y1};
     const int64_t image[4] = {0, 0, frame.image.width, frame.image.height};
-    const auto near = [&](int64_t a, int64_t b) {
-        return std::abs(static_cast<double>(a - b)) <= tolerance;
-    };
     for (int64_t i = 0; i < count; ++i) {
         const int64_t* box = boxes + i * 4;
         bool cut = false;
         for (int edge = 0; edge < 4; ++edge) {
-            cut |= near(box[edge], crop[edge]) && !near(box[edge], image[edge]);
+            cut |= edge_is_cut(box[edge], crop[edge], image[edge], tolerance);
         }
         out[i] = cut;
     }

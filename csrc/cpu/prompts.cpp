@@ -1,23 +1,17 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "click_grid.h"
 #include "cpu/operations.h"
 
 namespace fastseg::cpu {
 
 void point_grid(int64_t per_side, double* out) {
     if (per_side < 1) throw std::invalid_argument("points per side must be at least 1");
-    const double first = 1.0 / (2.0 * static_cast<double>(per_side));
-    const double last = 1.0 - first;
-    const double step = per_side > 1 ? (last - first) / static_cast<double>(per_side - 1) : 0.0;
-    // Evenly spaced from first to last, the last one exact: the rounding of SAM's own grid.
-    const auto centre = [&](int64_t i) {
-        return i > 0 && i == per_side - 1 ? last : static_cast<double>(i) * step + first;
-    };
     for (int64_t y = 0; y < per_side; ++y) {
         for (int64_t x = 0; x < per_side; ++x) {
-            *out++ = centre(x);
-            *out++ = centre(y);
+            *out++ = grid_centre(x, per_side);
+            *out++ = grid_centre(y, per_side);
         }
     }
 }

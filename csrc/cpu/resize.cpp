@@ -1,22 +1,17 @@
 #include "cpu/resize.h"
 
-#include <algorithm>
-#include <cmath>
 #include <stdexcept>
 
 #include "cpu/multiversion.h"
 #include "cpu/operations.h"
 #include "cpu/threads.h"
+#include "triangle.h"
 
 namespace fastseg::cpu {
 namespace {
 
 constexpr int channels = 3;
-constexpr int32_t half = 1 << (Triangle::precision - 1);
-
-uint8_t to_byte(int32_t sum) {
-    return static_cast<uint8_t>(std::clamp(sum >> Triangle::precision, 0, 255));
-}
+constexpr int32_t half = TriangleAxis::half;
 
 FASTSEG_MULTIVERSION
 void add_row(const uint8_t* row, int32_t weight, int64_t length, int32_t* sums) {
@@ -25,9 +20,7 @@ void add_row(const uint8_t* row, int32_t weight, int64_t length, int32_t* sums) 
 
 FASTSEG_MULTIVERSION
 void to_bytes(const int32_t* sums, int64_t length, uint8_t* out) {
-    for (int64_t x = 0; x < length; ++x) {
-        out[x] = static_cast<uint8_t>(std::clamp(sums[x] >> Triangle::precision, 0, 255));
-    }
+    for (int64_t x = 0; x < length; ++x) out[x] = triangle_byte(sums[x]);
 }
 
 void resize_row(const uint8_t* row, const Triangle& triangle, uint8_t* out) {
@@ -41,9 +34,9 @@ void resize_row(const uint8_t* row, const Triangle& triangle, uint8_t* out) {
             green += pixel[1] * weight[i];
             blue += pixel[2] * weight[i];
         }
-        *out++ = to_byte(red);
-        *out++ = to_byte(green);
-        *out++ = to_byte(blue);
+        *out++ = triangle_byte(red);
+        *out++ = triangle_byte(green);
+        *out++ = triangle_byte(blue);
     }
 }
 
@@ -59,45 +52,26 @@ void resize_column(const uint8_t* rows, int64_t row_bytes, const Triangle& trian
     to_bytes(sums.data(), length, out);
 }
 
-bool goes_vertical_first(Size before, Size after) {
-    const int64_t lost_height = before.height - after.height;
-    return lost_height > 0 && lost_height > 2 * (before.width - after.width);
-}
-
 }  // namespace
 
 Triangle::Triangle(int64_t inputs, int64_t outputs)
-    : first(static_cast<size_t>(outputs)), count(static_cast<size_t>(outputs)) {
-    const double scale = static_cast<double>(inputs) / static_cast<double>(outputs);
-    const double support = std::max(scale, 1.0);
-    const double narrowing = 1.0 / support;
-    widest = static_cast<int64_t>(std::ceil(support)) * 2 + 1;
+    : first(static_cast<size_t>(outputs)),
+      count(static_cast<size_t>(outputs)),
+      widest(TriangleAxis{inputs, outputs}.widest()) {
     weights.assign(static_cast<size_t>(outputs * widest), 0);
-    std::vector<double> exact(static_cast<size_t>(widest));
     for (int64_t output = 0; output < outputs; ++output) {
-        const double centre = (static_cast<double>(output) + 0.5) * scale;
-        // Truncation after adding a half; what lies outside the input is left out.
-        const int64_t begin = std::max<int64_t>(0, static_cast<int64_t>(centre - support + 0.5));
-        const int64_t end = std::min(inputs, static_cast<int64_t>(centre + support + 0.5));
-        double sum = 0.0;
-        for (int64_t i = 0; i < end - begin; ++i) {
-            const double distance = (static_cast<double>(i + begin) - centre + 0.5) * narrowing;
-            exact[static_cast<size_t>(i)] = std::max(0.0, 1.0 - std::abs(distance));
-            sum += exact[static_cast<size_t>(i)];
-        }
-        first[static_cast<size_t>(output)] = begin;
-        count[static_cast<size_t>(output)] = end - begin;
-        int32_t* fixed = weights.data() + output * widest;
-        for (int64_t i = 0; i < end - begin; ++i) {
-            const double share = exact[static_cast<size_t>(i)] / sum;
-            fixed[i] = static_cast<int32_t>(share * (1 << precision) + 0.5);
-        }
+        const size_t index = static_cast<size_t>(output);
+        const TriangleSpan span =
+            triangle_weights({inputs, outputs}, output, weights.data() + output * widest);
+        first[index] = span.first;
+        count[index] = span.count;
     }
 }
 
 HalfResized::HalfResized(Picture part, int64_t row_bytes, Size size, int threads)
     : size_(size),
-      vertical_first_(goes_vertical_first(part.size, size)),
+      vertical_first_(
+          vertical_pass_first(part.size.height - size.height, part.size.width - size.width)),
       horizontal_(part.size.width, size.width),
       vertical_(part.size.height, size.height),
       half_width_(vertical_first_ ? part.size.width : size.width) {

@@ -8,12 +8,8 @@
 
 namespace fastseg::cpu {
 
-// What one axis of the output takes from the input: a triangle around each output's centre, as wide
-// as an output pixel when shrinking (so that every input counts), an input pixel when enlarging.
-// Weights are fixed point with `precision` fractional bits.
+// What every output along one axis takes from the inputs (triangle.h).
 struct Triangle {
-    static constexpr int precision = 22;
-
     std::vector<int64_t> first;    // [outputs] first input
     std::vector<int64_t> count;    // [outputs] inputs
     std::vector<int32_t> weights;  // [outputs, widest]
@@ -24,10 +20,8 @@ struct Triangle {
     const int32_t* weight(int64_t output) const { return weights.data() + output * widest; }
 };
 
-// A picture resampled along one axis, and the recipe for the other one. Both passes round to 8
-// bits, so their order shows in the last bit: horizontally first, unless the height loses more than
-// twice as many pixels as the width (Pillow from version 13 on; earlier ones always go horizontally
-// first).
+// A picture resampled along one axis, and the recipe for the other one. Which comes first shows in
+// the last bit (triangle.h).
 class HalfResized {
   public:
     // `part` may be a piece of a larger picture, whose rows are `row_bytes` apart.

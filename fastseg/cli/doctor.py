@@ -49,5 +49,6 @@ def _table(found: Mapping[str, Any]) -> Table:
 
 def _parts(found: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     yield "native kernels", found["native_kernels"]
+    yield "CUDA kernels", found["cuda_kernels"]
     for kind in ("runtimes", "devices", "models"):
         yield from found[kind].items()

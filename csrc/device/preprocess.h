@@ -1,0 +1,185 @@
+// A picture on the device to a network's input, by the very integers of the CPU's kernel.
+//
+// Four launches: the weights of both axes, the first pass into bytes, the second pass together with
+// normalising and padding. Neighbouring threads take neighbouring columns, so bytes that they share
+// come from the cache and what they write is contiguous.
+#pragma once
+
+#include <stdexcept>
+#include <type_traits>
+
+#include "device/block.h"
+#include "device/frame_check.h"
+#include "device/half.h"
+#include "device_kernels.h"
+#include "triangle.h"
+
+namespace fastseg::device {
+
+constexpr int channels = 3;
+
+// The weights of one axis in device memory.
+struct DeviceTriangle {
+    TriangleAxis axis;
+    int64_t widest;
+    int32_t* weights;  // [outputs, widest], and behind them first and count of every output
+
+    FASTSEG_HOST_DEVICE int32_t* spans() const { return weights + axis.outputs * widest; }
+    int64_t bytes() const { return (axis.outputs * (widest + 2)) * int64_t{sizeof(int32_t)}; }
+};
+
+struct FillTriangle {
+    static constexpr int threads = 128;
+    using Shared = Nothing;
+    DeviceTriangle triangle;
+
+    FASTSEG_HOST_DEVICE void operator()(Block<threads> block, Shared&) const {
+        block.step([&](int t) {
+            const int64_t output = block.x * threads + t;
+            if (output >= triangle.axis.outputs) return;
+            const TriangleSpan span = triangle_weights(triangle.axis, output,
+                                                       triangle.weights + output * triangle.widest);
+            triangle.spans()[2 * output] = static_cast<int32_t>(span.first);
+            triangle.spans()[2 * output + 1] = static_cast<int32_t>(span.count);
+        });
+    }
+};
+
+// One output pixel of one pass: `pixel` is its line's first, `step` leads to the next along it.
+FASTSEG_HOST_DEVICE inline void resample(const uint8_t* line, int64_t step,
+                                         const DeviceTriangle& triangle, int64_t output,
+                                         uint8_t* out) {
+    const int32_t first = triangle.spans()[2 * output], count = triangle.spans()[2 * output + 1];
+    const int32_t* weights = triangle.weights + output * triangle.widest;
+    const uint8_t* pixel = line + first * step;
+    int32_t sums[channels] = {TriangleAxis::half, TriangleAxis::half, TriangleAxis::half};
+    for (int32_t i = 0; i < count; ++i, pixel += step) {
+        for (int channel = 0; channel < channels; ++channel) {
+            sums[channel] += pixel[channel] * weights[i];
+        }
+    }
+    for (int channel = 0; channel < channels; ++channel)
+        out[channel] = triangle_byte(sums[channel]);
+}
+
+// The first pass. // out [rows, width, 3]
+struct FirstPass {
+    static constexpr int threads = 128;
+    using Shared = Nothing;
+    const uint8_t* part;
+    int64_t row_bytes;
+    DeviceTriangle triangle;
+    bool vertical;
+    Size out_size;
+    uint8_t* out;
+
+    FASTSEG_HOST_DEVICE void operator()(Block<threads> block, Shared&) const {
+        block.step([&](int t) {
+            const int64_t x = block.x * threads + t, y = block.y;
+            if (x >= out_size.width) return;
+            uint8_t* pixel = out + (y * out_size.width + x) * channels;
+            if (vertical) {
+                resample(part + x * channels, row_bytes, triangle, y, pixel);
+            } else {
+                resample(part + y * row_bytes, channels, triangle, x, pixel);
+            }
+        });
+    }
+};
+
+// The second pass, normalised and padded with zeros. // out [3, side, side]
+template <class Number>
+struct SecondPass {
+    static constexpr int threads = 128;
+    using Shared = Nothing;
+    const uint8_t* half;
+    int64_t half_width;
+    DeviceTriangle triangle;
+    bool vertical;
+    Size filled;
+    int64_t side;
+    Normalisation normalisation;
+    Number* out;
+
+    FASTSEG_HOST_DEVICE void operator()(Block<threads> block, Shared&) const {
+        block.step([&](int t) {
+            const int64_t x = block.x * threads + t, y = block.y;
+            if (x >= side) return;
+            const bool inside = y < filled.height && x < filled.width;
+            uint8_t bytes[channels];
+            if (inside && vertical) {
+                resample(half + x * channels, half_width * channels, triangle, y, bytes);
+            } else if (inside) {
+                resample(half + y * half_width * channels, channels, triangle, x, bytes);
+            }
+            for (int channel = 0; channel < channels; ++channel) {
+                const float value =
+                    inside ? (static_cast<float>(bytes[channel]) - normalisation.mean[channel]) /
+                                 normalisation.deviation[channel]
+                           : 0.0f;
+                store(value, out + (channel * side + y) * side + x);
+            }
+        });
+    }
+};
+
+// How the scratch memory is divided.
+struct PreprocessPlan {
+    bool vertical_first;
+    Size half;  // after the first pass
+    DeviceTriangle first, second;
+    uint8_t* bytes;
+    int64_t total;
+
+    PreprocessPlan(Frame frame, void* workspace) {
+        const Size part = frame.size(), into = frame.resized;
+        vertical_first = vertical_pass_first(part.height - into.height, part.width - into.width);
+        half = vertical_first ? Size{into.height, part.width} : Size{part.height, into.width};
+        const TriangleAxis down{part.height, into.height}, across{part.width, into.width};
+        first = {vertical_first ? down : across, 0, static_cast<int32_t*>(workspace)};
+        first.widest = first.axis.widest();
+        second = {vertical_first ? across : down, 0, nullptr};
+        second.widest = second.axis.widest();
+        char* place = static_cast<char*>(workspace) + first.bytes();
+        second.weights = reinterpret_cast<int32_t*>(place);
+        bytes = reinterpret_cast<uint8_t*>(place + second.bytes());
+        total = first.bytes() + second.bytes() + half.area() * channels;
+    }
+};
+
+inline int64_t preprocess_workspace(Frame frame) {
+    check_frame(frame);
+    return PreprocessPlan(frame, nullptr).total;
+}
+
+template <class Queue>
+void preprocess(Queue queue, Picture picture, Frame frame, Normalisation normalisation, Numbers out,
+                void* workspace) {
+    check_frame(frame);
+    if (picture.size.height != frame.image.height || picture.size.width != frame.image.width) {
+        throw std::invalid_argument("the frame is for a picture of another size");
+    }
+    const PreprocessPlan plan(frame, workspace);
+    const int64_t row_bytes = picture.size.width * channels, side = frame.side;
+    const uint8_t* part = picture.data + frame.y0 * row_bytes + frame.x0 * channels;
+    for (const DeviceTriangle& triangle : {plan.first, plan.second}) {
+        queue.launch(FillTriangle{triangle},
+                     {blocks_for(triangle.axis.outputs, FillTriangle::threads)});
+    }
+    queue.launch(FirstPass{part, row_bytes, plan.first, plan.vertical_first, plan.half, plan.bytes},
+                 {blocks_for(plan.half.width, FirstPass::threads), plan.half.height});
+    const auto finish = [&](auto* numbers) {
+        using Number = std::remove_pointer_t<decltype(numbers)>;
+        const SecondPass<Number> pass{plan.bytes,           plan.half.width, plan.second,
+                                      !plan.vertical_first, frame.resized,   side,
+                                      normalisation,        numbers};
+        queue.launch(pass, {blocks_for(side, SecondPass<Number>::threads), side});
+    };
+    if (out.half) {
+        finish(static_cast<Half*>(out.data));
+    } else {
+        finish(static_cast<float*>(out.data));
+    }
+}
+
+}  // namespace fastseg::device
