@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     __version__: str
+    from fastseg.calibration import calibrate as calibrate
     from fastseg.diagnosis import doctor as doctor
     from fastseg.embedding import Embedding as Embedding
     from fastseg.embedding_cache import EmbeddingCache as EmbeddingCache
@@ -62,6 +63,7 @@ _HOMES = {
     "Sam": "everything",
     "Timings": "timings",
     "Unet": "unet",
+    "calibrate": "calibration",
     "doctor": "diagnosis",
     "list_models": "registry",
     "load": "loading",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from fastseg.backends.protocol import usable_cores
 from fastseg.manifest import Manifest
@@ -38,6 +39,14 @@ class LoadedModel(Protocol):
     def precision(self) -> str:
         """What it computes in."""
 
+    @property
+    def runs(self) -> Mapping[str, str]:
+        """What runs each graph, in which precision."""
+
+    @property
+    def reason(self) -> str:
+        """Why these were chosen."""
+
 
 def versions() -> dict[str, str]:
     """Versions of fastseg, Python and every installed package that can take part in a result.
@@ -63,13 +72,22 @@ def machine() -> dict[str, str | int]:
     }
 
 
-def of_model(model: LoadedModel) -> dict[str, str]:
+def processor() -> str:
+    """The processor's name and instructions, as one text: what rounding and speed depend on."""
+    lines = _cpuinfo()
+    instructions = (line for line in lines if line.startswith(("flags", "Features")))
+    return f"{_cpu_name()} {next(instructions, '')}"
+
+
+def of_model(model: LoadedModel) -> dict[str, Any]:
     """Name a loaded model, and the backend, device and precision that it actually runs in."""
     return {
         "model": model.manifest.name,
         "backend": model.backend,
         "device": model.device,
         "precision": model.precision,
+        "runs": dict(model.runs),
+        "reason": model.reason,
     }
 
 
@@ -89,10 +107,14 @@ def _version(distribution: str) -> str | None:
 
 def _cpu_name() -> str:
     """The processor's own name where the system tells it, else its architecture."""
-    try:
-        for entry in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if entry.startswith("model name"):
-                return entry.partition(":")[2].strip()
-    except OSError:
-        pass
+    for entry in _cpuinfo():
+        if entry.startswith("model name"):
+            return entry.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def _cpuinfo() -> list[str]:
+    try:
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []

@@ -169,8 +169,8 @@ def compare(question: Question, a: Answer, b: Answer) -> Comparison:
             compare_masks("masks", masks[1].runs, masks[0].runs),
         )
     )
-    kept = (_kept(a, masks[0], question.frame), _kept(b, masks[1], question.frame))
-    return Comparison(table, kept, len(question.coords))
+    counts = (_count(a, masks[0], question.frame), _count(b, masks[1], question.frame))
+    return Comparison(table, counts, len(question.coords))
 
 
 def _binarise(answer: Answer, frame: Frame) -> ops.Binarised:
@@ -178,15 +178,32 @@ def _binarise(answer: Answer, frame: Frame) -> ops.Binarised:
     return ops.binarise(answer.logits.reshape(-1, side, side), frame)
 
 
-def _kept(answer: Answer, masks: ops.Binarised, frame: Frame) -> int:
-    """Masks that are sure, stable, away from the edge and distinct, as in everything mode."""
-    settings = GridSettings()
+def _count(answer: Answer, masks: ops.Binarised, frame: Frame) -> int:
+    """How many masks everything mode would keep; slot 0 is not among them."""
     scores = answer.iou_predictions.reshape(-1)
-    slots = np.arange(len(scores)) % answer.iou_predictions.shape[1]
-    passed = (
-        (slots > 0)
-        & (scores > settings.pred_iou_thresh)
-        & (masks.stability >= settings.stability_score_thresh)
-        & ~ops.near_crop_edge(masks.boxes, frame)
-    )
-    return len(ops.box_nms(masks.boxes[passed], scores[passed], settings.box_nms_thresh))
+    alternatives = np.flatnonzero(np.arange(len(scores)) % answer.iou_predictions.shape[1] > 0)
+    return len(kept(scores, masks, frame, alternatives))
+
+
+def kept(
+    scores: NDArray[np.float32], masks: ops.Binarised, frame: Frame, among: NDArray[np.intp]
+) -> NDArray[np.intp]:
+    """Indices of masks that are sure, stable, away from the edge and distinct.
+
+    As everything mode would keep them at SAM's defaults.
+
+    Args:
+        scores: (n,) IoU predictions.
+        masks: n of them.
+        frame: The picture that they are of.
+        among: Indices of those that may be kept at all.
+    """
+    settings = GridSettings()
+    passed = among[
+        (scores[among] > settings.pred_iou_thresh)
+        & (masks.stability[among] >= settings.stability_score_thresh)
+        & ~ops.near_crop_edge(masks.boxes[among], frame)
+    ]
+    distinct = ops.box_nms(masks.boxes[passed], scores[passed], settings.box_nms_thresh)
+    found: NDArray[np.intp] = passed[distinct]
+    return found

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from fastseg import artifacts, registry
+from fastseg.artifacts import ModelFolder
 from fastseg.backends import openvino
 from fastseg.backends.protocol import usable_cores
 from fastseg.backends.select import BACKENDS, choose
 from fastseg.circumstances import machine, versions
-from fastseg.errors import BackendUnavailableError, ModelError
+from fastseg.errors import BackendError, BackendUnavailableError, ModelError
+from fastseg.graphs import Choice, settle
 
 CPU_FLAGS = (
     *("avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "amx_tile", "amx_bf16", "amx_int8"),
@@ -97,15 +99,26 @@ def _device(name: str) -> dict[str, Any]:
 
 def _model(folder: Path) -> dict[str, Any]:
     try:
-        manifest = artifacts.read(folder).manifest
+        found = artifacts.read(folder)
     except ModelError as error:
         return {
             "ok": False,
             "reason": str(error),
             "remedy": "Install fastseg again: pip install --force-reinstall fastseg-runtime",
         }
+    manifest = found.manifest
     length = sum(file.bytes for graph in manifest.graphs.values() for file in graph.files)
-    return {"ok": True, "family": manifest.family, "bytes": length}
+    return {"ok": True, "family": manifest.family, "bytes": length, "auto": _auto(found)}
+
+
+def _auto(folder: ModelFolder) -> str:
+    """What a model runs on where the choice is left to fastseg, and why."""
+    try:
+        plans, reason = settle(folder, Choice())
+    except BackendError as error:
+        return f"nothing: {error}"
+    words = " + ".join(dict.fromkeys(map(str, plans.values())))
+    return f"{words} ({reason})"
 
 
 def _machine() -> dict[str, Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from fastseg import verdicts
 from fastseg.artifacts import ModelFolder
 from fastseg.backends.protocol import Backend
 from fastseg.backends.runtime import Plan
@@ -26,35 +27,42 @@ class Choice:
     threads: int = 0
     """Processor threads; 0 means every core that this process may use."""
 
+    @property
+    def is_free(self) -> bool:
+        """Whether fastseg may choose runtimes and precision, and so may leave FP32."""
+        return self.backend == self.precision == "auto" and self.device in ("auto", "cpu")
+
+
+UNMEASURED = "FP32, because faster ways have not been measured here: fastseg calibrate does it"
+"""Why a model whose choice is free runs as it does where there is no verdict."""
+
 
 class Graphs:
     """Opened graphs by name. Safe to use from several threads.
 
     Args:
         folder: A model folder that was read (and, normally, verified).
-        choice: What to run them on, which is settled for all of them at once.
+        choice: What to run them on, which is settled for all of them at once. Where it is free,
+            a verdict of this machine is followed, and without one everything runs in FP32.
+        plans: What runs each graph, if that is settled already.
 
     Raises:
         BackendUnavailableError: What was named is not here.
         BackendError: A name is not known, or the precision cannot be had.
     """
 
-    def __init__(self, folder: ModelFolder, choice: Choice) -> None:
+    def __init__(
+        self, folder: ModelFolder, choice: Choice, plans: Mapping[str, Plan] | None = None
+    ) -> None:
         self.folder = folder
         self.choice = choice
-        names = dict.fromkeys(stored.graph.name for stored in folder.manifest.graphs.values())
-        self.plans: Mapping[str, Plan] = MappingProxyType(
-            {
-                name: plan(
-                    folder,
-                    name,
-                    device=choice.device,
-                    backend=choice.backend,
-                    precision=choice.precision,
-                )
-                for name in names
-            }
-        )
+        if plans is None:
+            plans, reason = settle(folder, choice)
+        else:
+            reason = "as it was given"
+        self.reason = reason
+        """Why these runtimes and precisions."""
+        self.plans: Mapping[str, Plan] = MappingProxyType({**plans})
         """What runs each graph."""
         self._opened: dict[str, Backend] = {}
         self._lock = threading.Lock()
@@ -117,3 +125,49 @@ class Graphs:
                 f"{self.folder.path} has no graph {name!r}. Export the model again."
             )
         return self.plans[name]
+
+
+def exact_plans(folder: ModelFolder, choice: Choice) -> dict[str, Plan]:
+    """What runs each graph where nothing was measured: FP32, wherever the folder holds it.
+
+    Raises:
+        BackendUnavailableError: What was named is not here.
+        BackendError: A name is not known, or the precision cannot be had.
+    """
+    return _plans(folder, choice.device, lambda _: (choice.backend, choice.precision))
+
+
+def _plans(
+    folder: ModelFolder, device: str, words: Callable[[str], tuple[str, str]]
+) -> dict[str, Plan]:
+    """A plan for each graph of a folder, by the backend and precision that ``words`` gives it."""
+    names = dict.fromkeys(stored.graph.name for stored in folder.manifest.graphs.values())
+    found = {}
+    for name in names:
+        backend, precision = words(name)
+        found[name] = plan(folder, name, device=device, backend=backend, precision=precision)
+    return found
+
+
+def settle(folder: ModelFolder, choice: Choice) -> tuple[dict[str, Plan], str]:
+    """What runs each graph under a choice, and why, in a sentence.
+
+    Raises:
+        BackendUnavailableError: What was named is not here.
+        BackendError: A name is not known, or the precision cannot be had.
+    """
+    exact = exact_plans(folder, choice)
+    if not choice.is_free or any(each.device != "cpu" for each in exact.values()):
+        return exact, "as it was asked for"
+    verdict = verdicts.find(folder, threads=choice.threads)
+    if verdict is None:
+        return exact, UNMEASURED
+
+    def words(name: str) -> tuple[str, str]:
+        return verdict.backends[name], verdict.precisions[name]
+
+    try:
+        found = _plans(folder, "cpu", words)
+    except (BackendError, KeyError) as error:
+        return exact, f"FP32, because what was measured to be faster cannot be had: {error}"
+    return found, f"the fastest that passed, measured on {verdict.measured}"

@@ -77,6 +77,11 @@ class PromptModel:
         return self._graphs.runs
 
     @property
+    def reason(self) -> str:
+        """Why these were chosen, in a sentence."""
+        return self._graphs.reason
+
+    @property
     def encoder_sha256(self) -> str:
         """Hash of the encoder's file; embeddings carry it as ``Embedding.model``."""
         return self._graphs.plans["encoder"].stored.sha256

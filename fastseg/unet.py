@@ -94,6 +94,11 @@ class Unet:
         return self._graphs.runs
 
     @property
+    def reason(self) -> str:
+        """Why this was chosen, in a sentence."""
+        return self._graphs.reason
+
+    @property
     def chambers(self) -> tuple[str, ...]:
         """Names of the masks that a frame gives, in order: the classes without the union."""
         return tuple(name for name in self.classes if name != UNION)

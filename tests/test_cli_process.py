@@ -142,7 +142,9 @@ def test_an_unknown_model_is_2_and_names_those_that_exist() -> None:
     assert "sam-nano" in run.stderr
 
 
-@pytest.mark.parametrize("verb", ["demo", "segment", "everything", "models", "compare", "bench"])
+@pytest.mark.parametrize(
+    "verb", ["demo", "segment", "everything", "models", "compare", "calibrate", "bench"]
+)
 def test_every_verb_explains_itself(verb: str) -> None:
     run = finish((*FASTSEG, verb, "--help"))
     assert run.returncode == 0

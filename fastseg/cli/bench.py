@@ -102,6 +102,7 @@ def _text(result: benchmark.Result) -> Iterator[RenderableType]:
         f"{about['threads']} threads, batch 1, picture "
         f"{about['picture']['width']} x {about['picture']['height']}"
     )
+    yield f"chosen: {about['reason']}"
     yield circumstances.line() + "\n"
     table = Table("warm, ms", "stage", box=None, pad_edge=False)
     for heading in ("p50", "p90", "p99", "±", "rounds", "masks", "ms per mask", "peak MiB"):

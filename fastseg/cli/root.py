@@ -11,6 +11,7 @@ import click
 from fastseg import circumstances
 from fastseg.cli.bench import bench
 from fastseg.cli.build import build
+from fastseg.cli.calibrate import calibrate
 from fastseg.cli.compare import compare
 from fastseg.cli.demo import demo
 from fastseg.cli.doctor import doctor
@@ -45,7 +46,10 @@ def root() -> None:
     """
 
 
-for verb in (demo, segment, everything, echo, export, build, models, doctor, compare, bench):
+for verb in (
+    *(demo, segment, everything, echo, export, build),
+    *(models, doctor, compare, calibrate, bench),
+):
     root.add_command(verb)
 
 
