@@ -10,9 +10,10 @@ from typing import Any
 
 from fastseg import artifacts, registry
 from fastseg.artifacts import ModelFolder
-from fastseg.backends import openvino
+from fastseg.backends import cuda_driver, openvino, tensorrt_runtime
 from fastseg.backends.protocol import usable_cores
 from fastseg.backends.select import BACKENDS, choose
+from fastseg.backends.tensorrt_runtime import FLAVOURS
 from fastseg.circumstances import machine, versions
 from fastseg.errors import BackendError, BackendUnavailableError, ModelError
 from fastseg.graphs import Choice, settle
@@ -46,7 +47,7 @@ def doctor() -> dict[str, Any]:
         "native_kernels": kernels,
         "cuda_kernels": _cuda_kernels(),
         "runtimes": runtimes,
-        "devices": {"cpu": {"ok": True, "threads": usable_cores()}, "cuda": _device("cuda")},
+        "devices": {"cpu": {"ok": True, "threads": usable_cores()}, "cuda": _cuda()},
         "models": models,
     }
 
@@ -82,19 +83,44 @@ def _runtime(name: str) -> dict[str, Any]:
     try:
         choose(backend=name)
     except BackendUnavailableError as error:
-        return {"ok": False, "reason": error.reason, "remedy": error.remedy}
-    found: dict[str, Any] = {"ok": True, "version": metadata.version(name)}
+        return {"ok": False, "reason": _builds(name) + error.reason, "remedy": error.remedy}
+    if name in FLAVOURS:
+        return {"ok": True, "version": tensorrt_runtime.version(FLAVOURS[name])}
+    found: dict[str, Any] = {"ok": True, "version": _version(name)}
     if name == openvino.NAME:
         found["bf16"] = "bf16" in openvino.precisions()
     return found
 
 
-def _device(name: str) -> dict[str, Any]:
+def _version(name: str) -> str:
+    """Version of a runtime; of ONNX Runtime there are two packages."""
     try:
-        choose(device=name)
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return metadata.version(f"{name}-gpu")
+
+
+def _builds(name: str) -> str:
+    """That a runtime, which cannot run here, can build engines; empty if it cannot."""
+    if name not in FLAVOURS or not FLAVOURS[name].ahead_of_time:
+        return ""
+    try:
+        version = tensorrt_runtime.version(FLAVOURS[name])
+    except BackendUnavailableError:
+        return ""
+    return f"version {version} can build engines here and not run them: "
+
+
+def _cuda() -> dict[str, Any]:
+    try:
+        driver = cuda_driver.probe()
     except BackendUnavailableError as error:
         return {"ok": False, "reason": error.reason, "remedy": error.remedy}
-    return {"ok": True}
+    found: dict[str, Any] = {"ok": True, "driver": driver.release, "cuda": driver.cuda_version}
+    for one in driver.devices:
+        memory = f"{one.memory_bytes / 2**30:.1f} GiB"
+        found[f"cuda:{one.index}"] = f"{one.name} ({one.architecture}, {memory})"
+    return found
 
 
 def _model(folder: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import pytest
 
 import fastseg
 from fastseg import artifacts
-from fastseg.backends import openvino, ort, select
+from fastseg.backends import cuda_driver, openvino, ort, select
 from fastseg.backends.openvino import OpenVinoBackend
 from fastseg.backends.ort import OrtBackend
 from fastseg.backends.protocol import Backend, usable_cores
@@ -40,6 +40,12 @@ def write(path: Path, text: str) -> Path:
     header = f'<ir_version: {IR_VERSION}, opset_import: ["": {OPSET}]>'
     path.write_bytes(onnx.parser.parse_model(f"{header} {text}").SerializeToString())
     return path
+
+
+@pytest.fixture(autouse=True)
+def no_driver(monkeypatch) -> None:
+    """Machines with a GPU run these tests as those without one."""
+    monkeypatch.setattr(cuda_driver, "LIBRARY", "libcuda-that-nobody-has.so.1")
 
 
 @pytest.fixture(params=["onnxruntime", "openvino"])
@@ -189,9 +195,9 @@ def test_the_thread_count_is_what_was_asked_for_and_changes_no_result(tmp_path, 
     asked: list[int] = []
     original = ort._open
 
-    def watched(runtime, path, threads):
+    def watched(runtime, path, threads, device):
         asked.append(threads)
-        return original(runtime, path, threads)
+        return original(runtime, path, threads, device)
 
     monkeypatch.setattr(ort, "_open", watched)
     results = [

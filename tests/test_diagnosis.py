@@ -10,9 +10,12 @@ import pytest
 
 import fastseg
 from fastseg import diagnosis, registry
-from fastseg.backends import openvino
+from fastseg.backends import cuda_driver, openvino, tensorrt_runtime
+from fastseg.backends.tensorrt_runtime import TENSORRT_RTX
 from fastseg.diagnosis import doctor
+from fastseg.errors import BackendUnavailableError
 from fastseg.testing import tiny_sam_folder
+from fastseg.testing.fake_driver import FakeDevice, FakeDriverLibrary
 from tests.fresh_interpreter import loaded_by
 
 
@@ -137,3 +140,33 @@ def test_the_instruction_sets_that_matter_are_listed(monkeypatch, line, flags):
 def test_a_containers_memory_limit_is_told(monkeypatch):
     monkeypatch.setattr(diagnosis, "_read", lambda path: "1073741824\n")
     assert doctor()["machine"]["memory_limit"] == 2**30
+
+
+def test_devices_are_named_with_what_the_driver_says_of_them(monkeypatch):
+    library = FakeDriverLibrary((FakeDevice("Large", (9, 0), 80 * 2**30),), cuda=12060)
+    monkeypatch.setattr(cuda_driver, "_library", lambda: library)
+    monkeypatch.setattr(cuda_driver, "_release", lambda: "580.95")
+    assert doctor()["devices"]["cuda"] == {
+        "ok": True,
+        "driver": "580.95",
+        "cuda": "12.6",
+        "cuda:0": "Large (sm90, 80.0 GiB)",
+    }
+
+
+def test_a_missing_driver_is_named(monkeypatch):
+    monkeypatch.setattr(cuda_driver, "LIBRARY", "libcuda-that-nobody-has.so.1")
+    found = doctor()["devices"]["cuda"]
+    assert not found["ok"]
+    assert "libcuda-that-nobody-has.so.1" in found["reason"]
+    assert "Install the NVIDIA driver" in found["remedy"]
+
+
+def test_a_runtime_that_builds_here_and_does_not_run_says_so(monkeypatch):
+    monkeypatch.setattr(cuda_driver, "LIBRARY", "libcuda-that-nobody-has.so.1")
+    try:
+        version = tensorrt_runtime.version(TENSORRT_RTX)
+    except BackendUnavailableError as error:
+        pytest.skip(str(error))
+    reason = doctor()["runtimes"]["tensorrt-rtx"]["reason"]
+    assert reason.startswith(f"version {version} can build engines here and not run them: there is")

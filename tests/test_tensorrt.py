@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fastseg.backends.protocol import Backend
-from fastseg.backends.tensorrt import TensorRtBackend
+from fastseg.backends.tensorrt_backend import TensorRtBackend
 from fastseg.contract import Graph, Tensor
 from fastseg.errors import BackendError, DeviceMemoryError, ModelFolderError
 from fastseg.testing.fake_cuda import FakeCuda, FakeEngine

@@ -82,6 +82,11 @@ class CudaDriver:
 
     devices: tuple[CudaDevice, ...]
 
+    @property
+    def cuda_version(self) -> str:
+        """``"13.0"``."""
+        return f"{self.cuda[0]}.{self.cuda[1]}"
+
 
 def probe() -> CudaDriver:
     """Start the driver and list its devices.
@@ -117,7 +122,10 @@ def require_device(device: str) -> CudaDevice:
     Raises:
         BackendUnavailableError: There is no driver, or no device of this number.
     """
-    devices = probe().devices
+    try:
+        devices = probe().devices
+    except BackendUnavailableError as error:
+        raise BackendUnavailableError(device, reason=error.reason, remedy=error.remedy) from error
     index = int(device.partition(":")[2] or 0)
     if index >= len(devices):
         present = ", ".join(f"cuda:{one.index} ({one.name})" for one in devices)
@@ -128,6 +136,15 @@ def require_device(device: str) -> CudaDevice:
             "CUDA_VISIBLE_DEVICES.",
         )
     return devices[index]
+
+
+def is_here() -> bool:
+    """Whether there is a driver with a device that fastseg can use."""
+    try:
+        probe()
+    except BackendUnavailableError:
+        return False
+    return True
 
 
 def _library() -> Any:

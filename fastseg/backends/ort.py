@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU."""
+"""ONNX Runtime, on the CPU or on a CUDA device."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fastseg.artifacts import ModelFolder
+from fastseg.backends import ort_cuda
 from fastseg.backends.declared import Declared, check_declared, in_one_line
 from fastseg.backends.protocol import usable_cores
 from fastseg.backends.runtime import Plan, check_device
@@ -18,7 +19,7 @@ from fastseg.manifest import GraphFile
 
 NAME = "onnxruntime"
 
-DEVICES: tuple[str, ...] = ("cpu",)
+DEVICES: tuple[str, ...] = ("cuda", "cpu")
 
 OWN_LAYOUT = False
 
@@ -34,7 +35,7 @@ memory, as the C library keeps the pieces, and twice the processor time, for new
 
 
 class OrtBackend:
-    """One graph in ONNX Runtime on the CPU.
+    """One graph in ONNX Runtime, on the CPU or on a CUDA device.
 
     Args:
         path: The ``.onnx`` file.
@@ -42,26 +43,35 @@ class OrtBackend:
         threads: Cores to use, 0 for all that this process may run on.
         keep_memory: Whether the memory of one run is kept for the next, as suits a graph that runs
             many times on end.
+        device: ``"cpu"``, or ``"cuda:0"`` as ``require`` gave it.
 
     Raises:
         BackendUnavailableError: ONNX Runtime is not installed or does not load.
         ModelFolderError: The file is no graph, is truncated, or is not the graph of the contract.
-        BackendError: The file is fine and this version of ONNX Runtime cannot run it.
+        BackendError: The file is fine and this version of ONNX Runtime cannot run it, or not all of
+            it on the device.
     """
 
     memory: Literal["host"] = "host"
 
     def __init__(
-        self, path: Path, graph: Graph, *, threads: int = 0, keep_memory: bool = True
+        self,
+        path: Path,
+        graph: Graph,
+        *,
+        threads: int = 0,
+        keep_memory: bool = True,
+        device: str = "cpu",
     ) -> None:
         runtime = import_runtime()
-        self.name = f"{NAME}:cpu"
+        self.name = f"{NAME}:{device}"
         self.graph = graph
         self._outputs = [tensor.name for tensor in graph.outputs]
-        self._session: Any = _open(runtime, path, threads or usable_cores())
+        self._session: Any = _open(runtime, path, threads or usable_cores(), device)
         self._run_options: Any = runtime.RunOptions()
         if not keep_memory:
-            self._run_options.add_run_config_entry(_GIVE_BACK, "cpu:0")
+            place = "cpu:0" if device == "cpu" else device.replace("cuda", "gpu")
+            self._run_options.add_run_config_entry(_GIVE_BACK, place)
         check_declared(
             path,
             graph,
@@ -94,10 +104,12 @@ class OrtBackend:
 def require(device: str, precision: str) -> str:
     """See ``Runtime.require``: it computes in what the file holds, but not in BF16."""
     check_device(NAME, DEVICES, device)
-    import_runtime()
+    runtime = import_runtime()
     if precision == "bf16":
         raise _no_bf16()
-    return "cpu"
+    if device == "auto":
+        return ort_cuda.first_device(runtime)
+    return "cpu" if device == "cpu" else ort_cuda.require(runtime, device)
 
 
 def settle(folder: ModelFolder, graph_name: str, precision: str) -> tuple[GraphFile, str]:
@@ -113,7 +125,7 @@ def settle(folder: ModelFolder, graph_name: str, precision: str) -> tuple[GraphF
 def open_graph(folder: ModelFolder, plan: Plan, *, threads: int, keep_memory: bool) -> OrtBackend:
     """See ``Runtime.open_graph``."""
     path, graph = folder.file(plan.stored), plan.stored.graph
-    return OrtBackend(path, graph, threads=threads, keep_memory=keep_memory)
+    return OrtBackend(path, graph, threads=threads, keep_memory=keep_memory, device=plan.device)
 
 
 def import_runtime() -> Any:
@@ -134,12 +146,12 @@ def import_runtime() -> Any:
 
 def _no_bf16() -> BackendError:
     return BackendError(
-        "onnxruntime does not compute in bf16 on the CPU. Use "
+        "onnxruntime does not compute in bf16. Use "
         'backend="openvino", which does where the processor can, or precision="fp32".'
     )
 
 
-def _open(runtime: Any, path: Path, threads: int) -> Any:
+def _open(runtime: Any, path: Path, threads: int, device: str = "cpu") -> Any:
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -154,7 +166,11 @@ def _open(runtime: Any, path: Path, threads: int) -> Any:
     # more in SAM's decoder, and no faster.
     options.enable_mem_pattern = False
     try:
+        if device != "cpu":
+            return ort_cuda.open_session(runtime, path, options, int(device.partition(":")[2]))
         return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except BackendError:
+        raise
     except Exception as error:
         if type(error).__name__ == "NotImplemented":
             raise BackendError(

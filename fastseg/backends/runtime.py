@@ -15,6 +15,8 @@ from fastseg.manifest import GraphFile
 
 MODULES: Mapping[str, str] = MappingProxyType(
     {
+        "tensorrt": "fastseg.backends.tensorrt",
+        "tensorrt-rtx": "fastseg.backends.tensorrt_rtx",
         "onnxruntime": "fastseg.backends.ort",
         "openvino": "fastseg.backends.openvino",
     }
@@ -22,8 +24,8 @@ MODULES: Mapping[str, str] = MappingProxyType(
 """The module of each runtime, in the order in which ``"auto"`` prefers them. A module is imported
 when its runtime is asked for: most starts need one."""
 
-COMING = ("tensorrt", "tensorrt-rtx")
-"""Names that are promised and that no module answers to yet."""
+ON_GPUS = ("tensorrt", "tensorrt-rtx")
+"""Runtimes that ``"auto"`` thinks of only where there is a GPU."""
 
 USE_CPU = 'Use backend="onnxruntime" with device="cpu", or "auto" for both.'
 
@@ -114,27 +116,22 @@ class Runtime(Protocol):
 
 
 if TYPE_CHECKING:
-    from fastseg.backends import openvino, ort
+    from fastseg.backends import openvino, ort, tensorrt, tensorrt_rtx
 
-    _ANSWER_TO_THE_FACE: tuple[Runtime, ...] = (ort, openvino)
+    _ANSWER_TO_THE_FACE: tuple[Runtime, ...] = (tensorrt, tensorrt_rtx, ort, openvino)
 
 
 def runtime(name: str) -> Runtime:
     """The module of a runtime.
 
     Args:
-        name: A key of ``MODULES``, or of ``COMING``.
+        name: A key of ``MODULES``.
 
     Raises:
-        BackendUnavailableError: This version of fastseg does not run it yet.
         BackendError: There is no such runtime.
     """
-    if name not in (*MODULES, *COMING):
-        raise BackendError(f"There is no runtime {name!r}, but {', '.join((*MODULES, *COMING))}.")
-    if name in COMING:
-        raise BackendUnavailableError(
-            name, reason="this version of fastseg does not run it yet", remedy=USE_CPU
-        )
+    if name not in MODULES:
+        raise BackendError(f"There is no runtime {name!r}, but {', '.join(MODULES)}.")
     return cast("Runtime", importlib.import_module(MODULES[name]))
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 
 from fastseg.artifacts import ModelFolder
+from fastseg.backends import cuda_driver
 from fastseg.backends.protocol import Backend
-from fastseg.backends.runtime import COMING, MODULES, NotServedError, Plan, runtime
+from fastseg.backends.runtime import MODULES, ON_GPUS, NotServedError, Plan, runtime
 from fastseg.contract import LOOK
-from fastseg.errors import BackendError, BackendUnavailableError
+from fastseg.errors import BackendError, BackendUnavailableError, EngineError
 
-BACKENDS = (*MODULES, *COMING)
+BACKENDS = tuple(MODULES)
 """Names that ``backend=`` takes beside ``"auto"``."""
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
@@ -40,7 +41,7 @@ def choose(
     """
     _check_words(device, backend, precision)
     errors: list[BackendError] = []
-    for name in _candidates(backend):
+    for name in _candidates(backend, device):
         module = runtime(name)
         try:
             return name, module.require(device, precision)
@@ -80,7 +81,7 @@ def plan(
     first, _, second = backend.partition("+")
     errors: list[BackendError] = []
     second_best: Plan | None = None
-    for name in _candidates(first if graph_name in LOOK else second or first):
+    for name in _candidates(first if graph_name in LOOK else second or first, device):
         module = runtime(name)
         try:
             stored, computes = module.settle(folder, graph_name, precision)
@@ -137,12 +138,18 @@ def open_plan(folder: ModelFolder, settled: Plan, *, threads: int = 0) -> Backen
     )
 
 
-def _candidates(backend: str) -> tuple[str, ...]:
-    return tuple(MODULES) if backend == "auto" else (backend,)
+def _candidates(backend: str, device: str) -> tuple[str, ...]:
+    if backend != "auto":
+        return (backend,)
+    if device != "cpu" and cuda_driver.is_here():
+        return tuple(MODULES)
+    return tuple(name for name in MODULES if name not in ON_GPUS)
 
 
 def _how_telling(error: BackendError) -> int:
     """Where every candidate refuses: rather what can be installed than what nobody can change."""
+    if isinstance(error, EngineError) or getattr(error, "name", "") in ON_GPUS:
+        return 3
     if isinstance(error, NotServedError):
         return 2
     return 0 if isinstance(error, BackendUnavailableError) else 1

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from fastseg.backends.runtime import USE_CPU
 from fastseg.errors import BackendUnavailableError, EngineError
 
 PORTABLE = "portable"
@@ -176,6 +177,6 @@ def _unavailable(flavour: Flavour, reason: str) -> BackendUnavailableError:
     return BackendUnavailableError(
         flavour.name,
         reason=reason,
-        remedy=f"Install it: pip install 'fastseg-runtime[{flavour.name}]'; docs/gpu.md says from "
-        "where.",
+        remedy=f"Install it: pip install 'fastseg-runtime[{flavour.name}]' (docs/gpu.md says from "
+        f"where). {USE_CPU}",
     )

@@ -9,6 +9,7 @@ import click
 
 from fastseg import artifacts, circumstances, comparison, registry
 from fastseg.artifacts import ModelFolder
+from fastseg.backends.engine_store import on_probation
 from fastseg.cli.arguments import into, json_option, needs_extra
 from fastseg.cli.progress import progress
 from fastseg.cli.report import DONE, SOME_FAILED, Report
@@ -104,7 +105,9 @@ def _answer(way: Way, folder: ModelFolder, question: Question, arguments: Argume
     if way.backend == "torch":
         return _run_torch(way, question, arguments.checkpoint)
     choice = Choice(arguments.device, way.backend, way.precision, arguments.threads)
-    return comparison.run_graphs(folder, choice, question)
+    # To be compared is what engines are opened for here that do not run otherwise.
+    with on_probation():
+        return comparison.run_graphs(folder, choice, question)
 
 
 def _run_torch(way: Way, question: Question, checkpoint: Path | None) -> Answer:
