@@ -11,20 +11,26 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from fastseg import bench as benchmark
-from fastseg import circumstances
+from fastseg import circumstances, resources
+from fastseg.backends.protocol import usable_cores
 from fastseg.cli.arguments import DEFAULT_MODEL, into, json_option, runtime_options
 from fastseg.cli.progress import progress
 from fastseg.cli.report import Report
 from fastseg.demo import PICTURE
+from fastseg.graphs import Choice
 from fastseg.images import read_image
 from fastseg.repetition import Rule
+
+TABLE1_MODELS = (DEFAULT_MODEL, "echo-a4c")
+"""What is compared if no model is named: those that come with fastseg."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
     """What ``fastseg bench`` was asked for."""
 
-    model: str
+    models: tuple[str, ...]
+    table1: bool
     image: Path
     prompts: tuple[int, ...]
     everything: int
@@ -37,7 +43,13 @@ class Arguments:
 
 
 @click.command()
-@click.argument("model", default=DEFAULT_MODEL)
+@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@click.option(
+    "--table1",
+    is_flag=True,
+    help="Compare what the MODELs cost (bytes, parameters, time a mask, prompts) with what is "
+    "published of SAM and the label-free U-Net.",
+)
 @click.option(
     "--image",
     type=click.Path(path_type=Path),
@@ -77,9 +89,16 @@ class Arguments:
 @json_option
 @into(Arguments)
 def bench(arguments: Arguments) -> Report:
-    """Measure MODEL: each stage, each mask, peak memory, and a cold start in a fresh process."""
+    """Measure MODEL: each stage, each mask, peak memory, and a cold start in a fresh process.
+
+    With --table1 several MODELs may be given.
+    """
+    if arguments.table1:
+        return _table1(arguments)
+    if len(arguments.models) > 1:
+        raise click.UsageError("Give one MODEL; several may be compared by --table1 alone.")
     plan = benchmark.Plan(
-        model=arguments.model,
+        model=arguments.models[0] if arguments.models else DEFAULT_MODEL,
         image=read_image(arguments.image),
         prompts=arguments.prompts,
         everything=arguments.everything,
@@ -87,12 +106,71 @@ def bench(arguments: Arguments) -> Report:
         backend=arguments.backend,
         precision=arguments.precision,
         threads=arguments.threads,
-        rule=Rule(tolerance=arguments.tolerance, max_seconds=arguments.max_seconds),
+        rule=_rule(arguments),
     )
     with progress(2 + len(plan.prompts) + bool(plan.everything)) as step:
         result = benchmark.bench(plan, progress=step)
     body = {**result.as_dict(), "image": str(arguments.image)}
     return Report("bench", body, tuple(_text(result)))
+
+
+def _rule(arguments: Arguments) -> Rule:
+    return Rule(tolerance=arguments.tolerance, max_seconds=arguments.max_seconds)
+
+
+def _table1(arguments: Arguments) -> Report:
+    """The resource comparison: published rows first, then what was measured here."""
+    models = arguments.models or TABLE1_MODELS
+    image = read_image(arguments.image)
+    choice = Choice(arguments.device, arguments.backend, arguments.precision, arguments.threads)
+    rows = list(resources.PUBLISHED)
+    with progress(len(models)) as step:
+        for model in models:
+            step(model)
+            rows.append(resources.measure(model, image, choice, _rule(arguments)))
+    threads = arguments.threads or usable_cores()
+    body = {
+        "table": "resources",
+        "rows": [row.as_dict() for row in rows],
+        "threads": threads,
+        "machine": circumstances.machine(),
+        "image": str(arguments.image),
+    }
+    return Report("bench", body, tuple(_resources_text(rows, threads)))
+
+
+def _resources_text(rows: list[resources.Resources], threads: int) -> Iterator[RenderableType]:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("model")
+    for heading in (
+        "files, MB",
+        "parameters, M",
+        "s a mask",
+        "s a further mask",
+        "boxes a mask",
+        "to choose from",
+    ):
+        table.add_column(heading, justify="right")
+    table.add_column("by")
+    for row in rows:
+        further, parameters = row.seconds_per_further_mask, row.million_parameters
+        table.add_row(
+            row.name,
+            f"{row.megabytes:.1f}",
+            "not told" if parameters is None else f"{parameters:.1f}",
+            f"{row.seconds_per_mask:.3g}",
+            "-" if further is None else f"{further:.3g}",
+            str(row.prompts_per_mask),
+            str(row.masks_to_choose_from),
+            "published" if row.origin == "published" else row.ran_on,
+        )
+    yield table
+    yield (
+        f"\npublished: {resources.SOURCE}; the machine is not told, and 93 MB hold the "
+        "optimiser's state too\n"
+        f"measured: {circumstances.line()}; {threads} threads, warm, medians; a frame with "
+        f"{resources.STRUCTURES} structures, embedding included"
+    )
 
 
 def _text(result: benchmark.Result) -> Iterator[RenderableType]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from torch import nn
+
 from fastseg.errors import ParityError
 from fastseg.parity import Table
 
@@ -39,6 +41,12 @@ def require_parity(name: str, table: Table) -> None:
     """
     if not table.within(TOLERANCE):
         raise ParityError(f"{name} differs from its source; it was not kept.\n{table}")
+
+
+def parameter_count(*modules: nn.Module) -> int:
+    """Count the weights of some modules, those that two of them share once."""
+    weights = {id(weight): weight for module in modules for weight in module.parameters()}
+    return sum(weight.numel() for weight in weights.values())
 
 
 def versions() -> dict[str, str]:

@@ -13,7 +13,14 @@ from fastseg.errors import BackendUnavailableError
 from fastseg.export import checkpoint as checkpoints
 from fastseg.export import half_weights
 from fastseg.export.checkpoint import Checkpoint
-from fastseg.export.folders import Card, Progress, require_parity, silent, versions
+from fastseg.export.folders import (
+    Card,
+    Progress,
+    parameter_count,
+    require_parity,
+    silent,
+    versions,
+)
 from fastseg.export.image_encoder import SHAPES, ImageEncoder
 from fastseg.export.mask_decoder import MaskDecoder
 from fastseg.export.onnx_writer import Store, write
@@ -134,7 +141,7 @@ def write_sam_folder(
             name=card.name,
             preprocessing=Preprocessing(modules.side, MEAN, STD),
             graphs=graphs,
-            source=card.source,
+            source={**card.source, "parameters": parameter_count(*modules.by_prefix().values())},
             licence=card.licence,
             description=card.description,
             written_by=versions(),

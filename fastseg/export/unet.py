@@ -19,7 +19,14 @@ from fastseg.backends.ort import OrtBackend
 from fastseg.contract import Graph
 from fastseg.errors import CheckpointError
 from fastseg.export import echo_views, half_weights
-from fastseg.export.folders import Card, Progress, require_parity, silent, versions
+from fastseg.export.folders import (
+    Card,
+    Progress,
+    parameter_count,
+    require_parity,
+    silent,
+    versions,
+)
 from fastseg.export.onnx_writer import Source, Store, write
 from fastseg.export.unet_network import UNet
 from fastseg.export.unet_weights import read_unet_weights
@@ -137,7 +144,7 @@ def write_unet_folder(
             name=card.name,
             preprocessing=preprocessing,
             graphs={graph.name: artifacts.graph_file(graph, path, data=outside)},
-            source=card.source,
+            source={**card.source, "parameters": parameter_count(network)},
             licence=card.licence,
             description=card.description,
             written_by=versions(),
