@@ -58,8 +58,8 @@ class ModelFolder:
     path: Path
     manifest: Manifest
 
-    def file(self, stored: GraphFile) -> Path:
-        """Where the file of one of its graphs is."""
+    def file(self, stored: GraphFile | StoredFile) -> Path:
+        """Where one of its files is."""
         return self.path / stored.file
 
 
@@ -85,7 +85,7 @@ def read(folder: str | os.PathLike[str], verify: bool = True) -> ModelFolder:
     if not path.is_dir():
         raise ModelNotFoundError(f"there is no model folder {path}.")
     found = ModelFolder(path, _read_manifest(path))
-    stored = [file for graph in found.manifest.graphs.values() for file in graph.files]
+    stored = found.manifest.files
     for file in stored:
         _verify_length(path, file)
     if verify:

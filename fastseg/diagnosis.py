@@ -133,7 +133,7 @@ def _model(folder: Path) -> dict[str, Any]:
             "remedy": "Install fastseg again: pip install --force-reinstall fastseg-runtime",
         }
     manifest = found.manifest
-    length = sum(file.bytes for graph in manifest.graphs.values() for file in graph.files)
+    length = sum(file.bytes for file in manifest.files)
     return {"ok": True, "family": manifest.family, "bytes": length, "auto": _auto(found)}
 
 

@@ -120,6 +120,10 @@ class Manifest:
     graphs: Mapping[str, GraphFile]
     """By a key that is unique in the folder: the graph's name, for the precision exported first."""
 
+    weights: Mapping[str, StoredFile] = field(default_factory=dict)
+    """Weights without a graph (``tensor_file``), by the graph that a kernel of ours runs with them;
+    folders of earlier versions have none."""
+
     source: Json = field(default_factory=dict)
     """Where the weights came from: checkpoint file, sha256, kind of network."""
 
@@ -135,6 +139,12 @@ class Manifest:
     """Anything else that JSON can hold."""
 
     schema: int = SCHEMA
+
+    @property
+    def files(self) -> tuple[StoredFile, ...]:
+        """Every file of the folder beside ``model.json``."""
+        of_graphs = [file for graph in self.graphs.values() for file in graph.files]
+        return (*of_graphs, *self.weights.values())
 
     @property
     def picture(self) -> Preprocessing:
@@ -213,6 +223,7 @@ def from_json(text: str) -> Manifest:
         name=root.get("name", str),
         preprocessing=read(_Fields(root.get("preprocessing", dict), "preprocessing")),
         graphs={key: _graph_file(_Fields(value, key)) for key, value in graphs.items()},
+        weights=_weights(root),
         source=root.get("source", dict),
         licence=root.get("licence", str),
         description=root.get("description", str),
@@ -317,6 +328,13 @@ def _graph_file(fields: _Fields) -> GraphFile:
         precision=fields.get("precision", str),
         data=tuple(_stored_file(stored) for stored in fields.objects("data")),
     )
+
+
+def _weights(root: _Fields) -> dict[str, StoredFile]:
+    if "weights" not in root.document:
+        return {}
+    weights = root.get("weights", dict)
+    return {key: _stored_file(_Fields(value, f"weights {key}")) for key, value in weights.items()}
 
 
 def _stored_file(fields: _Fields) -> StoredFile:

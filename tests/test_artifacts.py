@@ -19,6 +19,7 @@ ENCODER = Graph(
     (Tensor("embedding", "float32", ("images", 256, 4, 4)),),
 )
 CONTENT = bytes(range(256)) * 40
+FILES = ["encoder.onnx", "encoder.weights", "decoder.safetensors"]
 
 
 def fill(folder: Path) -> Manifest:
@@ -26,11 +27,13 @@ def fill(folder: Path) -> Manifest:
     graph, weights = folder / "encoder.onnx", folder / "encoder.weights"
     graph.write_bytes(CONTENT)
     weights.write_bytes(CONTENT[::-1])
+    (folder / "decoder.safetensors").write_bytes(CONTENT)
     manifest = Manifest(
         family="sam",
         name="nobody",
         preprocessing=Preprocessing(64, (1.0, 2.0, 3.0), (4.0, 5.0, 6.0)),
         graphs={"encoder": artifacts.graph_file(ENCODER, graph, data=(weights,))},
+        weights={"decoder": artifacts.stored_file(folder / "decoder.safetensors")},
         source={"kind": "vit_b", "sha256": "0" * 64},
         licence="Apache-2.0",
         description="Für niemanden",
@@ -66,20 +69,25 @@ def test_what_was_written_is_read_back_equal(tmp_path):
     assert artifacts.from_json(artifacts.to_json(manifest)) == manifest
 
 
+def test_a_folder_of_an_earlier_version_has_no_weights_without_a_graph(folder):
+    edit(folder, lambda document: document.pop("weights"))
+    assert artifacts.read(folder).manifest.weights == {}
+
+
 def test_the_hash_is_sha256_of_the_whole_file(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")
     known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert artifacts.sha256(tmp_path / "abc") == known
 
 
-@pytest.mark.parametrize("name", ["encoder.onnx", "encoder.weights"])
+@pytest.mark.parametrize("name", FILES)
 def test_a_missing_file_is_named(folder, name):
     (folder / name).unlink()
     with pytest.raises(ModelFolderError, match=rf"{name} is missing.*export the model again"):
         artifacts.read(folder)
 
 
-@pytest.mark.parametrize("name", ["encoder.onnx", "encoder.weights"])
+@pytest.mark.parametrize("name", FILES)
 def test_a_truncated_file_is_named_with_both_lengths_even_unverified(folder, name):
     (folder / name).write_bytes(CONTENT[:-1])
     for verify in (True, False):
@@ -87,7 +95,7 @@ def test_a_truncated_file_is_named_with_both_lengths_even_unverified(folder, nam
             artifacts.read(folder, verify=verify)
 
 
-@pytest.mark.parametrize("name", ["encoder.onnx", "encoder.weights"])
+@pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("where", [0, 5000, 10239])
 def test_one_altered_bit_is_found_wherever_it_is(folder, name, where):
     content = bytearray((folder / name).read_bytes())

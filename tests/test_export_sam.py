@@ -12,7 +12,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="exports need torch")
 
-from fastseg import artifacts, contract  # noqa: E402
+from fastseg import artifacts, contract, tensor_file  # noqa: E402
 from fastseg.backends.ort import OrtBackend  # noqa: E402
 from fastseg.errors import BackendUnavailableError, OutputError, ParityError  # noqa: E402
 from fastseg.export import sam as export  # noqa: E402
@@ -71,6 +71,21 @@ def test_weights_stored_in_half_the_bytes_answer_as_the_rounded_modules(
     found = backend.run({"image": picture.numpy()})["embedding"]
     expected = small_modules.image_encoder(picture).numpy()
     assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+def test_the_folder_holds_the_weights_of_the_decoder_as_in_a_checkpoint(
+    small_folder, small_modules
+):
+    folder = artifacts.read(small_folder)
+    found = tensor_file.read(folder.file(folder.manifest.weights["decoder"]))
+    wanted = {
+        f"{prefix}.{name}": tensor
+        for prefix in ("prompt_encoder", "mask_decoder")
+        for name, tensor in getattr(small_modules, prefix).state_dict().items()
+    }
+    assert set(found) == set(wanted)
+    for name, tensor in wanted.items():
+        np.testing.assert_array_equal(found[name], tensor.numpy())
 
 
 def test_graphs_that_differ_leave_nothing(quick, small_modules, tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from fastseg import artifacts, registry
+from fastseg import artifacts, registry, tensor_file
 from fastseg.errors import BackendUnavailableError
 from fastseg.export import checkpoint as checkpoints
 from fastseg.export import half_weights
@@ -33,6 +33,9 @@ from fastseg.parity import Table
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
 """SAM's statistics of R, G, B on the 0..255 scale."""
+
+DECODER_WEIGHTS = "decoder.safetensors"
+"""What the native decoder reads: the weights of prompt encoder and mask decoder, as published."""
 
 
 def export_sam(
@@ -133,6 +136,8 @@ def write_sam_folder(
             path = folder / f"{source.graph.name}.onnx"
             outside = write(source, path, store=store)
             graphs[source.graph.name] = artifacts.graph_file(source.graph, path, data=outside)
+        weights = folder / DECODER_WEIGHTS
+        tensor_file.write(weights, modules.decoder_weights(), halve=store == "float16")
         step("comparing the graphs with their source")
         table = compare(modules, _located(folder, graphs))
         require_parity(card.name, table)
@@ -141,6 +146,7 @@ def write_sam_folder(
             name=card.name,
             preprocessing=Preprocessing(modules.side, MEAN, STD),
             graphs=graphs,
+            weights={"decoder": artifacts.stored_file(weights)},
             source={**card.source, "parameters": parameter_count(*modules.by_prefix().values())},
             licence=card.licence,
             description=card.description,

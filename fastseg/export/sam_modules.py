@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fastseg.contract import MASK_SLOTS, DType, Graph
@@ -41,6 +43,15 @@ class SamModules:
             "image_encoder": self.image_encoder,
             "prompt_encoder": self.prompt_encoder,
             "mask_decoder": self.mask_decoder,
+        }
+
+    def decoder_weights(self) -> dict[str, NDArray[np.float32]]:
+        """Every weight of prompt encoder and mask decoder, by its name in a checkpoint."""
+        return {
+            f"{prefix}.{name}": tensor.detach().float().numpy()
+            for prefix, module in self.by_prefix().items()
+            if prefix != "image_encoder"
+            for name, tensor in module.state_dict().items()
         }
 
     def sources(self) -> Iterator[Source]:
