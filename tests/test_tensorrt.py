@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from fastseg.backends.protocol import Backend
 from fastseg.backends.tensorrt_backend import TensorRtBackend
 from fastseg.contract import Graph, Tensor
-from fastseg.errors import BackendError, DeviceMemoryError, ModelFolderError
+from fastseg.errors import BackendError, DeviceArrayError, DeviceMemoryError, ModelFolderError
 from fastseg.testing.fake_cuda import FakeCuda, FakeEngine
 
 X = Tensor("x", "float32", ("prompts", "points", 4))
@@ -268,7 +269,15 @@ def test_an_array_with_gaps_is_refused_by_name():
     setup, inputs = Setup("cuda"), call(4)
     placed = setup.device.array(inputs["x"])
     placed.__cuda_array_interface__["strides"] = (64, 16, 8)
-    with pytest.raises(BackendError, match="x has gaps"):
+    with pytest.raises(DeviceArrayError, match="x has gaps"):
+        setup.backend.run({**inputs, "x": placed})
+
+
+def test_an_array_on_another_device_is_refused_by_name():
+    setup, inputs = Setup("cuda"), call(4)
+    placed = setup.device.array(inputs["x"])
+    placed.device = SimpleNamespace(index=1)
+    with pytest.raises(DeviceArrayError, match=r"x lies in the memory of cuda:1, not of cuda:0"):
         setup.backend.run({**inputs, "x": placed})
 
 

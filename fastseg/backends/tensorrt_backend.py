@@ -14,7 +14,6 @@ import numpy as np
 
 from fastseg.backends.cuda_device import Device
 from fastseg.backends.declared import check_declared
-from fastseg.backends.device_view import DeviceView, is_on_device
 from fastseg.backends.engine_profiles import (
     batch_dimension,
     choose_profile,
@@ -25,6 +24,7 @@ from fastseg.backends.protocol import Memory
 from fastseg.backends.tensorrt_engine import Engine
 from fastseg.backends.tensorrt_lane import ALIGNMENT, Call, Lane
 from fastseg.contract import Array, Graph, Tensor
+from fastseg.device_arrays import DeviceArray, device_array
 from fastseg.errors import BackendError, DeviceMemoryError
 
 
@@ -67,10 +67,13 @@ class TensorRtBackend:
         """Run the graph once; see ``Backend.run``.
 
         Raises:
+            DeviceArrayError: An array lies on another device, or has gaps.
             DeviceMemoryError: The device has too little memory, even for half as many at a time.
         """
         placed: dict[str, Any] = {
-            name: DeviceView.of(array, name) if is_on_device(array) else array
+            name: device_array(array, name, device=self._device.name)
+            if hasattr(array, "__cuda_array_interface__")
+            else array
             for name, array in inputs.items()
         }
         if self._engine is not None and (reason := self.graph.mismatch(placed)) is not None:
@@ -132,7 +135,7 @@ class TensorRtBackend:
             return results
         count, step = sizes.get(self._batch or "", 1), self._step(inputs)
         with self._lane(engine) as lane:
-            for stream in {one.stream for one in inputs.values() if isinstance(one, DeviceView)}:
+            for stream in {one.stream for one in inputs.values() if isinstance(one, DeviceArray)}:
                 if stream is not None:
                     lane.stream.wait_for(stream)
             whole = {
@@ -168,7 +171,7 @@ class TensorRtBackend:
             for one in self.graph.outputs
         }
         for name, target in targets.items():
-            direct = isinstance(target, DeviceView) and target.address % ALIGNMENT == 0
+            direct = isinstance(target, DeviceArray) and target.address % ALIGNMENT == 0
             addresses[name] = target.address if direct else lane.reserve(name, target.nbytes)
         sizes = sizes_of(self.graph, pieces)
         profile, _ = choose_profile(self.graph, self._profiles, sizes)
@@ -198,7 +201,7 @@ class TensorRtBackend:
         if self.memory == "host":
             return np.empty(shape, dtype)
         owner = self._device.allocate(max(math.prod(shape) * dtype.itemsize, 1))
-        return DeviceView(shape, dtype, owner.address, owner)
+        return DeviceArray(owner.address, shape, dtype, self._device.name, owner)
 
     @contextmanager
     def _lane(self, engine: Engine) -> Iterator[Lane]:
@@ -235,4 +238,4 @@ class TensorRtBackend:
 
 
 def _rows(array: Any, rows: tuple[int, int]) -> Any:
-    return array.rows(*rows) if isinstance(array, DeviceView) else array[slice(*rows)]
+    return array.part(*rows) if isinstance(array, DeviceArray) else array[slice(*rows)]

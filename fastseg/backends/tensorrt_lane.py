@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastseg.backends.cuda_device import Allocation, Bytes, Device
-from fastseg.backends.device_view import DeviceView
 from fastseg.backends.tensorrt_engine import Engine
 from fastseg.contract import Array
+from fastseg.device_arrays import DeviceArray
 
 ALIGNMENT = 256
 """TensorRT asks for it of every address that it is given."""
@@ -47,9 +47,9 @@ class Lane:
         self._pinned: dict[str, Bytes] = {}
         self._recorded: OrderedDict[Call, Callable[[], None] | None] = OrderedDict()
 
-    def place(self, name: str, array: Array | DeviceView) -> int:
+    def place(self, name: str, array: Array | DeviceArray) -> int:
         """Address of an input on the device; brought there, or to a multiple of 256, if need be."""
-        if isinstance(array, DeviceView):
+        if isinstance(array, DeviceArray):
             if array.address % ALIGNMENT == 0:
                 return array.address
             address = self.reserve(name, array.nbytes)
