@@ -116,6 +116,15 @@ class DeviceArray:
         )
 
 
+def is_on_device(array: Any) -> bool:
+    """Whether an array is on a CUDA device, or is one of ours, which may be anywhere."""
+    if isinstance(array, DeviceArray) or hasattr(array, "__cuda_array_interface__"):
+        return True
+    if not hasattr(array, "__dlpack_device__"):
+        return False
+    return bool(array.__dlpack_device__()[0] in (dlpack.CUDA, dlpack.CUDA_MANAGED))
+
+
 def device_array(
     array: Any,
     name: str,

@@ -4,6 +4,7 @@ FastsegError
 |- ImageError (ValueError)             a picture that cannot be used
 |- EmbeddingError (ValueError)         an embedding that is damaged or another model's
 |- PromptError (ValueError)            points, boxes, labels or settings that make no sense
+|- DeviceArrayError (ValueError)       an array that lies elsewhere or has gaps
 |- MaskError (ValueError)              run-length codes or masks that contradict themselves
 |- MeasurementError (ValueError)       a scale, mode or view that gives no measurement
 |- OutputError (OSError)               a result that could not be written

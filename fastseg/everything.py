@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,8 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 from fastseg import ops
 from fastseg.crops import crop_frames
 from fastseg.decoder import PROMPTS_PER_RUN, Tokens
+from fastseg.device_arrays import DeviceArray, device_array, is_on_device
+from fastseg.device_everything import DeviceSearch, Found, Limits, nothing_found, search_on_device
 from fastseg.embedding import Embedding
-from fastseg.errors import PromptError
+from fastseg.errors import ImageError, PromptError
 from fastseg.geometry import Frame
 from fastseg.images import Channels, ImageSource, read_image
 from fastseg.masks import Masks, concatenate
@@ -37,6 +40,7 @@ class GridSettings:
     crop_n_points_downscale_factor: int = 1
     point_grids: Sequence[ArrayLike] | None = None
     min_mask_region_area: int = 0
+    max_device_memory: int | None = None
 
     def __post_init__(self) -> None:
         """Check what can be checked without a picture.
@@ -52,8 +56,9 @@ class GridSettings:
             "crop_n_points_downscale_factor": 1,
             "min_mask_region_area": 0,
         }
-        if self.points_per_side is not None:
-            at_least["points_per_side"] = 1
+        for name in ("points_per_side", "max_device_memory"):
+            if getattr(self, name) is not None:
+                at_least[name] = 1
         for name, least in at_least.items():
             value = getattr(self, name)
             if not isinstance(value, (int, np.integer)) or value < least:
@@ -65,6 +70,16 @@ class GridSettings:
         for name in ("pred_iou_thresh", "stability_score_thresh", "stability_score_offset"):
             if not np.isfinite(getattr(self, name)):
                 raise PromptError(f"{name} must be a finite number, not {getattr(self, name)!r}.")
+
+    def limits(self) -> Limits:
+        """What a device has to know of these."""
+        return Limits(
+            pred_iou_thresh=self.pred_iou_thresh,
+            stability_score_thresh=self.stability_score_thresh,
+            stability_score_offset=self.stability_score_offset,
+            box_nms_thresh=self.box_nms_thresh,
+            max_device_memory=self.max_device_memory,
+        )
 
     def grid(self, layer: int) -> NDArray[np.float64]:
         """Clicks of crop layer ``layer``: (n, 2) in 0..1, x before y.
@@ -87,8 +102,21 @@ class GridSettings:
         return grid
 
 
+def grid_points(grid: NDArray[np.float64], frame: Frame) -> NDArray[np.float64]:
+    """Clicks (n, 2) in 0..1 of the looked-at part, in the whole picture's pixels."""
+    x0, y0, _, _ = frame.crop_box
+    height, width = frame.size
+    points: NDArray[np.float64] = grid * [width, height] + [x0, y0]
+    return points
+
+
 class Sam(PromptModel):
     """A SAM-shaped model: masks for prompts, or for the whole picture without any."""
+
+    @cached_property
+    def device_search(self) -> DeviceSearch | None:
+        """What ``everything`` uses where the model's arrays are on a device, else None."""
+        return search_on_device(self._graphs)
 
     def everything(
         self,
@@ -107,6 +135,7 @@ class Sam(PromptModel):
         point_grids: Sequence[ArrayLike] | None = None,
         min_mask_region_area: int = 0,
         channels: Channels = "rgb",
+        max_device_memory: int | None = None,
     ) -> Masks:
         """Find every object: a grid of clicks, and of their masks the sure, stable and distinct.
 
@@ -114,9 +143,11 @@ class Sam(PromptModel):
         appendix B). ``Masks.records(output_mode)`` gives its dictionaries.
 
         Args:
-            image: A picture, as for ``embed``.
+            image: A picture, as for ``embed``. Where the model runs on a CUDA device, also an array
+                (H, W, 3) uint8 in the memory of that device, of torch or CuPy for example.
             points_per_side: Clicks along each side of the grid; None with ``point_grids``.
-            points_per_batch: Most prompts in one run of the decoder; no result depends on it.
+            points_per_batch: Most prompts in one run of the decoder; no result depends on it. On a
+                device ``max_device_memory`` decides instead.
             pred_iou_thresh: Keep masks whose predicted IoU is above, 0..1.
             stability_score_thresh: Keep masks at least this stable, 0..1.
             stability_score_offset: Shift of the logit threshold that stability is measured with.
@@ -128,6 +159,8 @@ class Sam(PromptModel):
             point_grids: For each crop layer its clicks, (n, 2) in 0..1, instead of a regular grid.
             min_mask_region_area: Fill holes and drop islands smaller than this many pixels.
             channels: Order of an array's colours, ``"rgb"`` or ``"bgr"``.
+            max_device_memory: Bytes that prompts may take at once on a device; None is 2 GiB. With
+                enough, all go through the decoder in one pass.
 
         Returns:
             The masks by falling score; with crops, those of smaller crops first; with
@@ -136,6 +169,7 @@ class Sam(PromptModel):
         Raises:
             ImageError: The picture cannot be used.
             PromptError: A setting cannot be used.
+            DeviceMemoryError: The device has too little memory, even for half as much at a time.
         """
         settings = GridSettings(
             points_per_side=points_per_side,
@@ -150,6 +184,7 @@ class Sam(PromptModel):
             crop_n_points_downscale_factor=crop_n_points_downscale_factor,
             point_grids=point_grids,
             min_mask_region_area=min_mask_region_area,
+            max_device_memory=max_device_memory,
         )
         return _Search(self, settings).run(image, channels)
 
@@ -161,6 +196,7 @@ class _Search:
         self._model = model
         self._settings = settings
         self._watch = Stopwatch()
+        self._embedded = Timings()
         self._clicked = 0
 
     def run(self, image: ImageSource, channels: Channels) -> Masks:
@@ -168,8 +204,9 @@ class _Search:
         settings, model = self._settings, self._model
         # Malformed grids are found before the encoder runs.
         grids = [settings.grid(layer) for layer in range(settings.crop_n_layers + 1)]
+        search = model.device_search
         with self._watch("preprocess"):
-            pixels = read_image(image, channels=channels, max_pixels=model.max_pixels)
+            pixels = self._read(image, channels, search)
         height, width = pixels.shape[:2]
         crops = crop_frames(
             (height, width),
@@ -177,23 +214,62 @@ class _Search:
             layers=settings.crop_n_layers,
             overlap_ratio=settings.crop_overlap_ratio,
         )
-        parts: list[Masks] = []
-        embedded = Timings()
-        for layer, frame in crops:
-            embedding = model.embed(pixels, crop=frame.crop)
-            embedded += embedding.timings
-            parts.append(self._crop(embedding, grids[layer]))
+        if search is not None:
+            placed = [(frame, grids[layer]) for layer, frame in crops]
+            found = search.search(pixels, placed, settings.limits(), self._watch)
+            parts = list(map(self._found, placed, found))
+        else:
+            parts = [self._crop(self._embed(pixels, frame), grids[layer]) for layer, frame in crops]
         with self._watch("postprocess"):
             masks = self._join([frame for _, frame in crops], parts)
             if settings.min_mask_region_area:
                 masks = self._without_small_regions(masks)
-        return masks.with_timings(embedded + model.circumstances(self._watch, n_masks=len(masks)))
+        timings = model.circumstances(self._watch, n_masks=len(masks))
+        return masks.with_timings(self._embedded + timings)
+
+    def _read(
+        self, image: ImageSource, channels: Channels, search: DeviceSearch | None
+    ) -> NDArray[np.uint8] | DeviceArray:
+        """The picture in the host's memory, unless it is on the device that searches it."""
+        if search is None or not is_on_device(image):
+            return read_image(image, channels=channels, max_pixels=self._model.max_pixels)
+        if channels != "rgb":
+            raise ImageError(
+                f'a picture on {search.device.name} must have channels="rgb", not {channels!r}. '
+                "Turn them there, or give a host array."
+            )
+        return device_array(
+            image, "image", device=search.device.name, dtype=np.uint8, shape=(None, None, 3)
+        )
+
+    def _embed(self, pixels: NDArray[np.uint8] | DeviceArray, frame: Frame) -> Embedding:
+        embedding = self._model.embed(pixels, crop=frame.crop)
+        self._embedded += embedding.timings
+        return embedding
+
+    def _found(self, placed: tuple[Frame, NDArray[np.float64]], found: Found) -> Masks:
+        """Records and run lengths of one crop as masks."""
+        (frame, grid), records = placed, found.records
+        points, crop = grid_points(grid, frame), np.array([frame.crop_box], np.int64)
+        masks = Masks(
+            runs=found.runs,
+            scores=records["score"].copy(),
+            stability=records["stability"].copy(),
+            boxes=records["box"].astype(np.int64),
+            areas=records["area"].astype(np.int64),
+            prompt=records["prompt"].astype(np.int64) + self._clicked,
+            timings=Timings(),
+            points=points[records["prompt"]],
+            crop_boxes=np.repeat(crop, len(records), axis=0),
+        )
+        self._clicked += len(grid)
+        return masks
 
     def _crop(self, embedding: Embedding, grid: NDArray[np.float64]) -> Masks:
         """The masks of one crop that pass every filter and survive its NMS."""
-        x0, y0, _, _ = embedding.frame.crop_box
-        height, width = embedding.frame.size
-        points = grid * [width, height] + [x0, y0]
+        if len(grid) == 0:
+            return self._found((embedding.frame, grid), nothing_found(embedding.frame))
+        points = grid_points(grid, embedding.frame)
         limit = min(self._settings.points_per_batch, PROMPTS_PER_RUN)
         parts = [
             self._batch(embedding, batch, points[batch.indices])

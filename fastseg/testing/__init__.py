@@ -1,5 +1,6 @@
-"""Stand-ins for tests: a backend made of a function, and model folders that run in no time."""
+"""Stand-ins for tests: backends, devices, and model folders that run in no time."""
 
+from fastseg.testing.emulated_device import EmulatedDevice
 from fastseg.testing.fake_backend import FakeBackend
 from fastseg.testing.tiny_sam import GRID, LOW, RADII, SIDE, tiny_sam_folder
 from fastseg.testing.tiny_unet import BRIGHTNESS, UNET_SIDE, tiny_unet_folder
@@ -11,6 +12,7 @@ __all__ = [
     "RADII",
     "SIDE",
     "UNET_SIDE",
+    "EmulatedDevice",
     "FakeBackend",
     "tiny_sam_folder",
     "tiny_unet_folder",
