@@ -12,14 +12,6 @@ Row = Sequence[str]
 _TABLES = pytest.StashKey[list[tuple[str, list[Row]]]]()
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--short-reference",
-        action="store_true",
-        help="run a part of the reference's prompts and extrapolate linearly, instead of minutes",
-    )
-
-
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_TABLES] = []
 

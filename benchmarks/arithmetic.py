@@ -1,0 +1,43 @@
+"""How much arithmetic the graphs are, counted from the modules that they are written from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from fastseg.export.image_encoder import SHAPES, ImageEncoder
+from fastseg.export.mask_decoder import MaskDecoder
+from fastseg.export.nano_encoder import NanoEncoder
+from fastseg.export.onnx_writer import Source
+from fastseg.export.prompt_encoder import PromptEncoder
+from fastseg.export.sam_modules import TRACED, SamModules
+
+COUNTED_IN = {"decoder": "prompts", "decoder_mask": "prompts", "mask_head": "survivors"}
+"""Which of the sizes that a graph is traced with its arithmetic grows with."""
+
+
+def sam_gmac(kind: str) -> Mapping[str, float]:
+    """Thousand million multiplications of each graph, for one image or one prompt.
+
+    Matrix products and convolutions alone; nothing is computed for it.
+
+    Args:
+        kind: ``"sam-nano"`` or one of ``SHAPES``.
+    """
+    with torch.device("meta"):
+        encoder = NanoEncoder() if kind == "sam-nano" else ImageEncoder(SHAPES[kind])
+        modules = SamModules(encoder, PromptEncoder(64, 1024), MaskDecoder())
+        return {
+            source.graph.name: gmac(source) / TRACED[COUNTED_IN.get(source.graph.name, "images")]
+            for source in modules.sources()
+        }
+
+
+def gmac(source: Source) -> float:
+    """Of one run with the inputs that a module is traced with."""
+    inputs = [tensor.to("meta") for tensor in source.inputs]
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        source.module.to("meta")(*inputs)
+    return counter.get_total_flops() / 2e9
