@@ -52,6 +52,15 @@ def test_the_time_alone_makes_no_difference():
     assert differences([earlier, cell("vit-b/encoder", "torch bf16", 9)]) == []
 
 
+def test_the_commit_counts_for_cells_of_fastseg_alone():
+    before = {**about(), "commit": "before"}
+    reference = cell("vit-b/encoder", "torch fp32", 9, about=before)
+    ours = cell("vit-b/encoder", "fastseg fp32", 3)
+    assert differences([reference, ours]) == []
+    (told,) = differences([ours, cell("vit-b/prompts-8", "fastseg fp32", 3, about=before)])
+    assert told.startswith("commit")
+
+
 def test_cells_of_other_threads_stay_out_of_the_table(measured, capsys):
     Store(measured / "cells").keep(cell("vit-b/encoder", "torch fp32", 9, threads=99))
     assert table.main(["--out", str(measured), "--print-only"]) == 0

@@ -7,7 +7,7 @@ from itertools import groupby
 
 import numpy as np
 
-from benchmarks.table.rows import ROWS, Row
+from benchmarks.table.rows import OURS, ROWS, Row
 from benchmarks.table.store import Cell
 
 BASES = {"torch fp32": "torch", "official ONNX": "ONNX"}
@@ -28,7 +28,8 @@ def text(cells: list[Cell]) -> Iterator[str]:
 
 def circumstances(cells: list[Cell]) -> str:
     """What the numbers depend on, in one line."""
-    about, times = cells[0].about, sorted(cell.about["time"] for cell in cells)
+    times = sorted(cell.about["time"] for cell in cells)
+    about = next((cell for cell in cells if cell.contender in OURS), cells[0]).about
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     return (
         f"{about['cpu']}, {about['cores']} cores, {about['system']}, {cells[0].threads} threads; "
