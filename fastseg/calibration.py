@@ -265,7 +265,7 @@ def see(graphs: Graphs, question: Question, also: NDArray[np.intp]) -> Seen:
 
 def look(graphs: Graphs, question: Question) -> Embedding:
     """Encode the picture of a question."""
-    features = graphs["encoder"].run({"image": question.pixels})["embedding"][0]
+    features = graphs.run("encoder", {"image": question.pixels})["embedding"][0]
     return Embedding(features=features, frame=question.frame, model="")
 
 

@@ -50,27 +50,27 @@ class Decoder:
         made_by = str(self._graphs.plans["image_state"])
         if embedding.state is not None and embedding.state_of == made_by:
             return embedding
-        state = self._graphs["image_state"].run({"embedding": embedding.features[None]})
+        state = self._graphs.run("image_state", {"embedding": embedding.features[None]})
         return replace(embedding, state=state, state_of=made_by)
 
     def tokens(self, embedding: Embedding, batch: PromptBatch) -> Tokens:
         """Run the first stage for a batch of at most ``PROMPTS_PER_RUN`` prompts."""
-        backend = self._graphs["decoder" if batch.mask_input is None else "decoder_mask"]
+        name = "decoder" if batch.mask_input is None else "decoder_mask"
         state = self.complete(embedding).state or {}
         inputs: dict[str, Array] = {
             tensor.name: state[tensor.name]
-            for tensor in backend.graph.inputs
+            for tensor in self._graphs.plans[name].stored.graph.inputs
             if tensor.name in state
         }
         inputs |= {"point_coords": batch.point_coords, "point_labels": batch.point_labels}
         if batch.mask_input is not None:
             inputs["mask_input"] = batch.mask_input
-        outputs = backend.run(inputs)
+        outputs = self._graphs.run(name, inputs)
         return Tokens(outputs["iou_predictions"], outputs["mask_vectors"], outputs["image_tokens"])
 
     def logits(self, tokens: Tokens, slots: slice) -> NDArray[np.float32]:
         """Run the second stage: (n, masks, h, w) low-resolution logits of ``slots``."""
         vectors = np.ascontiguousarray(tokens.mask_vectors[:, slots])
         inputs = {"image_tokens": tokens.image_tokens, "mask_vectors": vectors}
-        logits: NDArray[np.float32] = self._graphs["mask_head"].run(inputs)["low_res_logits"]
+        logits: NDArray[np.float32] = self._graphs.run("mask_head", inputs)["low_res_logits"]
         return logits

@@ -9,12 +9,14 @@ from types import MappingProxyType
 
 from fastseg import verdicts
 from fastseg.artifacts import ModelFolder
+from fastseg.backends.forks import in_child
 from fastseg.backends.protocol import Backend
 from fastseg.backends.runtime import Plan
 from fastseg.backends.select import open_plan, plan
-from fastseg.contract import LOOK
+from fastseg.contract import LOOK, Array
 from fastseg.errors import BackendError, ModelFolderError
 from fastseg.manifest import GraphFile
+from fastseg.turnstile import Turnstile
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,10 @@ class Graphs:
         self.plans: Mapping[str, Plan] = MappingProxyType({**plans})
         """What runs each graph."""
         self._opened: dict[str, Backend] = {}
+        self._turnstile = Turnstile(choice.threads)
         self._lock = threading.Lock()
         self._closed = False
+        in_child(self, Graphs._unlock)
 
     def __getitem__(self, name: str) -> Backend:
         """Open the graph, or return it if it is open.
@@ -82,6 +86,17 @@ class Graphs:
             if name not in self._opened:
                 self._opened[name] = open_plan(self.folder, settled, threads=self.choice.threads)
             return self._opened[name]
+
+    def run(self, name: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run a graph; callers in several threads take turns where cores are short.
+
+        Raises:
+            BackendError: The model was closed, or the runtime failed.
+            ModelFolderError: The folder lacks the graph, or its file is damaged.
+        """
+        backend = self[name]
+        with self._turnstile():
+            return backend.run(inputs)
 
     @property
     def runs(self) -> Mapping[str, str]:
@@ -118,6 +133,10 @@ class Graphs:
             self._closed = True
             while self._opened:
                 self._opened.popitem()[1].close()
+
+    def _unlock(self) -> None:
+        """In a forked child: a thread of the parent may have held the lock."""
+        self._lock = threading.Lock()
 
     def _plan(self, name: str) -> Plan:
         if name not in self.plans:

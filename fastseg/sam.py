@@ -202,7 +202,8 @@ class PromptModel:
                 )
             )
         request = PromptRequest(points, labels, boxes, mask_logits)
-        return self._respond(self._make_ready(image, channels), request, multimask)
+        ready = self._make_ready(image, channels)
+        return self._answer(*self._encode_ready(ready, request), multimask)
 
     def stream(
         self,
@@ -226,7 +227,8 @@ class PromptModel:
             mask_logits: For each picture.
             multimask: As in ``segment``.
             channels: As in ``segment``.
-            batch_size: Pictures that are read ahead while others are computed, at least 1.
+            batch_size: Pictures that are held at once, at least 1: while the masks of one are
+                drawn, the next is encoded and the others are read.
 
         Yields:
             One ``Masks`` for each picture.
@@ -238,38 +240,55 @@ class PromptModel:
         if batch_size < 1:
             raise PromptError(f"batch_size must be at least 1, not {batch_size}.")
         requests = _requests(images, (points, labels, boxes, mask_logits))
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="fastseg-read") as reader:
-            waiting: deque[tuple[Future[Prepared | Embedding], PromptRequest]] = deque()
+        with (
+            ThreadPoolExecutor(max_workers=1, thread_name_prefix="fastseg-read") as reader,
+            ThreadPoolExecutor(max_workers=1, thread_name_prefix="fastseg-encode") as encoder,
+        ):
+            reading: deque[tuple[Future[Prepared | Embedding], PromptRequest]] = deque()
+            encoding: deque[Future[tuple[Embedding, Prompts]]] = deque()
+
+            def encode_next() -> None:
+                if reading and len(encoding) < 2:
+                    encoding.append(encoder.submit(self._encode_read, *reading.popleft()))
+
             try:
                 for image, request in requests:
-                    waiting.append((reader.submit(self._make_ready, image, channels), request))
-                    if len(waiting) >= batch_size:
-                        future, request = waiting.popleft()
-                        yield self._respond(future.result(), request, multimask)
-                while waiting:
-                    future, request = waiting.popleft()
-                    yield self._respond(future.result(), request, multimask)
+                    reading.append((reader.submit(self._make_ready, image, channels), request))
+                    encode_next()
+                    if len(reading) + len(encoding) >= batch_size:
+                        yield self._answer(*encoding.popleft().result(), multimask)
+                while encoding:
+                    encode_next()
+                    yield self._answer(*encoding.popleft().result(), multimask)
             finally:
-                for future, _ in waiting:
-                    future.cancel()
+                for being_read, _ in reading:
+                    being_read.cancel()
+                for being_encoded in encoding:
+                    being_encoded.cancel()
+
+    def _encode_read(
+        self, reading: Future[Prepared | Embedding], request: PromptRequest
+    ) -> tuple[Embedding, Prompts]:
+        """Encode a picture as soon as it is read."""
+        return self._encode_ready(reading.result(), request)
 
     def _make_ready(
         self, image: ImageSource | Embedding, channels: Channels
     ) -> Prepared | Embedding:
         return image if isinstance(image, Embedding) else self._prepare(image, channels, None)
 
-    def _respond(
-        self, ready: Prepared | Embedding, request: PromptRequest, multimask: bool
-    ) -> Masks:
+    def _encode_ready(
+        self, ready: Prepared | Embedding, request: PromptRequest
+    ) -> tuple[Embedding, Prompts]:
+        """Encode a picture, unless its embedding was given or its prompts cannot be used."""
         if isinstance(ready, Embedding):
             ready.require(*self._encoders)
         # Bad prompts are cheap to find and the encoder is not: look before it runs.
         prompts = request.check(ready.frame, mask_side=self.mask_side)
         if isinstance(ready, Embedding):
-            return self._answer(ready, prompts, multimask)
-        embedding = self._encode(ready)
-        masks = self._answer(embedding, prompts, multimask)
-        return masks.with_timings(embedding.timings + masks.timings)
+            # It cost this call nothing.
+            return replace(ready, timings=Timings()), prompts
+        return self._encode(ready), prompts
 
     def _prepare(
         self, image: ImageSource, channels: Channels, crop: tuple[int, int, int, int] | None
@@ -291,7 +310,7 @@ class PromptModel:
 
     def _encode(self, prepared: Prepared) -> Embedding:
         with prepared.watch("encode"):
-            features = self._graphs["encoder"].run({"image": prepared.pixels})["embedding"][0]
+            features = self._graphs.run("encoder", {"image": prepared.pixels})["embedding"][0]
             embedding = self.decoder.complete(
                 Embedding(features=features, frame=prepared.frame, model=self.encoder_sha256)
             )
@@ -326,7 +345,7 @@ class PromptModel:
             boxes=drawn.boxes,
             areas=drawn.areas,
             prompt=np.repeat(np.arange(len(prompts)), per_prompt),
-            timings=self.circumstances(watch, n_masks=len(flat)),
+            timings=embedding.timings + self.circumstances(watch, n_masks=len(flat)),
             logits=flat,
         )
 

@@ -276,7 +276,7 @@ class Unet:
 
     def _run(self, batch: Batch) -> NDArray[np.float32]:
         with batch.watch("encode"):
-            outputs = self._graphs[UNET_GRAPH].run({"frames": batch.pixels})
+            outputs = self._graphs.run(UNET_GRAPH, {"frames": batch.pixels})
         probabilities: NDArray[np.float32] = outputs["probabilities"]
         return probabilities
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fastseg.artifacts import ModelFolder
-from fastseg.backends.protocol import usable_cores
+from fastseg.backends.protocol import thread_count, usable_cores
 from fastseg.cache_folder import CacheFolder, user_cache_folder
 from fastseg.circumstances import processor, versions
 from fastseg.errors import OutputError
@@ -113,9 +113,8 @@ def _folder() -> CacheFolder | None:
 
 def _key(folder: ModelFolder, threads: int) -> str:
     """A name for everything that speed and rounding depend on."""
-    cores = usable_cores()
     graphs = sorted(graph.sha256 for graph in folder.manifest.graphs.values())
-    parts = (SCHEMA, graphs, processor(), cores, min(threads or cores, cores), versions())
+    parts = (SCHEMA, graphs, processor(), usable_cores(), thread_count(threads), versions())
     return sha256(repr(parts).encode()).hexdigest()
 
 

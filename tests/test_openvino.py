@@ -303,7 +303,8 @@ def test_a_graph_is_compiled_once_for_all_processes_of_a_user(folder, cache, nev
     np.testing.assert_array_equal(drawn(opened(folder)), expected)
 
 
-def test_a_graph_that_was_compiled_otherwise_is_another(folder, cache, needs_bf16):
+def test_a_graph_that_was_compiled_otherwise_is_another(folder, cache, needs_bf16, monkeypatch):
+    monkeypatch.setattr("fastseg.backends.protocol.usable_cores", lambda: 2)
     opened(folder, threads=1)
     opened(folder, threads=2)
     opened(folder, threads=1, precision="bf16")

@@ -94,7 +94,7 @@ def test_a_free_choice_follows_it_and_says_so(folder):
     "named", [{"backend": "onnxruntime"}, {"precision": "fp32"}, {"threads": 1}]
 )
 def test_what_is_named_is_used_whatever_was_measured(folder, named, monkeypatch):
-    monkeypatch.setattr(verdicts, "usable_cores", lambda: 2)
+    monkeypatch.setattr("fastseg.backends.protocol.usable_cores", lambda: 2)
     verdicts.keep(folder, VERDICT)
     assert {*Graphs(folder, Choice(**named)).runs.values()} == {"onnxruntime:cpu fp32"}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import importlib
-import os
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -14,11 +13,11 @@ from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
-from weakref import WeakSet
 
 from fastseg.artifacts import ModelFolder
 from fastseg.backends.declared import Declared, check_declared, in_one_line
-from fastseg.backends.protocol import usable_cores
+from fastseg.backends.forks import in_child
+from fastseg.backends.protocol import thread_count
 from fastseg.backends.runtime import Plan, check_device
 from fastseg.backends.stored import choose_file
 from fastseg.cache_folder import CacheFolder, user_cache_folder
@@ -89,9 +88,9 @@ class OpenVinoBackend:
         self.name = f"{NAME}:cpu"
         self.graph = graph
         self._keep_memory = keep_memory
-        settings = _settings(threads or usable_cores(), precision)
+        settings = _settings(thread_count(threads), precision)
         self._compiled: Any = _Source(path, graph, content).compile(settings)
-        _OPEN.add(self)
+        in_child(self, OpenVinoBackend.keep_forever)
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run the graph once; see ``Backend.run``."""
@@ -125,22 +124,6 @@ class OpenVinoBackend:
         """Never free the compiled graph, not even when this is closed."""
         if self._compiled is not None:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._compiled))
-
-
-_OPEN: WeakSet[OpenVinoBackend] = WeakSet()
-
-
-def _after_fork() -> None:
-    """Keep what a forked child got from its parent.
-
-    It runs there, but its threads did not come along, and freeing it would wait for them and abort.
-    """
-    for backend in list(_OPEN):
-        backend.keep_forever()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 def import_runtime() -> Any:

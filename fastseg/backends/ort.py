@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any, Literal
 from fastseg.artifacts import ModelFolder
 from fastseg.backends import ort_cuda
 from fastseg.backends.declared import Declared, check_declared, in_one_line
-from fastseg.backends.protocol import usable_cores
+from fastseg.backends.forks import in_child
+from fastseg.backends.protocol import thread_count
 from fastseg.backends.runtime import Plan, check_device
 from fastseg.backends.stored import choose_file
 from fastseg.contract import LOOK, Array, Graph
@@ -67,7 +69,7 @@ class OrtBackend:
         self.name = f"{NAME}:{device}"
         self.graph = graph
         self._outputs = [tensor.name for tensor in graph.outputs]
-        self._session: Any = _open(runtime, path, threads or usable_cores(), device)
+        self._session: Any = _open(runtime, path, thread_count(threads), device)
         self._run_options: Any = runtime.RunOptions()
         if not keep_memory:
             place = "cpu:0" if device == "cpu" else device.replace("cuda", "gpu")
@@ -78,6 +80,7 @@ class OrtBackend:
             [_declared(node) for node in self._session.get_inputs()],
             [_declared(node) for node in self._session.get_outputs()],
         )
+        in_child(self, OrtBackend.keep_forever)
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run the graph once; see ``Backend.run``."""
@@ -99,6 +102,11 @@ class OrtBackend:
     def close(self) -> None:
         """Free the session and its memory; harmless when called again."""
         self._session = None
+
+    def keep_forever(self) -> None:
+        """Never free the session, not even when this is closed."""
+        if self._session is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
 
 
 def require(device: str, precision: str) -> str:

@@ -51,3 +51,9 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def thread_count(threads: int) -> int:
+    """Threads that ``threads=`` means: 0 is every core, and more than there are cores is no use."""
+    cores = usable_cores()
+    return min(threads or cores, cores)
