@@ -1,28 +1,20 @@
-"""Everything mode wholly on a device: the picture goes up once, run lengths come down once.
-
-Work is queued on one stream and nothing waits for it, with two exceptions. How many prompts of a
-pass go on to the second stage is known only on the device, and the host must know it to draw no
-more than these: four bytes come back, and the host looks at them after it has queued the next pass,
-so the device has work meanwhile. And at the end the host waits for the masks.
-
-Drawing a fixed number of masks of every pass, with those that do not exist masked out, would save
-the four bytes and cost the mask head for every prompt: half of the whole decoder.
-"""
+"""Everything mode wholly on a device: the picture goes up once, run lengths come down once."""
 
 from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastseg.backends import cuda_device
 from fastseg.backends.cuda_device import Device
+from fastseg.backends.protocol import Backend, DeviceBacked
 from fastseg.device_arrays import DeviceArray
+from fastseg.device_crop import CropSearch, Found, Limits, nothing_found
 from fastseg.device_work import DeviceWork, PinnedMemory
 from fastseg.errors import DeviceMemoryError
 from fastseg.geometry import Frame
@@ -30,18 +22,7 @@ from fastseg.graphs import Graphs
 from fastseg.manifest import Preprocessing
 from fastseg.memory_plan import MemoryPlan, plan_memory
 from fastseg.ops import device as device_ops
-from fastseg.ops.device import (
-    ALTERNATIVES,
-    FILL,
-    LABEL,
-    MASK_SLOTS,
-    RECORD,
-    Candidates,
-    DeviceKernels,
-    Gather,
-    MaskFilter,
-)
-from fastseg.runs import Runs
+from fastseg.ops.device import ALTERNATIVES, DeviceKernels
 from fastseg.timings import Stopwatch
 
 GRAPHS = ("encoder", "image_state", "decoder", "mask_head")
@@ -51,50 +32,28 @@ FIRST_RUNS_PER_MASK = 1024
 """Room for run lengths at first; a search that finds more is made again with as much as it needs,
 and the room is kept."""
 
-_SLOTS = slice(1, MASK_SLOTS)
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What masks must be like, with the names of ``Sam.everything``."""
-
-    pred_iou_thresh: float
-    stability_score_thresh: float
-    stability_score_offset: float
-    box_nms_thresh: float
-    max_device_memory: int | None = None
-    """Bytes that prompts may take at once; None is ``memory_plan.DEFAULT_BYTES``."""
-
-
-class Found(NamedTuple):
-    """The masks of one crop that passed every filter, by falling score."""
-
-    records: NDArray[np.void]
-    """(n,) ``ops.device.RECORD``."""
-
-    runs: Runs
-
-
-def nothing_found(frame: Frame) -> Found:
-    """No masks, as for a crop that has no clicks."""
-    runs = Runs(np.zeros(0, np.uint32), np.zeros(1, np.int64), frame.image)
-    return Found(np.zeros(0, RECORD), runs)
-
 
 class DeviceSearch:
     """Searches pictures on one device. Safe in several threads, which take turns.
 
     Args:
-        graphs: Of a SAM folder; those in ``GRAPHS`` take and give arrays of the device.
+        graphs: Those in ``GRAPHS`` by name, which take and give arrays of the device. The search
+            closes them.
+        preprocessing: How a picture becomes the encoder's input.
         device: Its memory and streams.
         kernels: Its operations on the stream of a handle.
     """
 
     def __init__(
-        self, graphs: Graphs, device: Device, kernels: Callable[[int], DeviceKernels]
+        self,
+        graphs: Mapping[str, Backend],
+        preprocessing: Preprocessing,
+        device: Device,
+        kernels: Callable[[int], DeviceKernels],
     ) -> None:
         self.device = device
         self._graphs = graphs
+        self._preprocessing = preprocessing
         self._kernels = kernels
         self._lock = threading.Lock()
         self._pinned = PinnedMemory(device)
@@ -132,6 +91,12 @@ class DeviceSearch:
                 work.stream.synchronise()
                 self._pinned.take_back()
 
+    def close(self) -> None:
+        """Close the graphs; harmless when called again."""
+        with self._lock:
+            for graph in self._graphs.values():
+                graph.close()
+
     def _crop(
         self,
         work: DeviceWork,
@@ -144,7 +109,7 @@ class DeviceSearch:
         if len(grid) == 0:
             return nothing_found(frame)
         plan = self._plan(len(grid), limits)
-        crop = _Crop(self._graphs, work, frame, limits)
+        crop = CropSearch(self._graphs, self._preprocessing, work, frame, limits)
         with watch("encode"):
             crop.encode(image)
         try:
@@ -172,7 +137,7 @@ class DeviceSearch:
         return replace(plan, prompts_per_pass=self._most_prompts)
 
     def _masks(
-        self, crop: _Crop, grid: NDArray[np.float64], plan: MemoryPlan, watch: Stopwatch
+        self, crop: CropSearch, grid: NDArray[np.float64], plan: MemoryPlan, watch: Stopwatch
     ) -> Found:
         """Decode and filter; once more if the run lengths found no room."""
         masks = len(grid) * ALTERNATIVES
@@ -185,220 +150,31 @@ class DeviceSearch:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Pass:
-    """Prompts that went through the first stage."""
-
-    first: int
-    clicks: tuple[DeviceArray, DeviceArray]  # (n, 2, 2), (n, 2)
-    scores: DeviceArray  # (n, 4)
-    tokens: DeviceArray  # (n, ...)
-    vectors: DeviceArray  # (n, 4, 32)
-    prompts: DeviceArray  # (n,) those that go on
-    count: DeviceArray  # (1,) how many
-
-
-class _Crop:
-    """One crop of one search."""
-
-    def __init__(self, graphs: Graphs, work: DeviceWork, frame: Frame, limits: Limits) -> None:
-        self._graphs, self._work, self._frame, self._limits = graphs, work, frame, limits
-        self._filter = MaskFilter(
-            stability_offset=limits.stability_score_offset,
-            least_stability=limits.stability_score_thresh,
-        )
-        self._state: dict[str, DeviceArray] = {}
-        self._count = work.pinned.take(4)
-        self._retired: _Pass | None = None
-        # What the stream may still read, and nothing else refers to.
-        self._held: tuple[object, ...] = ()
-        self._room: _PieceRoom | None = None
-
-    def encode(self, image: DeviceArray) -> None:
-        """Preprocess and encode the crop, and make what all prompts share."""
-        work, kernels = self._work, self._work.kernels
-        encoder = self._graphs["encoder"]
-        preprocessing: Preprocessing = self._graphs.folder.manifest.picture
-        side = preprocessing.side
-        square = work.empty((1, 3, side, side), encoder.graph.inputs[0].dtype)
-        scratch = work.empty((kernels.preprocess_workspace(self._frame),), np.uint8)
-        kernels.preprocess(
-            image,
-            self._frame,
-            preprocessing.mean,
-            preprocessing.std,
-            out=replace(square, shape=(3, side, side)),
-            workspace=scratch,
-        )
-        embedding = work.run(encoder, {"image": square})
-        self._state = work.run(self._graphs["image_state"], embedding)
-        self._held = (square, scratch, embedding)
-
-    def forget(self) -> None:
-        """Give back what the decoder took; nothing may be at work in the stream."""
-        self._retired = self._room = None
-
-    def masks(
-        self, grid: NDArray[np.float64], plan: MemoryPlan, runs: int, watch: Stopwatch
-    ) -> tuple[Found | None, int]:
-        """Decode all clicks; None if ``runs`` was too little room, with the room that is needed."""
-        work, masks = self._work, len(grid) * ALTERNATIVES
-        head = 2 * FILL.itemsize
-        # One array for all that is known in advance to come back: both fills, then the records.
-        answer = work.empty((head + masks * RECORD.itemsize,), np.uint8)
-        zeros = work.upload(np.zeros(head, np.uint8))
-        work.stream.copy(answer.address, zeros.address, head)
-        fills = [answer.part(i * FILL.itemsize, (i + 1) * FILL.itemsize) for i in range(2)]
-        rows = (masks, RECORD.itemsize)
-        candidates = Candidates(
-            work.empty(rows, np.uint8), work.empty((runs,), np.uint32), fills[0]
-        )
-        chosen = Candidates(
-            replace(answer.part(head, answer.shape[0]), shape=rows),
-            work.empty((runs,), np.uint32),
-            fills[1],
-        )
-        with watch("decode"):
-            self._decode(work.upload(np.ascontiguousarray(grid)), plan, candidates)
-        with watch("postprocess"):
-            return self._choose(candidates, chosen, answer)
-
-    def _decode(self, points: DeviceArray, plan: MemoryPlan, candidates: Candidates) -> None:
-        """Both stages for all clicks; masks that pass become candidates, in order."""
-        room = self._room = _PieceRoom(self._work, self._graphs, plan, self._frame)
-        waiting: _Pass | None = None
-        for first, end in plan.passes(points.shape[0]):
-            begun = self._first_stage(points.part(first, end), first)
-            if waiting is not None:
-                self._second_stage(waiting, plan, room, candidates)
-            self._ask_count(begun)
-            waiting = begun
-        if waiting is not None:
-            self._second_stage(waiting, plan, room, candidates)
-
-    def _first_stage(self, points: DeviceArray, first: int) -> _Pass:
-        work, kernels, count = self._work, self._work.kernels, points.shape[0]
-        decoder = self._graphs["decoder"]
-        coords = work.empty((count, 2, 2), np.float32)
-        labels = work.empty((count, 2), np.int32)
-        kernels.click_prompts(points, self._frame, coords=coords, labels=labels)
-        wanted = {tensor.name for tensor in decoder.graph.inputs}
-        inputs = {name: array for name, array in self._state.items() if name in wanted}
-        outputs = work.run(decoder, inputs | {"point_coords": coords, "point_labels": labels})
-        begun = _Pass(
-            first=first,
-            clicks=(coords, labels),
-            scores=outputs["iou_predictions"],
-            tokens=outputs["image_tokens"],
-            vectors=outputs["mask_vectors"],
-            prompts=work.empty((count,), np.int32),
-            count=work.empty((1,), np.int32),
-        )
-        kernels.select_prompts(
-            begun.scores,
-            self._limits.pred_iou_thresh,
-            prompts=begun.prompts,
-            count=begun.count,
-        )
-        return begun
-
-    def _ask_count(self, begun: _Pass) -> None:
-        """Have the number of prompts that go on copied to the host, in a stream of its own."""
-        self._work.readback.wait_for(self._work.stream.handle)
-        self._work.readback.download(self._count, begun.count.address)
-
-    def _second_stage(
-        self, begun: _Pass, plan: MemoryPlan, room: _PieceRoom, candidates: Candidates
-    ) -> None:
-        """Draw the masks of a pass, piece by piece, and keep those that pass the filters."""
-        self._work.readback.synchronise()
-        # What was drawn before this pass's number was asked for is done, so its memory may go.
-        self._retired = begun
-        for first, size in plan.pieces(int(self._count.view(np.int32)[0])):
-            self._draw(begun, Gather(begun.prompts, begun.count, first, size), room, candidates)
-
-    def _draw(self, begun: _Pass, gather: Gather, room: _PieceRoom, candidates: Candidates) -> None:
-        work, kernels, size = self._work, self._work.kernels, gather.size
-        tokens, vectors = room.tokens.part(0, size), room.vectors.part(0, size)
-        kernels.gather_rows(begun.tokens, gather, out=tokens)
-        kernels.gather_rows(begun.vectors, gather, out=vectors, slots=_SLOTS)
-        inputs = {"image_tokens": tokens, "mask_vectors": vectors}
-        logits = work.run(self._graphs["mask_head"], inputs)["low_res_logits"]
-        labels = room.labels.part(0, size * ALTERNATIVES)
-        kernels.label_planes(
-            begun.scores,
-            gather,
-            self._limits.pred_iou_thresh,
-            first_prompt=begun.first,
-            labels=labels,
-        )
-        kernels.binarise(
-            replace(logits, shape=(size * ALTERNATIVES, *logits.shape[2:])),
-            labels,
-            self._frame,
-            self._filter,
-            candidates=candidates,
-            workspace=room.scratch,
-        )
-        room.logits = logits
-
-    def _choose(
-        self, candidates: Candidates, chosen: Candidates, answer: DeviceArray
-    ) -> tuple[Found | None, int]:
-        """Suppress what overlaps, and bring the rest to the host."""
-        work, masks = self._work, candidates.records.shape[0]
-        kept, count = work.empty((masks,), np.int32), work.empty((1,), np.int32)
-        need = work.kernels.box_nms_workspace(masks)
-        work.kernels.box_nms(
-            candidates,
-            self._limits.box_nms_thresh,
-            kept=kept,
-            count=count,
-            workspace=work.empty((need,), np.uint8),
-        )
-        work.kernels.join_runs(candidates, kept, count, out=chosen)
-        known = work.download(answer)
-        head = 2 * FILL.itemsize
-        fills = known[:head].view(FILL)
-        needed = int(fills[0]["runs"])
-        if needed > candidates.positions.shape[0]:
-            return None, needed
-        total = int(fills[1]["runs"])
-        records = known[head:].view(RECORD)[: int(fills[1]["masks"])].copy()
-        counts = work.download(chosen.positions.part(0, total)).view(np.uint32).copy()
-        offsets = np.append(records["begin"], total)
-        return Found(records, Runs(counts, offsets, self._frame.image)), needed
-
-
-class _PieceRoom:
-    """Memory that every piece of the second stage uses again."""
-
-    def __init__(self, work: DeviceWork, graphs: Graphs, plan: MemoryPlan, frame: Frame) -> None:
-        inputs = {tensor.name: tensor for tensor in graphs["mask_head"].graph.inputs}
-        low = graphs["mask_head"].graph.outputs[0].shape[2:]
-        height, width = (size for size in low if isinstance(size, int))
-        most = max(size for _, size in plan.pieces(plan.prompts_per_piece))
-        planes = most * ALTERNATIVES
-        tokens = inputs["image_tokens"]
-        shape = tuple(size for size in tokens.shape[1:] if isinstance(size, int))
-        self.tokens = work.empty((most, *shape), tokens.dtype)
-        self.vectors = work.empty((most, ALTERNATIVES, 32), inputs["mask_vectors"].dtype)
-        self.labels = work.empty((planes, LABEL.itemsize), np.uint8)
-        need = work.kernels.binarise_workspace(planes, (height, width), frame)
-        self.scratch = work.empty((need,), np.uint8)
-        self.logits: DeviceArray | None = None
-        """Of the last piece, which may still be read."""
-
-
 def search_on_device(graphs: Graphs) -> DeviceSearch | None:
-    """A search where the graphs run, or None if they take and give host memory.
+    """A search where the graphs run, or None where they cannot leave their arrays on a device.
+
+    Also None if they can and the CUDA kernels were not built: then what the graphs give is copied
+    to the host, and the CPU's kernels go on.
 
     Raises:
-        BackendUnavailableError: They run on a CUDA device, and the CUDA kernels were not built.
+        BackendUnavailableError: A graph takes and gives nothing but arrays on a device, and the
+            CUDA kernels were not built.
     """
-    # The encoder is open already; others are opened only where it is on a device.
-    if not all(graphs[name].memory == "cuda" for name in GRAPHS):
-        return None
+    placed: dict[str, Backend] = {}
+    for name in GRAPHS:
+        backend = graphs[name]
+        if backend.memory == "cuda":
+            device_ops.cuda_module()
+            placed[name] = backend
+        elif isinstance(backend, DeviceBacked) and device_ops.is_built():
+            placed[name] = backend.on_device()
+        else:
+            return None
     where = graphs["encoder"].name.partition(":")[2]  # "cuda:1"
     device = cuda_device.open_device(int(where.partition(":")[2] or 0))
-    return DeviceSearch(graphs, device, lambda stream: device_ops.cuda_kernels(device.name, stream))
+    return DeviceSearch(
+        placed,
+        graphs.folder.manifest.picture,
+        device,
+        lambda stream: device_ops.cuda_kernels(device.name, stream),
+    )

@@ -13,7 +13,8 @@ from fastseg import ops
 from fastseg.crops import crop_frames
 from fastseg.decoder import PROMPTS_PER_RUN, Tokens
 from fastseg.device_arrays import DeviceArray, device_array, is_on_device
-from fastseg.device_everything import DeviceSearch, Found, Limits, nothing_found, search_on_device
+from fastseg.device_crop import Found, Limits, nothing_found
+from fastseg.device_everything import DeviceSearch, search_on_device
 from fastseg.embedding import Embedding
 from fastseg.errors import ImageError, PromptError
 from fastseg.geometry import Frame
@@ -117,6 +118,12 @@ class Sam(PromptModel):
     def device_search(self) -> DeviceSearch | None:
         """What ``everything`` uses where the model's arrays are on a device, else None."""
         return search_on_device(self._graphs)
+
+    def close(self) -> None:
+        """Free the runtime's memory; embeddings and masks stay usable."""
+        if (search := self.__dict__.get("device_search")) is not None:
+            search.close()
+        super().close()
 
     def everything(
         self,

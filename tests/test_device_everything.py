@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,6 +11,7 @@ import pytest
 
 import fastseg
 from fastseg import device_everything
+from fastseg.backends.ort import OrtBackend
 from fastseg.device_arrays import device_array
 from fastseg.device_everything import DeviceSearch
 from fastseg.errors import DeviceMemoryError, ImageError, PromptError
@@ -46,7 +48,9 @@ def on_device(folder, device) -> Iterator[fastseg.Sam]:
 
 
 def searching(loaded, device, **how):
-    return DeviceSearch(loaded._graphs, device, lambda stream: emulated_kernels(**how))
+    graphs = {name: loaded._graphs[name] for name in device_everything.GRAPHS}
+    preprocessing = loaded.manifest.picture
+    return DeviceSearch(graphs, preprocessing, device, lambda stream: emulated_kernels(**how))
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +209,52 @@ def test_timings_name_what_ran(on_device, image):
 
 def test_a_model_in_the_hosts_memory_searches_there(model):
     assert model.device_search is None
+
+
+class Twin:
+    """A backend that says that its arrays are on a device, over one of the host's."""
+
+    memory, name = "cuda", "fake:cuda:0"
+
+    def __init__(self, backend):
+        self._backend, self.graph = backend, backend.graph
+        self.closed = False
+
+    def run(self, inputs):
+        return self._backend.run({name: np.asarray(array) for name, array in inputs.items()})
+
+    def close(self):
+        self.closed = True
+
+
+def test_graphs_that_can_leave_their_arrays_on_a_device_are_searched_there(
+    model, folder, image, device, monkeypatch
+):
+    """From the choice to the masks, with stand-ins for the runtime, the device and its kernels."""
+    made = []
+
+    def on_device(backend):
+        made.append(Twin(backend))
+        return made[-1]
+
+    monkeypatch.setattr(OrtBackend, "on_device", on_device, raising=False)
+    monkeypatch.setattr(device_everything.device_ops, "cuda_module", lambda: None)
+    monkeypatch.setattr(device_everything.device_ops, "cuda_kernels", lambda *_: emulated_kernels())
+    monkeypatch.setattr(device_everything.cuda_device, "open_device", lambda number: device)
+    with fastseg.load(folder, backend="onnxruntime") as loaded:
+        monkeypatch.setattr(loaded._graphs["encoder"], "name", "fake:cuda:0")
+        found = loaded.everything(image, points_per_side=6, **LOOSE)
+        assert [twin.graph.name for twin in made] == list(device_everything.GRAPHS)
+    assert all(twin.closed for twin in made)
+    assert_same(found, model.everything(image, points_per_side=6, **LOOSE))
+
+
+def test_without_the_cuda_kernels_the_host_goes_on(model, folder, image, monkeypatch):
+    monkeypatch.setattr(OrtBackend, "on_device", lambda self: None, raising=False)
+    monkeypatch.setitem(sys.modules, "fastseg._cuda", None)
+    with fastseg.load(folder, backend="onnxruntime") as loaded:
+        assert loaded.device_search is None
+        assert len(loaded.everything(image, points_per_side=6, **LOOSE)) > 0
 
 
 def test_a_limit_that_is_none_is_refused(model, image):

@@ -243,6 +243,19 @@ def test_arrays_of_other_libraries_are_taken_without_a_copy_and_after_their_stre
     assert stream.waited_for == [1]
 
 
+def test_the_same_engine_also_leaves_its_outputs_on_the_device():
+    setup, inputs = Setup(), call(3)
+    twin = setup.backend.on_device()
+    assert (twin.memory, twin.name) == ("cuda", setup.backend.name)
+    outputs = twin.run(inputs)
+    assert_right({name: setup.device.read(array) for name, array in outputs.items()}, inputs)
+    twin.close()
+    assert_right(setup.backend.run(inputs), inputs)
+    setup.backend.close()
+    with pytest.raises(BackendError, match="closed"):
+        setup.backend.on_device()
+
+
 def test_outputs_on_the_device_outlive_the_backend():
     setup, inputs = Setup("cuda"), call(10)
     outputs = setup.backend.run(inputs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from fastseg.contract import Array, Graph
 
@@ -44,6 +44,14 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Give back what the graph holds; harmless when called again."""
+
+
+@runtime_checkable
+class DeviceBacked(Protocol):
+    """A backend that can also leave its outputs on the device where it runs."""
+
+    def on_device(self) -> Backend:
+        """The same graph with ``memory == "cuda"``, to be closed by itself."""
 
 
 def usable_cores() -> int:

@@ -81,6 +81,20 @@ class TensorRtBackend:
         with self._device.current():
             return self._run_or_halve(placed)
 
+    def on_device(self) -> TensorRtBackend:
+        """The same engine once more, with outputs that stay on the device.
+
+        Each of the two is closed by itself; the engine is freed when both are.
+
+        Raises:
+            BackendError: This one was closed.
+        """
+        engine = self._engine
+        if engine is None:
+            raise BackendError(f"{self.graph.name} was closed. Load the model again.")
+        runtime = self.name.partition(":")[0]
+        return TensorRtBackend(engine, self.graph, self._device, runtime=runtime, memory="cuda")
+
     def close(self) -> None:
         """Free the engine and its buffers; harmless when called again."""
         with self._lock:

@@ -361,6 +361,15 @@ def cuda_module() -> Any:
         ) from error
 
 
+def is_built() -> bool:
+    """Whether this installation has the CUDA kernels."""
+    try:
+        cuda_module()
+    except BackendUnavailableError:
+        return False
+    return True
+
+
 def cuda_kernels(device: str, stream: int) -> DeviceKernels:
     """The CUDA kernels on a device and a stream of its primary context.
 
