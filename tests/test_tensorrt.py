@@ -211,12 +211,14 @@ def test_a_recorded_call_is_forgotten_when_its_buffers_move():
         assert_right(setup.backend.run(inputs), inputs)
 
 
-def test_many_shapes_do_not_pile_up():
+def test_a_recorded_call_is_not_launched_after_another_has_changed_the_context():
     setup = Setup()
     setup.backend.run(call(900))
-    for _ in range(2):
-        for prompts in range(1, 40):
-            assert_right(setup.backend.run(call(prompts)), call(prompts))
+    for prompts in (8, 8, 8, 9, 8, 9, 9, 9):
+        inputs = call(prompts, seed=prompts)
+        assert_right(setup.backend.run(inputs), inputs)
+    (stream,) = setup.device.streams.values()
+    assert stream.launches == 2 + 2
 
 
 def test_an_engine_that_records_by_itself_is_not_recorded():
@@ -275,6 +277,12 @@ def test_pieces_that_begin_at_odd_addresses_are_moved(prompts, points):
     setup.backend._most = 13
     placed = {name: setup.device.array(array) for name, array in inputs.items()}
     outputs = setup.backend.run(placed)
+    assert_right({name: setup.device.read(array) for name, array in outputs.items()}, inputs)
+
+
+def test_arrays_of_the_host_may_be_given_and_their_pieces_do_not_overtake_each_other():
+    setup, inputs = Setup("cuda"), call(3000)
+    outputs = setup.backend.run(inputs)
     assert_right({name: setup.device.read(array) for name, array in outputs.items()}, inputs)
 
 

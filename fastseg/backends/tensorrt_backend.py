@@ -197,6 +197,9 @@ class TensorRtBackend:
         for name, target in targets.items():
             if target.address != addresses[name]:
                 lane.stream.copy(target.address, addresses[name], target.nbytes)
+        if not all(isinstance(piece, DeviceArray) for piece in pieces.values()):
+            # The next piece is written where this one may still be on its way from.
+            lane.stream.synchronise()
 
     def _step(self, inputs: Mapping[str, Any]) -> int:
         """How many rows run at a time."""

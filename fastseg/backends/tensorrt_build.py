@@ -12,7 +12,7 @@ from typing import Any
 from fastseg.backends.declared import Declared, check_declared
 from fastseg.backends.digested import read_digested, write_digested
 from fastseg.backends.engine_profiles import profiles_of, shapes
-from fastseg.backends.tensorrt_log import Log, Watch
+from fastseg.backends.tensorrt_log import Log, Watch, log_of
 from fastseg.backends.tensorrt_runtime import PORTABLE, Flavour, runtime
 from fastseg.cache_folder import CacheFolder, user_cache_folder
 from fastseg.contract import Graph
@@ -57,8 +57,9 @@ def build_engine(
         KeyboardInterrupt: The user interrupted the build.
     """
     module = runtime(order.flavour)
-    log = Log()
-    builder = module.Builder(log.as_logger(module))
+    log = log_of(module)
+    log.forget()
+    builder = module.Builder(log.logger)
     if not builder:
         raise EngineError(f"{_title(order)} cannot start: {log.errors or 'it does not say why'}.")
     network = builder.create_network(_strongly_typed(module))
@@ -66,7 +67,8 @@ def build_engine(
     check_declared(path, graph, *_declared(network))
     config = builder.create_builder_config()
     # Full precision means full precision: TensorFloat-32 keeps ten bits.
-    config.clear_flag(module.BuilderFlag.TF32)
+    if hasattr(module.BuilderFlag, "TF32"):
+        config.clear_flag(module.BuilderFlag.TF32)
     _set_targets(module, config, order)
     _add_profiles(builder, config, graph)
     timings = _Timings(order)
@@ -92,7 +94,7 @@ def _strongly_typed(module: Any) -> int:
 
 
 def _parse(module: Any, network: Any, log: Log, path: Path, order: Order) -> None:
-    parser = module.OnnxParser(network, log.as_logger(module))
+    parser = module.OnnxParser(network, log.logger)
     if parser.parse_from_file(str(path)):
         return
     errors = [parser.get_error(number) for number in range(parser.num_errors)]

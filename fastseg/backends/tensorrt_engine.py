@@ -11,7 +11,7 @@ from fastseg.backends.cuda_device import Stream
 from fastseg.backends.declared import Declared
 from fastseg.backends.digested import read_digested, write_digested
 from fastseg.backends.engine_key import Gpu
-from fastseg.backends.tensorrt_log import Log
+from fastseg.backends.tensorrt_log import Log, log_of
 from fastseg.backends.tensorrt_runtime import TENSORRT_RTX, Flavour, runtime
 from fastseg.cache_folder import CacheFolder, user_cache_folder
 from fastseg.errors import BackendError, DeviceMemoryError, EngineError, OutputError
@@ -80,8 +80,10 @@ def load_engine(content: bytes, flavour: Flavour, gpu: Gpu, title: str) -> Engin
         EngineError: The runtime refuses it; the message says why.
         DeviceMemoryError: The device has no room for its weights.
     """
-    module, log = runtime(flavour), Log()
-    reader = module.Runtime(log.as_logger(module))
+    module = runtime(flavour)
+    log = log_of(module)
+    log.forget()
+    reader = module.Runtime(log.logger)
     _check_validity(module, reader, content, title)
     engine = reader.deserialize_cuda_engine(content)
     if engine is None:
@@ -142,7 +144,8 @@ class _Loaded:
         """Make an execution context, whose working memory is ours."""
         self._log.forget()
         # Sized by the call and not by the largest profile, which for a decoder is 20 GB.
-        made = self._engine.create_execution_context(self._config or self._user_managed)
+        strategy = self._user_managed if self._config is None else self._config
+        made = self._engine.create_execution_context(strategy)
         if made is None:
             said = self._log.errors or "it does not say why"
             _raise_if_out_of_memory(said, "an execution context")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -15,9 +14,6 @@ from fastseg.device_arrays import DeviceArray
 
 ALIGNMENT = 256
 """TensorRT asks for it of every address that it is given."""
-
-_MOST_RECORDED = 8
-"""Recorded graphs that a lane keeps; the one that ran longest ago goes first."""
 
 _SCRATCH = "working memory"
 """Its name among the buffers; no tensor is called so."""
@@ -45,7 +41,12 @@ class Lane:
         self._records = engine.records
         self._buffers: dict[str, Allocation] = {}
         self._pinned: dict[str, Bytes] = {}
-        self._recorded: OrderedDict[Call, Callable[[], None] | None] = OrderedDict()
+        self._last: Call | None = None
+        """What the context is set to."""
+
+        self._launch: Callable[[], None] | None = None
+        """The last call as a recorded graph. There is never another: a graph is good only as long
+        as nothing changes the context that it was recorded from."""
 
     def place(self, name: str, array: Array | DeviceArray) -> int:
         """Address of an input on the device; brought there, or to a multiple of 256, if need be."""
@@ -71,12 +72,12 @@ class Lane:
         held = self._buffers.get(name)
         if held is None or held.length < length:
             # Work that still uses the old one ends first. It is dropped before the new one is
-            # taken, so that the two need not fit beside each other, and with it every recorded
+            # taken, so that the two need not fit beside each other, and with it the recorded
             # graph, which may have its address in it.
             self.stream.synchronise()
             held = None
             self._buffers.pop(name, None)
-            self._recorded.clear()
+            self._last = self._launch = None
             held = self._buffers[name] = self._device.allocate(length)
         return held.address
 
@@ -87,25 +88,20 @@ class Lane:
             DeviceMemoryError: The working memory does not fit.
             BackendError: The runtime refuses the call.
         """
-        if (recorded := self._recorded.get(call)) is not None:
-            self._recorded.move_to_end(call)
-            recorded()
-            return
-        length = self._context.prepare(call.profile, dict(call.shapes))
-        scratch = self.reserve(_SCRATCH, max(length, ALIGNMENT))
-        self._context.bind(dict(call.addresses), (scratch, max(length, ALIGNMENT)))
-        if not self._records:
+        if call != self._last:
+            self._last = self._launch = None
+            length = self._context.prepare(call.profile, dict(call.shapes))
+            scratch = self.reserve(_SCRATCH, max(length, ALIGNMENT))
+            self._context.bind(dict(call.addresses), (scratch, max(length, ALIGNMENT)))
             self._context.enqueue()
-        elif call in self._recorded:
+            self._last = call
+        elif not self._records:
+            self._context.enqueue()
+        else:
             # What comes twice will come often. The first time, which was not recorded, the
             # runtime has settled on these shapes.
-            self._recorded[call] = self.stream.record(self._context.enqueue)
-            self._recorded[call]()  # type: ignore[misc]
-        else:
-            self._context.enqueue()
-            self._recorded[call] = None
-            if len(self._recorded) > _MOST_RECORDED:
-                self._recorded.popitem(last=False)
+            self._launch = self._launch or self.stream.record(self._context.enqueue)
+            self._launch()
 
     def fetch(self, outputs: Mapping[str, tuple[int, Array]]) -> None:
         """Bring outputs from their addresses to dense host arrays, after all work in the stream."""
@@ -116,10 +112,10 @@ class Lane:
             target.reshape(-1).view(np.uint8)[:] = self._host_buffer(name, target.nbytes)
 
     def forget(self) -> None:
-        """Drop every buffer and recorded graph. Nothing may be at work in the stream."""
+        """Drop every buffer and the recorded graph. Nothing may be at work in the stream."""
         self._buffers.clear()
         self._pinned.clear()
-        self._recorded.clear()
+        self._last = self._launch = None
 
     def _host_buffer(self, name: str, length: int) -> Bytes:
         """The first ``length`` bytes of the page-locked buffer of a name."""

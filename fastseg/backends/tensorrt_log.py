@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 _ERROR = 1
@@ -14,39 +15,46 @@ _MOST_ERRORS = 3
 
 
 class Log:
-    """Collects what a runtime complains about. One a build or a loaded engine."""
+    """Collects what a runtime complains about, thread by thread."""
 
-    def __init__(self) -> None:
-        self._errors: list[str] = []
-        self._logger: Any = None
+    def __init__(self, module: Any) -> None:
+        self._errors: dict[int, list[str]] = {}
+        self.logger = _logger(module, self._add)
+        """What the runtime is given."""
 
     @property
     def errors(self) -> str:
-        """The first errors in one line, empty if there was none."""
-        return "; ".join(self._errors[:_MOST_ERRORS])
+        """The first errors in one line: of this thread, or where it has none of any; or nothing."""
+        own = self._errors.get(threading.get_ident())
+        found = own or [text for errors in list(self._errors.values()) for text in errors]
+        return "; ".join(found[:_MOST_ERRORS])
 
     def forget(self) -> None:
-        """Forget the errors up to now."""
-        self._errors.clear()
+        """Forget the errors of this thread up to now."""
+        self._errors.pop(threading.get_ident(), None)
 
-    def as_logger(self, module: Any) -> Any:
-        """This log as the runtime wants it; the same object each time, kept as long as this."""
-        if self._logger is None:
-            self._logger = _logger(module, self._errors)
-        return self._logger
+    def _add(self, text: str) -> None:
+        errors = self._errors.setdefault(threading.get_ident(), [])
+        if text not in errors and len(errors) < _MOST_ERRORS:
+            errors.append(text)
 
 
-def _logger(module: Any, errors: list[str]) -> Any:
+@cache
+def log_of(module: Any) -> Log:
+    """The log of a runtime, one in a process: it keeps to the first that it is given."""
+    return Log(module)
+
+
+def _logger(module: Any, add: Callable[[str], None]) -> Any:
     class Logger(module.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             # Not super(): the binding asks for its own constructor by name.
             module.ILogger.__init__(self)
 
         def log(self, severity: Any, message: str) -> None:
-            if int(severity) <= _ERROR:
-                text = " ".join(message.split()).rstrip(".")
-                if text and text not in errors:
-                    errors.append(text)
+            text = " ".join(message.split()).rstrip(".")
+            if int(severity) <= _ERROR and text:
+                add(text)
 
     return Logger()
 

@@ -244,16 +244,16 @@ class FakeContext:
         self.engine = engine
         self.stream = stream
         self.calls: list[tuple[int, dict[str, tuple[int, ...]]]] = []
-        """Profile and shapes of each call that was prepared."""
+        """Profile and shapes of each call that was put into a stream, or recorded."""
 
+        self._profile = 0
         self._shapes: Mapping[str, tuple[int, ...]] = {}
         self._addresses: Mapping[str, int] = {}
         self._scratch = (0, 0)
 
     def prepare(self, profile: int, shapes: Mapping[str, tuple[int, ...]]) -> int:
         """Take shapes."""
-        self.calls.append((profile, dict(shapes)))
-        self._shapes = shapes
+        self._profile, self._shapes = profile, shapes
         return self.engine.scratch_bytes * max(shape[0] for shape in shapes.values())
 
     def bind(self, addresses: Mapping[str, int], scratch: tuple[int, int]) -> None:
@@ -264,6 +264,7 @@ class FakeContext:
 
     def enqueue(self) -> None:
         """Put the call into the stream."""
+        self.calls.append((self._profile, dict(self._shapes)))
         shapes, addresses, scratch = self._shapes, self._addresses, self._scratch
         self.stream.put(lambda: self._compute(shapes, addresses, scratch))
 
