@@ -28,6 +28,9 @@ LABEL_FOREGROUND = 1
 LABEL_BOX_TOP_LEFT = 2
 LABEL_BOX_BOTTOM_RIGHT = 3
 
+MASK_VECTOR = 32
+"""Length of the vector that draws a mask from the upscaled image tokens."""
+
 MASK_SLOTS = 4
 """Masks that SAM's decoder draws for a prompt: slot 0 alone, or slots 1 to 3 as alternatives."""
 
@@ -85,7 +88,7 @@ SAM_GRAPHS: Mapping[str, str] = MappingProxyType(
 - ``decoder``: ``point_coords`` float32 (prompts, points, 2), x before y in pixels of the square,
   ``point_labels`` int32 (prompts, points), boxes being two points with labels 2 and 3, padding
   -1; to ``iou_predictions`` float32 (prompts, 4), ``mask_vectors`` float32 (prompts, 4, 32) and
-  ``image_tokens``, whose first axis is prompts and whose layout is the export's own affair.
+  ``image_tokens``, whose first axis is prompts and whose layout is the affair of whoever runs it.
 - ``decoder_mask``: the same and ``mask_input`` float32 (prompts, 1, 4*grid, 4*grid).
 - ``mask_head``: ``image_tokens`` (survivors, ...) and ``mask_vectors`` (survivors, masks, 32) to
   ``low_res_logits`` float32 (survivors, masks, 4*grid, 4*grid).

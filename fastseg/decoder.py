@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,14 +29,20 @@ class Tokens:
     """(n, 4, 32) one vector a mask, to be multiplied with the upscaled image tokens."""
 
     image_tokens: Array
-    """(n, ...) the image as the prompt left it, the second stage's input."""
+    """(n, ...) the image as the prompt left it, or how to make it; the second stage's input."""
+
+    state: Mapping[str, Array] = field(default_factory=dict)
+    """What the prompts' image shares, for a second stage that wants it."""
 
     def __getitem__(self, chosen: NDArray[np.intp]) -> Tokens:
         """Some of the prompts; without a copy if they are all there."""
         if len(chosen) == len(self.iou_predictions):
             return self
         return Tokens(
-            self.iou_predictions[chosen], self.mask_vectors[chosen], self.image_tokens[chosen]
+            self.iou_predictions[chosen],
+            self.mask_vectors[chosen],
+            self.image_tokens[chosen],
+            self.state,
         )
 
 
@@ -57,20 +64,24 @@ class Decoder:
         """Run the first stage for a batch of at most ``PROMPTS_PER_RUN`` prompts."""
         name = "decoder" if batch.mask_input is None else "decoder_mask"
         state = self.complete(embedding).state or {}
-        inputs: dict[str, Array] = {
-            tensor.name: state[tensor.name]
-            for tensor in self._graphs.plans[name].stored.graph.inputs
-            if tensor.name in state
-        }
+        inputs = self._asked_for(name, state)
         inputs |= {"point_coords": batch.point_coords, "point_labels": batch.point_labels}
         if batch.mask_input is not None:
             inputs["mask_input"] = batch.mask_input
         outputs = self._graphs.run(name, inputs)
-        return Tokens(outputs["iou_predictions"], outputs["mask_vectors"], outputs["image_tokens"])
+        return Tokens(
+            outputs["iou_predictions"], outputs["mask_vectors"], outputs["image_tokens"], state
+        )
 
     def logits(self, tokens: Tokens, slots: slice) -> NDArray[np.float32]:
         """Run the second stage: (n, masks, h, w) low-resolution logits of ``slots``."""
         vectors = np.ascontiguousarray(tokens.mask_vectors[:, slots])
-        inputs = {"image_tokens": tokens.image_tokens, "mask_vectors": vectors}
+        inputs = self._asked_for("mask_head", tokens.state)
+        inputs |= {"image_tokens": tokens.image_tokens, "mask_vectors": vectors}
         logits: NDArray[np.float32] = self._graphs.run("mask_head", inputs)["low_res_logits"]
         return logits
+
+    def _asked_for(self, name: str, state: Mapping[str, Array]) -> dict[str, Array]:
+        """What a graph takes of what prompts share."""
+        inputs = self._graphs.plans[name].stored.graph.inputs
+        return {tensor.name: state[tensor.name] for tensor in inputs if tensor.name in state}

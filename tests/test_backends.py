@@ -407,7 +407,13 @@ def test_a_graph_that_runs_once_per_image_gives_its_memory_back(
 
 
 def test_every_name_that_the_api_promises_is_known():
-    assert set(select.BACKENDS) == {"onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"}
+    assert set(select.BACKENDS) == {
+        "native",
+        "onnxruntime",
+        "openvino",
+        "tensorrt",
+        "tensorrt-rtx",
+    }
     assert set(select.PRECISIONS) == {"fp32", "bf16", "fp16", "int8"}
 
 

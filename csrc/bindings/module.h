@@ -12,5 +12,6 @@ void add_boxes(nanobind::module_& module);
 void add_frames(nanobind::module_& module);
 void add_chambers(nanobind::module_& module);
 void add_shapes(nanobind::module_& module);
+void add_decoder(nanobind::module_& module);
 
 }  // namespace fastseg::bindings

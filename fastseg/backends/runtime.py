@@ -17,6 +17,7 @@ MODULES: Mapping[str, str] = MappingProxyType(
     {
         "tensorrt": "fastseg.backends.tensorrt",
         "tensorrt-rtx": "fastseg.backends.tensorrt_rtx",
+        "native": "fastseg.backends.native",
         "onnxruntime": "fastseg.backends.ort",
         "openvino": "fastseg.backends.openvino",
     }
@@ -26,6 +27,9 @@ when its runtime is asked for: most starts need one."""
 
 ON_GPUS = ("tensorrt", "tensorrt-rtx")
 """Runtimes that ``"auto"`` thinks of only where there is a GPU."""
+
+FOR_PROMPTS = ("native",)
+"""Runtimes that answer prompts and leave the picture to another one."""
 
 USE_CPU = 'Use backend="onnxruntime" with device="cpu", or "auto" for both.'
 
@@ -116,9 +120,9 @@ class Runtime(Protocol):
 
 
 if TYPE_CHECKING:
-    from fastseg.backends import openvino, ort, tensorrt, tensorrt_rtx
+    from fastseg.backends import native, openvino, ort, tensorrt, tensorrt_rtx
 
-    _ANSWER_TO_THE_FACE: tuple[Runtime, ...] = (tensorrt, tensorrt_rtx, ort, openvino)
+    _ANSWER_TO_THE_FACE: tuple[Runtime, ...] = (tensorrt, tensorrt_rtx, native, ort, openvino)
 
 
 def runtime(name: str) -> Runtime:

@@ -7,9 +7,17 @@ import re
 from fastseg.artifacts import ModelFolder
 from fastseg.backends import cuda_driver
 from fastseg.backends.protocol import Backend
-from fastseg.backends.runtime import MODULES, ON_GPUS, NotServedError, Plan, runtime
+from fastseg.backends.runtime import (
+    FOR_PROMPTS,
+    MODULES,
+    ON_GPUS,
+    NotServedError,
+    Plan,
+    runtime,
+)
 from fastseg.contract import LOOK
 from fastseg.errors import BackendError, BackendUnavailableError, EngineError
+from fastseg.manifest import SAM
 
 BACKENDS = tuple(MODULES)
 """Names that ``backend=`` takes beside ``"auto"``."""
@@ -32,7 +40,8 @@ def choose(
         precision: ``"auto"`` or one of ``PRECISIONS``.
 
     Returns:
-        Backend and device, neither of them ``"auto"``: of several, the first of the table.
+        Backend and device, neither of them ``"auto"``: of several, the first of the table that can
+        run a whole model.
 
     Raises:
         BackendUnavailableError: What was named is known and cannot be had here.
@@ -42,6 +51,8 @@ def choose(
     _check_words(device, backend, precision)
     errors: list[BackendError] = []
     for name in _candidates(backend, device):
+        if backend == "auto" and name in FOR_PROMPTS:
+            continue
         module = runtime(name)
         try:
             return name, module.require(device, precision)
@@ -68,7 +79,8 @@ def plan(
         graph_name: ``"encoder"``, ``"decoder"``, ... as in ``contract.SAM_GRAPHS``.
         device: As in ``choose``.
         backend: As in ``choose``, or two names with ``+`` between them: the first for what looks at
-            the picture, the second for what answers prompts.
+            the picture, the second for what answers prompts. ``"native"`` alone, which answers
+            prompts, is ``"auto+native"``.
         precision: As in ``choose``: what the model as a whole is to run in. Graphs that do not
             bear it run in another one.
 
@@ -78,6 +90,8 @@ def plan(
         ModelFolderError: The folder lacks the graph.
     """
     _check_words(device, backend, precision)
+    if backend in FOR_PROMPTS and folder.manifest.family == SAM:
+        backend = f"auto+{backend}"
     first, _, second = backend.partition("+")
     errors: list[BackendError] = []
     second_best: Plan | None = None

@@ -12,7 +12,7 @@ from fastseg.export.prompt_encoder import WIDTH
 
 HEADS = 8
 HIDDEN = 2048
-MASK_VECTOR = 32
+MASK_VECTOR = contract.MASK_VECTOR
 """Channels of the upscaled image embedding, and so of the vector that draws a mask from it."""
 
 

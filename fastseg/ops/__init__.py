@@ -1,13 +1,19 @@
 """The native kernels with types: arrays are checked here, computed in C++, and nowhere else.
 
-Every function is exact: the same bits for any number of threads and on any processor, but for
-what ``measure_shapes`` says of the C library. Those that take ``Runs`` raise ``MaskError`` when run
-lengths do not sum to height times width.
+Every function is exact: the same bits for any number of threads and on any processor, but for what
+``measure_shapes`` says of the C library and ``DecoderKernel`` of rounding. Those that take ``Runs``
+raise ``MaskError`` when run lengths do not sum to height times width.
 """
 
 from fastseg.ops.binarising import Binarised, binarise
 from fastseg.ops.boxes import box_nms, near_crop_edge
 from fastseg.ops.chambers import ChamberScores, chamber_scores, clean_chambers
+from fastseg.ops.decoding import (
+    DecodedPrompts,
+    DecoderKernel,
+    computes_in_bf16,
+    decoder_tables,
+)
 from fastseg.ops.frames import frame_input, masks_to_frame
 from fastseg.ops.pictures import preprocess, resize_bilinear
 from fastseg.ops.prompts import pad_prompts, point_grid
@@ -29,12 +35,16 @@ from fastseg.runs import Runs
 __all__ = [
     "Binarised",
     "ChamberScores",
+    "DecodedPrompts",
+    "DecoderKernel",
     "Runs",
     "Shapes",
     "binarise",
     "box_nms",
     "chamber_scores",
     "clean_chambers",
+    "computes_in_bf16",
+    "decoder_tables",
     "frame_input",
     "masks_to_frame",
     "measure_shapes",

@@ -1,0 +1,87 @@
+#include "cpu/decoder/decoder.h"
+
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/unique_ptr.h>
+#include <nanobind/stl/vector.h>
+
+#include "bindings/arrays.h"
+#include "bindings/module.h"
+
+namespace fastseg::bindings {
+
+using namespace nb::literals;
+
+namespace {
+
+using cpu::decoder::Decoder;
+using AnyFloats = nb::ndarray<const float, nb::numpy, nb::c_contig, nb::device::cpu>;
+
+// Weights by name; they are copied into the decoder's own layout.
+std::unique_ptr<Decoder> decoder_open(const nb::dict& weights, int64_t grid, int64_t side,
+                                      const std::string& table) {
+    cpu::decoder::Weights found;
+    for (const auto& [name, array] : weights) {
+        const auto floats = nb::cast<AnyFloats>(array, false);
+        std::vector<int64_t> shape;
+        for (size_t axis = 0; axis < floats.ndim(); ++axis)
+            shape.push_back(static_cast<int64_t>(floats.shape(axis)));
+        found[nb::cast<std::string>(name)] = {floats.data(), std::move(shape)};
+    }
+    const nb::gil_scoped_release released;
+    return std::make_unique<Decoder>(found, grid, side, table);
+}
+
+// Floats of the state of an image, and of what is kept of a prompt with `points`.
+std::tuple<int64_t, int64_t> decoder_sizes(const Decoder& decoder, int64_t points, bool with_mask) {
+    return {decoder.state_size(), decoder.memory_size(points, with_mask)};
+}
+
+void decoder_image_state(const Decoder& decoder, const In<float, 4>& embedding,
+                         const Out<float, 2>& state, int threads) {
+    decoder.image_state(embedding.data(), state.data(), threads);
+}
+
+void decoder_decode(const Decoder& decoder, const In<float, 3>& points,
+                    const In<int32_t, 2>& labels, std::optional<In<float, 4>> masks,
+                    const In<float, 2>& states, const In<int32_t, 1>& image_index,
+                    const Out<float, 2>& ious, const Out<float, 3>& vectors,
+                    const Out<float, 2>& memory, int threads) {
+    const int64_t count = static_cast<int64_t>(labels.shape(0));
+    const int64_t points_each = static_cast<int64_t>(labels.shape(1));
+    decoder.decode({points.data(), labels.data(), masks ? masks->data() : nullptr,
+                    image_index.data(), count, points_each},
+                   states.data(), static_cast<int64_t>(states.shape(0)),
+                   {ious.data(), vectors.data(), memory.data()}, threads);
+}
+
+void decoder_draw(const Decoder& decoder, const In<float, 2>& memory, const In<float, 3>& vectors,
+                  const In<float, 2>& states, const In<int32_t, 1>& image_index,
+                  const Out<float, 4>& logits, int threads) {
+    decoder.draw({memory.data(), vectors.data(), image_index.data(),
+                  static_cast<int64_t>(memory.shape(0)), static_cast<int64_t>(memory.shape(1)),
+                  static_cast<int64_t>(vectors.shape(1)), logits.data()},
+                 states.data(), static_cast<int64_t>(states.shape(0)), threads);
+}
+
+}  // namespace
+
+void add_decoder(nb::module_& module) {
+    using Guard = nb::call_guard<nb::gil_scoped_release>;
+    nb::class_<Decoder>(module, "Decoder");
+    module.def("decoder_tables", &cpu::decoder::table_names);
+    module.def("decoder_open", &decoder_open, "weights"_a, "grid"_a, "side"_a, "table"_a);
+    module.def("decoder_sizes", &decoder_sizes, "decoder"_a, "points"_a, "with_mask"_a);
+    module.def("decoder_image_state", &decoder_image_state, "decoder"_a, "embedding"_a.noconvert(),
+               "state"_a.noconvert(), "threads"_a, Guard());
+    module.def("decoder_decode", &decoder_decode, "decoder"_a, "points"_a.noconvert(),
+               "labels"_a.noconvert(), "masks"_a.noconvert().none(), "states"_a.noconvert(),
+               "image_index"_a.noconvert(), "ious"_a.noconvert(), "vectors"_a.noconvert(),
+               "memory"_a.noconvert(), "threads"_a, Guard());
+    module.def("decoder_draw", &decoder_draw, "decoder"_a, "memory"_a.noconvert(),
+               "vectors"_a.noconvert(), "states"_a.noconvert(), "image_index"_a.noconvert(),
+               "logits"_a.noconvert(), "threads"_a, Guard());
+}
+
+}  // namespace fastseg::bindings

@@ -1,0 +1,143 @@
+// Vectors of floats of any width in plain C++ (GCC and Clang), and what is computed with them. Each
+// table includes this and is compiled for its own instructions; all is in an unnamed namespace,
+// so that no two tables share code.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#ifdef FASTSEG_HALF
+#include <immintrin.h>
+#endif
+
+#include "cpu/decoder/table.h"
+
+#define FASTSEG_INLINE inline __attribute__((always_inline))
+
+namespace fastseg::cpu::decoder {
+namespace {
+
+template <int lanes>
+struct Lanes;
+template <>
+struct Lanes<4> {
+    typedef float Floats __attribute__((vector_size(16)));
+    typedef int32_t Integers __attribute__((vector_size(16)));
+};
+template <>
+struct Lanes<8> {
+    typedef float Floats __attribute__((vector_size(32)));
+    typedef int32_t Integers __attribute__((vector_size(32)));
+};
+template <>
+struct Lanes<16> {
+    typedef float Floats __attribute__((vector_size(64)));
+    typedef int32_t Integers __attribute__((vector_size(64)));
+};
+
+constexpr int lanes = FASTSEG_LANES;
+using Floats = Lanes<lanes>::Floats;
+using Integers = Lanes<lanes>::Integers;
+
+FASTSEG_INLINE Floats load(const float* from) {
+    Floats value;
+    std::memcpy(&value, from, sizeof(value));
+    return value;
+}
+
+FASTSEG_INLINE void store(float* to, Floats value) {
+    std::memcpy(to, &value, sizeof(value));
+}
+
+FASTSEG_INLINE Floats spread(float value) {
+    return value - Floats{};
+}
+
+FASTSEG_INLINE Floats larger(Floats a, Floats b) {
+    return a > b ? a : b;
+}
+
+FASTSEG_INLINE Floats smaller(Floats a, Floats b) {
+    return a < b ? a : b;
+}
+
+FASTSEG_INLINE float sum_lanes(Floats values) {
+    float sum = 0;
+    for (int lane = 0; lane < lanes; ++lane) sum += values[lane];
+    return sum;
+}
+
+FASTSEG_INLINE float largest_lane(Floats values) {
+    float largest = values[0];
+    for (int lane = 1; lane < lanes; ++lane)
+        largest = values[lane] > largest ? values[lane] : largest;
+    return largest;
+}
+
+#ifdef FASTSEG_HALF
+
+// exp(x): relative error below 1e-5, far less than that of a weight in bfloat16.
+FASTSEG_INLINE Floats exponential(Floats x) {
+    const Floats doublings = larger(x, spread(-87.0f)) * spread(1.44269504f);
+    const Floats rest = (Floats)_mm512_reduce_ps((__m512)doublings, _MM_FROUND_TO_NEAREST_INT);
+    Floats power = spread(9.6181291e-3f);
+    power = power * rest + spread(5.5504109e-2f);
+    power = power * rest + spread(2.4022651e-1f);
+    power = power * rest + spread(6.9314718e-1f);
+    power = power * rest + spread(1.0f);
+    return (Floats)_mm512_scalef_ps((__m512)power, (__m512)(doublings - rest));
+}
+
+// x times the normal distribution's integral: absolute error below 2e-4, a polynomial in x * x that
+// is exact at -4 and 4 and constant beyond.
+FASTSEG_INLINE Floats gelu(Floats x) {
+    const Floats near = smaller(larger(x, spread(-4.0f)), spread(4.0f));
+    const Floats square = near * near;
+    Floats sum = spread(-4.6495038374949615e-10f);
+    sum = sum * square + spread(5.227824573239559e-08f);
+    sum = sum * square + spread(-2.3561080979561666e-06f);
+    sum = sum * square + spread(5.8028821513289586e-05f);
+    sum = sum * square + spread(-0.0008875344065017998f);
+    sum = sum * square + spread(0.009058753959834576f);
+    sum = sum * square + spread(-0.06510016322135925f);
+    sum = sum * square + spread(0.3982096016407013f);
+    return x * (near * sum + spread(0.5f));
+}
+
+#else
+
+// exp(x): relative error below 2e-7 for x in -87..88; smaller x give less than 2e-38.
+FASTSEG_INLINE Floats exponential(Floats x) {
+    x = smaller(larger(x, spread(-87.0f)), spread(88.0f));
+    const Floats magic = spread(12582912.0f);  // 1.5 * 2^23: adding it rounds to whole numbers
+    const Floats whole = (x * spread(1.44269504f) + magic) - magic;
+    const Floats rest = (x - whole * spread(0.693359375f)) + whole * spread(2.12194440e-4f);
+    Floats power = spread(1.9875691500e-4f);
+    power = power * rest + spread(1.3981999507e-3f);
+    power = power * rest + spread(8.3334519073e-3f);
+    power = power * rest + spread(4.1665795894e-2f);
+    power = power * rest + spread(1.6666665459e-1f);
+    power = power * rest + spread(5.0000001201e-1f);
+    power = power * (rest * rest) + (rest + spread(1.0f));
+    const Integers exponent = __builtin_convertvector(whole, Integers) << 23;
+    return (Floats)((Integers)power + exponent);
+}
+
+// x times the normal distribution's integral: absolute error below 2e-7 |x|. Abramowitz and Stegun,
+// Handbook of Mathematical Functions, 7.1.26.
+FASTSEG_INLINE Floats gelu(Floats x) {
+    const Floats size = larger(x, -x);
+    const Floats part = spread(1.0f) / (size * spread(0.3275911f * 0.70710678f) + spread(1.0f));
+    Floats sum = spread(1.061405429f);
+    sum = sum * part + spread(-1.453152027f);
+    sum = sum * part + spread(1.421413741f);
+    sum = sum * part + spread(-0.284496736f);
+    sum = sum * part + spread(0.254829592f);
+    const Floats tail = spread(0.5f) * sum * part * exponential(spread(-0.5f) * x * x);
+    return x * (x > Floats{} ? spread(1.0f) - tail : tail);
+}
+
+#endif
+
+}  // namespace
+}  // namespace fastseg::cpu::decoder

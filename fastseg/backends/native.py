@@ -1,0 +1,194 @@
+"""The native decoder as a runtime: what answers prompts, on the CPU, without a graph file."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+from weakref import WeakValueDictionary
+
+from fastseg import ops, tensor_file
+from fastseg.artifacts import ModelFolder
+from fastseg.backends.protocol import usable_cores
+from fastseg.backends.runtime import NotServedError, Plan, check_device
+from fastseg.contract import MASK_SLOTS, MASK_VECTOR, Array, Graph, Tensor
+from fastseg.errors import BackendError, BackendUnavailableError, ModelFolderError
+from fastseg.manifest import GraphFile
+
+NAME = "native"
+
+DEVICES = ("cpu",)
+
+OWN_LAYOUT = True
+"""What its graphs hand to each other is laid out as the kernel likes it."""
+
+_WEIGHTS = "decoder"
+"""The key of ``Manifest.weights``."""
+
+_SERVED = ("image_state", "decoder", "decoder_mask", "mask_head")
+
+_LOADED: WeakValueDictionary[tuple[str, int, str], ops.DecoderKernel] = WeakValueDictionary()
+"""Opened kernels by hash of the weights, side and table: the graphs of a model share one."""
+
+_LOADING = threading.Lock()
+
+
+class NativeBackend:
+    """One graph of the decoder, run by the kernel that all of them share.
+
+    Args:
+        kernel: The opened decoder.
+        graph: Which of its graphs this is.
+        threads: Cores to use, 0 for all that this process may run on.
+    """
+
+    memory: Literal["host"] = "host"
+
+    def __init__(self, kernel: ops.DecoderKernel, graph: Graph, *, threads: int = 0) -> None:
+        self.name = f"{NAME}:cpu"
+        self.graph = graph
+        self._kernel: ops.DecoderKernel | None = kernel
+        self._threads = threads or usable_cores()
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the graph once; see ``Backend.run``."""
+        # Held here so that a close() from another thread cannot take it away in the middle.
+        kernel = self._kernel
+        if kernel is None:
+            raise BackendError(f"{self.graph.name} was closed. Load the model again.")
+        if (reason := self.graph.mismatch(inputs)) is not None:
+            raise BackendError(f"{reason}. Give what the graph's contract asks for.")
+        threads = self._threads
+        if self.graph.name == "image_state":
+            return {"shared_image": kernel.image_state(inputs["embedding"], threads=threads)}
+        if self.graph.name == "mask_head":
+            logits = kernel.draw(
+                inputs["image_tokens"],
+                inputs["mask_vectors"],
+                inputs["shared_image"],
+                threads=threads,
+            )
+            return {"low_res_logits": logits}
+        found = kernel.decode(
+            inputs["point_coords"],
+            inputs["point_labels"],
+            inputs["shared_image"],
+            masks=inputs.get("mask_input"),
+            threads=threads,
+        )
+        names = [tensor.name for tensor in self.graph.outputs]
+        return dict(zip(names, found, strict=True))
+
+    def close(self) -> None:
+        """Let go of the kernel, whose memory goes with the last graph; harmless when repeated."""
+        self._kernel = None
+
+
+def precisions() -> tuple[str, ...]:
+    """What the kernel computes in on this processor: ``"fp32"``, and ``"bf16"`` if it can."""
+    has_bf16 = any(map(ops.computes_in_bf16, ops.decoder_tables()))
+    return ("fp32", "bf16") if has_bf16 else ("fp32",)
+
+
+def require(device: str, precision: str) -> str:
+    """See ``Runtime.require``."""
+    check_device(NAME, DEVICES, device)
+    if precision not in ("auto", "fp32", "bf16"):
+        raise BackendError(f"{NAME} computes in fp32 or bf16, not in {precision!r}.")
+    if precision == "bf16" and "bf16" not in precisions():
+        raise BackendUnavailableError(
+            f"{NAME} in bf16",
+            reason="this processor has no instructions for it",
+            remedy='Use precision="fp32".',
+        )
+    return "cpu"
+
+
+def settle(folder: ModelFolder, graph_name: str, precision: str) -> tuple[GraphFile, str]:
+    """See ``Runtime.settle``: FP32, or BF16 where it is asked for and the processor has it."""
+    if graph_name not in _SERVED:
+        raise NotServedError(
+            f"{NAME} answers prompts and does not run {graph_name}. Name a runtime for that too, "
+            f'backend="onnxruntime+{NAME}".'
+        )
+    stored = folder.manifest.weights.get(_WEIGHTS)
+    if stored is None:
+        raise NotServedError(
+            f"{folder.path} holds no weights for {NAME}: an earlier version of fastseg wrote it. "
+            "Export the model again."
+        )
+    if precision not in ("auto", "fp32", "bf16"):
+        raise BackendError(f"{NAME} computes in fp32 or bf16, not in {precision!r}.")
+    computes = precision if precision in precisions() else "fp32"
+    graph = _graph(graph_name, folder.manifest.picture.side, computes)
+    return GraphFile(graph, stored.file, stored.sha256, computes, stored.bytes), computes
+
+
+def open_graph(
+    folder: ModelFolder,
+    plan: Plan,
+    *,
+    threads: int,
+    keep_memory: bool,  # noqa: ARG001 - a call keeps nothing
+) -> NativeBackend:
+    """See ``Runtime.open_graph``."""
+    table = _table(plan.precision)
+    kernel = _open(
+        folder.file(plan.stored), plan.stored.sha256, folder.manifest.picture.side, table
+    )
+    return NativeBackend(kernel, plan.stored.graph, threads=threads)
+
+
+def _open(path: Path, content: str, side: int, table: str) -> ops.DecoderKernel:
+    with _LOADING:
+        kernel = _LOADED.get((content, side, table))
+        if kernel is None:
+            weights = tensor_file.read(path)
+            try:
+                kernel = ops.DecoderKernel(weights, grid=side // 16, side=side, table=table)
+            except ModelFolderError as error:
+                raise ModelFolderError(f"{path}: {error}") from error
+            _LOADED[content, side, table] = kernel
+    return kernel
+
+
+def _table(precision: str) -> str:
+    """The fastest table that computes in a precision."""
+    in_bf16 = precision == "bf16"
+    return next(name for name in ops.decoder_tables() if ops.computes_in_bf16(name) == in_bf16)
+
+
+def _graph(name: str, side: int, precision: str) -> Graph:
+    """The graph as the kernel runs it; only what passes between its graphs is its own."""
+    grid = side // 16
+    low = 4 * grid
+    shared = Tensor("shared_image", "float32", (1, f"{precision} floats"))
+    points = (
+        Tensor("point_coords", "float32", ("prompts", "points", 2)),
+        Tensor("point_labels", "int32", ("prompts", "points")),
+    )
+    answer = (
+        Tensor("iou_predictions", "float32", ("prompts", MASK_SLOTS)),
+        Tensor("mask_vectors", "float32", ("prompts", MASK_SLOTS, MASK_VECTOR)),
+        Tensor("image_tokens", "float32", ("prompts", "floats")),
+    )
+    graphs = (
+        Graph("image_state", (Tensor("embedding", "float32", (1, 256, grid, grid)),), (shared,)),
+        Graph("decoder", (*points, shared), answer),
+        Graph(
+            "decoder_mask",
+            (*points, Tensor("mask_input", "float32", ("prompts", 1, low, low)), shared),
+            answer,
+        ),
+        Graph(
+            "mask_head",
+            (
+                Tensor("image_tokens", "float32", ("survivors", "floats")),
+                Tensor("mask_vectors", "float32", ("survivors", "masks", MASK_VECTOR)),
+                shared,
+            ),
+            (Tensor("low_res_logits", "float32", ("survivors", "masks", low, low)),),
+        ),
+    )
+    return next(graph for graph in graphs if graph.name == name)
