@@ -15,19 +15,19 @@ pytest.importorskip("openvino", reason="openvino is not installed")
 
 import fastseg
 from benchmarks.turns import milliseconds
-from fastseg import artifacts, comparison, ops, parity, registry
+from fastseg import artifacts, ops, parity, registry
 from fastseg.artifacts import ModelFolder
 from fastseg.backends import openvino
 from fastseg.backends.openvino import OpenVinoBackend
 from fastseg.backends.protocol import Backend, usable_cores
 from fastseg.backends.select import open_graph, plan
-from fastseg.comparison import Question
 from fastseg.contract import Array
 from fastseg.decoder import PROMPTS_PER_RUN
 from fastseg.demo import PICTURE
 from fastseg.errors import ModelNotFoundError
 from fastseg.images import read_image
 from fastseg.parity import Difference
+from fastseg.questions import PromptQuestion, ask_prompts
 
 ROUNDS = 7
 PROMPTS = 64
@@ -48,9 +48,9 @@ def nano() -> ModelFolder:
 
 
 @pytest.fixture(scope="module")
-def question(nano: ModelFolder) -> Question:
+def question(nano: ModelFolder) -> PromptQuestion:
     """A photograph, with its first 64 prompts the clicks of an 8 x 8 grid."""
-    return comparison.ask(read_image(PICTURE), nano.manifest.picture)
+    return ask_prompts(read_image(PICTURE), nano.manifest.picture)
 
 
 @pytest.fixture(scope="module", params=["embedded", "published"])
@@ -117,7 +117,7 @@ def worst(actual: Outputs, expected: Outputs) -> Difference:
     return max(found, key=lambda difference: difference.relative)
 
 
-def test_the_encoder(nano: ModelFolder, question: Question, table: Table) -> None:
+def test_the_encoder(nano: ModelFolder, question: PromptQuestion, table: Table) -> None:
     backends = contenders(nano, "encoder")
     runs = {
         name: lambda backend=backend: backend.run({"image": question.pixels})
@@ -127,13 +127,13 @@ def test_the_encoder(nano: ModelFolder, question: Question, table: Table) -> Non
 
 
 @pytest.fixture(scope="module")
-def features(nano: ModelFolder, question: Question) -> Array:
+def features(nano: ModelFolder, question: PromptQuestion) -> Array:
     with closing(open_graph(nano, "encoder")) as encoder:
         return encoder.run({"image": question.pixels})["embedding"]
 
 
 def each_part(
-    state: Backend, decoder: Backend, features: Array, asked: Question
+    state: Backend, decoder: Backend, features: Array, asked: PromptQuestion
 ) -> Iterator[Outputs]:
     """What the first stage makes of the clicks, a few at a time."""
     shared = state.run({"embedding": features})
@@ -143,7 +143,9 @@ def each_part(
         yield decoder.run({**points, **shared})
 
 
-def test_the_decoder(nano: ModelFolder, question: Question, features: Array, table: Table) -> None:
+def test_the_decoder(
+    nano: ModelFolder, question: PromptQuestion, features: Array, table: Table
+) -> None:
     states, decoders = contenders(nano, "image_state"), contenders(nano, "decoder")
 
     def decode(name: str) -> Outputs:
@@ -160,7 +162,7 @@ def test_the_decoder(nano: ModelFolder, question: Question, features: Array, tab
 
 
 def test_the_mask_head(
-    nano: ModelFolder, question: Question, features: Array, table: Table
+    nano: ModelFolder, question: PromptQuestion, features: Array, table: Table
 ) -> None:
     with (
         closing(open_graph(nano, "image_state")) as state,

@@ -16,10 +16,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("out", help="the model folder to write")
     parser.add_argument("--name", help="the model's name; that of the folder if left out")
     parser.add_argument("--licence", help="of the weights")
+    parser.add_argument("--precision", choices=["fp32", "fp16"], default="fp32")
     asked = parser.parse_args(arguments)
     try:
         table = export_sam(
-            asked.checkpoint, asked.out, name=asked.name, licence=asked.licence, progress=print
+            asked.checkpoint,
+            asked.out,
+            precision=asked.precision,
+            name=asked.name,
+            licence=asked.licence,
+            progress=print,
         )
     except FastsegError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)

@@ -17,9 +17,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("view", choices=list(VIEWS), help="what the network looks at")
     parser.add_argument("out", help="the model folder to write")
     parser.add_argument("--store", choices=["float32", "float16"], default="float32")
+    parser.add_argument("--precision", choices=["fp32", "fp16"], default="fp32")
     asked = parser.parse_args(arguments)
     try:
-        table = export_unet(asked.weights, asked.out, asked.view, store=asked.store, progress=print)
+        table = export_unet(
+            asked.weights,
+            asked.out,
+            asked.view,
+            store=asked.store,
+            precision=asked.precision,
+            progress=print,
+        )
     except FastsegError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import numpy as np
 
-from fastseg import comparison, ops
+from fastseg import comparison, ops, questions
 from fastseg.artifacts import ModelFolder
 from fastseg.building import Request, Verdict
 from fastseg.contract import UNET_GRAPH, Array
@@ -27,7 +27,7 @@ LEAST_CHAMBER_IOU = 0.995
 
 
 def compare(folder: ModelFolder, engines: ModelFolder, request: Request, device: str) -> Verdict:
-    """Run a model's engines and its graphs in FP32 on the same picture.
+    """Run a model's engines and its graphs in FP32 on the same pictures.
 
     Args:
         folder: The model folder, which holds the graphs in FP32.
@@ -42,13 +42,11 @@ def compare(folder: ModelFolder, engines: ModelFolder, request: Request, device:
     fast = Choice(device=device, backend=request.backend, precision=request.precision)
     if folder.manifest.family == UNET:
         return _compare_frames(folder, engines, exact, fast)
-    question = comparison.ask(read_image(PICTURE), folder.manifest.picture)
+    asked = [questions.ask(folder.manifest, one) for one in comparison.samples(folder.manifest)]
     found = comparison.compare(
-        question,
-        comparison.run_graphs(folder, exact, question),
-        comparison.run_graphs(engines, fast, question),
+        questions.answer_all(folder, exact, asked), questions.answer_all(engines, fast, asked)
     )
-    mean = found.table.rows[-1].mask_iou_mean or 0.0
+    mean = found.of_masks.mask_iou_mean or 0.0
     before, after = found.kept
     change = abs(after - before) / max(before, 1)
     text = (

@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fastseg import artifacts, circumstances, comparison, ops, registry, scenes, verdicts
+from fastseg import artifacts, circumstances, ops, questions, registry, scenes, verdicts
 from fastseg.artifacts import ModelFolder
 from fastseg.backends.runtime import MODULES, Plan, runtime
 from fastseg.backends.select import PRECISIONS, plan
-from fastseg.comparison import Question
 from fastseg.contract import LOOK
 from fastseg.decoder import PROMPTS_PER_RUN, Decoder
 from fastseg.demo import PICTURE
@@ -30,6 +29,7 @@ from fastseg.manifest import SAM
 from fastseg.ops import Binarised, Runs
 from fastseg.parity import compare_masks
 from fastseg.prompts import PromptBatch
+from fastseg.questions import PromptQuestion
 from fastseg.sam import MULTIPLE
 from fastseg.verdicts import Trial, Verdict
 
@@ -154,7 +154,9 @@ class _Search:
         self._choice = Choice("cpu", threads=threads)
         self._progress = progress
         pictures = (read_image(PICTURE), *scenes.scenes())
-        self._questions = [comparison.ask(each, folder.manifest.picture) for each in pictures]
+        self._questions = [
+            questions.ask_prompts(each, folder.manifest.picture) for each in pictures
+        ]
         self._expected: list[Seen] = []
 
     def improve(
@@ -238,7 +240,7 @@ class _Search:
         return [see(graphs, question, also) for question, also in pairs]
 
 
-def see(graphs: Graphs, question: Question, also: NDArray[np.intp]) -> Seen:
+def see(graphs: Graphs, question: PromptQuestion, also: NDArray[np.intp]) -> Seen:
     """Draw the masks of all prompts that can be kept, and those named in ``also``."""
     decoder, least = Decoder(graphs), np.float32(GridSettings().pred_iou_thresh)
     embedding = decoder.complete(look(graphs, question))
@@ -259,11 +261,11 @@ def see(graphs: Graphs, question: Question, also: NDArray[np.intp]) -> Seen:
     names = np.concatenate([np.empty(0, np.intp), *prompts])[:, None] * ALTERNATIVES
     each_score = np.concatenate([np.empty((0, ALTERNATIVES), np.float32), *scores]).reshape(-1)
     everyone = np.arange(len(planes))
-    kept = comparison.kept(each_score, masks, question.frame, everyone)
+    kept = questions.kept(each_score, masks, question.frame, everyone)
     return Seen((names + np.arange(ALTERNATIVES)).reshape(-1), masks, kept)
 
 
-def look(graphs: Graphs, question: Question) -> Embedding:
+def look(graphs: Graphs, question: PromptQuestion) -> Embedding:
     """Encode the picture of a question."""
     features = graphs.run("encoder", {"image": question.pixels})["embedding"][0]
     return Embedding(features=features, frame=question.frame, model="")
@@ -310,7 +312,7 @@ def _named(seen: Seen, names: NDArray[np.intp]) -> Runs:
     return seen.masks.runs[order[np.searchsorted(seen.names, names, sorter=order)]]
 
 
-def _ratio(graphs: Graphs, others: Graphs, part: Sequence[str], question: Question) -> float:
+def _ratio(graphs: Graphs, others: Graphs, part: Sequence[str], question: PromptQuestion) -> float:
     """Median time of ``graphs`` over that of ``others``; the first turn warms up."""
     took: tuple[list[float], list[float]] = ([], [])
     embedding = look(graphs, question)
@@ -327,7 +329,7 @@ def _ratio(graphs: Graphs, others: Graphs, part: Sequence[str], question: Questi
     return statistics.median(took[0][1:]) / statistics.median(took[1][1:])
 
 
-def _batch(question: Question, start: int) -> PromptBatch:
+def _batch(question: PromptQuestion, start: int) -> PromptBatch:
     part = slice(start, start + PROMPTS_PER_RUN)
     coords, labels = question.coords[part], question.labels[part]
     return PromptBatch(np.arange(start, start + len(coords)), coords, labels, None)

@@ -1,7 +1,8 @@
-"""One model run in two ways on the same picture and prompts: how far apart are the answers?"""
+"""One model run in two ways on the same pictures and prompts: how far apart are the answers?"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -9,26 +10,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastseg import ops
+from fastseg import scenes, sectors
 from fastseg.artifacts import ModelFolder
-from fastseg.contract import (
-    LABEL_BOX_BOTTOM_RIGHT,
-    LABEL_BOX_TOP_LEFT,
-    LABEL_FOREGROUND,
-    LABEL_PADDING,
-)
-from fastseg.decoder import PROMPTS_PER_RUN, Decoder
-from fastseg.embedding import Embedding
-from fastseg.errors import BackendError
-from fastseg.everything import GridSettings
-from fastseg.geometry import Frame
-from fastseg.graphs import Choice, Graphs
-from fastseg.manifest import Preprocessing
-from fastseg.parity import Table, compare_arrays, compare_masks
-from fastseg.prompts import PromptBatch
+from fastseg.backends.protocol import Backend
+from fastseg.errors import BackendError, ParityError
+from fastseg.graphs import Choice, GivenGraphs, Graphs
+from fastseg.manifest import SAM, UNET, Manifest
+from fastseg.parity import Difference, Table, compare_arrays, compare_masks, worst
+from fastseg.questions import SAMPLES, Answer, Question, answer, answer_all, ask
 
-CLICKS_PER_SIDE, BOXES_PER_SIDE = 8, 4
-"""The prompts of a comparison: a grid of clicks and a grid of boxes."""
+REFERENCE = Choice(device="cpu", backend="onnxruntime", precision="fp32")
+"""What a gate measures against."""
+
+MEAN_IOU = {SAM: 0.99, UNET: 0.995}
+"""By family, the mean mask IoU with the float32 masks that a reduced precision must reach."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,154 +51,145 @@ class Way:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """What both ways are asked."""
+class Limits:
+    """How far apart two ways may be; what is None does not matter."""
 
-    pixels: NDArray[np.float32]
-    """(1, 3, side, side) a picture as the encoder wants it."""
+    max_relative: float | None = None
+    """Largest relative difference of any tensor."""
 
-    frame: Frame
-    coords: NDArray[np.float32]
-    """(prompts, 2, 2) a click and its padding, or the corners of a box, in the model's square."""
+    min_iou: float | None = None
+    """IoU of the worst mask with its counterpart."""
 
-    labels: NDArray[np.int32]
-    """(prompts, 2)."""
+    mean_iou: float | None = None
+    """Mean IoU over all masks."""
 
+    @classmethod
+    def between(cls, family: str, precisions: Iterable[str]) -> Limits:
+        """What is asked of two precisions: tensor by tensor in float32, else of the masks alone."""
+        if set(precisions) == {"fp32"}:
+            return cls(max_relative=1e-4, min_iou=0.99)
+        return cls(mean_iou=MEAN_IOU[family])
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What one way makes of a question."""
-
-    embedding: NDArray[np.float32]
-    """(256, grid, grid)."""
-
-    iou_predictions: NDArray[np.float32]
-    """(prompts, 4)."""
-
-    logits: NDArray[np.float32]
-    """(prompts, 4, 4 * grid, 4 * grid) low-resolution logits."""
-
-    backend: str
-    device: str
-    precision: str
-    """What actually ran."""
-
-
-def run_graphs(folder: ModelFolder, choice: Choice, question: Question) -> Answer:
-    """Answer a question with the graphs of a model folder, a few prompts at a time."""
-    with closing(Graphs(folder, choice)) as graphs:
-        decoder = Decoder(graphs)
-        features = graphs["encoder"].run({"image": question.pixels})["embedding"][0]
-        embedding = decoder.complete(Embedding(features=features, frame=question.frame, model=""))
-        ious, logits = [], []
-        for start in range(0, len(question.coords), PROMPTS_PER_RUN):
-            part = slice(start, start + PROMPTS_PER_RUN)
-            coords, labels = question.coords[part], question.labels[part]
-            tokens = decoder.tokens(
-                embedding, PromptBatch(np.arange(len(coords)), coords, labels, None)
-            )
-            ious.append(tokens.iou_predictions)
-            logits.append(decoder.logits(tokens, slice(None)))
-        where = (graphs.backend, graphs["encoder"].name.partition(":")[2], graphs.precision)
-    return Answer(features, np.concatenate(ious), np.concatenate(logits), *where)
+    def as_dict(self) -> dict[str, float]:
+        """Those that matter, ready for JSON."""
+        given = {
+            "max_relative": self.max_relative,
+            "min_iou": self.min_iou,
+            "mean_iou": self.mean_iou,
+        }
+        return {name: limit for name, limit in given.items() if limit is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How far two answers to one question are apart."""
+    """How far the answers to the same questions are apart."""
 
     table: Table
-    """Embedding, IoU predictions, logits and masks."""
+    """A row for each tensor and one for the masks: the worst of all pictures, and the mean IoU."""
 
     kept: tuple[int, int]
-    """Masks of either answer that pass the filters of everything mode at SAM's defaults."""
+    """Masks that a pipeline would keep of either; see ``Answer.kept``."""
 
-    prompts: int
+    pictures: int
+    masks: int
+    """How many were compared."""
 
-    def within(self, *, max_relative: float, min_iou: float) -> bool:
-        """Whether every array is close enough to its counterpart, and every mask."""
+    @property
+    def of_masks(self) -> Difference:
+        """The row of the masks."""
+        return self.table.rows[-1]
+
+    def within(self, limits: Limits) -> bool:
+        """Whether the answers are close enough."""
+        rows, masks = self.table.rows[:-1], self.of_masks
         return all(
-            row.within(max_relative) if row.mask_iou_min is None else row.mask_iou_min >= min_iou
-            for row in self.table.rows
+            (
+                limits.max_relative is None or all(row.within(limits.max_relative) for row in rows),
+                limits.min_iou is None or (masks.mask_iou_min or 0.0) >= limits.min_iou,
+                limits.mean_iou is None or (masks.mask_iou_mean or 0.0) >= limits.mean_iou,
+            )
         )
 
     def as_dict(self) -> dict[str, Any]:
         """The numbers, ready for JSON."""
-        return {"prompts": self.prompts, "rows": self.table.as_rows(), "masks_kept": self.kept}
+        return {
+            "pictures": self.pictures,
+            "masks": self.masks,
+            "rows": self.table.as_rows(),
+            "masks_kept": self.kept,
+        }
 
 
-def ask(image: NDArray[np.uint8], preprocessing: Preprocessing) -> Question:
-    """Lay clicks and boxes over a picture (H, W, 3) and prepare it as a model wants it."""
-    height, width = image.shape[:2]
-    frame = Frame((height, width), preprocessing.side)
-    clicks = ops.point_grid(CLICKS_PER_SIDE)
-    middles, half = ops.point_grid(BOXES_PER_SIDE), 0.4 / BOXES_PER_SIDE
-    points = np.concatenate(
-        [
-            np.stack([clicks, np.zeros_like(clicks)], axis=1),
-            np.stack([middles - half, middles + half], axis=1),
-        ]
-    )
-    labels = np.concatenate(
-        [
-            np.tile((LABEL_FOREGROUND, LABEL_PADDING), (len(clicks), 1)),
-            np.tile((LABEL_BOX_TOP_LEFT, LABEL_BOX_BOTTOM_RIGHT), (len(middles), 1)),
-        ]
-    )
-    return Question(
-        pixels=ops.preprocess(image, frame, preprocessing.mean, preprocessing.std)[None],
-        frame=frame,
-        coords=frame.to_model(points * np.array([width, height])),
-        labels=labels.astype(np.int32),
-    )
-
-
-def compare(question: Question, a: Answer, b: Answer) -> Comparison:
-    """Compare two answers to a question; ``a`` is what ``b`` is measured against."""
-    masks = [_binarise(answer, question.frame) for answer in (a, b)]
-    table = Table(
-        (
-            compare_arrays("embedding", b.embedding, a.embedding),
-            compare_arrays("iou_predictions", b.iou_predictions, a.iou_predictions),
-            compare_arrays("low_res_logits", b.logits, a.logits),
-            compare_masks("masks", masks[1].runs, masks[0].runs),
-        )
-    )
-    counts = (_count(a, masks[0], question.frame), _count(b, masks[1], question.frame))
-    return Comparison(table, counts, len(question.coords))
-
-
-def _binarise(answer: Answer, frame: Frame) -> ops.Binarised:
-    side = answer.logits.shape[-1]
-    return ops.binarise(answer.logits.reshape(-1, side, side), frame)
-
-
-def _count(answer: Answer, masks: ops.Binarised, frame: Frame) -> int:
-    """How many masks everything mode would keep; slot 0 is not among them."""
-    scores = answer.iou_predictions.reshape(-1)
-    alternatives = np.flatnonzero(np.arange(len(scores)) % answer.iou_predictions.shape[1] > 0)
-    return len(kept(scores, masks, frame, alternatives))
-
-
-def kept(
-    scores: NDArray[np.float32], masks: ops.Binarised, frame: Frame, among: NDArray[np.intp]
-) -> NDArray[np.intp]:
-    """Indices of masks that are sure, stable, away from the edge and distinct.
-
-    As everything mode would keep them at SAM's defaults.
+def compare(expected: Sequence[Answer], actual: Sequence[Answer]) -> Comparison:
+    """Compare answers to the same questions, question by question.
 
     Args:
-        scores: (n,) IoU predictions.
-        masks: n of them.
-        frame: The picture that they are of.
-        among: Indices of those that may be kept at all.
+        expected: What is measured against; at least one.
+        actual: What is measured, as many.
+
+    Raises:
+        ParityError: The answers are not to the same questions.
     """
-    settings = GridSettings()
-    passed = among[
-        (scores[among] > settings.pred_iou_thresh)
-        & (masks.stability[among] >= settings.stability_score_thresh)
-        & ~ops.near_crop_edge(masks.boxes[among], frame)
-    ]
-    distinct = ops.box_nms(masks.boxes[passed], scores[passed], settings.box_nms_thresh)
-    found: NDArray[np.intp] = passed[distinct]
+    tables = []
+    for a, b in zip(expected, actual, strict=True):
+        if set(a.tensors) != set(b.tensors):
+            raise ParityError(f"{sorted(b.tensors)} cannot be compared with {sorted(a.tensors)}")
+        rows = [compare_arrays(name, b.tensors[name], array) for name, array in a.tensors.items()]
+        tables.append(Table((*rows, compare_masks("masks", b.masks, a.masks))))
+    return Comparison(
+        worst(tables),
+        (sum(one.kept for one in expected), sum(one.kept for one in actual)),
+        pictures=len(tables),
+        masks=sum(len(one.masks) for one in expected),
+    )
+
+
+def samples(manifest: Manifest) -> list[NDArray[np.uint8]]:
+    """Generated pictures (H, W, 3) of the kind that a model is for, the same ones each time."""
+    if manifest.family == UNET:
+        return list(sectors.sectors(SAMPLES))
+    return list(scenes.scenes()[:SAMPLES])
+
+
+def gate(
+    folder: ModelFolder,
+    candidate: Mapping[str, Backend],
+    *,
+    precision: str,
+    pictures: Sequence[NDArray[np.uint8]] = (),
+    limits: Limits | None = None,
+    threads: int = 0,
+) -> Comparison:
+    """Let pass what gives the masks that the folder's float32 graphs give on the CPU.
+
+    Args:
+        folder: A model folder with float32 graphs.
+        candidate: What is measured: opened graphs by name, with host memory. A graph that is not
+            there is the folder's float32 one, so that a single graph can be measured.
+        precision: What the candidate computes in.
+        pictures: uint8 (H, W, 3); ``samples`` if there are none.
+        limits: Those of the family and precision if left out.
+        threads: Processor threads of the float32 graphs, 0 for all.
+
+    Returns:
+        The comparison, to be kept beside what passed.
+
+    Raises:
+        ParityError: It is outside the limits; the message holds the table.
+        BackendError: A graph failed.
+    """
+    manifest = folder.manifest
+    questions: list[Question] = [ask(manifest, one) for one in pictures or samples(manifest)]
+    choice = Choice(REFERENCE.device, REFERENCE.backend, REFERENCE.precision, threads)
+    expected = answer_all(folder, choice, questions)
+    with closing(Graphs(folder, choice)) as graphs:
+        mixed = GivenGraphs(candidate, precision, graphs)
+        actual = [answer(mixed, question, precision) for question in questions]
+    found = compare(expected, actual)
+    asked = limits or Limits.between(manifest.family, ("fp32", precision))
+    if not found.within(asked):
+        raise ParityError(
+            f"{manifest.name} in {precision} ({actual[0].backend}) is too far from its float32 "
+            f"masks; it was not kept. Limits: {asked.as_dict()}.\n{found.table}"
+        )
     return found

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fastseg.contract import Array
 from fastseg.embedding import Embedding
-from fastseg.graphs import Graphs
+from fastseg.graphs import OpenGraphs
 from fastseg.prompts import PromptBatch
 
 PROMPTS_PER_RUN = 16
@@ -49,12 +49,12 @@ class Tokens:
 class Decoder:
     """Runs the decoder graphs of a SAM folder."""
 
-    def __init__(self, graphs: Graphs) -> None:
+    def __init__(self, graphs: OpenGraphs) -> None:
         self._graphs = graphs
 
     def complete(self, embedding: Embedding) -> Embedding:
         """Add what all prompts of an image share, unless it is there: its layer 0 projections."""
-        made_by = str(self._graphs.plans["image_state"])
+        made_by = self._graphs.made_by("image_state")
         if embedding.state is not None and embedding.state_of == made_by:
             return embedding
         state = self._graphs.run("image_state", {"embedding": embedding.features[None]})
@@ -83,5 +83,5 @@ class Decoder:
 
     def _asked_for(self, name: str, state: Mapping[str, Array]) -> dict[str, Array]:
         """What a graph takes of what prompts share."""
-        inputs = self._graphs.plans[name].stored.graph.inputs
+        inputs = self._graphs[name].graph.inputs
         return {tensor.name: state[tensor.name] for tensor in inputs if tensor.name in state}

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Protocol
 
 from fastseg import verdicts
 from fastseg.artifacts import ModelFolder
@@ -37,6 +38,19 @@ class Choice:
 
 UNMEASURED = "FP32, because faster ways have not been measured here: fastseg calibrate does it"
 """Why a model whose choice is free runs as it does where there is no verdict."""
+
+
+class OpenGraphs(Protocol):
+    """Graphs of a model by name, ready to run: a model folder's, or any others."""
+
+    def __getitem__(self, name: str, /) -> Backend:
+        """The graph of this name."""
+
+    def run(self, name: str, inputs: Mapping[str, Array], /) -> dict[str, Array]:
+        """Run a graph."""
+
+    def made_by(self, name: str, /) -> str:
+        """What runs a graph, in words, ``"onnxruntime:cpu fp32"``."""
 
 
 class Graphs:
@@ -98,6 +112,10 @@ class Graphs:
         with self._turnstile():
             return backend.run(inputs)
 
+    def made_by(self, name: str) -> str:
+        """What runs a graph, in words: ``"openvino:cpu bf16"``."""
+        return str(self._plan(name))
+
     @property
     def runs(self) -> Mapping[str, str]:
         """What runs each graph, in words: ``{"encoder": "openvino:cpu bf16", ...}``."""
@@ -144,6 +162,43 @@ class Graphs:
                 f"{self.folder.path} has no graph {name!r}. Export the model again."
             )
         return self.plans[name]
+
+
+class GivenGraphs:
+    """Graphs that were opened elsewhere, and for those that are missing a model folder's.
+
+    Args:
+        given: Opened graphs by name.
+        precision: What they compute in.
+        others: Where the others are.
+    """
+
+    def __init__(
+        self, given: Mapping[str, Backend], precision: str, others: Graphs | None = None
+    ) -> None:
+        self._given, self._precision, self._others = given, precision, others
+
+    def __getitem__(self, name: str) -> Backend:
+        """The graph of this name.
+
+        Raises:
+            BackendError: It was not given, and there are no others.
+        """
+        if name in self._given:
+            return self._given[name]
+        if self._others is None:
+            raise BackendError(f"there is no graph {name!r}, but {', '.join(self._given)}.")
+        return self._others[name]
+
+    def run(self, name: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run a graph."""
+        return self[name].run(inputs)
+
+    def made_by(self, name: str) -> str:
+        """What runs a graph, in words."""
+        if name in self._given or self._others is None:
+            return f"{self[name].name} {self._precision}"
+        return self._others.made_by(name)
 
 
 def exact_plans(folder: ModelFolder, choice: Choice) -> dict[str, Plan]:

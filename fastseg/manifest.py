@@ -102,6 +102,14 @@ class GraphFile:
     data: tuple[StoredFile, ...] = ()
     """Weights kept outside the graph's file, which ONNX asks for above 2 GB."""
 
+    blocks: tuple[Json, ...] = ()
+    """Of a graph of reduced precision: what each of its blocks computes in and the measurements
+    that decided it."""
+
+    comparison: Json = field(default_factory=dict)
+    """Of a graph of reduced precision: how far its masks are from the float32 ones. A graph without
+    one was never compared."""
+
     @property
     def files(self) -> tuple[StoredFile, ...]:
         """Every file that the graph needs, its own first."""
@@ -242,9 +250,11 @@ class _Fields:
             self.refuse(f"is {type(document).__name__}, not an object")
         self.document: dict[str, Any] = document
 
-    def get(self, name: str, kind: type[Value]) -> Value:
-        """The field ``name``, which must be a ``kind``."""
+    def get(self, name: str, kind: type[Value], default: Value | None = None) -> Value:
+        """The field ``name``, which must be a ``kind``; ``default``, if any, where it is absent."""
         if name not in self.document:
+            if default is not None:
+                return default
             self.refuse(f"has no field {name!r}")
         value = self.document[name]
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
@@ -327,6 +337,9 @@ def _graph_file(fields: _Fields) -> GraphFile:
         bytes=own.bytes,
         precision=fields.get("precision", str),
         data=tuple(_stored_file(stored) for stored in fields.objects("data")),
+        # Folders written before there was reduced precision have neither.
+        blocks=tuple(fields.get("blocks", list, [])),
+        comparison=fields.get("comparison", dict, {}),
     )
 
 

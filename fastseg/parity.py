@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -58,11 +59,14 @@ class Table:
 
     def __str__(self) -> str:
         width = max((len(row.name) for row in self.rows), default=4)
-        lines = [f"{'name':{width}}   max abs  relative      nmse  mask IoU (min)"]
+        lines = [f"{'name':{width}}   max abs  relative      nmse  mask IoU (min)    (mean)"]
         for row in self.rows:
-            masks = "-" if row.mask_iou_min is None else f"{row.mask_iou_min:.6f}"
             numbers = f"{row.max_abs:9.2e} {row.relative:9.2e} {row.nmse:9.2e}"
-            lines.append(f"{row.name:{width}} {numbers}  {masks}")
+            ious = "".join(
+                f"{'-' if iou is None else f'{iou:.6f}':>10}"
+                for iou in (row.mask_iou_min, row.mask_iou_mean)
+            )
+            lines.append(f"{row.name:{width}} {numbers}      {ious}")
         return "\n".join(lines)
 
 
@@ -125,6 +129,31 @@ def compare_masks(name: str, actual: Runs, expected: Runs) -> Difference:
         nmse=_ratio(float(wrong), float(areas.sum())),
         mask_iou_min=worst,
         mask_iou_mean=sum(ious) / len(ious) if ious else 1.0,
+    )
+
+
+def worst(tables: Sequence[Table]) -> Table:
+    """Sum tables of the same rows up in one: the worst of each number, and the mean of mean IoUs.
+
+    Raises:
+        ParityError: Their rows differ, or there is no table.
+    """
+    names = {tuple(row.name for row in table.rows) for table in tables}
+    if len(names) != 1:
+        raise ParityError(f"tables of {sorted(names)} cannot be summed up")
+    return Table(tuple(map(_worst, zip(*(table.rows for table in tables), strict=True))))
+
+
+def _worst(rows: tuple[Difference, ...]) -> Difference:
+    least = [row.mask_iou_min for row in rows if row.mask_iou_min is not None]
+    means = [row.mask_iou_mean for row in rows if row.mask_iou_mean is not None]
+    return Difference(
+        rows[0].name,
+        max_abs=max(row.max_abs for row in rows),
+        relative=max(row.relative for row in rows),
+        nmse=max(row.nmse for row in rows),
+        mask_iou_min=min(least) if least else None,
+        mask_iou_mean=sum(means) / len(means) if means else None,
     )
 
 

@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from fastseg import artifacts, comparison
+from fastseg import artifacts, comparison, questions
 from fastseg.artifacts import ModelFolder
 from fastseg.cli.root import run
-from fastseg.comparison import Answer, Question, Way
-from fastseg.errors import BackendError
-from fastseg.graphs import Choice
-from fastseg.testing import tiny_sam_folder
+from fastseg.comparison import Limits, Way
+from fastseg.demo import PICTURE
+from fastseg.errors import BackendError, ParityError
+from fastseg.graphs import Choice, Graphs
+from fastseg.questions import Answer, PromptQuestion, Question, answer_all, ask, prompt_answer
+from fastseg.testing import tiny_sam_folder, tiny_unet_folder
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
 
@@ -26,13 +29,13 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> ModelFolder:
 
 
 @pytest.fixture(scope="module")
-def question(tiny: ModelFolder) -> Question:
-    return comparison.ask(IMAGE, tiny.manifest.picture)
+def asked(tiny: ModelFolder) -> list[Question]:
+    return [ask(tiny.manifest, IMAGE)]
 
 
 @pytest.fixture(scope="module")
-def answer(tiny: ModelFolder, question: Question) -> Answer:
-    return comparison.run_graphs(tiny, Choice(), question)
+def answers(tiny: ModelFolder, asked: list[Question]) -> tuple[Answer, ...]:
+    return answer_all(tiny, Choice(), asked)
 
 
 def call(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, dict[str, Any]]:
@@ -40,41 +43,144 @@ def call(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, dict[
     return code, json.loads(capsys.readouterr().out)
 
 
-def test_a_model_agrees_with_itself(question: Question, answer: Answer) -> None:
-    found = comparison.compare(question, answer, answer)
-    assert found.within(max_relative=0.0, min_iou=1.0)
+def changed(
+    question: Question, answers: tuple[Answer, ...], **tensors: np.ndarray
+) -> tuple[Answer, ...]:
+    """The answer that these tensors would have made."""
+    found = {**answers[0].tensors, **tensors}
+    parts = found["embedding"], found["iou_predictions"], found["low_res_logits"]
+    assert isinstance(question, PromptQuestion)
+    return (prompt_answer(question, parts, "onnxruntime:cpu", "fp32"),)
+
+
+def test_a_model_agrees_with_itself(answers) -> None:
+    found = comparison.compare(answers, answers)
+    assert found.within(Limits(max_relative=0.0, min_iou=1.0, mean_iou=1.0))
     assert found.kept[0] == found.kept[1] > 0, "the filters must have something to keep"
+    assert found.pictures == 1
+    assert found.masks == 4 * (8 * 8 + 4 * 4 + 4)
 
 
-def test_clicks_and_boxes_lie_in_the_models_square(question: Question) -> None:
-    assert question.pixels.shape == (1, 3, question.frame.side, question.frame.side)
+def test_clicks_boxes_and_masks_lie_in_the_models_square(asked) -> None:
+    (question,) = asked
+    side = question.frame.side
+    assert question.pixels.shape == (1, 3, side, side)
     assert len(question.coords) == len(question.labels) == 8 * 8 + 4 * 4
     boxes = question.coords[question.labels[:, 0] == 2]
     assert (boxes[:, 0] < boxes[:, 1]).all()
     assert (question.coords >= 0).all()
-    assert (question.coords <= question.frame.side).all()
+    assert (question.coords <= side).all()
+    for disc, box in zip(question.mask_input[:, 0], boxes[-4:] / 4, strict=True):
+        rows, columns = np.nonzero(disc > 0)
+        assert (box[0] - 1 <= (columns.min(), rows.min())).all()
+        assert ((columns.max(), rows.max()) <= box[1] + 1).all()
 
 
-def test_an_error_in_the_logits_is_seen(question: Question, answer: Answer) -> None:
-    other = replace(answer, logits=answer.logits * np.float32(1.001))
-    found = comparison.compare(question, answer, other)
+@pytest.mark.parametrize("size", [3, 16, 1000])
+def test_every_prompt_is_asked_once_and_masked_ones_again(asked, size) -> None:
+    (question,) = asked
+    batches = list(question.batches(size))
+    assert all(len(one.point_coords) <= size for one in batches)
+    plain = np.concatenate([one.point_coords for one in batches if one.mask_input is None])
+    np.testing.assert_array_equal(plain, question.coords)
+    masked = [one for one in batches if one.mask_input is not None]
+    np.testing.assert_array_equal(
+        np.concatenate([one.point_coords for one in masked]), question.coords[-4:]
+    )
+    np.testing.assert_array_equal(
+        np.concatenate([one.mask_input for one in masked]), question.mask_input
+    )
+
+
+def test_an_error_in_the_logits_is_seen(asked, answers) -> None:
+    logits = answers[0].tensors["low_res_logits"]
+    other = changed(asked[0], answers, low_res_logits=logits * np.float32(1.001))
+    found = comparison.compare(answers, other)
     rows = {row.name: row for row in found.table.rows}
     assert rows["low_res_logits"].relative == pytest.approx(1e-3, rel=0.01)
     assert rows["embedding"].relative == 0.0
-    assert not found.within(max_relative=1e-4, min_iou=0.9)
-    assert found.within(max_relative=2e-3, min_iou=0.9)
+    assert not found.within(Limits(max_relative=1e-4))
+    assert found.within(Limits(max_relative=2e-3, min_iou=0.9))
 
 
-def test_a_mask_that_changed_is_seen(question: Question, answer: Answer) -> None:
-    logits = answer.logits.copy()
+def test_a_mask_that_changed_is_seen(asked, answers) -> None:
+    logits = answers[0].tensors["low_res_logits"].copy()
     logits[5, 1] = -logits[5, 1]
-    found = comparison.compare(question, answer, replace(answer, logits=logits))
-    assert not found.within(max_relative=np.inf, min_iou=0.5)
+    found = comparison.compare(answers, changed(asked[0], answers, low_res_logits=logits))
+    assert not found.within(Limits(min_iou=0.5))
+    assert found.within(Limits(mean_iou=0.99))
+    assert not found.within(Limits(mean_iou=0.9999))
 
 
-def test_masks_that_are_lost_are_counted(question: Question, answer: Answer) -> None:
-    unsure = replace(answer, iou_predictions=answer.iou_predictions * 0)
-    assert comparison.compare(question, answer, unsure).kept[1] == 0
+def test_masks_that_are_lost_are_counted(asked, answers) -> None:
+    scores = answers[0].tensors["iou_predictions"]
+    unsure = changed(asked[0], answers, iou_predictions=scores * 0)
+    assert comparison.compare(answers, unsure).kept[1] == 0
+
+
+def test_of_several_pictures_the_worst_counts_and_the_mean_of_means(asked, answers) -> None:
+    logits = answers[0].tensors["low_res_logits"]
+    other = changed(asked[0], answers, low_res_logits=logits - np.abs(logits).max() / 50)
+    alone = comparison.compare(answers, other)
+    found = comparison.compare((*answers, *answers), (*answers, *other))
+    assert found.pictures == 2
+    for one, many in zip(alone.table.rows, found.table.rows, strict=True):
+        assert many.max_abs == one.max_abs
+        assert many.nmse == one.nmse
+    assert alone.of_masks.mask_iou_mean < 1
+    assert found.of_masks.mask_iou_mean == pytest.approx((1 + alone.of_masks.mask_iou_mean) / 2)
+    assert found.of_masks.mask_iou_min == alone.of_masks.mask_iou_min
+
+
+def test_answers_to_other_questions_cannot_be_compared(answers) -> None:
+    other = replace(answers[0], tensors={"probabilities": np.zeros(1)})
+    with pytest.raises(ParityError, match="embedding"):
+        comparison.compare(answers, (other,))
+
+
+class Off:
+    """A graph whose outputs are not quite what they should be."""
+
+    def __init__(self, backend: Any, factor: float) -> None:
+        self.name, self.graph, self.memory = backend.name, backend.graph, backend.memory
+        self._backend, self._factor = backend, factor
+
+    def run(self, inputs):
+        found = self._backend.run(inputs)
+        return {name: array * np.float32(self._factor) for name, array in found.items()}
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_gate_lets_the_same_masks_pass_and_no_others(tiny: ModelFolder) -> None:
+    graphs = Graphs(tiny, Choice())
+    found = comparison.gate(
+        tiny, {"mask_head": Off(graphs["mask_head"], 3.0)}, precision="fp16", pictures=[IMAGE]
+    )
+    assert found.of_masks.mask_iou_min == 1.0
+    assert {row.name: row for row in found.table.rows}["low_res_logits"].relative == 2.0
+    with pytest.raises(ParityError, match=r"tiny-sam in fp16(.*\n)*.*low_res_logits"):
+        comparison.gate(
+            tiny, {"mask_head": Off(graphs["mask_head"], -1.0)}, precision="fp16", pictures=[IMAGE]
+        )
+    with pytest.raises(ParityError, match="max_relative"):
+        comparison.gate(
+            tiny,
+            {"decoder": Off(graphs["decoder"], 1.01)},
+            precision="fp32",
+            pictures=[IMAGE],
+        )
+
+
+def test_networks_for_frames_are_compared_by_their_chambers(tmp_path, capsys) -> None:
+    folder = tiny_unet_folder(tmp_path / "heart")
+    two = ("--a", "onnxruntime:fp32", "--b", "onnxruntime:fp32")
+    code, document = call(capsys, "compare", folder, *two)
+    assert code == 0
+    assert [row["name"] for row in document["rows"]] == ["probabilities", "masks"]
+    assert document["masks"] == 3 * 3
+    assert document["masks_kept"][0] == document["masks_kept"][1] > 0
 
 
 @pytest.mark.parametrize(
@@ -100,29 +206,44 @@ def test_the_verdict_is_the_exit_code_and_names_what_ran(tiny: ModelFolder, caps
     two = ("--a", "onnxruntime:fp32", "--b", "onnxruntime")
     code, document = call(capsys, "compare", tiny.path, *two)
     assert code == 0
+    assert document["images"] == ["generated"]
+    assert document["limits"] == {"max_relative": 1e-4, "min_iou": 0.99}
     assert document["passed"] is True
     assert document["b"] == {"backend": "onnxruntime", "device": "cpu", "precision": "fp32"}
     assert [row["name"] for row in document["rows"]][-1] == "masks"
     assert document["masks_kept"][0] == document["masks_kept"][1]
 
 
-def test_answers_too_far_apart_end_with_1(tiny: ModelFolder, capsys, monkeypatch) -> None:
-    truthful = comparison.run_graphs
-    factors = iter((1.0, 1.01))
+def test_answers_too_far_apart_end_with_1(tiny: ModelFolder, tmp_path, capsys, monkeypatch) -> None:
+    truthful = questions.answer_all
+    factors = iter((1.0, 1.01, 1.0, 1.01))
 
-    def distorted(*words: Any) -> Answer:
-        found = truthful(*words)
-        return replace(found, logits=found.logits * np.float32(next(factors)))
+    def distorted(folder: ModelFolder, choice: Choice, asked: list[Question]) -> Any:
+        factor = np.float32(next(factors))
+        found = truthful(folder, choice, asked)
+        return [
+            replace(one, tensors={k: v * factor for k, v in one.tensors.items()}) for one in found
+        ]
 
-    monkeypatch.setattr(comparison, "run_graphs", distorted)
-    two = ["--a", "onnxruntime", "--b", "onnxruntime"]
+    monkeypatch.setattr(questions, "answer_all", distorted)
+    picture = tmp_path / "picture.png"
+    Image.fromarray(IMAGE).save(picture)
+    two = ["--image", str(picture), "--a", "onnxruntime", "--b", "onnxruntime"]
     assert run(["compare", str(tiny.path), *two]) == 1
     assert "NOT within" in capsys.readouterr().out
+    assert run(["compare", str(tiny.path), *two, "--mean-iou", "0.9"]) == 0
+    assert "within the limits: mean_iou 0.9" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("way", "reason"),
-    [("torch:fp32", "--checkpoint"), ("tensorrt:fp16", "tensorrt"), ("onnxruntime:int8", "int8")],
+    [
+        ("torch:fp32", "--checkpoint"),
+        ("tensorrt:fp16", "tensorrt"),
+        ("onnxruntime:int8", "int8"),
+        ("rounded:fp16", "no graphs in fp16"),
+        ("rounded:fp32", "fp16"),
+    ],
 )
 def test_a_way_that_cannot_be_had_is_a_bad_call(tiny: ModelFolder, capsys, way, reason) -> None:
     code, document = call(capsys, "compare", tiny.path, "--a", "onnxruntime", "--b", way)
@@ -144,3 +265,15 @@ def test_an_export_answers_as_its_network_does_in_torch(
     worst = {row["name"]: row["relative"] for row in document["rows"]}
     assert worst["embedding"] <= 1e-5
     assert worst["low_res_logits"] <= 1e-5
+
+
+def test_the_embedded_network_answers_as_in_torch(capsys) -> None:
+    pytest.importorskip("torch", reason="the reference needs torch")
+    from tests.reference_sam import NANO_WEIGHTS
+
+    if not NANO_WEIGHTS.is_file():
+        pytest.skip("the weights of sam-nano for torch are not in this tree")
+    two = ("--a", "torch", "--b", "onnxruntime:fp32", "--checkpoint", NANO_WEIGHTS)
+    code, document = call(capsys, "compare", "sam-nano", *two, "--image", PICTURE)
+    assert code == 0, document
+    assert document["masks_kept"][0] == document["masks_kept"][1] > 0

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
 
-from fastseg import artifacts, circumstances, comparison, registry
+from fastseg import artifacts, circumstances, comparison, questions, registry
 from fastseg.artifacts import ModelFolder
 from fastseg.backends.engine_store import on_probation
 from fastseg.cli.arguments import into, json_option, needs_extra
 from fastseg.cli.progress import progress
 from fastseg.cli.report import DONE, SOME_FAILED, Report
-from fastseg.comparison import Answer, Question, Way
-from fastseg.demo import PICTURE
+from fastseg.comparison import Limits, Way
 from fastseg.graphs import Choice
 from fastseg.images import read_image
+from fastseg.questions import Answer, Question
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +28,10 @@ class Arguments:
     a: str
     b: str
     checkpoint: Path | None
-    image: Path
-    max_relative: float
-    min_iou: float
+    image: tuple[Path, ...]
+    max_relative: float | None
+    min_iou: float | None
+    mean_iou: float | None
     device: str
     threads: int
 
@@ -46,78 +48,104 @@ class Arguments:
 @click.option(
     "--image",
     type=click.Path(path_type=Path),
-    default=PICTURE,
-    help="The picture to compare on; the demo's if left out.",
+    multiple=True,
+    help="A picture to compare on; may be given many times. Generated ones if left out.",
 )
 @click.option(
     "--max-relative",
     type=click.FloatRange(min=0),
-    default=1e-4,
-    show_default=True,
-    help="Largest relative error of the low-resolution logits that passes.",
+    help="Largest relative error of any tensor that passes; 1e-4 between two ways in fp32.",
 )
 @click.option(
     "--min-iou",
     type=click.FloatRange(0, 1),
-    default=0.99,
-    show_default=True,
-    help="Smallest IoU of a mask with its counterpart that passes.",
+    help="Smallest IoU of a mask with its counterpart that passes; 0.99 between two in fp32.",
+)
+@click.option(
+    "--mean-iou",
+    type=click.FloatRange(0, 1),
+    help="Smallest mean IoU that passes; with another precision 0.99, for frames 0.995.",
 )
 @click.option("--device", default="auto", help="auto, cpu, cuda or cuda:1.")
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="0 is every usable core.")
 @json_option
 @into(Arguments)
 def compare(arguments: Arguments) -> Report:
-    """Run MODEL in two ways on the same clicks and boxes, and compare what comes out.
+    """Run MODEL in two ways on the same pictures and prompts, and compare what comes out.
 
-    Ends with 1 if the two are further apart than the limits allow.
+    A model that takes prompts is asked for clicks, boxes and masks; one for frames, for all
+    chambers. Beside the backends, torch runs the checkpoint's own network, and rounded runs fp16
+    graphs on the CPU with every rounding that a GPU would do. Ends with 1 if the two are further
+    apart than the limits allow. Limits that are given take the place of the usual ones.
     """
     ways = (Way.parse(arguments.a), Way.parse(arguments.b))
-    image = read_image(arguments.image)
+    pictures = [read_image(image) for image in arguments.image]
     folder = artifacts.read(registry.find(arguments.model))
-    question = comparison.ask(image, folder.manifest.picture)
+    manifest = folder.manifest
+    asked = [questions.ask(manifest, one) for one in pictures or comparison.samples(manifest)]
     answers = []
     with progress(len(ways)) as step:
         for way in ways:
             step(str(way))
-            answers.append(_answer(way, folder, question, arguments))
-    found = comparison.compare(question, *answers)
-    limits = {"max_relative": arguments.max_relative, "min_iou": arguments.min_iou}
-    passed = found.within(**limits)
+            answers.append(_answers(way, folder, asked, arguments))
+    found = comparison.compare(*answers)
     a, b = (
         {"backend": one.backend, "device": one.device, "precision": one.precision}
-        for one in answers
+        for one, *_ in answers
     )
-    about = {"model": folder.manifest.name, "image": str(arguments.image), "a": a, "b": b}
-    body = {**about, "limits": limits, "passed": passed, **found.as_dict()}
+    limits = _limits(arguments, manifest.family, (a["precision"], b["precision"]))
+    passed = found.within(limits)
+    names = [str(image) for image in arguments.image] or ["generated"]
+    about = {"model": manifest.name, "images": names, "a": a, "b": b}
+    body = {**about, "limits": limits.as_dict(), "passed": passed, **found.as_dict()}
+    asked_of = ", ".join(f"{name} {limit:g}" for name, limit in limits.as_dict().items())
     text = (
-        f"{folder.manifest.name}: {' '.join(b.values())} against {' '.join(a.values())}, "
-        f"{found.prompts} prompts on {arguments.image.name}",
+        f"{manifest.name}: {' '.join(b.values())} against {' '.join(a.values())}, "
+        f"{found.masks} masks on {found.pictures} pictures ({', '.join(names)})",
         circumstances.line() + "\n",
         str(found.table),
-        f"masks kept by everything mode's filters: {found.kept[0]} and {found.kept[1]}",
-        "\nwithin the limits" if passed else "\nNOT within the limits",
+        f"masks that a pipeline would keep: {found.kept[0]} and {found.kept[1]}",
+        f"\n{'within' if passed else 'NOT within'} the limits: {asked_of}",
     )
     return Report("compare", body, text, DONE if passed else SOME_FAILED)
 
 
-def _answer(way: Way, folder: ModelFolder, question: Question, arguments: Arguments) -> Answer:
+def _limits(arguments: Arguments, family: str, precisions: tuple[str, str]) -> Limits:
+    given = Limits(arguments.max_relative, arguments.min_iou, arguments.mean_iou)
+    return given if given.as_dict() else Limits.between(family, precisions)
+
+
+def _answers(
+    way: Way, folder: ModelFolder, asked: Sequence[Question], arguments: Arguments
+) -> Sequence[Answer]:
     if way.backend == "torch":
-        return _run_torch(way, question, arguments.checkpoint)
+        return _run_torch(way, folder, asked, arguments.checkpoint)
+    if way.backend == "rounded":
+        return _run_rounded(way, folder, asked)
     choice = Choice(arguments.device, way.backend, way.precision, arguments.threads)
     # To be compared is what engines are opened for here that do not run otherwise.
     with on_probation():
-        return comparison.run_graphs(folder, choice, question)
+        return questions.answer_all(folder, choice, asked)
 
 
-def _run_torch(way: Way, question: Question, checkpoint: Path | None) -> Answer:
+def _run_torch(
+    way: Way, folder: ModelFolder, asked: Sequence[Question], checkpoint: Path | None
+) -> Sequence[Answer]:
     if checkpoint is None:
         raise click.UsageError("torch runs a checkpoint, which --checkpoint must name")
     if way.precision not in ("auto", "fp32"):
         raise click.UsageError(f"torch runs in fp32, not in {way.precision}")
     with needs_extra("export"):
-        from fastseg.export.torch_network import TorchNetwork
-    network = TorchNetwork(checkpoint)
-    features = network.embed(question.pixels)
-    ious, logits = network.decode(features, question.coords, question.labels)
-    return Answer(features, ious, logits, "torch", "cpu", "fp32")
+        from fastseg.export.torch_network import torch_network
+    network = torch_network(folder.manifest, checkpoint)
+    return [network.answer(question) for question in asked]
+
+
+def _run_rounded(way: Way, folder: ModelFolder, asked: Sequence[Question]) -> Sequence[Answer]:
+    if way.precision not in ("auto", "fp16"):
+        raise click.UsageError(f"rounded runs fp16 graphs, not {way.precision}")
+    with needs_extra("export"):
+        from fastseg.export.half import spelled_out
+    with spelled_out(folder) as graphs:
+        found = [questions.answer(graphs, question, "fp16") for question in asked]
+    return [replace(one, backend="rounded") for one in found]

@@ -9,6 +9,7 @@ from typing import Literal
 
 import click
 
+from fastseg import registry
 from fastseg.cli.arguments import into, json_option, needs_extra
 from fastseg.cli.progress import progress
 from fastseg.cli.report import Report
@@ -32,6 +33,15 @@ class SamArguments:
     licence: str | None
 
 
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(["fp32", "fp16"]),
+    default="fp32",
+    show_default=True,
+    help="fp16 adds mixed-precision graphs for GPUs, if their masks are those of fp32.",
+)
+
+
 @export.command()
 @click.option(
     "--checkpoint",
@@ -40,7 +50,7 @@ class SamArguments:
     help="SAM ViT-B, ViT-L or ViT-H: .pth or .safetensors.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The model folder.")
-@click.option("--precision", default="fp32", show_default=True, help="What the graphs compute in.")
+@precision_option
 @click.option("--name", help="The model's name; that of the folder if left out.")
 @click.option("--licence", help="The licence of the weights, for the model's card.")
 @json_option
@@ -73,6 +83,7 @@ class UnetArguments:
     view: str
     out: Path
     store: Literal["float32", "float16"]
+    precision: str
     name: str | None
     licence: str
 
@@ -91,8 +102,9 @@ class UnetArguments:
     type=click.Choice(["float32", "float16"]),
     default="float32",
     show_default=True,
-    help="How weights lie in the file; float16 rounds them. Computed in float32 either way.",
+    help="How weights lie in the file of the fp32 graph; float16 rounds them.",
 )
+@precision_option
 @click.option("--name", help="The model's name; that of the folder if left out.")
 @click.option("--licence", default="", help="The licence of the weights, for the model's card.")
 @json_option
@@ -112,6 +124,7 @@ def unet(arguments: UnetArguments) -> Report:
             arguments.out,
             arguments.view,
             store=arguments.store,
+            precision=arguments.precision,
             card=card,
             progress=step,
         )
@@ -119,9 +132,60 @@ def unet(arguments: UnetArguments) -> Report:
         "weights": str(arguments.weights),
         "view": arguments.view,
         "store": arguments.store,
-        "precision": "fp32",
+        "precision": arguments.precision,
     }
     return _report("export unet", arguments.out, table, asked)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HalfArguments:
+    """What ``fastseg export half`` was asked for."""
+
+    model: str
+    out: Path
+    checkpoint: Path | None
+
+
+@export.command()
+@click.argument("model")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The model folder.")
+@click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path),
+    help="That MODEL was exported from: SAM's encoder is then written anew, in the form for GPUs.",
+)
+@json_option
+@into(HalfArguments)
+def half(arguments: HalfArguments) -> Report:
+    """Write MODEL anew with mixed-precision graphs (fp16) beside its own.
+
+    MODEL is a name or a folder, which --out may name as well. What each block computes in is
+    decided by measuring it. The folder appears whole, and only if the masks are those of fp32.
+    """
+    with needs_extra("export"):
+        from fastseg.export.sam import add_half
+    with progress(None) as step:
+        found = add_half(
+            registry.find(arguments.model),
+            arguments.out,
+            checkpoint=arguments.checkpoint,
+            progress=step,
+        )
+    body = {
+        "model": arguments.model,
+        "out": str(arguments.out),
+        "device": "cpu",
+        "precision": "fp16",
+        "comparison": found.as_dict(),
+    }
+    kept = f"masks that a pipeline would keep: {found.kept[0]} and {found.kept[1]}"
+    text = (
+        f"fp16 against fp32, {found.masks} masks on {found.pictures} pictures",
+        str(found.table),
+        kept,
+        f"\nmodel in {arguments.out}",
+    )
+    return Report("export half", body, text)
 
 
 def _report(verb: str, out: Path, table: Table, asked: Mapping[str, str]) -> Report:

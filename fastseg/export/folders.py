@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from fastseg.errors import ParityError
+from fastseg.errors import BackendUnavailableError, ParityError
 from fastseg.parity import Table
 
 TOLERANCE = 1e-4
@@ -47,6 +47,20 @@ def parameter_count(*modules: nn.Module) -> int:
     """Count the weights of some modules, those that two of them share once."""
     weights = {id(weight): weight for module in modules for weight in module.parameters()}
     return sum(weight.numel() for weight in weights.values())
+
+
+def require_precision(precision: str) -> None:
+    """Refuse a precision that no export writes.
+
+    Raises:
+        BackendUnavailableError: It is neither ``"fp32"`` nor ``"fp16"``.
+    """
+    if precision not in ("fp32", "fp16"):
+        raise BackendUnavailableError(
+            f"precision {precision!r}",
+            reason="exports write fp32 and, beside it, fp16",
+            remedy='Export with precision="fp16" or "fp32".',
+        )
 
 
 def versions() -> dict[str, str]:

@@ -54,50 +54,81 @@ class Attention(nn.Module):
     """Multi-head attention whose logits also depend on how far apart two tokens are.
 
     The relative positions are decomposed into rows and columns (Li et al. 2022, MViTv2).
+
+    Args:
+        width: Channels of a token.
+        heads: Of equal share in them.
+        span: Side, in tokens, of the squares that are attended within.
+        windowed: Whether these are windows of the image; else the square is the whole image.
     """
 
-    def __init__(self, width: int, heads: int, span: int) -> None:
+    def __init__(self, width: int, heads: int, span: int, *, windowed: bool) -> None:
         super().__init__()
         self.heads = heads
         self.span = span
+        self.windowed = windowed
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
         self.rel_pos_h = nn.Parameter(torch.zeros(2 * span - 1, width // heads))
         self.rel_pos_w = nn.Parameter(torch.zeros(2 * span - 1, width // heads))
 
-    def mix(self, qkv: Tensor, *, at_once: int) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, grid, grid, width) to the same shape."""
+        qkv = functional.linear(x, self.qkv.weight)
+        if self.windowed:
+            # The padding of SAM's windows is zeros in front of this projection: behind it, that
+            # is the bias. Projecting first, and last behind the crop, spares the padding both.
+            windows = _partition(qkv) + self.qkv.bias
+            mixed = _merge(self.mix(windows), *x.shape[:2])
+        else:
+            mixed = self.mix(qkv + self.qkv.bias)
+        out: Tensor = self.proj(mixed)
+        return out
+
+    def mix(self, qkv: Tensor) -> Tensor:
         """Attend within squares of tokens.
 
         Args:
             qkv: float (N, span, span, 3 * width), queries, keys and values of every token.
-            at_once: How many heads to attend with in one step; bounds the memory.
 
         Returns:
             float (N, span, span, width).
         """
         count, span, tokens = qkv.shape[0], self.span, self.span * self.span
-        channels = self.rel_pos_h.shape[1]
-        parts = qkv.reshape(count, tokens, 3, self.heads, channels).permute(2, 0, 3, 1, 4)
-        queries, keys, values = parts.unbind(0)  # [N, heads, tokens, channels]
+        queries, keys, values = self.by_head(qkv)
+        channels = queries.shape[3]
         grid = queries.reshape(count, self.heads, span, span, channels)
-        steps = torch.arange(span, device=qkv.device)
-        distances = steps.unsqueeze(1) - steps.unsqueeze(0) + span - 1
-        rows = (grid @ self.rel_pos_h[distances].transpose(1, 2)).unsqueeze(-1)
-        columns = grid.transpose(2, 3) @ self.rel_pos_w[distances].transpose(1, 2)
+        rows = (grid @ self.by_distance(self.rel_pos_h)).unsqueeze(-1)
+        columns = grid.transpose(2, 3) @ self.by_distance(self.rel_pos_w)
         columns = columns.transpose(2, 3).unsqueeze(-2)
         queries = queries * channels**-0.5
         keys = keys.transpose(2, 3)
+        # One head at a time where a map is 4096 x 4096 logits, 67 MB.
+        at_once = self.heads if self.windowed else 1
         mixed = []
         for first in range(0, self.heads, at_once):
             some, n = slice(first, first + at_once), min(at_once, self.heads - first)
-            # Added as a bias. Folding the positions into longer queries and keys gives plain
-            # attention with the same error, but here it took 1.4 times as long: the product of
-            # queries and keys triples, and this runtime fuses no attention on a CPU.
+            # Added as a bias: see folded_encoder for the other way, which is 1.4 times as slow
+            # here. The product of queries and keys triples, and this runtime fuses no attention
+            # on a CPU.
             logits = (queries[:, some] @ keys[:, some]).reshape(count, n, span, span, span, span)
             logits = (logits + rows[:, some] + columns[:, some]).reshape(count, n, tokens, tokens)
             mixed.append(torch.softmax(logits, dim=-1) @ values[:, some])
         heads = mixed[0] if len(mixed) == 1 else torch.cat(mixed, dim=1)
         return heads.transpose(1, 2).reshape(count, span, span, self.heads * channels)
+
+    def by_head(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Split (N, span, span, 3 * width) into three of (N, heads, span * span, channels)."""
+        count, tokens = qkv.shape[0], self.span * self.span
+        parts = qkv.reshape(count, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        queries, keys, values = parts.unbind(0)
+        return queries, keys, values
+
+    def by_distance(self, table: Tensor) -> Tensor:
+        """Lay a table (2 * span - 1, channels) out as (span, channels, span): query and key."""
+        steps = torch.arange(self.span, device=table.device)
+        distances = steps.unsqueeze(1) - steps.unsqueeze(0) + self.span - 1
+        return table[distances].transpose(1, 2)
 
 
 class Block(nn.Module):
@@ -105,25 +136,15 @@ class Block(nn.Module):
 
     def __init__(self, shape: Shape, *, windowed: bool) -> None:
         super().__init__()
-        self.windowed = windowed
+        span = WINDOW if windowed else shape.grid
         self.norm1 = nn.LayerNorm(shape.width, eps=1e-6)
-        self.attn = Attention(shape.width, shape.heads, WINDOW if windowed else shape.grid)
+        self.attn = Attention(shape.width, shape.heads, span, windowed=windowed)
         self.norm2 = nn.LayerNorm(shape.width, eps=1e-6)
         self.mlp = FeedForward(shape.width, 4 * shape.width, nn.GELU())
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, grid, grid, width) to the same shape."""
-        attn = self.attn
-        qkv = functional.linear(self.norm1(x), attn.qkv.weight)
-        if self.windowed:
-            # The padding of SAM's windows is zeros in front of this projection: behind it, that
-            # is the bias. Projecting first, and last behind the crop, spares the padding both.
-            windows = _partition(qkv) + attn.qkv.bias
-            mixed = _merge(attn.mix(windows, at_once=attn.heads), *x.shape[:2])
-        else:
-            # One head at a time: a map of 4096 x 4096 logits is 67 MB.
-            mixed = attn.mix(qkv + attn.qkv.bias, at_once=1)
-        x = x + attn.proj(mixed)
+        x = x + self.attn(self.norm1(x))
         out: Tensor = x + self.mlp(self.norm2(x))
         return out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import logging
 import warnings
 from collections.abc import Iterator
@@ -24,6 +25,9 @@ from fastseg.export.half_weights import LARGE
 
 Store: TypeAlias = Literal["float32", "float16"]
 """How weights lie in the file; graphs compute in float32 either way."""
+
+_SCOPES = "pkg.torch.onnx.name_scopes"
+"""Where torch notes the modules around a node, the outermost first."""
 
 INSIDE = 2**31 - 2**26
 """Bytes of weights that one ONNX file can hold (2 GB) beside its graph."""
@@ -78,6 +82,15 @@ def write(source: Source, path: Path, *, store: Store = "float32") -> tuple[Path
     _tidy(model, graph)
     if store == "float16":
         _halve(model)
+    return save(model, path)
+
+
+def save(model: onnx_ir.Model, path: Path) -> tuple[Path, ...]:
+    """Write a graph to a file.
+
+    Returns:
+        Files beside ``path`` that hold weights: one if they exceed 2 GB, else none.
+    """
     weights = sum(value.const_value.nbytes for value in _initializers(model))
     if weights <= INSIDE:
         onnx_ir.save(model, path)
@@ -127,7 +140,8 @@ def _tidy(model: onnx_ir.Model, graph: Graph) -> None:
     model.graph.metadata_props.clear()
     for value in _initializers(model):
         value.metadata_props.clear()
-    for node in model.graph:
+    for index, node in enumerate(model.graph):
+        node.name = f"{_module(node)}/{node.op_type}_{index}"
         # The exporter notes source files and lines here.
         node.metadata_props.clear()
         node.doc_string = None
@@ -139,6 +153,13 @@ def _tidy(model: onnx_ir.Model, graph: Graph) -> None:
         value.metadata_props.clear()
     for tensor, value in zip(graph.outputs, model.graph.outputs, strict=True):
         value.shape = onnx_ir.Shape(tensor.shape)
+
+
+def _module(node: onnx_ir.Node) -> str:
+    """The path of the module that a node was traced in, ``"blocks.0.mlp.lin1"``."""
+    scopes = ast.literal_eval(node.metadata_props.get(_SCOPES, "[]"))
+    # The last one is the operator's own.
+    return str(scopes[-2]) if len(scopes) > 1 else ""
 
 
 def _halve(model: onnx_ir.Model) -> None:

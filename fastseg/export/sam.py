@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
 from fastseg import artifacts, registry, tensor_file
-from fastseg.errors import BackendUnavailableError
+from fastseg.artifacts import ModelFolder
+from fastseg.comparison import Comparison
+from fastseg.errors import CheckpointError
 from fastseg.export import checkpoint as checkpoints
-from fastseg.export import half_weights
+from fastseg.export import half, half_weights
 from fastseg.export.checkpoint import Checkpoint
+from fastseg.export.folded_encoder import fold
 from fastseg.export.folders import (
     Card,
     Progress,
     parameter_count,
     require_parity,
+    require_precision,
     silent,
     versions,
 )
@@ -55,7 +62,7 @@ def export_sam(
     Args:
         checkpoint: A ``.pth`` or ``.safetensors`` file of SAM ViT-B, ViT-L or ViT-H.
         out: The folder to write. A model folder of that name is replaced, another one never.
-        precision: What the graphs compute in; ``"fp32"``.
+        precision: ``"fp32"``, or ``"fp16"`` for mixed-precision graphs beside the float32 ones.
         name: The model's name; that of the folder if left out.
         licence: Of the weights; that of the published checkpoint if it is one.
         progress: Called with a few words as each step begins.
@@ -67,20 +74,15 @@ def export_sam(
         CheckpointError: The file is not such a checkpoint; see ``checkpoint.read``.
         BackendUnavailableError: The precision cannot be written, or ONNX Runtime is missing.
         OutputError: The folder cannot be written.
-        ParityError: A graph does not do what its module does.
+        ParityError: A graph does not do what its module does, or the masks of the mixed-precision
+            ones are too far from the others.
     """
-    if precision != "fp32":
-        raise BackendUnavailableError(
-            f"precision {precision!r}",
-            reason="this version of fastseg writes float32 graphs only",
-            remedy='Export with precision="fp32".',
-        )
+    require_precision(precision)
     step = progress or silent
     step("reading the checkpoint")
     read = checkpoints.read(checkpoint)
-    return write_sam_folder(
-        load_modules(read), out, _card(read, name or Path(out).name, licence), progress=step
-    )
+    card = _card(read, name or Path(out).name, licence)
+    return write_sam_folder(load_modules(read), out, card, precision=precision, progress=step)
 
 
 def load_modules(checkpoint: Checkpoint) -> SamModules:
@@ -105,6 +107,7 @@ def write_sam_folder(
     card: Card,
     *,
     store: Store = "float32",
+    precision: str = "fp32",
     progress: Progress | None = None,
 ) -> Table:
     """Write torch modules as a model folder and compare its graphs with them.
@@ -114,7 +117,8 @@ def write_sam_folder(
             with ``store="float16"`` they are changed as ``half_weights.prepare`` describes.
         out: The folder to write. A model folder of that name is replaced, another one never.
         card: Name, licence and origin.
-        store: How weights lie in the files; the graphs compute in float32 either way.
+        store: How weights lie in the files of the float32 graphs.
+        precision: ``"fp16"`` for mixed-precision graphs beside the float32 ones; see ``half``.
         progress: Called with a few words as each step begins.
 
     Returns:
@@ -122,7 +126,8 @@ def write_sam_folder(
 
     Raises:
         OutputError: The folder cannot be written.
-        ParityError: A graph does not do what its module does; nothing is left.
+        ParityError: A graph does not do what its module does, or the masks of the mixed-precision
+            ones are too far from the others; nothing is left.
     """
     step = progress or silent
     for module in modules.by_prefix().values():
@@ -153,8 +158,62 @@ def write_sam_folder(
             written_by=versions(),
             parity=tuple(table.as_rows()),
         )
+        if precision == half.PRECISION:
+            with folded_encoder(modules) as encoder:
+                _, manifest = half.write_half(
+                    ModelFolder(folder, manifest), encoder=encoder, progress=step
+                )
         artifacts.write_manifest(folder, manifest)
     return table
+
+
+def add_half(
+    folder: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    checkpoint: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Add mixed-precision graphs to a model folder, as ``half.add_half`` does.
+
+    Args:
+        folder: A model folder of either family.
+        out: The folder to write, which may be ``folder``.
+        checkpoint: The SAM checkpoint that the folder was exported from. With it the encoder's
+            relative positions are folded into queries and keys, as runtimes for GPUs want them.
+        progress: Called with a few words as each step begins.
+
+    Raises:
+        CheckpointError: The file is not the checkpoint that the folder was exported from.
+        ModelFolderError: The folder is incomplete, or has no float32 graphs.
+        ParityError: The masks differ too much; nothing is left.
+        OutputError: The folder cannot be written.
+    """
+    step = progress or silent
+    if checkpoint is None:
+        return half.add_half(folder, out, progress=step)
+    step("reading the checkpoint")
+    read = checkpoints.read(checkpoint)
+    if artifacts.read(folder).manifest.source.get("sha256") != read.sha256:
+        raise CheckpointError(
+            f"{folder} was not exported from {checkpoint}. Give its own checkpoint, or none."
+        )
+    with folded_encoder(load_modules(read)) as encoder:
+        return half.add_half(folder, out, encoder=encoder, progress=step)
+
+
+@contextmanager
+def folded_encoder(modules: SamModules) -> Iterator[Path | None]:
+    """Write SAM's encoder with folded relative positions for a while; None for any other one."""
+    if not isinstance(modules.image_encoder, ImageEncoder):
+        yield None
+        return
+    modules.image_encoder.eval().requires_grad_(False)
+    folded = replace(modules, image_encoder=fold(modules.image_encoder))
+    with TemporaryDirectory() as temporary:
+        path = Path(temporary) / "encoder.onnx"
+        write(next(iter(folded.sources())), path)
+        yield path
 
 
 def check_folder(folder: str | os.PathLike[str], checkpoint: str | os.PathLike[str]) -> Table:

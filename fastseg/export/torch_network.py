@@ -1,69 +1,121 @@
-"""A checkpoint's network as plain torch modules, with arrays at its door."""
+"""A checkpoint's network as plain torch modules: slow, and what every other way answers to."""
 
 from __future__ import annotations
 
 import os
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fastseg.contract import UNET_GRAPH
+from fastseg.errors import CheckpointError
 from fastseg.export import checkpoint as checkpoints
+from fastseg.export import half_weights, nano_weights
 from fastseg.export.sam import load_modules
+from fastseg.export.sam_modules import SamModules
+from fastseg.export.unet import Probabilities, load_unet
+from fastseg.manifest import UNET, Manifest
+from fastseg.prompts import PromptBatch
+from fastseg.questions import (
+    Answer,
+    FrameQuestion,
+    PromptQuestion,
+    Question,
+    frame_answer,
+    prompt_answer,
+)
 
 PROMPTS_PER_RUN = 16
 """Most prompts in one run; the published decoder copies the image for each of them."""
 
+NAME = "torch:cpu"
 
-class TorchNetwork:
-    """SAM as published, in float32 on the CPU: slow, and what every other way answers to.
+
+class TorchNetwork(Protocol):
+    """A network in float32 on the CPU."""
+
+    def answer(self, question: Question) -> Answer:
+        """Answer a question of the network's family."""
+
+
+def torch_network(manifest: Manifest, checkpoint: str | os.PathLike[str]) -> TorchNetwork:
+    """Load the weights that a model folder was exported from.
 
     Args:
-        checkpoint: A ``.pth`` or ``.safetensors`` file of SAM ViT-B, ViT-L or ViT-H.
+        manifest: Of the folder; says which network the weights are of. Where its files hold them
+            in half the bytes they are rounded here too.
+        checkpoint: SAM as published, the weights of sam-nano, or those of a view's U-Net.
 
     Raises:
         CheckpointError: The file is not such a checkpoint.
     """
+    if manifest.family == UNET:
+        network = Probabilities(load_unet(checkpoint, manifest.view))
+        _round_alike(manifest, UNET_GRAPH, network, network)
+        return TorchUnet(network)
+    if manifest.source.get("kind") == nano_weights.KIND:
+        modules = nano_weights.read(checkpoint)
+    else:
+        modules = load_modules(checkpoints.read(checkpoint))
+    _round_alike(manifest, "encoder", modules.image_encoder, *modules.by_prefix().values())
+    return TorchSam(modules)
 
-    def __init__(self, checkpoint: str | os.PathLike[str]) -> None:
-        self._modules = load_modules(checkpoints.read(checkpoint))
-        for module in self._modules.by_prefix().values():
-            module.eval().requires_grad_(False)
 
-    @property
-    def side(self) -> int:
-        """Side of the square input in pixels."""
-        return self._modules.side
+def _round_alike(
+    manifest: Manifest, graph: str, measured: torch.nn.Module, *modules: torch.nn.Module
+) -> None:
+    """Round the weights of ``modules`` if a folder's files hold them in half the bytes.
+
+    Told by the length of a graph's file beside the weights of ``measured``.
+    """
+    stored = next(one for one in manifest.graphs.values() if one.graph.name == graph)
+    whole = 4 * sum(weight.numel() for weight in measured.parameters())
+    for module in modules:
+        module.eval().requires_grad_(False)
+        if sum(file.bytes for file in stored.files) < 0.75 * whole:
+            half_weights.prepare(module)
+
+
+class TorchUnet:
+    """A network for frames."""
+
+    def __init__(self, network: Probabilities) -> None:
+        self._network = network
 
     @torch.inference_mode()
-    def embed(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Encode one picture (1, 3, side, side), normalised and padded, to (256, grid, grid)."""
-        features: NDArray[np.float32] = self._modules.image_encoder(torch.from_numpy(pixels))[
-            0
-        ].numpy()
-        return features
+    def answer(self, question: Question) -> Answer:
+        """Draw the classes of one frame."""
+        if not isinstance(question, FrameQuestion):
+            raise CheckpointError("the checkpoint takes no prompts: it is of a network for frames")
+        found = self._network(torch.from_numpy(question.pixels)).numpy()
+        return frame_answer(found, NAME, "fp32")
+
+
+class TorchSam:
+    """SAM as published: its prompt encoder and decoder, not the re-arranged ones."""
+
+    def __init__(self, modules: SamModules) -> None:
+        self._modules = modules
 
     @torch.inference_mode()
-    def decode(
-        self, features: NDArray[np.float32], coords: NDArray[np.float32], labels: NDArray[np.int32]
+    def answer(self, question: Question) -> Answer:
+        """Encode one picture and answer its prompts."""
+        if not isinstance(question, PromptQuestion):
+            raise CheckpointError("the checkpoint takes prompts: it is of no network for frames")
+        embedding = self._modules.image_encoder(torch.from_numpy(question.pixels))
+        decoded = [self._decode(embedding, batch) for batch in question.batches(PROMPTS_PER_RUN)]
+        ious, logits = (np.concatenate(column) for column in zip(*decoded, strict=True))
+        return prompt_answer(question, (embedding[0].numpy(), ious, logits), NAME, "fp32")
+
+    def _decode(
+        self, embedding: torch.Tensor, batch: PromptBatch
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Answer prompts.
-
-        Args:
-            features: (256, grid, grid), as ``embed`` returns them.
-            coords: (prompts, points, 2), x before y in pixels of the square.
-            labels: (prompts, points), as in ``contract.SAM_GRAPHS``.
-
-        Returns:
-            IoU predictions (prompts, 4) and low-resolution logits (prompts, 4, h, w).
-        """
+        """IoU predictions (prompts, 4) and low-resolution logits (prompts, 4, h, w)."""
         prompts, decoder = self._modules.prompt_encoder, self._modules.mask_decoder
-        embedding = torch.from_numpy(features)[None]
-        ious, logits = [], []
-        for start in range(0, len(coords), PROMPTS_PER_RUN):
-            part = slice(start, start + PROMPTS_PER_RUN)
-            sparse, dense = prompts(torch.from_numpy(coords[part]), torch.from_numpy(labels[part]))
-            drawn, quality = decoder(embedding, prompts.dense_positions(), sparse, dense)
-            ious.append(quality.numpy())
-            logits.append(drawn.numpy())
-        return np.concatenate(ious), np.concatenate(logits)
+        mask = None if batch.mask_input is None else torch.from_numpy(batch.mask_input)
+        points = torch.from_numpy(batch.point_coords), torch.from_numpy(batch.point_labels)
+        sparse, dense = prompts(*points, mask)
+        drawn, quality = decoder(embedding, prompts.dense_positions(), sparse, dense)
+        return quality.numpy(), drawn.numpy()

@@ -15,15 +15,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fastseg import artifacts, contract, parity
+from fastseg.artifacts import ModelFolder
 from fastseg.backends.ort import OrtBackend
 from fastseg.contract import Graph
 from fastseg.errors import CheckpointError
-from fastseg.export import echo_views, half_weights
+from fastseg.export import echo_views, half, half_weights
 from fastseg.export.folders import (
     Card,
     Progress,
     parameter_count,
     require_parity,
+    require_precision,
     silent,
     versions,
 )
@@ -43,6 +45,7 @@ def export_unet(
     view: str,
     *,
     store: Store = "float32",
+    precision: str = "fp32",
     card: Card | None = None,
     progress: Progress | None = None,
 ) -> Table:
@@ -56,8 +59,9 @@ def export_unet(
             ``unet_weights.read_unet_weights``.
         out: The folder to write. A model folder of that name is replaced, another one never.
         view: ``"a2c"``, ``"a4c"`` or ``"sax"``.
-        store: How weights lie in the file: ``"float16"`` rounds them and halves it. The graph
-            computes in float32 either way.
+        store: How weights lie in the file of the float32 graph: ``"float16"`` rounds them and
+            halves it.
+        precision: ``"fp32"``, or ``"fp16"`` for a mixed-precision graph beside the float32 one.
         card: Name, licence and description; what is known of the file is added to its source. An
             empty name becomes that of the folder, an empty description a plain one.
         progress: Called with a few words as each step begins.
@@ -68,25 +72,38 @@ def export_unet(
     Raises:
         CheckpointError: The file is not such weights.
         OutputError: The folder cannot be written.
-        ParityError: The graph does not do what the module does; nothing is left.
+        ParityError: The graph does not do what the module does, or the masks of the
+            mixed-precision one are too far from the others; nothing is left.
     """
+    require_precision(precision)
     step = progress or silent
     step("reading the weights")
-    found, width = read_unet_weights(weights, view)
-    expected = echo_views.find(view)
-    with torch.device("meta"):
-        network = UNet(expected.channels, len(expected.classes), width)
-    network.load_state_dict(found, assign=True)
-    path = Path(weights)
+    network, path = load_unet(weights, view), Path(weights)
     origin = {"file": path.name, "sha256": artifacts.sha256(path), "kind": "unet", "view": view}
     asked = card or Card("")
     complete = replace(
         asked,
         name=asked.name or Path(out).name,
-        description=asked.description or f"U-Net of width {width} for the {view} view",
+        description=asked.description or f"U-Net of width {network.width} for the {view} view",
         source={**asked.source, **origin},
     )
-    return write_unet_folder(network, out, view, complete, store=store, progress=step)
+    return write_unet_folder(
+        network, out, view, complete, store=store, precision=precision, progress=step
+    )
+
+
+def load_unet(weights: str | os.PathLike[str], view: str) -> UNet:
+    """Build a view's network around its weights.
+
+    Raises:
+        CheckpointError: The file is not such weights.
+    """
+    found, width = read_unet_weights(weights, view)
+    expected = echo_views.find(view)
+    with torch.device("meta"):
+        network = UNet(expected.channels, len(expected.classes), width)
+    network.load_state_dict(found, assign=True)
+    return network
 
 
 def write_unet_folder(
@@ -96,6 +113,7 @@ def write_unet_folder(
     card: Card,
     *,
     store: Store = "float32",
+    precision: str = "fp32",
     progress: Progress | None = None,
 ) -> Table:
     """Write a view's network as a model folder and compare its graph with it.
@@ -107,6 +125,7 @@ def write_unet_folder(
         card: Name, licence, description and origin.
         store: How weights lie in the file. With ``"float16"`` the large ones are rounded first,
             and the comparison is with the rounded network.
+        precision: ``"fp16"`` for a mixed-precision graph beside the float32 one; see ``half``.
         progress: Called with a few words as each step begins.
 
     Returns:
@@ -116,7 +135,8 @@ def write_unet_folder(
     Raises:
         CheckpointError: The network is not one of this view.
         OutputError: The folder cannot be written.
-        ParityError: The graph does not do what the module does; nothing is left.
+        ParityError: The graph does not do what the module does, or the masks of the
+            mixed-precision one are too far from the others; nothing is left.
     """
     step = progress or silent
     expected = echo_views.find(view)
@@ -151,6 +171,8 @@ def write_unet_folder(
             parity=tuple(table.as_rows()),
             extra={"view": view, "classes": list(expected.classes)},
         )
+        if precision == half.PRECISION:
+            _, manifest = half.write_half(ModelFolder(folder, manifest), progress=step)
         artifacts.write_manifest(folder, manifest)
     return table
 
