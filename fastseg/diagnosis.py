@@ -12,6 +12,7 @@ from fastseg import artifacts, registry
 from fastseg.artifacts import ModelFolder
 from fastseg.backends import cuda_driver, openvino, tensorrt_runtime
 from fastseg.backends.protocol import usable_cores
+from fastseg.backends.runtime import FOR_PROMPTS
 from fastseg.backends.select import BACKENDS, choose
 from fastseg.backends.tensorrt_runtime import FLAVOURS
 from fastseg.circumstances import machine, versions
@@ -37,7 +38,7 @@ def doctor() -> dict[str, Any]:
         False ``reason`` and ``remedy``.
     """
     kernels = _native_kernels()
-    runtimes = {name: _runtime(name) for name in BACKENDS}
+    runtimes = {name: _runtime(name) for name in BACKENDS if name not in FOR_PROMPTS}
     models = {folder.name: _model(folder) for folder in registry.embedded_folders()}
     checked = [kernels, *models.values()]
     return {
@@ -57,13 +58,14 @@ def _native_kernels() -> dict[str, Any]:
         from fastseg import ops
 
         ops.point_grid(1)
+        tables = list(ops.decoder_tables())
     except Exception as error:  # a broken build fails in whatever way its loader fails
         return {
             "ok": False,
             "reason": str(error),
             "remedy": "Install fastseg again: pip install --force-reinstall fastseg-runtime",
         }
-    return {"ok": True}
+    return {"ok": True, "decoder": tables}
 
 
 def _cuda_kernels() -> dict[str, Any]:

@@ -13,9 +13,9 @@ pytest.importorskip("scipy", reason="the reference masks need scipy")
 from training.sam_nano import evaluation
 
 
-def test_the_folder_takes_at_most_25_megabytes() -> None:
+def test_the_folder_takes_at_most_35_megabytes() -> None:
     folder = registry.find("sam-nano")
-    assert sum(file.stat().st_size for file in folder.iterdir()) <= 25_000_000
+    assert sum(file.stat().st_size for file in folder.iterdir()) <= 35_000_000
 
 
 def test_coins_that_training_never_saw_are_found() -> None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from weakref import WeakValueDictionary
 
-from fastseg import ops, tensor_file
+from fastseg import tensor_file
 from fastseg.artifacts import ModelFolder
 from fastseg.backends.protocol import usable_cores
 from fastseg.backends.runtime import NotServedError, Plan, check_device
 from fastseg.contract import MASK_SLOTS, MASK_VECTOR, Array, Graph, Tensor
 from fastseg.errors import BackendError, BackendUnavailableError, ModelFolderError
 from fastseg.manifest import GraphFile
+
+if TYPE_CHECKING:
+    from fastseg import ops
 
 NAME = "native"
 
@@ -86,14 +89,34 @@ class NativeBackend:
 
 
 def precisions() -> tuple[str, ...]:
-    """What the kernel computes in on this processor: ``"fp32"``, and ``"bf16"`` if it can."""
-    has_bf16 = any(map(ops.computes_in_bf16, ops.decoder_tables()))
-    return ("fp32", "bf16") if has_bf16 else ("fp32",)
+    """What the kernel computes in on this processor: ``"fp32"``, and ``"bf16"`` if it can.
+
+    Raises:
+        BackendUnavailableError: The native kernels do not load.
+    """
+    return ("fp32", "bf16") if "bf16" in map(_computes, _tables()) else ("fp32",)
+
+
+def _tables() -> tuple[str, ...]:
+    try:
+        from fastseg import ops
+    except ImportError as error:
+        raise BackendUnavailableError(
+            NAME,
+            reason=f"the native kernels do not load ({error})",
+            remedy="Install fastseg again: pip install --force-reinstall fastseg-runtime.",
+        ) from error
+    return ops.decoder_tables()
+
+
+def _computes(table: str) -> str:
+    return "bf16" if table.endswith("bf16") else "fp32"
 
 
 def require(device: str, precision: str) -> str:
     """See ``Runtime.require``."""
     check_device(NAME, DEVICES, device)
+    _tables()
     if precision not in ("auto", "fp32", "bf16"):
         raise BackendError(f"{NAME} computes in fp32 or bf16, not in {precision!r}.")
     if precision == "bf16" and "bf16" not in precisions():
@@ -141,6 +164,8 @@ def open_graph(
 
 
 def _open(path: Path, content: str, side: int, table: str) -> ops.DecoderKernel:
+    from fastseg import ops
+
     with _LOADING:
         kernel = _LOADED.get((content, side, table))
         if kernel is None:
@@ -155,8 +180,7 @@ def _open(path: Path, content: str, side: int, table: str) -> ops.DecoderKernel:
 
 def _table(precision: str) -> str:
     """The fastest table that computes in a precision."""
-    in_bf16 = precision == "bf16"
-    return next(name for name in ops.decoder_tables() if ops.computes_in_bf16(name) == in_bf16)
+    return next(name for name in _tables() if _computes(name) == precision)
 
 
 def _graph(name: str, side: int, precision: str) -> Graph:

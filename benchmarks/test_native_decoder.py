@@ -1,0 +1,164 @@
+"""Prompts on one image: the native decoder beside ONNX Runtime and OpenVINO, and beside a click."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter
+
+import numpy as np
+import pytest
+
+import fastseg
+from benchmarks.turns import milliseconds
+from fastseg import artifacts, ops, registry
+from fastseg.artifacts import ModelFolder
+from fastseg.backends import native
+from fastseg.backends.protocol import Backend, usable_cores
+from fastseg.backends.select import open_graph
+from fastseg.decoder import PROMPTS_PER_RUN
+from fastseg.errors import BackendError
+
+SIDE, GRID, ROUNDS = 1024, 64, 3
+GRAPHS = ("image_state", "decoder", "mask_head")
+
+GFLOP = {"scores": 2 * 0.44, "all masks": 2 * 0.85}
+"""What a click of 7 tokens takes if nothing is computed twice; the native mask head does 0.18 GMAC
+again to make the image tokens that it did not keep."""
+
+CONTESTANTS = (
+    ("onnxruntime", "fp32"),
+    ("openvino", "fp32"),
+    ("openvino", "bf16"),
+    ("native", "fp32"),
+    ("native", "bf16"),
+)
+
+
+@pytest.fixture(scope="module")
+def decoders() -> dict[str, dict[str, Backend]]:
+    folder = artifacts.read(registry.find("sam-nano"))
+    found = {}
+    for backend, precision in CONTESTANTS:
+        if backend == "native" and precision not in native.precisions():
+            continue
+        try:
+            found[f"{backend} {precision}"] = {
+                name: opened(folder, name, backend, precision) for name in GRAPHS
+            }
+        except BackendError as error:
+            print(f"{backend} {precision}: {error}")
+    return found
+
+
+def opened(folder: ModelFolder, name: str, backend: str, precision: str) -> Backend:
+    """A graph in the precision that is meant, also where fastseg would keep it in FP32."""
+    if backend != "openvino":
+        return open_graph(folder, name, backend=backend, precision=precision)
+    from fastseg.backends.openvino import OpenVinoBackend
+
+    stored = folder.manifest.graphs[name]
+    return OpenVinoBackend(folder.file(stored), stored.graph, precision=precision)
+
+
+@pytest.fixture(scope="module")
+def features() -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((1, 256, GRID, GRID), dtype=np.float32)
+
+
+def runner(
+    graphs: dict[str, Backend], features: np.ndarray, prompts: int, *, draw: bool
+) -> Callable[[], int]:
+    """Decode clicks as the pipeline does; the image's state is made beforehand."""
+    random = np.random.default_rng(1)
+    clicks = np.zeros((prompts, 2, 2), np.float32)
+    clicks[:, 0] = SIDE * random.random((prompts, 2))
+    labels = np.array([[1, -1]] * prompts, np.int32)
+    state = graphs["image_state"].run({"embedding": features})
+    wants_state = {tensor.name for tensor in graphs["mask_head"].graph.inputs} & set(state)
+
+    def run() -> int:
+        drawn = 0
+        for first in range(0, prompts, PROMPTS_PER_RUN):
+            some = slice(first, first + PROMPTS_PER_RUN)
+            points = {"point_coords": clicks[some], "point_labels": labels[some]}
+            found = graphs["decoder"].run({**points, **state})
+            if draw:
+                inputs = {name: state[name] for name in wants_state}
+                inputs["image_tokens"] = found["image_tokens"]
+                inputs["mask_vectors"] = np.ascontiguousarray(found["mask_vectors"][:, 1:])
+                drawn += len(graphs["mask_head"].run(inputs)["low_res_logits"])
+        return drawn
+
+    return run
+
+
+def peak_gflops() -> dict[str, float]:
+    """The fastest matrix product that torch makes here, as a measure of the machine."""
+    torch = pytest.importorskip("torch", reason="the peak is measured with torch")
+    torch.set_num_threads(usable_cores())
+    found = {}
+    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        a = torch.randn(2048, 2048).to(dtype)
+        times = milliseconds({"product": lambda a=a: a @ a}, 7)["product"]
+        found[name] = 2 * 2048**3 / (min(times) * 1e6)
+    return found
+
+
+@pytest.mark.parametrize("stage", GFLOP)
+def test_decoding_clicks(decoders, features, table, stage):
+    peak = peak_gflops()
+    header = ("decoder", *(f"{n} clicks, ms" for n in (1, 8, 64)), "GFLOP/s", "of the peak")
+    rows = [(*header, "x onnxruntime")]
+    times = {
+        count: milliseconds(
+            {
+                name: runner(graphs, features, count, draw=stage == "all masks")
+                for name, graphs in decoders.items()
+            },
+            ROUNDS,
+        )
+        for count in (1, 8, 64)
+    }
+    base = float(np.median(times[64]["onnxruntime fp32"]))
+    for name in decoders:
+        medians = [float(np.median(times[count][name])) for count in times]
+        speed = 64 * GFLOP[stage] / medians[-1] * 1e3
+        share = speed / peak[name.split()[-1]]
+        cells = [f"{median:.1f}" for median in medians]
+        rows.append((name, *cells, f"{speed:.0f}", f"{share:.0%}", f"{base / medians[-1]:.1f}"))
+    peaks = ", ".join(f"{name} {value:.0f}" for name, value in peak.items())
+    tables = [name for name in ops.decoder_tables() if name.split("-")[0] in ("amx", "avx512")]
+    title = f"{stage} of clicks, {usable_cores()} threads, peak GFLOP/s {peaks}, {tables}"
+    table(title, rows)
+
+
+def test_a_grid_of_1024_clicks(decoders, features, table):
+    rows = [("decoder", "scores of 1024, s", "all masks of 1024, s")]
+    for name in ("onnxruntime fp32", "native fp32", "native bf16"):
+        if name not in decoders:
+            continue
+        cells = []
+        for draw in (False, True):
+            run = runner(decoders[name], features, 1024, draw=draw)
+            start = perf_counter()
+            run()
+            cells.append(f"{perf_counter() - start:.2f}")
+        rows.append((name, *cells))
+    table(f"A grid of 32 x 32 clicks, {usable_cores()} threads, once", rows)
+
+
+def test_one_click_on_an_embedding(table):
+    picture = np.random.default_rng(2).integers(0, 256, (768, 1024, 3)).astype(np.uint8)
+    ways = ("onnxruntime", "onnxruntime+native")
+    models = {way: fastseg.load("sam-nano", backend=way) for way in ways}
+    embeddings = {way: model.embed(picture) for way, model in models.items()}
+    runs = {
+        way: (lambda way=way: models[way].segment(embeddings[way], points=[[400.0, 300.0]]))
+        for way in ways
+    }
+    times = milliseconds(runs, 15)
+    rows = [("backend", "median ms", "spread")]
+    for way, taken in times.items():
+        spread = f"{min(taken):.1f}..{max(taken):.1f}"
+        rows.append((way, f"{float(np.median(taken)):.1f}", spread))
+    table("One click after the embedding: three masks of 768 x 1024, as run lengths, FP32", rows)
