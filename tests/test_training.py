@@ -24,9 +24,10 @@ from training.sam_nano import (  # noqa: E402
     variety,
 )
 from training.sam_nano.__main__ import main  # noqa: E402
-from training.sam_nano.network import SamNano, compact, depthwise_in_full  # noqa: E402
-from training.sam_nano.plan import FULL, SMOKE, Stage  # noqa: E402
-from training.sam_nano.trainer import Trainer  # noqa: E402
+from training.sam_nano.depthwise import depthwise_in_full  # noqa: E402
+from training.sam_nano.network import SamNano, compact  # noqa: E402
+from training.sam_nano.plan import FULL, SMOKE, THIRD, Plan, Stage  # noqa: E402
+from training.sam_nano.trainer import Start, Trainer  # noqa: E402
 
 
 def scene(seed: int = 1, size: tuple[int, int] = (128, 160)) -> scenes.Scene:
@@ -302,12 +303,13 @@ def test_the_network_has_at_most_12_million_parameters_and_sams_own_decoder() ->
     assert sum(count.values()) <= 12_000_000
 
 
-def test_learning_rates_meet_where_stages_meet() -> None:
+@pytest.mark.parametrize("plan", [FULL, THIRD])
+def test_learning_rates_meet_where_stages_meet(plan: Plan) -> None:
     step = 0
-    for stage, following in zip(FULL.stages, FULL.stages[1:], strict=False):
+    for stage, following in zip(plan.stages, plan.stages[1:], strict=False):
         step += stage.steps
         assert stage.rate[1] == following.rate[0]
-        assert FULL.stage(step) is following
+        assert plan.stage(step) is following
 
 
 def test_the_smoke_run_leaves_weights_and_a_log(tmp_path) -> None:
@@ -367,6 +369,37 @@ def test_calibration_scales_logits_and_moves_scores() -> None:
         steeper, higher = network.answer(embedding, questions, (0, 0))
     torch.testing.assert_close(steeper, 3 * logits, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(higher, scores + 0.1)
+
+
+def test_a_run_goes_on_from_published_weights_as_they_were_before_calibration(tmp_path) -> None:
+    trained = uneven_network()
+    batch = batches.make_batch(SMOKE.stage(2), (1, 1))
+    with torch.inference_mode():
+        embedding = trained.eval().image_encoder(batch.images)
+        expected, scores = trained.answer(embedding, batch.questions[0], batch.corner)
+    applied = calibration.Calibration(steepness=3.0, score_shift=0.1)
+    calibration.apply(trained, applied)
+    safetensors.save_file(compact(trained), str(tmp_path / "published.safetensors"))
+    trainer = Trainer(SMOKE, tmp_path)
+    trainer.adopt(Start(tmp_path / "published.safetensors", applied))
+    with torch.inference_mode():
+        again = trainer.network.eval().image_encoder(batch.images)
+        logits, predicted = trainer.network.answer(again, batch.questions[0], batch.corner)
+    torch.testing.assert_close(again, embedding, rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(predicted, scores, rtol=1e-2, atol=1e-2)
+    assert (logits - expected).abs().max() < 0.02 * expected.abs().max()
+    lengths = trainer.network.image_encoder.neck[0].weight.flatten(1).norm(dim=1)
+    torch.testing.assert_close(lengths, torch.ones_like(lengths))
+
+
+def test_first_clicks_lie_deep_inside_as_often_as_they_should() -> None:
+    mask = np.zeros((400, 400), dtype=bool)
+    mask[40:360, 40:360] = True
+    random = np.random.default_rng(1)
+    clicks = np.stack([prompts.sample(random, mask, "click", 0).coords[0] for _ in range(200)])
+    assert mask[clicks[:, 1].astype(int), clicks[:, 0].astype(int)].all()
+    deep = np.abs(clicks - 200).max(axis=1) < 16
+    assert deep.mean() == pytest.approx(prompts.MIDDLE_SHARE, abs=0.1)
 
 
 def test_a_stopped_run_continues_with_the_same_numbers(tmp_path) -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import torch
 
-from training.sam_nano.plan import FULL, SMOKE
-from training.sam_nano.trainer import train
+from training.sam_nano.calibration import Calibration
+from training.sam_nano.plan import FULL, SMOKE, THIRD
+from training.sam_nano.trainer import Start, train
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -20,10 +21,25 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--smoke", action="store_true", help="a few tiny steps, to try the loop")
+    parser.add_argument(
+        "--start", type=Path, help="published weights to go on from: the third edition"
+    )
+    parser.add_argument(
+        "--calibrated",
+        type=float,
+        nargs=2,
+        default=(4.4, 0.1),
+        metavar=("STEEPNESS", "SHIFT"),
+        help="the calibration of those weights, which is undone",
+    )
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
     arguments = parser.parse_args(argv)
     torch.set_num_threads(arguments.threads)
-    train(SMOKE if arguments.smoke else FULL, arguments.out)
+    start = None
+    if arguments.start is not None:
+        start = Start(arguments.start, Calibration(*arguments.calibrated))
+    plan = SMOKE if arguments.smoke else FULL if start is None else THIRD
+    train(plan, arguments.out, start=start)
     return 0
 
 

@@ -44,17 +44,22 @@ class Calibration:
     score_shift: float
     """What was added to all scores."""
 
+    @property
+    def undone(self) -> Calibration:
+        """What takes it back."""
+        return Calibration(1 / self.steepness, -self.score_shift)
+
 
 @torch.inference_mode()
 def observe(network: SamNano, scenes: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Logits (N, h, w), scores (N,) and measured IoU (N,) of the masks that score best."""
-    stage = Stage(1, 1024, 1, 12, (0.0, 0.0))
+    stage = Stage(1, 1024, 1, 12, (0.0, 0.0), boxes=0.0, rough=0.0, varied=True)
     network.eval()
     logits, scores, ious = [], [], []
     for index in range(scenes):
         batch = make_batch(stage, (SEED, index))
         embedding = network.image_encoder(batch.images)
-        for questions in batch.questions:
+        for questions in batch.questions[:1]:  # single clicks, as everything mode asks
             drawn, predicted = network.answer(embedding, questions, batch.corner)
             iou = measured_iou(drawn, questions.targets)[:, 1:]
             chosen = predicted[:, 1:].argmax(dim=1)

@@ -17,6 +17,12 @@ SLOT_LEAK = 0.05
 """Weight of the slots that did not win, so that none of them dies."""
 
 
+SURE_ALONE, SURE_SEVERAL = 1.5, 0.5
+"""Weights of the single mask and of the best of three where a prompt says enough."""
+
+SCORE_BETA = 0.1
+"""Errors of scores above this count by their size, those below by their square."""
+
 KNEE = 3.0
 """Loss of one prompt from which more of it counts less and less, where losses are tamed."""
 
@@ -29,38 +35,57 @@ class MaskLoss:
     best_iou: float
     chosen_iou: float
     """Mean IoU of the slot that the network itself scores highest."""
+    alone_iou: float
+    """Mean IoU of the single mask."""
 
 
-def mask_losses(logits: Tensor, targets: Tensor, *, balanced: bool = False) -> Tensor:
-    """Cross entropy plus dice: (N, M) from logits (N, M, h, w) and targets (N, h, w).
+def mask_losses(
+    logits: Tensor, targets: Tensor, weights: Tensor | None = None, *, balanced: bool = False
+) -> Tensor:
+    """Cross entropy plus dice: (N, M) from logits (N, M, ...) and targets (N, ...).
 
     The entropy is summed over the picture and divided by a size between the object's and the
     picture's, so that small objects count and edges stay where they are. ``balanced`` instead gives
     inside and outside one half each, which finds places fast but draws objects too large.
+    ``weights`` (N, ...) say how many mask pixels each of a sample stands for.
     """
-    truth = targets[:, None].expand_as(logits)
-    entropy = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-    area = truth.sum(dim=(2, 3))
-    chance = logits.sigmoid()
-    overlap = (chance * truth).sum(dim=(2, 3))
-    dice = 1 - (2 * overlap + 1) / (chance.sum(dim=(2, 3)) + area + 1)
+    logits, truth, counts = _flat(logits, targets, weights)
+    entropy = functional.softplus(logits) - logits * truth
+    area = (truth * counts).sum(dim=2)
+    chance = logits.sigmoid() * counts
+    overlap = (chance * truth).sum(dim=2)
+    dice = 1 - (2 * overlap + 1) / (chance.sum(dim=2) + area + 1)
+    pixels = counts.sum(dim=2)
     if balanced:
-        inside = (entropy * truth).sum(dim=(2, 3)) / (area + 1)
-        outside = (entropy * (1 - truth)).mean(dim=(2, 3))
+        inside = (entropy * (truth * counts)).sum(dim=2) / (area + 1)
+        outside = (entropy * ((1 - truth) * counts)).sum(dim=2) / pixels
         return inside + 2 * outside + dice
-    pixels = truth.shape[2] * truth.shape[3]
-    return entropy.sum(dim=(2, 3)) / (area + 0.05 * pixels) + dice
+    return (entropy * counts).sum(dim=2) / (area + 0.05 * pixels) + dice
 
 
-def measured_iou(logits: Tensor, targets: Tensor) -> Tensor:
-    """IoU (N, M) of thresholded logits with thresholded targets."""
-    drawn, truth = logits > 0, (targets > 0.5)[:, None]
-    both = (drawn & truth).sum(dim=(2, 3))
-    return both / (drawn | truth).sum(dim=(2, 3)).clamp(min=1)
+def _flat(logits: Tensor, targets: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Bring logits to (N, M, P), targets and weights to (N, 1, P)."""
+    if weights is None:
+        weights = torch.ones(()).expand_as(targets)
+    return logits.flatten(2), targets.flatten(1)[:, None], weights.flatten(1)[:, None]
+
+
+def measured_iou(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+    """IoU (N, M) of thresholded logits with thresholded targets; arguments as ``mask_losses``."""
+    logits, targets, counts = _flat(logits, targets, weights)
+    drawn, truth = logits > 0, targets > 0.5
+    both = ((drawn & truth) * counts).sum(dim=2)
+    return both / ((drawn | truth) * counts).sum(dim=2).clamp(min=1)
 
 
 def prompt_loss(
-    logits: Tensor, scores: Tensor, targets: Tensor, *, sure: bool, style: Style
+    logits: Tensor,
+    scores: Tensor,
+    targets: Tensor,
+    weights: Tensor | None = None,
+    *,
+    sure: bool,
+    style: Style,
 ) -> MaskLoss:
     """Loss of one group of prompts.
 
@@ -69,25 +94,25 @@ def prompt_loss(
     enough (``sure``). All scores learn the IoU that was measured.
 
     Args:
-        logits: float (N, 4, h, w).
+        logits: float (N, 4, ...).
         scores: float (N, 4), predicted IoU.
-        targets: float (N, h, w) in [0, 1].
+        targets: float (N, ...) in [0, 1].
+        weights: float (N, ...), how many mask pixels each value stands for; one if None.
         sure: Whether the prompts are boxes or several points.
         style: How losses of single masks are taken.
     """
-    losses = mask_losses(logits, targets, balanced=style == "balanced")
+    losses = mask_losses(logits, targets, weights, balanced=style == "balanced")
     if style == "tamed":
         losses = KNEE * torch.log1p(losses / KNEE)
     alone, several = losses[:, 0], losses[:, 1:]
     masks = several.min(dim=1).values.mean() + SLOT_LEAK * several.mean()
-    masks = masks + (1.0 if sure else 0.25) * alone.mean()
+    masks = masks * (SURE_SEVERAL if sure else 1.0) + (SURE_ALONE if sure else 0.25) * alone.mean()
     with torch.no_grad():
-        iou = measured_iou(logits, targets)
-    quality = functional.mse_loss(scores, iou)
+        iou = measured_iou(logits, targets, weights)
+    quality = functional.smooth_l1_loss(scores, iou, beta=SCORE_BETA)
     chosen = iou[:, 1:].gather(1, scores[:, 1:].argmax(dim=1, keepdim=True))
-    return MaskLoss(
-        masks + 2 * quality, float(iou[:, 1:].max(dim=1).values.mean()), float(chosen.mean())
-    )
+    best = float(iou[:, 1:].max(dim=1).values.mean())
+    return MaskLoss(masks + quality, best, float(chosen.mean()), float(iou[:, 0].mean()))
 
 
 def dense_loss(hints: Tensor, dense: Tensor) -> Tensor:

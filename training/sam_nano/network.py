@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +13,7 @@ from fastseg.export.mask_decoder import MaskDecoder
 from fastseg.export.nano_encoder import EMBEDDING_CHANNELS, NanoEncoder
 from fastseg.export.prompt_encoder import PromptEncoder
 from training.sam_nano.batches import DENSE_CHANNELS, Batch, Questions
+from training.sam_nano.sketching import Exchanged, exchange
 
 FREQUENCIES = (0.5, 4.0)
 """Deviation of the Fourier projection, spread over this range: coarse and fine places."""
@@ -50,6 +50,20 @@ class SamNano(nn.Module):
         logits, scores = self.mask_decoder(embedding, positions, sparse, dense)
         return logits.float(), scores.float()
 
+    def consider(
+        self, embedding: Tensor, questions: Questions, corner: tuple[int, int]
+    ) -> tuple[Exchanged, Tensor]:
+        """The same before masks are drawn, fast to train: tokens and image, and scores (N, 4)."""
+        grid = embedding.shape[-1]
+        x, y = corner
+        everywhere = self.prompt_encoder.dense_positions()
+        positions = everywhere[:, :, y : y + grid, x : x + grid]
+        with torch.autocast("cpu", enabled=False):
+            sparse, dense = self.prompt_encoder(questions.coords, questions.labels, questions.rough)
+        exchanged = exchange(self.mask_decoder, embedding, positions, sparse, dense)
+        scores = self.mask_decoder.iou_prediction_head(exchanged.tokens[:, 0])
+        return exchanged, scores.float()
+
 
 @torch.no_grad()
 def start_local(network: SamNano) -> None:
@@ -81,6 +95,7 @@ class Hints(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.read = nn.Conv2d(EMBEDDING_CHANNELS, DENSE_CHANNELS * 16, 1)
+        nn.init.zeros_(self.read.weight)  # it learns to read before the encoder follows it
 
     def forward(self, embedding: Tensor) -> Tensor:
         """Map (B, 256, g, g) to (B, DENSE_CHANNELS, 4 * g, 4 * g)."""
@@ -105,6 +120,21 @@ def fold_statistics(network: SamNano) -> None:
         norm.weight.fill_(1)
 
 
+@torch.no_grad()
+def unfold_statistics(network: SamNano) -> None:
+    """Give folded convolutions kernels of length one again, in place; the function stays.
+
+    What ``fold_statistics`` leaves are kernels of any length, for which no step size fits: the
+    optimiser's steps are of one size for all. The length goes to the normalisation.
+    """
+    for pair in network.image_encoder.modules():
+        if isinstance(pair, nn.Sequential) and isinstance(pair[-1], nn.BatchNorm2d):
+            convolution, norm = pair
+            length = convolution.weight.flatten(1).norm(dim=1).clamp(min=1e-3)
+            convolution.weight /= length[:, None, None, None]
+            norm.weight *= length
+
+
 def compact(network: SamNano) -> dict[str, Tensor]:
     """The weights with the large ones as float16, which is how the model folder stores them."""
     fold_statistics(network)
@@ -120,19 +150,6 @@ def freeze_statistics(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
-
-
-def depthwise_in_full(network: nn.Module) -> None:
-    """Keep depthwise convolutions in float32: their bfloat16 gradient is four times as slow."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d) and module.groups > 1:
-            module.forward = functools.partial(_in_full, module)
-
-
-def _in_full(convolution: nn.Conv2d, x: Tensor) -> Tensor:
-    with torch.autocast("cpu", enabled=False):
-        weight, padding = convolution.weight, convolution.padding
-        return functional.conv2d(x.float(), weight, padding=padding, groups=convolution.groups)
 
 
 class Average:

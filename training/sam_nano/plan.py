@@ -102,6 +102,18 @@ FULL = Plan(
     )
 )
 
+THIRD = Plan(
+    tuple(
+        replace(stage, boxes=0.9, rough=0.1, varied=True, corrections=0.1, frozen_statistics=True)
+        for stage in (
+            Stage(60, 768, 1, 16, (1e-6, 1e-4), leaning=0.6),
+            Stage(3000, 768, 1, 16, (1e-4, 1e-4), leaning=0.6),
+        )
+    ),
+    seed=77,
+)
+"""Goes on from the weights of the second edition, whose optimiser's state was not kept."""
+
 SMOKE = Plan(
     (
         Stage(2, 128, 2, 4, (2e-4, 6e-4), discs=True),

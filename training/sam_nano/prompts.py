@@ -23,6 +23,12 @@ USUAL_SLACK = 0.05
 SLACKS = (0.0, 0.0, 0.02, 0.05, 0.1)
 """How far the sides of a box may be off; tight boxes are common, hasty ones rare."""
 
+MIDDLE_SHARE = 0.4
+"""First clicks that lie deep inside the object; the others lie anywhere on it."""
+
+SIEVE = 8
+"""Every so many pixels are looked at to find the middle."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
@@ -55,6 +61,20 @@ def _inside(random: np.random.Generator, mask: NDArray[np.bool_], count: int) ->
     return np.stack([x, y], axis=1)
 
 
+def _middle(random: np.random.Generator, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """A pixel (1, 2) deep inside a mask, x before y: where a person would click."""
+    left = np.pad(mask[::SIEVE, ::SIEVE], 1)
+    if not left.any():
+        return _inside(random, mask, 1)
+    while left.any():
+        last, left = left, left.copy()
+        for axis in (0, 1):
+            left &= np.roll(last, 1, axis) & np.roll(last, -1, axis)
+    rows, columns = np.nonzero(last)
+    chosen = random.integers(len(rows))
+    return SIEVE * (np.array([[columns[chosen], rows[chosen]]]) - 1)
+
+
 def _box(random: np.random.Generator, mask: NDArray[np.bool_], slack: float) -> NDArray[np.float64]:
     """The corners ``(2, 2)`` of the mask's box, each side moved by about ``slack`` of it."""
     columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
@@ -85,7 +105,8 @@ def sample(
         return Prompt(
             _box(random, mask, slack).astype(np.float32), np.array(labels, np.int32), mask
         )
-    points = [_inside(random, mask, 1)]
+    deep = random.random() < MIDDLE_SHARE
+    points = [_middle(random, mask) if deep else _inside(random, mask, 1)]
     labels = [contract.LABEL_FOREGROUND]
     for _ in range(extra if kind == "points" else 0):
         outside = ~mask & _near(mask)

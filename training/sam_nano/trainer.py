@@ -5,27 +5,31 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 
+from training.sam_nano import calibration, places
 from training.sam_nano.batches import Batch, Batches, Questions
+from training.sam_nano.calibration import Calibration
 from training.sam_nano.corrections import Answer, corrected
+from training.sam_nano.depthwise import depthwise_in_full
 from training.sam_nano.losses import MaskLoss, dense_loss, prompt_loss
 from training.sam_nano.network import (
     Average,
     Hints,
     SamNano,
-    depthwise_in_full,
     discs,
     freeze_statistics,
+    unfold_statistics,
 )
 from training.sam_nano.plan import Plan, Stage
+from training.sam_nano.sketching import sketch, whole
 from training.saving import save_state, save_weights
 
 KEEP_EVERY_S = 240.0
@@ -34,8 +38,20 @@ KEEP_EVERY_S = 240.0
 ENCODER_RATE = 3.0
 """Learning rate of the encoder over the decoder's: normalised convolutions bear more."""
 
-REPORT_EVERY = 50
+HINTS = 0.5
+"""Weight of the encoder's dense hints."""
+
+REPORT_EVERY = 25
 """Steps between two lines of the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Published weights that a run goes on from."""
+
+    weights: Path
+    calibration: Calibration
+    """What was folded into them after their training."""
 
 
 class Trainer:
@@ -61,6 +77,18 @@ class Trainer:
                 groups.append({"params": chosen, "weight_decay": decay, "share": share})
         self.optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.98))
         self.step = 0
+
+    def adopt(self, start: Start) -> None:
+        """Begin from published weights instead of random ones."""
+        halves = load_file(start.weights)
+        missing, unknown = self.network.load_state_dict(
+            {name: tensor.float() for name, tensor in halves.items()}, strict=False
+        )
+        if unknown or any(not name.endswith("num_batches_tracked") for name in missing):
+            raise KeyError(f"{start.weights} is no sam-nano: {[*missing, *unknown][:4]}")
+        calibration.apply(self.network, start.calibration.undone)
+        unfold_statistics(self.network)
+        self.average = Average(self.network)
 
     @property
     def state_file(self) -> Path:
@@ -102,8 +130,7 @@ class Trainer:
     def loss(self, batch: Batch) -> tuple[torch.Tensor, list[MaskLoss]]:
         """The loss of one batch, and its masks' part by group of prompts."""
         stage = self.plan.stage(self.step)
-        # Few tokens against many: the plain form is the faster attention on a processor.
-        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+        with torch.autocast("cpu", torch.bfloat16):
             if stage.discs:
                 noise = torch.Generator().manual_seed(self.step)
                 embedding, targets = discs(batch, noise)
@@ -112,7 +139,7 @@ class Trainer:
                 images = batch.images.contiguous(memory_format=torch.channels_last)
                 embedding = self.network.image_encoder(images)
                 targets = tuple(questions.targets for questions in batch.questions)
-                total = dense_loss(self.hints(embedding).float(), batch.dense)
+                total = HINTS * dense_loss(self.hints(embedding).float(), batch.dense)
             masks = []
             again = self.rounds(stage)
             for questions, target, rounds in zip(batch.questions, targets, again, strict=True):
@@ -127,14 +154,21 @@ class Trainer:
         """The loss of the first answer, and of those to ``rounds`` corrections of it."""
         losses, style = [], self.plan.stage(self.step).style
         for number in range(1 + rounds):
-            logits, scores = self.network.answer(embedding, questions, batch.corner)
+            seed = 8 * self.step + number
+            chosen = places.pick(questions.targets, torch.Generator().manual_seed(seed))
+            exchanged, scores = self.network.consider(embedding, questions, batch.corner)
+            logits = sketch(self.network.mask_decoder, exchanged, chosen.indices)
+            targets = places.at(questions.targets, chosen)
+            counts = chosen.weights[..., None].expand_as(targets)
             losses.append(
-                prompt_loss(logits, scores, questions.targets, sure=questions.sure, style=style)
+                prompt_loss(logits, scores, targets, counts, sure=questions.sure, style=style)
             )
             if number < rounds:
-                answer = Answer(logits.detach(), scores.detach())
+                with torch.no_grad():
+                    drawn = whole(sketch(self.network.mask_decoder, exchanged, None))
+                answer = Answer(drawn, scores.detach())
                 with torch.autocast("cpu", enabled=False):
-                    questions = corrected(questions, answer, batch.corner, 8 * self.step + number)
+                    questions = corrected(questions, answer, batch.corner, seed)
         return losses
 
     def rounds(self, stage: Stage) -> tuple[int, int]:
@@ -162,14 +196,23 @@ class Trainer:
         self.average.follow(self.network)
         numbers = [float(total.detach())]
         for mask in masks:
-            numbers += [mask.best_iou, mask.chosen_iou]
+            numbers += [mask.best_iou, mask.chosen_iou, mask.alone_iou]
         return numbers
 
 
-def train(plan: Plan, out: Path, *, workers: int = 1) -> Trainer:
-    """Run a plan to its end, or take it up where it was stopped; the log is ``log.jsonl``."""
+def train(plan: Plan, out: Path, *, start: Start | None = None, workers: int = 1) -> Trainer:
+    """Run a plan to its end, or take it up where it was stopped; the log is ``log.jsonl``.
+
+    Args:
+        plan: What is trained when.
+        out: Folder of the run.
+        start: What to begin from where there is no state yet; random weights if None.
+        workers: Processes that draw scenes.
+    """
     out.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(plan, out)
+    if start is not None:
+        trainer.adopt(start)
     trainer.resume()
     loader = DataLoader(
         Batches(plan, trainer.step),
@@ -188,8 +231,8 @@ def train(plan: Plan, out: Path, *, workers: int = 1) -> Trainer:
                 "loss": means[0],
                 "click_best": means[1],
                 "click_chosen": means[2],
-                "more_best": means[3],
-                "more_chosen": means[4],
+                "more_best": means[4],
+                "more_alone": means[6],
                 "seconds_per_step": (now - reported) / len(numbers),
                 "rate": plan.rate(trainer.step),
             }

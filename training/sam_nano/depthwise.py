@@ -1,0 +1,91 @@
+"""Depthwise convolutions whose weight gradient is fast: torch's takes most of an encoder's step."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+@functools.cache
+def compiled() -> Any:
+    """The native kernel, built once and kept in torch's cache; None without a C++ compiler."""
+    if shutil.which("c++") is None or shutil.which("ninja") is None:
+        return None
+    from torch.utils.cpp_extension import load
+
+    source = Path(__file__).with_suffix(".cpp")
+    return load("sam_nano_depthwise", [str(source)], extra_cflags=["-O3", "-march=native"])
+
+
+class Depthwise(torch.autograd.Function):
+    """The convolution, channels last and float32, whose weights learn by the native kernel."""
+
+    @staticmethod
+    def forward(context: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Convolve x (B, C, h, w) with weights (C, 1, k, k), padded to the same size."""
+        context.save_for_backward(x, weight)
+        context.biased = bias is not None
+        kernel, channels = weight.shape[-1], weight.shape[0]
+        return functional.conv2d(x, weight, bias, padding=kernel // 2, groups=channels)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Gradients of input, weights and bias."""
+        x, weight = context.saved_tensors
+        kernel, channels = weight.shape[-1], weight.shape[0]
+        last = gradients[0].contiguous(memory_format=torch.channels_last)
+        # Backwards through a symmetric padding is the convolution with the turned kernel.
+        turned = weight.flip(2, 3)
+        back = functional.conv2d(last, turned, padding=kernel // 2, groups=channels)
+        edge = kernel // 2
+        rows = functional.pad(x.permute(0, 2, 3, 1), (0, 0, edge, edge, edge, edge))
+        taps = compiled().weight_gradient(
+            rows.contiguous(), last.permute(0, 2, 3, 1).contiguous(), kernel
+        )
+        level = last.sum(dim=(0, 2, 3)) if context.biased else None
+        return back, taps.permute(2, 0, 1)[:, None].contiguous(), level
+
+
+def depthwise_in_full(network: nn.Module) -> None:
+    """Keep depthwise convolutions in float32: their bfloat16 gradient is four times as slow.
+
+    Where a C++ compiler is found, the gradient of their weights is a kernel of our own. A batch
+    normalisation that uses its running statistics is multiplied into the convolution before it.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and module.groups > 1:
+            module.forward = functools.partial(_in_full, module)
+        if isinstance(module, nn.Sequential) and isinstance(module[-1], nn.BatchNorm2d):
+            module.forward = functools.partial(_pair, module)
+
+
+def _pair(pair: nn.Sequential, x: Tensor) -> Tensor:
+    """A convolution and its normalisation, as one convolution where statistics are frozen."""
+    convolution, norm = pair
+    if norm.training:
+        together: Tensor = norm(convolution(x))
+        return together
+    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+    weight = convolution.weight * scale[:, None, None, None]
+    bias = norm.bias - norm.running_mean * scale
+    if convolution.groups > 1:
+        return _in_full(convolution, x, weight, bias)
+    return functional.conv2d(x, weight, bias, convolution.stride, convolution.padding)
+
+
+def _in_full(
+    convolution: nn.Conv2d, x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None
+) -> Tensor:
+    with torch.autocast("cpu", enabled=False):
+        weight = convolution.weight if weight is None else weight
+        channels, padding = convolution.groups, convolution.padding
+        if channels % 16 == 0 and torch.is_grad_enabled() and compiled():
+            result: Tensor = Depthwise.apply(x.float(), weight, bias)
+            return result
+        return functional.conv2d(x.float(), weight, bias, padding=padding, groups=channels)
