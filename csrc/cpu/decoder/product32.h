@@ -23,7 +23,9 @@ template <int rows, int vectors>
 void block(const Product& p, const float* a, const float* b, float* c, int64_t last) {
     Floats sums[rows][vectors];
     const bool whole = last == lanes;
+#pragma GCC unroll 16
     for (int row = 0; row < rows; ++row) {
+#pragma GCC unroll 2
         for (int v = 0; v < vectors; ++v) {
             float* at = c + row * p.c_stride + v * lanes;
             if (!p.add)
@@ -45,7 +47,9 @@ void block(const Product& p, const float* a, const float* b, float* c, int64_t l
             for (int v = 0; v < vectors; ++v) sums[row][v] += factor * columns[v];
         }
     }
+#pragma GCC unroll 16
     for (int row = 0; row < rows; ++row) {
+#pragma GCC unroll 2
         for (int v = 0; v < vectors; ++v) {
             float* at = c + row * p.c_stride + v * lanes;
             if (whole || v + 1 < vectors)
