@@ -26,6 +26,10 @@ MEAN_IOU = {SAM: 0.99, UNET: 0.995}
 """By family, the mean mask IoU with the float32 masks that a reduced precision must reach."""
 
 
+COUNT_CHANGE = 0.05
+"""By what part a reduced precision may change the number of masks that a pipeline would keep."""
+
+
 @dataclass(frozen=True, slots=True)
 class Way:
     """How a model is run: a backend (or ``"torch"``) and a precision."""
@@ -63,12 +67,15 @@ class Limits:
     mean_iou: float | None = None
     """Mean IoU over all masks."""
 
+    count_change: float | None = None
+    """By what part the number of masks that a pipeline would keep may change."""
+
     @classmethod
     def between(cls, family: str, precisions: Iterable[str]) -> Limits:
         """What is asked of two precisions: tensor by tensor in float32, else of the masks alone."""
         if set(precisions) == {"fp32"}:
             return cls(max_relative=1e-4, min_iou=0.99)
-        return cls(mean_iou=MEAN_IOU[family])
+        return cls(mean_iou=MEAN_IOU[family], count_change=COUNT_CHANGE)
 
     def as_dict(self) -> dict[str, float]:
         """Those that matter, ready for JSON."""
@@ -76,6 +83,7 @@ class Limits:
             "max_relative": self.max_relative,
             "min_iou": self.min_iou,
             "mean_iou": self.mean_iou,
+            "count_change": self.count_change,
         }
         return {name: limit for name, limit in given.items() if limit is not None}
 
@@ -99,6 +107,12 @@ class Comparison:
         """The row of the masks."""
         return self.table.rows[-1]
 
+    @property
+    def count_change(self) -> float:
+        """By what part of the expected number the number of masks that would be kept differs."""
+        expected, actual = self.kept
+        return abs(actual - expected) / max(expected, 1)
+
     def within(self, limits: Limits) -> bool:
         """Whether the answers are close enough."""
         rows, masks = self.table.rows[:-1], self.of_masks
@@ -107,6 +121,7 @@ class Comparison:
                 limits.max_relative is None or all(row.within(limits.max_relative) for row in rows),
                 limits.min_iou is None or (masks.mask_iou_min or 0.0) >= limits.min_iou,
                 limits.mean_iou is None or (masks.mask_iou_mean or 0.0) >= limits.mean_iou,
+                limits.count_change is None or self.count_change <= limits.count_change,
             )
         )
 
@@ -190,6 +205,7 @@ def gate(
     if not found.within(asked):
         raise ParityError(
             f"{manifest.name} in {precision} ({actual[0].backend}) is too far from its float32 "
-            f"masks; it was not kept. Limits: {asked.as_dict()}.\n{found.table}"
+            f"masks; it was not kept. Limits: {asked.as_dict()}; "
+            f"masks that a pipeline would keep: {found.kept[0]} and {found.kept[1]}.\n{found.table}"
         )
     return found

@@ -88,11 +88,21 @@ def test_what_decided_and_how_well_it_went_is_kept_beside_each_graph(both):
         assert all(bool(one["reason"]) == (one["precision"] == "fp32") for one in stored.blocks)
         verdict = stored.comparison
         assert verdict["against"] == "onnxruntime:fp32"
-        assert verdict["limits"] == {"mean_iou": 0.99}
+        assert verdict["limits"] == {"mean_iou": 0.99, "count_change": 0.05}
         rows = {row["name"]: row for row in verdict["rows"]}
         assert 0.99 <= rows["masks"]["mask_iou_mean"] <= 1
         assert 0 < rows["low_res_logits"]["nmse"] < 1e-4
         assert verdict["masks"] == (8 * 8 + 4 * 4 + 4) * 4
+
+
+def test_what_holds_the_image_is_half_and_what_only_adds_is_not(both):
+    """Sums between the decoder's blocks are of a few tokens; its products read the whole image."""
+    decoder = {one["block"]: one["reason"] for one in both.manifest.graphs["decoder.fp16"].blocks}
+    assert decoder["layers.1"] == "between blocks"
+    for block in ("layers.1.look", "layers.1.update", "last_look", "plain.iou_prediction_head"):
+        assert decoder[block] == ""
+    head = {one["block"]: one["precision"] for one in both.manifest.graphs["mask_head.fp16"].blocks}
+    assert set(head.values()) == {"fp16"}
 
 
 def test_folders_of_before_there_was_reduced_precision_still_load(small_folder):
@@ -174,7 +184,7 @@ def test_an_export_of_a_network_for_frames_has_both_precisions(heart, tmp_path):
     folder = artifacts.read(tmp_path / "heart")
     assert list(folder.manifest.graphs) == ["network", "network.fp16"]
     stored = folder.manifest.graphs["network.fp16"]
-    assert stored.comparison["limits"] == {"mean_iou": 0.995}
+    assert stored.comparison["limits"] == {"mean_iou": 0.995, "count_change": 0.05}
     assert {one["block"] for one in stored.blocks} >= {"network.down.0", "network.head"}
     frame = next(sectors(1))
     with fastseg.load(folder.path, precision="fp16") as model:
@@ -199,6 +209,21 @@ def test_an_export_of_sam_converts_what_it_wrote(
     monkeypatch.setattr(comparison, "samples", lambda _: list(PICTURES[:1]))
     write_sam_folder(small_modules, tmp_path / "model", Card("small"), precision="fp16")
     assert "decoder.fp16" in artifacts.read(tmp_path / "model").manifest.graphs
+
+
+def test_tensorrt_rtx_builds_every_half_graph_as_it_is_typed(both):
+    """Networks are strongly typed there, so that a graph of mixed types would be refused."""
+    from fastseg.backends import tensorrt_runtime
+    from fastseg.backends.tensorrt_build import Order, build_engine
+
+    try:
+        tensorrt_runtime.runtime(tensorrt_runtime.TENSORRT_RTX)
+    except BackendUnavailableError as error:
+        pytest.skip(str(error))
+    order = Order(tensorrt_runtime.TENSORRT_RTX, ("portable",))
+    for name, stored in both.manifest.graphs.items():
+        if stored.precision == "fp16":
+            assert len(build_engine(both.file(stored), stored.graph, order)) > 1000, name
 
 
 def test_half_graphs_replace_earlier_ones_in_place(both, tmp_path):
@@ -243,5 +268,5 @@ def test_the_command_line_adds_half_graphs_and_compares_them(small_folder, tmp_p
     assert run(["compare", str(out), *two, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["b"] == {"backend": "rounded", "device": "cpu", "precision": "fp16"}
-    assert document["limits"] == {"mean_iou": 0.99}
+    assert document["limits"] == {"mean_iou": 0.99, "count_change": 0.05}
     assert document["rows"][-1]["mask_iou_mean"] >= 0.99

@@ -32,6 +32,7 @@ class Arguments:
     max_relative: float | None
     min_iou: float | None
     mean_iou: float | None
+    count_change: float | None
     device: str
     threads: int
 
@@ -65,6 +66,11 @@ class Arguments:
     "--mean-iou",
     type=click.FloatRange(0, 1),
     help="Smallest mean IoU that passes; with another precision 0.99, for frames 0.995.",
+)
+@click.option(
+    "--count-change",
+    type=click.FloatRange(min=0),
+    help="Largest change of the number of masks kept, as a part of it; 0.05 but in fp32.",
 )
 @click.option("--device", default="auto", help="auto, cpu, cuda or cuda:1.")
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="0 is every usable core.")
@@ -111,7 +117,9 @@ def compare(arguments: Arguments) -> Report:
 
 
 def _limits(arguments: Arguments, family: str, precisions: tuple[str, str]) -> Limits:
-    given = Limits(arguments.max_relative, arguments.min_iou, arguments.mean_iou)
+    given = Limits(
+        arguments.max_relative, arguments.min_iou, arguments.mean_iou, arguments.count_change
+    )
     return given if given.as_dict() else Limits.between(family, precisions)
 
 

@@ -65,11 +65,13 @@ class Calibration:
     error: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     energy: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     blocks: tuple[str, ...] = ()
+    sums: frozenset[str] = frozenset()
+    """Blocks that do nothing but add."""
 
     def run(self, feeds: Sequence[Mapping[str, Array]]) -> list[dict[str, Array]]:
         """Measure on some inputs, and return what the graph gives for each."""
         probe = Probe(graph_blocks.read(self.path))
-        self.blocks = probe.blocks
+        self.blocks, self.sums = probe.blocks, probe.sums
         with TemporaryDirectory() as folder:
             path = Path(folder) / "probe.onnx"
             save(probe.model, path)
@@ -92,10 +94,9 @@ class Calibration:
     def decisions(self) -> tuple[Decision, ...]:
         """Decide for each block, by ``LARGEST``, ``LOSS`` and its place.
 
-        A block that holds others adds what they give to what goes on to all that follow. Such a
-        residual stream collects the rounding of every sum over the depth of the network, and its
-        largest channels grow with it: what lies between blocks stays in float32, where it costs
-        little.
+        A block that does nothing but add up what the blocks in it give is a residual stream. It
+        collects the rounding of every sum over the depth of the network, and its largest channels
+        grow with it: it stays in float32, where it costs little.
         """
         return tuple(map(self._decide, self.blocks))
 
@@ -103,13 +104,13 @@ class Calibration:
         error, energy = self.error[block], self.energy[block]
         nmse = error / energy if energy > 0 else 0.0
         nmse = nmse if math.isfinite(nmse) else math.inf
-        between = block == ROOT or any(other.startswith(f"{block}.") for other in self.blocks)
+        holds = block == ROOT or any(other.startswith(f"{block}.") for other in self.blocks)
         reason = ""
         if not self.largest[block] <= LARGEST:
             reason = "overflow"
         elif nmse > LOSS:
             reason = "loss"
-        elif between:
+        elif holds and block in self.sums:
             reason = "between blocks"
         precision = "fp32" if reason else "fp16"
         return Decision(block, precision, reason, self.largest[block], nmse)

@@ -39,6 +39,11 @@ class Probe:
             dict.fromkeys(block_of(node) for node in counting if node.op_type not in MOVING)
         )
         """Blocks that compute with floats, in the order in which they run."""
+        others = {
+            block_of(node) for node in counting if node.op_type not in MOVING | frozenset(("Add",))
+        }
+        self.sums = frozenset(self.blocks) - others
+        """Those that do nothing but add."""
         self.weights: dict[str, float] = defaultdict(float)
         """Largest absolute weight of each block."""
         self.ranges: dict[str, tuple[str, ...]] = defaultdict(tuple)
