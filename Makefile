@@ -1,6 +1,6 @@
 # What a person runs is what CI runs. Needs: pip install -e '.[dev]'
 PYTHON ?= python
-CPP := $(shell git ls-files -co --exclude-standard 'csrc/*.cpp' 'csrc/*.h' 'csrc/*.cu')
+CPP := $(shell git ls-files -co --exclude-standard 'csrc/*.cpp' 'csrc/*.h' 'csrc/*.cu' 'tools/*.cpp')
 CODE := fastseg tests benchmarks training export examples
 
 .PHONY: check format format-check lint types layers test bench table

@@ -32,7 +32,6 @@ if(NOT cuda_works)
   endif()
   message(FATAL_ERROR "FASTSEG_CUDA=${FASTSEG_CUDA}, but nvcc does not compile: ${cuda_said}")
 endif()
-find_package(CUDAToolkit REQUIRED)
 
 if(CCACHE AND NOT CMAKE_CUDA_COMPILER_LAUNCHER)
   set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE})
@@ -47,8 +46,12 @@ target_compile_options(fastseg_cuda PRIVATE --fmad=false --prec-div=true --ftz=f
 list(JOIN CMAKE_CUDA_ARCHITECTURES "," architectures)
 target_compile_definitions(fastseg_cuda PRIVATE FASTSEG_CUDA_ARCHITECTURES="${architectures}")
 
+message(STATUS "CUDA kernels: ${CMAKE_CUDA_ARCHITECTURES}")
+if(NOT FASTSEG_PYTHON)
+  return()
+endif()
+find_package(CUDAToolkit REQUIRED)
 nanobind_add_module(_cuda STABLE_ABI NB_STATIC
   csrc/bindings/cuda_module.cpp csrc/bindings/device.cpp)
 target_link_libraries(_cuda PRIVATE fastseg_cuda CUDA::cudart_static)
 install(TARGETS _cuda LIBRARY DESTINATION fastseg)
-message(STATUS "CUDA kernels: ${CMAKE_CUDA_ARCHITECTURES}")
