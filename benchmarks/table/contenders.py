@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 import fastseg
 from benchmarks.table.material import Material, Thresholds
 from benchmarks.table.rows import BFLOAT16, OFFICIAL, OURS
+from fastseg.timings import STAGES
 from tests.standins import segment_anything
 
 Picture = NDArray[np.uint8]
@@ -42,6 +43,9 @@ class Contender(Protocol):
     encoder_ms: float
     """The part of it that the network took."""
 
+    stages_ms: dict[str, float]
+    """Where the time of the last search went; empty where nobody tells."""
+
     @property
     def ran(self) -> str:
         """What it runs on."""
@@ -63,6 +67,7 @@ class Fastseg:
         self._model = model
         self.ran = f"{model.backend} {model.precision}"
         self.embed_ms = self.encoder_ms = 0.0
+        self.stages_ms: dict[str, float] = {}
 
     def embed(self, picture: Picture) -> None:
         self._embedding = self._model.embed(picture)
@@ -76,6 +81,7 @@ class Fastseg:
         masks = self._model.everything(
             picture, points_per_side=None, point_grids=[search.grid], **asdict(search.thresholds)
         )
+        self.stages_ms = {stage: getattr(masks.timings, stage) for stage in STAGES}
         return len(masks)
 
 
@@ -88,6 +94,7 @@ class Reference:
         predictor.model.image_encoder = self._encoder
         self.ran = ran
         self.embed_ms = 0.0
+        self.stages_ms: dict[str, float] = {}
 
     @property
     def encoder_ms(self) -> float:

@@ -76,7 +76,7 @@ def details(rows: Sequence[Row], cells: list[Cell]) -> list[Sequence[str]]:
                     str(len(rounds)),
                     "" if peak is None else f"{peak / 1e6:.0f}",
                     "" if cell.masks is None else str(cell.masks),
-                    cell.how,
+                    cell.how or stages(cell),
                 )
             )
     return lines
@@ -86,6 +86,11 @@ def of(row: Row, cells: list[Cell]) -> list[Cell]:
     """The cells of a row, in the order of its contenders."""
     found = {cell.contender: cell for cell in cells if cell.row == row.name}
     return [found[name] for name in row.contenders if name in found]
+
+
+def stages(cell: Cell) -> str:
+    """Where the time went, in words."""
+    return ", ".join(f"{name} {number(ms)}" for name, ms in cell.stages_ms.items())
 
 
 def median(cell: Cell) -> float:

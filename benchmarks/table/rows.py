@@ -23,6 +23,8 @@ OURS: Mapping[str, dict[str, str]] = {
 SIDE = 32
 """Points per side of everything mode, as in SAM: 1024 clicks."""
 
+MASKS_A_CLICK = 3
+
 PROMPTS_ON = 2
 """Megapixels of the picture that prompts are given on."""
 
@@ -53,7 +55,7 @@ class Row:
             "encoder": "encoder alone",
             "embedding": f"embedding of {PROMPTS_ON} megapixels",
             "prompts": f"{self.amount} {counted} after embedding",
-            "mask": "one click after embedding, a mask of its three",
+            "mask": f"a mask of a click, {MASKS_A_CLICK} of which come together",
             "everything": f"everything mode, {self.amount} megapixels",
             "file": f"everything mode from a PNG file of {self.amount} megapixels",
             "frames": f"a frame, in batches of {self.amount}",
@@ -69,8 +71,8 @@ class Row:
 
     @property
     def per(self) -> int:
-        """What a round is divided by to give the number of the table: frames, or 1."""
-        return self.amount if self.work == "frames" else 1
+        """What a round is divided by to give the number of the table."""
+        return {"frames": self.amount, "mask": MASKS_A_CLICK}.get(self.work, 1)
 
     @property
     def contenders(self) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,9 @@ class Cell:
     how: str
     about: dict[str, Any]
     """Machine, versions, commit, time."""
+
+    stages_ms: dict[str, float] = field(default_factory=dict)
+    """Where the time of the last round went, for contenders that tell."""
 
     def above(self, loaded_bytes: int) -> Cell:
         """The same with its memory counted from the loaded model's."""
