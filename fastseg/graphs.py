@@ -16,7 +16,7 @@ from fastseg.backends.runtime import Plan
 from fastseg.backends.select import open_plan, plan
 from fastseg.contract import LOOK, Array
 from fastseg.errors import BackendError, ModelFolderError
-from fastseg.manifest import GraphFile
+from fastseg.manifest import SAM, GraphFile
 from fastseg.turnstile import Turnstile
 
 
@@ -38,6 +38,9 @@ class Choice:
 
 UNMEASURED = "FP32, because faster ways have not been measured here: fastseg calibrate does it"
 """Why a model whose choice is free runs as it does where there is no verdict."""
+
+FOR_FRAMES = "FP32, because networks for frames leave it only where a precision is named"
+"""The same for a model that takes no prompts: ``calibration`` measures none of them."""
 
 
 class OpenGraphs(Protocol):
@@ -233,6 +236,8 @@ def settle(folder: ModelFolder, choice: Choice) -> tuple[dict[str, Plan], str]:
     exact = exact_plans(folder, choice)
     if not choice.is_free or any(each.device != "cpu" for each in exact.values()):
         return exact, "as it was asked for"
+    if folder.manifest.family != SAM:
+        return exact, FOR_FRAMES
     verdict = verdicts.find(folder, threads=choice.threads)
     if verdict is None:
         return exact, UNMEASURED

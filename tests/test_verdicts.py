@@ -16,8 +16,8 @@ from fastseg import artifacts, verdicts
 from fastseg.artifacts import ModelFolder
 from fastseg.backends import ort
 from fastseg.errors import BackendUnavailableError
-from fastseg.graphs import UNMEASURED, Choice, Graphs
-from fastseg.testing import tiny_sam_folder
+from fastseg.graphs import FOR_FRAMES, UNMEASURED, Choice, Graphs
+from fastseg.testing import tiny_sam_folder, tiny_unet_folder
 from fastseg.verdicts import Trial, Verdict
 
 pytest.importorskip("onnx", reason="graphs are written with onnx")
@@ -206,3 +206,9 @@ def test_eight_processes_that_share_the_folder_see_whole_verdicts(folder, cache)
         assert process.returncode == 0, errors.decode()
     (file,) = cache.iterdir()
     assert file.suffix == ".json"
+
+
+def test_a_network_for_frames_is_not_told_to_calibrate(tmp_path):
+    graphs = Graphs(artifacts.read(tiny_unet_folder(tmp_path / "unet")), Choice())
+    assert graphs.reason == FOR_FRAMES
+    assert {each.precision for each in graphs.plans.values()} == {"fp32"}
