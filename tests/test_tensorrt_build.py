@@ -68,6 +68,24 @@ def test_the_network_for_frames_becomes_an_engine(needs_rtx, name):
     assert len(build_engine(folder.file(stored), stored.graph, PORTABLE)) > stored.bytes
 
 
+def test_mixed_precision_graphs_become_engines_as_they_are_written(
+    needs_rtx, small_folder, tmp_path
+):
+    from fastseg.export.half import add_half
+    from fastseg.scenes import scenes
+
+    add_half(small_folder, tmp_path / "half", pictures=scenes()[:1])
+    folder = artifacts.read(tmp_path / "half")
+    # The decoder with a mask prompt is the same again, and the longest to build.
+    names = ("encoder.fp16", "image_state.fp16", "decoder.fp16", "mask_head.fp16")
+    for stored in (folder.manifest.graphs[name] for name in names):
+        assert (
+            "float16" in {one.dtype for one in (*stored.graph.inputs, *stored.graph.outputs)}
+            or stored.graph.name == "encoder"
+        )
+        assert build_engine(folder.file(stored), stored.graph, PORTABLE)
+
+
 def test_engines_for_named_architectures_differ(needs_rtx, tiny):
     stored = tiny.manifest.graphs["network"]
     engines = {
