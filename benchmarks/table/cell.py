@@ -158,10 +158,10 @@ def sam_cells(rows: list[Row], job: Job, material: Material) -> None:
     # Everything that is loaded when it is first needed is loaded now.
     small = read(material.photograph(1))[:64, :64].copy()
     contender.everything(small, Search(point_grid(1), material.thresholds(rows[0].model)))
+    with peak_memory() as loaded:
+        pass
     for row in rows:
         work = bench.work(row)
-        with peak_memory() as loaded:
-            pass
         cell = measure(row, work, contender.ran, job).above(loaded.before)
         if row.work in ("everything", "file"):
             cell = replace(cell, stages_ms=contender.stages_ms)
@@ -175,10 +175,11 @@ def frame_cells(rows: list[Row], job: Job, material: Material) -> None:
     """Measure a network for frames."""
     run, ran = frame_contenders.load(job.contender, rows[0].model, material, job.threads)
     frames = material.frames()
+    run(frames[:1])
+    with peak_memory() as loaded:
+        pass
     for row in rows:
         some = frames[: row.amount]
-        with peak_memory() as loaded:
-            pass
         cell = measure(row, Work(partial(run, some)), ran, job)
         job.store.keep(cell.above(loaded.before))
 

@@ -32,9 +32,13 @@ class Ceiling:
 
 FLOORS = (
     Floor("vit-b/everything-2", "fastseg fastest", "torch fp32", 10),
-    Floor("vit-b/everything-2", "fastseg fp32", "torch fp32", 7),
+    Floor("vit-b/everything-2", "fastseg fastest", "official ONNX", 7),
+    Floor("vit-b/everything-2", "fastseg fp32", "torch fp32", 6),
+    Floor("vit-b/prompts-64", "fastseg fastest", "torch fp32", 10),
     Floor("vit-b/prompts-64", "fastseg fp32", "torch fp32", 6),
-    Floor("unet-32/frames-32", "fastseg fp32", "torch fp32", 1.5),
+    Floor("sam-nano/everything-2", "fastseg fastest", "torch fp32", 18),
+    Floor("sam-nano/everything-2", "fastseg fp32", "torch fp32", 9),
+    Floor("unet-32/frames-8", "fastseg fastest", "torch fp32", 2),
 )
 
 CEILINGS = tuple(
