@@ -125,6 +125,23 @@ def test_cells_keep_their_order_and_numbers_their_digits():
     assert [report.number(ms) for ms in (1234.5, 12.34, 1.234)] == ["1234", "12.3", "1.23"]
 
 
+@pytest.mark.parametrize("counts", [(2,), (1, 2)])
+def test_growth_is_drawn_from_what_was_measured(counts, tmp_path):
+    pytest.importorskip("matplotlib", reason="plots need the extra plot")
+    from PIL import Image
+
+    from benchmarks.table import plots
+
+    cells = [
+        cell(row, "fastseg fp32", 9.0 * amount / count, threads=count)
+        for count in counts
+        for amount, row in ((1, "vit-b/prompts-1"), (64, "vit-b/prompts-64"))
+    ]
+    plots.draw(cells, tmp_path)
+    with Image.open(tmp_path / "growth.png") as drawn:
+        assert drawn.width > drawn.height > 500
+
+
 @pytest.mark.timeout(120)
 def test_the_official_export_answers_as_the_predictor_does(tmp_path):
     pytest.importorskip("onnxruntime", reason="the export runs in onnxruntime")

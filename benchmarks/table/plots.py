@@ -64,6 +64,10 @@ def by_amount(axes: Any, cells: list[Cell], kind: str, label: str) -> None:
 def by_threads(axes: Any, cells: list[Cell], model: str) -> None:
     """How many times as fast fastseg becomes with more threads than one."""
     counts = sorted({cell.threads for cell in cells})
+    if counts[0] > 1:
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, "measure with --threads 1, too", ha="center")
+        return
     for row in (row for row in ROWS if row.name in [f"{model}/{one}" for one in ON_THREADS]):
         for style, name in zip(("-", "--"), row.contenders[-2:], strict=True):
             times = {cell.threads: median(cell) for cell in found(cells, row, name)}
