@@ -122,27 +122,32 @@ def sam_kernels(precision: str) -> Iterator[Kernel]:
         (batch,) = single_points(points).batches(embedding.frame, limit=PROMPTS_PER_RUN)
         tokens = model.decoder.tokens(embedding, batch)
         image = 4 * 256 * 64 * 64
-        computes = model.precision
         yield Kernel(
             "encoder and image state",
             lambda: model.embed(picture),
             counted["encoder"] + counted["image_state"],
             stored["encoder"] + stored["image_state"] + 3 * 4 * 1024**2 + 5 * image,
-            computes,
+            computes_in(model, "encoder"),
         )
         yield Kernel(
             f"decoder, {PROMPTS_PER_RUN} clicks",
             lambda: model.decoder.tokens(embedding, batch),
             counted["decoder"] * PROMPTS_PER_RUN,
             stored["decoder"] + 4 * image + PROMPTS_PER_RUN * image,
+            computes_in(model, "decoder"),
         )
         yield Kernel(
             f"mask head, {PROMPTS_PER_RUN} x 3 masks",
             lambda: model.decoder.logits(tokens, MULTIPLE),
             counted["mask_head"] * PROMPTS_PER_RUN,
             stored["mask_head"] + PROMPTS_PER_RUN * (image + 3 * 4 * 256**2),
-            computes,
+            computes_in(model, "mask_head"),
         )
+
+
+def computes_in(model: fastseg.Sam, graph: str) -> str:
+    """The precision that a graph runs in, which is not the same for all of a model."""
+    return str(model.runs[graph]).split()[-1]
 
 
 def unet_kernels(precision: str) -> Iterator[Kernel]:
