@@ -17,13 +17,17 @@ include(CheckLanguage)
 check_language(CUDA)
 if(CMAKE_CUDA_COMPILER)
   enable_language(CUDA)
-  # The language may be there and the headers, the library or a C++20 front end not.
+  # The language may be there and the headers, the library or a C++20 front end not. CMake 3.25
+  # does not know by itself how nvcc is asked for C++20.
+  if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+  endif()
   set(probe ${CMAKE_BINARY_DIR}/cuda_probe.cu)
   file(WRITE ${probe} "#include <cuda_runtime_api.h>\n#include <functional>\n"
     "template <class F> concept Callable = requires(F f) { f(); };\n"
     "int main() { int n; return cudaGetDeviceCount(&n); }\n")
   try_compile(cuda_works ${CMAKE_BINARY_DIR}/cuda_probe ${probe}
-    CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON OUTPUT_VARIABLE cuda_said)
+    COMPILE_DEFINITIONS ${CMAKE_CUDA20_STANDARD_COMPILE_OPTION} OUTPUT_VARIABLE cuda_said)
 endif()
 if(NOT cuda_works)
   if(FASTSEG_CUDA STREQUAL "AUTO")
