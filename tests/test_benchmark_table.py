@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -154,18 +155,14 @@ def test_the_official_export_answers_as_the_predictor_does(tmp_path):
     picture = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
     clicks = torch.tensor([[[200.0, 300.0]], [[700.0, 400.0]]])
     labels = torch.ones(2, 1, dtype=torch.int)
-    sam = nano_reference()
-    encoder = sam.image_encoder
+    sam = copy.deepcopy(nano_reference())  # the export and the predictor change the model
     expected = segment_anything().SamPredictor(sam)
     expected.set_image(picture)
     masks, scores, low = expected.predict_torch(clicks, labels)
-    try:
-        official_onnx.export(sam, tmp_path)
-        ours = official_onnx.predictor(sam, tmp_path, usable_cores())
-        ours.set_image(picture)
-        found, found_scores, found_low = ours.predict_torch(clicks, labels)
-    finally:
-        sam.image_encoder = encoder  # the model is shared by other tests
+    official_onnx.export(sam, tmp_path)
+    ours = official_onnx.predictor(sam, tmp_path, usable_cores())
+    ours.set_image(picture)
+    found, found_scores, found_low = ours.predict_torch(clicks, labels)
     assert found.shape == masks.shape == (2, 3, 40, 60)
     assert (found != masks).float().mean() < 1e-3
     torch.testing.assert_close(found_scores, scores, atol=1e-4, rtol=0)

@@ -33,6 +33,7 @@ class Painted:
     """A network for any view whose chambers are painted in the luma of the frame itself."""
 
     backend, device, precision = "painted", "cpu", "fp32"
+    runs, reason = {"network": "painted:cpu fp32"}, "as it was asked for"
     manifest = SimpleNamespace(name="painted")
 
     def __init__(self, view: str) -> None:

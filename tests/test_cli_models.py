@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fastseg import diagnosis, registry
+from fastseg import diagnosis, ops, registry
 from fastseg.cli.root import run
 from fastseg.testing import tiny_sam_folder
 
@@ -88,7 +88,9 @@ def test_an_embedded_model_is_not_removed(tiny, monkeypatch, capsys) -> None:
 def test_doctor_says_what_runs_and_what_to_do_about_the_rest(capsys) -> None:
     code, document = answer(capsys, "doctor")
     assert code == (0 if document["ok"] else 1)
+    decoder = document["native_kernels"].pop("decoder").split(",")
     assert document["native_kernels"] == {"ok": True}
+    assert decoder == list(ops.decoder_tables())
     assert document["runtimes"]["onnxruntime"]["ok"] is True
     for part in document["runtimes"].values():
         assert part["ok"] or part["remedy"]

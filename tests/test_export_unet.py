@@ -72,6 +72,7 @@ def test_the_card_says_what_the_network_is_and_where_its_weights_came_from(folde
         "sha256": artifacts.sha256(weights),
         "kind": "unet",
         "view": "a4c",
+        "parameters": sum(values.numel() for values in network().state_dict().values()),
     }
     assert "width 8" in manifest.description
     assert {"torch", "onnxruntime"} <= set(manifest.written_by)

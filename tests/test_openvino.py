@@ -28,7 +28,6 @@ from fastseg.demo import PICTURE
 from fastseg.errors import BackendError, BackendUnavailableError, ModelFolderError
 from fastseg.graphs import Choice
 from fastseg.images import read_image
-from fastseg.parity import compare_masks
 from fastseg.questions import Answer, Question, answer_all, ask
 
 pytest.importorskip("openvino", reason="openvino is not installed")
@@ -58,7 +57,7 @@ def asked(folder) -> list[Question]:
 @pytest.fixture(scope="module")
 def expected(folder, asked) -> tuple[Answer, ...]:
     """What ONNX Runtime answers."""
-    return answer_all(folder, Choice(), asked)
+    return answer_all(folder, Choice(backend="onnxruntime"), asked)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +102,8 @@ def relative(actual: np.ndarray, expected: np.ndarray) -> float:
 
 def differences(folder: ModelFolder, name: str, **choice: str) -> dict[str, float]:
     """How far each output of a graph is from ONNX Runtime's."""
-    reference, backend = open_graph(folder, name), open_graph(folder, name, **choice)
+    reference = open_graph(folder, name, backend="onnxruntime")
+    backend = open_graph(folder, name, **choice)
     inputs = inputs_of(reference)
     expected, actual = reference.run(inputs), backend.run(inputs)
     return {key: relative(actual[key], expected[key]) for key in expected}
@@ -135,14 +135,11 @@ def test_the_masks_of_both_runtimes_are_the_same(folder, asked, expected):
 
 
 def test_the_masks_in_bf16_are_nearly_the_same(folder, asked, expected, needs_bf16):
-    actual = answer_all(folder, Choice(precision="bf16"), asked)
-    assert (actual[0].backend.partition("+")[0], actual[0].precision) == ("openvino", "bf16")
-    assert comparison.compare(expected, actual).of_masks.mask_iou_mean >= 0.99
-    # Of clicks and boxes each mask holds; the few prompts with a mask come last.
-    plain = slice(0, 4 * len(asked[0].coords))
-    masks = compare_masks("masks", actual[0].masks[plain], expected[0].masks[plain])
-    assert masks.mask_iou_mean >= 0.99
-    assert masks.mask_iou_min >= 0.95
+    actual = answer_all(folder, Choice(backend="openvino", precision="bf16"), asked)
+    assert (actual[0].backend, actual[0].precision) == ("openvino", "bf16")
+    found = comparison.compare(expected, actual).of_masks
+    assert found.mask_iou_mean >= 0.99
+    assert found.mask_iou_min >= 0.95
 
 
 def chambers(probabilities: np.ndarray) -> np.ndarray:
@@ -176,8 +173,9 @@ def test_bf16_is_computed_in_bf16(folder, needs_bf16):
 
 @pytest.mark.parametrize("name", ["decoder", "decoder_mask"])
 def test_what_places_a_prompt_stays_in_fp32(folder, needs_bf16, name):
-    assert plan(folder, name, precision="bf16").precision == "fp32"
-    assert max(differences(folder, name, precision="bf16").values()) <= PARITY
+    choice = {"backend": "openvino", "precision": "bf16"}
+    assert plan(folder, name, **choice).precision == "fp32"
+    assert max(differences(folder, name, **choice).values()) <= PARITY
 
 
 def test_a_model_and_its_timings_say_what_ran(needs_bf16):
@@ -190,9 +188,9 @@ def test_a_model_and_its_timings_say_what_ran(needs_bf16):
         assert timings.precision == precision
 
 
-def test_auto_stays_what_it_was():
+def test_auto_is_not_openvino_where_nothing_was_measured():
     with fastseg.load("sam-nano") as model:
-        assert (model.backend, model.precision) == ("onnxruntime", "fp32")
+        assert (model.backend, model.precision) == ("onnxruntime+native", "fp32")
 
 
 def test_bf16_is_refused_where_the_processor_does_not_have_it(folder, monkeypatch):
@@ -361,7 +359,7 @@ def test_a_large_graph_is_not_kept(folder, cache, monkeypatch):
 
 def test_a_kept_graph_is_held_against_the_contract_too(folder, cache):
     backend = opened(folder)
-    stored = plan(folder, "mask_head").stored
+    stored = plan(folder, "mask_head", backend="openvino").stored
     OpenVinoBackend(folder.file(stored), backend.graph, content=stored.sha256)
     with pytest.raises(ModelFolderError, match="is not the graph"):
         OpenVinoBackend(
