@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 from fastseg import tensor_file
 from fastseg.artifacts import ModelFolder
 from fastseg.backends.protocol import usable_cores
-from fastseg.backends.runtime import NotServedError, Plan, check_device
+from fastseg.backends.runtime import NotServedError, Plan, check_device, without_instructions
 from fastseg.contract import MASK_SLOTS, MASK_VECTOR, Array, Graph, Tensor
 from fastseg.errors import BackendError, BackendUnavailableError, ModelFolderError
 from fastseg.manifest import GraphFile
@@ -120,11 +120,7 @@ def require(device: str, precision: str) -> str:
     if precision not in ("auto", "fp32", "bf16"):
         raise BackendError(f"{NAME} computes in fp32 or bf16, not in {precision!r}.")
     if precision == "bf16" and "bf16" not in precisions():
-        raise BackendUnavailableError(
-            f"{NAME} in bf16",
-            reason="this processor has no instructions for it",
-            remedy='Use precision="fp32".',
-        )
+        raise without_instructions(NAME, "bf16")
     return "cpu"
 
 

@@ -18,7 +18,7 @@ from fastseg.artifacts import ModelFolder
 from fastseg.backends.declared import Declared, check_declared, in_one_line
 from fastseg.backends.forks import in_child
 from fastseg.backends.protocol import thread_count
-from fastseg.backends.runtime import Plan, check_device
+from fastseg.backends.runtime import Plan, check_device, without_instructions
 from fastseg.backends.stored import choose_file
 from fastseg.cache_folder import CacheFolder, user_cache_folder
 from fastseg.contract import LOOK, Array, Graph
@@ -170,11 +170,7 @@ def require(device: str, precision: str) -> str:
     if precision not in _HINTS:
         raise _unknown(precision)
     if precision not in precisions():
-        raise BackendUnavailableError(
-            f"{NAME} in {precision}",
-            reason="this processor has no instructions for it",
-            remedy='Use precision="fp32".',
-        )
+        raise without_instructions(NAME, precision)
     return "cpu"
 
 

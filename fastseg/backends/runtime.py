@@ -139,6 +139,15 @@ def runtime(name: str) -> Runtime:
     return cast("Runtime", importlib.import_module(MODULES[name]))
 
 
+def without_instructions(name: str, precision: str) -> BackendUnavailableError:
+    """The error of a runtime that computes in a precision, but not on this processor."""
+    return BackendUnavailableError(
+        f"{name} in {precision}",
+        reason="this processor has no instructions for it",
+        remedy='Use precision="fp32".',
+    )
+
+
 def check_device(name: str, devices: tuple[str, ...], device: str) -> None:
     """Refuse a device of a kind that a runtime does not run on.
 
