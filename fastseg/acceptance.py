@@ -5,11 +5,9 @@ from __future__ import annotations
 from fastseg import comparison, questions
 from fastseg.artifacts import ModelFolder
 from fastseg.building import Request, Verdict
+from fastseg.comparison import Limits
 from fastseg.graphs import Choice
 from fastseg.questions import Question
-
-MOST_COUNT_CHANGE = 0.05
-"""Of the number of masks that a pipeline would keep, as a part of it."""
 
 
 def compare(folder: ModelFolder, engines: ModelFolder, request: Request, device: str) -> Verdict:
@@ -36,12 +34,5 @@ def compare(folder: ModelFolder, engines: ModelFolder, request: Request, device:
     found = comparison.compare(
         questions.answer_all(folder, exact, asked), questions.answer_all(engines, fast, asked)
     )
-    mean, least = found.of_masks.mask_iou_mean or 0.0, comparison.MEAN_IOU[manifest.family]
-    before, after = found.kept
-    change = abs(after - before) / max(before, 1)
-    text = (
-        f"{found.table}\nmean mask IoU {mean:.4f} (at least {least}); masks that a pipeline would "
-        f"keep: {before} and {after} (within {MOST_COUNT_CHANGE:.0%})"
-    )
-    passed = mean >= least and change <= MOST_COUNT_CHANGE
-    return Verdict(passed, found.as_dict(), text)
+    limits = Limits.of_masks(manifest.family)
+    return Verdict(found.within(limits), found.as_dict(), found.told(limits))

@@ -25,7 +25,6 @@ REFERENCE = Choice(device="cpu", backend="onnxruntime", precision="fp32")
 MEAN_IOU = {SAM: 0.99, UNET: 0.995}
 """By family, the mean mask IoU with the float32 masks that a reduced precision must reach."""
 
-
 COUNT_CHANGE = 0.05
 """By what part a reduced precision may change the number of masks that a pipeline would keep."""
 
@@ -75,6 +74,11 @@ class Limits:
         """What is asked of two precisions: tensor by tensor in float32, else of the masks alone."""
         if set(precisions) == {"fp32"}:
             return cls(max_relative=1e-4, min_iou=0.99)
+        return cls.of_masks(family)
+
+    @classmethod
+    def of_masks(cls, family: str) -> Limits:
+        """What is asked of whatever may take the place of float32: the same masks, as many."""
         return cls(mean_iou=MEAN_IOU[family], count_change=COUNT_CHANGE)
 
     def as_dict(self) -> dict[str, float]:
@@ -93,14 +97,19 @@ class Comparison:
     """How far the answers to the same questions are apart."""
 
     table: Table
-    """A row for each tensor and one for the masks: the worst of all pictures, and the mean IoU."""
+    """A row for each tensor and, last, one for the masks: the worst of all pictures, and the mean
+    IoU. What graphs hand to each other has rows where both ways lay it out alike."""
 
     kept: tuple[int, int]
-    """Masks that a pipeline would keep of either; see ``Answer.kept``."""
+    """How many masks a pipeline would keep of either; see ``Answer.kept``."""
 
     pictures: int
     masks: int
     """How many were compared."""
+
+    kept_iou: tuple[float, float] | None = None
+    """Least and mean IoU of those masks that a pipeline would keep of what is measured against,
+    with their counterparts; None if it would keep none."""
 
     @property
     def of_masks(self) -> Difference:
@@ -125,6 +134,19 @@ class Comparison:
             )
         )
 
+    def told(self, limits: Limits) -> str:
+        """In words: the table, the number of masks, and what was asked for."""
+        asked = ", ".join(f"{name} {limit:g}" for name, limit in limits.as_dict().items())
+        ious = ""
+        if self.kept_iou:
+            least, mean = self.kept_iou
+            ious = f" (mean IoU of the {self.kept[0]} {mean:.6f}, least {least:.6f})"
+        return (
+            f"{self.table}\n"
+            f"masks that a pipeline would keep: {self.kept[0]} and {self.kept[1]}{ious}\n\n"
+            f"{'within' if self.within(limits) else 'NOT within'} the limits: {asked}"
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """The numbers, ready for JSON."""
         return {
@@ -132,6 +154,7 @@ class Comparison:
             "masks": self.masks,
             "rows": self.table.as_rows(),
             "masks_kept": self.kept,
+            "kept_iou": self.kept_iou,
         }
 
 
@@ -150,13 +173,32 @@ def compare(expected: Sequence[Answer], actual: Sequence[Answer]) -> Comparison:
         if set(a.tensors) != set(b.tensors):
             raise ParityError(f"{sorted(b.tensors)} cannot be compared with {sorted(a.tensors)}")
         rows = [compare_arrays(name, b.tensors[name], array) for name, array in a.tensors.items()]
+        rows += [
+            compare_arrays(declared[0], b.between[declared], array)
+            for declared, array in a.between.items()
+            if declared in b.between
+        ]
         tables.append(Table((*rows, compare_masks("masks", b.masks, a.masks))))
     return Comparison(
         worst(tables),
-        (sum(one.kept for one in expected), sum(one.kept for one in actual)),
+        (sum(len(one.kept) for one in expected), sum(len(one.kept) for one in actual)),
         pictures=len(tables),
         masks=sum(len(one.masks) for one in expected),
+        kept_iou=_kept_iou(expected, actual),
     )
+
+
+def _kept_iou(expected: Sequence[Answer], actual: Sequence[Answer]) -> tuple[float, float] | None:
+    found = [
+        (compare_masks("kept", b.masks[a.kept], a.masks[a.kept]), len(a.kept))
+        for a, b in zip(expected, actual, strict=True)
+        if len(a.kept)
+    ]
+    if not found:
+        return None
+    count = sum(number for _, number in found)
+    mean = sum((row.mask_iou_mean or 0.0) * number for row, number in found) / count
+    return min(row.mask_iou_min or 0.0 for row, _ in found), mean
 
 
 def samples(manifest: Manifest) -> list[NDArray[np.uint8]]:
@@ -205,7 +247,6 @@ def gate(
     if not found.within(asked):
         raise ParityError(
             f"{manifest.name} in {precision} ({actual[0].backend}) is too far from its float32 "
-            f"masks; it was not kept. Limits: {asked.as_dict()}; "
-            f"masks that a pipeline would keep: {found.kept[0]} and {found.kept[1]}.\n{found.table}"
+            f"masks; it was not kept.\n{found.told(asked)}"
         )
     return found

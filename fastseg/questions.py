@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TypeAlias
 
 import numpy as np
@@ -19,6 +20,7 @@ from fastseg.contract import (
     LABEL_PADDING,
     UNET_GRAPH,
     Array,
+    Dimension,
 )
 from fastseg.decoder import PROMPTS_PER_RUN, Decoder
 from fastseg.embedding import Embedding
@@ -81,6 +83,10 @@ class FrameQuestion:
 Question: TypeAlias = PromptQuestion | FrameQuestion
 
 
+Declared: TypeAlias = tuple[str, tuple[Dimension, ...]]
+"""Name and declared shape of a tensor."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What one way of running a model makes of one question."""
@@ -91,14 +97,19 @@ class Answer:
     masks: Runs
     """Every mask, in order."""
 
-    kept: int
-    """Masks that a pipeline would keep: sure, stable, away from the edge and distinct, as in
-    everything mode at SAM's defaults; or, of a network for frames, chambers that are not empty."""
+    kept: NDArray[np.intp]
+    """Indices of the masks that a pipeline would keep: sure, stable, away from the edge and
+    distinct, as in everything mode at SAM's defaults; or, of a network for frames, chambers that
+    are not empty."""
 
     backend: str
     device: str
     precision: str
     """What actually ran."""
+
+    between: Mapping[Declared, Array] = field(default_factory=lambda: MappingProxyType({}))
+    """What graphs handed to each other: what the prompts of the picture share, and the mask
+    vectors. Runtimes have layouts of their own, which their declared shapes tell apart."""
 
 
 def ask(manifest: Manifest, image: NDArray[np.uint8]) -> Question:
@@ -167,13 +178,21 @@ def answer(graphs: OpenGraphs, question: Question, precision: str) -> Answer:
     decoder = Decoder(graphs)
     features = graphs["encoder"].run({"image": question.pixels})["embedding"][0]
     embedding = decoder.complete(Embedding(features=features, frame=question.frame, model=""))
-    ious, logits = [], []
+    ious, vectors, logits = [], [], []
     for batch in question.batches(PROMPTS_PER_RUN):
         tokens = decoder.tokens(embedding, batch)
         ious.append(tokens.iou_predictions)
+        vectors.append(tokens.mask_vectors)
         logits.append(decoder.logits(tokens, slice(None)))
     found = (features, np.concatenate(ious), np.concatenate(logits))
-    return prompt_answer(question, found, graphs["encoder"].name, precision)
+    handed_on = {**(embedding.state or {}), "mask_vectors": np.concatenate(vectors)}
+    declared = (*graphs["image_state"].graph.outputs, *graphs["decoder"].graph.outputs)
+    between = {
+        (one.name, one.shape): handed_on[one.name] for one in declared if one.name in handed_on
+    }
+    return replace(
+        prompt_answer(question, found, graphs["encoder"].name, precision), between=between
+    )
 
 
 def prompt_answer(
@@ -200,7 +219,7 @@ def prompt_answer(
     return Answer(
         {"embedding": embedding, "iou_predictions": ious, "low_res_logits": logits},
         masks.runs,
-        len(kept(ious.reshape(-1), masks, question.frame, alternatives)),
+        kept(ious.reshape(-1), masks, question.frame, alternatives),
         backend,
         device,
         precision,
@@ -211,8 +230,8 @@ def frame_answer(probabilities: NDArray[np.float32], name: str, precision: str) 
     """Put the answer of a network for frames together, of probabilities (1, classes, h, w)."""
     masks = ops.runs_from_array(np.ascontiguousarray(probabilities[0] > 0.5))
     backend, _, device = name.partition(":")
-    kept = int(np.count_nonzero(ops.runs_areas(masks)))
-    return Answer({"probabilities": probabilities}, masks, kept, backend, device, precision)
+    drawn = np.flatnonzero(ops.runs_areas(masks))
+    return Answer({"probabilities": probabilities}, masks, drawn, backend, device, precision)
 
 
 def _discs(corners: NDArray[np.float32], side: int) -> NDArray[np.float32]:

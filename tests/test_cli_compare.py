@@ -50,7 +50,8 @@ def changed(
     found = {**answers[0].tensors, **tensors}
     parts = found["embedding"], found["iou_predictions"], found["low_res_logits"]
     assert isinstance(question, PromptQuestion)
-    return (prompt_answer(question, parts, "onnxruntime:cpu", "fp32"),)
+    answer = prompt_answer(question, parts, "onnxruntime:cpu", "fp32")
+    return (replace(answer, between=answers[0].between),)
 
 
 def test_a_model_agrees_with_itself(answers) -> None:
@@ -101,6 +102,40 @@ def test_an_error_in_the_logits_is_seen(asked, answers) -> None:
     assert rows["embedding"].relative == 0.0
     assert not found.within(Limits(max_relative=1e-4))
     assert found.within(Limits(max_relative=2e-3, min_iou=0.9))
+
+
+def test_an_error_in_what_graphs_hand_to_each_other_is_seen(answers) -> None:
+    names = {name for name, _ in answers[0].between}
+    assert names == {"brightness", "mask_vectors"}
+    for name in names:
+        off = {
+            one: array * np.float32(1.01 if one[0] == name else 1)
+            for one, array in answers[0].between.items()
+        }
+        found = comparison.compare(answers, [replace(answers[0], between=off)])
+        assert {row.name for row in found.table.rows if row.relative > 0} == {name}
+        assert not found.within(Limits(max_relative=1e-3))
+
+
+def test_what_two_runtimes_lay_out_in_their_own_ways_is_not_compared(answers) -> None:
+    own = {
+        (name, (*shape[:-1], "floats")): array * np.float32("nan")
+        for (name, shape), array in answers[0].between.items()
+    }
+    found = comparison.compare(answers, [replace(answers[0], between=own)])
+    assert [row.name for row in found.table.rows] == [*answers[0].tensors, "masks"]
+
+
+def test_masks_that_would_be_kept_are_told_apart_from_all(asked, answers) -> None:
+    kept = answers[0].kept
+    logits = answers[0].tensors["low_res_logits"].copy()
+    lost = logits.reshape(-1, *logits.shape[2:])
+    lost[kept[0]] = -1
+    found = comparison.compare(answers, changed(asked[0], answers, low_res_logits=logits))
+    assert found.kept_iou == (0.0, pytest.approx(1 - 1 / len(kept)))
+    assert f"mean IoU of the {len(kept)}" in found.told(Limits(min_iou=0.5))
+    none = [replace(answers[0], kept=kept[:0])]
+    assert comparison.compare(none, answers).kept_iou is None
 
 
 def test_a_mask_that_changed_is_seen(asked, answers) -> None:

@@ -104,14 +104,11 @@ def compare(arguments: Arguments) -> Report:
     names = [str(image) for image in arguments.image] or ["generated"]
     about = {"model": manifest.name, "images": names, "a": a, "b": b}
     body = {**about, "limits": limits.as_dict(), "passed": passed, **found.as_dict()}
-    asked_of = ", ".join(f"{name} {limit:g}" for name, limit in limits.as_dict().items())
     text = (
         f"{manifest.name}: {' '.join(b.values())} against {' '.join(a.values())}, "
         f"{found.masks} masks on {found.pictures} pictures ({', '.join(names)})",
         circumstances.line() + "\n",
-        str(found.table),
-        f"masks that a pipeline would keep: {found.kept[0]} and {found.kept[1]}",
-        f"\n{'within' if passed else 'NOT within'} the limits: {asked_of}",
+        found.told(limits),
     )
     return Report("compare", body, text, DONE if passed else SOME_FAILED)
 

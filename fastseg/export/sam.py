@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from fastseg import artifacts, registry, tensor_file
 from fastseg.artifacts import ModelFolder
@@ -172,6 +174,7 @@ def add_half(
     out: str | os.PathLike[str],
     *,
     checkpoint: str | os.PathLike[str] | None = None,
+    pictures: Sequence[NDArray[np.uint8]] = (),
     progress: Progress | None = None,
 ) -> Comparison:
     """Add mixed-precision graphs to a model folder, as ``half.add_half`` does.
@@ -181,6 +184,8 @@ def add_half(
         out: The folder to write, which may be ``folder``.
         checkpoint: The SAM checkpoint that the folder was exported from. With it the encoder's
             relative positions are folded into queries and keys, as runtimes for GPUs want them.
+        pictures: uint8 (H, W, 3) to measure ranges on and to compare on; generated ones if there
+            are none.
         progress: Called with a few words as each step begins.
 
     Raises:
@@ -191,7 +196,7 @@ def add_half(
     """
     step = progress or silent
     if checkpoint is None:
-        return half.add_half(folder, out, progress=step)
+        return half.add_half(folder, out, pictures=pictures, progress=step)
     step("reading the checkpoint")
     read = checkpoints.read(checkpoint)
     if artifacts.read(folder).manifest.source.get("sha256") != read.sha256:
@@ -199,7 +204,7 @@ def add_half(
             f"{folder} was not exported from {checkpoint}. Give its own checkpoint, or none."
         )
     with folded_encoder(load_modules(read)) as encoder:
-        return half.add_half(folder, out, encoder=encoder, progress=step)
+        return half.add_half(folder, out, encoder=encoder, pictures=pictures, progress=step)
 
 
 @contextmanager
