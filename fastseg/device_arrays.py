@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -19,13 +19,28 @@ HOST = "host"
 LEGACY_STREAM = 1
 """The default stream in both protocols, when nobody names one."""
 
+_NAMES_STREAM = 3
+"""Version of ``__cuda_array_interface__`` from which on it says which stream makes an array."""
+
+
+class Making(Protocol):
+    """Work in a stream that an array is being made by."""
+
+    def hold(self, stream: int) -> None:
+        """Make another stream, by its handle, wait for it."""
+
+    def wait(self) -> None:
+        """Wait for it on the host."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DeviceArray:
     """A dense array, row by row, known by its address.
 
-    torch, CuPy, Numba and pycuda take it by ``__cuda_array_interface__`` (version 3) or
-    ``__dlpack__``, NumPy, where the memory is the host's, by ``__array_interface__``.
+    torch, CuPy, Numba and pycuda take it by ``__dlpack__``, which lets their stream wait until it
+    is made, or by ``__cuda_array_interface__``, for which the host waits: not every library looks
+    at the stream there. NumPy, where the memory is the host's, takes it by
+    ``__array_interface__``.
     """
 
     address: int
@@ -40,6 +55,9 @@ class DeviceArray:
     stream: int | None = None
     """Stream in which it is being made: 1 and 2 are the default ones; None if it is ready."""
 
+    making: Making | None = None
+    """Waits for ``stream``; None if nobody here can, or it is ready."""
+
     @property
     def nbytes(self) -> int:
         """Its length in bytes."""
@@ -52,15 +70,14 @@ class DeviceArray:
             self, address=self.address + first * step, shape=(end - first, *self.shape[1:])
         )
 
-    def made_in(self, stream: int | None) -> DeviceArray:
-        """The same array, ready when what is now in ``stream`` is done."""
-        return replace(self, stream=stream)
-
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
         if self.device == HOST:
             raise AttributeError("the array lies in the host's memory")
-        return {**self._interface(), "stream": self.stream}
+        if self.making is None:
+            return {**self._interface(), "stream": self.stream}
+        self.making.wait()
+        return {**self._interface(), "stream": None}
 
     @property
     def __array_interface__(self) -> dict[str, Any]:
@@ -93,17 +110,27 @@ class DeviceArray:
     ) -> Any:
         """Hand the memory over, without a copy.
 
+        Args:
+            stream: Where the taker uses it, which is made to wait until it is ready. None and 1 are
+                the default one, 2 that of the thread, and with -1 the taker waits by himself.
+            max_version: Not looked at.
+            dl_device: Where it must be.
+            copy: Must not be asked for.
+
         Raises:
             BufferError: Another device or a copy is asked for, or the array is still being made in
-                a stream that the taker does not wait for.
+                a stream that the taker's cannot be made to wait for.
         """
         del max_version  # an unversioned capsule suits every taker
         if copy or dl_device not in (None, self.__dlpack_device__()):
             raise BufferError("fastseg hands arrays over where they are, and never as a copy")
-        if self.stream is not None and stream not in (self.stream, -1):
-            raise BufferError(
-                f"the array is being made in stream {self.stream}; wait for it, or take it there"
-            )
+        used_in = LEGACY_STREAM if stream is None else stream
+        if self.stream is not None and used_in not in (self.stream, -1):
+            if self.making is None:
+                raise BufferError(
+                    f"it is being made in stream {self.stream}; wait for that, or take it there"
+                )
+            self.making.hold(used_in)
         return dlpack.give(
             dlpack.Content(
                 address=self.address,
@@ -164,11 +191,16 @@ def device_array(
 def _view(array: Any, name: str, stream: int | None) -> DeviceArray:
     if isinstance(array, DeviceArray):
         return array
+    has_dlpack = hasattr(array, "__dlpack__") and hasattr(array, "__dlpack_device__")
     if hasattr(array, "__cuda_array_interface__"):
-        return _by_interface(array, array.__cuda_array_interface__, name)
+        interface = array.__cuda_array_interface__
+        # Before version 3 nobody says which stream makes it; by DLPack it is said.
+        if interface["version"] >= _NAMES_STREAM or not has_dlpack:
+            return _by_interface(array, interface, name)
+        return _by_dlpack(array, name, stream)
     if hasattr(array, "__array_interface__"):
         return _by_interface(array, array.__array_interface__, name, device=HOST)
-    if hasattr(array, "__dlpack__") and hasattr(array, "__dlpack_device__"):
+    if has_dlpack:
         return _by_dlpack(array, name, stream)
     raise DeviceArrayError(
         f"{name} is {type(array).__name__}, which has neither __cuda_array_interface__ nor "
@@ -185,8 +217,8 @@ def _by_interface(
         raise DeviceArrayError(f"{name} is masked. Give an array without a mask.")
     if strides is not None:
         _check_dense(name, shape, tuple(strides), dtype.itemsize)
-    # Before version 3 nobody says which stream: it is then the default one.
-    pending = interface.get("stream") if interface["version"] >= 3 else LEGACY_STREAM
+    named = interface["version"] >= _NAMES_STREAM
+    pending = interface.get("stream") if named else LEGACY_STREAM
     return DeviceArray(
         address=int(interface["data"][0] or 0),
         shape=shape,

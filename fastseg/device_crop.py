@@ -99,9 +99,6 @@ class CropSearch:
         )
         self._state: dict[str, DeviceArray] = {}
         self._count = work.pinned.take(4)
-        self._retired: _Pass | None = None
-        # What the stream may still read, and nothing else refers to.
-        self._held: tuple[object, ...] = ()
         self._room: _PieceRoom | None = None
 
     def encode(self, image: DeviceArray) -> None:
@@ -122,11 +119,10 @@ class CropSearch:
         )
         embedding = work.run(encoder, {"image": square})
         self._state = work.run(self._graphs["image_state"], embedding)
-        self._held = (square, scratch, embedding)
 
     def forget(self) -> None:
-        """Give back what the decoder took; nothing may be at work in the stream."""
-        self._retired = self._room = None
+        """Let go of what the decoder took."""
+        self._room = None
 
     def masks(
         self, grid: NDArray[np.float64], plan: MemoryPlan, runs: int, watch: Stopwatch
@@ -194,16 +190,15 @@ class CropSearch:
 
     def _ask_count(self, begun: _Pass) -> None:
         """Have the number of prompts that go on copied to the host, in a stream of its own."""
-        self._work.readback.wait_for(self._work.stream.handle)
-        self._work.readback.download(self._count, begun.count.address)
+        work = self._work
+        work.device.order(work.stream.handle, work.readback.handle)
+        work.readback.download(self._count, begun.count.address)
 
     def _second_stage(
         self, begun: _Pass, plan: MemoryPlan, room: _PieceRoom, candidates: Candidates
     ) -> None:
         """Draw the masks of a pass, piece by piece, and keep those that pass the filters."""
         self._work.readback.synchronise()
-        # What was drawn before this pass's number was asked for is done, so its memory may go.
-        self._retired = begun
         for first, size in plan.pieces(int(self._count.view(np.int32)[0])):
             self._draw(begun, Gather(begun.prompts, begun.count, first, size), room, candidates)
 
@@ -230,7 +225,6 @@ class CropSearch:
             candidates=candidates,
             workspace=room.scratch,
         )
-        room.logits = logits
 
     def _choose(
         self, candidates: Candidates, chosen: Candidates, answer: DeviceArray
@@ -278,5 +272,3 @@ class _PieceRoom:
         self.labels = work.empty((planes, LABEL.itemsize), np.uint8)
         need = work.kernels.binarise_workspace(planes, (height, width), frame)
         self.scratch = work.empty((need,), np.uint8)
-        self.logits: DeviceArray | None = None
-        """Of the last piece, which may still be read."""

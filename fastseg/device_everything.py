@@ -15,7 +15,7 @@ from fastseg.backends.cuda_device import Device
 from fastseg.backends.protocol import Backend, DeviceBacked
 from fastseg.device_arrays import DeviceArray
 from fastseg.device_crop import CropSearch, Found, Limits, nothing_found
-from fastseg.device_work import DeviceWork, PinnedMemory
+from fastseg.device_work import DeviceWork
 from fastseg.errors import DeviceMemoryError
 from fastseg.geometry import Frame
 from fastseg.graphs import Graphs
@@ -56,7 +56,7 @@ class DeviceSearch:
         self._preprocessing = preprocessing
         self._kernels = kernels
         self._lock = threading.Lock()
-        self._pinned = PinnedMemory(device)
+        self._work: DeviceWork | None = None
         self._runs_per_mask = FIRST_RUNS_PER_MASK
         self._most_prompts: int | None = None
 
@@ -81,21 +81,23 @@ class DeviceSearch:
             BackendError: A graph failed.
         """
         with self._lock, self.device.current():
-            work = DeviceWork(self.device, self._kernels, self._pinned)
+            work = self._work = self._work or DeviceWork(self.device, self._kernels)
             try:
                 with watch("preprocess"):
                     pixels = work.picture(image)
                 return [self._crop(work, pixels, *crop, limits, watch) for crop in crops]
             finally:
-                # Nothing may use the memory any more when it is given back.
-                work.stream.synchronise()
-                self._pinned.take_back()
+                work.end()
 
     def close(self) -> None:
         """Close the graphs; harmless when called again."""
         with self._lock:
             for graph in self._graphs.values():
                 graph.close()
+            if self._work is not None:
+                self._work = None
+                with self.device.current():
+                    self.device.give_back()
 
     def _crop(
         self,
@@ -124,7 +126,6 @@ class DeviceSearch:
                 stacklevel=5,
             )
         # Outside the handler, whose error holds on to the memory of what failed.
-        work.stream.synchronise()
         crop.forget()
         self.device.give_back()
         return self._masks(crop, grid, smaller, watch)

@@ -40,21 +40,29 @@ class PinnedMemory:
 
 
 class DeviceWork:
-    """The stream of one search, and arrays in the device's memory."""
+    """The stream of searches, one at a time, and arrays in the device's memory.
 
-    def __init__(
-        self, device: Device, kernels: Callable[[int], DeviceKernels], pinned: PinnedMemory
-    ) -> None:
+    Arrays are dropped while the stream still uses them: their memory goes to later ones alone.
+    """
+
+    def __init__(self, device: Device, kernels: Callable[[int], DeviceKernels]) -> None:
         self.device = device
-        self.pinned = pinned
+        self.pinned = PinnedMemory(device)
         self.stream = device.stream()
         self.readback = device.stream()
         self.kernels = kernels(self.stream.handle)
 
+    def end(self) -> None:
+        """Wait until nothing is at work, and be ready for the next search."""
+        self.stream.synchronise()
+        self.readback.synchronise()
+        self.pinned.take_back()
+
     def empty(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
         """An array of the device, to be written in the stream."""
         kind = np.dtype(dtype)
-        allocation: Allocation = self.device.allocate(max(math.prod(shape) * kind.itemsize, 1))
+        length = max(math.prod(shape) * kind.itemsize, 1)
+        allocation: Allocation = self.device.allocate(length, self.stream.handle)
         return self.placed(allocation.address, shape, kind, allocation)
 
     def placed(
@@ -68,8 +76,7 @@ class DeviceWork:
         """The picture on the device, where it may be already."""
         if not isinstance(image, DeviceArray):
             return self.upload(np.ascontiguousarray(image))
-        if image.stream not in (None, self.stream.handle):
-            self.stream.wait_for(image.stream)
+        self._wait_for(image)
         return image
 
     def upload(self, array: NDArray[Any]) -> DeviceArray:
@@ -97,7 +104,11 @@ class DeviceWork:
         placed = {}
         for name, output in outputs.items():
             array = device_array(output, name)
-            if array.stream not in (None, self.stream.handle):
-                self.stream.wait_for(array.stream)
+            self._wait_for(array)
             placed[name] = self.placed(array.address, array.shape, array.dtype, output)
         return placed
+
+    def _wait_for(self, array: DeviceArray) -> None:
+        """Let what follows in the stream use an array that is made elsewhere."""
+        if array.stream not in (None, self.stream.handle):
+            self.device.order(array.stream, self.stream.handle)

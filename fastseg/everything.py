@@ -18,7 +18,7 @@ from fastseg.device_everything import DeviceSearch, search_on_device
 from fastseg.embedding import Embedding
 from fastseg.errors import ImageError, PromptError
 from fastseg.geometry import Frame
-from fastseg.images import Channels, ImageSource, read_image
+from fastseg.images import Channels, ImageSource, check_size, read_image
 from fastseg.masks import Masks, concatenate
 from fastseg.prompts import PromptBatch, single_points
 from fastseg.sam import MULTIPLE, PromptModel
@@ -245,9 +245,11 @@ class _Search:
                 f'a picture on {search.device.name} must have channels="rgb", not {channels!r}. '
                 "Turn them there, or give a host array."
             )
-        return device_array(
+        found = device_array(
             image, "image", device=search.device.name, dtype=np.uint8, shape=(None, None, 3)
         )
+        check_size(found.shape[1], found.shape[0], "image", self._model.max_pixels)
+        return found
 
     def _embed(self, pixels: NDArray[np.uint8] | DeviceArray, frame: Frame) -> Embedding:
         embedding = self._model.embed(pixels, crop=frame.crop)

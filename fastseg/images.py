@@ -119,7 +119,7 @@ def read_pixels(
         return _read_picture(source, what, max_pixels)
     array = _as_array(source, what)
     _check_shape(array, what)
-    _check_size(array.shape[1], array.shape[0], what, max_pixels)
+    check_size(array.shape[1], array.shape[0], what, max_pixels)
     return _in_order(_to_uint8(array, what), channels)
 
 
@@ -198,7 +198,7 @@ def _without_pillow_limit() -> Iterator[None]:
 def _decode(
     image: Image.Image, what: str, max_pixels: int | None, *, upright: bool = False
 ) -> NDArray[np.uint8]:
-    _check_size(*image.size, what, max_pixels)
+    check_size(*image.size, what, max_pixels)
     if image.mode.startswith(_DEEP_MODES):
         raise ImageError(
             f"{what} has more than 8 bits a channel (mode {image.mode}). Choose the window that "
@@ -240,7 +240,12 @@ def _check_frames(image: Image.Image, what: str) -> None:
         )
 
 
-def _check_size(width: int, height: int, what: str, max_pixels: int | None) -> None:
+def check_size(width: int, height: int, what: str, max_pixels: int | None) -> None:
+    """Refuse a picture that is empty, or larger than ``max_pixels``; None is no limit.
+
+    Raises:
+        ImageError: It is.
+    """
     if width < 1 or height < 1:
         raise ImageError(f"{what} is {width} x {height} pixels. Give a picture that is not empty.")
     if max_pixels is not None and width * height > max_pixels:

@@ -13,9 +13,8 @@ from fastseg.errors import DeviceMemoryError, PromptError
 DEFAULT_BYTES = 2 * 2**30
 """What prompts may take on a device at once if nobody says otherwise."""
 
-PASSES_HELD = 3
-"""Passes whose outputs are held at once: the one that runs, the one whose masks are being drawn,
-and the one before it, whose memory is given back when the next one's number of masks is known."""
+PASSES_HELD = 2
+"""Passes whose outputs are held at once: the one that runs, and the one whose masks are drawn."""
 
 WORKING_COPIES = 4
 """Copies of a prompt's largest tensor that a graph holds beside its inputs and outputs while it

@@ -58,6 +58,15 @@ def test_before_version_3_an_array_belongs_to_the_default_stream():
     assert device_array(array, "x").stream == 1
 
 
+def test_before_version_3_dlpack_says_what_the_interface_does_not():
+    class Both(Lent):
+        __cuda_array_interface__ = OnDevice(version=2).__cuda_array_interface__
+
+    array = Both(device=(dlpack.CUDA, 0))
+    view = device_array(array, "x", stream=23)
+    assert (array.asked, view.dtype) == ([23], np.float16)
+
+
 def test_an_array_without_a_stream_is_ready():
     assert device_array(OnDevice(stream=None), "x").stream is None
 
@@ -168,6 +177,33 @@ def test_what_is_still_being_made_is_handed_to_its_own_stream_only():
         view.__dlpack__(stream=18)
     with pytest.raises(BufferError, match="stream 17"):
         view.__dlpack__()
+
+
+class Making:
+    """Notes who waits."""
+
+    def __init__(self):
+        self.waited = []
+
+    def hold(self, stream):
+        self.waited.append(stream)
+
+    def wait(self):
+        self.waited.append("host")
+
+
+def test_what_is_still_being_made_is_waited_for_by_whoever_takes_it():
+    making = Making()
+    view = DeviceArray(4096, (4,), np.dtype("f4"), "cuda:0", stream=17, making=making)
+    for stream in (17, -1):
+        view.__dlpack__(stream=stream)
+    assert making.waited == []
+    for stream in (18, None, 2):
+        view.__dlpack__(stream=stream)
+    assert making.waited == [18, 1, 2]
+    # Not every library looks at the stream of the interface.
+    assert view.part(0, 1).__cuda_array_interface__["stream"] is None
+    assert making.waited == [18, 1, 2, "host"]
 
 
 @pytest.mark.parametrize("how", [{"copy": True}, {"dl_device": (1, 0)}])

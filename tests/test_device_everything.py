@@ -193,6 +193,14 @@ def test_a_picture_on_the_device_must_be_ready_to_use(on_device, image):
         on_device.everything(device_array(image.astype(np.float32), "image"))
 
 
+def test_a_picture_on_the_device_is_held_to_the_same_size(on_device, image, monkeypatch):
+    monkeypatch.setattr(on_device, "max_pixels", image.shape[0] * image.shape[1] - 1)
+    with pytest.raises(ImageError, match=r"more than max_pixels"):
+        on_device.everything(device_array(image, "image"))
+    with pytest.raises(ImageError, match="not empty"):
+        on_device.everything(device_array(image[:0], "image"))
+
+
 def test_concurrent_calls_take_turns(model, on_device, image):
     pictures = [np.roll(image, 10 * i, axis=1) for i in range(4)]
     with ThreadPoolExecutor(4) as pool:

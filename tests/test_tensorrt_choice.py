@@ -17,8 +17,9 @@ from fastseg.backends.select import choose, open_graph, plan
 from fastseg.backends.tensorrt_runtime import TENSORRT, TENSORRT_RTX
 from fastseg.errors import BackendError, BackendUnavailableError, EngineError
 from fastseg.testing import tiny_sam_folder, tiny_unet_folder
-from fastseg.testing.fake_cuda import FakeCuda, FakeEngine
+from fastseg.testing.fake_cuda import FakeCuda
 from fastseg.testing.fake_driver import FakeDevice, FakeDriverLibrary
+from fastseg.testing.fake_engine import FakeEngine
 
 pytest.importorskip("onnxruntime", reason="the fake engines run their graphs in it")
 

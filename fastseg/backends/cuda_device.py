@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
@@ -42,7 +43,7 @@ class Allocation(Protocol):
 
 
 class Stream(Protocol):
-    """Work that the device does in order. Nothing has happened before ``synchronise`` returns."""
+    """Work that the device does in order, some time after it is put in."""
 
     @property
     def handle(self) -> int:
@@ -57,9 +58,6 @@ class Stream(Protocol):
     def copy(self, target: int, source: int, length: int) -> None:
         """Copy between two addresses on the device."""
 
-    def wait_for(self, handle: int) -> None:
-        """Do what follows after all that is now in another stream; 1 and 2 are the default ones."""
-
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
         """Record what ``work`` puts into this stream, undone, as a CUDA graph.
 
@@ -67,8 +65,15 @@ class Stream(Protocol):
             A function that puts all of it into this stream at once.
         """
 
+    def is_done(self) -> bool:
+        """Whether everything is done."""
+
     def synchronise(self) -> None:
-        """Wait until everything is done."""
+        """Wait until everything is done.
+
+        Raises:
+            BackendError: Something of it failed.
+        """
 
 
 class Device(Protocol):
@@ -81,11 +86,33 @@ class Device(Protocol):
     def current(self) -> AbstractContextManager[None]:
         """Make the device's context that of this thread."""
 
-    def allocate(self, length: int) -> Allocation:
+    def allocate(self, length: int, stream: int | None = None) -> Allocation:
         """Take device memory.
+
+        Args:
+            length: In bytes.
+            stream: In whose order it is used, by its handle: memory that is dropped goes to what
+                is taken for the same stream alone, whatever is still at work there, and its first
+                use must come after what was in the stream when it was taken. Without one it goes
+                to anybody, so nothing may use it any more when it is dropped.
 
         Raises:
             DeviceMemoryError: There is not enough.
+        """
+
+    def order(self, before: int, after: int) -> None:
+        """Do what follows in a stream after all that is now in another one.
+
+        Args:
+            before: Handle of the other stream; 1 and 2 are the default ones.
+            after: Handle of the stream that waits.
+        """
+
+    def wait_for(self, stream: int) -> None:
+        """Wait until everything in the stream of a handle is done.
+
+        Raises:
+            BackendError: Something of it failed.
         """
 
     def pinned(self, length: int) -> Bytes:
@@ -126,15 +153,20 @@ def import_pycuda() -> Any:
 
 
 class PycudaDevice:
-    """A device by pycuda. Freed memory is kept in a pool: the driver's own functions are slow."""
+    """A device by pycuda.
+
+    Memory that is dropped is kept in pools, one for each stream that it is taken for: the driver's
+    own functions are slow, and wait for all that the device has to do.
+    """
 
     def __init__(self, index: int) -> None:
         self.name = f"cuda:{index}"
         self.driver: Any = import_pycuda()
         self.driver.init()
         self._context = self.driver.Device(index).retain_primary_context()
-        with self.current():
-            self._pool = importlib.import_module("pycuda.tools").DeviceMemoryPool()
+        self._library = ctypes.CDLL(cuda_driver.LIBRARY)
+        self._pools: dict[int | None, Any] = {}
+        self._lock = threading.Lock()
 
     @contextmanager
     def current(self) -> Iterator[None]:
@@ -145,14 +177,41 @@ class PycudaDevice:
         finally:
             self._context.pop()
 
-    def allocate(self, length: int) -> Allocation:
-        """Take device memory from the pool."""
+    def allocate(self, length: int, stream: int | None = None) -> Allocation:
+        """Take device memory from the pool of a stream, or from the one for all."""
         try:
-            return _Pooled(self._pool.allocate(max(length, 1)), length)
+            return self._allocate(length, stream)
+        except self.driver.MemoryError:
+            self.give_back()  # other pools may hold what this one lacks
+        try:
+            return self._allocate(length, stream)
         except self.driver.MemoryError as error:
             raise DeviceMemoryError(
                 f"{self.name} has no {length / 2**20:.0f} MiB of memory left."
             ) from error
+
+    def _allocate(self, length: int, stream: int | None) -> Allocation:
+        with self._lock:
+            if stream not in self._pools:
+                pool = importlib.import_module("pycuda.tools").DeviceMemoryPool()
+                self._pools[stream] = pool
+            pool = self._pools[stream]
+        return _Pooled(pool.allocate(max(length, 1)), length)
+
+    def order(self, before: int, after: int) -> None:
+        """Do what follows in a stream after all that is now in another one."""
+        # pycuda's events do not tell their handle, and are recorded in pycuda's streams alone.
+        event, library = ctypes.c_void_p(), self._library
+        check(library.cuEventCreate(ctypes.byref(event), _NO_TIMING))
+        try:
+            check(library.cuEventRecord(event, ctypes.c_void_p(before)))
+            check(library.cuStreamWaitEvent(ctypes.c_void_p(after), event, 0))
+        finally:
+            library.cuEventDestroy_v2(event)
+
+    def wait_for(self, stream: int) -> None:
+        """Wait until everything in the stream of a handle is done."""
+        check(self._library.cuStreamSynchronize(ctypes.c_void_p(stream)))
 
     def pinned(self, length: int) -> Bytes:
         """Take page-locked host memory."""
@@ -161,11 +220,13 @@ class PycudaDevice:
 
     def stream(self) -> Stream:
         """Make a stream."""
-        return _PycudaStream(self.driver)
+        return _PycudaStream(self.driver, self._library)
 
     def give_back(self) -> None:
-        """Return what the pool holds to the driver."""
-        self._pool.free_held()
+        """Return what the pools hold to the driver, which waits for what still uses it."""
+        with self._lock:
+            for pool in self._pools.values():
+                pool.free_held()
 
 
 class _Pooled:
@@ -180,10 +241,9 @@ class _Pooled:
 class _PycudaStream:
     """A stream by pycuda; what pycuda lacks is asked of the driver's library."""
 
-    def __init__(self, driver: Any) -> None:
-        self._driver = driver
+    def __init__(self, driver: Any, library: Any) -> None:
+        self._driver, self._library = driver, library
         self._stream = driver.Stream()
-        self._library = ctypes.CDLL(cuda_driver.LIBRARY)
 
     @property
     def handle(self) -> int:
@@ -202,62 +262,54 @@ class _PycudaStream:
         """Copy between two addresses on the device."""
         self._driver.memcpy_dtod_async(target, source, length, self._stream)
 
-    def wait_for(self, handle: int) -> None:
-        """Do what follows after all that is now in another stream."""
-        # pycuda's events do not tell their handle, and are recorded in pycuda's streams alone.
-        event, library = ctypes.c_void_p(), self._library
-        self._check(library.cuEventCreate(ctypes.byref(event), _NO_TIMING))
-        try:
-            self._check(library.cuEventRecord(event, ctypes.c_void_p(handle)))
-            self._check(library.cuStreamWaitEvent(ctypes.c_void_p(self.handle), event, 0))
-        finally:
-            library.cuEventDestroy_v2(event)
-
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
         """Record what ``work`` puts into this stream as a CUDA graph."""
         stream, library = ctypes.c_void_p(self.handle), self._library
         graph, executable = ctypes.c_void_p(), ctypes.c_void_p()
-        self._check(library.cuStreamBeginCapture_v2(stream, _CAPTURE_THIS_THREAD))
+        check(library.cuStreamBeginCapture_v2(stream, _CAPTURE_THIS_THREAD))
         try:
             work()
         finally:
             # Ended also after an error: a stream that goes on recording does nothing else.
             ended = library.cuStreamEndCapture(stream, ctypes.byref(graph))
-        self._check(ended)
+        check(ended)
         try:
             flags = ctypes.c_ulonglong(0)
-            self._check(library.cuGraphInstantiateWithFlags(ctypes.byref(executable), graph, flags))
+            check(library.cuGraphInstantiateWithFlags(ctypes.byref(executable), graph, flags))
         finally:
             library.cuGraphDestroy(graph)
-        return _RecordedGraph(self._check, library, executable, stream)
+        return _RecordedGraph(library, executable, stream)
+
+    def is_done(self) -> bool:
+        """Whether everything is done."""
+        return bool(self._stream.is_done())
 
     def synchronise(self) -> None:
         """Wait until everything is done."""
-        self._stream.synchronize()
+        try:
+            self._stream.synchronize()
+        except self._driver.Error as error:
+            raise BackendError(f"the GPU failed: {error}. Start the program again.") from error
 
-    @staticmethod
-    def _check(result: int) -> None:
-        if result:
-            raise BackendError(
-                f"the CUDA driver answers with error {result}. Load the model again."
-            )
+
+def check(result: int) -> None:
+    """Raise unless the driver answered with success.
+
+    Raises:
+        BackendError: It did not.
+    """
+    if result:
+        raise BackendError(f"the CUDA driver answers with error {result}. Load the model again.")
 
 
 class _RecordedGraph:
     """A CUDA graph, destroyed when this is dropped."""
 
-    def __init__(
-        self,
-        check: Callable[[int], None],
-        library: Any,
-        executable: ctypes.c_void_p,
-        stream: ctypes.c_void_p,
-    ) -> None:
-        self._check, self._library = check, library
-        self._executable, self._stream = executable, stream
+    def __init__(self, library: Any, executable: ctypes.c_void_p, stream: ctypes.c_void_p) -> None:
+        self._library, self._executable, self._stream = library, executable, stream
 
     def __call__(self) -> None:
-        self._check(self._library.cuGraphLaunch(self._executable, self._stream))
+        check(self._library.cuGraphLaunch(self._executable, self._stream))
 
     def __del__(self) -> None:
         self._library.cuGraphExecDestroy(self._executable)

@@ -7,6 +7,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from fastseg.backends.protocol import Memory
 from fastseg.backends.tensorrt_engine import Engine
 from fastseg.backends.tensorrt_lane import ALIGNMENT, Call, Lane
 from fastseg.contract import Array, Graph, Tensor
-from fastseg.device_arrays import DeviceArray, device_array
+from fastseg.device_arrays import LEGACY_STREAM, DeviceArray, device_array, is_on_device
 from fastseg.errors import BackendError, DeviceMemoryError
 
 
@@ -41,7 +42,8 @@ class TensorRtBackend:
         device: Where it is.
         runtime: ``"tensorrt"`` or ``"tensorrt-rtx"``.
         memory: ``"host"`` takes and gives NumPy arrays; ``"cuda"`` gives arrays on the device, and
-            takes those of any library that has ``__cuda_array_interface__``, without a copy.
+            takes those of any library that has ``__cuda_array_interface__`` or ``__dlpack__``,
+            without a copy. They may still be in the making: see ``run``.
 
     Raises:
         ModelFolderError: The engine is not of the graph of the contract.
@@ -66,13 +68,22 @@ class TensorRtBackend:
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run the graph once; see ``Backend.run``.
 
+        The host waits for the device where it is to have the outputs, and else does not. Outputs
+        that stay on the device are ready in the order of the stream of the first input that names
+        one, and their memory is used again in that order: to use and to drop them there needs no
+        waiting. The streams that inputs name are made to wait before they go on, so an input may be
+        overwritten in its own stream, or dropped, at once; one that comes by DLPack, which names
+        the default stream for any other, is kept, but not from being overwritten. If no input names
+        a stream, the outputs name one that is to be waited for; an input on the device must stay as
+        it is until then, and an output must be dropped only when nothing reads it any more.
+
         Raises:
             DeviceArrayError: An array lies on another device, or has gaps.
             DeviceMemoryError: The device has too little memory, even for half as many at a time.
         """
         placed: dict[str, Any] = {
             name: device_array(array, name, device=self._device.name)
-            if hasattr(array, "__cuda_array_interface__")
+            if is_on_device(array)
             else array
             for name, array in inputs.items()
         }
@@ -103,7 +114,8 @@ class TensorRtBackend:
         if engine is not None:
             with self._device.current():
                 for lane in lanes:
-                    lane.forget()
+                    with suppress(BackendError):  # of a call that nobody asks about any more
+                        lane.forget()
                 del engine, lanes
                 self._device.give_back()
 
@@ -143,25 +155,36 @@ class TensorRtBackend:
         )
 
     def _run(self, engine: Engine, inputs: Mapping[str, Any]) -> dict[str, Array]:
-        sizes = sizes_of(self.graph, inputs)
-        results = {one.name: self._result(one, sizes) for one in self.graph.outputs}
-        if 0 in sizes.values():
-            return results
-        count, step = sizes.get(self._batch or "", 1), self._step(inputs)
+        sizes, streams = sizes_of(self.graph, inputs), _streams(inputs)
         with self._lane(engine) as lane:
-            for stream in {one.stream for one in inputs.values() if isinstance(one, DeviceArray)}:
-                if stream is not None:
-                    lane.stream.wait_for(stream)
-            whole = {
-                one.name: lane.place(one.name, inputs[one.name])
-                for one in self.graph.inputs
-                if not self._is_cut(one)
+            lane.begin()
+            results = {
+                one.name: self._result(one, sizes, lane, next(iter(streams), None))
+                for one in self.graph.outputs
             }
-            for first in range(0, count, step):
-                rows = (first, min(first + step, count))
-                self._run_piece(lane, inputs, whole, rows, results)
-            lane.stream.synchronise()
+            if 0 in sizes.values():
+                return results
+            for stream in streams:
+                self._device.order(stream, lane.stream.handle)
+            self._run_pieces(lane, inputs, results, sizes.get(self._batch or "", 1))
+            if self.memory == "cuda":
+                for stream in streams:
+                    self._device.order(lane.stream.handle, stream)
+                lane.hold(*(one for one in inputs.values() if _is_loose(one)))
+                lane.hold(*(() if streams else results.values()))
         return results
+
+    def _run_pieces(
+        self, lane: Lane, inputs: Mapping[str, Any], results: Mapping[str, Any], count: int
+    ) -> None:
+        step = self._step(inputs)
+        whole = {
+            one.name: lane.place(one.name, inputs[one.name])
+            for one in self.graph.inputs
+            if not self._is_cut(one)
+        }
+        for first in range(0, count, step):
+            self._run_piece(lane, inputs, whole, (first, min(first + step, count)), results)
 
     def _run_piece(
         self,
@@ -197,9 +220,6 @@ class TensorRtBackend:
         for name, target in targets.items():
             if target.address != addresses[name]:
                 lane.stream.copy(target.address, addresses[name], target.nbytes)
-        if not all(isinstance(piece, DeviceArray) for piece in pieces.values()):
-            # The next piece is written where this one may still be on its way from.
-            lane.stream.synchronise()
 
     def _step(self, inputs: Mapping[str, Any]) -> int:
         """How many rows run at a time."""
@@ -211,14 +231,25 @@ class TensorRtBackend:
     def _is_cut(self, tensor: Tensor) -> bool:
         return self._batch is not None and self._batch in tensor.shape
 
-    def _result(self, tensor: Tensor, sizes: Mapping[str, int]) -> Any:
+    def _result(
+        self, tensor: Tensor, sizes: Mapping[str, int], lane: Lane, stream: int | None
+    ) -> Any:
         """An output of the whole call, not yet filled."""
         shape = tuple(sizes[size] if isinstance(size, str) else size for size in tensor.shape)
         dtype = np.dtype(tensor.dtype)
         if self.memory == "host":
             return np.empty(shape, dtype)
-        owner = self._device.allocate(max(math.prod(shape) * dtype.itemsize, 1))
-        return DeviceArray(owner.address, shape, dtype, self._device.name, owner)
+        made_in = lane.stream.handle if stream is None else stream
+        memory = self._device.allocate(max(math.prod(shape) * dtype.itemsize, 1), stream)
+        return DeviceArray(
+            address=memory.address,
+            shape=shape,
+            dtype=dtype,
+            device=self._device.name,
+            owner=(memory, lane.stream),  # whose handle it names
+            stream=made_in,
+            making=_Making(self._device, made_in),
+        )
 
     @contextmanager
     def _lane(self, engine: Engine) -> Iterator[Lane]:
@@ -230,10 +261,8 @@ class TensorRtBackend:
         try:
             yield lane
         except BaseException:
-            # Its buffers may be what the memory lacks; but first nothing may use them any more.
             with suppress(Exception):
-                lane.stream.synchronise()
-            lane.forget()
+                lane.forget()  # its buffers may be what the memory lacks
             raise
         with self._lock:
             if self._engine is not None:
@@ -252,6 +281,38 @@ class TensorRtBackend:
         if not self._kernels_kept:
             self._kernels_kept = True
             engine.keep_kernels()
+
+
+@dataclass(frozen=True, slots=True)
+class _Making:
+    """What is in a stream of a device; see ``device_arrays.Making``."""
+
+    device: Device
+    made_in: int
+
+    def hold(self, stream: int) -> None:
+        """Make another stream wait."""
+        with self.device.current():
+            self.device.order(self.made_in, stream)
+
+    def wait(self) -> None:
+        """Wait on the host."""
+        with self.device.current():
+            self.device.wait_for(self.made_in)
+
+
+def _streams(inputs: Mapping[str, Any]) -> list[int]:
+    """Streams in which inputs are being made, without repetition."""
+    named = [one.stream for one in inputs.values() if isinstance(one, DeviceArray)]
+    return [stream for stream in dict.fromkeys(named) if stream is not None]
+
+
+def _is_loose(array: Any) -> bool:
+    """Whether an input is on the device, and its owner may use its memory again unordered.
+
+    Who hands it over by DLPack makes the default stream wait, and works in another one.
+    """
+    return isinstance(array, DeviceArray) and array.stream in (None, LEGACY_STREAM)
 
 
 def _rows(array: Any, rows: tuple[int, int]) -> Any:

@@ -18,6 +18,9 @@ ALIGNMENT = 256
 _SCRATCH = "working memory"
 """Its name among the buffers; no tensor is called so."""
 
+_MOST_HELD = 16
+"""Things that may wait for the stream to be done with them before the host waits for it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -32,7 +35,12 @@ class Call:
 
 
 class Lane:
-    """What one call at a time works in. A call has a lane to itself until it ends."""
+    """What one call at a time works in.
+
+    A call has a lane to itself while it puts its work into the stream. The next one may come before
+    the device has done that: it is put behind it, and the host waits only to overwrite what has
+    not been uploaded yet, or for memory that must grow.
+    """
 
     def __init__(self, device: Device, engine: Engine) -> None:
         self.stream = device.stream()
@@ -41,12 +49,34 @@ class Lane:
         self._records = engine.records
         self._buffers: dict[str, Allocation] = {}
         self._pinned: dict[str, Bytes] = {}
+        self._uploading: set[str] = set()
+        """Names whose page-locked bytes may still be on their way."""
+
+        self._held: list[object] = []
+        """What the stream may still use, and nobody else may refer to."""
+
         self._last: Call | None = None
         """What the context is set to."""
 
         self._launch: Callable[[], None] | None = None
         """The last call as a recorded graph. There is never another: a graph is good only as long
         as nothing changes the context that it was recorded from."""
+
+    def begin(self) -> None:
+        """Let go of what the calls before needed, as far as the device is done with it."""
+        if len(self._held) > _MOST_HELD:
+            self.wait()
+        elif self.stream.is_done():
+            self._settle()
+
+    def hold(self, *things: object) -> None:
+        """Keep things alive until the stream is done with what is in it now."""
+        self._held += things
+
+    def wait(self) -> None:
+        """Wait until everything in the stream is done."""
+        self.stream.synchronise()
+        self._settle()
 
     def place(self, name: str, array: Array | DeviceArray) -> int:
         """Address of an input on the device; brought there, or to a multiple of 256, if need be."""
@@ -58,9 +88,12 @@ class Lane:
             return address
         source = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
         address = self.reserve(name, source.nbytes)
+        if name in self._uploading:
+            self.wait()
         pinned = self._host_buffer(name, source.nbytes)
         pinned[:] = source
         self.stream.upload(address, pinned)
+        self._uploading.add(name)
         return address
 
     def reserve(self, name: str, length: int) -> int:
@@ -74,10 +107,10 @@ class Lane:
             # Work that still uses the old one ends first. It is dropped before the new one is
             # taken, so that the two need not fit beside each other, and with it the recorded
             # graph, which may have its address in it.
-            self.stream.synchronise()
+            self._change()
+            self.wait()
             held = None
             self._buffers.pop(name, None)
-            self._last = self._launch = None
             held = self._buffers[name] = self._device.allocate(length)
         return held.address
 
@@ -89,7 +122,7 @@ class Lane:
             BackendError: The runtime refuses the call.
         """
         if call != self._last:
-            self._last = self._launch = None
+            self._change()
             length = self._context.prepare(call.profile, dict(call.shapes))
             scratch = self.reserve(_SCRATCH, max(length, ALIGNMENT))
             self._context.bind(dict(call.addresses), (scratch, max(length, ALIGNMENT)))
@@ -107,15 +140,34 @@ class Lane:
         """Bring outputs from their addresses to dense host arrays, after all work in the stream."""
         for name, (address, target) in outputs.items():
             self.stream.download(self._host_buffer(name, target.nbytes), address)
-        self.stream.synchronise()
+        self.wait()
         for name, (_, target) in outputs.items():
             target.reshape(-1).view(np.uint8)[:] = self._host_buffer(name, target.nbytes)
 
     def forget(self) -> None:
-        """Drop every buffer and the recorded graph. Nothing may be at work in the stream."""
-        self._buffers.clear()
-        self._pinned.clear()
+        """Drop every buffer and the recorded graph, when everything in the stream is done.
+
+        Raises:
+            BackendError: Something of it failed; all is dropped nevertheless.
+        """
+        try:
+            self._change()
+            self.wait()
+        finally:
+            self._settle()
+            self._buffers.clear()
+            self._pinned.clear()
+
+    def _change(self) -> None:
+        """Let go of the recorded graph, which may be at work: something it relies on changes."""
+        if self._launch is not None:
+            self.hold(self._launch)
         self._last = self._launch = None
+
+    def _settle(self) -> None:
+        """Everything in the stream is done."""
+        self._held.clear()
+        self._uploading.clear()
 
     def _host_buffer(self, name: str, length: int) -> Bytes:
         """The first ``length`` bytes of the page-locked buffer of a name."""

@@ -47,17 +47,24 @@ class EmulatedDevice:
         finally:
             self._current -= 1
 
-    def allocate(self, length: int) -> EmulatedAllocation:
+    def allocate(self, length: int, stream: int | None = None) -> EmulatedAllocation:
         """Take memory.
 
         Raises:
             DeviceMemoryError: There is not enough.
         """
+        del stream  # whatever is put into one is done: what is dropped may go to anybody
         if self._current == 0:
             raise RuntimeError("the device is used outside current()")
         if self.used_bytes + length > self.memory_bytes:
             raise DeviceMemoryError(f"The emulated device has no {length} bytes left.")
         return EmulatedAllocation(self, length)
+
+    def order(self, before: int, after: int) -> None:
+        """What is in any stream is done."""
+
+    def wait_for(self, stream: int) -> None:
+        """What is in any stream is done."""
 
     def pinned(self, length: int) -> Bytes:
         """Take host memory."""
@@ -109,12 +116,13 @@ class EmulatedStream:
         """Copy on the device."""
         _at(target, length)[:] = _at(source, length)
 
-    def wait_for(self, handle: int) -> None:
-        """What is in another stream is done."""
-
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
         """Hand ``work`` back: it is what a recorded graph does."""
         return work
+
+    def is_done(self) -> bool:
+        """Everything is done."""
+        return True
 
     def synchronise(self) -> None:
         """Everything is done."""

@@ -1,8 +1,9 @@
-"""A CUDA device and an engine that are not there: memory, streams and calls in plain NumPy.
+"""A CUDA device that is not there: memory and streams in plain NumPy.
 
 The fake is strict where a GPU is merciful by chance: work happens only when a stream is waited for,
-memory that was not written is noise, and whatever is done outside of the device's context, or to
-memory that was freed, raises.
+memory that was not written is noise, and what was dropped is somebody else's at once. Whatever is
+done outside of the device's context, beyond the end of memory, or to memory that other work may be
+using with nothing to order the two, raises.
 """
 
 from __future__ import annotations
@@ -10,18 +11,34 @@ from __future__ import annotations
 import itertools
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastseg.backends.cuda_device import Bytes
-from fastseg.backends.declared import Declared
-from fastseg.contract import Array, Graph, Tensor
+from fastseg.contract import Array
 from fastseg.errors import DeviceMemoryError
+from fastseg.testing.fake_order import HOST, Moment, Order, Range
 
-_NOISE = 0xA5
+NOISE = 0xA5
+_DEFAULT_STREAM, _READER = 1, 2
+_FIRST_STREAM = 3
+
+
+_Work: TypeAlias = tuple[Callable[[], None], list[Range], list[Range]]
+"""What to do, what it reads, and what it writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    address: int
+    length: int
+    stream: int | None
 
 
 class FakeCuda:
@@ -35,19 +52,28 @@ class FakeCuda:
 
     def __init__(self, memory_bytes: int = 2**40) -> None:
         self.memory_bytes = memory_bytes
-        self.blocks: dict[int, NDArray[np.uint8]] = {}
         self.streams: dict[int, FakeStream] = {}
+        """Those that were made here, by handle."""
+
         self.most_bytes = 0
         """Most memory that was taken at a time."""
 
+        self._memory: dict[int, NDArray[np.uint8]] = {}
+        self._taken: dict[int, _Block] = {}
+        self._free: dict[tuple[int | None, int], list[_Block]] = defaultdict(list)
+        self._dropped: deque[int] = deque()
+        self._order = Order()
+        self._pending: list[tuple[Moment, Callable[[], None]]] = []
         self._addresses = itertools.count(1)
         self._inside = threading.local()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     @property
     def used_bytes(self) -> int:
         """Memory that is taken now."""
-        return sum(block.nbytes for block in self.blocks.values())
+        with self._lock:
+            self._collect()
+            return sum(block.length for block in self._taken.values())
 
     @contextmanager
     def current(self) -> Iterator[None]:
@@ -58,31 +84,42 @@ class FakeCuda:
         finally:
             self._inside.depth -= 1
 
-    def allocate(self, length: int) -> FakeAllocation:
-        """Take memory, full of noise."""
+    def allocate(self, length: int, stream: int | None = None) -> FakeAllocation:
+        """Take memory: what was dropped last if it may be had, else new and full of noise."""
         self.check_current()
         with self._lock:
             if self.used_bytes + length > self.memory_bytes:
                 raise DeviceMemoryError(f"{self.name} has no {length} bytes of memory left.")
-            address = next(self._addresses) << 40
-            self.blocks[address] = np.full(length, _NOISE, np.uint8)
+            free = self._free[stream, length]
+            block = free.pop() if free else _Block(next(self._addresses) << 40, length, stream)
+            if self._order.is_idle(block.address, length):
+                self._memory[block.address] = np.full(length, NOISE, np.uint8)
+            self._taken[block.address] = block
             self.most_bytes = max(self.most_bytes, self.used_bytes)
-        return FakeAllocation(self.blocks, address, length)
+        return FakeAllocation(block.address, length, self._dropped)
 
     def pinned(self, length: int) -> Bytes:
         """Take host memory."""
         self.check_current()
-        return np.full(length, _NOISE, np.uint8)
+        return np.full(length, NOISE, np.uint8)
 
     def stream(self) -> FakeStream:
         """Make a stream."""
         self.check_current()
-        stream = FakeStream(self, 3 + len(self.streams))
+        stream = FakeStream(self, _FIRST_STREAM + len(self.streams))
         self.streams[stream.handle] = stream
         return stream
 
+    def order(self, before: int, after: int) -> None:
+        """Do what follows in a stream after all that is now in another one."""
+        self.check_current()
+        with self._lock:
+            self._order.wait(before, after)
+        if after in self.streams:
+            self.streams[after].waited_for.append(before)
+
     def give_back(self) -> None:
-        """Nothing is kept for reuse here."""
+        """What was dropped is kept, and not counted."""
         self.check_current()
 
     def check_current(self) -> None:
@@ -90,51 +127,104 @@ class FakeCuda:
         if not getattr(self._inside, "depth", 0):
             raise AssertionError("the device was used outside of its context")
 
+    def put(
+        self, stream: int, work: Callable[[], None], reads: list[Range], writes: list[Range]
+    ) -> None:
+        """Put work that uses some memory into a stream."""
+        self.check_current()
+        with self._lock:
+            self._pending.append((self._order.put(stream, reads, writes), work))
+
+    def is_done(self, stream: int) -> bool:
+        """Whether nothing in a stream is left to do."""
+        with self._lock:
+            return all(moment.stream != stream for moment, _ in self._pending)
+
+    def wait_for(self, stream: int) -> None:
+        """Do all that is in a stream, and what it waits for, and nothing else."""
+        self.check_current()
+        with self._lock:
+            clock = self._order.clock(stream)
+            due = [one for one in self._pending if one[0].comes_before(clock)]
+            self._pending = [one for one in self._pending if not one[0].comes_before(clock)]
+            for _, work in due:
+                work()
+            self._order.wait(stream, HOST)
+
     def at(self, address: int, length: int) -> NDArray[np.uint8]:
-        """Memory from an address on; raises where none is taken."""
-        block, offset = self.blocks[address >> 40 << 40], address % 2**40
+        """Memory from an address on; raises where there is none."""
+        block, offset = self._memory[address >> 40 << 40], address % 2**40
         if offset + length > len(block):
             raise AssertionError("memory was used beyond its end")
         return block[offset : offset + length]
 
-    def array(self, array: Array) -> FakeDeviceArray:
-        """Put an array on the device, as another library would."""
+    def array(self, array: Array, stream: int | None = _DEFAULT_STREAM) -> FakeDeviceArray:
+        """Let another library make an array in a stream of its own; with None it is ready."""
         with self.current():
-            allocation = self.allocate(max(array.nbytes, 1))
-        self.at(allocation.address, array.nbytes)[:] = _bytes(array)
-        return FakeDeviceArray(self, allocation, array.shape, array.dtype)
+            memory = self.allocate(max(array.nbytes, 1), stream)
+            self.overwrite(memory.address, array, stream or _READER)
+            if stream is None:
+                self.wait_for(_READER)
+        return FakeDeviceArray(self, memory, array, stream)
+
+    def overwrite(self, address: int, array: Array, stream: int) -> None:
+        """Let another library write an array somewhere, in a stream of its own."""
+        content = as_bytes(array).copy()
+
+        def write() -> None:
+            self.at(address, len(content))[:] = content
+
+        with self.current():
+            self.put(stream, write, [], [(address, len(content))])
 
     def read(self, array: object) -> Array:
-        """What an array on the device holds."""
+        """What an array on the device holds, as a library reads it that knows of no streams."""
         interface = array.__cuda_array_interface__  # type: ignore[attr-defined]
+        found: list[Array] = []
+        self.start_reading(interface, _READER, found)
+        with self.current():
+            self.wait_for(_READER)
+        return found[0]
+
+    def start_reading(self, interface: dict[str, Any], stream: int, found: list[Array]) -> None:
+        """Let another library read an array into ``found``, some time later in a stream."""
         dtype, shape = np.dtype(interface["typestr"]), interface["shape"]
-        length = int(np.prod(shape)) * dtype.itemsize
-        held: Array = self.at(interface["data"][0], length).view(dtype).reshape(shape).copy()
-        return held
+        where = interface["data"][0], int(np.prod(shape)) * dtype.itemsize
+
+        def read() -> None:
+            found.append(self.at(*where).view(dtype).reshape(shape).copy())
+
+        with self.current():
+            self.put(stream, read, [where], [])
+
+    def _collect(self) -> None:
+        while self._dropped:
+            block = self._taken.pop(self._dropped.popleft())
+            self._free[block.stream, block.length].append(block)
 
 
 class FakeAllocation:
-    """Memory that is freed when this is dropped."""
+    """Memory that is free when this is dropped."""
 
-    def __init__(self, blocks: dict[int, NDArray[np.uint8]], address: int, length: int) -> None:
+    def __init__(self, address: int, length: int, dropped: deque[int]) -> None:
         self.address = address
         self.length = length
-        weakref.finalize(self, blocks.pop, address)
+        weakref.finalize(self, dropped.append, address)
 
 
 class FakeDeviceArray:
     """An array of another library, known by its ``__cuda_array_interface__`` alone."""
 
     def __init__(
-        self, device: FakeCuda, memory: FakeAllocation, shape: tuple[int, ...], dtype: np.dtype
+        self, device: FakeCuda, memory: FakeAllocation, array: Array, stream: int | None
     ) -> None:
         self._memory = memory
         self.__cuda_array_interface__ = {
-            "shape": shape,
-            "typestr": dtype.str,
+            "shape": array.shape,
+            "typestr": array.dtype.str,
             "data": (memory.address, False),
             "strides": None,
-            "stream": 1,
+            "stream": stream,
             "version": 3,
         }
         self.device = device
@@ -150,147 +240,69 @@ class FakeStream:
         self.launches = 0
         """How often recorded work was launched."""
 
-        self._work: list[Callable[[], None]] = []
+        self._recorded: list[_Work] | None = None
 
     def upload(self, address: int, source: Bytes) -> None:
         """Copy to the device."""
-        self.put(lambda: _copy(self.device.at(address, len(source)), source))
+        self.put(
+            lambda: _copy(self.device.at(address, len(source)), source),
+            writes=[(address, len(source))],
+        )
 
     def download(self, target: Bytes, address: int) -> None:
         """Copy from the device."""
-        self.put(lambda: _copy(target, self.device.at(address, len(target))))
+        self.put(
+            lambda: _copy(target, self.device.at(address, len(target))),
+            reads=[(address, len(target))],
+        )
 
     def copy(self, target: int, source: int, length: int) -> None:
         """Copy on the device."""
-        self.put(lambda: _copy(self.device.at(target, length), self.device.at(source, length)))
-
-    def wait_for(self, handle: int) -> None:
-        """Note that another stream was waited for."""
-        self.device.check_current()
-        self.waited_for.append(handle)
+        self.put(
+            lambda: _copy(self.device.at(target, length), self.device.at(source, length)),
+            reads=[(source, length)],
+            writes=[(target, length)],
+        )
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
         """Keep what ``work`` puts into this stream instead of doing it."""
-        before, self._work = self._work, []
-        work()
-        recorded, self._work = self._work, before
+        recorded: list[_Work] = []
+        self._recorded = recorded
+        try:
+            work()
+        finally:
+            self._recorded = None
 
         def launch() -> None:
             self.launches += 1
-            for one in recorded:
-                self.put(one)
+            for one, reads, writes in recorded:
+                self.put(one, reads, writes)
 
         return launch
 
+    def is_done(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.device.is_done(self.handle)
+
     def synchronise(self) -> None:
         """Do everything."""
-        self.device.check_current()
-        work, self._work = self._work, []
-        for one in work:
-            one()
+        self.device.wait_for(self.handle)
 
-    def put(self, work: Callable[[], None]) -> None:
-        """Put work into the stream."""
-        self.device.check_current()
-        self._work.append(work)
-
-
-class FakeEngine:
-    """An engine whose network is a function of NumPy arrays.
-
-    Args:
-        graph: What it takes and gives.
-        function: Computes the outputs from the inputs, by name.
-        scratch_bytes: Working memory for each row of a call.
-        records: Whether its work may be recorded.
-    """
-
-    def __init__(
+    def put(
         self,
-        graph: Graph,
-        function: Callable[[Mapping[str, Array]], Mapping[str, Array]],
-        *,
-        device: FakeCuda,
-        scratch_bytes: int = 0,
-        records: bool = True,
+        work: Callable[[], None],
+        reads: list[Range] | None = None,
+        writes: list[Range] | None = None,
     ) -> None:
-        self.graph = graph
-        self.function = function
-        self.device = device
-        self.scratch_bytes = scratch_bytes
-        self.records = records
-        self.inputs = [_declared(one) for one in graph.inputs]
-        self.outputs = [_declared(one) for one in graph.outputs]
-        self.contexts: list[FakeContext] = []
-        self.kept = 0
-        """How often it was asked to keep what it compiled."""
-
-    def context(self, stream: FakeStream) -> FakeContext:
-        """Make an execution context."""
-        self.device.check_current()
-        context = FakeContext(self, stream)
-        self.contexts.append(context)
-        return context
-
-    def keep_kernels(self) -> None:
-        """Count the call."""
-        self.kept += 1
+        """Put work into the stream that reads and writes this memory of the device."""
+        if self._recorded is not None:
+            self._recorded.append((work, reads or [], writes or []))
+        else:
+            self.device.put(self.handle, work, reads or [], writes or [])
 
 
-class FakeContext:
-    """Runs the function of an engine on the memory of its device."""
-
-    def __init__(self, engine: FakeEngine, stream: FakeStream) -> None:
-        self.engine = engine
-        self.stream = stream
-        self.calls: list[tuple[int, dict[str, tuple[int, ...]]]] = []
-        """Profile and shapes of each call that was put into a stream, or recorded."""
-
-        self._profile = 0
-        self._shapes: Mapping[str, tuple[int, ...]] = {}
-        self._addresses: Mapping[str, int] = {}
-        self._scratch = (0, 0)
-
-    def prepare(self, profile: int, shapes: Mapping[str, tuple[int, ...]]) -> int:
-        """Take shapes."""
-        self._profile, self._shapes = profile, shapes
-        return self.engine.scratch_bytes * max(shape[0] for shape in shapes.values())
-
-    def bind(self, addresses: Mapping[str, int], scratch: tuple[int, int]) -> None:
-        """Take addresses."""
-        if any(address % 256 for address in (*addresses.values(), scratch[0])):
-            raise AssertionError("an address is not a multiple of 256")
-        self._addresses, self._scratch = addresses, scratch
-
-    def enqueue(self) -> None:
-        """Put the call into the stream."""
-        self.calls.append((self._profile, dict(self._shapes)))
-        shapes, addresses, scratch = self._shapes, self._addresses, self._scratch
-        self.stream.put(lambda: self._compute(shapes, addresses, scratch))
-
-    def _compute(
-        self,
-        shapes: Mapping[str, tuple[int, ...]],
-        addresses: Mapping[str, int],
-        scratch: tuple[int, int],
-    ) -> None:
-        device, graph = self.engine.device, self.engine.graph
-        device.at(*scratch)[:] = _NOISE
-        inputs = {}
-        for one in graph.inputs:
-            length = int(np.prod(shapes[one.name])) * np.dtype(one.dtype).itemsize
-            found = device.at(addresses[one.name], length).view(one.dtype)
-            inputs[one.name] = found.reshape(shapes[one.name])
-        for name, output in self.engine.function(inputs).items():
-            _copy(device.at(addresses[name], output.nbytes), _bytes(output))
-
-
-def _declared(tensor: Tensor) -> Declared:
-    shape = tuple(None if isinstance(size, str) else size for size in tensor.shape)
-    return Declared(frozenset({tensor.name}), tensor.dtype, shape)
-
-
-def _bytes(array: Array) -> NDArray[np.uint8]:
+def as_bytes(array: Array) -> NDArray[np.uint8]:
+    """The bytes of an array, row by row."""
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 

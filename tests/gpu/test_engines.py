@@ -161,9 +161,39 @@ def test_arrays_of_torch_are_taken_and_given_without_a_copy(built, flavour):
         frames = torch.from_numpy(inputs["frames"]).cuda(non_blocking=True)
         frames = (frames @ torch.eye(frames.shape[-1], device="cuda")).contiguous()
         outputs = backend.run({"frames": frames})
+        # Nobody has waited yet: the stream is made to when the array is handed over.
+        passed = torch.from_dlpack(outputs["probabilities"]).clone()
+        frames.zero_()
+    stream.synchronize()
+    assert_close({"probabilities": passed.cpu().numpy()}, expected)
+    # The host waits for who takes it this way, which names no stream.
     found = torch.as_tensor(outputs["probabilities"], device="cuda")
     assert found.data_ptr() == outputs["probabilities"].address
     assert_close({"probabilities": found.cpu().numpy()}, expected)
+    backend.close()
+
+
+def test_many_calls_that_nobody_waits_for_are_right(built, flavour):
+    """Memory of dropped outputs is used again while the device is behind."""
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    if not torch.cuda.is_available():
+        pytest.skip("this torch is built without CUDA")
+    folder = built["echo-a4c"]
+    stored = folder.manifest.graphs["network"]
+    backend = Face(FLAVOURS[flavour]).open_engine(folder, stored, device="cuda", memory="cuda")
+    inputs = inputs_of(stored.graph)
+    exact = OrtBackend(folder.file(stored), stored.graph)
+    kept = []
+    with torch.cuda.stream(torch.cuda.Stream()):
+        for turn in range(24):
+            frames = torch.from_numpy(np.roll(inputs["frames"], turn, axis=-1)).cuda()
+            outputs = backend.run({"frames": frames})
+            kept.append(torch.from_dlpack(outputs["probabilities"]).sum(dim=(0, 2, 3)))
+            del frames, outputs
+    torch.cuda.synchronize()
+    for turn, found in enumerate(kept):
+        expected = exact.run({"frames": np.roll(inputs["frames"], turn, axis=-1)})["probabilities"]
+        np.testing.assert_allclose(found.cpu().numpy(), expected.sum(axis=(0, 2, 3)), rtol=FP32)
     backend.close()
 
 
