@@ -37,6 +37,18 @@ def echo_examples() -> Path:
 
 
 @pytest.fixture(scope="session")
+def needs_rtx() -> None:
+    """Skip where the packages of the extra tensorrt-rtx are not installed."""
+    from fastseg.backends import tensorrt_runtime
+    from fastseg.errors import BackendUnavailableError
+
+    try:
+        tensorrt_runtime.runtime(tensorrt_runtime.TENSORRT_RTX)
+    except BackendUnavailableError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
 def vit_b_checkpoint(tmp_path_factory) -> Path:
     """A checkpoint of SAM ViT-B as published, but for its random weights."""
     torch = pytest.importorskip("torch", reason="exports need torch")

@@ -28,17 +28,10 @@ from fastseg.errors import (
 from fastseg.testing import tiny_unet_folder
 from fastseg.testing.fake_driver import FakeDevice, FakeDriverLibrary
 
+pytestmark = pytest.mark.usefixtures("needs_rtx")
+
 FP32 = Request("tensorrt-rtx", "fp32")
 ADA = Gpu("Ada", (8, 9), "13.0")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def needs_rtx() -> None:
-    """Skip where the packages of the extra tensorrt-rtx are not installed."""
-    try:
-        tensorrt_runtime.runtime(TENSORRT_RTX)
-    except BackendUnavailableError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture(autouse=True)

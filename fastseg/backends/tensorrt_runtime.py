@@ -107,7 +107,8 @@ def check_targets(flavour: Flavour, asked: tuple[str, ...]) -> tuple[str, ...]:
     if unknown := [target for target in asked if target not in known]:
         raise EngineError(
             f"{flavour.name} {version(flavour)} builds for {', '.join(known)}, not for "
-            f"{', '.join(unknown)}. Name one of those, or no target for a portable engine."
+            f"{', '.join(unknown)}. Name one of those, or no target for a portable engine; or "
+            "build with tensorrt on a machine with that GPU."
         )
     if PORTABLE in asked and len(set(asked)) > 1:
         raise EngineError(

@@ -1,0 +1,130 @@
+"""Whole models become engines of TensorRT-RTX without a GPU, and are found again or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from fastseg import artifacts, registry
+from fastseg.artifacts import ModelFolder
+from fastseg.backends import cuda_driver, tensorrt_runtime
+from fastseg.backends.engine_key import Gpu
+from fastseg.backends.engine_lookup import find_engine
+from fastseg.backends.engine_store import EngineCache
+from fastseg.backends.tensorrt_build import Order, build_engine
+from fastseg.backends.tensorrt_runtime import TENSORRT_RTX
+from fastseg.building import Built, Request, build
+from fastseg.errors import EngineError
+
+REQUEST = Request("tensorrt-rtx", "fp32")
+ADA, TURING = Gpu("Ada", (8, 9), "13.0"), Gpu("Turing", (7, 5), "13.0")
+
+
+def never(*_: object):
+    raise AssertionError("nothing can be compared without a GPU")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model folder and what its first build left behind."""
+
+    folder: ModelFolder
+    cache: EngineCache
+    built: Built
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_a_gpu(needs_rtx) -> Iterator[None]:
+    """Machines with a GPU run these tests as those without one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cuda_driver, "LIBRARY", "libcuda-that-nobody-has.so.1")
+        yield
+
+
+@pytest.fixture(scope="module", params=["echo-a4c", "sam-nano", "vit-b"])
+def model(request, tmp_path_factory) -> Model:
+    """SAM ViT-B has random weights, which is all the same to a builder."""
+    name = request.param
+    path = request.getfixturevalue("vit_b_folder") if name == "vit-b" else registry.find(name)
+    folder = artifacts.read(path, verify=False)
+    cache = EngineCache(tmp_path_factory.mktemp("engines"))
+    return Model(folder, cache, build(folder, REQUEST, gate=never, cache=cache))
+
+
+def test_every_graph_becomes_an_engine_with_all_its_weights(model):
+    stored = {one.graph.name: one for one in model.folder.manifest.graphs.values()}
+    assert [row.graph for row in model.built.rows] == list(stored)
+    for row in model.built.rows:
+        assert row.origin == "built"
+        assert row.bytes >= 0.99 * sum(file.bytes for file in stored[row.graph].files)
+    assert model.built.comparison.state == "not compared: no device"
+
+
+def test_what_was_built_is_found_again(model):
+    again = build(model.folder, REQUEST, gate=never, cache=model.cache)
+    assert {row.origin for row in again.rows} == {"cache"}
+    assert [row.bytes for row in again.rows] == [row.bytes for row in model.built.rows]
+
+
+def test_engines_run_where_they_fit_and_others_say_why_not(model, monkeypatch):
+    stored = next(iter(model.folder.manifest.graphs.values()))
+
+    def find(gpu: Gpu):
+        return find_engine(model.folder, stored, TENSORRT_RTX, gpu, model.cache)
+
+    assert find(ADA).card.key.targets == ("portable",)
+    with pytest.raises(EngineError, match=r"built for portable, and this is Turing"):
+        find(TURING)
+    version = tensorrt_runtime.version(TENSORRT_RTX)
+    monkeypatch.setattr(tensorrt_runtime, "version", lambda flavour: "1.9.9")
+    with pytest.raises(EngineError, match=rf"built by tensorrt-rtx {version}, not 1\.9\.9"):
+        find(ADA)
+
+
+def test_an_engine_that_was_cut_off_is_built_anew_and_the_others_are_found(model):
+    shortest = min(model.built.rows, key=lambda row: row.bytes)
+    (engine,) = model.cache.all(shortest.graph)
+    engine.path.write_bytes(engine.path.read_bytes()[:-1])
+    again = build(model.folder, REQUEST, gate=never, cache=model.cache)
+    expected = {row.graph: "cache" for row in again.rows} | {shortest.graph: "built"}
+    assert {row.graph: row.origin for row in again.rows} == expected
+
+
+def test_another_target_is_built_anew_and_runs_there_alone(model, tmp_path):
+    stored = model.folder.manifest.graphs
+    shortest = min(model.built.rows, key=lambda row: row.bytes).graph
+    graphs = {name: one for name, one in stored.items() if one.graph.name == shortest}
+    alone = replace(model.folder, manifest=replace(model.folder.manifest, graphs=graphs))
+    cache = EngineCache(tmp_path)
+    named = build(alone, replace(REQUEST, targets=("sm120",)), gate=never, cache=cache)
+    assert [row.origin for row in named.rows] == ["built"]
+    with pytest.raises(EngineError, match=r"built for sm120, and this is Ada"):
+        find_engine(alone, next(iter(graphs.values())), TENSORRT_RTX, ADA, cache)
+
+
+@pytest.mark.parametrize("name", ["echo-a4c", "sam-nano"])
+def test_mixed_precision_graphs_become_engines_of_half_the_size(name, tmp_path):
+    """As an export writes them that finds no block to keep in float32, which it does for these."""
+    pytest.importorskip("torch", reason="exports need torch")
+    from fastseg.export import graph_blocks
+    from fastseg.export.half import half_graph
+    from fastseg.export.half_graph import to_half
+    from fastseg.export.onnx_writer import save
+
+    folder = artifacts.read(registry.find(name), verify=False)
+    order = Order(TENSORRT_RTX, ("portable",))
+    # The decoder with a mask prompt is the same again, and the longest to build.
+    for stored in (one for key, one in folder.manifest.graphs.items() if key != "decoder_mask"):
+        graph, path = half_graph(stored.graph), tmp_path / stored.file
+        ports = {port.name: port.dtype for port in (*graph.inputs, *graph.outputs)}
+        save(to_half(graph_blocks.read(folder.file(stored)), islands=(), ports=ports), path)
+        assert len(build_engine(path, graph, order)) >= 0.99 * weights_in(path)
+
+
+def weights_in(path: Path) -> int:
+    """Bytes of the weights of a graph."""
+    onnx = pytest.importorskip("onnx", reason="reads a graph")
+    return sum(onnx.numpy_helper.to_array(one).nbytes for one in onnx.load(path).graph.initializer)
