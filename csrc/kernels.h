@@ -92,19 +92,6 @@ struct BinarisedOut {
     float* stability;  // [masks] pixels above `high` / pixels above `low`; 0 / 0 is NaN
 };
 
-struct Prompts {
-    const float* points;     // [offsets[count], 2]
-    const int32_t* labels;   // [offsets[count]]
-    const int64_t* offsets;  // [count + 1]
-    int64_t count;
-};
-
-struct PaddedPrompts {
-    float* points;    // [count, longest, 2]
-    int32_t* labels;  // [count, longest]
-    int64_t longest;
-};
-
 struct PolygonsOut {
     Allocate<int32_t> points;        // [points, 2] x before y, at pixel corners
     Allocate<int64_t> ring_offsets;  // [rings + 1] into points
@@ -189,9 +176,6 @@ struct Kernels {
 
     // Centres of a square grid on the unit square, x fastest. // out [per_side * per_side, 2]
     void (*point_grid)(int64_t per_side, double* out);
-
-    // Ragged prompts to a rectangle; what is missing becomes (0, 0) with label -1.
-    void (*pad_prompts)(Prompts prompts, PaddedPrompts out);
 
     // Low-resolution logits to masks of the whole picture, see cpu/binarise.cpp.
     void (*binarise)(Planes<const float> logits, Frame frame, Thresholds thresholds,

@@ -166,14 +166,3 @@ def thresholds(threshold: float, stability_offset: float) -> None:
             "threshold must be finite and stability_offset must be finite and not negative, "
             f"not {threshold} and {stability_offset}"
         )
-
-
-def prompt_offsets(offsets: NDArray[np.int64], total: int) -> None:
-    """Make sure that offsets cut ``total`` points into prompts.
-
-    Raises:
-        PromptError: they do not ascend from 0 to ``total``.
-    """
-    fits = offsets.ndim == 1 and offsets.size > 0 and offsets[0] == 0 and offsets[-1] == total
-    if not fits or bool((np.diff(offsets) < 0).any()):
-        raise PromptError(f"prompt offsets must ascend from 0 to {total}")

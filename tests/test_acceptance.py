@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fastseg import acceptance, artifacts, building
-from fastseg.backends import cuda_device, cuda_driver, tensorrt_face, tensorrt_runtime
+from fastseg.backends import cuda_device, tensorrt_face, tensorrt_runtime
 from fastseg.backends.engine_store import EngineCache
 from fastseg.backends.ort import OrtBackend
 from fastseg.backends.select import plan
@@ -17,8 +17,8 @@ from fastseg.building import Request, build
 from fastseg.errors import ParityError
 from fastseg.testing import tiny_sam_folder, tiny_unet_folder
 from fastseg.testing.fake_cuda import FakeCuda
-from fastseg.testing.fake_driver import FakeDevice, FakeDriverLibrary
 from fastseg.testing.fake_engine import FakeEngine
+from tests import fake_machine
 
 pytest.importorskip("onnxruntime", reason="the fake engines run their graphs in it")
 
@@ -35,11 +35,9 @@ def folder(request, tmp_path) -> artifacts.ModelFolder:
 def machine(monkeypatch, tmp_path) -> None:
     """A machine with a GPU, TensorRT-RTX and pycuda, none of which is there."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(cuda_driver, "_library", lambda: FakeDriverLibrary((FakeDevice(),)))
-    monkeypatch.setattr(tensorrt_runtime, "version", lambda flavour: "1.7")
-    monkeypatch.setattr(tensorrt_runtime, "runtime", lambda flavour: object())
+    fake_machine.with_gpu(monkeypatch)
+    fake_machine.with_runtimes(monkeypatch)
     monkeypatch.setattr(tensorrt_runtime, "check_targets", lambda flavour, asked: ("portable",))
-    monkeypatch.setattr(cuda_device, "import_pycuda", object)
 
 
 @pytest.fixture

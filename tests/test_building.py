@@ -26,12 +26,12 @@ from fastseg.errors import (
     ParityError,
 )
 from fastseg.testing import tiny_unet_folder
-from fastseg.testing.fake_driver import FakeDevice, FakeDriverLibrary
+from tests import fake_machine
+from tests.fake_machine import ADA
 
 pytestmark = pytest.mark.usefixtures("needs_rtx")
 
 FP32 = Request("tensorrt-rtx", "fp32")
-ADA = Gpu("Ada", (8, 9), "13.0")
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +43,7 @@ def cache(tmp_path, monkeypatch) -> EngineCache:
 @pytest.fixture(autouse=True)
 def no_driver(monkeypatch) -> None:
     """Machines with a GPU run these tests as those without one."""
-    monkeypatch.setattr(cuda_driver, "LIBRARY", "libcuda-that-nobody-has.so.1")
+    fake_machine.without_driver(monkeypatch)
 
 
 @pytest.fixture
@@ -62,9 +62,7 @@ def half(folder) -> artifacts.ModelFolder:
 @pytest.fixture
 def ada(monkeypatch) -> None:
     """A driver that lists a GPU, which is not there."""
-    library = FakeDriverLibrary((FakeDevice("Ada", (8, 9)),))
-    monkeypatch.setattr(cuda_driver, "_library", lambda: library)
-    monkeypatch.setattr(cuda_driver, "_release", lambda: None)
+    fake_machine.with_gpu(monkeypatch)
 
 
 class Gate:
@@ -202,7 +200,7 @@ def test_a_graph_that_is_damaged_leaves_nothing(folder, cache, tmp_path):
 def test_what_cannot_be_built_is_said_before_anything_is(
     folder, monkeypatch, request_, error, says
 ):
-    monkeypatch.setattr(cuda_driver, "LIBRARY", "libcuda-that-nobody-has.so.1")
+    fake_machine.without_driver(monkeypatch)
     with pytest.raises(error, match=says):
         build(folder, request_, gate=never)
 

@@ -10,7 +10,7 @@ import pytest
 
 from fastseg import artifacts, registry
 from fastseg.artifacts import ModelFolder
-from fastseg.backends import cuda_driver, tensorrt_runtime
+from fastseg.backends import tensorrt_runtime
 from fastseg.backends.engine_key import Gpu
 from fastseg.backends.engine_lookup import find_engine
 from fastseg.backends.engine_store import EngineCache
@@ -18,9 +18,11 @@ from fastseg.backends.tensorrt_build import Order, build_engine
 from fastseg.backends.tensorrt_runtime import TENSORRT_RTX
 from fastseg.building import Built, Request, build
 from fastseg.errors import EngineError
+from tests import fake_machine
+from tests.fake_machine import ADA
 
 REQUEST = Request("tensorrt-rtx", "fp32")
-ADA, TURING = Gpu("Ada", (8, 9), "13.0"), Gpu("Turing", (7, 5), "13.0")
+TURING = Gpu("Turing", (7, 5), "13.0")
 
 
 def never(*_: object):
@@ -40,7 +42,7 @@ class Model:
 def without_a_gpu(needs_rtx) -> Iterator[None]:
     """Machines with a GPU run these tests as those without one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cuda_driver, "LIBRARY", "libcuda-that-nobody-has.so.1")
+        fake_machine.without_driver(patch)
         yield
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,6 +19,7 @@ from fastseg.errors import BackendError, ModelFolderError
 from fastseg.graphs import UNMEASURED
 from fastseg.testing import FakeBackend, tiny_sam_folder, tiny_unet_folder
 from fastseg.verdicts import Trial
+from tests import fake_runtime
 
 pytest.importorskip("onnx", reason="graphs are written with onnx")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
@@ -125,19 +125,8 @@ def second_runtime(monkeypatch):
         name = plan.stored.graph.name
         return FakeBackend(real.graph, lambda inputs: told.bend(name, real.run(inputs)))
 
-    module = SimpleNamespace(
-        NAME="second",
-        DEVICES=("cpu",),
-        OWN_LAYOUT=False,
-        require=lambda device, precision: "cpu",
-        settle=settle,
-        open_graph=open_graph,
-    )
-    monkeypatch.setitem(sys.modules, "tests.second", module)
     table = {"onnxruntime": MODULES["onnxruntime"], "second": "tests.second"}
-    for place in ("backends.runtime", "backends.select", "calibration"):
-        monkeypatch.setattr(f"fastseg.{place}.MODULES", table)
-    monkeypatch.setattr("fastseg.backends.select.BACKENDS", tuple(table))
+    fake_runtime.install(monkeypatch, table, settle=settle, open_graph=open_graph)
 
     def ratio(graphs, others, part, question):
         moved = others.plans[part[0]].backend == "second"

@@ -9,6 +9,7 @@ import pytest
 from fastseg.backends import cuda_driver
 from fastseg.errors import BackendUnavailableError
 from fastseg.testing.fake_driver import FakeDevice, FakeDriverLibrary
+from tests import fake_machine
 
 TWO = (FakeDevice("Small", (8, 6), 8 * 2**30), FakeDevice("Large", (9, 0), 80 * 2**30))
 
@@ -49,7 +50,7 @@ def test_a_number_that_no_device_has_is_answered_with_those_that_there_are(drive
 
 
 def test_without_a_driver_the_missing_library_is_named(monkeypatch):
-    monkeypatch.setattr(cuda_driver, "LIBRARY", "libcuda-that-nobody-has.so.1")
+    fake_machine.without_driver(monkeypatch)
     with pytest.raises(BackendUnavailableError, match=r"no NVIDIA driver.*libcuda-that") as caught:
         cuda_driver.probe()
     assert "Install the NVIDIA driver" in caught.value.remedy

@@ -16,6 +16,7 @@ from fastseg.diagnosis import doctor
 from fastseg.errors import BackendUnavailableError
 from fastseg.testing import tiny_sam_folder
 from fastseg.testing.fake_driver import FakeDevice, FakeDriverLibrary
+from tests import fake_machine
 from tests.fresh_interpreter import loaded_by
 
 
@@ -155,7 +156,7 @@ def test_devices_are_named_with_what_the_driver_says_of_them(monkeypatch):
 
 
 def test_a_missing_driver_is_named(monkeypatch):
-    monkeypatch.setattr(cuda_driver, "LIBRARY", "libcuda-that-nobody-has.so.1")
+    fake_machine.without_driver(monkeypatch)
     found = doctor()["devices"]["cuda"]
     assert not found["ok"]
     assert "libcuda-that-nobody-has.so.1" in found["reason"]
@@ -163,7 +164,7 @@ def test_a_missing_driver_is_named(monkeypatch):
 
 
 def test_a_runtime_that_builds_here_and_does_not_run_says_so(monkeypatch):
-    monkeypatch.setattr(cuda_driver, "LIBRARY", "libcuda-that-nobody-has.so.1")
+    fake_machine.without_driver(monkeypatch)
     try:
         version = tensorrt_runtime.version(TENSORRT_RTX)
     except BackendUnavailableError as error:

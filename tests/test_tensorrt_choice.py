@@ -9,8 +9,8 @@ import pytest
 
 import fastseg
 from fastseg import artifacts
-from fastseg.backends import cuda_device, cuda_driver, tensorrt_face, tensorrt_runtime
-from fastseg.backends.engine_key import Gpu, key_of
+from fastseg.backends import cuda_device, tensorrt_face, tensorrt_runtime
+from fastseg.backends.engine_key import key_of
 from fastseg.backends.engine_store import ENGINES, Comparison, EngineCache, card_of, write_engine
 from fastseg.backends.ort import OrtBackend
 from fastseg.backends.select import choose, open_graph, plan
@@ -18,12 +18,12 @@ from fastseg.backends.tensorrt_runtime import TENSORRT, TENSORRT_RTX
 from fastseg.errors import BackendError, BackendUnavailableError, EngineError
 from fastseg.testing import tiny_sam_folder, tiny_unet_folder
 from fastseg.testing.fake_cuda import FakeCuda
-from fastseg.testing.fake_driver import FakeDevice, FakeDriverLibrary
 from fastseg.testing.fake_engine import FakeEngine
+from tests import fake_machine
+from tests.fake_machine import ADA
 
 pytest.importorskip("onnxruntime", reason="the fake engines run their graphs in it")
 
-ADA = Gpu("Ada", (8, 9), "13.0")
 CONTENT = b"an engine"
 
 
@@ -36,12 +36,8 @@ def device() -> FakeCuda:
 def machine(monkeypatch, tmp_path, device) -> None:
     """A machine with a GPU, TensorRT and pycuda, none of which is there."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
-    library = FakeDriverLibrary((FakeDevice("Ada", (8, 9)),))
-    monkeypatch.setattr(cuda_driver, "_library", lambda: library)
-    monkeypatch.setattr(cuda_driver, "_release", lambda: None)
-    monkeypatch.setattr(tensorrt_runtime, "version", lambda flavour: "1.7")
-    monkeypatch.setattr(tensorrt_runtime, "runtime", lambda flavour: object())
-    monkeypatch.setattr(cuda_device, "import_pycuda", object)
+    fake_machine.with_gpu(monkeypatch)
+    fake_machine.with_runtimes(monkeypatch)
     monkeypatch.setattr(cuda_device, "open_device", lambda index: device)
 
 
@@ -139,7 +135,7 @@ def test_a_precision_that_nothing_has_is_answered_by_the_folder_and_not_by_the_g
 def test_without_a_driver_a_named_runtime_says_what_is_missing(unet, monkeypatch):
     build(unet, "fp32")
     monkeypatch.undo()
-    monkeypatch.setattr(cuda_driver, "LIBRARY", "libcuda-that-nobody-has.so.1")
+    fake_machine.without_driver(monkeypatch)
     monkeypatch.setattr(tensorrt_runtime, "runtime", lambda flavour: object())
     with pytest.raises(BackendUnavailableError, match=r"tensorrt-rtx is not.*libcuda-that-nob"):
         open_graph(unet, "network", backend="tensorrt-rtx")

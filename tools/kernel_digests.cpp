@@ -126,14 +126,6 @@ void prompts(const Kernels& kernels) {
         grids.add(out);
     }
     grids.print("point_grid");
-    const std::vector<float> points = units(20, 2);
-    const std::vector<int32_t> labels(10, 1);
-    const std::vector<int64_t> offsets{0, 3, 3, 10};
-    std::vector<float> padded(3 * 7 * 2);
-    std::vector<int32_t> padded_labels(3 * 7);
-    kernels.pad_prompts({points.data(), labels.data(), offsets.data(), 3},
-                        {padded.data(), padded_labels.data(), 7});
-    Digest().add(padded).add(padded_labels).print("pad_prompts");
 }
 
 struct Made {

@@ -9,13 +9,9 @@ import numpy as np
 import pytest
 
 from fastseg import ops
-from fastseg.backends import cuda_device, cuda_driver
-from fastseg.errors import BackendUnavailableError
 from fastseg.geometry import Frame
-from fastseg.ops import device as device_ops
 from fastseg.ops.device import MaskFilter
 from tests import emulated_memory
-from tests.gpu.test_device_kernels import Gpu
 from tests.test_ops_binarise import smooth_logits
 
 pytestmark = pytest.mark.gpu
@@ -24,19 +20,6 @@ FRAME = Frame((1080, 1920))
 PLANES = 192
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 CALLS, ROUNDS = 20, 15
-
-
-@pytest.fixture(scope="module")
-def gpu():
-    try:
-        cuda_driver.probe()
-        cuda_device.import_pycuda()
-        device_ops.cuda_module()
-    except BackendUnavailableError as error:
-        pytest.skip(str(error))
-    opened = Gpu()
-    with opened.device.current():
-        yield opened
 
 
 def timed(work, wait, calls):

@@ -16,12 +16,12 @@ import pytest
 
 import fastseg
 from fastseg import acceptance, artifacts
-from fastseg.backends import cuda_device, cuda_driver, tensorrt_runtime
+from fastseg.backends import tensorrt_runtime
 from fastseg.backends.tensorrt_runtime import FLAVOURS
 from fastseg.building import Request, build
-from fastseg.errors import BackendUnavailableError, FastsegError
+from fastseg.errors import FastsegError
 from fastseg.export.sam import export_sam
-from fastseg.ops import device as device_ops
+from tests.on_gpu import require_gpu
 from tests.random_weights import scattered
 from tests.standins import segment_anything
 
@@ -35,12 +35,7 @@ LOOSE = {"pred_iou_thresh": -10.0, "stability_score_thresh": 0.5, "points_per_si
 @pytest.fixture(scope="module")
 def torch():
     found = pytest.importorskip("torch", reason="compares with torch")
-    try:
-        cuda_driver.probe()
-        cuda_device.import_pycuda()
-        device_ops.cuda_module()
-    except BackendUnavailableError as error:
-        pytest.skip(str(error))
+    require_gpu(kernels=True)
     if not found.cuda.is_available():
         pytest.skip("this torch has no CUDA")
     return found

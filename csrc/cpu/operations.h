@@ -8,7 +8,6 @@ namespace fastseg::cpu {
 void resize_bilinear(Picture picture, Size size, uint8_t* out, int threads);
 void preprocess(Picture picture, Frame frame, Normalisation normalisation, float* out, int threads);
 void point_grid(int64_t per_side, double* out);
-void pad_prompts(Prompts prompts, PaddedPrompts out);
 void binarise(Planes<const float> logits, Frame frame, Thresholds thresholds,
               const BinarisedOut& out, int threads);
 void runs_check(Runs runs);

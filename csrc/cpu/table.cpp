@@ -9,7 +9,6 @@ const Kernels& cpu_kernels() {
         .resize_bilinear = cpu::resize_bilinear,
         .preprocess = cpu::preprocess,
         .point_grid = cpu::point_grid,
-        .pad_prompts = cpu::pad_prompts,
         .binarise = cpu::binarise,
         .runs_check = cpu::runs_check,
         .runs_areas = cpu::runs_areas,

@@ -64,9 +64,7 @@ struct ClearMeasures {
     int64_t planes;
 
     FASTSEG_HOST_DEVICE void operator()(Block<threads> block, Shared&) const {
-        block.step([&](int t) {
-            const int64_t plane = block.x * threads + t;
-            if (plane >= planes) return;
+        block.each(planes, [&](int64_t plane) {
             measures[plane] = {0, 0, 0, {INT32_MAX, INT32_MAX, -1, -1}, 0, -1};
         });
     }
@@ -258,9 +256,7 @@ struct WriteMasks {
     FASTSEG_HOST_DEVICE void operator()(Block<threads> block, Shared&) const {
         const int64_t begin = measures[block.y].begin;
         if (begin < 0) return;
-        block.step([&](int t) {
-            const int64_t x = block.x * threads + t;
-            if (x >= job.width) return;
+        block.each(job.width, [&](int64_t x) {
             const Number* plane = job.logits + block.y * job.low_height * job.low_width;
             uint32_t* out = positions + begin + columns[block.y * job.width + x];
             trace_column(job, plane, x, [&](uint32_t position) { *out++ = position; });

@@ -34,6 +34,16 @@ struct Block {
         for (int i = 0; i < threads; ++i) step(backwards ? threads - 1 - i : i);
 #endif
     }
+
+    // A step in which this block's threads take one piece each of what all blocks along x share:
+    // those of `count` that are theirs.
+    template <class Piece>
+    FASTSEG_HOST_DEVICE void each(int64_t count, Piece piece) const {
+        step([&](int t) {
+            const int64_t i = x * threads + t;
+            if (i < count) piece(i);
+        });
+    }
 };
 
 FASTSEG_HOST_DEVICE constexpr int64_t blocks_for(int64_t work, int64_t threads) {

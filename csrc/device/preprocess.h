@@ -34,9 +34,7 @@ struct FillTriangle {
     DeviceTriangle triangle;
 
     FASTSEG_HOST_DEVICE void operator()(Block<threads> block, Shared&) const {
-        block.step([&](int t) {
-            const int64_t output = block.x * threads + t;
-            if (output >= triangle.axis.outputs) return;
+        block.each(triangle.axis.outputs, [&](int64_t output) {
             const TriangleSpan span = triangle_weights(triangle.axis, output,
                                                        triangle.weights + output * triangle.widest);
             triangle.spans()[2 * output] = static_cast<int32_t>(span.first);
@@ -74,9 +72,8 @@ struct FirstPass {
     uint8_t* out;
 
     FASTSEG_HOST_DEVICE void operator()(Block<threads> block, Shared&) const {
-        block.step([&](int t) {
-            const int64_t x = block.x * threads + t, y = block.y;
-            if (x >= out_size.width) return;
+        const int64_t y = block.y;
+        block.each(out_size.width, [&](int64_t x) {
             uint8_t* pixel = out + (y * out_size.width + x) * channels;
             if (vertical) {
                 resample(part + x * channels, row_bytes, triangle, y, pixel);
@@ -102,9 +99,8 @@ struct SecondPass {
     Number* out;
 
     FASTSEG_HOST_DEVICE void operator()(Block<threads> block, Shared&) const {
-        block.step([&](int t) {
-            const int64_t x = block.x * threads + t, y = block.y;
-            if (x >= side) return;
+        const int64_t y = block.y;
+        block.each(side, [&](int64_t x) {
             const bool inside = y < filled.height && x < filled.width;
             uint8_t bytes[channels];
             if (inside && vertical) {

@@ -20,9 +20,7 @@ struct PointGrid {
     double* out;
 
     FASTSEG_HOST_DEVICE void operator()(Block<threads> block, Shared&) const {
-        block.step([&](int t) {
-            const int64_t i = block.x * threads + t;
-            if (i >= per_side * per_side) return;
+        block.each(per_side * per_side, [&](int64_t i) {
             out[2 * i] = grid_centre(i % per_side, per_side);
             out[2 * i + 1] = grid_centre(i / per_side, per_side);
         });
@@ -46,9 +44,7 @@ struct ClickPrompts {
 
     FASTSEG_HOST_DEVICE void operator()(Block<threads> block, Shared&) const {
         constexpr int32_t foreground = 1, padding = -1;
-        block.step([&](int t) {
-            const int64_t i = block.x * threads + t;
-            if (i >= count) return;
+        block.each(count, [&](int64_t i) {
             const int64_t origin[2] = {frame.x0, frame.y0};
             const int64_t size[2] = {frame.x1 - frame.x0, frame.y1 - frame.y0};
             const int64_t resized[2] = {frame.resized.width, frame.resized.height};
@@ -178,9 +174,8 @@ struct LabelPlanes {
     PlaneLabel* labels;
 
     FASTSEG_HOST_DEVICE void operator()(Block<threads> block, Shared&) const {
-        block.step([&](int t) {
-            const int64_t plane = block.x * threads + t, row = rows.first + plane / alternatives;
-            if (plane >= rows.size * alternatives) return;
+        block.each(rows.size * alternatives, [&](int64_t plane) {
+            const int64_t row = rows.first + plane / alternatives;
             PlaneLabel label{0.0f, -1};
             if (row < *rows.row_count) {
                 const int64_t prompt = rows.rows[row];

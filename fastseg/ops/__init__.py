@@ -16,7 +16,7 @@ from fastseg.ops.decoding import (
 )
 from fastseg.ops.frames import frame_input, masks_to_frame
 from fastseg.ops.pictures import preprocess, resize_bilinear
-from fastseg.ops.prompts import pad_prompts, point_grid
+from fastseg.ops.prompts import point_grid
 from fastseg.ops.runs import (
     runs_areas,
     runs_boxes,
@@ -49,7 +49,6 @@ __all__ = [
     "masks_to_frame",
     "measure_shapes",
     "near_crop_edge",
-    "pad_prompts",
     "point_grid",
     "preprocess",
     "resize_bilinear",

@@ -6,14 +6,13 @@ import pytest
 
 import fastseg
 from fastseg import acceptance, artifacts, registry
-from fastseg.backends import cuda_device, cuda_driver, tensorrt_runtime
 from fastseg.backends.tensorrt_runtime import FLAVOURS
 from fastseg.building import Request, build
 from fastseg.demo import PICTURE
-from fastseg.errors import BackendUnavailableError, DeviceMemoryError
+from fastseg.errors import DeviceMemoryError
 from fastseg.images import read_image
-from fastseg.ops import device as device_ops
 from fastseg.ops import runs_iou
+from tests.on_gpu import require_gpu
 
 pytestmark = pytest.mark.gpu
 
@@ -23,13 +22,7 @@ SETTINGS = {"points_per_side": 16, "crop_n_layers": 1}
 @pytest.fixture(scope="module", params=[*FLAVOURS])
 def model(request, tmp_path_factory):
     """sam-nano in FP32 on each runtime that is installed."""
-    try:
-        cuda_driver.probe()
-        cuda_device.import_pycuda()
-        device_ops.cuda_module()
-        tensorrt_runtime.runtime(FLAVOURS[request.param])
-    except BackendUnavailableError as error:
-        pytest.skip(str(error))
+    require_gpu(kernels=True, flavour=request.param)
     out = tmp_path_factory.mktemp("models") / "nano"
     source = artifacts.read(registry.find("sam-nano"))
     build(source, Request(request.param, "fp32", device="cuda", out=out), gate=acceptance.compare)

@@ -10,11 +10,8 @@ import numpy as np
 import pytest
 
 from fastseg import ops
-from fastseg.backends import cuda_device, cuda_driver
-from fastseg.device_arrays import DeviceArray, device_array
-from fastseg.errors import BackendUnavailableError
+from fastseg.device_arrays import device_array
 from fastseg.geometry import Frame
-from fastseg.ops import device as device_ops
 from fastseg.ops.device import FILL, LABEL, RECORD, Candidates, Gather, MaskFilter
 from fastseg.prompts import single_points
 from tests import emulated_memory
@@ -22,53 +19,6 @@ from tests.test_device_kernels import MEAN, PICTURE_FRAMES, STD, discs, picture,
 from tests.test_ops_binarise import FRAMES, smooth_logits
 
 pytestmark = pytest.mark.gpu
-
-
-class Gpu:
-    """A device, a stream of it, its kernels, and copies between its memory and NumPy's."""
-
-    def __init__(self) -> None:
-        self.device = cuda_device.open_device(cuda_driver.probe().devices[0].index)
-        with self.device.current():
-            self.stream = self.device.stream()
-        self.kernels = device_ops.cuda_kernels(self.device.name, self.stream.handle)
-
-    def empty(self, shape, dtype) -> DeviceArray:
-        dtype = np.dtype(dtype)
-        memory = self.device.allocate(max(int(np.prod(shape)) * dtype.itemsize, 1))
-        return DeviceArray(memory.address, tuple(shape), dtype, self.device.name, memory)
-
-    def up(self, array) -> DeviceArray:
-        array = np.ascontiguousarray(array)
-        target, source = self.empty(array.shape, array.dtype), self.device.pinned(array.nbytes or 1)
-        source[: array.nbytes] = array.reshape(-1).view(np.uint8)
-        self.stream.upload(target.address, source[: array.nbytes])
-        self.stream.synchronise()
-        return target
-
-    def down(self, array: DeviceArray) -> np.ndarray:
-        target = self.device.pinned(array.nbytes or 1)[: array.nbytes]
-        self.stream.download(target, array.address)
-        self.stream.synchronise()
-        return target.copy().view(array.dtype).reshape(array.shape)
-
-    def candidates(self, masks, runs) -> Candidates:
-        zeros = self.up(np.zeros(FILL.itemsize, np.uint8))
-        records = self.empty((masks, RECORD.itemsize), np.uint8)
-        return Candidates(records, self.empty((runs,), np.uint32), zeros)
-
-
-@pytest.fixture(scope="module")
-def gpu():
-    try:
-        cuda_driver.probe()
-        cuda_device.import_pycuda()
-        device_ops.cuda_module()
-    except BackendUnavailableError as error:
-        pytest.skip(str(error))
-    opened = Gpu()
-    with opened.device.current():
-        yield opened
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])

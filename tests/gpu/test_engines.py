@@ -12,7 +12,7 @@ import pytest
 import fastseg
 from fastseg import acceptance, artifacts, registry
 from fastseg.artifacts import ModelFolder
-from fastseg.backends import cuda_device, cuda_driver, ort_cuda, tensorrt_runtime
+from fastseg.backends import cuda_device, ort_cuda
 from fastseg.backends.engine_key import Gpu
 from fastseg.backends.engine_lookup import find_engine
 from fastseg.backends.engine_store import EngineCache
@@ -23,7 +23,8 @@ from fastseg.backends.tensorrt_face import Face
 from fastseg.backends.tensorrt_runtime import FLAVOURS
 from fastseg.building import Request, build
 from fastseg.demo import PICTURE
-from fastseg.errors import BackendUnavailableError, EngineError
+from fastseg.errors import EngineError
+from tests.on_gpu import require_gpu
 
 pytestmark = pytest.mark.gpu
 
@@ -35,21 +36,14 @@ SIZES = {"images": 2, "prompts": 5, "points": 2, "survivors": 5, "masks": 3, "ba
 
 @pytest.fixture(scope="module")
 def gpu() -> Gpu:
-    try:
-        driver = cuda_driver.probe()
-        cuda_device.import_pycuda()
-    except BackendUnavailableError as error:
-        pytest.skip(str(error))
+    driver = require_gpu()
     return Gpu.of(driver.devices[0], driver)
 
 
 @pytest.fixture(scope="module", params=[*FLAVOURS])
 def flavour(request, gpu) -> str:
     """Each runtime that is installed, in turn."""
-    try:
-        tensorrt_runtime.runtime(FLAVOURS[request.param])
-    except BackendUnavailableError as error:
-        pytest.skip(str(error))
+    require_gpu(flavour=request.param)
     return request.param
 
 

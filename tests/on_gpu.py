@@ -1,0 +1,73 @@
+"""A real device for tests and benchmarks, which are skipped by name where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from fastseg.backends import cuda_device, cuda_driver, tensorrt_runtime
+from fastseg.backends.cuda_driver import CudaDriver
+from fastseg.backends.tensorrt_runtime import FLAVOURS
+from fastseg.device_arrays import DeviceArray
+from fastseg.errors import BackendUnavailableError
+from fastseg.ops import device as device_ops
+from fastseg.ops.device import FILL, RECORD, Candidates
+
+
+def require_gpu(*, kernels: bool = False, flavour: str = "") -> CudaDriver:
+    """Skip unless a device can be used, and, where asked for, our kernels and a runtime."""
+    try:
+        driver = cuda_driver.probe()
+        cuda_device.import_pycuda()
+        if kernels:
+            device_ops.cuda_module()
+        if flavour:
+            tensorrt_runtime.runtime(FLAVOURS[flavour])
+    except BackendUnavailableError as error:
+        pytest.skip(str(error))
+    return driver
+
+
+class Gpu:
+    """A device, a stream of it, its kernels, and copies between its memory and NumPy's."""
+
+    def __init__(self) -> None:
+        self.device = cuda_device.open_device(cuda_driver.probe().devices[0].index)
+        with self.device.current():
+            self.stream = self.device.stream()
+        self.kernels = device_ops.cuda_kernels(self.device.name, self.stream.handle)
+
+    def empty(self, shape, dtype) -> DeviceArray:
+        dtype = np.dtype(dtype)
+        memory = self.device.allocate(max(int(np.prod(shape)) * dtype.itemsize, 1))
+        return DeviceArray(memory.address, tuple(shape), dtype, self.device.name, memory)
+
+    def up(self, array) -> DeviceArray:
+        array = np.ascontiguousarray(array)
+        target, source = self.empty(array.shape, array.dtype), self.device.pinned(array.nbytes or 1)
+        source[: array.nbytes] = array.reshape(-1).view(np.uint8)
+        self.stream.upload(target.address, source[: array.nbytes])
+        self.stream.synchronise()
+        return target
+
+    def down(self, array: DeviceArray) -> np.ndarray:
+        target = self.device.pinned(array.nbytes or 1)[: array.nbytes]
+        self.stream.download(target, array.address)
+        self.stream.synchronise()
+        return target.copy().view(array.dtype).reshape(array.shape)
+
+    def candidates(self, masks, runs) -> Candidates:
+        zeros = self.up(np.zeros(FILL.itemsize, np.uint8))
+        records = self.empty((masks, RECORD.itemsize), np.uint8)
+        return Candidates(records, self.empty((runs,), np.uint32), zeros)
+
+
+@pytest.fixture(scope="module")
+def gpu() -> Iterator[Gpu]:
+    """The first device, whose context is that of the thread."""
+    require_gpu(kernels=True)
+    opened = Gpu()
+    with opened.device.current():
+        yield opened
