@@ -130,6 +130,8 @@ def test_a_failure_of_the_runtime_is_ours_with_the_graphs_name(tmp_path, capfd, 
         y = Reshape (x, shape)
     }"""
     graph = Graph("fails", (X,), (Tensor("y", "float32", (3, 5)),))
+    if open_file is OpenVinoBackend and usable_cores() == 1:
+        pytest.skip("on one core OpenVINO does not notice what is wrong")
     backend = open_file(write(tmp_path / "fails.onnx", text), graph)
     with pytest.raises(BackendError, match=r"fails failed in \w+:cpu.*fewer prompts"):
         backend.run(ones(2))
