@@ -13,6 +13,7 @@ import fastseg
 from fastseg import artifacts, ops, registry, tensor_file
 from fastseg.artifacts import ModelFolder
 from fastseg.backends import native
+from fastseg.backends.protocol import usable_cores
 from fastseg.backends.select import open_graph, plan
 from fastseg.errors import BackendError, BackendUnavailableError, ModelFolderError
 from fastseg.graphs import Choice, Graphs
@@ -124,6 +125,20 @@ def test_bf16_is_for_processors_that_have_it(nano, monkeypatch):
         plan(nano, "decoder", backend="native", precision="int8")
     with pytest.raises(BackendUnavailableError, match="cuda"):
         plan(nano, "decoder", backend="native", device="cuda")
+
+
+@pytest.mark.parametrize(("asked", "used"), [(0, usable_cores()), (1, 1), (1000, usable_cores())])
+def test_it_uses_no_more_threads_than_there_are_cores(nano, monkeypatch, asked, used):
+    seen = []
+
+    def image_state(_, embedding, *, threads):
+        seen.append(threads)
+        return embedding
+
+    monkeypatch.setattr(ops.DecoderKernel, "image_state", image_state)
+    graph = open_graph(nano, "image_state", backend="native", threads=asked)
+    graph.run({"embedding": FEATURES})
+    assert seen == [used]
 
 
 def test_the_graphs_of_a_model_share_one_kernel_that_goes_with_the_last(nano):

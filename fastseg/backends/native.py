@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 
 from fastseg import tensor_file
 from fastseg.artifacts import ModelFolder
-from fastseg.backends.protocol import usable_cores
+from fastseg.backends.protocol import thread_count
 from fastseg.backends.runtime import NotServedError, Plan, check_device, without_instructions
 from fastseg.contract import MASK_SLOTS, MASK_VECTOR, Array, Graph, Tensor
 from fastseg.errors import BackendError, BackendUnavailableError, ModelFolderError
@@ -43,7 +43,7 @@ class NativeBackend:
     Args:
         kernel: The opened decoder.
         graph: Which of its graphs this is.
-        threads: Cores to use, 0 for all that this process may run on.
+        threads: Cores to use, 0 for all that this process may run on, which is also the most.
     """
 
     memory: Literal["host"] = "host"
@@ -52,7 +52,7 @@ class NativeBackend:
         self.name = f"{NAME}:cpu"
         self.graph = graph
         self._kernel: ops.DecoderKernel | None = kernel
-        self._threads = threads or usable_cores()
+        self._threads = thread_count(threads)
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run the graph once; see ``Backend.run``."""

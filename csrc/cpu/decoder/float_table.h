@@ -20,7 +20,10 @@ void soften(float* maps, int64_t tokens, void*, int64_t) {
 }
 
 bool weigh(const Weighing& w) {
-    return weigh_floats(w);
+    return weigh_rows(w, [&](int64_t row, const Floats* weights) {
+        for (int v = 0; v < tile_size / lanes; ++v)
+            store(w.maps + row * tile_size + v * lanes, weights[v]);
+    });
 }
 
 void turn(const void* weights, int64_t rows, int64_t, void* as_b) {
@@ -28,7 +31,8 @@ void turn(const void* weights, int64_t rows, int64_t, void* as_b) {
               static_cast<float*>(as_b), rows);
 }
 
-void settle(const Settling& s) {
+void receive(const Product& p, const Settling& s) {
+    product32(p);
     constexpr int vectors = 2;
     for (int64_t n = 0; n < tile_size; n += vectors * lanes) {
         Statistics found[vectors];
@@ -43,13 +47,29 @@ void settle(const Settling& s) {
     }
 }
 
+// One sub-pixel's channels: bias added, normalised over them, GELU; in place.
 void norm_gelu(float* half, const float* bias, const float* scale, const float* shift, void*) {
-    norm_gelu_floats(half, bias, scale, shift);
+    constexpr int64_t count = width / 4;
+    for (int64_t n = 0; n < tile_size; n += lanes) {
+        Floats sum{}, squares{};
+        for (int64_t c = 0; c < count; ++c) sum += load(half + c * tile_size + n) + spread(bias[c]);
+        const Floats mean = sum * spread(1.0f / count);
+        for (int64_t c = 0; c < count; ++c) {
+            const Floats value = load(half + c * tile_size + n) + spread(bias[c]) - mean;
+            store(half + c * tile_size + n, value);
+            squares += value * value;
+        }
+        const Floats rate = inverse_root(squares * spread(1.0f / count) + spread(head_epsilon));
+        for (int64_t c = 0; c < count; ++c) {
+            const Floats normal = load(half + c * tile_size + n) * rate;
+            store(half + c * tile_size + n, gelu(normal * spread(scale[c]) + spread(shift[c])));
+        }
+    }
 }
 
 constexpr Table float_table(const char* name) {
     return {name, false,     1,      16,    nothing, nothing, product32, product32, copy,
-            copy, transpose, soften, weigh, turn,    settle,  norm_gelu, gelu_dot};
+            copy, transpose, soften, weigh, turn,    receive, norm_gelu, gelu_dot};
 }
 
 }  // namespace

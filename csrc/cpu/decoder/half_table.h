@@ -55,12 +55,10 @@ void soften(float* maps, int64_t tokens, void* to, int64_t padded) {
 }
 
 bool weigh(const Weighing& w) {
-    const bool moved = weigh_floats(w);
     auto* out = static_cast<Half*>(w.weights);  // one block of format a a row of blocks
-    for (int64_t row = 0; row < w.rows; ++row)
-        _mm512_storeu_si512(out + row * tile_size, narrow_32(load(w.maps + row * tile_size),
-                                                             load(w.maps + row * tile_size + 16)));
-    return moved;
+    return weigh_rows(w, [&](int64_t row, const Floats* weights) {
+        _mm512_storeu_si512(out + row * tile_size, narrow_32(weights[0], weights[1]));
+    });
 }
 
 // Two weights of neighbouring image tokens are one value of 32 bits, and stay together.
@@ -70,11 +68,10 @@ void turn(const void* weights, int64_t rows, int64_t slot, void* to) {
                         static_cast<float*>(to) + (row / 16 * span + slot) * 256, 16);
 }
 
-void settle(const Settling& s) {
+// What follows a product into sums that hold the residual too.
+FASTSEG_INLINE void settle_measured(const Settling& s, const Statistics (&found)[2]) {
     auto* b = static_cast<uint32_t*>(s.as_b);
     auto* a = static_cast<Half*>(s.as_a);
-    Statistics found[2];
-    add_and_measure<2>(s.sums, s.residual, 0, found);
     const Floats offset[2] = {-found[0].mean * found[0].scale, -found[1].mean * found[1].scale};
     for (int64_t c = 0; c < width; c += 2) {
         Floats normal[2][2];
@@ -96,14 +93,36 @@ void settle(const Settling& s) {
 }
 
 void norm_gelu(float* half, const float* bias, const float* scale, const float* shift, void* to) {
-    norm_gelu_floats(half, bias, scale, shift);
-    as_b(half, to, width / 4, tile_size);
+    constexpr int64_t count = width / 4;
+    auto* b = static_cast<uint32_t*>(to);
+    Floats rate[2], offset[2];
+    for (int v = 0; v < 2; ++v) {
+        Moments moments;
+        for (int64_t c = 0; c < count; ++c)
+            moments.take(load(half + c * tile_size + v * 16) + spread(bias[c]));
+        const Statistics found = moments.found(count, head_epsilon);
+        rate[v] = found.scale;
+        offset[v] = -found.mean * found.scale;
+    }
+    for (int64_t c = 0; c < count; c += 2)
+        for (int v = 0; v < 2; ++v) {
+            Floats values[2];
+            for (int row = 0; row < 2; ++row) {
+                const Floats raw =
+                    load(half + (c + row) * tile_size + v * 16) + spread(bias[c + row]);
+                const Floats normal = raw * rate[v] + offset[v];
+                values[row] = gelu(normal * spread(scale[c + row]) + spread(shift[c + row]));
+            }
+            _mm512_storeu_si512(b + (v * (count / 2) + c / 2) * 16,
+                                interleave(values[0], values[1]));
+        }
 }
 
 constexpr Table half_table(const char* name, void (*begin)(), void (*end)(),
-                           void (*product)(const Product&)) {
-    return {name, true,      span,   32,    begin, end,    product,   product32, as_a,
-            as_b, transpose, soften, weigh, turn,  settle, norm_gelu, gelu_dot};
+                           void (*product)(const Product&),
+                           void (*receive)(const Product&, const Settling&)) {
+    return {name, true,      span,   32,    begin, end,     product,   product32, as_a,
+            as_b, transpose, soften, weigh, turn,  receive, norm_gelu, gelu_dot};
 }
 
 }  // namespace

@@ -10,7 +10,7 @@ Pen::Pen(const Model& model, int64_t longest)
       sent_{Sent(model, longest, false), Sent(model, longest, true)} {
     const int64_t n = tile_size;
     scratch_ = float_buffer(2 * width * std::max(model.padded(heads * longest), n));
-    half_ = float_buffer(width * n);
+    half_ = float_buffer(width / 4 * n);
     half_as_b_ = Buffer(width * n * model.element());
     canvas_ = float_buffer(4 * vector_size * n);
     drawn_ = float_buffer(16 * slots * n);
@@ -30,6 +30,7 @@ void Pen::draw(std::byte* state, TileRange tiles, const float* vectors, int64_t 
     for (int64_t tile = tiles.first; tile < tiles.end; ++tile) {
         sweep_.update_first(image(state, tile), sent_[0], memory_.tokens(), 0, false);
         sweep_.update_second(tile, sent_[1], memory_.tokens(), 0, false);
+        ahead_ = tile + 1 < tiles.end ? state + (tile + 1) * state_tile_bytes(model_) : nullptr;
         for (int64_t mask = 0; mask < masks; mask += slots) {
             const int64_t some = std::min(slots, masks - mask);
             upscale(vectors + mask * vector_size, some);
@@ -50,10 +51,13 @@ void Pen::upscale(const float* vectors, int64_t masks) {
     const Table& table = model_.table;
     const MaskHead& head = model_.head;
     const int64_t n = tile_size, quarter = width / 4;
-    table.product({head.first.bytes(), width, sweep_.image(), b_stride(table, width, n),
-                   half_.floats(), n, width, n, width, false});
+    float* half = half_.floats();
     for (int64_t part = 0; part < 4; ++part) {
-        float* half = half_.floats() + part * quarter * n;
+        // The image is larger than the cache; there is time to fetch some of the next tile.
+        if (ahead_) fetch(ahead_ + part * (width * n), width * n);
+        table.product({head.first.bytes() + a_offset(table, width, part * quarter, 0), width,
+                       sweep_.image(), b_stride(table, width, n), half, n, quarter, n, width,
+                       false});
         table.norm_gelu(half, head.first_bias.data(), head.norm.scale.data(),
                         head.norm.shift.data(), half_as_b_.bytes());
         const void* as_b = table.half ? static_cast<const void*>(half_as_b_.bytes()) : half;

@@ -32,6 +32,7 @@ class Pen {
     Sent sent_[2];
     Buffer scratch_, half_, half_as_b_, canvas_, drawn_, own_;
     Memory memory_{nullptr, 0};
+    const std::byte* ahead_ = nullptr;  // image of the tile after the one that is drawn
 };
 
 }  // namespace fastseg::cpu::decoder

@@ -29,30 +29,33 @@ void soften_floats(float* maps, int64_t tokens) {
     }
 }
 
-// Replace logits by weights, in place; see Weighing.
-bool weigh_floats(const Weighing& w) {
+// Logits to weights, each row of which is handed to `keep(row, weights)`; see Weighing.
+template <class Keep>
+FASTSEG_INLINE bool weigh_rows(const Weighing& w, const Keep& keep) {
+    constexpr int vectors = tile_size / lanes;
     bool moved = false;
     for (int64_t row = 0; row < w.rows; ++row) {
-        float* logits = w.maps + row * tile_size;
-        Floats largest = load(logits);
-        for (int64_t n = lanes; n < tile_size; n += lanes)
-            largest = larger(largest, load(logits + n));
-        const float top = largest_lane(largest);
+        Floats values[vectors];
+        for (int v = 0; v < vectors; ++v) values[v] = load(w.maps + row * tile_size + v * lanes);
+        Floats largest = values[0];
+        for (int v = 1; v < vectors; ++v) largest = larger(largest, values[v]);
+        float* sums = w.sums + row * sum_lanes;
+        Floats sum = load(sums);
         w.factors[row] = 1.0f;
-        if (top > w.reference[row] + lag) {
+        if (any_above(largest, w.reference[row] + lag)) {
+            const float top = largest_lane(largest);
             w.factors[row] = exponential(spread(w.reference[row] - top))[0];
-            w.sums[row] *= w.factors[row];
+            sum *= spread(w.factors[row]);
             w.reference[row] = top;
             moved = true;
         }
         const Floats reference = spread(w.reference[row]);
-        Floats sum{};
-        for (int64_t n = 0; n < tile_size; n += lanes) {
-            const Floats power = exponential(load(logits + n) - reference);
-            sum += power;
-            store(logits + n, power);
+        for (int v = 0; v < vectors; ++v) {
+            values[v] = exponential(values[v] - reference);
+            sum += values[v];
         }
-        w.sums[row] += sum_lanes(sum);
+        store(sums, sum);
+        keep(row, values);
     }
     return moved;
 }
@@ -61,48 +64,39 @@ struct Statistics {
     Floats mean, scale;  // of one vector of tokens
 };
 
-// sums += residual, and each token's mean and 1 / deviation over `count` channels.
+// Sums over the channels of one vector of tokens.
+struct Moments {
+    Floats sum{}, squares{};
+
+    FASTSEG_INLINE void take(Floats value) {
+        sum += value;
+        squares += value * value;
+    }
+
+    // Mean and 1 / deviation of `count` channels.
+    FASTSEG_INLINE Statistics found(float count, float epsilon) const {
+        const Floats mean = sum * spread(1.0f / count);
+        const Floats variance = squares * spread(1.0f / count) - mean * mean;
+        return {mean, inverse_root(larger(variance, Floats{}) + spread(epsilon))};
+    }
+};
+
+constexpr float layer_epsilon = 1e-5f, head_epsilon = 1e-6f;  // of SAM's two kinds of layer norm
+
+// sums += residual, and each token's mean and 1 / deviation over the channels.
 template <int vectors>
 FASTSEG_INLINE void add_and_measure(float* sums, const float* residual, int64_t n,
                                     Statistics (&out)[vectors]) {
-    Floats sum[vectors] = {}, squares[vectors] = {};
+    Moments moments[vectors];
     for (int64_t c = 0; c < width; ++c) {
         for (int v = 0; v < vectors; ++v) {
             float* at = sums + c * tile_size + n + v * lanes;
             const Floats value = load(at) + load(residual + c * tile_size + n + v * lanes);
             store(at, value);
-            sum[v] += value;
-            squares[v] += value * value;
+            moments[v].take(value);
         }
     }
-    for (int v = 0; v < vectors; ++v) {
-        out[v].mean = sum[v] * spread(1.0f / width);
-        const Floats variance = squares[v] * spread(1.0f / width) - out[v].mean * out[v].mean;
-        const Floats safe = larger(variance, Floats{}) + spread(1e-5f);
-        for (int lane = 0; lane < lanes; ++lane)
-            out[v].scale[lane] = 1.0f / __builtin_sqrtf(safe[lane]);
-    }
-}
-
-// One sub-pixel's channels: bias added, normalised over them, GELU; in place.
-void norm_gelu_floats(float* half, const float* bias, const float* scale, const float* shift) {
-    constexpr int64_t count = width / 4;
-    for (int64_t n = 0; n < tile_size; n += lanes) {
-        Floats sum{}, squares{};
-        for (int64_t c = 0; c < count; ++c) sum += load(half + c * tile_size + n) + spread(bias[c]);
-        const Floats mean = sum * spread(1.0f / count);
-        for (int64_t c = 0; c < count; ++c) {
-            const Floats value = load(half + c * tile_size + n) + spread(bias[c]) - mean;
-            store(half + c * tile_size + n, value);
-            squares += value * value;
-        }
-        Floats rate = squares * spread(1.0f / count) + spread(1e-6f);
-        for (int lane = 0; lane < lanes; ++lane) rate[lane] = 1.0f / __builtin_sqrtf(rate[lane]);
-        for (int64_t c = 0; c < count; ++c) {
-            const Floats normal = load(half + c * tile_size + n) * rate;
-            store(half + c * tile_size + n, gelu(normal * spread(scale[c]) + spread(shift[c])));
-        }
-    }
+    for (int v = 0; v < vectors; ++v) out[v] = moments[v].found(width, layer_epsilon);
 }
 
 template <int masks>

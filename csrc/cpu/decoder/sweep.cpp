@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <numeric>
 
 namespace fastseg::cpu::decoder {
 namespace {
@@ -67,7 +68,7 @@ Looking::Looking(const Model& model, int64_t tokens, bool with_raw) {
     if (with_raw) raw = Buffer(rows * width * element);
     means = float_buffer(rows * (with_raw ? width : inner));
     reference = float_buffer(rows);
-    sums = float_buffer(rows);
+    sums = float_buffer(rows * sum_lanes);
     factors = float_buffer(rows);
 }
 
@@ -84,7 +85,7 @@ void Looking::start(const Model& model, const Look& look, const float* queries_o
     std::fill(means.floats(), means.floats() + count, 0.0f);
     std::fill(reference.floats(), reference.floats() + padded,
               -std::numeric_limits<float>::infinity());
-    std::fill(sums.floats(), sums.floats() + padded, 0.0f);
+    std::fill(sums.floats(), sums.floats() + padded * sum_lanes, 0.0f);
     std::fill(factors.floats(), factors.floats() + padded, 1.0f);
 }
 
@@ -96,7 +97,8 @@ void Looking::finish(const Model& model, const Look& look, int64_t tokens, float
         for (int64_t token = 0; token < tokens; ++token) {
             const int64_t row = head * tokens + token;
             float* to = seen + token * inner + head * channels;
-            const float scale = 1.0f / sums.floats()[row];
+            const float* parts = sums.floats() + row * sum_lanes;
+            const float scale = 1.0f / std::accumulate(parts, parts + sum_lanes, 0.0f);
             if (raw)
                 for (int64_t c = 0; c < width; ++c) floats[row * width + c] *= scale;
             else
@@ -136,14 +138,14 @@ void Sweep::head_maps(const HeadRows& rows, const std::byte* b, int64_t tokens) 
                             maps_.floats() + head * tokens * n, n, tokens, n, channels, false});
         return;
     }
-    // A block of 16 rows holds few heads: only their channels, in pairs of heads, are not zero.
-    for (int64_t row = 0; row < model_.padded(count); row += 16) {
+    // A block of 32 rows holds few heads: only their channels, in pairs of heads, are not zero.
+    for (int64_t row = 0; row < model_.padded(count); row += 32) {
         const int64_t first = std::min(row, count - 1) / tokens / 2;
-        const int64_t last = std::min(row + 15, count - 1) / tokens / 2;
+        const int64_t last = std::min(row + 31, count - 1) / tokens / 2;
         const int64_t column = first * 2 * channels;
         table_.product({rows.data.bytes() + a_offset(table_, inner, row, column), inner,
                         b + b_offset(table_, inner, n, column, 0), inner, maps_.floats() + row * n,
-                        n, 16, n, (last - first + 1) * 2 * channels, false});
+                        n, 32, n, (last - first + 1) * 2 * channels, false});
     }
 }
 
@@ -160,10 +162,10 @@ void Sweep::receive(const Sent& sent, const float* residual, const Norm& norm, i
     table_.soften(maps_.floats(), tokens, weights_.bytes(), padded);
     const void* weights = table_.half ? weights_.bytes() : maps_.bytes();
     const int64_t k = table_.half ? padded : heads * tokens;
-    table_.product({sent.values.bytes(), padded, weights, b_stride(table_, padded, n), to.floats(),
-                    n, width, n, k, false});
     void* as_a = table_.half && for_looks ? as_a_.bytes() : nullptr;
-    table_.settle(
+    table_.receive(
+        {sent.values.bytes(), padded, weights, b_stride(table_, padded, n), to.floats(), n, width,
+         n, k, false},
         {to.floats(), residual, norm.scale.data(), norm.shift.data(), as_b_.bytes(), as_a, slot});
     current_ = &to;
 }

@@ -18,7 +18,8 @@ inline constexpr int64_t tile_size = 32;  // image tokens
 inline constexpr int64_t width = 256;     // channels of a token
 inline constexpr int64_t inner = 128;     // channels inside a cross attention
 inline constexpr int64_t heads = 8;
-inline constexpr int64_t channels = 16;  // of one head of a cross attention
+inline constexpr int64_t channels = 16;   // of one head of a cross attention
+inline constexpr int64_t sum_lanes = 16;  // sums that run side by side, in the widest vector
 
 // Operands may be parts of larger ones.
 struct Product {
@@ -39,12 +40,13 @@ struct Weighing {
     int64_t rows;
     void* weights;     // [rows, tile] in format a; null in float32
     float* reference;  // [rows] starts at -infinity
-    float* sums;       // [rows] starts at 0
+    float* sums;       // [rows, sum_lanes] starts at 0; a row's sum is that of all of its lanes
     float* factors;    // [rows] what sums made with the earlier reference are to be multiplied by
 };
 
+// Layer norm of a tile and what is added to it.
 struct Settling {
-    float* sums;            // [256, tile] what is added to the residual; normalised in place
+    float* sums;            // [256, tile] what is added; the result in place, unless as_a is given
     const float* residual;  // [256, tile]
     const float* scale;     // [256]
     const float* shift;     // [256]
@@ -82,7 +84,8 @@ struct Table {
     // weights [rows, tile] in format a (float32: maps) to the slot's rows of [span * tile, rows] in
     // format b.
     void (*turn)(const void* weights, int64_t rows, int64_t slot, void* as_b);
-    void (*settle)(const Settling&);
+    // A product [256, tile] into `sums`, and what follows it.
+    void (*receive)(const Product&, const Settling&);
 
     // half [64, tile] + bias -> norm -> GELU -> format b, in float32 in place.
     void (*norm_gelu)(float* half, const float* bias, const float* scale, const float* shift,

@@ -84,8 +84,37 @@ void product(const Product& p) {
     }
 }
 
+// Blocks of 32 channels go from the tiles through 4 KB of scratch to the sums with the residual,
+// one block behind the products: sums are written once and tiles are busy meanwhile.
+void receive(const Product& p, const Settling& s) {
+    constexpr int64_t rows = 32;
+    alignas(64) float scratch[2][rows * tile_size];
+    Product part = p;
+    part.c_stride = tile_size;
+    part.add = false;
+    const auto multiply = [&](int64_t c) {
+        const auto* a = static_cast<const std::byte*>(p.a) + c / 16 * (p.a_stride / 32 * 1024);
+        tiles<true, true>(part, a, static_cast<const std::byte*>(p.b), scratch[c / rows % 2]);
+    };
+    Moments moments[2];
+    multiply(0);
+    for (int64_t c = 0; c < width; c += rows) {
+        if (c + rows < width) multiply(c + rows);
+        const float* made = scratch[c / rows % 2];
+        for (int64_t row = 0; row < rows; ++row)
+            for (int v = 0; v < 2; ++v) {
+                const int64_t at = (c + row) * tile_size + v * 16;
+                const Floats value = load(made + row * tile_size + v * 16) + load(s.residual + at);
+                store(s.sums + at, value);
+                moments[v].take(value);
+            }
+    }
+    settle_measured(
+        s, {moments[0].found(width, layer_epsilon), moments[1].found(width, layer_epsilon)});
+}
+
 }  // namespace
 
-extern const Table amx_table = half_table("amx-bf16", begin, end, product);
+extern const Table amx_table = half_table("amx-bf16", begin, end, product, receive);
 
 }  // namespace fastseg::cpu::decoder

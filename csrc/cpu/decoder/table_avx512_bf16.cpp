@@ -58,8 +58,16 @@ void product(const Product& p) {
     }
 }
 
+void receive(const Product& p, const Settling& s) {
+    product(p);
+    Statistics found[2];
+    add_and_measure<2>(s.sums, s.residual, 0, found);
+    settle_measured(s, found);
+}
+
 }  // namespace
 
-extern const Table avx512_bf16_table = half_table("avx512-bf16", nothing, nothing, product);
+extern const Table avx512_bf16_table =
+    half_table("avx512-bf16", nothing, nothing, product, receive);
 
 }  // namespace fastseg::cpu::decoder

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <cstring>
 
-#ifdef FASTSEG_HALF
+#if FASTSEG_LANES >= 8
 #include <immintrin.h>
 #endif
 
@@ -53,18 +53,50 @@ FASTSEG_INLINE Floats spread(float value) {
     return value - Floats{};
 }
 
+// b where either is not a number. Compilers make two instructions of the comparison.
 FASTSEG_INLINE Floats larger(Floats a, Floats b) {
+#if FASTSEG_LANES == 16
+    return (Floats)_mm512_max_ps((__m512)a, (__m512)b);
+#elif FASTSEG_LANES == 8
+    return (Floats)_mm256_max_ps((__m256)a, (__m256)b);
+#else
     return a > b ? a : b;
+#endif
 }
 
 FASTSEG_INLINE Floats smaller(Floats a, Floats b) {
+#if FASTSEG_LANES == 16
+    return (Floats)_mm512_min_ps((__m512)a, (__m512)b);
+#elif FASTSEG_LANES == 8
+    return (Floats)_mm256_min_ps((__m256)a, (__m256)b);
+#else
     return a < b ? a : b;
+#endif
 }
 
-FASTSEG_INLINE float sum_lanes(Floats values) {
-    float sum = 0;
-    for (int lane = 0; lane < lanes; ++lane) sum += values[lane];
-    return sum;
+// Whether any lane of a is greater than b.
+FASTSEG_INLINE bool any_above(Floats a, float b) {
+#if FASTSEG_LANES == 16
+    return _mm512_cmp_ps_mask((__m512)a, (__m512)spread(b), _CMP_GT_OQ) != 0;
+#elif FASTSEG_LANES == 8
+    return _mm256_movemask_ps(_mm256_cmp_ps((__m256)a, (__m256)spread(b), _CMP_GT_OQ)) != 0;
+#else
+    bool any = false;
+    for (int lane = 0; lane < lanes; ++lane) any |= a[lane] > b;
+    return any;
+#endif
+}
+
+// 1 / sqrt(x), both steps rounded as IEEE 754 asks.
+FASTSEG_INLINE Floats inverse_root(Floats x) {
+#if FASTSEG_LANES == 16
+    return spread(1.0f) / (Floats)_mm512_sqrt_ps((__m512)x);
+#elif FASTSEG_LANES == 8
+    return spread(1.0f) / (Floats)_mm256_sqrt_ps((__m256)x);
+#else
+    for (int lane = 0; lane < lanes; ++lane) x[lane] = __builtin_sqrtf(x[lane]);
+    return spread(1.0f) / x;
+#endif
 }
 
 FASTSEG_INLINE float largest_lane(Floats values) {
