@@ -269,10 +269,12 @@ class _PycudaStream:
         check(library.cuStreamBeginCapture_v2(stream, _CAPTURE_THIS_THREAD))
         try:
             work()
-        finally:
-            # Ended also after an error: a stream that goes on recording does nothing else.
-            ended = library.cuStreamEndCapture(stream, ctypes.byref(graph))
-        check(ended)
+        except BaseException:
+            # A stream that goes on recording does nothing else.
+            if library.cuStreamEndCapture(stream, ctypes.byref(graph)) == 0:
+                library.cuGraphDestroy(graph)
+            raise
+        check(library.cuStreamEndCapture(stream, ctypes.byref(graph)))
         try:
             flags = ctypes.c_ulonglong(0)
             check(library.cuGraphInstantiateWithFlags(ctypes.byref(executable), graph, flags))

@@ -99,7 +99,7 @@ def _parse(module: Any, network: Any, log: Log, path: Path, order: Order) -> Non
         return
     errors = [parser.get_error(number) for number in range(parser.num_errors)]
     said = "; ".join(_parser_error(error) for error in errors) or log.errors or "it is unreadable"
-    if not path.is_file() or any(str(error.code()).endswith(_DAMAGED) for error in errors):
+    if not path.is_file() or any(error.code().name == _DAMAGED for error in errors):
         raise ModelFolderError(
             f"{path} cannot be read by {_title(order)}: {said}. Export the model again."
         )
@@ -111,7 +111,7 @@ def _parse(module: Any, network: Any, log: Log, path: Path, order: Order) -> Non
 
 def _parser_error(error: Any) -> str:
     text = " ".join(str(error.desc()).split()).rstrip(".")
-    code = str(error.code()).rpartition(".")[2]
+    code = error.code().name
     where = " ".join(filter(None, (error.node_operator(), error.node_name())))
     return f"{text} ({code}, in {where})" if where else f"{text} ({code})"
 
@@ -119,7 +119,7 @@ def _parser_error(error: Any) -> str:
 def _declared(network: Any) -> tuple[list[Declared], list[Declared]]:
     def of(tensor: Any) -> Declared:
         shape = tuple(None if size < 0 else size for size in tensor.shape)
-        name = str(tensor.dtype).rpartition(".")[2]
+        name = tensor.dtype.name
         return Declared(frozenset({tensor.name}), _DTYPES.get(name, name), shape)
 
     inputs = [of(network.get_input(number)) for number in range(network.num_inputs)]

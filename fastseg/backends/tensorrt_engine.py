@@ -84,7 +84,7 @@ def load_engine(content: bytes, flavour: Flavour, gpu: Gpu, title: str) -> Engin
     log = log_of(module)
     log.forget()
     reader = module.Runtime(log.logger)
-    _check_validity(module, reader, content, title)
+    _check_validity(module, reader, log, content, title)
     engine = reader.deserialize_cuda_engine(content)
     if engine is None:
         said = log.errors or "it does not say why"
@@ -96,7 +96,7 @@ def load_engine(content: bytes, flavour: Flavour, gpu: Gpu, title: str) -> Engin
     return _Loaded(module, flavour, log, reader, engine, _Kernels(flavour, gpu))
 
 
-def _check_validity(module: Any, reader: Any, content: bytes, title: str) -> None:
+def _check_validity(module: Any, reader: Any, log: Log, content: bytes, title: str) -> None:
     """Ask TensorRT-RTX whether an engine suits this machine, which it can tell from its head."""
     if not hasattr(reader, "get_engine_validity"):
         return
@@ -109,9 +109,9 @@ def _check_validity(module: Any, reader: Any, content: bytes, title: str) -> Non
         for name, member in module.EngineInvalidityDiagnostics.__members__.items()
         if int(diagnostics) & int(member)
     ]
+    said = ", ".join(reasons) or log.errors or "it cannot be read"
     raise EngineError(
-        f"{title} does not suit this machine: {', '.join(reasons) or 'it cannot be read'}. Build "
-        "it again here: fastseg build."
+        f"{title} does not suit this machine: {said}. Build it again here: fastseg build."
     )
 
 
@@ -160,9 +160,10 @@ class _Loaded:
 def _declared(engine: Any, number: int) -> tuple[bool, Declared]:
     name = engine.get_tensor_name(number)
     shape = tuple(None if size < 0 else size for size in engine.get_tensor_shape(name))
-    kind = str(engine.get_tensor_dtype(name)).rpartition(".")[2]
-    mode = str(engine.get_tensor_mode(name)).rpartition(".")[2]
-    return mode == "INPUT", Declared(frozenset({name}), _DTYPES.get(kind, kind), shape)
+    kind = engine.get_tensor_dtype(name).name
+    return engine.get_tensor_mode(name).name == "INPUT", Declared(
+        frozenset({name}), _DTYPES.get(kind, kind), shape
+    )
 
 
 class _LoadedContext:
