@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastseg import ops
+from fastseg.backends.protocol import thread_count
+from fastseg.behind import Behind
 from fastseg.crops import crop_frames
-from fastseg.decoder import PROMPTS_PER_RUN, Tokens
+from fastseg.decoder import PROMPTS_PER_RUN
 from fastseg.device_arrays import DeviceArray, device_array, is_on_device
 from fastseg.device_crop import Found, Limits, nothing_found
 from fastseg.device_everything import DeviceSearch, search_on_device
@@ -196,6 +198,17 @@ class Sam(PromptModel):
         return _Search(self, settings).run(image, channels)
 
 
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """Masks of one batch that score well enough, as logits."""
+
+    logits: NDArray[np.float32]  # (prompts, 3, h, w) of every prompt that has one
+    rows: NDArray[np.intp]  # (n,) and slots: where each mask lies in them
+    slots: NDArray[np.intp]
+    scores: NDArray[np.float32]
+    prompts: NDArray[np.intp]  # of each mask, among the clicks of the crop
+
+
 class _Search:
     """One call of ``everything``: its settings and its clock."""
 
@@ -280,56 +293,61 @@ class _Search:
             return self._found((embedding.frame, grid), nothing_found(embedding.frame))
         points = grid_points(grid, embedding.frame)
         limit = min(self._settings.points_per_batch, PROMPTS_PER_RUN)
-        parts = [
-            self._batch(embedding, batch, points[batch.indices])
-            for batch in single_points(points).batches(embedding.frame, limit=limit)
-        ]
+        # While one batch is decoded, the masks of the one before are cut out of their logits.
+        beside = thread_count(self._model.threads) > 1
+        with Behind(self._cut, beside=beside) as parts:
+            for batch in single_points(points).batches(embedding.frame, limit=limit):
+                with self._watch("decode"):
+                    drawn = self._decode(embedding, batch)
+                if drawn is not None:
+                    with self._watch("postprocess"):
+                        parts.add(embedding.frame, drawn, points)
+            with self._watch("postprocess"):
+                found = parts.results()
+        if not found:
+            return self._found((embedding.frame, grid), nothing_found(embedding.frame))
         self._clicked += len(points)
         with self._watch("postprocess"):
-            masks = concatenate(parts, Timings())
+            masks = concatenate(found, Timings())
             return masks[ops.box_nms(masks.boxes, masks.scores, self._settings.box_nms_thresh)]
 
-    def _batch(
-        self, embedding: Embedding, batch: PromptBatch, points: NDArray[np.float64]
-    ) -> Masks:
+    def _decode(self, embedding: Embedding, batch: PromptBatch) -> _Drawn | None:
         """Decode a batch; only prompts with a mask worth keeping reach the second stage."""
-        settings, decoder = self._settings, self._model.decoder
-        with self._watch("decode"):
-            tokens = decoder.tokens(embedding, batch)
-            scores = tokens.iou_predictions[:, MULTIPLE]
-            # Compared in float32, as SAM does.
-            prompts, slots = np.nonzero(scores > np.float32(settings.pred_iou_thresh))
-            survivors, rows = np.unique(prompts, return_inverse=True)
-            logits = self._draw(tokens, survivors)[rows, slots]
-        with self._watch("postprocess"):
-            drawn = ops.binarise(
-                logits,
-                embedding.frame,
-                stability_offset=settings.stability_score_offset,
-                threads=self._model.threads,
-            )
-            crop = np.array([embedding.frame.crop_box], np.int64)
-            masks = Masks(
-                runs=drawn.runs,
-                scores=scores[prompts, slots],
-                stability=drawn.stability,
-                boxes=drawn.boxes,
-                areas=drawn.areas,
-                prompt=batch.indices[prompts] + self._clicked,
-                timings=Timings(),
-                points=points[prompts],
-                crop_boxes=np.repeat(crop, len(prompts), axis=0),
-            )
-            # An empty mask has no stability, NaN, and no comparison lets it pass.
-            stable = masks.stability >= np.float32(settings.stability_score_thresh)
-            return masks[stable & ~ops.near_crop_edge(masks.boxes, embedding.frame)]
+        decoder = self._model.decoder
+        tokens = decoder.tokens(embedding, batch)
+        scores = tokens.iou_predictions[:, MULTIPLE]
+        # Compared in float32, as SAM does.
+        prompts, slots = np.nonzero(scores > np.float32(self._settings.pred_iou_thresh))
+        if len(prompts) == 0:
+            return None
+        survivors, rows = np.unique(prompts, return_inverse=True)
+        logits = decoder.logits(tokens[survivors], MULTIPLE)
+        return _Drawn(logits, rows, slots, scores[prompts, slots], batch.indices[prompts])
 
-    def _draw(self, tokens: Tokens, survivors: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Low-resolution logits (survivors, 3, h, w) of the prompts that go on."""
-        if len(survivors) == 0:
-            side = self._model.mask_side
-            return np.empty((0, MULTIPLE.stop - MULTIPLE.start, side, side), np.float32)
-        return self._model.decoder.logits(tokens[survivors], MULTIPLE)
+    def _cut(self, frame: Frame, drawn: _Drawn, points: NDArray[np.float64]) -> Masks:
+        """The masks of a batch that are stable and not cut off by the crop."""
+        settings = self._settings
+        cut = ops.binarise(
+            drawn.logits[drawn.rows, drawn.slots],
+            frame,
+            stability_offset=settings.stability_score_offset,
+            threads=self._model.threads,
+        )
+        crop = np.array([frame.crop_box], np.int64)
+        masks = Masks(
+            runs=cut.runs,
+            scores=drawn.scores,
+            stability=cut.stability,
+            boxes=cut.boxes,
+            areas=cut.areas,
+            prompt=drawn.prompts + self._clicked,
+            timings=Timings(),
+            points=points[drawn.prompts],
+            crop_boxes=np.repeat(crop, len(drawn.scores), axis=0),
+        )
+        # An empty mask has no stability, NaN, and no comparison lets it pass.
+        stable = masks.stability >= np.float32(settings.stability_score_thresh)
+        return masks[stable & ~ops.near_crop_edge(masks.boxes, frame)]
 
     def _join(self, frames: list[Frame], parts: list[Masks]) -> Masks:
         """The masks of all crops; where they overlap, the mask of the smaller crop wins."""

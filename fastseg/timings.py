@@ -31,7 +31,8 @@ class Timings:
     """The decoder's graphs, in ms."""
 
     postprocess: float = 0.0
-    """From low-resolution logits to run lengths, boxes and scores, in ms."""
+    """From low-resolution logits to run lengths, boxes and scores, in ms. What of it goes on while
+    the decoder's graphs run is in ``decode``."""
 
     n_masks: int = 0
     """Masks that the call returned."""

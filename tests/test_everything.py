@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fastseg
-from fastseg import ops
+from fastseg import everything, ops
 from fastseg.errors import PromptError
 from fastseg.everything import GridSettings
 from fastseg.testing import tiny_sam_folder
@@ -37,8 +37,8 @@ def test_masks_come_by_falling_score_and_pass_every_threshold(model, image):
 
 def test_boxes_that_survive_overlap_no_more_than_allowed(model, image):
     masks = model.everything(image, points_per_side=12, **{**LOOSE, "box_nms_thresh": 0.3})
-    everything = ops.box_nms(masks.boxes, masks.scores, 0.3)
-    np.testing.assert_array_equal(everything, np.arange(len(masks)))
+    kept = ops.box_nms(masks.boxes, masks.scores, 0.3)
+    np.testing.assert_array_equal(kept, np.arange(len(masks)))
 
 
 def test_each_threshold_takes_masks_away(model, image):
@@ -56,6 +56,19 @@ def test_the_batch_size_changes_nothing(model, image):
     many = model.everything(image, points_per_side=5, points_per_batch=1024, **LOOSE)
     np.testing.assert_array_equal(one.array(), many.array())
     np.testing.assert_array_equal(one.prompt, many.prompt)
+
+
+def test_masks_are_the_same_where_they_are_cut_beside_the_decoder(model, image, monkeypatch):
+    found = []
+    for threads in (1, 2):
+        monkeypatch.setattr(everything, "thread_count", lambda _, used=threads: used)
+        settings = {"points_per_side": 6, "points_per_batch": 5, "crop_n_layers": 1}
+        found.append(model.everything(image, **settings, **LOOSE))
+    in_turn, beside = found
+    assert len(in_turn) > 0
+    np.testing.assert_array_equal(beside.array(), in_turn.array())
+    for name in ("prompt", "scores", "stability", "crop_boxes"):
+        np.testing.assert_array_equal(getattr(beside, name), getattr(in_turn, name))
 
 
 def test_a_grid_of_ones_own_is_used(model, image):
