@@ -7,11 +7,14 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from fastseg import acceptance
+from fastseg.artifacts import ModelFolder
 from fastseg.backends import cuda_device, cuda_driver, tensorrt_runtime
 from fastseg.backends.cuda_driver import CudaDriver
 from fastseg.backends.tensorrt_runtime import FLAVOURS
+from fastseg.building import Built, Request, build
 from fastseg.device_arrays import DeviceArray
-from fastseg.errors import BackendUnavailableError
+from fastseg.errors import BackendUnavailableError, EngineError
 from fastseg.ops import device as device_ops
 from fastseg.ops.device import FILL, RECORD, Candidates
 
@@ -28,6 +31,18 @@ def require_gpu(*, kernels: bool = False, flavour: str = "") -> CudaDriver:
     except BackendUnavailableError as error:
         pytest.skip(str(error))
     return driver
+
+
+def build_or_skip(source: ModelFolder, request: Request) -> Built:
+    """Build, unless the runtime names this GPU's architecture nowhere and refuses it as well."""
+    try:
+        return build(source, request, gate=acceptance.compare)
+    except EngineError as error:
+        architecture = cuda_driver.probe().devices[0].architecture
+        known = tensorrt_runtime.targets(request.flavour)
+        if not known or architecture in known:
+            raise
+        pytest.skip(f"{request.backend} builds for {', '.join(known)}: {error}")
 
 
 class Gpu:

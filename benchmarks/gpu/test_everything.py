@@ -2,13 +2,16 @@
 
 The reference is SAM's own generator in torch: eager in FP32, and in BF16 with scaled dot-product
 attention and ``torch.compile``. All have the same random weights of ViT-B, 1080p, 1024 clicks and
-run lengths out. fastseg runs engines that were built here, in FP32 and, where the folder holds
-them, in FP16.
+run lengths out. fastseg runs engines that were built here, in FP16 and in FP32. Memory is what a
+contestant has taken of the device when it is done, with what it keeps for the next picture.
 """
 
 from __future__ import annotations
 
+import gc
 import time
+from functools import partial
+from itertools import product
 from statistics import median
 
 import numpy as np
@@ -19,15 +22,18 @@ from fastseg import acceptance, artifacts
 from fastseg.backends import tensorrt_runtime
 from fastseg.backends.tensorrt_runtime import FLAVOURS
 from fastseg.building import Request, build
-from fastseg.errors import FastsegError
-from fastseg.export.sam import export_sam
+from fastseg.errors import BackendUnavailableError, FastsegError
+from fastseg.export.sam import add_half, export_sam
+from fastseg.scenes import scenes
 from tests.on_gpu import require_gpu
 from tests.random_weights import scattered
 from tests.standins import segment_anything
 
 pytestmark = pytest.mark.gpu
 
-ROUNDS = 7
+ROUNDS = 5
+EAGER = "segment-anything, eager FP32"
+
 LOOSE = {"pred_iou_thresh": -10.0, "stability_score_thresh": 0.5, "points_per_side": 32}
 """Random weights predict nothing: thresholds that let about as many masks pass as real ones do."""
 
@@ -56,19 +62,21 @@ def image():
     return np.kron(coarse, np.ones((40, 40, 1), np.uint8))
 
 
-def generators(torch, checkpoint):
-    """SAM's generator in both manners, by name."""
+def references(torch, checkpoint):
+    """SAM's generator in both manners, by name: made when it is its turn."""
     package = segment_anything()
-    made = {}
-    for name in ("segment-anything, eager FP32", "segment-anything, BF16, SDPA, compiled"):
+
+    def made(*, compiled: bool):
         sam = package.sam_model_registry["vit_b"](checkpoint=str(checkpoint)).cuda().eval()
-        if "compiled" in name:
+        if compiled:
             sam.image_encoder = torch.compile(with_sdpa(torch, sam.image_encoder))
             sam.mask_decoder = torch.compile(sam.mask_decoder)
-        made[name] = package.SamAutomaticMaskGenerator(
+        return package.SamAutomaticMaskGenerator(
             sam, output_mode="uncompressed_rle", points_per_batch=64, **LOOSE
         )
-    return made
+
+    yield EAGER, lambda: made(compiled=False)
+    yield "segment-anything, BF16, SDPA, compiled", lambda: made(compiled=True)
 
 
 def with_sdpa(torch, encoder):
@@ -95,21 +103,37 @@ def with_sdpa(torch, encoder):
 
 
 def models(checkpoint, folder):
-    """fastseg on each runtime and in each precision that can be had here, by name."""
+    """fastseg on each runtime and in each precision that can be had here, by name.
+
+    FP16 graphs are compared on one picture with every rounding carried out, which takes minutes on
+    the processor; then their engines are compared on the GPU, as all are.
+    """
+    installed = list(filter(is_installed, FLAVOURS))
+    if not installed:
+        return
     source = folder / "vit-b"
     export_sam(checkpoint, source, licence="none")
-    for flavour in FLAVOURS:
-        for precision in ("fp32", "fp16"):
-            out = folder / f"{flavour}-{precision}"
-            try:
-                tensorrt_runtime.runtime(FLAVOURS[flavour])
-                request = Request(flavour, precision, device="cuda", out=out)
-                build(artifacts.read(source), request, gate=acceptance.compare)
-                model = fastseg.load(out, backend=flavour, device="cuda", precision=precision)
-            except FastsegError as error:
-                print(f"{flavour} {precision} left out: {error}")
-                continue
-            yield f"fastseg, {flavour} {precision.upper()}", model
+    add_half(source, source, checkpoint=checkpoint, pictures=scenes()[:1])
+    for flavour, precision in product(installed, ("fp16", "fp32")):
+        out = folder / f"{flavour}-{precision}"
+        request = Request(flavour, precision, device="cuda", out=out)
+        try:
+            build(artifacts.read(source), request, gate=acceptance.compare)
+        except FastsegError as error:
+            print(f"{flavour} {precision} left out: {error}", flush=True)
+            continue
+        how = {"backend": flavour, "device": "cuda", "precision": precision}
+        yield f"fastseg, {flavour} {precision.upper()}", partial(fastseg.load, out, **how)
+
+
+def is_installed(flavour):
+    """Whether a runtime is here; says why it is not."""
+    try:
+        tensorrt_runtime.runtime(FLAVOURS[flavour])
+    except BackendUnavailableError as error:
+        print(f"left out: {error}", flush=True)
+        return False
+    return True
 
 
 def timed(work, synchronise, rounds=ROUNDS):
@@ -125,34 +149,62 @@ def timed(work, synchronise, rounds=ROUNDS):
     return median(times), (max(times) - min(times)) / median(times) / 2, result
 
 
+class Rows:
+    """What was measured, told at once: a run that is cut off has told what it had."""
+
+    def __init__(self, torch) -> None:
+        self._torch = torch
+        self.found: list[tuple[str, float, float, int, float]] = []
+
+    def free_bytes(self) -> int:
+        """What nobody has taken of the device, after those who are gone have given back theirs."""
+        gc.collect()
+        self._torch.cuda.empty_cache()
+        return self._torch.cuda.mem_get_info()[0]
+
+    def measure(self, name, work, free_before, rounds=ROUNDS):
+        """Time one contestant, and see how much of the device it has taken."""
+        ms, spread, result = timed(work, self._torch.cuda.synchronize, rounds)
+        taken = (free_before - self._torch.cuda.mem_get_info()[0]) / 2**20
+        self.found.append((name, ms, spread, len(result), taken))
+        masks = f"{len(result)} masks, {taken:.0f} MiB"
+        print(f"{name}: {ms:.1f} ms ±{spread:.0%}, {masks}", flush=True)
+
+    def table(self):
+        """All of it, beside the eager reference where that was measured."""
+        eager = next((ms for name, ms, *_ in self.found if name == EAGER), None)
+        heading = ("contestant", "ms", "spread", "masks", "MiB taken", "ratio")
+        return [
+            heading,
+            *(
+                (
+                    name,
+                    f"{ms:.1f}",
+                    f"±{spread:.0%}",
+                    str(masks),
+                    f"{taken:.0f}",
+                    f"{eager / ms:.2f}" if eager else "",
+                )
+                for name, ms, spread, masks, taken in self.found
+            ),
+        ]
+
+
 def test_a_full_hd_picture_and_1024_clicks(torch, checkpoint, image, table, tmp_path):
-    rows = [("contestant", "ms", "spread", "masks", "peak of torch MiB", "ratio")]
-    first = None
-    for name, generator in generators(torch, checkpoint).items():
-        torch.cuda.reset_peak_memory_stats()
-        half = "BF16" in name
-        with torch.autocast("cuda", torch.bfloat16, enabled=half):
-            ms, spread, found = timed(lambda g=generator: g.generate(image), torch.cuda.synchronize)
-        first = first or ms
-        peak = torch.cuda.max_memory_allocated() / 2**20
-        rows.append(
-            (
-                name,
-                f"{ms:.1f}",
-                f"±{spread:.0%}",
-                str(len(found)),
-                f"{peak:.0f}",
-                f"{first / ms:.2f}",
-            )
-        )
-    for name, model in models(checkpoint, tmp_path):
-        with model:
+    rows, ours = Rows(torch), 0
+    for name, load in models(checkpoint, tmp_path):
+        free = rows.free_bytes()
+        with load() as model:
             assert model.device_search is not None
-            ms, spread, found = timed(
-                lambda m=model: m.everything(image, max_device_memory=2**32, **LOOSE),
-                torch.cuda.synchronize,
-            )
-        rows.append((name, f"{ms:.1f}", f"±{spread:.0%}", str(len(found)), "", f"{first / ms:.2f}"))
+            work = partial(model.everything, image, max_device_memory=2**32, **LOOSE)
+            rows.measure(name, work, free)
+        ours += 1
+    for name, make in references(torch, checkpoint):
+        free, generator = rows.free_bytes(), make()
+        with torch.autocast("cuda", torch.bfloat16, enabled=name != EAGER):
+            rows.measure(name, partial(generator.generate, image), free, rounds=3)
+        del generator
     gpu = torch.cuda.get_device_name()
-    table(f"everything, ViT-B (random weights), 1080p, 1024 clicks, {gpu}, warm", rows)
-    assert len(rows) > 3, "no runtime of fastseg ran"
+    table(f"everything, ViT-B (random weights), 1080p, 1024 clicks, {gpu}, warm", rows.table())
+    if not ours:
+        pytest.skip(f"no runtime of fastseg builds engines for {gpu}; the references were measured")

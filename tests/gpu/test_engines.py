@@ -24,7 +24,7 @@ from fastseg.backends.tensorrt_runtime import FLAVOURS
 from fastseg.building import Request, build
 from fastseg.demo import PICTURE
 from fastseg.errors import EngineError
-from tests.on_gpu import require_gpu
+from tests.on_gpu import build_or_skip, require_gpu
 
 pytestmark = pytest.mark.gpu
 
@@ -57,7 +57,7 @@ def built(flavour, tmp_path_factory) -> dict[str, ModelFolder]:
             out = tmp_path_factory.mktemp("models") / name
             source = artifacts.read(registry.find(name))
             request = Request(flavour, "fp32", device="cuda", out=out)
-            result = build(source, request, gate=acceptance.compare)
+            result = build_or_skip(source, request)
             assert result.comparison.passed, result.table
             folders[name] = artifacts.read(out)
         yield folders
@@ -200,7 +200,8 @@ def test_with_too_little_memory_half_runs_at_a_time(built, flavour):
     backend = open_graph(built["sam-nano"], "decoder", backend=flavour)
     with device.current():
         free, _ = device.driver.mem_get_info()
-        held = device.allocate(max(free - 14 * 2**30, 2**20))
+        # Not from a pool, which would round it up.
+        held = device.driver.mem_alloc(max(free - 14 * 2**30, 2**20))
     try:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
