@@ -41,12 +41,13 @@ class FakePool:
 class FakePycudaStream:
     """``pycuda.driver.Stream``."""
 
-    def __init__(self, world: FakePycuda) -> None:
+    def __init__(self, world: FakePycuda, flags: int) -> None:
         world.streams += 1
-        self.handle, self._world = 100 + world.streams, world
+        self.handle, self.flags, self._world = 100 + world.streams, flags, world
 
     def is_done(self) -> bool:
-        return self._world.fails is None
+        self.synchronize()
+        return True
 
     def synchronize(self) -> None:
         if self._world.fails == "stream":
@@ -67,7 +68,7 @@ class FakePycuda:
         self.driver = SimpleNamespace(
             init=lambda: None,
             Device=lambda index: SimpleNamespace(retain_primary_context=lambda: context),
-            Stream=lambda: FakePycudaStream(self),
+            Stream=lambda flags: FakePycudaStream(self, flags),
             Error=PycudaError,
             MemoryError=PycudaMemoryError,
             pagelocked_empty=np.zeros,

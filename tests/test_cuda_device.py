@@ -144,5 +144,11 @@ def test_recording_ends_also_when_the_work_fails(device, world):
 
 def test_a_failure_of_the_gpu_is_ours_to_say(device, world):
     world.fails = "stream"
-    with pytest.raises(BackendError, match="the GPU failed: an illegal memory access"):
-        device.stream().synchronise()
+    stream = device.stream()
+    for ask in (stream.synchronise, stream.is_done):
+        with pytest.raises(BackendError, match="the GPU failed: an illegal memory access"):
+            ask()
+
+
+def test_a_stream_waits_for_nothing_that_it_is_not_told_to_wait_for(device):
+    assert device.stream()._stream.flags == 1  # CU_STREAM_NON_BLOCKING

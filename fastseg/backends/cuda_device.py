@@ -26,6 +26,10 @@ Bytes = NDArray[np.uint8]
 _NO_TIMING = 2
 """An event that orders work and measures nothing is cheaper."""
 
+_NON_BLOCKING = 1
+"""A stream that waits for others only where it is told to, and not for the default one. Otherwise
+torch's work there would come between ours, and fail while ours is being recorded."""
+
 _CAPTURE_THIS_THREAD = 1
 """Other threads may go on allocating while one records."""
 
@@ -66,7 +70,11 @@ class Stream(Protocol):
         """
 
     def is_done(self) -> bool:
-        """Whether everything is done."""
+        """Whether everything is done.
+
+        Raises:
+            BackendError: Something of it failed.
+        """
 
     def synchronise(self) -> None:
         """Wait until everything is done.
@@ -243,7 +251,7 @@ class _PycudaStream:
 
     def __init__(self, driver: Any, library: Any) -> None:
         self._driver, self._library = driver, library
-        self._stream = driver.Stream()
+        self._stream = driver.Stream(_NON_BLOCKING)
 
     @property
     def handle(self) -> int:
@@ -284,12 +292,19 @@ class _PycudaStream:
 
     def is_done(self) -> bool:
         """Whether everything is done."""
-        return bool(self._stream.is_done())
+        with self._failing():
+            return bool(self._stream.is_done())
 
     def synchronise(self) -> None:
         """Wait until everything is done."""
-        try:
+        with self._failing():
             self._stream.synchronize()
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Work fails when somebody asks what became of it."""
+        try:
+            yield
         except self._driver.Error as error:
             raise BackendError(f"the GPU failed: {error}. Start the program again.") from error
 
