@@ -8,7 +8,7 @@ using with nothing to order the two, raises.
 
 from __future__ import annotations
 
-import itertools
+import bisect
 import threading
 import weakref
 from collections import defaultdict, deque
@@ -28,6 +28,7 @@ from fastseg.testing.fake_order import HOST, Moment, Order, Range
 NOISE = 0xA5
 _DEFAULT_STREAM, _READER = 1, 2
 _FIRST_STREAM = 3
+_ALIGNMENT = 256
 
 
 _Work: TypeAlias = tuple[Callable[[], None], list[Range], list[Range]]
@@ -42,7 +43,7 @@ class _Block:
 
 
 class FakeCuda:
-    """A device with its memory in a dictionary.
+    """A device whose memory is the host's.
 
     Args:
         memory_bytes: How much there is.
@@ -59,12 +60,12 @@ class FakeCuda:
         """Most memory that was taken at a time."""
 
         self._memory: dict[int, NDArray[np.uint8]] = {}
+        self._places: list[int] = []
         self._taken: dict[int, _Block] = {}
         self._free: dict[tuple[int | None, int], list[_Block]] = defaultdict(list)
         self._dropped: deque[int] = deque()
         self._order = Order()
         self._pending: list[tuple[Moment, Callable[[], None]]] = []
-        self._addresses = itertools.count(1)
         self._inside = threading.local()
         self._lock = threading.RLock()
 
@@ -91,9 +92,9 @@ class FakeCuda:
             if self.used_bytes + length > self.memory_bytes:
                 raise DeviceMemoryError(f"{self.name} has no {length} bytes of memory left.")
             free = self._free[stream, length]
-            block = free.pop() if free else _Block(next(self._addresses) << 40, length, stream)
+            block = free.pop() if free else self._new(length, stream)
             if self._order.is_idle(block.address, length):
-                self._memory[block.address] = np.full(length, NOISE, np.uint8)
+                self._memory[block.address][:] = NOISE
             self._taken[block.address] = block
             self.most_bytes = max(self.most_bytes, self.used_bytes)
         return FakeAllocation(block.address, length, self._dropped)
@@ -153,10 +154,21 @@ class FakeCuda:
 
     def at(self, address: int, length: int) -> NDArray[np.uint8]:
         """Memory from an address on; raises where there is none."""
-        block, offset = self._memory[address >> 40 << 40], address % 2**40
-        if offset + length > len(block):
+        found = self.block_of(address)
+        if found is None or address + length > found[0] + found[1]:
             raise AssertionError("memory was used beyond its end")
-        return block[offset : offset + length]
+        offset = address - found[0]
+        return self._memory[found[0]][offset : offset + length]
+
+    def block_of(self, address: int) -> Range | None:
+        """The memory that an address lies in, as it was taken; None if it lies in none."""
+        with self._lock:
+            place = bisect.bisect_right(self._places, address) - 1
+            if place < 0:
+                return None
+            first = self._places[place]
+            length = len(self._memory[first])
+        return (first, length) if address < first + max(length, 1) else None
 
     def array(self, array: Array, stream: int | None = _DEFAULT_STREAM) -> FakeDeviceArray:
         """Let another library make an array in a stream of its own; with None it is ready."""
@@ -196,6 +208,15 @@ class FakeCuda:
 
         with self.current():
             self.put(stream, read, [where], [])
+
+    def _new(self, length: int, stream: int | None) -> _Block:
+        """Memory that nobody had before, at the address that it has in truth."""
+        room = np.full(length + _ALIGNMENT, NOISE, np.uint8)
+        skipped = -room.ctypes.data % _ALIGNMENT
+        address = room.ctypes.data + skipped
+        self._memory[address] = room[skipped : skipped + length]
+        bisect.insort(self._places, address)
+        return _Block(address, length, stream)
 
     def _collect(self) -> None:
         while self._dropped:
