@@ -1,6 +1,6 @@
-"""Everything mode on a GPU beside what one would run instead on the same one. Needs a GPU.
+"""Everything mode and encoding on a GPU beside what one would run instead there. Needs a GPU.
 
-The reference is SAM's own generator in torch: eager in FP32, and in BF16 with scaled dot-product
+The reference is SAM's own package in torch: eager in FP32, and in BF16 with scaled dot-product
 attention and ``torch.compile``. All have the same random weights of ViT-B, 1080p, 1024 clicks and
 run lengths out. fastseg runs engines that were built here, in FP16 and in FP32. Memory is what a
 contestant has taken of the device when it is done, with what it keeps for the next picture.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import time
+from contextlib import closing
 from functools import partial
 from itertools import product
 from statistics import median
@@ -20,6 +21,8 @@ import pytest
 import fastseg
 from fastseg import acceptance, artifacts
 from fastseg.backends import tensorrt_runtime
+from fastseg.backends.stored import choose_file
+from fastseg.backends.tensorrt_face import Face
 from fastseg.backends.tensorrt_runtime import FLAVOURS
 from fastseg.building import Request, build
 from fastseg.errors import BackendUnavailableError, FastsegError
@@ -32,6 +35,7 @@ from tests.standins import segment_anything
 pytestmark = pytest.mark.gpu
 
 ROUNDS = 5
+BATCH, CALLS = 8, 5
 EAGER = "segment-anything, eager FP32"
 
 LOOSE = {"pred_iou_thresh": -10.0, "stability_score_thresh": 0.5, "points_per_side": 32}
@@ -63,20 +67,28 @@ def image():
 
 
 def references(torch, checkpoint):
-    """SAM's generator in both manners, by name: made when it is its turn."""
-    package = segment_anything()
+    """SAM in both manners, by name: made when it is its turn."""
 
     def made(*, compiled: bool):
-        sam = package.sam_model_registry["vit_b"](checkpoint=str(checkpoint)).cuda().eval()
+        sam = segment_anything().sam_model_registry["vit_b"](checkpoint=str(checkpoint))
+        sam = sam.cuda().eval()
         if compiled:
             sam.image_encoder = torch.compile(with_sdpa(torch, sam.image_encoder))
-            sam.mask_decoder = torch.compile(sam.mask_decoder)
-        return package.SamAutomaticMaskGenerator(
-            sam, output_mode="uncompressed_rle", points_per_batch=64, **LOOSE
-        )
+            sam.mask_decoder.forward = in_single(torch.compile(sam.mask_decoder.forward))
+        return sam
 
-    yield EAGER, lambda: made(compiled=False)
-    yield "segment-anything, BF16, SDPA, compiled", lambda: made(compiled=True)
+    yield EAGER, partial(made, compiled=False)
+    yield "segment-anything, BF16, SDPA, compiled", partial(made, compiled=True)
+
+
+def in_single(decode):
+    """The same decoder, whose answers the package can take to NumPy, which knows no BF16."""
+
+    def forward(**given):
+        masks, scores = decode(**given)
+        return masks.float(), scores.float()
+
+    return forward
 
 
 def with_sdpa(torch, encoder):
@@ -102,15 +114,17 @@ def with_sdpa(torch, encoder):
     return encoder
 
 
-def models(checkpoint, folder):
-    """fastseg on each runtime and in each precision that can be had here, by name.
+@pytest.fixture(scope="module")
+def built(checkpoint, tmp_path_factory):
+    """Folders with engines of each runtime and precision that can be had here, by name.
 
     FP16 graphs are compared on one picture with every rounding carried out, which takes minutes on
     the processor; then their engines are compared on the GPU, as all are.
     """
     installed = list(filter(is_installed, FLAVOURS))
     if not installed:
-        return
+        return {}
+    folder, found = tmp_path_factory.mktemp("models"), {}
     source = folder / "vit-b"
     export_sam(checkpoint, source, licence="none")
     add_half(source, source, checkpoint=checkpoint, pictures=scenes()[:1])
@@ -122,8 +136,8 @@ def models(checkpoint, folder):
         except FastsegError as error:
             print(f"{flavour} {precision} left out: {error}", flush=True)
             continue
-        how = {"backend": flavour, "device": "cuda", "precision": precision}
-        yield f"fastseg, {flavour} {precision.upper()}", partial(fastseg.load, out, **how)
+        found[flavour, precision] = out
+    return found
 
 
 def is_installed(flavour):
@@ -190,21 +204,54 @@ class Rows:
         ]
 
 
-def test_a_full_hd_picture_and_1024_clicks(torch, checkpoint, image, table, tmp_path):
-    rows, ours = Rows(torch), 0
-    for name, load in models(checkpoint, tmp_path):
+def test_a_full_hd_picture_and_1024_clicks(torch, checkpoint, built, image, table):
+    rows = Rows(torch)
+    for (flavour, precision), out in built.items():
         free = rows.free_bytes()
-        with load() as model:
+        with fastseg.load(out, backend=flavour, device="cuda", precision=precision) as model:
             assert model.device_search is not None
             work = partial(model.everything, image, max_device_memory=2**32, **LOOSE)
-            rows.measure(name, work, free)
-        ours += 1
+            rows.measure(f"fastseg, {flavour} {precision.upper()}", work, free)
     for name, make in references(torch, checkpoint):
-        free, generator = rows.free_bytes(), make()
+        free = rows.free_bytes()
+        generator = segment_anything().SamAutomaticMaskGenerator(
+            make(), output_mode="uncompressed_rle", points_per_batch=64, **LOOSE
+        )
         with torch.autocast("cuda", torch.bfloat16, enabled=name != EAGER):
             rows.measure(name, partial(generator.generate, image), free, rounds=3)
         del generator
     gpu = torch.cuda.get_device_name()
     table(f"everything, ViT-B (random weights), 1080p, 1024 clicks, {gpu}, warm", rows.table())
-    if not ours:
+    if not built:
+        pytest.skip(f"no runtime of fastseg builds engines for {gpu}; the references were measured")
+
+
+def test_pictures_a_second(torch, checkpoint, built, table):
+    """The encoder alone, on pictures that are on the device: ``BATCH`` a call, ``CALLS`` on end."""
+    pictures = torch.zeros((BATCH, 3, 1024, 1024), device="cuda")
+    rows = [("contestant", "pictures/s", "spread")]
+
+    def measure(name, encode):
+        def work():
+            for _ in range(CALLS):
+                encode()
+
+        ms, spread, _ = timed(work, torch.cuda.synchronize, rounds=3)
+        rows.append((name, f"{1e3 * BATCH * CALLS / ms:.0f}", f"±{spread:.0%}"))
+        print(*rows[-1], flush=True)
+
+    for (flavour, precision), out in built.items():
+        folder = artifacts.read(out)
+        stored = choose_file(folder, "encoder", precision=precision)
+        opened = Face(FLAVOURS[flavour]).open_engine(folder, stored, device="cuda", memory="cuda")
+        with closing(opened) as backend:
+            name = f"fastseg, {flavour} {precision.upper()}"
+            measure(name, partial(backend.run, {"image": pictures}))
+    for name, make in references(torch, checkpoint):
+        sam = make()
+        with torch.no_grad(), torch.autocast("cuda", torch.bfloat16, enabled=name != EAGER):
+            measure(name, partial(sam.image_encoder, pictures))
+    gpu = torch.cuda.get_device_name()
+    table(f"encoder, ViT-B (random weights), {BATCH} pictures a call, {gpu}, warm", rows)
+    if not built:
         pytest.skip(f"no runtime of fastseg builds engines for {gpu}; the references were measured")
