@@ -70,11 +70,12 @@ def load(
         model: The name of an embedded model (``fastseg.list_models()``) or a model folder.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
         backend: ``"auto"``, ``"onnxruntime"``, ``"openvino"``, ``"tensorrt"``, ``"tensorrt-rtx"``,
-            ``"native"`` (fastseg's own kernel for prompts; the picture is left to ``"auto"``), or
-            two of them as in ``"openvino+onnxruntime"``: the encoder's and the decoder's.
+            ``"native"`` (fastseg's own kernels, for prompts and in ``"bf16"`` for SAM's vision
+            transformers; other pictures are left to ``"auto"``), or two of them as in
+            ``"openvino+onnxruntime"``: the encoder's and the decoder's.
         precision: ``"auto"``, ``"fp32"``, ``"bf16"``, ``"fp16"`` or ``"int8"``. ``"bf16"`` needs
-            a processor that has it, and OpenVINO for the picture; what places prompts stays in
-            FP32.
+            a processor that has it, and OpenVINO for encoders that are no vision transformer of
+            SAM's; what places prompts stays in FP32.
         threads: Processor threads; 0 means every core that this process may use.
         max_pixels: Largest picture accepted, height x width; None lifts the limit.
 

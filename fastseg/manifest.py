@@ -100,7 +100,8 @@ class GraphFile:
 
     bytes: int
     data: tuple[StoredFile, ...] = ()
-    """Weights kept outside the graph's file, which ONNX asks for above 2 GB."""
+    """Weights kept outside the graph's file: those that a kernel of ours reads too, and, as ONNX
+    asks for, those of more than 2 GB."""
 
     blocks: tuple[Json, ...] = ()
     """Of a graph of reduced precision: what each of its blocks computes in and the measurements
@@ -150,9 +151,9 @@ class Manifest:
 
     @property
     def files(self) -> tuple[StoredFile, ...]:
-        """Every file of the folder beside ``model.json``."""
+        """Every file of the folder beside ``model.json``, once."""
         of_graphs = [file for graph in self.graphs.values() for file in graph.files]
-        return (*of_graphs, *self.weights.values())
+        return tuple(dict.fromkeys((*of_graphs, *self.weights.values())))
 
     @property
     def picture(self) -> Preprocessing:

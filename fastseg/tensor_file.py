@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,27 +52,54 @@ def write(path: Path, arrays: Mapping[str, NDArray[np.float32]], *, halve: bool 
             file.write(array.tobytes())
 
 
+class Place(NamedTuple):
+    """Where an array lies in its file."""
+
+    offset: int
+    """Bytes before it."""
+
+    bytes: int
+
+
 def read(path: Path) -> dict[str, NDArray[np.float32]]:
     """Read every array of a file, as float32.
+
+    Returns:
+        The arrays by name. Those stored as float32 are read-only views of what was read.
 
     Raises:
         ModelFolderError: The file is missing, truncated or of another format, or a value in it is
             not finite. The message names the file and the remedy.
     """
     try:
-        content = path.read_bytes()
+        content = memoryview(path.read_bytes())
     except OSError as error:
         raise ModelFolderError(f"{path} cannot be read: {error}. {REMEDY}") from error
-    length = int.from_bytes(content[:8], "little")
-    if len(content) < 8 or not 2 <= length <= min(_HEADER_BYTES, len(content) - 8):
-        raise _damaged(path, "its header is not whole")
     try:
-        header = json.loads(content[8 : 8 + length])
-        header.pop("__metadata__", None)
-        data = memoryview(content)[8 + length :]
-        return {name: _array(data, **entry) for name, entry in header.items()}
+        header, start = _header(content)
+        return {name: _array(content[start:], **entry) for name, entry in header.items()}
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
         raise _damaged(path, str(error)) from error
+
+
+def places(path: Path) -> dict[str, Place]:
+    """Where the arrays of a file that ``write`` made lie in it."""
+    with path.open("rb") as file:
+        content = file.read(8)
+        content += file.read(int.from_bytes(content, "little"))
+    header, start = _header(content)
+    spans = {name: entry["data_offsets"] for name, entry in header.items()}
+    return {name: Place(start + begin, end - begin) for name, (begin, end) in spans.items()}
+
+
+def _header(content: memoryview | bytes) -> tuple[dict[str, Any], int]:
+    """What the file says of its arrays, and where the first one begins."""
+    length = int.from_bytes(content[:8], "little")
+    if len(content) < 8 or not 2 <= length <= min(_HEADER_BYTES, len(content) - 8):
+        raise ValueError("its header is not whole")
+    header = json.loads(bytes(content[8 : 8 + length]))
+    header.pop("__metadata__", None)
+    return header, 8 + length
 
 
 def _smallest(array: NDArray[np.float32], *, halve: bool) -> Array:
@@ -94,7 +121,7 @@ def _array(
     if end > len(data) or end - begin != prod(shape) * _DTYPES[dtype].itemsize:
         raise ValueError(f"shape {shape} does not lie at bytes {begin} to {end} of {len(data)}")
     stored: Array = np.frombuffer(data[begin:end], _DTYPES[dtype])
-    array: NDArray[np.float32] = stored.reshape(shape).astype(np.float32)
+    array: NDArray[np.float32] = stored.reshape(shape).astype(np.float32, copy=False)
     if not np.isfinite(array).all():
         raise ValueError("a value is not finite")
     return array

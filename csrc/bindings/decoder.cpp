@@ -8,6 +8,7 @@
 
 #include "bindings/arrays.h"
 #include "bindings/module.h"
+#include "bindings/weights.h"
 
 namespace fastseg::bindings {
 
@@ -16,19 +17,11 @@ using namespace nb::literals;
 namespace {
 
 using cpu::decoder::Decoder;
-using AnyFloats = nb::ndarray<const float, nb::numpy, nb::c_contig, nb::device::cpu>;
 
 // Weights by name; they are copied into the decoder's own layout.
 std::unique_ptr<Decoder> decoder_open(const nb::dict& weights, int64_t grid, int64_t side,
                                       const std::string& table) {
-    cpu::decoder::Weights found;
-    for (const auto& [name, array] : weights) {
-        const auto floats = nb::cast<AnyFloats>(array, false);
-        std::vector<int64_t> shape;
-        for (size_t axis = 0; axis < floats.ndim(); ++axis)
-            shape.push_back(static_cast<int64_t>(floats.shape(axis)));
-        found[nb::cast<std::string>(name)] = {floats.data(), std::move(shape)};
-    }
+    const cpu::decoder::Weights found = weights_by_name(weights);
     const nb::gil_scoped_release released;
     return std::make_unique<Decoder>(found, grid, side, table);
 }

@@ -13,5 +13,6 @@ void add_frames(nanobind::module_& module);
 void add_chambers(nanobind::module_& module);
 void add_shapes(nanobind::module_& module);
 void add_decoder(nanobind::module_& module);
+void add_encoder(nanobind::module_& module);
 
 }  // namespace fastseg::bindings

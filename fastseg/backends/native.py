@@ -1,4 +1,4 @@
-"""The native decoder as a runtime: what answers prompts, on the CPU, without a graph file."""
+"""The native kernels as a runtime, on the CPU: SAM's decoder, and in BF16 its image encoder."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 
 from fastseg import tensor_file
 from fastseg.artifacts import ModelFolder
+from fastseg.backends.native_encoder import NativeEncoder, open_kernel
 from fastseg.backends.protocol import thread_count
 from fastseg.backends.runtime import NotServedError, Plan, check_device, without_instructions
 from fastseg.contract import MASK_SLOTS, MASK_VECTOR, Array, Graph, Tensor
@@ -26,10 +27,12 @@ DEVICES = ("cpu",)
 OWN_LAYOUT = True
 """What its graphs hand to each other is laid out as the kernel likes it."""
 
-_WEIGHTS = "decoder"
-"""The key of ``Manifest.weights``."""
+_ENCODER = "encoder"
 
 _SERVED = ("image_state", "decoder", "decoder_mask", "mask_head")
+"""The graphs that the weights ``"decoder"`` are for."""
+
+_ANOTHER = f'Name a runtime for that too, backend="onnxruntime+{NAME}".'
 
 _LOADED: WeakValueDictionary[tuple[str, int, str], ops.DecoderKernel] = WeakValueDictionary()
 """Opened kernels by hash of the weights, side and table: the graphs of a model share one."""
@@ -125,22 +128,29 @@ def require(device: str, precision: str) -> str:
 
 
 def settle(folder: ModelFolder, graph_name: str, precision: str) -> tuple[GraphFile, str]:
-    """See ``Runtime.settle``: FP32, or BF16 where it is asked for and the processor has it."""
-    if graph_name not in _SERVED:
-        raise NotServedError(
-            f"{NAME} answers prompts and does not run {graph_name}. Name a runtime for that too, "
-            f'backend="onnxruntime+{NAME}".'
-        )
-    stored = folder.manifest.weights.get(_WEIGHTS)
+    """See ``Runtime.settle``: FP32, or BF16 where it is asked for and the processor has it.
+
+    The encoder is run in BF16 or not at all: in FP32 the runtimes that read its graph are as fast.
+    """
+    if precision not in ("auto", "fp32", "bf16"):
+        raise BackendError(f"{NAME} computes in fp32 or bf16, not in {precision!r}.")
+    computes = precision if precision in precisions() else "fp32"
+    if graph_name == _ENCODER:
+        if _ENCODER not in folder.manifest.weights:
+            raise NotServedError(f"{NAME} does not know the encoder of {folder.path}. {_ANOTHER}")
+        if computes != "bf16":
+            raise NotServedError(f"{NAME} runs encoders in bf16 alone. {_ANOTHER}")
+        graph = folder.manifest.graphs[_ENCODER].graph
+    elif graph_name in _SERVED:
+        graph = _graph(graph_name, folder.manifest.picture.side, computes)
+    else:
+        raise NotServedError(f"{NAME} answers prompts and does not run {graph_name}. {_ANOTHER}")
+    stored = folder.manifest.weights.get(_ENCODER if graph_name == _ENCODER else "decoder")
     if stored is None:
         raise NotServedError(
             f"{folder.path} holds no weights for {NAME}: an earlier version of fastseg wrote it. "
             "Export the model again."
         )
-    if precision not in ("auto", "fp32", "bf16"):
-        raise BackendError(f"{NAME} computes in fp32 or bf16, not in {precision!r}.")
-    computes = precision if precision in precisions() else "fp32"
-    graph = _graph(graph_name, folder.manifest.picture.side, computes)
     return GraphFile(graph, stored.file, stored.sha256, computes, stored.bytes), computes
 
 
@@ -150,13 +160,13 @@ def open_graph(
     *,
     threads: int,
     keep_memory: bool,  # noqa: ARG001 - a call keeps nothing
-) -> NativeBackend:
+) -> NativeBackend | NativeEncoder:
     """See ``Runtime.open_graph``."""
-    table = _table(plan.precision)
-    kernel = _open(
-        folder.file(plan.stored), plan.stored.sha256, folder.manifest.picture.side, table
-    )
-    return NativeBackend(kernel, plan.stored.graph, threads=threads)
+    path, stored, table = folder.file(plan.stored), plan.stored, _table(plan.precision)
+    if stored.graph.name == _ENCODER:
+        return NativeEncoder(open_kernel(path, stored.sha256, table), stored.graph, threads=threads)
+    kernel = _open(path, stored.sha256, folder.manifest.picture.side, table)
+    return NativeBackend(kernel, stored.graph, threads=threads)
 
 
 def _open(path: Path, content: str, side: int, table: str) -> ops.DecoderKernel:

@@ -29,7 +29,7 @@ ON_GPUS = ("tensorrt", "tensorrt-rtx")
 """Runtimes that ``"auto"`` thinks of only where there is a GPU."""
 
 FOR_PROMPTS = ("native",)
-"""Runtimes that answer prompts and leave the picture to another one."""
+"""Runtimes that answer prompts, and may leave the picture to another one."""
 
 USE_CPU = 'Use backend="onnxruntime" with device="cpu", or "auto" for both.'
 

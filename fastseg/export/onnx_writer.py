@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from fastseg import contract
 from fastseg.contract import Graph
 from fastseg.errors import ParityError
+from fastseg.export import shared_weights
 from fastseg.export.half_weights import LARGE
 
 Store: TypeAlias = Literal["float32", "float16"]
@@ -47,7 +48,9 @@ class Source:
     """
 
 
-def write(source: Source, path: Path, *, store: Store = "float32") -> tuple[Path, ...]:
+def write(
+    source: Source, path: Path, *, store: Store = "float32", weights: Path | None = None
+) -> tuple[Path, ...]:
     """Write one module as an ONNX file.
 
     Args:
@@ -57,9 +60,12 @@ def write(source: Source, path: Path, *, store: Store = "float32") -> tuple[Path
         path: The file to write.
         store: ``"float16"`` halves the file for weights that lose nothing by it (those that
             ``half_weights.prepare`` rounded); the others stay as they are.
+        weights: A file beside ``path`` (``tensor_file``) that holds weights of the graph, and goes
+            on holding them: the graph refers to it.
 
     Returns:
-        Files beside ``path`` that hold weights: one if they exceed 2 GB, else none.
+        Files beside ``path`` that hold weights: ``weights``, and one more if the others exceed
+        2 GB.
     """
     graph = source.graph
     with _quiet(), torch.no_grad():
@@ -82,7 +88,10 @@ def write(source: Source, path: Path, *, store: Store = "float32") -> tuple[Path
     _tidy(model, graph)
     if store == "float16":
         _halve(model)
-    return save(model, path)
+    if weights is None:
+        return save(model, path)
+    shared_weights.refer(model, weights)
+    return (weights, *save(model, path))
 
 
 def save(model: onnx_ir.Model, path: Path) -> tuple[Path, ...]:
@@ -91,7 +100,8 @@ def save(model: onnx_ir.Model, path: Path) -> tuple[Path, ...]:
     Returns:
         Files beside ``path`` that hold weights: one if they exceed 2 GB, else none.
     """
-    weights = sum(value.const_value.nbytes for value in _initializers(model))
+    inside = [value.const_value for value in _initializers(model)]
+    weights = sum(each.nbytes for each in inside if not isinstance(each, onnx_ir.ExternalTensor))
     if weights <= INSIDE:
         onnx_ir.save(model, path)
         return ()

@@ -46,6 +46,9 @@ STD = (58.395, 57.12, 57.375)
 DECODER_WEIGHTS = "decoder.safetensors"
 """What the native decoder reads: the weights of prompt encoder and mask decoder, as published."""
 
+ENCODER_WEIGHTS = "encoder.safetensors"
+"""What the native encoder reads, and the graph of the encoder too."""
+
 
 def export_sam(
     checkpoint: str | os.PathLike[str],
@@ -138,13 +141,15 @@ def write_sam_folder(
             half_weights.prepare(module)
     with artifacts.write(out, overwrite=True) as folder:
         graphs = {}
+        weights = _write_weights(modules, folder, store)
         for source in modules.sources():
-            step(f"writing {source.graph.name}")
-            path = folder / f"{source.graph.name}.onnx"
-            outside = write(source, path, store=store)
-            graphs[source.graph.name] = artifacts.graph_file(source.graph, path, data=outside)
-        weights = folder / DECODER_WEIGHTS
-        tensor_file.write(weights, modules.decoder_weights(), halve=store == "float16")
+            name = source.graph.name
+            step(f"writing {name}")
+            path = folder / f"{name}.onnx"
+            # The decoder's graphs hold other forms of its weights.
+            shared = weights.get(name) if name == "encoder" else None
+            outside = write(source, path, store=store, weights=shared)
+            graphs[name] = artifacts.graph_file(source.graph, path, data=outside)
         step("comparing the graphs with their source")
         table = compare(modules, _located(folder, graphs))
         require_parity(card.name, table)
@@ -153,7 +158,7 @@ def write_sam_folder(
             name=card.name,
             preprocessing=Preprocessing(modules.side, MEAN, STD),
             graphs=graphs,
-            weights={"decoder": artifacts.stored_file(weights)},
+            weights={name: artifacts.stored_file(file) for name, file in weights.items()},
             source={**card.source, "parameters": parameter_count(*modules.by_prefix().values())},
             licence=card.licence,
             description=card.description,
@@ -167,6 +172,17 @@ def write_sam_folder(
                 )
         artifacts.write_manifest(folder, manifest)
     return table
+
+
+def _write_weights(modules: SamModules, folder: Path, store: Store) -> dict[str, Path]:
+    """Write what kernels of ours read, by the graph that they run."""
+    found = {"decoder": folder / DECODER_WEIGHTS}
+    tensor_file.write(found["decoder"], modules.decoder_weights(), halve=store == "float16")
+    encoder = modules.encoder_weights()
+    if encoder is not None and store == "float32":
+        found["encoder"] = folder / ENCODER_WEIGHTS
+        tensor_file.write(found["encoder"], encoder)
+    return found
 
 
 def add_half(

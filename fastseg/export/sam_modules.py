@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from fastseg.contract import MASK_SLOTS, DType, Graph
 from fastseg.contract import Tensor as Port
 from fastseg.export.fast_decoder import Decoder, ImageState, MaskHead, MaskPromptDecoder
+from fastseg.export.image_encoder import ImageEncoder
 from fastseg.export.mask_decoder import HEADS, MASK_VECTOR, MaskDecoder
 from fastseg.export.onnx_writer import Source
 from fastseg.export.prompt_encoder import WIDTH, PromptEncoder
@@ -53,6 +54,24 @@ class SamModules:
             if prefix != "image_encoder"
             for name, tensor in module.state_dict().items()
         }
+
+    def encoder_weights(self) -> dict[str, NDArray[np.float32]] | None:
+        """Every weight of an image encoder that the native kernel knows, None for any other one.
+
+        Names are those of a checkpoint, but that a linear layer's ``weight`` (out, in) lies here as
+        its ``kernel`` (in, out), as graphs and kernels multiply by it.
+        """
+        if not isinstance(self.image_encoder, ImageEncoder):
+            return None
+        found = {}
+        for name, tensor in self.image_encoder.state_dict().items():
+            array = tensor.detach().float().numpy()
+            module = self.image_encoder.get_submodule(name.rpartition(".")[0])
+            if isinstance(module, nn.Linear) and name.endswith(".weight"):
+                found[f"{name.removesuffix('weight')}kernel"] = array.T
+            else:
+                found[name] = array
+        return found
 
     def sources(self) -> Iterator[Source]:
         """What to write, graph by graph, in the order in which they run."""

@@ -1,8 +1,8 @@
 """The native kernels with types: arrays are checked here, computed in C++, and nowhere else.
 
 Every function is exact: the same bits for any number of threads and on any processor, but for what
-``measure_shapes`` says of the C library and ``DecoderKernel`` of rounding. Those that take ``Runs``
-raise ``MaskError`` when run lengths do not sum to height times width.
+``measure_shapes`` says of the C library, and ``DecoderKernel`` and ``EncoderKernel`` of rounding.
+Those that take ``Runs`` raise ``MaskError`` when run lengths do not sum to height times width.
 """
 
 from fastseg.ops.binarising import Binarised, binarise
@@ -14,6 +14,7 @@ from fastseg.ops.decoding import (
     computes_in_bf16,
     decoder_tables,
 )
+from fastseg.ops.encoding import EncoderKernel, encoder_tables
 from fastseg.ops.frames import frame_input, masks_to_frame
 from fastseg.ops.pictures import preprocess, resize_bilinear
 from fastseg.ops.prompts import point_grid
@@ -37,6 +38,7 @@ __all__ = [
     "ChamberScores",
     "DecodedPrompts",
     "DecoderKernel",
+    "EncoderKernel",
     "Runs",
     "Shapes",
     "binarise",
@@ -45,6 +47,7 @@ __all__ = [
     "clean_chambers",
     "computes_in_bf16",
     "decoder_tables",
+    "encoder_tables",
     "frame_input",
     "masks_to_frame",
     "measure_shapes",

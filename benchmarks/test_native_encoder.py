@@ -1,0 +1,107 @@
+"""SAM ViT-B's encoder: the native kernel beside torch and two runtimes, and its errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.turns import milliseconds
+from fastseg import contract, ops, tensor_file
+from fastseg.backends.ort import OrtBackend
+from fastseg.backends.protocol import usable_cores
+from fastseg.contract import Array
+from fastseg.errors import BackendError
+
+torch = pytest.importorskip("torch", reason="the encoder's weights are made with torch")
+
+from benchmarks.arithmetic import sam_gmac  # noqa: E402
+from fastseg.export.image_encoder import SHAPES, ImageEncoder  # noqa: E402
+from fastseg.export.mask_decoder import MaskDecoder  # noqa: E402
+from fastseg.export.onnx_writer import write  # noqa: E402
+from fastseg.export.prompt_encoder import PromptEncoder  # noqa: E402
+from fastseg.export.sam_modules import SamModules  # noqa: E402
+
+ROUNDS = 3
+Embed = Callable[[], Array]
+
+LEAST_GAIN = 1.5
+"""Times as fast as the best runtime that the kernel must be, or it is not worth its code."""
+
+
+@pytest.fixture(scope="module")
+def modules() -> SamModules:
+    torch.manual_seed(0)
+    encoder = ImageEncoder(SHAPES["vit_b"]).eval().requires_grad_(False)
+    for name, weight in encoder.named_parameters():
+        if "rel_pos" in name or name == "pos_embed":
+            torch.nn.init.normal_(weight, std=0.1)
+    return SamModules(encoder, PromptEncoder(), MaskDecoder())
+
+
+@pytest.fixture(scope="module")
+def graph(modules, tmp_path_factory) -> tuple[Path, contract.Graph, Path]:
+    """The encoder's graph, and the weights that it shares with the kernel."""
+    folder = tmp_path_factory.mktemp("encoder")
+    weights = folder / "encoder.safetensors"
+    tensor_file.write(weights, modules.encoder_weights())
+    source = next(iter(modules.sources()))
+    write(source, folder / "encoder.onnx", weights=weights)
+    return folder / "encoder.onnx", source.graph, weights
+
+
+@pytest.fixture(scope="module")
+def contestants(modules, graph) -> dict[str, Embed]:
+    path, described, weights = graph
+    picture = np.random.default_rng(0).standard_normal((1, 3, 1024, 1024)).astype(np.float32)
+    torch.set_num_threads(usable_cores())
+
+    def in_torch(bf16: bool) -> Embed:
+        def embed() -> Array:
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                return modules.image_encoder(torch.from_numpy(picture)).float().numpy()
+
+        return embed
+
+    found = {"torch FP32": in_torch(False), "torch BF16": in_torch(True)}
+    runtime = OrtBackend(path, described)
+    found["ONNX Runtime FP32"] = lambda: runtime.run({"image": picture})["embedding"]
+    try:
+        from fastseg.backends.openvino import OpenVinoBackend
+
+        for precision in ("fp32", "bf16"):
+            opened = OpenVinoBackend(path, described, precision=precision)
+            found[f"OpenVINO {precision.upper()}"] = lambda opened=opened: opened.run(
+                {"image": picture}
+            )["embedding"]
+    except BackendError as error:
+        print(f"OpenVINO: {error}")
+    for name in ops.encoder_tables():
+        kernel = ops.EncoderKernel(tensor_file.read(weights), table=name)
+        found[f"native {name}"] = lambda kernel=kernel: kernel.embed(picture)
+    return found
+
+
+def test_a_picture(contestants, table):
+    if not ops.encoder_tables():
+        pytest.skip("this processor has no bfloat16 products")
+    exact = contestants["torch FP32"]()
+    errors = {
+        name: float(np.sqrt(((embed() - exact) ** 2).mean() / (exact**2).mean()))
+        for name, embed in contestants.items()
+    }
+    times = {name: np.array(ms) for name, ms in milliseconds(contestants, ROUNDS).items()}
+    medians = {name: float(np.median(ms)) for name, ms in times.items()}
+    gflop = 2 * sam_gmac("vit_b")["encoder"]
+    base = medians["torch FP32"]
+    rows = [("ViT-B, random weights", "ms", "least", "x torch", "GFLOP/s", "relative error")]
+    for name, median in medians.items():
+        speed, error = gflop / median * 1e3, errors[name]
+        cells = (f"{median:.0f}", f"{times[name].min():.0f}", f"{base / median:.1f}")
+        rows.append((name, *cells, f"{speed:.0f}", f"{error:.1e}"))
+    table(f"one embedding, {usable_cores()} threads", rows)
+    best = min(median for name, median in medians.items() if not name.startswith("native"))
+    if "amx-bf16" in ops.encoder_tables():
+        assert best > LEAST_GAIN * medians["native amx-bf16"]

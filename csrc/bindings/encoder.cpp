@@ -1,0 +1,44 @@
+#include "cpu/encoder/encoder.h"
+
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/unique_ptr.h>
+
+#include "bindings/arrays.h"
+#include "bindings/module.h"
+#include "bindings/weights.h"
+
+namespace fastseg::bindings {
+
+using namespace nb::literals;
+
+namespace {
+
+using cpu::encoder::Encoder;
+
+std::unique_ptr<Encoder> encoder_open(const nb::dict& weights, const std::string& table) {
+    const cpu::decoder::Weights found = weights_by_name(weights);
+    const nb::gil_scoped_release released;
+    return std::make_unique<Encoder>(found, table);
+}
+
+void encoder_run(const Encoder& encoder, const In<float, 4>& images,
+                 const Out<float, 4>& embeddings, int threads) {
+    const auto count = static_cast<int64_t>(images.shape(0));
+    const int64_t pixels = 3 * encoder.pixels() * encoder.pixels();
+    const int64_t floats = cpu::encoder::out_width * encoder.grid() * encoder.grid();
+    for (int64_t index = 0; index < count; ++index)
+        encoder.run(images.data() + index * pixels, embeddings.data() + index * floats, threads);
+}
+
+}  // namespace
+
+void add_encoder(nb::module_& module) {
+    using Guard = nb::call_guard<nb::gil_scoped_release>;
+    nb::class_<Encoder>(module, "Encoder");
+    module.def("encoder_open", &encoder_open, "weights"_a, "table"_a);
+    module.def("encoder_side", &Encoder::pixels, "encoder"_a);
+    module.def("encoder_run", &encoder_run, "encoder"_a, "images"_a.noconvert(),
+               "embeddings"_a.noconvert(), "threads"_a, Guard());
+}
+
+}  // namespace fastseg::bindings
