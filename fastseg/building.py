@@ -294,9 +294,8 @@ def _write_folder(
         if engine.card.key.digest not in new
     ]
     with artifacts.write(out, overwrite=overwrite) as temporary:
-        for stored in folder.manifest.graphs.values():
-            for file in stored.files:
-                shutil.copyfile(folder.path / file.file, temporary / file.file)
+        for file in folder.manifest.files:
+            shutil.copyfile(folder.path / file.file, temporary / file.file)
         artifacts.write_manifest(temporary, folder.manifest)
         for engine in (*older, *engines):
             write_engine(temporary / ENGINES, engine.read(), engine.card)

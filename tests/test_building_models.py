@@ -107,6 +107,18 @@ def test_another_target_is_built_anew_and_runs_there_alone(model, tmp_path):
         find_engine(alone, next(iter(graphs.values())), TENSORRT_RTX, ADA, cache)
 
 
+def test_a_folder_with_engines_holds_all_that_the_model_needs_elsewhere(tmp_path):
+    """Also what no graph holds: the weights that the native decoder reads."""
+    folder = artifacts.read(registry.find("sam-nano"))
+    graphs = {"mask_head": folder.manifest.graphs["mask_head"]}
+    manifest = replace(folder.manifest, graphs=graphs)
+    assert manifest.weights
+    out = tmp_path / "out"
+    request = replace(REQUEST, out=out)
+    build(replace(folder, manifest=manifest), request, gate=never, cache=EngineCache(tmp_path))
+    assert artifacts.read(out).manifest == manifest
+
+
 @pytest.mark.parametrize("name", ["echo-a4c", "sam-nano"])
 def test_mixed_precision_graphs_become_engines_of_half_the_size(name, tmp_path):
     """As an export writes them that finds no block to keep in float32, which it does for these."""
