@@ -107,12 +107,14 @@ THIRD = Plan(
         replace(stage, boxes=0.9, rough=0.1, varied=True, corrections=0.1, frozen_statistics=True)
         for stage in (
             Stage(60, 768, 1, 16, (1e-6, 1e-4), leaning=0.6),
-            Stage(3000, 768, 1, 16, (1e-4, 1e-4), leaning=0.6),
+            Stage(240, 768, 1, 16, (1e-4, 2.5e-4), leaning=0.6),
+            Stage(3000, 768, 1, 16, (2.5e-4, 1.5e-4), leaning=0.6),
+            Stage(1500, 768, 1, 16, (1.5e-4, 1e-6), leaning=0.6),
         )
     ),
     seed=77,
 )
-"""Goes on from the weights of the second edition, whose optimiser's state was not kept."""
+"""Goes on from finished weights without their optimiser's state, which is why the rate starts low."""
 
 SMOKE = Plan(
     (
