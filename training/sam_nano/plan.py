@@ -114,7 +114,7 @@ THIRD = Plan(
     ),
     seed=77,
 )
-"""Goes on from finished weights without their optimiser's state, which is why the rate starts low."""
+"""Goes on from finished weights; without their optimiser's state the rate has to start low."""
 
 SMOKE = Plan(
     (
