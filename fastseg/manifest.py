@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from typing import Any, NoReturn, TypeAlias, TypeVar
 
 from fastseg.contract import DType, Graph, Tensor
@@ -115,6 +116,13 @@ class GraphFile:
     def files(self) -> tuple[StoredFile, ...]:
         """Every file that the graph needs, its own first."""
         return (StoredFile(self.file, self.sha256, self.bytes), *self.data)
+
+    @property
+    def content(self) -> str:
+        """One hash for the graph with its outside weights: the file's own where it has none."""
+        if not self.data:
+            return self.sha256
+        return sha256("".join(file.sha256 for file in self.files).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ class PromptModel:
         self.max_pixels = max_pixels
         """Largest picture that is accepted, or None for any."""
         files = folder.manifest.graphs.values()
-        self._encoders = [file.sha256 for file in files if file.graph.name == "encoder"]
+        self._encoders = [file.content for file in files if file.graph.name == "encoder"]
         # Opening the first graph now makes a runtime that does not run it fail at load.
         self.device = self._graphs["encoder"].name.partition(":")[2]
         """Where the encoder runs, ``"cpu"`` or ``"cuda:0"``."""
@@ -83,8 +83,8 @@ class PromptModel:
 
     @property
     def encoder_sha256(self) -> str:
-        """Hash of the encoder's file; embeddings carry it as ``Embedding.model``."""
-        return self._graphs.plans["encoder"].stored.sha256
+        """Hash of the encoder and its weights; embeddings carry it as ``Embedding.model``."""
+        return self._graphs.plans["encoder"].stored.content
 
     @property
     def mask_side(self) -> int:

@@ -113,7 +113,7 @@ def _folder() -> CacheFolder | None:
 
 def _key(folder: ModelFolder, threads: int) -> str:
     """A name for everything that speed and rounding depend on."""
-    graphs = sorted(graph.sha256 for graph in folder.manifest.graphs.values())
+    graphs = sorted(graph.content for graph in folder.manifest.graphs.values())
     parts = (SCHEMA, graphs, processor(), usable_cores(), thread_count(threads), versions())
     return sha256(repr(parts).encode()).hexdigest()
 

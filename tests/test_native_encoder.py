@@ -16,7 +16,7 @@ import fastseg  # noqa: E402
 from fastseg import artifacts, ops, tensor_file  # noqa: E402
 from fastseg.backends import native  # noqa: E402
 from fastseg.backends.runtime import NotServedError, Plan  # noqa: E402
-from fastseg.errors import BackendError, ModelFolderError  # noqa: E402
+from fastseg.errors import BackendError, EmbeddingError, ModelFolderError  # noqa: E402
 from fastseg.export.image_encoder import ImageEncoder, Shape  # noqa: E402
 from fastseg.export.mask_decoder import MaskDecoder  # noqa: E402
 from fastseg.export.prompt_encoder import PromptEncoder  # noqa: E402
@@ -87,6 +87,31 @@ def test_bf16_takes_it_and_embeds_as_the_graph_does(folder, backend):
     expected = np.asarray(exact.embed(picture()).features)
     found = np.asarray(model.embed(picture()).features)
     assert np.sqrt(((found - expected) ** 2).mean() / (expected**2).mean()) < 0.01
+
+
+@needs_bf16
+def test_its_embeddings_are_answered_by_every_model_of_the_folder(folder):
+    model = fastseg.load(folder, precision="bf16", threads=1)
+    exact = fastseg.load(folder, backend="onnxruntime", precision="fp32")
+    embedding = model.embed(picture())
+    for answering in (model, exact):
+        assert len(answering.segment(embedding, points=[[100, 100]])) == 3
+
+
+def test_other_weights_are_another_encoder(folder, copy):
+    file = copy / "encoder.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-4:] = np.float32(0.5).tobytes()
+    file.write_bytes(content)
+    described = json.loads((copy / "model.json").read_text())
+    stored = artifacts.stored_file(file)
+    for entry in (described["weights"]["encoder"], described["graphs"]["encoder"]["data"][0]):
+        entry.update(sha256=stored.sha256)
+    (copy / "model.json").write_text(json.dumps(described))
+    changed, model = fastseg.load(copy, precision="fp32"), fastseg.load(folder, precision="fp32")
+    assert changed.encoder_sha256 != model.encoder_sha256
+    with pytest.raises(EmbeddingError, match="Embed the picture with the model"):
+        changed.segment(model.embed(picture()), points=[[100, 100]])
 
 
 @pytest.mark.parametrize("precision", ["auto", "fp32"])

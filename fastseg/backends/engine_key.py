@@ -114,7 +114,7 @@ def key_of(
     """The key of an engine of a model folder's graph."""
     return EngineKey(
         graph=stored.graph.name,
-        graph_sha256=_content(stored),
+        graph_sha256=stored.content,
         precision=stored.precision,
         runtime=flavour.name,
         runtime_version=runtime_version,
@@ -160,10 +160,3 @@ def gpu_from_document(document: Mapping[str, Any]) -> Gpu:
 def _triple(sizes: Any) -> tuple[int, int, int]:
     least, usual, most = map(int, sizes)
     return least, usual, most
-
-
-def _content(stored: GraphFile) -> str:
-    """One hash for a graph and its outside weights."""
-    if not stored.data:
-        return stored.sha256
-    return sha256("".join(file.sha256 for file in stored.files).encode()).hexdigest()

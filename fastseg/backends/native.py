@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from weakref import WeakValueDictionary
@@ -136,22 +137,26 @@ def settle(folder: ModelFolder, graph_name: str, precision: str) -> tuple[GraphF
         raise BackendError(f"{NAME} computes in fp32 or bf16, not in {precision!r}.")
     computes = precision if precision in precisions() else "fp32"
     if graph_name == _ENCODER:
-        if _ENCODER not in folder.manifest.weights:
-            raise NotServedError(f"{NAME} does not know the encoder of {folder.path}. {_ANOTHER}")
-        if computes != "bf16":
-            raise NotServedError(f"{NAME} runs encoders in bf16 alone. {_ANOTHER}")
-        graph = folder.manifest.graphs[_ENCODER].graph
-    elif graph_name in _SERVED:
-        graph = _graph(graph_name, folder.manifest.picture.side, computes)
-    else:
+        return _settle_encoder(folder, computes), computes
+    if graph_name not in _SERVED:
         raise NotServedError(f"{NAME} answers prompts and does not run {graph_name}. {_ANOTHER}")
-    stored = folder.manifest.weights.get(_ENCODER if graph_name == _ENCODER else "decoder")
+    stored = folder.manifest.weights.get("decoder")
     if stored is None:
         raise NotServedError(
             f"{folder.path} holds no weights for {NAME}: an earlier version of fastseg wrote it. "
             "Export the model again."
         )
+    graph = _graph(graph_name, folder.manifest.picture.side, computes)
     return GraphFile(graph, stored.file, stored.sha256, computes, stored.bytes), computes
+
+
+def _settle_encoder(folder: ModelFolder, computes: str) -> GraphFile:
+    if _ENCODER not in folder.manifest.weights:
+        raise NotServedError(f"{NAME} does not know the encoder of {folder.path}. {_ANOTHER}")
+    if computes != "bf16":
+        raise NotServedError(f"{NAME} runs encoders in bf16 alone. {_ANOTHER}")
+    # The weights are the graph's own, so an embedding is the same encoder's whatever ran it.
+    return replace(folder.manifest.graphs[_ENCODER], precision=computes)
 
 
 def open_graph(
@@ -162,9 +167,12 @@ def open_graph(
     keep_memory: bool,  # noqa: ARG001 - a call keeps nothing
 ) -> NativeBackend | NativeEncoder:
     """See ``Runtime.open_graph``."""
-    path, stored, table = folder.file(plan.stored), plan.stored, _table(plan.precision)
+    stored, table = plan.stored, _table(plan.precision)
     if stored.graph.name == _ENCODER:
-        return NativeEncoder(open_kernel(path, stored.sha256, table), stored.graph, threads=threads)
+        weights = folder.manifest.weights[_ENCODER]
+        encoder = open_kernel(folder.file(weights), weights.sha256, table)
+        return NativeEncoder(encoder, stored.graph, threads=threads)
+    path = folder.file(stored)
     kernel = _open(path, stored.sha256, folder.manifest.picture.side, table)
     return NativeBackend(kernel, stored.graph, threads=threads)
 
