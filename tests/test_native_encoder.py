@@ -16,7 +16,9 @@ import fastseg  # noqa: E402
 from fastseg import artifacts, ops, tensor_file  # noqa: E402
 from fastseg.backends import native  # noqa: E402
 from fastseg.backends.runtime import NotServedError, Plan  # noqa: E402
+from fastseg.comparison import Limits  # noqa: E402
 from fastseg.errors import BackendError, EmbeddingError, ModelFolderError  # noqa: E402
+from fastseg.export import half  # noqa: E402
 from fastseg.export.image_encoder import ImageEncoder, Shape  # noqa: E402
 from fastseg.export.mask_decoder import MaskDecoder  # noqa: E402
 from fastseg.export.prompt_encoder import PromptEncoder  # noqa: E402
@@ -119,6 +121,16 @@ def test_float32_leaves_the_picture_to_the_graph(folder, precision):
     assert not fastseg.load(folder, precision=precision).runs["encoder"].startswith("native")
     with pytest.raises(NotServedError, match="bf16 alone"):
         native.settle(artifacts.read(folder), "encoder", precision)
+
+
+def test_mixed_precision_takes_the_weights_along_and_leaves_the_first_folder_alone(copy, tmp_path):
+    before = {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in copy.iterdir()}
+    half.add_half(copy, tmp_path / "mixed", limits=Limits())
+    after = {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in copy.iterdir()}
+    assert after == before
+    mixed = artifacts.read(tmp_path / "mixed").manifest
+    assert mixed.weights == artifacts.read(copy).manifest.weights
+    assert {graph.precision for graph in mixed.graphs.values()} == {"fp32", "fp16"}
 
 
 def test_an_encoder_of_another_kind_is_not_its(small_folder):

@@ -36,6 +36,8 @@ def read(path: Path) -> onnx_ir.Model:
             inferred.
     """
     model: onnx_ir.Model = onnx_ir.load(path)
+    # What is made of the graph is written elsewhere, where no reference to a file would lead.
+    onnx_ir.external_data.load_to_model(model)
     if _untyped(model):
         ShapeInferencePass()(model)
     if untyped := _untyped(model):

@@ -8,6 +8,7 @@ another untouched, and what is large for each prompt, is float16: ``HANDED_ON``.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
@@ -79,7 +80,7 @@ def add_half(
     folder = artifacts.read(model)
     with artifacts.write(out, overwrite=True) as target:
         for file in _files(folder.manifest):
-            _link(folder.path / file, target / file)
+            _take(folder.path / file, target / file)
         found, manifest = write_half(
             ModelFolder(target, folder.manifest),
             encoder=encoder,
@@ -245,18 +246,15 @@ def _verdict(found: Comparison, limits: Limits) -> dict[str, Any]:
 
 
 def _files(manifest: Manifest) -> list[str]:
-    """Every file that is taken over: mixed-precision graphs of before are not."""
+    """Every file that is taken over, once: mixed-precision graphs of before are not."""
     graphs = [one for one in manifest.graphs.values() if one.precision != PRECISION]
     stored = [*manifest.weights.values(), *(file for one in graphs for file in one.files)]
-    return [one.file for one in stored]
+    return list(dict.fromkeys(one.file for one in stored))
 
 
-def _link(source: Path, target: Path) -> None:
-    """Take a file over without a copy where the file system can."""
+def _take(source: Path, target: Path) -> None:
+    """Take a file over. A copy: ONNX's packages read no weights from files with two names."""
     try:
-        target.hardlink_to(source)
-    except OSError:
-        try:
-            target.write_bytes(source.read_bytes())
-        except OSError as error:
-            raise OutputError(f"{target} cannot be written: {error}.") from error
+        shutil.copyfile(source, target)
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written: {error}.") from error
