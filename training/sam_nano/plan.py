@@ -76,7 +76,7 @@ class Plan:
 _LAST = tuple(
     replace(stage, boxes=0.9, rough=0.1, varied=True, corrections=0.1, frozen_statistics=True)
     for stage in (
-        Stage(60, 768, 1, 16, (1e-6, 1e-4), leaning=0.6),
+        Stage(60, 768, 1, 16, (5e-6, 1e-4), leaning=0.6),
         Stage(240, 768, 1, 16, (1e-4, 2.5e-4), leaning=0.6),
         Stage(3000, 768, 1, 16, (2.5e-4, 1.5e-4), leaning=0.6),
         Stage(1500, 768, 1, 16, (1.5e-4, 1e-6), leaning=0.6),
