@@ -28,8 +28,8 @@ from tests.random_weights import scattered  # noqa: E402
 
 SIDE = 256
 
-needs_bf16 = pytest.mark.skipif(
-    not ops.encoder_tables(), reason="this processor has no bfloat16 products"
+needs_amx = pytest.mark.skipif(
+    "amx-bf16" not in ops.encoder_tables(), reason="this processor has no AMX"
 )
 
 
@@ -80,7 +80,7 @@ def test_the_file_holds_every_weight_with_linear_layers_turned(folder):
     assert not any(name.endswith(("qkv.weight", "lin1.weight")) for name in held)
 
 
-@needs_bf16
+@needs_amx
 @pytest.mark.parametrize("backend", ["auto", "native"])
 def test_bf16_takes_it_and_embeds_as_the_graph_does(folder, backend):
     exact = fastseg.load(folder, backend="onnxruntime", precision="fp32")
@@ -91,7 +91,7 @@ def test_bf16_takes_it_and_embeds_as_the_graph_does(folder, backend):
     assert np.sqrt(((found - expected) ** 2).mean() / (expected**2).mean()) < 0.01
 
 
-@needs_bf16
+@needs_amx
 def test_its_embeddings_are_answered_by_every_model_of_the_folder(folder):
     model = fastseg.load(folder, precision="bf16", threads=1)
     exact = fastseg.load(folder, backend="onnxruntime", precision="fp32")
@@ -133,6 +133,12 @@ def test_mixed_precision_takes_the_weights_along_and_leaves_the_first_folder_alo
     assert {graph.precision for graph in mixed.graphs.values()} == {"fp32", "fp16"}
 
 
+def test_without_amx_it_leaves_the_picture_to_another_runtime(folder, monkeypatch):
+    monkeypatch.setattr(native, "_tables", lambda: ("avx512-bf16", "portable"))
+    with pytest.raises(NotServedError, match="where the processor has AMX"):
+        native.settle(artifacts.read(folder), "encoder", "bf16")
+
+
 def test_an_encoder_of_another_kind_is_not_its(small_folder):
     with pytest.raises(NotServedError, match="does not know the encoder"):
         native.settle(artifacts.read(small_folder), "encoder", "bf16")
@@ -146,7 +152,7 @@ def test_altered_weights_are_found_at_load(copy):
         fastseg.load(copy)
 
 
-@needs_bf16
+@needs_amx
 def test_weights_of_another_shape_are_refused_with_file_and_name(copy):
     file = copy / "encoder.safetensors"
     held = tensor_file.read(file)
@@ -160,7 +166,7 @@ def test_weights_of_another_shape_are_refused_with_file_and_name(copy):
         fastseg.load(copy, precision="bf16").embed(picture())
 
 
-@needs_bf16
+@needs_amx
 def test_closed_or_given_what_does_not_fit_it_says_so(folder):
     read = artifacts.read(folder)
     stored, computes = native.settle(read, "encoder", "bf16")

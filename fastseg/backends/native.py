@@ -30,6 +30,9 @@ OWN_LAYOUT = True
 
 _ENCODER = "encoder"
 
+_FAST = "amx-bf16"
+"""The table that the encoder is worth running with."""
+
 _SERVED = ("image_state", "decoder", "decoder_mask", "mask_head")
 """The graphs that the weights ``"decoder"`` are for."""
 
@@ -131,7 +134,8 @@ def require(device: str, precision: str) -> str:
 def settle(folder: ModelFolder, graph_name: str, precision: str) -> tuple[GraphFile, str]:
     """See ``Runtime.settle``: FP32, or BF16 where it is asked for and the processor has it.
 
-    The encoder is run in BF16 or not at all: in FP32 the runtimes that read its graph are as fast.
+    The encoder is run in BF16 with AMX or not at all: otherwise the runtimes that read its graph
+    are as fast.
     """
     if precision not in ("auto", "fp32", "bf16"):
         raise BackendError(f"{NAME} computes in fp32 or bf16, not in {precision!r}.")
@@ -155,6 +159,9 @@ def _settle_encoder(folder: ModelFolder, computes: str) -> GraphFile:
         raise NotServedError(f"{NAME} does not know the encoder of {folder.path}. {_ANOTHER}")
     if computes != "bf16":
         raise NotServedError(f"{NAME} runs encoders in bf16 alone. {_ANOTHER}")
+    if _table(computes) != _FAST:
+        # With the other table it takes twice the time of OpenVINO.
+        raise NotServedError(f"{NAME} runs encoders where the processor has AMX. {_ANOTHER}")
     # The weights are the graph's own, so an embedding is the same encoder's whatever ran it.
     return replace(folder.manifest.graphs[_ENCODER], precision=computes)
 
