@@ -74,8 +74,8 @@ def load(
             transformers; other pictures are left to ``"auto"``), or two of them as in
             ``"openvino+onnxruntime"``: the encoder's and the decoder's.
         precision: ``"auto"``, ``"fp32"``, ``"bf16"``, ``"fp16"`` or ``"int8"``. ``"bf16"`` needs
-            a processor that has it, and OpenVINO for encoders that are no vision transformer of
-            SAM's; what places prompts stays in FP32.
+            a processor that has it, and OpenVINO for what looks at the picture, but for SAM's
+            vision transformers where there is AMX; what places prompts stays in FP32.
         threads: Processor threads; 0 means every core that this process may use.
         max_pixels: Largest picture accepted, height x width; None lifts the limit.
 
