@@ -63,7 +63,7 @@ def test_a_signal_in_the_middle_leaves_nothing(tiny, picture, tmp_path, number, 
         time.sleep(0.01)
     process.send_signal(number)
     printed, complained = process.communicate(timeout=60)
-    assert process.returncode == code
+    assert process.returncode == code, complained
     assert list(place.iterdir()) == []
     assert printed == ""
     assert "Traceback" not in complained
