@@ -6,13 +6,13 @@ import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from fastseg import tensor_file
 from fastseg.artifacts import ModelFolder
 from fastseg.backends.native_encoder import NativeEncoder, open_kernel
-from fastseg.backends.protocol import thread_count
+from fastseg.backends.native_graph import NativeGraph
 from fastseg.backends.runtime import NotServedError, Plan, check_device, without_instructions
 from fastseg.contract import MASK_SLOTS, MASK_VECTOR, Array, Graph, Tensor
 from fastseg.errors import BackendError, BackendUnavailableError, ModelFolderError
@@ -44,31 +44,10 @@ _LOADED: WeakValueDictionary[tuple[str, int, str], ops.DecoderKernel] = WeakValu
 _LOADING = threading.Lock()
 
 
-class NativeBackend:
-    """One graph of the decoder, run by the kernel that all of them share.
+class NativeBackend(NativeGraph["ops.DecoderKernel"]):
+    """One graph of the decoder, run by the kernel that all of them share."""
 
-    Args:
-        kernel: The opened decoder.
-        graph: Which of its graphs this is.
-        threads: Cores to use, 0 for all that this process may run on, which is also the most.
-    """
-
-    memory: Literal["host"] = "host"
-
-    def __init__(self, kernel: ops.DecoderKernel, graph: Graph, *, threads: int = 0) -> None:
-        self.name = f"{NAME}:cpu"
-        self.graph = graph
-        self._kernel: ops.DecoderKernel | None = kernel
-        self._threads = thread_count(threads)
-
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Run the graph once; see ``Backend.run``."""
-        # Held here so that a close() from another thread cannot take it away in the middle.
-        kernel = self._kernel
-        if kernel is None:
-            raise BackendError(f"{self.graph.name} was closed. Load the model again.")
-        if (reason := self.graph.mismatch(inputs)) is not None:
-            raise BackendError(f"{reason}. Give what the graph's contract asks for.")
+    def _answer(self, kernel: ops.DecoderKernel, inputs: Mapping[str, Array]) -> dict[str, Array]:
         threads = self._threads
         if self.graph.name == "image_state":
             return {"shared_image": kernel.image_state(inputs["embedding"], threads=threads)}
@@ -89,10 +68,6 @@ class NativeBackend:
         )
         names = [tensor.name for tensor in self.graph.outputs]
         return dict(zip(names, found, strict=True))
-
-    def close(self) -> None:
-        """Let go of the kernel, whose memory goes with the last graph; harmless when repeated."""
-        self._kernel = None
 
 
 def precisions() -> tuple[str, ...]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from fastseg import tensor_file
-from fastseg.backends.protocol import thread_count
-from fastseg.contract import Array, Graph
-from fastseg.errors import BackendError, ModelFolderError
+from fastseg.backends.native_graph import NativeGraph
+from fastseg.contract import Array
+from fastseg.errors import ModelFolderError
 
 if TYPE_CHECKING:
     from fastseg import ops
@@ -22,36 +22,11 @@ _LOADED: WeakValueDictionary[tuple[str, str], ops.EncoderKernel] = WeakValueDict
 _LOADING = threading.Lock()
 
 
-class NativeEncoder:
-    """The encoder's graph, run by the native kernel.
+class NativeEncoder(NativeGraph["ops.EncoderKernel"]):
+    """The encoder's graph, run by the native kernel."""
 
-    Args:
-        kernel: The opened encoder.
-        graph: Its contract.
-        threads: Cores to use, 0 for all that this process may run on.
-    """
-
-    memory: Literal["host"] = "host"
-
-    def __init__(self, kernel: ops.EncoderKernel, graph: Graph, *, threads: int = 0) -> None:
-        self.name = "native:cpu"
-        self.graph = graph
-        self._kernel: ops.EncoderKernel | None = kernel
-        self._threads = thread_count(threads)
-
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Run the graph once; see ``Backend.run``."""
-        # Held here so that a close() from another thread cannot take it away in the middle.
-        kernel = self._kernel
-        if kernel is None:
-            raise BackendError(f"{self.graph.name} was closed. Load the model again.")
-        if (reason := self.graph.mismatch(inputs)) is not None:
-            raise BackendError(f"{reason}. Give what the graph's contract asks for.")
+    def _answer(self, kernel: ops.EncoderKernel, inputs: Mapping[str, Array]) -> dict[str, Array]:
         return {"embedding": kernel.embed(inputs["image"], threads=self._threads)}
-
-    def close(self) -> None:
-        """Let go of the kernel; harmless when repeated."""
-        self._kernel = None
 
 
 def open_kernel(path: Path, content: str, table: str) -> ops.EncoderKernel:

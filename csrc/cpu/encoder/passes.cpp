@@ -15,6 +15,7 @@ using decoder::gelu;
 using decoder::larger;
 using decoder::largest_lane;
 using decoder::load;
+using decoder::power_of_two;
 using decoder::spread;
 using decoder::store;
 
@@ -163,17 +164,6 @@ void keys_to_b(const Half* rows, int64_t tokens, int64_t depth, Half* to) {
 namespace {
 
 constexpr float doublings_each = 1.44269504f;  // of e: logits are taken to the base 2
-
-// 2^x: relative error below 1e-5, far less than that of a weight in bfloat16; 0 for the smallest.
-FASTSEG_INLINE Floats power_of_two(Floats x) {
-    const Floats rest = (Floats)_mm512_reduce_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT);
-    Floats power = spread(9.6181291e-3f);
-    power = power * rest + spread(5.5504109e-2f);
-    power = power * rest + spread(2.4022651e-1f);
-    power = power * rest + spread(6.9314718e-1f);
-    power = power * rest + spread(1.0f);
-    return (Floats)_mm512_scalef_ps((__m512)power, (__m512)(x - rest));
-}
 
 FASTSEG_INLINE void put_two(Half* to, Floats low, Floats high) {
     _mm512_storeu_si512(to, (__m512i)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low));
