@@ -71,11 +71,12 @@ def load(
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
         backend: ``"auto"``, ``"onnxruntime"``, ``"openvino"``, ``"tensorrt"``, ``"tensorrt-rtx"``,
             ``"native"`` (fastseg's own kernels, for prompts and in ``"bf16"`` for SAM's vision
-            transformers; other pictures are left to ``"auto"``), or two of them as in
-            ``"openvino+onnxruntime"``: the encoder's and the decoder's.
+            transformers and the echo U-Net; other pictures are left to ``"auto"``), or two of
+            them as in ``"openvino+onnxruntime"``: the encoder's and the decoder's.
         precision: ``"auto"``, ``"fp32"``, ``"bf16"``, ``"fp16"`` or ``"int8"``. ``"bf16"`` needs
             a processor that has it, and OpenVINO for what looks at the picture, but for SAM's
-            vision transformers where there is AMX; what places prompts stays in FP32.
+            vision transformers and the echo U-Net where there is AMX; what places prompts stays
+            in FP32.
         threads: Processor threads; 0 means every core that this process may use.
         max_pixels: Largest picture accepted, height x width; None lifts the limit.
 

@@ -99,8 +99,8 @@ def test_named_alone_it_leaves_the_picture_to_auto(nano):
     assert Graphs(nano, Choice(backend="native")).backend == "onnxruntime+native"
 
 
-def test_networks_without_prompts_do_not_run_on_it():
-    with pytest.raises(BackendError, match=r"native answers prompts.*onnxruntime\+native"):
+def test_networks_without_prompts_run_on_it_in_bf16_alone():
+    with pytest.raises(BackendError, match=r"frames in bf16 alone.*backend=\"auto\""):
         fastseg.load("echo-a4c", backend="native")
 
 

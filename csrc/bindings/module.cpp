@@ -13,6 +13,7 @@ NB_MODULE(_core, module) {
     fastseg::bindings::add_shapes(module);
     fastseg::bindings::add_decoder(module);
     fastseg::bindings::add_encoder(module);
+    fastseg::bindings::add_unet(module);
     auto emulated = module.def_submodule("emulated", "The CUDA kernels' bodies in plain loops.");
     fastseg::bindings::add_device(emulated, fastseg::emulated_kernels());
 }

@@ -14,5 +14,6 @@ void add_chambers(nanobind::module_& module);
 void add_shapes(nanobind::module_& module);
 void add_decoder(nanobind::module_& module);
 void add_encoder(nanobind::module_& module);
+void add_unet(nanobind::module_& module);
 
 }  // namespace fastseg::bindings

@@ -1,4 +1,4 @@
-"""The native kernels as a runtime, on the CPU: SAM's decoder, and in BF16 its image encoder."""
+"""The native kernels as a runtime, on the CPU: SAM's decoder, and in BF16 encoder and U-Net."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from fastseg import tensor_file
 from fastseg.artifacts import ModelFolder
 from fastseg.backends.native_encoder import NativeEncoder, open_kernel
 from fastseg.backends.native_graph import NativeGraph
+from fastseg.backends.native_unet import NativeUnet, misfit
+from fastseg.backends.native_unet import open_kernel as open_unet
 from fastseg.backends.runtime import NotServedError, Plan, check_device, without_instructions
-from fastseg.contract import MASK_SLOTS, MASK_VECTOR, Array, Graph, Tensor
+from fastseg.contract import MASK_SLOTS, MASK_VECTOR, UNET_GRAPH, Array, Graph, Tensor
 from fastseg.errors import BackendError, BackendUnavailableError, ModelFolderError
 from fastseg.manifest import GraphFile
 
@@ -31,10 +33,12 @@ OWN_LAYOUT = True
 _ENCODER = "encoder"
 
 _FAST = "amx-bf16"
-"""The table that the encoder is worth running with."""
+"""The table that encoder and U-Net are worth running with."""
 
 _SERVED = ("image_state", "decoder", "decoder_mask", "mask_head")
 """The graphs that the weights ``"decoder"`` are for."""
+
+_ONE_FOR_ALL = 'Use backend="auto", which finds one.'
 
 _ANOTHER = f'Name a runtime for that too, backend="onnxruntime+{NAME}".'
 
@@ -109,14 +113,16 @@ def require(device: str, precision: str) -> str:
 def settle(folder: ModelFolder, graph_name: str, precision: str) -> tuple[GraphFile, str]:
     """See ``Runtime.settle``: FP32, or BF16 where it is asked for and the processor has it.
 
-    The encoder is run in BF16 with AMX or not at all: otherwise the runtimes that read its graph
-    are as fast.
+    What looks at the picture is run in BF16 with AMX or not at all: otherwise the runtimes that
+    read its graph are as fast.
     """
     if precision not in ("auto", "fp32", "bf16"):
         raise BackendError(f"{NAME} computes in fp32 or bf16, not in {precision!r}.")
     computes = precision if precision in precisions() else "fp32"
     if graph_name == _ENCODER:
         return _settle_encoder(folder, computes), computes
+    if graph_name == UNET_GRAPH:
+        return _settle_unet(folder, computes), computes
     if graph_name not in _SERVED:
         raise NotServedError(f"{NAME} answers prompts and does not run {graph_name}. {_ANOTHER}")
     stored = folder.manifest.weights.get("decoder")
@@ -132,13 +138,27 @@ def settle(folder: ModelFolder, graph_name: str, precision: str) -> tuple[GraphF
 def _settle_encoder(folder: ModelFolder, computes: str) -> GraphFile:
     if _ENCODER not in folder.manifest.weights:
         raise NotServedError(f"{NAME} does not know the encoder of {folder.path}. {_ANOTHER}")
-    if computes != "bf16":
-        raise NotServedError(f"{NAME} runs encoders in bf16 alone. {_ANOTHER}")
-    if _table(computes) != _FAST:
-        # With the other table it takes twice the time of OpenVINO.
-        raise NotServedError(f"{NAME} runs encoders where the processor has AMX. {_ANOTHER}")
+    _require_fast("encoders", computes, _ANOTHER)
     # The weights are the graph's own, so an embedding is the same encoder's whatever ran it.
     return replace(folder.manifest.graphs[_ENCODER], precision=computes)
+
+
+def _settle_unet(folder: ModelFolder, computes: str) -> GraphFile:
+    stored = folder.manifest.graphs.get(UNET_GRAPH)
+    if stored is None or stored.precision != "fp32":
+        raise NotServedError(f"{folder.path} holds no network in fp32 for {NAME}. {_ONE_FOR_ALL}")
+    _require_fast("networks for frames", computes, _ONE_FOR_ALL)
+    if reason := misfit(folder.file(stored), stored.graph, folder.manifest.frame.side):
+        raise NotServedError(f"{NAME} does not run this network: {reason}. {_ONE_FOR_ALL}")
+    return replace(stored, precision=computes)
+
+
+def _require_fast(what: str, computes: str, remedy: str) -> None:
+    if computes != "bf16":
+        raise NotServedError(f"{NAME} runs {what} in bf16 alone. {remedy}")
+    if _table(computes) != _FAST:
+        # With the other table an encoder takes twice the time of OpenVINO.
+        raise NotServedError(f"{NAME} runs {what} where the processor has AMX. {remedy}")
 
 
 def open_graph(
@@ -147,9 +167,12 @@ def open_graph(
     *,
     threads: int,
     keep_memory: bool,  # noqa: ARG001 - a call keeps nothing
-) -> NativeBackend | NativeEncoder:
+) -> NativeBackend | NativeEncoder | NativeUnet:
     """See ``Runtime.open_graph``."""
     stored, table = plan.stored, _table(plan.precision)
+    if stored.graph.name == UNET_GRAPH:
+        unet = open_unet(folder.file(stored), stored.sha256, folder.manifest.frame.side)
+        return NativeUnet(unet, stored.graph, threads=threads)
     if stored.graph.name == _ENCODER:
         weights = folder.manifest.weights[_ENCODER]
         encoder = open_kernel(folder.file(weights), weights.sha256, table)

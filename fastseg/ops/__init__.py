@@ -1,7 +1,8 @@
 """The native kernels with types: arrays are checked here, computed in C++, and nowhere else.
 
 Every function is exact: the same bits for any number of threads and on any processor, but for what
-``measure_shapes`` says of the C library, and ``DecoderKernel`` and ``EncoderKernel`` of rounding.
+``measure_shapes`` says of the C library, and the kernels of networks, ``DecoderKernel``,
+``EncoderKernel`` and ``UnetKernel``, of rounding.
 Those that take ``Runs`` raise ``MaskError`` when run lengths do not sum to height times width.
 """
 
@@ -15,6 +16,7 @@ from fastseg.ops.decoding import (
     decoder_tables,
 )
 from fastseg.ops.encoding import EncoderKernel, encoder_tables
+from fastseg.ops.frame_network import UNET_TABLE, UnetKernel, unet_misfit
 from fastseg.ops.frames import frame_input, masks_to_frame
 from fastseg.ops.pictures import preprocess, resize_bilinear
 from fastseg.ops.prompts import point_grid
@@ -34,6 +36,7 @@ from fastseg.ops.shapes import Shapes, measure_shapes
 from fastseg.runs import Runs
 
 __all__ = [
+    "UNET_TABLE",
     "Binarised",
     "ChamberScores",
     "DecodedPrompts",
@@ -41,6 +44,7 @@ __all__ = [
     "EncoderKernel",
     "Runs",
     "Shapes",
+    "UnetKernel",
     "binarise",
     "box_nms",
     "chamber_scores",
@@ -65,4 +69,5 @@ __all__ = [
     "runs_remove_small_regions",
     "runs_to_array",
     "runs_to_strings",
+    "unet_misfit",
 ]

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <stdexcept>
 
+#include "cpu/encoder/weight_reader.h"
+
 namespace fastseg::cpu::encoder {
 namespace {
 
@@ -13,29 +15,15 @@ int64_t rounded_up(int64_t size, int64_t step) {
     return (size + step - 1) / step * step;
 }
 
-// Weights by name, each of which must have the shape that is asked for.
-class Reader {
+// What the encoder's parts are made of.
+class Reader : private WeightReader {
   public:
     Reader(const Weights& weights, const decoder::Table& table)
-        : weights_(weights), table_(table) {}
+        : WeightReader(weights), table_(table) {}
 
-    const decoder::Weight& any(const std::string& name) const {
-        const auto found = weights_.find(name);
-        if (found == weights_.end()) throw std::invalid_argument("there is no " + name);
-        return found->second;
-    }
-
-    const float* data(const std::string& name, const std::vector<int64_t>& shape) const {
-        const decoder::Weight& found = any(name);
-        if (found.shape != shape)
-            throw std::invalid_argument(name + " is " + text(found.shape) + ", not " + text(shape));
-        return found.data;
-    }
-
-    std::vector<float> values(const std::string& name, int64_t count) const {
-        const float* from = data(name, {count});
-        return {from, from + count};
-    }
+    using WeightReader::any;
+    using WeightReader::data;
+    using WeightReader::values;
 
     Norm norm(const std::string& name, int64_t count) const {
         return {values(name + ".weight", count), values(name + ".bias", count)};
@@ -88,13 +76,6 @@ class Reader {
         return made;
     }
 
-    static std::string text(const std::vector<int64_t>& shape) {
-        std::string text = "(";
-        for (const int64_t size : shape) text += std::to_string(size) + ",";
-        return text + ")";
-    }
-
-    const Weights& weights_;
     const decoder::Table& table_;
 };
 

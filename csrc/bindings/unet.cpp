@@ -1,0 +1,42 @@
+#include "cpu/unet/unet.h"
+
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/unique_ptr.h>
+
+#include "bindings/arrays.h"
+#include "bindings/module.h"
+#include "bindings/weights.h"
+
+namespace fastseg::bindings {
+
+using namespace nb::literals;
+
+namespace {
+
+using cpu::unet::Unet;
+
+std::unique_ptr<Unet> unet_open(const nb::dict& weights, int64_t side) {
+    const cpu::decoder::Weights found = weights_by_name(weights);
+    const nb::gil_scoped_release released;
+    return std::make_unique<Unet>(found, side);
+}
+
+void unet_run(const Unet& unet, const In<float, 4>& frames, const Out<float, 4>& probabilities,
+              int threads) {
+    unet.run(frames.data(), static_cast<int64_t>(frames.shape(0)), probabilities.data(), threads);
+}
+
+}  // namespace
+
+void add_unet(nb::module_& module) {
+    using Guard = nb::call_guard<nb::gil_scoped_release>;
+    nb::class_<Unet>(module, "Unet");
+    module.def("unet_misfit", &cpu::unet::misfit, "width"_a, "channels"_a, "classes"_a, "side"_a);
+    module.def("unet_open", &unet_open, "weights"_a, "side"_a);
+    module.def("unet_channels", &Unet::channels, "unet"_a);
+    module.def("unet_classes", &Unet::classes, "unet"_a);
+    module.def("unet_run", &unet_run, "unet"_a, "frames"_a.noconvert(),
+               "probabilities"_a.noconvert(), "threads"_a, Guard());
+}
+
+}  // namespace fastseg::bindings

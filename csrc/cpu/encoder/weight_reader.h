@@ -1,0 +1,44 @@
+// Weights by name, each of which must have the shape that is asked for.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "cpu/decoder/model.h"
+
+namespace fastseg::cpu::encoder {
+
+class WeightReader {
+  public:
+    explicit WeightReader(const decoder::Weights& weights) : weights_(weights) {}
+
+    const decoder::Weight& any(const std::string& name) const {
+        const auto found = weights_.find(name);
+        if (found == weights_.end()) throw std::invalid_argument("there is no " + name);
+        return found->second;
+    }
+
+    const float* data(const std::string& name, const std::vector<int64_t>& shape) const {
+        const decoder::Weight& found = any(name);
+        if (found.shape != shape)
+            throw std::invalid_argument(name + " is " + text(found.shape) + ", not " + text(shape));
+        return found.data;
+    }
+
+    std::vector<float> values(const std::string& name, int64_t count) const {
+        const float* from = data(name, {count});
+        return {from, from + count};
+    }
+
+  private:
+    static std::string text(const std::vector<int64_t>& shape) {
+        std::string text = "(";
+        for (const int64_t size : shape) text += std::to_string(size) + ",";
+        return text + ")";
+    }
+
+    const decoder::Weights& weights_;
+};
+
+}  // namespace fastseg::cpu::encoder

@@ -1,0 +1,54 @@
+// A frame's way through the network, and the maps on it.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "cpu/unet/map.h"
+#include "cpu/unet/model.h"
+#include "cpu/unet/product.h"
+
+namespace fastseg::cpu::unet {
+
+// What a resolution keeps from layer to layer.
+struct Level {
+    Map input;   // of the way down
+    Map skip;    // its result, which the way up reads again
+    Map raised;  // from the level below
+    Map inner;   // between two convolutions
+    Map output;  // of the way up
+};
+
+// Maps of some rows, which a thread makes and uses up while they are in the second-level cache.
+struct Band {
+    Map raised, inner;
+};
+
+class Passage {
+  public:
+    explicit Passage(const Model& model);
+
+    // frame [channels, side, side] to probabilities [classes, side, side].
+    void run(const float* frame, float* probabilities, int threads);
+
+  private:
+    using Maps = std::vector<const Map*>;
+    using Body = std::function<void(Band*, int64_t)>;
+
+    void descend(int64_t level);
+    void ascend(int64_t level, float* probabilities);
+    void convolve_all(const Layer& layer, const Maps& from, const Map& to);
+    void raise(int64_t level, const Map& to, int64_t y0, int64_t y1);
+    void pool(int64_t level, int64_t y0, int64_t y1);
+    void each(int64_t items, const Body& body);
+    int64_t band_rows(int64_t level) const;
+    // Of a layer that threads share, so that none waits long for the last one.
+    int64_t parts_wanted() const { return threads_ > 1 ? 2 * threads_ : 1; }
+
+    const Model& model_;
+    std::vector<Level> levels_;
+    std::vector<std::vector<Band>> bands_;  // of every thread, for the finest levels
+    int threads_ = 1;
+};
+
+}  // namespace fastseg::cpu::unet

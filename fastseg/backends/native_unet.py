@@ -1,0 +1,81 @@
+"""The native U-Net as a backend: the network for ultrasound frames in BF16, on the CPU."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from fastseg import onnx_file
+from fastseg.backends.native_graph import NativeGraph
+from fastseg.backends.unet_graph import weights_of
+from fastseg.contract import Array, Graph, unet_network
+from fastseg.errors import ModelFolderError
+
+if TYPE_CHECKING:
+    from fastseg import ops
+
+_LOADED: WeakValueDictionary[str, ops.UnetKernel] = WeakValueDictionary()
+"""Opened kernels by hash of the graph: models loaded twice share one."""
+
+_LOADING = threading.Lock()
+
+
+class NativeUnet(NativeGraph["ops.UnetKernel"]):
+    """The graph of a network for frames, run by the native kernel."""
+
+    def _answer(self, kernel: ops.UnetKernel, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        found = kernel.probabilities(inputs["frames"], threads=self._threads)
+        return {"probabilities": found}
+
+
+def misfit(path: Path, graph: Graph, side: int) -> str:
+    """Why the kernel does not run a graph, in words; empty if it does.
+
+    Args:
+        path: The graph's file.
+        graph: The contract.
+        side: Of a frame in pixels.
+    """
+    from fastseg import ops
+
+    try:
+        weights = weights_of(onnx_file.read(path))
+    except ModelFolderError as error:
+        return str(error)
+    if weights is None:
+        return f"{path} is not the echo U-Net"
+    first, head = weights["down.0.0.weight"].shape, weights["head.weight"].shape
+    if len(first) != 4 or not head or graph != unet_network(side, first[1], head[0]):
+        return f"{path} is not of the sizes that model.json says"
+    width, channels, *_ = first
+    return ops.unet_misfit(width=width, channels=channels, classes=head[0], side=side)
+
+
+def open_kernel(path: Path, content: str, side: int) -> ops.UnetKernel:
+    """Open the weights of a U-Net, or find them opened.
+
+    Args:
+        path: A graph that ``misfit`` had nothing against.
+        content: Its hash.
+        side: Of a frame in pixels.
+
+    Raises:
+        ModelFolderError: The file is damaged or holds another network.
+    """
+    from fastseg import ops
+
+    with _LOADING:
+        kernel = _LOADED.get(content)
+        if kernel is None:
+            weights = weights_of(onnx_file.read(path))
+            if weights is None:
+                raise ModelFolderError(f"{path} is not the echo U-Net. Export the model again.")
+            try:
+                kernel = ops.UnetKernel(weights, side=side)
+            except ModelFolderError as error:
+                raise ModelFolderError(f"{path}: {error}") from error
+            _LOADED[content] = kernel
+    return kernel
