@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import Any, overload
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from fastseg import ops
 from fastseg.artifacts import ModelFolder
+from fastseg.backends.protocol import thread_count
 from fastseg.contract import UNET_GRAPH
 from fastseg.errors import FastsegError, ModelFolderError, PromptError
 from fastseg.frames import FrameChannels, View, each_frame, is_clip, look, read_frame
@@ -252,15 +254,30 @@ class Unet:
         views: list[View] = []
         with watch("preprocess"):
             try:
-                for square, source in zip(pixels, frames, strict=True):
-                    views.append(self._draw_in(square, source, reading))
+                for view in self._drawn(pixels, frames, reading):
+                    views.append(view)  # noqa: PERF402 - those before an error are kept
             except FastsegError as error:
                 if not views:
                     raise
                 return Batch(pixels[: len(views)], views, watch, error)
         return Batch(pixels, views, watch)
 
-    def _draw_in(self, square: NDArray[np.float32], source: Any, reading: Reading) -> View:
+    def _drawn(
+        self, pixels: NDArray[np.float32], frames: list[Any], reading: Reading
+    ) -> Iterator[View]:
+        """Draw each frame into its square, several at once, and tell in order what is seen."""
+        crew = min(len(frames), thread_count(self.threads))
+        if crew < 2:
+            draw = partial(self._draw_in, reading=reading, threads=self.threads)
+            yield from map(draw, pixels, frames)
+            return
+        draw = partial(self._draw_in, reading=reading, threads=1)
+        with ThreadPoolExecutor(crew, thread_name_prefix="fastseg-frame") as team:
+            yield from team.map(draw, pixels, frames)
+
+    def _draw_in(
+        self, square: NDArray[np.float32], source: Any, *, reading: Reading, threads: int
+    ) -> View:
         """Fill the network's square with what it sees of a frame."""
         frame = self._frame
         array = read_frame(
@@ -271,7 +288,7 @@ class Unet:
             cm_per_pixel=reading.cm_per_pixel,
             field_of_view_cm=frame.field_of_view_cm,
         )
-        square[:] = ops.frame_input(array, view.window, frame.side, threads=self.threads)
+        square[:] = ops.frame_input(array, view.window, frame.side, threads=threads)
         return view
 
     def _run(self, batch: Batch) -> NDArray[np.float32]:

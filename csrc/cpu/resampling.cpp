@@ -20,15 +20,6 @@ void add_row(const float* row, float weight, int64_t length, float* sums) {
     for (int64_t x = 0; x < length; ++x) sums[x] += weight * row[x];
 }
 
-template <class T>
-T rounded(float value) {
-    if constexpr (std::is_same_v<T, float>) {
-        return value;
-    } else {
-        return static_cast<uint8_t>(std::clamp(value + 0.5f, 0.0f, 255.0f));
-    }
-}
-
 // Keys 1981, equations for |distance| up to 1 and up to 2.
 double cubic(double distance) {
     constexpr double a = -0.75;
@@ -37,30 +28,45 @@ double cubic(double distance) {
     return ((a * x - 5.0 * a) * x + 8.0 * a) * x - 4.0 * a;
 }
 
-// One row of the result from the sums of its column taps. A fixed number of channels is kept in
-// registers; 0 stands for any.
-template <int64_t fixed, class T>
-void filter_channels(const float* sums, int64_t channels, const Filter& filter, T* out) {
-    const int64_t count = fixed > 0 ? fixed : channels;
-    const int64_t outputs = filter.outputs();
-    for (int64_t x = 0; x < outputs; ++x) {
-        const float* weights = filter.weight(x);
-        const int64_t* inputs = filter.input(x);
-        for (int64_t channel = 0; channel < count; ++channel) {
-            float sum = 0.0f;
-            for (int64_t tap = 0; tap < filter.taps; ++tap) {
-                sum += weights[tap] * sums[inputs[tap] * count + channel];
-            }
-            *out++ = rounded<T>(sum);
-        }
+// A filter for rows of pixels with several channels: every value of the result for itself, tap by
+// tap, which vectors can do side by side.
+struct FlatFilter {
+    int64_t taps, outputs;        // values
+    std::vector<int32_t> inputs;  // [taps, outputs]
+    std::vector<float> weights;   // [taps, outputs]
+
+    FlatFilter(const Filter& filter, int64_t channels)
+        : taps(filter.taps), outputs(filter.outputs() * channels) {
+        for (int64_t tap = 0; tap < taps; ++tap)
+            for (int64_t x = 0; x < filter.outputs(); ++x)
+                for (int64_t channel = 0; channel < channels; ++channel) {
+                    inputs.push_back(
+                        static_cast<int32_t>(filter.input(x)[tap] * channels + channel));
+                    weights.push_back(filter.weight(x)[tap]);
+                }
+    }
+};
+
+FASTSEG_MULTIVERSION
+void add_tap(const float* __restrict sums, const int32_t* __restrict inputs,
+             const float* __restrict weights, int64_t count, float* __restrict out) {
+    for (int64_t i = 0; i < count; ++i) out[i] += weights[i] * sums[inputs[i]];
+}
+
+FASTSEG_MULTIVERSION
+void round_row(const float* values, int64_t count, uint8_t* out) {
+    for (int64_t i = 0; i < count; ++i) {
+        const float kept = std::min(std::max(values[i] + 0.5f, 0.0f), 255.0f);
+        out[i] = static_cast<uint8_t>(static_cast<int32_t>(kept));
     }
 }
 
-template <class T>
-void filter_row(const float* sums, int64_t channels, const Filter& filter, T* out) {
-    if (channels == 1) return filter_channels<1>(sums, channels, filter, out);
-    if (channels == 3) return filter_channels<3>(sums, channels, filter, out);
-    filter_channels<0>(sums, channels, filter, out);
+// One row of the result from the sums of its column taps, not rounded.
+void filter_row(const float* sums, const FlatFilter& filter, float* row) {
+    std::fill_n(row, filter.outputs, 0.0f);
+    for (int64_t tap = 0; tap < filter.taps; ++tap)
+        add_tap(sums, filter.inputs.data() + tap * filter.outputs,
+                filter.weights.data() + tap * filter.outputs, filter.outputs, row);
 }
 
 }  // namespace
@@ -108,17 +114,23 @@ Samples<T> resample(const Samples<T>& input, const Filter& rows, const Filter& c
     const int64_t length = input.row_length();
     const double work = 0.3 * static_cast<double>(rows.outputs() * rows.taps * length) +
                         2.0 * static_cast<double>(result.values.size());
+    const FlatFilter across(columns, input.channels);
     share(team_size(threads, rows.outputs(), work), rows.outputs(), [&] {
-        return
-            [&, length, sums = std::vector<float>(static_cast<size_t>(length))](int64_t y) mutable {
-                std::fill(sums.begin(), sums.end(), 0.0f);
-                for (int64_t tap = 0; tap < rows.taps; ++tap) {
-                    const float weight = rows.weight(y)[tap];
-                    if (weight == 0.0f) continue;
-                    add_row(input.row(rows.input(y)[tap]), weight, length, sums.data());
-                }
-                filter_row(sums.data(), input.channels, columns, result.row(y));
-            };
+        return [&, sums = std::vector<float>(static_cast<size_t>(length)),
+                row = std::vector<float>(static_cast<size_t>(across.outputs))](int64_t y) mutable {
+            std::fill(sums.begin(), sums.end(), 0.0f);
+            for (int64_t tap = 0; tap < rows.taps; ++tap) {
+                const float weight = rows.weight(y)[tap];
+                if (weight == 0.0f) continue;
+                add_row(input.row(rows.input(y)[tap]), weight, length, sums.data());
+            }
+            if constexpr (std::is_same_v<T, float>) {
+                filter_row(sums.data(), across, result.row(y));
+            } else {
+                filter_row(sums.data(), across, row.data());
+                round_row(row.data(), across.outputs, result.row(y));
+            }
+        };
     });
     return result;
 }

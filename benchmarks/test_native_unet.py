@@ -1,0 +1,146 @@
+"""The echo U-Net, embedded and of the published width: native, in torch and in two runtimes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the references are torch's")
+pytest.importorskip("onnxruntime", reason="a reference is ONNX Runtime")
+
+import fastseg  # noqa: E402
+from benchmarks.arithmetic import gmac  # noqa: E402
+from benchmarks.turns import milliseconds  # noqa: E402
+from fastseg import artifacts, ops, registry  # noqa: E402
+from fastseg.backends.protocol import usable_cores  # noqa: E402
+from fastseg.contract import Array, unet_network  # noqa: E402
+from fastseg.errors import BackendError  # noqa: E402
+from fastseg.export.folders import Card  # noqa: E402
+from fastseg.export.onnx_writer import Source  # noqa: E402
+from fastseg.export.unet import write_unet_folder  # noqa: E402
+from fastseg.export.unet_network import UNet  # noqa: E402
+from fastseg.graphs import Choice, Graphs  # noqa: E402
+from training.echo.phantom import generate  # noqa: E402
+
+VIEW, CLASSES, SIDE = "a4c", 5, 256
+WIDTHS = {"echo-a4c, width 16": 16, "published width 32, random weights": 32}
+ROUNDS = 5
+Run = Callable[[], Array]
+
+LEAST_GAIN = 1.5
+"""Times as fast as the best of the others that the kernel must be, or it is not worth its code."""
+
+CHOICES = {
+    "ONNX Runtime FP32": {"backend": "onnxruntime", "precision": "fp32"},
+    "OpenVINO BF16": {"backend": "openvino", "precision": "bf16"},
+    "native BF16": {"backend": "native", "precision": "bf16"},
+}
+
+
+@pytest.fixture(scope="module", params=WIDTHS.values(), ids=WIDTHS)
+def network(request) -> UNet:
+    torch.manual_seed(0)
+    return UNet(3, CLASSES, request.param).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def folder(network, tmp_path_factory) -> Path:
+    """The embedded model, or a folder of the published width."""
+    if network.width == 16:
+        return registry.find(f"echo-{VIEW}")
+    path: Path = tmp_path_factory.mktemp("unet") / "published"
+    write_unet_folder(network, path, VIEW, Card("published width"))
+    return path
+
+
+def frames(count: int) -> Array:
+    random = np.random.default_rng(2026)
+    return np.stack([generate(random, VIEW).frame for _ in range(count)])
+
+
+def in_torch(network: UNet, inputs: Array, *, bf16: bool) -> Run:
+    torch.set_num_threads(usable_cores())
+    network = network.to(memory_format=torch.channels_last)
+    given = torch.from_numpy(inputs).contiguous(memory_format=torch.channels_last)
+
+    def run() -> Array:
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            return network(given).sigmoid().float().numpy()
+
+    return run
+
+
+def rows_of(runs: dict[str, Run], batch: int, speed: float) -> tuple[list[tuple[str, ...]], float]:
+    """A row for each contestant, and how many times as fast the kernel is as the best other."""
+    times = {name: np.array(ms) / batch for name, ms in milliseconds(runs, ROUNDS).items()}
+    medians = {name: float(np.median(ms)) for name, ms in times.items()}
+    rows = [("", "ms a frame", "least", "GFLOP/s")]
+    for name, median in medians.items():
+        cells = (f"{median:.1f}", f"{times[name].min():.1f}", f"{speed / median:.0f}")
+        rows.append((name, *cells))
+    best = min(median for name, median in medians.items() if not name.startswith("native"))
+    return rows, best / medians.get("native BF16", float("inf"))
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+def test_the_network(network, folder, batch, table):
+    if ops.UNET_TABLE not in ops.decoder_tables():
+        pytest.skip("this processor has no AMX")
+    inputs = frames(batch)
+    runs = {
+        f"torch {'BF16' if bf16 else 'FP32'}, channels last": in_torch(network, inputs, bf16=bf16)
+        for bf16 in (False, True)
+    }
+    for name, choice in CHOICES.items():
+        try:
+            backend = Graphs(artifacts.read(folder), Choice("cpu", **choice))["network"]
+        except BackendError as error:
+            print(f"{name}: {error}")
+            continue
+        runs[name] = lambda backend=backend: backend.run({"frames": inputs})["probabilities"]
+    example = (torch.zeros(1, 3, SIDE, SIDE),)
+    source = Source(unet_network(SIDE, 3, CLASSES), UNet(3, CLASSES, network.width), example)
+    rows, gain = rows_of(runs, batch, 2e3 * gmac(source))
+    error = np.abs(runs["native BF16"]() - runs["ONNX Runtime FP32"]()).max()
+    table(
+        f"width {network.width}, batch {batch}, the network alone, {usable_cores()} threads; "
+        f"probabilities off by at most {error:.3f}",
+        rows,
+    )
+    assert gain > LEAST_GAIN
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+def test_frames_to_masks(network, folder, batch, table):
+    """With everything around the network."""
+    if ops.UNET_TABLE not in ops.decoder_tables():
+        pytest.skip("this processor has no AMX")
+    clip = frames(batch).transpose(0, 2, 3, 1)
+    models = {name: fastseg.load(folder, **choice) for name, choice in CHOICES.items()}
+    runs = {
+        name: lambda model=model: model.segment(clip, channels="ycbcr")
+        for name, model in models.items()
+    }
+    source = (unet_network(SIDE, 3, CLASSES), UNet(3, CLASSES, network.width))
+    rows, gain = rows_of(runs, batch, 2e3 * gmac(Source(*source, (torch.zeros(1, 3, SIDE, SIDE),))))
+    masks = {name: [one.array() for one in run()] for name, run in runs.items()}
+    table(
+        f"width {network.width}, batch {batch}, frames to masks, {usable_cores()} threads; "
+        f"IoU with FP32 {agreement(masks['native BF16'], masks['ONNX Runtime FP32'])}",
+        rows,
+    )
+    assert gain > 1
+
+
+def agreement(found: list[Array], expected: list[Array]) -> str:
+    """Mean and least IoU of masks that are not empty."""
+    pairs = [
+        pair
+        for one, other in zip(found, expected, strict=True)
+        for pair in zip(one, other, strict=True)
+    ]
+    ious = [(a & b).sum() / (a | b).sum() for a, b in pairs if (a | b).any()]
+    return f"{np.mean(ious):.4f}, least {min(ious):.4f}" if ious else "of no masks"
