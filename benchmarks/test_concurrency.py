@@ -17,12 +17,17 @@ from PIL import Image
 import fastseg
 from benchmarks.turns import milliseconds
 from fastseg import circumstances
+from fastseg.backends.protocol import usable_cores
 from fastseg.demo import PICTURE
 from fastseg.images import read_image
+from fastseg.sectors import sectors
 
 CALLERS = 8
 CALLS = 8
 ROUNDS = 3
+
+LEAST_FROM_CORES = 1.2
+"""Times the speed of calls of one thread that as many callers as there are cores must reach."""
 
 LEAST = 0.9
 """Of the speed of single calls: eight callers lose nothing, within what one machine varies by."""
@@ -69,3 +74,25 @@ def test_eight_callers_lose_nothing(model, photograph):
                 ),
             }
             assert compared(name, ways, calls=CALLS)["8 callers"] >= LEAST
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_calls_of_one_thread_each_fill_the_cores(backend):
+    """``threads=1`` and a caller for each core beside one caller with all cores."""
+    pytest.importorskip(backend, reason=f"{backend} is not installed")
+    if usable_cores() == 1:
+        pytest.skip("one core is all of them")
+    frames = list(sectors(CALLS))
+    with (
+        fastseg.load("echo-a4c", backend=backend, precision="fp32") as whole,
+        fastseg.load("echo-a4c", backend=backend, precision="fp32", threads=1) as single,
+        ThreadPoolExecutor(usable_cores()) as pool,
+    ):
+        ways = {
+            "serial": lambda: [whole.segment(frame) for frame in frames],
+            "one thread": lambda: [single.segment(frame) for frame in frames],
+            "a caller a core": lambda: list(pool.map(single.segment, frames)),
+        }
+        gains = compared(f"a frame, {backend}", ways, calls=CALLS)
+        assert gains["a caller a core"] >= LEAST
+        assert gains["a caller a core"] >= LEAST_FROM_CORES * gains["one thread"]

@@ -220,13 +220,12 @@ def gate(
     """Let pass what gives the masks that the folder's float32 graphs give on the CPU.
 
     Args:
-        folder: A model folder with float32 graphs.
-        candidate: What is measured: opened graphs by name, with host memory. A graph that is not
-            there is the folder's float32 one, so that a single graph can be measured.
-        precision: What the candidate computes in.
-        pictures: uint8 (H, W, 3); ``samples`` if there are none.
+        folder: As in ``measure``, with all that follows but ``limits``.
+        candidate: What is measured.
+        precision: What it computes in.
+        pictures: What it is measured on.
         limits: Those of the family and precision if left out.
-        threads: Processor threads of the float32 graphs, 0 for all.
+        threads: Of the float32 graphs.
 
     Returns:
         The comparison, to be kept beside what passed.
@@ -235,18 +234,50 @@ def gate(
         ParityError: It is outside the limits; the message holds the table.
         BackendError: A graph failed.
     """
+    found = measure(folder, candidate, precision=precision, pictures=pictures, threads=threads)
+    made_by = ", ".join(dict.fromkeys(backend.name for backend in candidate.values()))
+    asked = limits or Limits.between(folder.manifest.family, ("fp32", precision))
+    require(found, asked, f"{folder.manifest.name} in {precision} ({made_by})")
+    return found
+
+
+def measure(
+    folder: ModelFolder,
+    candidate: Mapping[str, Backend],
+    *,
+    precision: str,
+    pictures: Sequence[NDArray[np.uint8]] = (),
+    threads: int = 0,
+) -> Comparison:
+    """Compare graphs with the folder's float32 ones on the CPU.
+
+    Args:
+        folder: A model folder with float32 graphs.
+        candidate: What is measured: opened graphs by name, with host memory. A graph that is not
+            there is the folder's float32 one, so that a single graph can be measured.
+        precision: What the candidate computes in.
+        pictures: uint8 (H, W, 3); ``samples`` if there are none.
+        threads: Processor threads of the float32 graphs, 0 for all.
+
+    Raises:
+        BackendError: A graph failed.
+    """
     manifest = folder.manifest
     questions: list[Question] = [ask(manifest, one) for one in pictures or samples(manifest)]
     choice = Choice(REFERENCE.device, REFERENCE.backend, REFERENCE.precision, threads)
     expected = answer_all(folder, choice, questions)
     with closing(Graphs(folder, choice)) as graphs:
         mixed = GivenGraphs(candidate, precision, graphs)
-        actual = [answer(mixed, question, precision) for question in questions]
-    found = compare(expected, actual)
-    asked = limits or Limits.between(manifest.family, ("fp32", precision))
-    if not found.within(asked):
+        return compare(expected, [answer(mixed, question, precision) for question in questions])
+
+
+def require(found: Comparison, limits: Limits, what: str) -> None:
+    """Refuse what gives other masks than float32.
+
+    Raises:
+        ParityError: The comparison is outside the limits; the message holds the table.
+    """
+    if not found.within(limits):
         raise ParityError(
-            f"{manifest.name} in {precision} ({actual[0].backend}) is too far from its float32 "
-            f"masks; it was not kept.\n{found.told(asked)}"
+            f"{what} is too far from its float32 masks; it was not kept.\n{found.told(limits)}"
         )
-    return found

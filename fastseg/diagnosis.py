@@ -11,6 +11,7 @@ from typing import Any
 from fastseg import artifacts, registry
 from fastseg.artifacts import ModelFolder
 from fastseg.backends import cuda_driver, openvino, tensorrt_runtime
+from fastseg.backends.processor import instructions
 from fastseg.backends.protocol import usable_cores
 from fastseg.backends.runtime import FOR_PROMPTS
 from fastseg.backends.select import BACKENDS, choose
@@ -20,7 +21,8 @@ from fastseg.errors import BackendError, BackendUnavailableError, ModelError
 from fastseg.graphs import Choice, settle
 
 CPU_FLAGS = (
-    *("avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "amx_tile", "amx_bf16", "amx_int8"),
+    *("avx2", "fma", "avx_vnni", "avx512f", "avx512_bf16", "avx512_vnni"),
+    *("amx_tile", "amx_bf16", "amx_int8"),
     *("asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve"),
 )
 """Instruction sets that decide how fast a CPU is here, as Linux names them."""
@@ -171,12 +173,8 @@ def _read(path: Path) -> str:
 
 def _cpu_flags() -> list[str]:
     """Those of ``CPU_FLAGS`` that the processor has."""
-    for line in _read(Path("/proc/cpuinfo")).splitlines():
-        name, _, flags = line.partition(":")
-        if name.strip() in ("flags", "Features"):
-            present = set(flags.split())
-            return [flag for flag in CPU_FLAGS if flag in present]
-    return []
+    present = instructions()
+    return [flag for flag in CPU_FLAGS if flag in present]
 
 
 def _meminfo(field: str) -> int | None:

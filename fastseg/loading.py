@@ -76,8 +76,11 @@ def load(
         precision: ``"auto"``, ``"fp32"``, ``"bf16"``, ``"fp16"`` or ``"int8"``. ``"bf16"`` needs
             a processor that has it, and OpenVINO for what looks at the picture, but for SAM's
             vision transformers and the echo U-Net where there is AMX; what places prompts stays
-            in FP32.
-        threads: Processor threads; 0 means every core that this process may use.
+            in FP32. ``"fp16"`` and ``"int8"`` need graphs that ``fastseg export half`` or ``int8``
+            added.
+        threads: Processor threads of a call; 0 means every core that this process may use. With
+            fewer, callers in several threads run as many calls at once as the cores are enough for:
+            ``threads=1`` is for throughput, all of them for one call's latency.
         max_pixels: Largest picture accepted, height x width; None lifts the limit.
 
     Returns:

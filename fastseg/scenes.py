@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
 SIZE = (480, 640)
 """Height and width in pixels."""
 
-_SEEDS = (11, 23, 37, 41, 53, 67, 79)
+SEEDS = (11, 23, 37, 41, 53, 67, 79)
 _SHAPES = 14
 
 
-def scenes() -> tuple[NDArray[np.uint8], ...]:
-    """Seven pictures (480, 640, 3): ellipses and tilted boxes, of low and high contrast.
+def scenes(seeds: Iterable[int] = SEEDS) -> tuple[NDArray[np.uint8], ...]:
+    """Pictures (480, 640, 3), seven if left to themselves: ellipses and tilted boxes.
 
-    Each has a shaded background and noise; shapes lie over each other, in part outside.
+    Each has a shaded background and noise, which grows from one to the next; shapes lie over each
+    other, in part outside, of low and high contrast.
     """
-    return tuple(_scene(seed, noise=3.0 * index) for index, seed in enumerate(_SEEDS))
+    return tuple(_scene(seed, noise=3.0 * index) for index, seed in enumerate(seeds))
 
 
 def _scene(seed: int, *, noise: float) -> NDArray[np.uint8]:

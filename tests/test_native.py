@@ -121,8 +121,9 @@ def test_bf16_is_for_processors_that_have_it(nano, monkeypatch):
     assert plan(nano, "decoder", backend="native", precision="bf16").precision == "fp32"
     with pytest.raises(BackendUnavailableError, match="native in bf16 is not available"):
         native.require("cpu", "bf16")
-    with pytest.raises(BackendError, match="fp32 or bf16, not in 'int8'"):
-        plan(nano, "decoder", backend="native", precision="int8")
+    with pytest.raises(BackendError, match="fp32 or bf16, not in 'fp16'"):
+        plan(nano, "decoder", backend="native", precision="fp16")
+    assert plan(nano, "decoder", backend="native", precision="int8").precision == "fp32"
     with pytest.raises(BackendUnavailableError, match="cuda"):
         plan(nano, "decoder", backend="native", device="cuda")
 

@@ -115,8 +115,10 @@ def settle(folder: ModelFolder, graph_name: str, precision: str) -> tuple[GraphF
 
     What looks at the picture is run in BF16 with AMX or not at all: otherwise the runtimes that
     read its graph are as fast.
+
+    INT8 is for what looks at the picture alone: prompts are answered in FP32 then.
     """
-    if precision not in ("auto", "fp32", "bf16"):
+    if precision not in ("auto", "fp32", "bf16", "int8"):
         raise BackendError(f"{NAME} computes in fp32 or bf16, not in {precision!r}.")
     computes = precision if precision in precisions() else "fp32"
     if graph_name == _ENCODER:

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU, in FP32 or BF16."""
+"""OpenVINO on the CPU, in FP32, BF16 or INT8."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from typing import Any, Literal
 from fastseg.artifacts import ModelFolder
 from fastseg.backends.declared import Declared, check_declared, in_one_line
 from fastseg.backends.forks import in_child
-from fastseg.backends.protocol import thread_count
+from fastseg.backends.processor import instructions, require_integers
+from fastseg.backends.protocol import thread_count, usable_cores
 from fastseg.backends.runtime import Plan, check_device, without_instructions
 from fastseg.backends.stored import choose_file
 from fastseg.cache_folder import CacheFolder, user_cache_folder
@@ -34,7 +35,8 @@ OWN_LAYOUT = False
 OLDEST = (2025, 0)
 """Older versions cannot give the memory of a graph back."""
 
-_HINTS = {"fp32": "f32", "bf16": "bf16"}
+_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+"""What is computed outside the products of integers, which a file of INT8 holds itself."""
 
 _IN_BF16 = (*LOOK, "mask_head")
 """Graphs that ``precision="bf16"`` is for. The others stay in FP32: BF16 keeps 8 bits, so a click
@@ -58,8 +60,9 @@ class OpenVinoBackend:
         path: The ``.onnx`` file.
         graph: What the file must take and give.
         threads: Cores to use, 0 for all that this process may run on.
-        precision: What to compute in, ``"fp32"`` or ``"bf16"``; inputs and outputs stay as the
-            contract says. Left to itself, OpenVINO takes BF16 wherever the processor has it.
+        precision: What to compute in, ``"fp32"`` or ``"bf16"``, or ``"int8"`` for a file that is;
+            inputs and outputs stay as the contract says. Left to itself, OpenVINO takes BF16
+            wherever the processor has it.
         keep_memory: Whether the memory of one run is kept for the next, as suits a graph that runs
             many times on end.
         content: Hash of the file. The compiled graph is kept under it in the user's cache folder,
@@ -152,13 +155,14 @@ def import_runtime() -> Any:
 
 
 def precisions() -> tuple[str, ...]:
-    """What OpenVINO computes in on this processor: ``"fp32"`` and, where it is fast, ``"bf16"``.
+    """What OpenVINO computes in on this processor: beside ``"fp32"``, what it says is fast there.
 
     Raises:
         BackendUnavailableError: OpenVINO is not here.
     """
     import_runtime()
-    return ("fp32", "bf16") if "BF16" in _capabilities() else ("fp32",)
+    found = _capabilities()
+    return ("fp32", *(name for name in ("bf16", "int8") if name.upper() in found))
 
 
 def require(device: str, precision: str) -> str:
@@ -171,14 +175,19 @@ def require(device: str, precision: str) -> str:
         raise _unknown(precision)
     if precision not in precisions():
         raise without_instructions(NAME, precision)
+    if precision == "int8":
+        require_integers(NAME)
     return "cpu"
 
 
 def settle(folder: ModelFolder, graph_name: str, precision: str) -> tuple[GraphFile, str]:
-    """See ``Runtime.settle``: BF16 is how a file is run, not what it holds."""
+    """See ``Runtime.settle``: BF16 is how a file is run, INT8 what it holds."""
     if precision not in ("auto", *_HINTS):
         raise _unknown(precision)
-    stored = choose_file(folder, graph_name, precision="auto" if precision == "bf16" else precision)
+    if precision == "int8" and graph_name in LOOK:
+        return choose_file(folder, graph_name, precision="int8"), "int8"
+    held = "fp32" if precision == "int8" else precision
+    stored = choose_file(folder, graph_name, precision="auto" if precision == "bf16" else held)
     return stored, "bf16" if precision == "bf16" and graph_name in _IN_BF16 else "fp32"
 
 
@@ -223,13 +232,14 @@ def _capabilities() -> Sequence[str]:
 
 
 def _settings(threads: int, precision: str) -> dict[str, Any]:
+    # A call has ``threads``. If those are all, one call runs at a time, which is soonest done;
+    # with fewer, as many calls run at once as the cores are enough for, so that most get done.
+    calls = max(1, usable_cores() // threads)
     return {
         "INFERENCE_PRECISION_HINT": _HINTS[precision],
-        "INFERENCE_NUM_THREADS": threads,
-        # One call at a time has all the threads; callers in several threads wait for each other
-        # instead of running more threads than there are cores.
-        "NUM_STREAMS": 1,
-        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": threads * calls,
+        "NUM_STREAMS": calls,
+        "PERFORMANCE_HINT": "LATENCY" if calls == 1 else "THROUGHPUT",
         # Threads are counted as ``usable_cores`` counts, and stay free to move: pinned ones of
         # several graphs would wait for the same core beside an idle one.
         "ENABLE_HYPER_THREADING": True,
@@ -333,8 +343,5 @@ def _version() -> str:
 @cache
 def _processor() -> str:
     """The processor's name and instructions: a compiled graph is for those that it saw."""
-    instructions: Sequence[str] = _capabilities()
-    with suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-        instructions = [line for line in lines if line.startswith(("flags", "Features"))][:1]
-    return f"{_core().get_property('CPU', 'FULL_DEVICE_NAME')} {instructions}"
+    seen = sorted(instructions() or _capabilities())
+    return f"{_core().get_property('CPU', 'FULL_DEVICE_NAME')} {seen}"

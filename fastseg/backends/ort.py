@@ -12,6 +12,7 @@ from fastseg.artifacts import ModelFolder
 from fastseg.backends import ort_cuda
 from fastseg.backends.declared import Declared, check_declared, in_one_line
 from fastseg.backends.forks import in_child
+from fastseg.backends.processor import require_integers
 from fastseg.backends.protocol import thread_count
 from fastseg.backends.runtime import Plan, check_device
 from fastseg.backends.stored import choose_file
@@ -115,16 +116,18 @@ def require(device: str, precision: str) -> str:
     runtime = import_runtime()
     if precision == "bf16":
         raise _no_bf16()
+    if precision == "int8":
+        require_integers(NAME)
     if device == "auto":
         return ort_cuda.first_device(runtime)
     return "cpu" if device == "cpu" else ort_cuda.require(runtime, device)
 
 
 def settle(folder: ModelFolder, graph_name: str, precision: str) -> tuple[GraphFile, str]:
-    """See ``Runtime.settle``: the file of the precision. What bears no BF16 stays in FP32."""
-    if precision == "bf16":
-        if graph_name in LOOK:
-            raise _no_bf16()
+    """See ``Runtime.settle``: the file of the precision. What answers prompts has one of FP32."""
+    if precision == "bf16" and graph_name in LOOK:
+        raise _no_bf16()
+    if precision in ("bf16", "int8") and graph_name not in LOOK:
         precision = "fp32"
     stored = choose_file(folder, graph_name, precision=precision)
     return stored, stored.precision

@@ -28,8 +28,10 @@ def choose_file(folder: ModelFolder, graph_name: str, *, precision: str = "auto"
     if precision == "auto":
         return found.get("fp32") or next(iter(found.values()))
     if precision not in found:
+        add = {"fp16": "half", "int8": "int8"}.get(precision)
+        how = f"add it: fastseg export {add}" if add else "export the model anew"
         raise BackendError(
             f"{folder.path} holds {graph_name} in {', '.join(found)}, not in {precision}. "
-            f'Use precision="auto", or export the model in {precision}.'
+            f'Use precision="auto", or {how}.'
         )
     return found[precision]

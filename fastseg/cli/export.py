@@ -13,7 +13,9 @@ from fastseg import registry
 from fastseg.cli.arguments import into, json_option, needs_extra
 from fastseg.cli.progress import progress
 from fastseg.cli.report import Report
+from fastseg.comparison import Comparison
 from fastseg.findings import CHAMBERS
+from fastseg.images import read_image
 from fastseg.parity import Table
 
 
@@ -171,21 +173,60 @@ def half(arguments: HalfArguments) -> Report:
             checkpoint=arguments.checkpoint,
             progress=step,
         )
+    return _added("export half", "fp16", arguments.model, arguments.out, found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int8Arguments:
+    """What ``fastseg export int8`` was asked for."""
+
+    model: str
+    pictures: tuple[str, ...]
+    out: Path
+
+
+@export.command("int8")
+@click.argument("model")
+@click.argument("pictures", nargs=-1)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The model folder.")
+@json_option
+@into(Int8Arguments)
+def quantised(arguments: Int8Arguments) -> Report:
+    """Write MODEL anew with its encoder in 8-bit integers (int8) beside its own.
+
+    MODEL is a name or a folder, which --out may name as well. What is rounded to is measured on
+    PICTURES, some of those that the model is for, or on generated ones. The folder appears whole,
+    and only if the masks are those of fp32.
+    """
+    with needs_extra("export"):
+        from fastseg.export.int8 import add_int8
+    with progress(None) as step:
+        found = add_int8(
+            registry.find(arguments.model),
+            arguments.out,
+            pictures=[read_image(picture) for picture in arguments.pictures],
+            progress=step,
+        )
+    return _added("export int8", "int8", arguments.model, arguments.out, found)
+
+
+def _added(verb: str, precision: str, model: str, out: Path, found: Comparison) -> Report:
+    """What was added to a folder, and the comparison that it has passed."""
     body = {
-        "model": arguments.model,
-        "out": str(arguments.out),
+        "model": model,
+        "out": str(out),
         "device": "cpu",
-        "precision": "fp16",
+        "precision": precision,
         "comparison": found.as_dict(),
     }
     kept = f"masks that a pipeline would keep: {found.kept[0]} and {found.kept[1]}"
     text = (
-        f"fp16 against fp32, {found.masks} masks on {found.pictures} pictures",
+        f"{precision} against fp32, {found.masks} masks on {found.pictures} pictures",
         str(found.table),
         kept,
-        f"\nmodel in {arguments.out}",
+        f"\nmodel in {out}",
     )
-    return Report("export half", body, text)
+    return Report(verb, body, text)
 
 
 def _report(verb: str, out: Path, table: Table, asked: Mapping[str, str]) -> Report:

@@ -8,13 +8,11 @@ another untouched, and what is large for each prompt, is float16: ``HANDED_ON``.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +23,9 @@ from fastseg.backends.ort import OrtBackend
 from fastseg.backends.protocol import Backend
 from fastseg.comparison import Comparison, Limits
 from fastseg.contract import UNET_GRAPH, Array, Graph, Tensor
-from fastseg.errors import BackendError, ModelFolderError, OutputError
+from fastseg.errors import BackendError, ModelFolderError
 from fastseg.export import graph_blocks
+from fastseg.export.added import take_over, verdict
 from fastseg.export.folders import Progress, silent, versions
 from fastseg.export.half_calibration import Calibration, Decision
 from fastseg.export.half_graph import to_half
@@ -37,6 +36,8 @@ from fastseg.manifest import GraphFile, Manifest
 from fastseg.questions import FrameQuestion, PromptQuestion, Question
 
 PRECISION = "fp16"
+
+ARITHMETIC = "float32 sums, every float16 tensor rounded, on the CPU"
 
 HANDED_ON = ("shared_image", "shared_keys", "shared_values", "shared_queries", "image_tokens")
 """Tensors between graphs that are float16 in a mixed-precision folder."""
@@ -79,8 +80,7 @@ def add_half(
     """
     folder = artifacts.read(model)
     with artifacts.write(out, overwrite=True) as target:
-        for file in _files(folder.manifest):
-            _take(folder.path / file, target / file)
+        take_over(folder, target, without=PRECISION)
         found, manifest = write_half(
             ModelFolder(target, folder.manifest),
             encoder=encoder,
@@ -131,9 +131,10 @@ def write_half(
         found = comparison.gate(
             folder, candidate, precision=PRECISION, pictures=pictures, limits=limits
         )
-    verdict = _verdict(found, limits or Limits.between(manifest.family, (PRECISION,)))
+    asked_of = limits or Limits.between(manifest.family, (PRECISION,))
+    passed = verdict(found, asked_of, arithmetic=ARITHMETIC)
     kept = {name: one for name, one in manifest.graphs.items() if one.precision != PRECISION}
-    compared = {name: replace(one, comparison=verdict) for name, one in graphs.items()}
+    compared = {name: replace(one, comparison=passed) for name, one in graphs.items()}
     written_by = {**manifest.written_by, **versions()}
     return found, replace(manifest, graphs={**kept, **compared}, written_by=written_by)
 
@@ -234,27 +235,3 @@ def _singles(folder: ModelFolder) -> dict[str, GraphFile]:
             f"{folder.path} lacks float32 graphs to convert. Export the model again."
         )
     return found
-
-
-def _verdict(found: Comparison, limits: Limits) -> dict[str, Any]:
-    return {
-        "against": f"{comparison.REFERENCE.backend}:{comparison.REFERENCE.precision}",
-        "arithmetic": "float32 sums, every float16 tensor rounded, on the CPU",
-        "limits": limits.as_dict(),
-        **found.as_dict(),
-    }
-
-
-def _files(manifest: Manifest) -> list[str]:
-    """Every file that is taken over, once: mixed-precision graphs of before are not."""
-    graphs = [one for one in manifest.graphs.values() if one.precision != PRECISION]
-    stored = [*manifest.weights.values(), *(file for one in graphs for file in one.files)]
-    return list(dict.fromkeys(one.file for one in stored))
-
-
-def _take(source: Path, target: Path) -> None:
-    """Take a file over. A copy: ONNX's packages read no weights from files with two names."""
-    try:
-        shutil.copyfile(source, target)
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written: {error}.") from error

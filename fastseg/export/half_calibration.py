@@ -10,12 +10,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-
 from fastseg.contract import Array, Graph
 from fastseg.export import graph_blocks
 from fastseg.export.graph_blocks import ROOT
 from fastseg.export.half_probe import Probe
+from fastseg.export.measuring import MeasuringSession
 from fastseg.export.onnx_writer import save
 
 LARGEST = 65504 / 8
@@ -75,7 +74,7 @@ class Calibration:
         with TemporaryDirectory() as folder:
             path = Path(folder) / "probe.onnx"
             save(probe.model, path)
-            session = _Session(path, self.threads)
+            session = MeasuringSession(path, self.threads)
             answers = []
             for feed in feeds:
                 found = session.run(feed)
@@ -114,29 +113,3 @@ class Calibration:
             reason = "between blocks"
         precision = "fp32" if reason else "fp16"
         return Decision(block, precision, reason, self.largest[block], nmse)
-
-
-class _Session:
-    """A measuring graph in ONNX Runtime, in the order in which its nodes stand.
-
-    The runtime's own order computes all of the network before the first of its twins, and holds
-    every tensor until then: 20 GB for ViT-B instead of 4.
-    """
-
-    def __init__(self, path: Path, threads: int) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.enable_cpu_mem_arena = options.enable_mem_pattern = False
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 4
-        self._session: Any = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
-        self._names = [value.name for value in self._session.get_outputs()]
-
-    def run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
-        with np.errstate(all="ignore"):
-            return dict(zip(self._names, self._session.run(self._names, dict(feed)), strict=True))

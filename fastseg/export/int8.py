@@ -1,0 +1,135 @@
+"""INT8 graphs of what looks at a picture: calibrated, written, and compared before they are kept.
+
+Post-training: ranges are those of pictures that the float32 graph sees, weights are rounded as they
+are. What answers prompts stays float32, as a click's place needs more than eight bits.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastseg import artifacts, comparison, questions
+from fastseg.artifacts import ModelFolder
+from fastseg.backends.ort import OrtBackend
+from fastseg.backends.processor import require_integers
+from fastseg.comparison import Comparison, Limits
+from fastseg.contract import LOOK, Array
+from fastseg.errors import ModelFolderError
+from fastseg.export import graph_blocks, int8_calibration
+from fastseg.export.added import take_over, verdict
+from fastseg.export.folders import Progress, silent, versions
+from fastseg.export.int8_graph import to_int8
+from fastseg.export.onnx_writer import save
+from fastseg.manifest import SAM, GraphFile, Manifest
+from fastseg.scenes import scenes
+from fastseg.sectors import sectors
+
+PRECISION = "int8"
+
+PICTURES = 7
+"""Of a calibration. None of them is among those that masks are compared on."""
+
+LOSSES = (3e-4, 1e-4, 5e-5, 2e-5, 1e-5)
+"""What a product may lose of the energy that it gives. The first by which the masks agree is taken;
+what loses more stays in float32."""
+
+ARITHMETIC = "products of uint8 and int8 with 32-bit sums, on the CPU"
+
+
+def add_int8(
+    model: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    pictures: Sequence[NDArray[np.uint8]] = (),
+    limits: Limits | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Write a model folder anew with an INT8 graph beside the float32 one of its encoder.
+
+    A network for frames is that graph as a whole. The folder appears whole, and only if the masks
+    of the new graph agree with those of the old one; how well is noted in its ``model.json``.
+
+    Args:
+        model: A model folder with float32 graphs.
+        out: The folder to write, which may be ``model``. A model folder of that name is replaced,
+            another one never.
+        pictures: uint8 (H, W, 3) to calibrate on, of the kind that the model is for; generated
+            ones if there are none. The comparison has pictures of its own.
+        limits: Of the comparison; those of the family if left out.
+        progress: Called with a few words as each step begins.
+
+    Returns:
+        The comparison.
+
+    Raises:
+        BackendUnavailableError: This processor cannot compute what is compared.
+        ModelFolderError: The folder is incomplete, or has no float32 graphs.
+        ParityError: The masks differ too much; nothing is left, and ``model`` is as it was.
+        OutputError: The folder cannot be written.
+    """
+    require_integers("an export")
+    step, folder = progress or silent, artifacts.read(model)
+    manifest, single = folder.manifest, _single(folder)
+    asked = limits or Limits.of_masks(manifest.family)
+    with artifacts.write(out, overwrite=True) as target:
+        take_over(folder, target, without=PRECISION)
+        step("calibrating")
+        source = folder.file(single)
+        feeds = _feeds(manifest, pictures or calibration_pictures(manifest))
+        held = int8_calibration.ranges(source, feeds)
+        lost = int8_calibration.losses(source, feeds, held)
+        made = ModelFolder(target, manifest)
+        path = target / f"{single.graph.name}.{PRECISION}.onnx"
+        for most in LOSSES:
+            decided = int8_calibration.decide(lost, most)
+            kept = {one.block for one in decided if one.precision != PRECISION}
+            step(f"{len(lost) - len(kept)} of {len(lost)} products in {PRECISION}")
+            outside = save(to_int8(graph_blocks.read(source), held, kept=kept), path)
+            with closing(OrtBackend(path, single.graph, keep_memory=False)) as backend:
+                found = comparison.measure(made, {single.graph.name: backend}, precision=PRECISION)
+            if found.within(asked):
+                break
+        comparison.require(found, asked, f"{manifest.name} in {PRECISION}")
+        stored = artifacts.graph_file(single.graph, path, precision=PRECISION, data=outside)
+        stored = replace(
+            stored,
+            blocks=tuple(one.as_dict() for one in decided),
+            comparison=verdict(found, asked, arithmetic=ARITHMETIC),
+        )
+        artifacts.write_manifest(target, _with(manifest, stored))
+    return found
+
+
+def calibration_pictures(manifest: Manifest) -> list[NDArray[np.uint8]]:
+    """Generated pictures that neither this comparison nor ``fastseg calibrate`` looks at."""
+    if manifest.family == SAM:
+        return list(scenes(range(101, 101 + PICTURES)))
+    return list(islice(sectors(questions.SAMPLES + PICTURES), questions.SAMPLES, None))
+
+
+def _feeds(manifest: Manifest, pictures: Sequence[NDArray[np.uint8]]) -> list[dict[str, Array]]:
+    name = "image" if manifest.family == SAM else "frames"
+    return [{name: questions.ask(manifest, one).pixels} for one in pictures]
+
+
+def _single(folder: ModelFolder) -> GraphFile:
+    for one in folder.manifest.graphs.values():
+        if one.graph.name in LOOK and one.precision == "fp32":
+            return one
+    raise ModelFolderError(f"{folder.path} lacks a float32 graph to convert. Export it again.")
+
+
+def _with(manifest: Manifest, stored: GraphFile) -> Manifest:
+    kept = {name: one for name, one in manifest.graphs.items() if one.precision != PRECISION}
+    return replace(
+        manifest,
+        graphs={**kept, f"{stored.graph.name}.{PRECISION}": stored},
+        written_by={**manifest.written_by, **versions()},
+    )
