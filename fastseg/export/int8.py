@@ -7,7 +7,7 @@ are. What answers prompts stays float32, as a click's place needs more than eigh
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice
@@ -25,6 +25,7 @@ from fastseg.errors import ModelFolderError
 from fastseg.export import graph_blocks, int8_calibration
 from fastseg.export.added import take_over, verdict
 from fastseg.export.folders import Progress, silent, versions
+from fastseg.export.int8_calibration import Decision
 from fastseg.export.int8_graph import to_int8
 from fastseg.export.onnx_writer import save
 from fastseg.manifest import SAM, GraphFile, Manifest
@@ -87,8 +88,7 @@ def add_int8(
         lost = int8_calibration.losses(source, feeds, held)
         made = ModelFolder(target, manifest)
         path = target / f"{single.graph.name}.{PRECISION}.onnx"
-        for most in LOSSES:
-            decided = int8_calibration.decide(lost, most)
+        for decided in _choices(lost):
             kept = {one.block for one in decided if one.precision != PRECISION}
             step(f"{len(lost) - len(kept)} of {len(lost)} products in {PRECISION}")
             outside = save(to_int8(graph_blocks.read(source), held, kept=kept), path)
@@ -105,6 +105,13 @@ def add_int8(
         )
         artifacts.write_manifest(target, _with(manifest, stored))
     return found
+
+
+def _choices(lost: Mapping[str, float]) -> list[tuple[Decision, ...]]:
+    """What to try, from the most products of integers to the fewest; at least one of them each."""
+    found = {int8_calibration.decide(lost, most): None for most in LOSSES}
+    some = [one for one in found if any(each.precision == PRECISION for each in one)]
+    return some or [int8_calibration.decide(lost, max(lost.values()))]
 
 
 def calibration_pictures(manifest: Manifest) -> list[NDArray[np.uint8]]:
