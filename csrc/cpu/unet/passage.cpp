@@ -1,8 +1,6 @@
 #include "cpu/unet/passage.h"
 
 #include <algorithm>
-#include <atomic>
-#include <memory>
 
 #include "cpu/threads.h"
 
@@ -101,17 +99,6 @@ int64_t Passage::band_rows(int64_t level) const {
     return std::clamp<int64_t>(std::min(fitting, shared) / 2 * 2, std::min<int64_t>(side, 8), side);
 }
 
-void Passage::each(int64_t items, const Body& body) {
-    std::atomic<size_t> next{0};
-    const int crew = team_size(threads_, items, 1e9);
-    share(crew, items, [&]() -> std::function<void(int64_t)> {
-        model_.table.begin();
-        const std::shared_ptr<const decoder::Table> ended(
-            &model_.table, [](const decoder::Table* table) { table->end(); });
-        return [&, ended, band = bands_[next++].data()](int64_t item) { body(band, item); };
-    });
-}
-
 void Passage::run(const float* frame, float* probabilities, int threads) {
     threads_ = team_size(threads, model_.side, 1e9);
     while (bands_.size() < static_cast<size_t>(threads_)) {
@@ -122,29 +109,42 @@ void Passage::run(const float* frame, float* probabilities, int threads) {
             made.push_back({{most, side, out}, {most, side, out}});
         }
     }
+    relay_.begin();
+    std::atomic<size_t> next{0};
+    run_team(threads_, [&] {
+        Worker worker{Relay::Runner(relay_), bands_[next++]};
+        model_.table.begin();
+        pass(worker, frame, probabilities);
+        model_.table.end();
+        worker.runner.finish();
+    });
+}
+
+void Passage::pass(Worker& worker, const float* frame, float* probabilities) {
     const int64_t side = model_.side;
     const Map& first = levels_.front().input;
-    each(side / few_rows, [&](Band*, int64_t item) {
+    worker.runner.each(side / few_rows, [&](int64_t item) {
         frame_to_map(frame, model_.channels, side, first.at(0, 0), first.row, item * few_rows,
                      (item + 1) * few_rows);
     });
-    for (int64_t level = 0; level < levels; ++level) descend(level);
-    for (int64_t level = levels - 2; level >= 0; --level) ascend(level, probabilities);
+    for (int64_t level = 0; level < levels; ++level) descend(worker, level);
+    for (int64_t level = levels - 2; level >= 0; --level) ascend(worker, level, probabilities);
 }
 
-void Passage::descend(int64_t level) {
+void Passage::descend(Worker& worker, int64_t level) {
     Level& here = levels_[static_cast<size_t>(level)];
     const Layer* layers = model_.down[level];
     const int64_t side = model_.side_of(level);
     if (level >= banded) {
-        convolve_all(layers[0], {&here.input}, here.inner);
-        convolve_all(layers[1], {&here.inner}, here.skip);
-        if (level < levels - 1) pool(level, 0, side / 2);
+        convolve_all(worker, layers[0], {&here.input}, here.inner);
+        convolve_all(worker, layers[1], {&here.inner}, here.skip);
+        if (level == levels - 1) return;
+        worker.runner.each(side / 2, [&](int64_t item) { pool(level, item, item + 1); });
         return;
     }
     const int64_t height = band_rows(level);
-    each((side + height - 1) / height, [&](Band* bands, int64_t item) {
-        Map& inner = bands[level].inner;
+    worker.runner.each((side + height - 1) / height, [&](int64_t item) {
+        Map& inner = worker.bands[static_cast<size_t>(level)].inner;
         const Rows rows = Rows{item * height, item * height + height}.wider(0, side);
         inner.begin_at(rows.y0 - 1);
         inner.clear_outside(rows.y0 - 1, rows.y1 + 1, side);
@@ -154,22 +154,22 @@ void Passage::descend(int64_t level) {
     });
 }
 
-void Passage::ascend(int64_t level, float* probabilities) {
+void Passage::ascend(Worker& worker, int64_t level, float* probabilities) {
     Level& here = levels_[static_cast<size_t>(level)];
     const Layer* layers = model_.merge[level];
     const int64_t side = model_.side_of(level);
     if (level >= banded) {
         const int64_t below = side / 2, parts = std::min(below, parts_wanted());
-        each(parts, [&](Band*, int64_t item) {
+        worker.runner.each(parts, [&](int64_t item) {
             raise(level, here.raised, 2 * (below * item / parts), 2 * (below * (item + 1) / parts));
         });
-        convolve_all(layers[0], {&here.raised, &here.skip}, here.inner);
-        convolve_all(layers[1], {&here.inner}, here.output);
+        convolve_all(worker, layers[0], {&here.raised, &here.skip}, here.inner);
+        convolve_all(worker, layers[1], {&here.inner}, here.output);
         return;
     }
     const int64_t height = band_rows(level);
-    each((side + height - 1) / height, [&](Band* bands, int64_t item) {
-        auto& [raised, inner] = bands[level];
+    worker.runner.each((side + height - 1) / height, [&](int64_t item) {
+        auto& [raised, inner] = worker.bands[static_cast<size_t>(level)];
         const Rows rows = Rows{item * height, item * height + height}.wider(0, side);
         raised.begin_at(rows.y0 - 2);
         raised.clear_outside(rows.y0 - 2, rows.y1 + 2, side);
@@ -186,11 +186,11 @@ void Passage::ascend(int64_t level, float* probabilities) {
 }
 
 // A layer of a coarse level: parts of its pixels and of its channels are shared between threads.
-void Passage::convolve_all(const Layer& layer, const Maps& from, const Map& to) {
+void Passage::convolve_all(Worker& worker, const Layer& layer, const Maps& from, const Map& to) {
     const int64_t pairs = (layer.columns + 31) / 32, across = std::min(pairs, parts_wanted());
     const int64_t down = std::min(to.width, (parts_wanted() + across - 1) / across);
     const Step step(layer, from, true);
-    each(across * down, [&](Band*, int64_t item) {
+    worker.runner.each(across * down, [&](int64_t item) {
         const int64_t x = item % across, y = item / across;
         convolve(step.convolution, target(to),
                  {to.width * y / down, to.width * (y + 1) / down, 32 * (pairs * x / across),

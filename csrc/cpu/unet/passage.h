@@ -1,12 +1,13 @@
 // A frame's way through the network, and the maps on it.
 #pragma once
 
-#include <functional>
+#include <atomic>
 #include <vector>
 
 #include "cpu/unet/map.h"
 #include "cpu/unet/model.h"
 #include "cpu/unet/product.h"
+#include "cpu/unet/relay.h"
 
 namespace fastseg::cpu::unet {
 
@@ -24,6 +25,12 @@ struct Band {
     Map raised, inner;
 };
 
+// A thread on its way through the network.
+struct Worker {
+    Relay::Runner runner;
+    std::vector<Band>& bands;  // of the finest levels
+};
+
 class Passage {
   public:
     explicit Passage(const Model& model);
@@ -33,21 +40,21 @@ class Passage {
 
   private:
     using Maps = std::vector<const Map*>;
-    using Body = std::function<void(Band*, int64_t)>;
 
-    void descend(int64_t level);
-    void ascend(int64_t level, float* probabilities);
-    void convolve_all(const Layer& layer, const Maps& from, const Map& to);
+    void pass(Worker& worker, const float* frame, float* probabilities);
+    void descend(Worker& worker, int64_t level);
+    void ascend(Worker& worker, int64_t level, float* probabilities);
+    void convolve_all(Worker& worker, const Layer& layer, const Maps& from, const Map& to);
     void raise(int64_t level, const Map& to, int64_t y0, int64_t y1);
     void pool(int64_t level, int64_t y0, int64_t y1);
-    void each(int64_t items, const Body& body);
     int64_t band_rows(int64_t level) const;
     // Of a layer that threads share, so that none waits long for the last one.
     int64_t parts_wanted() const { return threads_ > 1 ? 2 * threads_ : 1; }
 
     const Model& model_;
     std::vector<Level> levels_;
-    std::vector<std::vector<Band>> bands_;  // of every thread, for the finest levels
+    std::vector<std::vector<Band>> bands_;  // of every thread
+    Relay relay_;
     int threads_ = 1;
 };
 
