@@ -26,8 +26,9 @@ template <class T>
 struct Planes {
     T* data;
     int64_t count, height, width, stride;
+    const int64_t* chosen = nullptr;  // [count] which of the planes these are; null for the first
 
-    T* plane(int64_t index) const { return data + index * stride; }
+    T* plane(int64_t index) const { return data + (chosen ? chosen[index] : index) * stride; }
 };
 
 struct Size {

@@ -17,7 +17,7 @@ from fastseg.artifacts import ModelFolder
 from fastseg.backends.runtime import MODULES, Plan, runtime
 from fastseg.backends.select import PRECISIONS, plan
 from fastseg.contract import LOOK
-from fastseg.decoder import PROMPTS_PER_RUN, Decoder
+from fastseg.decoder import MULTIPLE, PROMPTS_PER_RUN, Decoder
 from fastseg.demo import PICTURE
 from fastseg.embedding import Embedding
 from fastseg.errors import BackendError, ModelFolderError
@@ -30,7 +30,6 @@ from fastseg.ops import Binarised, Runs
 from fastseg.parity import compare_masks
 from fastseg.prompts import PromptBatch
 from fastseg.questions import PromptQuestion
-from fastseg.sam import MULTIPLE
 from fastseg.verdicts import Trial, Verdict
 
 LEAST_MEAN_IOU, LEAST_IOU = 0.99, 0.95

@@ -126,6 +126,22 @@ def logits(values: NDArray[np.float32], frame: Frame) -> NDArray[np.float32]:
     return values
 
 
+def chosen(index: NDArray[np.intp] | None, count: int) -> NDArray[np.int64]:
+    """Make sure of positions ``(k,)`` in 0..count - 1; gives them as int64, all of them for None.
+
+    Raises:
+        MaskError: they are something else.
+    """
+    if index is None:
+        return np.arange(count, dtype=np.int64)
+    index = np.asarray(index)
+    if index.ndim != 1 or not np.issubdtype(index.dtype, np.integer):
+        raise MaskError(f"chosen must be (k,) positions, not {index.shape} {index.dtype}")
+    if len(index) and not (index.min() >= 0 and index.max() < count):
+        raise MaskError(f"chosen must lie in 0..{count - 1}, not {index.min()}..{index.max()}")
+    return np.ascontiguousarray(index, np.int64)
+
+
 def mask_planes(masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Make sure of ``(n, h, w)`` bool masks with pixels; gives them C-contiguous.
 

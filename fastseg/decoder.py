@@ -10,12 +10,18 @@ from numpy.typing import NDArray
 
 from fastseg.contract import Array
 from fastseg.embedding import Embedding
-from fastseg.graphs import OpenGraphs
+from fastseg.graphs import OpenGraphs, searching
 from fastseg.prompts import PromptBatch
 
 PROMPTS_PER_RUN = 16
 """Most prompts in one run. Each holds 4 MB of image tokens several times over while it runs, so
 larger runs cost memory and leave the cache; the results do not depend on it."""
+
+SINGLE, MULTIPLE = slice(0, 1), slice(1, 4)
+"""Slots that are returned: one mask a prompt, or three alternatives."""
+
+PROMPTS_PER_SEARCH = 64
+"""Most prompts in one search, which holds no image tokens but those at work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,23 @@ class Tokens:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class FoundMasks:
+    """The masks of a batch of prompts that score well enough."""
+
+    logits: NDArray[np.float32]
+    """(m, h, w) low-resolution logits; planes that are no such mask hold anything."""
+
+    planes: NDArray[np.intp]
+    """(n,) where each mask lies in them, in the order of prompts and slots."""
+
+    scores: NDArray[np.float32]
+    """(n,) the network's estimate of each mask's IoU."""
+
+    prompts: NDArray[np.intp]
+    """(n,) of each mask."""
+
+
 class Decoder:
     """Runs the decoder graphs of a SAM folder."""
 
@@ -73,6 +96,44 @@ class Decoder:
             outputs["iou_predictions"], outputs["mask_vectors"], outputs["image_tokens"], state
         )
 
+    @property
+    def most_prompts(self) -> int:
+        """Prompts that ``search`` takes at once."""
+        return PROMPTS_PER_RUN if searching(self._graphs) is None else PROMPTS_PER_SEARCH
+
+    def search(
+        self, embedding: Embedding, batch: PromptBatch, above: np.float32
+    ) -> FoundMasks | None:
+        """Run both stages for clicks, the second only where one of three masks scores above.
+
+        At once where what runs the graphs can do so. None if there is no such mask.
+        """
+        state = self.complete(embedding).state or {}
+        inputs = self._asked_for("decoder", state)
+        inputs |= {"point_coords": batch.point_coords, "point_labels": batch.point_labels}
+        both = self._graphs.search(inputs, float(above))
+        if both is None:
+            return self._search_in_turn(embedding, batch, above)
+        scores, logits = both["iou_predictions"][:, MULTIPLE], both["low_res_logits"]
+        prompts, slots = np.nonzero(scores > above)
+        if len(prompts) == 0:
+            return None
+        planes = prompts * logits.shape[1] + slots
+        return FoundMasks(_planes(logits), planes, scores[prompts, slots], prompts)
+
+    def _search_in_turn(
+        self, embedding: Embedding, batch: PromptBatch, above: np.float32
+    ) -> FoundMasks | None:
+        tokens = self.tokens(embedding, batch)
+        scores = tokens.iou_predictions[:, MULTIPLE]
+        prompts, slots = np.nonzero(scores > above)
+        if len(prompts) == 0:
+            return None
+        survivors, rows = np.unique(prompts, return_inverse=True)
+        logits = self.logits(tokens[survivors], MULTIPLE)
+        planes = rows * logits.shape[1] + slots
+        return FoundMasks(_planes(logits), planes, scores[prompts, slots], prompts)
+
     def logits(self, tokens: Tokens, slots: slice) -> NDArray[np.float32]:
         """Run the second stage: (n, masks, h, w) low-resolution logits of ``slots``."""
         vectors = np.ascontiguousarray(tokens.mask_vectors[:, slots])
@@ -85,3 +146,8 @@ class Decoder:
         """What a graph takes of what prompts share."""
         inputs = self._graphs[name].graph.inputs
         return {tensor.name: state[tensor.name] for tensor in inputs if tensor.name in state}
+
+
+def _planes(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(prompts, masks, h, w) as (prompts * masks, h, w)."""
+    return logits.reshape(-1, *logits.shape[2:])

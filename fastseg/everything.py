@@ -13,7 +13,7 @@ from fastseg import ops
 from fastseg.backends.protocol import thread_count
 from fastseg.behind import Behind
 from fastseg.crops import crop_frames
-from fastseg.decoder import PROMPTS_PER_RUN
+from fastseg.decoder import FoundMasks
 from fastseg.device_arrays import DeviceArray, device_array, is_on_device
 from fastseg.device_crop import Found, Limits, nothing_found
 from fastseg.device_everything import DeviceSearch, search_on_device
@@ -23,7 +23,7 @@ from fastseg.geometry import Frame
 from fastseg.images import Channels, ImageSource, check_size, read_image
 from fastseg.masks import Masks, concatenate
 from fastseg.prompts import PromptBatch, single_points
-from fastseg.sam import MULTIPLE, PromptModel
+from fastseg.sam import PromptModel
 from fastseg.timings import Stopwatch, Timings
 
 
@@ -202,11 +202,8 @@ class Sam(PromptModel):
 class _Drawn:
     """Masks of one batch that score well enough, as logits."""
 
-    logits: NDArray[np.float32]  # (prompts, 3, h, w) of every prompt that has one
-    rows: NDArray[np.intp]  # (n,) and slots: where each mask lies in them
-    slots: NDArray[np.intp]
-    scores: NDArray[np.float32]
-    prompts: NDArray[np.intp]  # of each mask, among the clicks of the crop
+    found: FoundMasks
+    prompts: NDArray[np.intp]  # (n,) of each mask, among the clicks of the crop
 
 
 class _Search:
@@ -292,7 +289,7 @@ class _Search:
         if len(grid) == 0:
             return self._found((embedding.frame, grid), nothing_found(embedding.frame))
         points = grid_points(grid, embedding.frame)
-        limit = min(self._settings.points_per_batch, PROMPTS_PER_RUN)
+        limit = min(self._settings.points_per_batch, self._model.decoder.most_prompts)
         # While one batch is decoded, the masks of the one before are cut out of their logits.
         beside = thread_count(self._model.threads) > 1
         with Behind(self._cut, beside=beside) as parts:
@@ -312,38 +309,35 @@ class _Search:
             return masks[ops.box_nms(masks.boxes, masks.scores, self._settings.box_nms_thresh)]
 
     def _decode(self, embedding: Embedding, batch: PromptBatch) -> _Drawn | None:
-        """Decode a batch; only prompts with a mask worth keeping reach the second stage."""
-        decoder = self._model.decoder
-        tokens = decoder.tokens(embedding, batch)
-        scores = tokens.iou_predictions[:, MULTIPLE]
+        """Decode a batch; only prompts with a mask worth keeping are ever drawn."""
         # Compared in float32, as SAM does.
-        prompts, slots = np.nonzero(scores > np.float32(self._settings.pred_iou_thresh))
-        if len(prompts) == 0:
+        above = np.float32(self._settings.pred_iou_thresh)
+        found = self._model.decoder.search(embedding, batch, above)
+        if found is None:
             return None
-        survivors, rows = np.unique(prompts, return_inverse=True)
-        logits = decoder.logits(tokens[survivors], MULTIPLE)
-        return _Drawn(logits, rows, slots, scores[prompts, slots], batch.indices[prompts])
+        return _Drawn(found, batch.indices[found.prompts])
 
     def _cut(self, frame: Frame, drawn: _Drawn, points: NDArray[np.float64]) -> Masks:
         """The masks of a batch that are stable and not cut off by the crop."""
         settings = self._settings
         cut = ops.binarise(
-            drawn.logits[drawn.rows, drawn.slots],
+            drawn.found.logits,
             frame,
+            chosen=drawn.found.planes,
             stability_offset=settings.stability_score_offset,
             threads=self._model.threads,
         )
         crop = np.array([frame.crop_box], np.int64)
         masks = Masks(
             runs=cut.runs,
-            scores=drawn.scores,
+            scores=drawn.found.scores,
             stability=cut.stability,
             boxes=cut.boxes,
             areas=cut.areas,
             prompt=drawn.prompts + self._clicked,
             timings=Timings(),
             points=points[drawn.prompts],
-            crop_boxes=np.repeat(crop, len(drawn.scores), axis=0),
+            crop_boxes=np.repeat(crop, len(drawn.prompts), axis=0),
         )
         # An empty mask has no stability, NaN, and no comparison lets it pass.
         stable = masks.stability >= np.float32(settings.stability_score_thresh)

@@ -11,7 +11,7 @@ from typing import Protocol
 from fastseg import verdicts
 from fastseg.artifacts import ModelFolder
 from fastseg.backends.forks import in_child
-from fastseg.backends.protocol import Backend
+from fastseg.backends.protocol import Backend, Searching
 from fastseg.backends.runtime import Plan
 from fastseg.backends.select import open_plan, plan
 from fastseg.contract import LOOK, Array
@@ -51,6 +51,9 @@ class OpenGraphs(Protocol):
 
     def run(self, name: str, inputs: Mapping[str, Array], /) -> dict[str, Array]:
         """Run a graph."""
+
+    def search(self, inputs: Mapping[str, Array], above: float, /) -> dict[str, Array] | None:
+        """Both stages of the decoder at once, see ``Searching``; None if they cannot be one."""
 
     def made_by(self, name: str, /) -> str:
         """What runs a graph, in words, ``"onnxruntime:cpu fp32"``."""
@@ -114,6 +117,14 @@ class Graphs:
         backend = self[name]
         with self._turnstile():
             return backend.run(inputs)
+
+    def search(self, inputs: Mapping[str, Array], above: float) -> dict[str, Array] | None:
+        """Both stages of the decoder at once, see ``Searching``; None if they cannot be one."""
+        decoder = searching(self)
+        if decoder is None:
+            return None
+        with self._turnstile():
+            return decoder.search(inputs, above)
 
     def made_by(self, name: str) -> str:
         """What runs a graph, in words: ``"openvino:cpu bf16"``."""
@@ -197,11 +208,23 @@ class GivenGraphs:
         """Run a graph."""
         return self[name].run(inputs)
 
+    def search(self, inputs: Mapping[str, Array], above: float) -> dict[str, Array] | None:
+        """Both stages of the decoder at once, see ``Searching``; None if they cannot be one."""
+        decoder = searching(self)
+        return None if decoder is None else decoder.search(inputs, above)
+
     def made_by(self, name: str) -> str:
         """What runs a graph, in words."""
         if name in self._given or self._others is None:
             return f"{self[name].name} {self._precision}"
         return self._others.made_by(name)
+
+
+def searching(graphs: OpenGraphs) -> Searching | None:
+    """The decoder, if it searches and is what draws masks too."""
+    decoder = graphs["decoder"]
+    same = graphs.made_by("decoder") == graphs.made_by("mask_head")
+    return decoder if same and isinstance(decoder, Searching) else None
 
 
 def exact_plans(folder: ModelFolder, choice: Choice) -> dict[str, Plan]:

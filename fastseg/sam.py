@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastseg import ops
 from fastseg.artifacts import Manifest, ModelFolder
-from fastseg.decoder import PROMPTS_PER_RUN, Decoder
+from fastseg.decoder import MULTIPLE, PROMPTS_PER_RUN, SINGLE, Decoder
 from fastseg.embedding import Embedding
 from fastseg.errors import ImageError, PromptError
 from fastseg.geometry import Frame
@@ -25,9 +25,6 @@ from fastseg.prompts import PromptRequest, Prompts
 from fastseg.timings import Stopwatch, Timings
 
 Model = TypeVar("Model", bound="PromptModel")
-
-SINGLE, MULTIPLE = slice(0, 1), slice(1, 4)
-"""Decoder slots that are returned: one mask a prompt, or three alternatives."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,6 +166,37 @@ def test_only_the_masks_that_are_asked_for_are_drawn(table):
     np.testing.assert_array_equal(kernel.draw(decoded.memory, many, state)[:, 4:8], whole)
 
 
+@pytest.mark.parametrize(("grid", "prompts", "points"), [(8, 39, 2), (7, 5, 0), (3, 2, 20)])
+def test_a_search_draws_what_scores_well_as_the_two_stages_do(table, grid, prompts, points):
+    modules, asked = source(grid), ask(grid, prompts, points)
+    kernel = modules.kernel(table)
+    state = kernel.image_state(modules.embedding.numpy())
+    logits, ious = found(kernel, modules, asked)
+    above = float(np.median(ious[:, 1:]))
+    wanted = ious[:, 1:] > np.float32(above)
+    assert wanted.any()
+    assert not wanted.all()
+    for threads in (1, 3):
+        scores, drawn = kernel.search(
+            asked.points, asked.labels, state, above=above, threads=threads
+        )
+        np.testing.assert_array_equal(scores, ious)
+        np.testing.assert_array_equal(drawn[wanted], logits[:, 1:][wanted])
+
+
+def test_a_search_for_nothing_and_with_malformed_prompts(table):
+    modules, asked = source(8), ask(8, 2, 2)
+    kernel = modules.kernel(table)
+    state = kernel.image_state(modules.embedding.numpy())
+    scores, drawn = kernel.search(asked.points[:0], asked.labels[:0], state, above=0.0)
+    assert scores.shape == (0, 4)
+    assert drawn.shape == (0, 3, 32, 32)
+    with pytest.raises(BackendError, match=r"points must be \(2, 2, 2\)"):
+        kernel.search(asked.points[:1], asked.labels, state, above=0.0)
+    with pytest.raises(BackendError, match="point_labels must be in"):
+        kernel.search(asked.points, asked.labels + 9, state, above=0.0)
+
+
 def test_prompts_of_several_images_decode_as_image_by_image(table):
     modules, asked = source(8), ask(8, 4, 2)
     kernel = modules.kernel(table)

@@ -205,3 +205,20 @@ def test_masks_and_mask_prompts_are_those_of_the_graphs():
         np.testing.assert_allclose(kernel.scores, graphs.scores, atol=2e-5)
         scale = np.abs(graphs.logits).max()
         assert np.abs(kernel.logits - graphs.logits).max() <= 2e-5 * scale
+
+
+def test_everything_finds_the_same_with_both_stages_at_once_and_in_turn(monkeypatch):
+    picture = RANDOM.integers(0, 256, (90, 120, 3)).astype(np.uint8)
+    wide = {"points_per_side": 4, "stability_score_thresh": 0.0, "box_nms_thresh": 1.0}
+    with fastseg.load("sam-nano", backend="onnxruntime+native") as model:
+        everything = model.everything(picture, pred_iou_thresh=-1e9, **wide)
+        middle = float(np.median(everything.scores))
+        at_once = model.everything(picture, pred_iou_thresh=middle, **wide)
+        nothing = model.everything(picture, pred_iou_thresh=1e9, **wide)
+        monkeypatch.setattr(Graphs, "search", lambda *_: None)
+        in_turn = model.everything(picture, pred_iou_thresh=middle, **wide)
+    assert 0 < len(at_once) < len(everything)
+    assert len(nothing) == 0
+    assert at_once.runs.lists() == in_turn.runs.lists()
+    np.testing.assert_array_equal(at_once.scores, in_turn.scores)
+    np.testing.assert_array_equal(at_once.prompt, in_turn.prompt)

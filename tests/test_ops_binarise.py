@@ -139,6 +139,22 @@ def test_planes_may_lie_apart_and_any_layout_works():
     assert ops.binarise(logits[::-1][1::2], frame).runs.lists() == expected[::-1]
 
 
+def test_chosen_planes_are_cut_in_their_order_and_others_are_not_read():
+    logits, frame = smooth_logits(8, 16), Frame((50, 40), side=64)
+    wanted = ops.binarise(logits[[6, 1, 1]], frame)
+    logits[[0, 2, 3, 4, 5, 7]] = np.nan
+    actual = ops.binarise(logits, frame, chosen=np.array([6, 1, 1]))
+    assert actual.runs.lists() == wanted.runs.lists()
+    np.testing.assert_array_equal(actual.stability, wanted.stability)
+    assert len(ops.binarise(logits, frame, chosen=np.array([], np.intp)).areas) == 0
+
+
+@pytest.mark.parametrize("chosen", [[8], [-1], [[0]], [0.5]])
+def test_planes_that_are_not_there_cannot_be_chosen(chosen):
+    with pytest.raises(MaskError, match="chosen must"):
+        ops.binarise(smooth_logits(8, 16), Frame((50, 40), side=64), chosen=np.array(chosen))
+
+
 def test_masks_agree_with_two_interpolations_of_torch():
     torch = pytest.importorskip("torch", reason="compares with torch's interpolation")
 

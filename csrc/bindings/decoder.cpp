@@ -49,6 +49,17 @@ void decoder_decode(const Decoder& decoder, const In<float, 3>& points,
                    {ious.data(), vectors.data(), memory.data()}, threads);
 }
 
+void decoder_search(const Decoder& decoder, const In<float, 3>& points,
+                    const In<int32_t, 2>& labels, const In<float, 2>& states, float above,
+                    const Out<float, 2>& ious, const Out<float, 4>& logits, int threads) {
+    const int64_t count = static_cast<int64_t>(labels.shape(0));
+    const std::vector<int32_t> first_image(static_cast<size_t>(count), 0);
+    decoder.search({points.data(), labels.data(), nullptr, first_image.data(), count,
+                    static_cast<int64_t>(labels.shape(1))},
+                   states.data(), static_cast<int64_t>(states.shape(0)), ious.data(),
+                   {above, logits.data()}, threads);
+}
+
 void decoder_draw(const Decoder& decoder, const In<float, 2>& memory, const In<float, 3>& vectors,
                   const In<float, 2>& states, const In<int32_t, 1>& image_index,
                   const Out<float, 4>& logits, int threads) {
@@ -72,6 +83,9 @@ void add_decoder(nb::module_& module) {
                "labels"_a.noconvert(), "masks"_a.noconvert().none(), "states"_a.noconvert(),
                "image_index"_a.noconvert(), "ious"_a.noconvert(), "vectors"_a.noconvert(),
                "memory"_a.noconvert(), "threads"_a, Guard());
+    module.def("decoder_search", &decoder_search, "decoder"_a, "points"_a.noconvert(),
+               "labels"_a.noconvert(), "states"_a.noconvert(), "above"_a, "ious"_a.noconvert(),
+               "logits"_a.noconvert(), "threads"_a, Guard());
     module.def("decoder_draw", &decoder_draw, "decoder"_a, "memory"_a.noconvert(),
                "vectors"_a.noconvert(), "states"_a.noconvert(), "image_index"_a.noconvert(),
                "logits"_a.noconvert(), "threads"_a, Guard());

@@ -24,13 +24,17 @@ Runs runs_of(const In<uint32_t, 1>& counts, const In<int64_t, 1>& offsets, Heigh
 
 // Joined run lengths: counts, then the offsets that were filled in place.
 Array32 binarise(const nb::ndarray<const float, nb::numpy, nb::ndim<3>, nb::device::cpu>& logits,
-                 const FrameNumbers& frame, const std::tuple<float, float, float>& thresholds,
-                 const Out<int64_t, 1>& offsets, const Out<int64_t, 1>& areas,
-                 const Out<int64_t, 2>& boxes, const Out<float, 1>& stability, int threads) {
+                 const In<int64_t, 1>& chosen, const FrameNumbers& frame,
+                 const std::tuple<float, float, float>& thresholds, const Out<int64_t, 1>& offsets,
+                 const Out<int64_t, 1>& areas, const Out<int64_t, 2>& boxes,
+                 const Out<float, 1>& stability, int threads) {
     const auto [low, middle, high] = thresholds;
-    const Planes<const float> planes{logits.data(), static_cast<int64_t>(logits.shape(0)),
+    const Planes<const float> planes{logits.data(),
+                                     static_cast<int64_t>(chosen.shape(0)),
                                      static_cast<int64_t>(logits.shape(1)),
-                                     static_cast<int64_t>(logits.shape(2)), logits.stride(0)};
+                                     static_cast<int64_t>(logits.shape(2)),
+                                     logits.stride(0),
+                                     chosen.data()};
     Grown<uint32_t> counts;
     {
         const Released released;
@@ -144,9 +148,9 @@ void add_masks(nb::module_& module) {
     const auto counts = "counts"_a.noconvert();
     const auto offsets = "offsets"_a.noconvert();
     const auto out = "out"_a.noconvert();
-    module.def("binarise", &binarise, "logits"_a.noconvert(), "frame"_a, "thresholds"_a, offsets,
-               "areas"_a.noconvert(), "boxes"_a.noconvert(), "stability"_a.noconvert(),
-               "threads"_a);
+    module.def("binarise", &binarise, "logits"_a.noconvert(), "chosen"_a.noconvert(), "frame"_a,
+               "thresholds"_a, offsets, "areas"_a.noconvert(), "boxes"_a.noconvert(),
+               "stability"_a.noconvert(), "threads"_a);
     module.def("runs_check", &runs_check, counts, offsets, "size"_a, Guard());
     module.def("runs_areas", &runs_areas, counts, offsets, "size"_a, out, Guard());
     module.def("runs_boxes", &runs_boxes, counts, offsets, "size"_a, out, Guard());

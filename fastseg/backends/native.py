@@ -51,6 +51,17 @@ _LOADING = threading.Lock()
 class NativeBackend(NativeGraph["ops.DecoderKernel"]):
     """One graph of the decoder, run by the kernel that all of them share."""
 
+    def search(self, inputs: Mapping[str, Array], above: float) -> dict[str, Array]:
+        """See ``Searching.search``; for the graph ``"decoder"``."""
+        scores, logits = self._checked(inputs).search(
+            inputs["point_coords"],
+            inputs["point_labels"],
+            inputs["shared_image"],
+            above=above,
+            threads=self._threads,
+        )
+        return {"iou_predictions": scores, "low_res_logits": logits}
+
     def _answer(self, kernel: ops.DecoderKernel, inputs: Mapping[str, Array]) -> dict[str, Array]:
         threads = self._threads
         if self.graph.name == "image_state":

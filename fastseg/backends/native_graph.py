@@ -31,13 +31,17 @@ class NativeGraph(Generic[Kernel]):
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run the graph once; see ``Backend.run``."""
+        return self._answer(self._checked(inputs), inputs)
+
+    def _checked(self, inputs: Mapping[str, Array]) -> Kernel:
+        """The kernel, if the inputs fit the contract and nobody closed it."""
         # Held here so that a close() from another thread cannot take it away in the middle.
         kernel = self._kernel
         if kernel is None:
             raise BackendError(f"{self.graph.name} was closed. Load the model again.")
         if (reason := self.graph.mismatch(inputs)) is not None:
             raise BackendError(f"{reason}. Give what the graph's contract asks for.")
-        return self._answer(kernel, inputs)
+        return kernel
 
     def close(self) -> None:
         """Let go of the kernel, whose memory goes with the last graph; harmless when repeated."""

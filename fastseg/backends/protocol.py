@@ -54,6 +54,23 @@ class DeviceBacked(Protocol):
         """The same graph with ``memory == "cuda"``, to be closed by itself."""
 
 
+@runtime_checkable
+class Searching(Protocol):
+    """A decoder that can also draw masks worth keeping as soon as it has found them."""
+
+    def search(self, inputs: Mapping[str, Array], above: float) -> dict[str, Array]:
+        """Run the decoder, and the mask head for those of three masks that score above a bound.
+
+        Args:
+            inputs: As for ``run``.
+            above: The bound on the predicted IoU.
+
+        Returns:
+            ``iou_predictions`` (n, 4) and ``low_res_logits`` (n, 3, h, w) float32, where the masks
+            that were not drawn hold anything.
+        """
+
+
 def usable_cores() -> int:
     """Cores that this process may run on, which can be fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):

@@ -30,6 +30,7 @@ def binarise(
     logits: NDArray[np.float32],
     frame: Frame,
     *,
+    chosen: NDArray[np.intp] | None = None,
     threshold: float = 0.0,
     stability_offset: float = 1.0,
     threads: int = 0,
@@ -45,24 +46,27 @@ def binarise(
         logits: ``(n, h, w)`` float32, the padded square at low resolution; planes may lie apart,
             rows must not.
         frame: the picture that the masks belong to; pixels outside its crop are background.
+        chosen: ``(k,)`` which of the ``n``, in this order; None for all. Others are not read.
         threshold: a mask is what lies above it.
         stability_offset: how far the threshold is moved up and down to judge the stability.
         threads: cores to use at most; 0 is all.
 
     Raises:
-        MaskError: the logits are not of that shape and dtype, or larger than the square.
+        MaskError: the logits are not of that shape and dtype, or larger than the square, or one is
+            chosen that is not among them.
         PromptError: the threshold or the offset is not a usable number.
     """
     logits = checks.logits(logits, frame)
     checks.thresholds(threshold, stability_offset)
     mask_size(frame.image)
-    count = len(logits)
+    chosen = checks.chosen(chosen, len(logits))
+    count = len(chosen)
     offsets, areas = np.zeros(count + 1, np.int64), np.empty(count, np.int64)
     boxes, stability = np.empty((count, 4), np.int64), np.empty(count, np.float32)
     # Python adds in double precision, then the logits' precision decides: as torch compares.
     low, high = threshold - stability_offset, threshold + stability_offset
     counts = _core.binarise(
-        logits, checks.frame_numbers(frame), (low, threshold, high),
+        logits, chosen, checks.frame_numbers(frame), (low, threshold, high),
         offsets, areas, boxes, stability, checks.threads(threads),
     )  # fmt: skip
     return Binarised(Runs(counts, offsets, frame.image), areas, boxes, stability)

@@ -127,9 +127,7 @@ class DecoderKernel:
         """
         count, per_prompt = labels.shape
         low = 4 * self.grid
-        self._check_states(states)
-        if points.shape != (count, per_prompt, 2):
-            raise BackendError(f"points must be {(count, per_prompt, 2)}, not {points.shape}.")
+        self._check_prompts(points, labels, states)
         if masks is not None and masks.shape != (count, 1, low, low):
             raise BackendError(f"masks must be {(count, 1, low, low)}, not {masks.shape}.")
         memory_size = _core.decoder_sizes(self._decoder, per_prompt, masks is not None)[1]
@@ -150,6 +148,50 @@ class DecoderKernel:
                 checks.threads(threads),
             )
         return found
+
+    def search(
+        self,
+        points: Floats,
+        labels: NDArray[np.int32],
+        states: Floats,
+        *,
+        above: float,
+        threads: int = 0,
+    ) -> tuple[Floats, Floats]:
+        """Run both stages for prompts on one image, and the second only for masks worth it.
+
+        The same numbers as ``decode`` and ``draw``, sooner: image tokens are made once, not twice.
+
+        Args:
+            points: ``(n, points, 2)`` float32 pixels of the square, x before y.
+            labels: ``(n, points)`` int32, -1 to 3 as in ``contract``.
+            states: ``(1, state_size)`` from ``image_state``.
+            above: Masks are drawn whose predicted IoU is above this, of all but the first slot.
+            threads: Most threads to use, 0 for all cores.
+
+        Returns:
+            ``(n, 4)`` float32 predicted IoUs, and ``(n, 3, 4 * grid, 4 * grid)`` float32 logits of
+            the last three slots, which hold anything where a mask was not drawn.
+
+        Raises:
+            BackendError: Shapes contradict each other, or a label is out of range.
+        """
+        count, low = len(labels), 4 * self.grid
+        self._check_prompts(points, labels, states)
+        ious = np.empty((count, MASK_SLOTS), np.float32)
+        logits = np.empty((count, MASK_SLOTS - 1, low, low), np.float32)
+        with _backend_errors():
+            _core.decoder_search(
+                self._decoder,
+                np.ascontiguousarray(points, np.float32),
+                np.ascontiguousarray(labels, np.int32),
+                np.ascontiguousarray(states),
+                above,
+                ious,
+                logits,
+                checks.threads(threads),
+            )
+        return ious, logits
 
     def draw(
         self,
@@ -194,6 +236,11 @@ class DecoderKernel:
                 checks.threads(threads),
             )
         return logits
+
+    def _check_prompts(self, points: Floats, labels: NDArray[np.int32], states: Floats) -> None:
+        self._check_states(states)
+        if points.shape != (*labels.shape, 2):
+            raise BackendError(f"points must be {(*labels.shape, 2)}, not {points.shape}.")
 
     def _check_states(self, states: Floats) -> None:
         if states.ndim != 2 or states.shape[1] != self.state_size or states.dtype != np.float32:

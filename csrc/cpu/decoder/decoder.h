@@ -25,6 +25,12 @@ struct Answered {
     float* memory;   // [count, memory_size] what `draw` needs to make the image tokens again
 };
 
+// Masks drawn as soon as they are known to be wanted.
+struct Drawing {
+    float above;    // predicted IoU of those that are drawn, of the last three of the four
+    float* logits;  // [count, 3, 4 * grid, 4 * grid] or null: none; of others nothing is written
+};
+
 struct Drawn {
     const float* memory;         // [count, memory_size]
     const float* vectors;        // [count, masks, 32]
@@ -44,9 +50,16 @@ class Decoder {
     void image_state(const float* embedding, float* state, int threads) const;
     void decode(const Asked& asked, const float* states, int64_t images, const Answered& answered,
                 int threads) const;
+    // Both stages at once, for prompts without masks: image tokens are made once and kept for a
+    // few prompts at a time.
+    void search(const Asked& asked, const float* states, int64_t images, float* ious,
+                const Drawing& drawing, int threads) const;
     void draw(const Drawn& drawn, const float* states, int64_t images, int threads) const;
 
   private:
+    void run(const Asked& asked, const float* states, int64_t images, const Answered& answered,
+             const Drawing& drawing, int threads) const;
+
     Model model_;
 };
 

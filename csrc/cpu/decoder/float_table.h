@@ -15,6 +15,14 @@ void copy(const float* from, void* to, int64_t rows, int64_t columns) {
     std::memcpy(to, from, static_cast<size_t>(rows * columns) * sizeof(float));
 }
 
+void keep(const float* from, void* to) {
+    std::memcpy(to, from, width * tile_size * sizeof(float));
+}
+
+void recall(const void* from, float* to) {
+    std::memcpy(to, from, width * tile_size * sizeof(float));
+}
+
 void soften(float* maps, int64_t tokens, void*, int64_t) {
     soften_floats(maps, tokens);
 }
@@ -33,13 +41,15 @@ void turn(const void* weights, int64_t rows, int64_t, void* as_b) {
 
 void receive(const Product& p, const Settling& s) {
     product32(p);
+    auto* sums = static_cast<float*>(s.sums);
+    const auto* residual = static_cast<const float*>(s.residual);
     constexpr int vectors = 2;
     for (int64_t n = 0; n < tile_size; n += vectors * lanes) {
         Statistics found[vectors];
-        add_and_measure<vectors>(s.sums, s.residual, n, found);
+        add_and_measure<vectors>(sums, residual, n, found);
         for (int64_t c = 0; c < width; ++c) {
             for (int v = 0; v < vectors; ++v) {
-                float* at = s.sums + c * tile_size + n + v * lanes;
+                float* at = sums + c * tile_size + n + v * lanes;
                 const Floats normal = (load(at) - found[v].mean) * found[v].scale;
                 store(at, normal * spread(s.scale[c]) + spread(s.shift[c]));
             }
@@ -67,9 +77,17 @@ void norm_gelu(float* half, const float* bias, const float* scale, const float* 
     }
 }
 
+void products(const Product& first, const Product& second) {
+    product32(first);
+    Product more = second;
+    more.add = true;
+    product32(more);
+}
+
 constexpr Table float_table(const char* name) {
-    return {name, false,     1,      16,    nothing, nothing, product32, product32, copy,
-            copy, transpose, soften, weigh, turn,    receive, norm_gelu, gelu_dot};
+    return {name,     false,     1,    16,      nothing,   nothing, product32,
+            products, product32, keep, recall,  copy,      copy,    transpose,
+            soften,   weigh,     turn, receive, norm_gelu, gelu_dot};
 }
 
 }  // namespace

@@ -27,6 +27,26 @@ FASTSEG_INLINE __m512i interleave(Floats low, Floats high) {
     return _mm512_permutexvar_epi16(_mm512_load_si512(order), narrow_32(low, high));
 }
 
+// 16 values that are kept in float16.
+FASTSEG_INLINE Floats load_kept(const Half* from) {
+    return (Floats)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)from));
+}
+
+FASTSEG_INLINE void store_kept(Half* to, Floats values) {
+    _mm256_storeu_si256((__m256i*)to, _mm512_cvtps_ph((__m512)values, _MM_FROUND_TO_NEAREST_INT |
+                                                                          _MM_FROUND_NO_EXC));
+}
+
+void keep(const float* from, void* to) {
+    for (int64_t at = 0; at < width * tile_size; at += 16)
+        store_kept(static_cast<Half*>(to) + at, load(from + at));
+}
+
+void recall(const void* from, float* to) {
+    for (int64_t at = 0; at < width * tile_size; at += 16)
+        store(to + at, load_kept(static_cast<const Half*>(from) + at));
+}
+
 void as_a(const float* from, void* to, int64_t m, int64_t k) {
     auto* out = static_cast<Half*>(to);
     for (int64_t row = 0; row < m; ++row)
@@ -68,28 +88,60 @@ void turn(const void* weights, int64_t rows, int64_t slot, void* to) {
                         static_cast<float*>(to) + (row / 16 * span + slot) * 256, 16);
 }
 
-// What follows a product into sums that hold the residual too.
-FASTSEG_INLINE void settle_measured(const Settling& s, const Statistics (&found)[2]) {
-    auto* b = static_cast<uint32_t*>(s.as_b);
-    auto* a = static_cast<Half*>(s.as_a);
-    const Floats offset[2] = {-found[0].mean * found[0].scale, -found[1].mean * found[1].scale};
-    for (int64_t c = 0; c < width; c += 2) {
-        Floats normal[2][2];
-        for (int row = 0; row < 2; ++row) {
-            const Floats scale = spread(s.scale[c + row]), shift = spread(s.shift[c + row]);
-            for (int v = 0; v < 2; ++v) {
-                float* at = s.sums + (c + row) * tile_size + v * 16;
-                normal[row][v] = (load(at) * found[v].scale + offset[v]) * scale + shift;
-                if (!a) store(at, normal[row][v]);
-            }
-            if (a)
-                _mm512_storeu_si512(a + ((c / 16 * span + s.slot) * 16 + c % 16 + row) * 32,
-                                    narrow_32(normal[row][0], normal[row][1]));
+// Rows of a product with the residual to sums, and what is to be known of them.
+FASTSEG_INLINE void add_rows(const float* made, int64_t rows, const Half* residual, Half* sums,
+                             Moments (&moments)[2]) {
+    Moments here[2] = {moments[0], moments[1]};  // copies that stay in registers
+    for (int64_t at = 0; at < rows * tile_size; at += tile_size)
+        for (int v = 0; v < 2; ++v) {
+            const Floats value = load(made + at + v * 16) + load_kept(residual + at + v * 16);
+            store_kept(sums + at + v * 16, value);
+            here[v].take(value);
         }
-        for (int v = 0; v < 2; ++v)
-            _mm512_storeu_si512(b + (v * (width / 2) + c / 2) * 16,
-                                interleave(normal[0][v], normal[1][v]));
-    }
+    moments[0] = here[0];
+    moments[1] = here[1];
+}
+
+// The layer norm that follows.
+template <bool for_looks>
+FASTSEG_INLINE void settle_sums(const Settling& s, const Statistics (&found)[2]) {
+    constexpr int64_t pairs = width / 2;
+    auto* sums = static_cast<Half*>(s.sums);
+    const float *scales = s.scale, *shifts = s.shift;
+    auto* b = static_cast<uint32_t*>(s.as_b);
+    auto* a = static_cast<Half*>(s.as_a) + s.slot * 512;
+    const Floats rate[2] = {found[0].scale, found[1].scale};
+    const Floats offset[2] = {-found[0].mean * found[0].scale, -found[1].mean * found[1].scale};
+    for (int64_t block = 0; block < width; block += 16, a += span * 512)
+        for (int64_t c = 0; c < 16; c += 2) {
+            Floats normal[2][2];
+            for (int row = 0; row < 2; ++row) {
+                const Floats scale = spread(scales[row]), shift = spread(shifts[row]);
+                Half* at = sums + row * tile_size;
+                for (int v = 0; v < 2; ++v) {
+                    normal[row][v] = (load_kept(at + v * 16) * rate[v] + offset[v]) * scale + shift;
+                    if constexpr (!for_looks) store_kept(at + v * 16, normal[row][v]);
+                }
+                if constexpr (for_looks)
+                    _mm512_storeu_si512(a + (c + row) * 32,
+                                        narrow_32(normal[row][0], normal[row][1]));
+            }
+            _mm512_storeu_si512(b, interleave(normal[0][0], normal[1][0]));
+            _mm512_storeu_si512(b + pairs * 16, interleave(normal[0][1], normal[1][1]));
+            sums += 2 * tile_size;
+            scales += 2;
+            shifts += 2;
+            b += 16;
+        }
+}
+
+FASTSEG_INLINE void settle(const Settling& s, const Moments (&moments)[2]) {
+    const Statistics found[2] = {moments[0].found(width, layer_epsilon),
+                                 moments[1].found(width, layer_epsilon)};
+    if (s.as_a)
+        settle_sums<true>(s, found);
+    else
+        settle_sums<false>(s, found);
 }
 
 void norm_gelu(float* half, const float* bias, const float* scale, const float* shift, void* to) {
@@ -120,9 +172,10 @@ void norm_gelu(float* half, const float* bias, const float* scale, const float* 
 
 constexpr Table half_table(const char* name, void (*begin)(), void (*end)(),
                            void (*product)(const Product&),
+                           void (*products)(const Product&, const Product&),
                            void (*receive)(const Product&, const Settling&)) {
-    return {name, true,      span,   32,    begin, end,     product,   product32, as_a,
-            as_b, transpose, soften, weigh, turn,  receive, norm_gelu, gelu_dot};
+    return {name,   true, span, 32,        begin,  end,   product, products, product32, keep,
+            recall, as_a, as_b, transpose, soften, weigh, turn,    receive,  norm_gelu, gelu_dot};
 }
 
 }  // namespace

@@ -54,61 +54,67 @@ void halve(const float* planes, int64_t in, int64_t side, const std::vector<floa
 }  // namespace
 
 int64_t state_tile_bytes(const Model& model) {
-    return tile_size * (width * 4 + 3 * inner * model.element());
+    return tile_size * (width + 3 * inner) * model.element();
 }
 
 StateTile state_tile(const Model& model, void* tile) {
     auto* bytes = static_cast<std::byte*>(tile);
-    const int64_t image = tile_size * width * 4;
+    const int64_t image = tile_size * width * model.element();
     const int64_t projection = tile_size * inner * model.element();
-    return {static_cast<float*>(tile), bytes + image, bytes + image + projection,
-            bytes + image + 2 * projection};
+    return {tile, bytes + image, bytes + image + projection, bytes + image + 2 * projection};
 }
 
-void fill_projections(const Model& model, int64_t tile, const StateTile& state, float* floats) {
+namespace {
+
+// Keep the image [256, tile] of a tile, which the first of the scratch floats are, and project it.
+void fill_tile(const Model& model, int64_t tile, const StateTile& state, float* floats) {
     const Table& table = model.table;
     const int64_t n = tile_size;
-    float* located = floats;
-    float* projected = floats + width * n;
+    const float* image = floats;
+    float* located = floats + width * n;
+    float* projected = located + width * n;
     float* turned = projected + inner * n;
     const float* places = model.positions.floats() + tile * width * n;
     const auto locate = [&] {
-        for (int64_t i = 0; i < width * n; ++i) located[i] = state.image[i] + places[i];
+        for (int64_t i = 0; i < width * n; ++i) located[i] = image[i] + places[i];
     };
-    const auto project = [&](const float* weight, const float* image) {
-        table.product32({weight, width, image, n, projected, n, inner, n, width, false});
+    const auto project = [&](const float* weight) {
+        table.product32({weight, width, located, n, projected, n, inner, n, width, false});
     };
     const Look& look = model.layers[0].look;
     const Update& update = model.layers[0].update;
+    table.keep(image, state.image);
     locate();
-    project(look.keys.floats(), located);
+    project(look.keys.floats());
     table.as_b(projected, state.keys, inner, n);
     // Values are needed the other way round: [n, 16] = [n, 256] [256, 16] for every head.
-    table.transpose(state.image, width, n, n, located, width);
+    table.transpose(image, width, n, n, located, width);
     for (int64_t head = 0; head < heads; ++head)
         table.product32({located, width, look.values.floats() + head * width * channels, channels,
                          turned + head * channels, inner, n, channels, width, false});
     table.as_b(turned, state.values, n, inner);
     locate();
-    project(update.queries.floats(), located);
+    project(update.queries.floats());
     for (int64_t row = 0; row < inner; ++row)
         for (int64_t i = 0; i < n; ++i)
             projected[row * n + i] += update.query_bias[static_cast<size_t>(row)];
     table.as_b(projected, state.queries, inner, n);
 }
 
+}  // namespace
+
 void fill_state_tile(const Model& model, const float* embedding, int64_t tile,
                      const StateTile& state, float* floats) {
     const int64_t n = tile_size, first = tile * n;
     const int64_t valid = std::min(n, model.places() - first);
     for (int64_t c = 0; c < width; ++c) {
-        float* row = state.image + c * n;
+        float* row = floats + c * n;
         const float* from = embedding + c * model.places() + first;
         const float nothing = model.no_mask[static_cast<size_t>(c)];
         for (int64_t i = 0; i < valid; ++i) row[i] = from[i] + nothing;
         std::fill(row + valid, row + n, 0.0f);
     }
-    fill_projections(model, tile, state, floats);
+    fill_tile(model, tile, state, floats);
 }
 
 void shrink_mask(const Model& model, const float* mask, float* shrunk) {
@@ -126,10 +132,10 @@ void fill_masked_tile(const Model& model, const StateTile& plain, const float* s
     const MaskPrompt& prompt = model.mask_prompt;
     const int64_t n = tile_size, first = tile * n;
     const int64_t valid = std::min(n, model.places() - first);
+    model.table.recall(plain.image, floats);
     for (int64_t c = 0; c < width; ++c) {
         const size_t at = static_cast<size_t>(c);
-        float* row = state.image + c * n;
-        std::memcpy(row, plain.image + c * n, static_cast<size_t>(n) * sizeof(float));
+        float* row = floats + c * n;
         for (int64_t i = 0; i < valid; ++i) row[i] += prompt.last_bias[at] - model.no_mask[at];
         for (int64_t m = 0; m < mask_channels; ++m) {
             const float weight = prompt.last[at * mask_channels + static_cast<size_t>(m)];
@@ -137,7 +143,7 @@ void fill_masked_tile(const Model& model, const StateTile& plain, const float* s
             for (int64_t i = 0; i < valid; ++i) row[i] += weight * from[i];
         }
     }
-    fill_projections(model, tile, state, floats);
+    fill_tile(model, tile, state, floats);
 }
 
 }  // namespace fastseg::cpu::decoder

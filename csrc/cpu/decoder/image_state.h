@@ -7,7 +7,7 @@ namespace fastseg::cpu::decoder {
 
 // One tile of the state.
 struct StateTile {
-    float* image;        // [256, tile]
+    void* image;         // [256, tile] kept
     std::byte* keys;     // [128, tile] in format b
     std::byte* values;   // [tile, 128] in format b
     std::byte* queries;  // [128, tile] in format b
@@ -17,10 +17,8 @@ int64_t state_tile_bytes(const Model& model);
 
 StateTile state_tile(const Model& model, void* tile);
 
-// Project the image of a tile. `floats` is scratch of 2 * 256 * tile floats.
-void fill_projections(const Model& model, int64_t tile, const StateTile& state, float* floats);
-
-// embedding [256, grid, grid] without a mask prompt to one tile of its state; scratch as above.
+// embedding [256, grid, grid] without a mask prompt to one tile of its state; `floats` is scratch
+// of 3 * 256 * tile floats.
 void fill_state_tile(const Model& model, const float* embedding, int64_t tile,
                      const StateTile& state, float* floats);
 

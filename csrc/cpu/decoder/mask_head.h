@@ -1,8 +1,7 @@
-// From what is kept of a prompt to its low-resolution logits, tile by tile of the image.
+// From a tile of a prompt's image tokens to its part of the low-resolution logits.
 #pragma once
 
-#include "cpu/decoder/memory.h"
-#include "cpu/decoder/sweep.h"
+#include "cpu/decoder/model.h"
 
 namespace fastseg::cpu::decoder {
 
@@ -10,29 +9,34 @@ struct TileRange {
     int64_t first, end;
 };
 
-// Draws the masks of one prompt after another.
-class Pen {
-  public:
-    // `longest` is the most tokens that a prompt has.
-    Pen(const Model& model, int64_t longest);
+// Masks of a prompt: their vectors and where their planes [4 * grid, 4 * grid] lie.
+struct Outlines {
+    int64_t masks = 0;
+    const float* vectors[slots];
+    float* planes[slots];
 
-    void take(const Memory& memory);
-    // vectors [masks, 32], logits [masks, 4 * grid, 4 * grid] of which the tiles' part is written.
-    void draw(std::byte* state, TileRange tiles, const float* vectors, int64_t masks,
-              float* logits);
+    void add(const float* vector, float* plane) {
+        vectors[masks] = vector;
+        planes[masks++] = plane;
+    }
+};
+
+// Image tokens as a prompt leaves them to logits: SAM's output upscaling, and a product.
+class MaskHead {
+  public:
+    explicit MaskHead(const Model& model);
+
+    // Write the part of the planes that belongs to a tile; `image` is [256, tile] in format b.
+    // Meanwhile `ahead`, a cache's next `ahead_bytes`, is fetched, if it is not null.
+    void draw(const void* image, int64_t tile, const Outlines& outlines, const std::byte* ahead,
+              int64_t ahead_bytes);
 
   private:
-    StateTile image(std::byte* state, int64_t tile);
-    // The masks' values at the sub-pixels of a tile: drawn_ [4 parts, masks, 4 parts, tile].
-    void upscale(const float* vectors, int64_t masks);
-    void place(int64_t tile, int64_t masks, float* logits) const;
+    void place(int64_t tile, const Outlines& outlines) const;
 
     const Model& model_;
-    Sweep sweep_;
-    Sent sent_[2];
-    Buffer scratch_, half_, half_as_b_, canvas_, drawn_, own_;
-    Memory memory_{nullptr, 0};
-    const std::byte* ahead_ = nullptr;  // image of the tile after the one that is drawn
+    // The masks' values at the sub-pixels of a tile: drawn_ [4 parts, masks, 4 parts, tile].
+    Buffer vectors_, half_, half_as_b_, canvas_, drawn_;
 };
 
 }  // namespace fastseg::cpu::decoder

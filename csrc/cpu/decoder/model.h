@@ -71,7 +71,7 @@ struct Head {
     Linear first, second, last;
 };
 
-struct MaskHead {
+struct Upscaling {
     Buffer first;   // [4 * 64, 256] in format a; rows are y, x, channel
     Buffer second;  // [4 * 32, 64] in format a
     std::vector<float> first_bias, second_bias;
@@ -104,7 +104,7 @@ struct Model {
     Look last;
     Norm last_norm;
     Head iou, masks[slots];
-    MaskHead head;
+    Upscaling head;
     MaskPrompt mask_prompt;
 };
 

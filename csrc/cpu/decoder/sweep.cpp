@@ -118,8 +118,8 @@ void Looking::finish(const Model& model, const Look& look, int64_t tokens, float
 Sweep::Sweep(const Model& model, int64_t tokens) : model_(model), table_(model.table) {
     const int64_t rows = model.padded(heads * tokens), element = model.element();
     maps_ = float_buffer(rows * tile_size);
-    first_ = float_buffer(width * tile_size);
-    second_ = float_buffer(width * tile_size);
+    first_ = Buffer(width * tile_size * element);
+    second_ = Buffer(width * tile_size * element);
     turned_ = Buffer(rows * table_.span * tile_size * element);
     if (table_.half) {
         weights_ = Buffer(rows * tile_size * element);
@@ -128,14 +128,16 @@ Sweep::Sweep(const Model& model, int64_t tokens) : model_(model), table_(model.t
     }
 }
 
-void Sweep::head_maps(const HeadRows& rows, const std::byte* b, int64_t tokens) {
+void Sweep::maps(const HeadRows& rows, const std::byte* b, const Buffer* raw, int64_t tokens) {
     const int64_t count = heads * tokens, n = tile_size;
+    float* maps = maps_.floats();
     if (!table_.half) {
         // Rows of float32 lie as they came, [tokens, 128], and not head by head.
         for (int64_t head = 0; head < heads; ++head)
             table_.product({rows.data.floats() + head * channels, inner,
                             b + b_offset(table_, inner, n, head * channels, 0), n,
-                            maps_.floats() + head * tokens * n, n, tokens, n, channels, false});
+                            maps + head * tokens * n, n, tokens, n, channels, false});
+        if (raw) table_.product({raw->bytes(), width, image(), n, maps, n, count, n, width, true});
         return;
     }
     // A block of 32 rows holds few heads: only their channels, in pairs of heads, are not zero.
@@ -143,20 +145,25 @@ void Sweep::head_maps(const HeadRows& rows, const std::byte* b, int64_t tokens) 
         const int64_t first = std::min(row, count - 1) / tokens / 2;
         const int64_t last = std::min(row + 31, count - 1) / tokens / 2;
         const int64_t column = first * 2 * channels;
-        table_.product({rows.data.bytes() + a_offset(table_, inner, row, column), inner,
-                        b + b_offset(table_, inner, n, column, 0), inner, maps_.floats() + row * n,
-                        n, 32, n, (last - first + 1) * 2 * channels, false});
+        const Product placed{rows.data.bytes() + a_offset(table_, inner, row, column),
+                             inner,
+                             b + b_offset(table_, inner, n, column, 0),
+                             inner,
+                             maps + row * n,
+                             n,
+                             32,
+                             n,
+                             (last - first + 1) * 2 * channels,
+                             false};
+        if (raw)
+            table_.products(placed, {raw->bytes() + a_offset(table_, width, row, 0), width, image(),
+                                     width, maps + row * n, n, 32, n, width, false});
+        else
+            table_.product(placed);
     }
 }
 
-void Sweep::raw_maps(const Buffer& rows, int64_t tokens) {
-    const int64_t n = tile_size;
-    const int64_t m = table_.half ? model_.padded(heads * tokens) : heads * tokens;
-    table_.product({rows.bytes(), width, image(), b_stride(table_, width, n), maps_.floats(), n, m,
-                    n, width, true});
-}
-
-void Sweep::receive(const Sent& sent, const float* residual, const Norm& norm, int64_t tokens,
+void Sweep::receive(const Sent& sent, const void* residual, const Norm& norm, int64_t tokens,
                     int64_t slot, bool for_looks, Buffer& to) {
     const int64_t n = tile_size, padded = model_.padded(heads * tokens);
     table_.soften(maps_.floats(), tokens, weights_.bytes(), padded);
@@ -166,7 +173,7 @@ void Sweep::receive(const Sent& sent, const float* residual, const Norm& norm, i
     table_.receive(
         {sent.values.bytes(), padded, weights, b_stride(table_, padded, n), to.floats(), n, width,
          n, k, false},
-        {to.floats(), residual, norm.scale.data(), norm.shift.data(), as_b_.bytes(), as_a, slot});
+        {to.bytes(), residual, norm.scale.data(), norm.shift.data(), as_b_.bytes(), as_a, slot});
     current_ = &to;
 }
 
@@ -182,7 +189,7 @@ bool Sweep::weigh(Looking& looking, int64_t valid, int64_t tokens) {
 
 void Sweep::look_shared(const StateTile& tile, int64_t valid, Looking& looking, int64_t tokens) {
     const int64_t n = tile_size, rows = heads * tokens;
-    head_maps(looking.queries, tile.keys, tokens);
+    maps(looking.queries, tile.keys, nullptr, tokens);
     float* means = looking.means.floats();
     if (weigh(looking, valid, tokens))
         for (int64_t row = 0; row < rows; ++row)
@@ -203,25 +210,23 @@ void Sweep::look_shared(const StateTile& tile, int64_t valid, Looking& looking, 
 
 void Sweep::update_first(const StateTile& tile, const Sent& sent, int64_t tokens, int64_t slot,
                          bool for_looks) {
-    head_maps(sent.keys, tile.queries, tokens);
+    maps(sent.keys, tile.queries, nullptr, tokens);
     receive(sent, tile.image, model_.layers[0].update.norm, tokens, slot, for_looks, first_);
 }
 
 void Sweep::update_second(int64_t tile, const Sent& sent, int64_t tokens, int64_t slot,
                           bool for_looks) {
     const Update& update = model_.layers[1].update;
-    head_maps(sent.keys, update.positions.bytes() + tile * inner * tile_size * model_.element(),
-              tokens);
-    raw_maps(sent.queries, tokens);
-    receive(sent, first_.floats(), update.norm, tokens, slot, for_looks, second_);
+    maps(sent.keys, update.positions.bytes() + tile * inner * tile_size * model_.element(),
+         &sent.queries, tokens);
+    receive(sent, first_.bytes(), update.norm, tokens, slot, for_looks, second_);
 }
 
 void Sweep::look_raw(const Look& look, int64_t tile, int64_t valid, Looking& looking,
                      int64_t tokens, int64_t slot) {
     const int64_t padded = model_.padded(heads * tokens);
-    head_maps(looking.queries, look.positions.bytes() + tile * inner * tile_size * model_.element(),
-              tokens);
-    raw_maps(looking.raw, tokens);
+    maps(looking.queries, look.positions.bytes() + tile * inner * tile_size * model_.element(),
+         &looking.raw, tokens);
     if (weigh(looking, valid, tokens)) {
         gather(looking, tokens);
         float* means = looking.means.floats();

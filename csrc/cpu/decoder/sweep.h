@@ -71,9 +71,9 @@ class Sweep {
     const void* image() const { return table_.half ? as_b_.bytes() : current_->bytes(); }
 
   private:
-    void head_maps(const HeadRows& rows, const std::byte* b, int64_t tokens);
-    void raw_maps(const Buffer& rows, int64_t tokens);
-    void receive(const Sent& sent, const float* residual, const Norm& norm, int64_t tokens,
+    // Logits: rows of heads times b, and rows for the raw image, where given, times the tile.
+    void maps(const HeadRows& rows, const std::byte* b, const Buffer* raw, int64_t tokens);
+    void receive(const Sent& sent, const void* residual, const Norm& norm, int64_t tokens,
                  int64_t slot, bool for_looks, Buffer& to);
     bool weigh(Looking& looking, int64_t valid, int64_t tokens);
 

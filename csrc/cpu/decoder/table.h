@@ -46,13 +46,13 @@ struct Weighing {
 
 // Layer norm of a tile and what is added to it.
 struct Settling {
-    float* sums;            // [256, tile] what is added; the result in place, unless as_a is given
-    const float* residual;  // [256, tile]
-    const float* scale;     // [256]
-    const float* shift;     // [256]
-    void* as_b;             // [256, tile] in format b, or null; null in float32
-    void* as_a;             // [256, span * tile] in format a, or null; null in float32
-    int64_t slot;           // which tile of the span
+    void* sums;            // [256, tile] kept; the result, unless as_a is given
+    const void* residual;  // [256, tile] kept
+    const float* scale;    // [256]
+    const float* shift;    // [256]
+    void* as_b;            // [256, tile] in format b, or null; null in float32
+    void* as_a;            // [256, span * tile] in format a, or null; null in float32
+    int64_t slot;          // which tile of the span
 };
 
 struct Table {
@@ -68,8 +68,15 @@ struct Table {
     // Operands in the table's format. b may be read up to the next 16 columns. With bfloat16, m and
     // n must be multiples of 16 and k of 32.
     void (*product)(const Product&);
-    // The same in float32, any sizes.
+    // The sum of two products of one size but for k, into the c of the first.
+    void (*products)(const Product& first, const Product& second);
+    // A product in float32, any sizes.
     void (*product32)(const Product&);
+
+    // Image tokens [256, tile] as they are kept to be added to: in float32, or in float16 where
+    // operands are bfloat16, which has three bits less.
+    void (*keep)(const float* from, void* to);
+    void (*recall)(const void* from, float* to);
 
     void (*as_a)(const float* from, void* to, int64_t m, int64_t k);  // [m, k] to format a
     void (*as_b)(const float* from, void* to, int64_t k, int64_t n);  // [k, n] to format b
@@ -84,7 +91,7 @@ struct Table {
     // weights [rows, tile] in format a (float32: maps) to the slot's rows of [span * tile, rows] in
     // format b.
     void (*turn)(const void* weights, int64_t rows, int64_t slot, void* as_b);
-    // A product [256, tile] into `sums`, and what follows it.
+    // A product [256, tile], with a c that holds it only in float32, and what follows it.
     void (*receive)(const Product&, const Settling&);
 
     // half [64, tile] + bias -> norm -> GELU -> format b, in float32 in place.

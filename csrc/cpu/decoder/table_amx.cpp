@@ -26,23 +26,13 @@ void end() {
     _tile_release();
 }
 
-// One block of up to 32 x 32 sums in tile registers 0 to 3; a in 4 and 5, b in 6 and 7.
+// Add a block of up to 32 x 32 sums of products to tile registers 0 to 3; a in 4 and 5, b in 6
+// and 7.
 template <bool two_rows, bool two_columns>
-FASTSEG_INLINE void tiles(const Product& p, const std::byte* a, const std::byte* b, float* c) {
-    const size_t c_bytes = static_cast<size_t>(p.c_stride) * 4;
+FASTSEG_INLINE void multiply(const Product& p, int64_t m, int64_t n) {
     const int64_t a_next = p.a_stride / 32 * 1024, b_next = p.b_stride / 32 * 1024;
-    float* below = c + 16 * p.c_stride;
-    if (p.add) {
-        _tile_loadd(0, c, c_bytes);
-        if constexpr (two_columns) _tile_loadd(1, c + 16, c_bytes);
-        if constexpr (two_rows) _tile_loadd(2, below, c_bytes);
-        if constexpr (two_rows && two_columns) _tile_loadd(3, below + 16, c_bytes);
-    } else {
-        _tile_zero(0);
-        if constexpr (two_columns) _tile_zero(1);
-        if constexpr (two_rows) _tile_zero(2);
-        if constexpr (two_rows && two_columns) _tile_zero(3);
-    }
+    const auto* a = static_cast<const std::byte*>(p.a) + m / 16 * a_next;
+    const auto* b = static_cast<const std::byte*>(p.b) + n / 16 * b_next;
     for (const std::byte* end = a + p.k / 32 * 1024; a < end; a += 1024, b += 1024) {
         _tile_loadd(4, a, 64);
         _tile_loadd(6, b, 64);
@@ -57,64 +47,82 @@ FASTSEG_INLINE void tiles(const Product& p, const std::byte* a, const std::byte*
             if constexpr (two_columns) _tile_dpbf16ps(3, 5, 7);
         }
     }
+}
+
+// The same block of c = a b, or of a b + a b of the `second` where there is one.
+template <bool two_rows, bool two_columns>
+FASTSEG_INLINE void tiles(const Product& p, const Product* second, int64_t m, int64_t n, float* c) {
+    const size_t c_bytes = static_cast<size_t>(p.c_stride) * 4;
+    float* below = c + 16 * p.c_stride;
+    if (p.add) {
+        _tile_loadd(0, c, c_bytes);
+        if constexpr (two_columns) _tile_loadd(1, c + 16, c_bytes);
+        if constexpr (two_rows) _tile_loadd(2, below, c_bytes);
+        if constexpr (two_rows && two_columns) _tile_loadd(3, below + 16, c_bytes);
+    } else {
+        _tile_zero(0);
+        if constexpr (two_columns) _tile_zero(1);
+        if constexpr (two_rows) _tile_zero(2);
+        if constexpr (two_rows && two_columns) _tile_zero(3);
+    }
+    multiply<two_rows, two_columns>(p, m, n);
+    if (second) multiply<two_rows, two_columns>(*second, m, n);
     _tile_stored(0, c, c_bytes);
     if constexpr (two_columns) _tile_stored(1, c + 16, c_bytes);
     if constexpr (two_rows) _tile_stored(2, below, c_bytes);
     if constexpr (two_rows && two_columns) _tile_stored(3, below + 16, c_bytes);
 }
 
-void product(const Product& p) {
-    const int64_t a_block = p.a_stride / 32 * 1024, b_block = p.b_stride / 32 * 1024;
+FASTSEG_INLINE void all_tiles(const Product& p, const Product* second) {
     for (int64_t n = 0; n < p.n; n += 32) {
         const bool two_columns = p.n - n > 16;
-        const auto* b = static_cast<const std::byte*>(p.b) + n / 16 * b_block;
         for (int64_t m = 0; m < p.m; m += 32) {
             const bool two_rows = p.m - m > 16;
-            const auto* a = static_cast<const std::byte*>(p.a) + m / 16 * a_block;
             float* c = p.c + m * p.c_stride + n;
             if (two_rows && two_columns)
-                tiles<true, true>(p, a, b, c);
+                tiles<true, true>(p, second, m, n, c);
             else if (two_rows)
-                tiles<true, false>(p, a, b, c);
+                tiles<true, false>(p, second, m, n, c);
             else if (two_columns)
-                tiles<false, true>(p, a, b, c);
+                tiles<false, true>(p, second, m, n, c);
             else
-                tiles<false, false>(p, a, b, c);
+                tiles<false, false>(p, second, m, n, c);
         }
     }
+}
+
+void product(const Product& p) {
+    all_tiles(p, nullptr);
+}
+
+void products(const Product& first, const Product& second) {
+    all_tiles(first, &second);
 }
 
 // Blocks of 32 channels go from the tiles through 4 KB of scratch to the sums with the residual,
 // one block behind the products: sums are written once and tiles are busy meanwhile.
 void receive(const Product& p, const Settling& s) {
-    constexpr int64_t rows = 32;
-    alignas(64) float scratch[2][rows * tile_size];
+    constexpr int64_t rows = 32, block = rows * tile_size;
+    alignas(64) float scratch[2][block];
     Product part = p;
     part.c_stride = tile_size;
     part.add = false;
-    const auto multiply = [&](int64_t c) {
-        const auto* a = static_cast<const std::byte*>(p.a) + c / 16 * (p.a_stride / 32 * 1024);
-        tiles<true, true>(part, a, static_cast<const std::byte*>(p.b), scratch[c / rows % 2]);
+    const auto make = [&](int64_t c) {
+        tiles<true, true>(part, nullptr, c, 0, scratch[c / rows % 2]);
     };
+    const auto* residual = static_cast<const Half*>(s.residual);
+    auto* sums = static_cast<Half*>(s.sums);
     Moments moments[2];
-    multiply(0);
-    for (int64_t c = 0; c < width; c += rows) {
-        if (c + rows < width) multiply(c + rows);
-        const float* made = scratch[c / rows % 2];
-        for (int64_t row = 0; row < rows; ++row)
-            for (int v = 0; v < 2; ++v) {
-                const int64_t at = (c + row) * tile_size + v * 16;
-                const Floats value = load(made + row * tile_size + v * 16) + load(s.residual + at);
-                store(s.sums + at, value);
-                moments[v].take(value);
-            }
+    make(0);
+    for (int64_t c = 0; c < width; c += rows, residual += block, sums += block) {
+        if (c + rows < width) make(c + rows);
+        add_rows(scratch[c / rows % 2], rows, residual, sums, moments);
     }
-    settle_measured(
-        s, {moments[0].found(width, layer_epsilon), moments[1].found(width, layer_epsilon)});
+    settle(s, moments);
 }
 
 }  // namespace
 
-extern const Table amx_table = half_table("amx-bf16", begin, end, product, receive);
+extern const Table amx_table = half_table("amx-bf16", begin, end, product, products, receive);
 
 }  // namespace fastseg::cpu::decoder

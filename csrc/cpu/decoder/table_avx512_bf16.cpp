@@ -58,16 +58,27 @@ void product(const Product& p) {
     }
 }
 
+void products(const Product& first, const Product& second) {
+    product(first);
+    Product more = second;
+    more.add = true;
+    product(more);
+}
+
 void receive(const Product& p, const Settling& s) {
-    product(p);
-    Statistics found[2];
-    add_and_measure<2>(s.sums, s.residual, 0, found);
-    settle_measured(s, found);
+    alignas(64) float made[width * tile_size];
+    Product whole = p;
+    whole.c = made;
+    product(whole);
+    Moments moments[2];
+    add_rows(made, width, static_cast<const Half*>(s.residual), static_cast<Half*>(s.sums),
+             moments);
+    settle(s, moments);
 }
 
 }  // namespace
 
 extern const Table avx512_bf16_table =
-    half_table("avx512-bf16", nothing, nothing, product, receive);
+    half_table("avx512-bf16", nothing, nothing, product, products, receive);
 
 }  // namespace fastseg::cpu::decoder

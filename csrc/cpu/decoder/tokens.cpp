@@ -89,10 +89,10 @@ const float* Tokens::place() {
     return placed_.floats();
 }
 
-void Tokens::add(const Linear& linear, const float* x) {
-    const int64_t rows = prompts_ * tokens_;
+void Tokens::add(const Linear& linear, const float* x, int64_t first, int64_t rows) {
     apply(model_.table, linear, x, rows, out_.floats());
-    for (int64_t i = 0; i < rows * width; ++i) state_.floats()[i] += out_.floats()[i];
+    float* state = state_.floats() + first * width;
+    for (int64_t i = 0; i < rows * width; ++i) state[i] += out_.floats()[i];
 }
 
 void Tokens::attend(const Layer& layer, bool first) {
@@ -113,7 +113,7 @@ void Tokens::attend(const Layer& layer, bool first) {
         }
     }
     if (first) std::fill(state_.floats(), state_.floats() + rows * width, 0.0f);
-    add(attention.out, wide_.floats());
+    add(attention.out, wide_.floats(), 0, rows);
     normalise(layer.norm1, state_.floats(), rows);
 }
 
@@ -129,11 +129,11 @@ const float* Tokens::project(const Linear& linear) {
 
 void Tokens::take_in(const Layer& layer, const float* seen) {
     const int64_t rows = prompts_ * tokens_;
-    add(layer.look.out, seen);
+    add(layer.look.out, seen, 0, rows);
     normalise(layer.norm2, state_.floats(), rows);
     apply(model_.table, layer.mlp1, state_.floats(), rows, wide_.floats());
     relu(wide_.floats(), rows * hidden);
-    add(layer.mlp2, wide_.floats());
+    add(layer.mlp2, wide_.floats(), 0, rows);
     normalise(layer.norm3, state_.floats(), rows);
 }
 
@@ -146,26 +146,26 @@ void Tokens::keep_outputs() {
     tokens_ = outputs;
 }
 
-void Tokens::take_in_last(const float* seen) {
-    add(model_.last.out, seen);
-    normalise(model_.last_norm, state_.floats(), prompts_ * tokens_);
+void Tokens::take_in_last(const float* seen, int64_t first, int64_t count) {
+    const int64_t row = first * tokens_, rows = count * tokens_;
+    add(model_.last.out, seen, row, rows);
+    normalise(model_.last_norm, state_.floats() + row * width, rows);
 }
 
-void Tokens::read(float* ious, float* vectors) {
-    const auto run = [&](const Head& head, int64_t token, int64_t count, float* to,
-                         int64_t stride) {
-        for (int64_t prompt = 0; prompt < prompts_; ++prompt)
+void Tokens::read(int64_t first, int64_t count, float* ious, float* vectors) {
+    const auto run = [&](const Head& head, int64_t token, int64_t size, float* to, int64_t stride) {
+        for (int64_t prompt = 0; prompt < count; ++prompt)
             std::memcpy(query_.floats() + prompt * width,
-                        state_.floats() + (prompt * tokens_ + token) * width,
+                        state_.floats() + ((first + prompt) * tokens_ + token) * width,
                         width * sizeof(float));
-        apply(model_.table, head.first, query_.floats(), prompts_, key_.floats());
-        relu(key_.floats(), prompts_ * width);
-        apply(model_.table, head.second, key_.floats(), prompts_, value_.floats());
-        relu(value_.floats(), prompts_ * width);
-        apply(model_.table, head.last, value_.floats(), prompts_, out_.floats());
-        for (int64_t prompt = 0; prompt < prompts_; ++prompt)
-            std::memcpy(to + prompt * stride, out_.floats() + prompt * count,
-                        static_cast<size_t>(count) * sizeof(float));
+        apply(model_.table, head.first, query_.floats(), count, key_.floats());
+        relu(key_.floats(), count * width);
+        apply(model_.table, head.second, key_.floats(), count, value_.floats());
+        relu(value_.floats(), count * width);
+        apply(model_.table, head.last, value_.floats(), count, out_.floats());
+        for (int64_t prompt = 0; prompt < count; ++prompt)
+            std::memcpy(to + prompt * stride, out_.floats() + prompt * size,
+                        static_cast<size_t>(size) * sizeof(float));
     };
     run(model_.iou, 0, slots, ious, slots);
     for (int64_t slot = 0; slot < slots; ++slot)

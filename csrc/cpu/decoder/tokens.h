@@ -27,12 +27,14 @@ class Tokens {
     void take_in(const Layer& layer, const float* seen);
     // Drop all but the output tokens, which take the last look.
     void keep_outputs();
-    void take_in_last(const float* seen);
-    // IoU predictions [prompts, 4] and mask vectors [prompts, 4, 32].
-    void read(float* ious, float* vectors);
+    // The last of these for `count` prompts from `first` on, whose rows of `seen` are given, and
+    // their IoU predictions [count, 4] and mask vectors [count, 4, 32].
+    void take_in_last(const float* seen, int64_t first, int64_t count);
+    void read(int64_t first, int64_t count, float* ious, float* vectors);
 
   private:
-    void add(const Linear& linear, const float* x);
+    // Add to rows of the state from `first` on.
+    void add(const Linear& linear, const float* x, int64_t first, int64_t rows);
     const float* place();
 
     const Model& model_;
