@@ -10,7 +10,7 @@ import pytest
 
 import fastseg
 from fastseg import diagnosis, registry
-from fastseg.backends import cuda_driver, openvino, tensorrt_runtime
+from fastseg.backends import cuda_driver, openvino, processor, tensorrt_runtime
 from fastseg.backends.tensorrt_runtime import TENSORRT_RTX
 from fastseg.diagnosis import doctor
 from fastseg.errors import BackendUnavailableError
@@ -120,6 +120,7 @@ def test_neither_torch_nor_a_model_is_loaded():
 
 def test_what_the_system_does_not_tell_is_left_open(tmp_path, monkeypatch):
     monkeypatch.setattr(diagnosis, "_read", lambda path: "")
+    monkeypatch.setattr(processor, "_CPUINFO", tmp_path / "missing")
     machine = doctor()["machine"]
     assert machine["memory"] is None
     assert machine["memory_limit"] is None
@@ -133,8 +134,10 @@ def test_what_the_system_does_not_tell_is_left_open(tmp_path, monkeypatch):
         ("Features\t: fp asimd asimddp i8mm", ["asimd", "asimddp", "i8mm"]),
     ],
 )
-def test_the_instruction_sets_that_matter_are_listed(monkeypatch, line, flags):
-    monkeypatch.setattr(diagnosis, "_read", lambda path: f"processor: 0\n{line}\n")
+def test_the_instruction_sets_that_matter_are_listed(monkeypatch, tmp_path, line, flags):
+    told = tmp_path / "cpuinfo"
+    told.write_text(f"processor: 0\n{line}\n")
+    monkeypatch.setattr(processor, "_CPUINFO", told)
     assert doctor()["machine"]["cpu_flags"] == flags
 
 
