@@ -44,7 +44,8 @@ def batched_nms(
         high = torch.minimum(boxes[best, 2:], boxes[waiting, 2:])
         shared = (high - low).clamp(min=0).prod(dim=1)
         iou = shared / (areas[best] + areas[waiting] - shared)
-        suppressed = (iou > iou_threshold) & (idxs[best] == idxs[waiting])
+        # A float32 against a double, as torchvision's kernel for CPUs compares: 0.6 exceeds 0.6.
+        suppressed = (iou.double() > iou_threshold) & (idxs[best] == idxs[waiting])
         waiting = waiting[~suppressed]
     return torch.stack(kept) if kept else torch.zeros(0, dtype=torch.int64)
 
