@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastseg import ops
-from fastseg.backends.protocol import thread_count
 from fastseg.behind import Behind
 from fastseg.crops import crop_frames
 from fastseg.decoder import FoundMasks
@@ -291,7 +290,7 @@ class _Search:
         points = grid_points(grid, embedding.frame)
         limit = min(self._settings.points_per_batch, self._model.decoder.most_prompts)
         # While one batch is decoded, the masks of the one before are cut out of their logits.
-        beside = thread_count(self._model.threads) > 1
+        beside = self._model.threads > 1
         with Behind(self._cut, beside=beside) as parts:
             for batch in single_points(points).batches(embedding.frame, limit=limit):
                 with self._watch("decode"):

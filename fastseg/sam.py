@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastseg import ops
 from fastseg.artifacts import Manifest, ModelFolder
+from fastseg.backends.protocol import thread_count
 from fastseg.decoder import MULTIPLE, PROMPTS_PER_RUN, SINGLE, Decoder
 from fastseg.embedding import Embedding
 from fastseg.errors import ImageError, PromptError
@@ -45,8 +46,8 @@ class PromptModel:
         self._graphs = Graphs(folder, choice)
         self.decoder = Decoder(self._graphs)
         """The two stages of the decoder, for pipelines that put them together otherwise."""
-        self.threads = choice.threads
-        """Processor threads, 0 for every core that this process may use."""
+        self.threads = thread_count(choice.threads)
+        """Processor threads of a call, at most every core that this process may use."""
         self.max_pixels = max_pixels
         """Largest picture that is accepted, or None for any."""
         files = folder.manifest.graphs.values()

@@ -69,8 +69,8 @@ class Unet:
         """What its output channels show, in order."""
         self.max_pixels = max_pixels
         """Largest frame that is accepted, or None for any."""
-        self.threads = choice.threads
-        """Processor threads, 0 for every core that this process may use."""
+        self.threads = thread_count(choice.threads)
+        """Processor threads of a call, at most every core that this process may use."""
         self._graphs = Graphs(folder, choice)
         self.backend, _, self.device = self._graphs[UNET_GRAPH].name.partition(":")
         """The runtime and the device that run the network, ``"onnxruntime"`` and ``"cpu"``."""
@@ -266,7 +266,7 @@ class Unet:
         self, pixels: NDArray[np.float32], frames: list[Any], reading: Reading
     ) -> Iterator[View]:
         """Draw each frame into its square, several at once, and tell in order what is seen."""
-        crew = min(len(frames), thread_count(self.threads))
+        crew = min(len(frames), self.threads)
         if crew < 2:
             draw = partial(self._draw_in, reading=reading, threads=self.threads)
             yield from map(draw, pixels, frames)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fastseg
-from fastseg import everything, ops
+from fastseg import ops
 from fastseg.errors import PromptError
 from fastseg.everything import GridSettings
 from fastseg.testing import tiny_sam_folder
@@ -61,7 +61,7 @@ def test_the_batch_size_changes_nothing(model, image):
 def test_masks_are_the_same_where_they_are_cut_beside_the_decoder(model, image, monkeypatch):
     found = []
     for threads in (1, 2):
-        monkeypatch.setattr(everything, "thread_count", lambda _, used=threads: used)
+        monkeypatch.setattr(model, "threads", threads)
         settings = {"points_per_side": 6, "points_per_batch": 5, "crop_n_layers": 1}
         found.append(model.everything(image, **settings, **LOOSE))
     in_turn, beside = found

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 import fastseg
+from fastseg import ops
+from fastseg.backends.protocol import usable_cores
 from fastseg.errors import BackendError, EmbeddingError, ImageError, PromptError
 from fastseg.testing import tiny_sam_folder
 
@@ -37,6 +39,23 @@ def same(a: fastseg.Masks, b: fastseg.Masks) -> bool:
         and np.allclose(a.scores, b.scores)
         and np.array_equal(a.prompt, b.prompt)
     )
+
+
+@pytest.mark.parametrize(("asked", "used"), [(0, usable_cores()), (1, 1), (1000, usable_cores())])
+def test_no_kernel_gets_more_threads_than_there_are_cores(folder, image, monkeypatch, asked, used):
+    given = []
+    binarise = ops.binarise
+
+    def watched(*arguments, threads, **others):
+        given.append(threads)
+        return binarise(*arguments, threads=threads, **others)
+
+    monkeypatch.setattr(ops, "binarise", watched)
+    with fastseg.load(folder, threads=asked) as model:
+        model.segment(image, points=CLICKS)
+        model.everything(image, points_per_side=2, pred_iou_thresh=-1.0)
+    assert len(given) > 1
+    assert set(given) == {used}
 
 
 def test_an_embedding_answers_as_its_picture_does(model, image):
