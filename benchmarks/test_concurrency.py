@@ -24,12 +24,12 @@ from fastseg.sectors import sectors
 
 CALLERS = 8
 CALLS = 8
-ROUNDS = 3
+ROUNDS = 5
 
 LEAST_FROM_CORES = 1.2
 """Times the speed of calls of one thread that as many callers as there are cores must reach."""
 
-LEAST = 0.9
+LEAST = 0.95
 """Of the speed of single calls: eight callers lose nothing, within what one machine varies by."""
 
 

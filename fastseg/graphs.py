@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
 
 from fastseg import verdicts
 from fastseg.artifacts import ModelFolder
+from fastseg.backends import native
 from fastseg.backends.forks import in_child
 from fastseg.backends.protocol import Backend, Searching
 from fastseg.backends.runtime import Plan
@@ -107,6 +109,10 @@ class Graphs:
                 self._opened[name] = open_plan(self.folder, settled, threads=self.choice.threads)
             return self._opened[name]
 
+    def call(self) -> AbstractContextManager[object]:
+        """A context for a whole call, see ``Turnstile.call``."""
+        return self._turnstile.call()
+
     def run(self, name: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run a graph; callers in several threads take turns where cores are short.
 
@@ -115,7 +121,7 @@ class Graphs:
             ModelFolderError: The folder lacks the graph, or its file is damaged.
         """
         backend = self[name]
-        with self._turnstile():
+        with self._turnstile.run(looks=self._fills_cores(name)):
             return backend.run(inputs)
 
     def search(self, inputs: Mapping[str, Array], above: float) -> dict[str, Array] | None:
@@ -123,7 +129,7 @@ class Graphs:
         decoder = searching(self)
         if decoder is None:
             return None
-        with self._turnstile():
+        with self._turnstile.run(looks=False):
             return decoder.search(inputs, above)
 
     def made_by(self, name: str) -> str:
@@ -165,6 +171,14 @@ class Graphs:
             self._closed = True
             while self._opened:
                 self._opened.popitem()[1].close()
+
+    def _fills_cores(self, name: str) -> bool:
+        """Whether a run keeps a team of threads busy that a second run would have to share.
+
+        Native kernels have threads of their own in each call, which wait without taking a core.
+        """
+        settled = self._plan(name)
+        return name in LOOK and settled.device == "cpu" and settled.backend != native.NAME
 
     def _unlock(self) -> None:
         """In a forked child: a thread of the parent may have held the lock."""

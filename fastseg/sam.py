@@ -122,7 +122,8 @@ class PromptModel:
         Raises:
             ImageError: The picture cannot be used.
         """
-        return self._encode(self._prepare(image, channels, crop))
+        with self._graphs.call():
+            return self._encode(self._prepare(image, channels, crop))
 
     @overload
     def segment(  # type: ignore[overload-overlap]  # a str is an Iterable, but one picture
@@ -200,8 +201,9 @@ class PromptModel:
                 )
             )
         request = PromptRequest(points, labels, boxes, mask_logits)
-        ready = self._make_ready(image, channels)
-        return self._answer(*self._encode_ready(ready, request), multimask)
+        with self._graphs.call():
+            ready = self._make_ready(image, channels)
+            return self._answer(*self._encode_ready(ready, request), multimask)
 
     def stream(
         self,

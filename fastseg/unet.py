@@ -168,7 +168,8 @@ class Unet:
         """
         if is_clip(frames):
             return list(self.stream(frames, channels=channels, cm_per_pixel=cm_per_pixel))
-        return self._answer(self._prepare([frames], Reading(channels, cm_per_pixel)))[0]
+        with self._graphs.call():
+            return self._answer(self._prepare([frames], Reading(channels, cm_per_pixel)))[0]
 
     def stream(
         self,
@@ -222,7 +223,8 @@ class Unet:
         """
         reading = Reading(channels, cm_per_pixel)
         if not is_clip(frames):
-            only: NDArray[np.float32] = self._run(self._prepare([frames], reading))[0]
+            with self._graphs.call():
+                only: NDArray[np.float32] = self._run(self._prepare([frames], reading))[0]
             return only
         # is_clip has looked; mypy cannot know what that says about the type.
         clip = each_frame(frames)  # type: ignore[arg-type]

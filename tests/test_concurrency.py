@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ import pytest
 import fastseg
 from fastseg import turnstile
 from fastseg.backends.protocol import thread_count, usable_cores
-from fastseg.errors import PromptError
+from fastseg.errors import ImageError, PromptError
+from fastseg.graphs import Graphs
 from fastseg.testing import tiny_sam_folder
 from fastseg.turnstile import Turnstile
 
@@ -132,24 +134,39 @@ def test_eight_callers_get_the_masks_that_one_gets(model):
         np.testing.assert_array_equal(masks.array(), alone[index % 6])
 
 
+@pytest.mark.parametrize("kind", ["looks", "runs", "calls"])
 @pytest.mark.parametrize(
-    ("cores", "threads", "places"), [(2, 0, 2), (2, 1, 3), (1, 0, 2), (8, 2, 5), (4, 1000, 2)]
+    ("cores", "threads", "places"),
+    [
+        (2, 0, {"looks": 1, "runs": 2, "calls": 2}),
+        (2, 1, {"looks": 2, "runs": 3, "calls": 3}),
+        (1, 0, {"looks": 1, "runs": 2, "calls": 2}),
+        (8, 2, {"looks": 4, "runs": 5, "calls": 8}),
+        (4, 1000, {"looks": 1, "runs": 2, "calls": 4}),
+    ],
 )
-def test_runs_go_on_at_once_as_cores_allow_and_one_more(monkeypatch, cores, threads, places):
+def test_as_much_goes_on_at_once_as_the_cores_are_enough_for(
+    monkeypatch, cores, threads, places, kind
+):
     monkeypatch.setattr(turnstile, "usable_cores", lambda: cores)
     monkeypatch.setattr("fastseg.backends.protocol.usable_cores", lambda: cores)
     gate = Turnstile(threads)
-    assert gate.places == places
+    assert {name: getattr(gate, name) for name in places} == places
+    enter = {
+        "looks": lambda: gate.run(looks=True),
+        "runs": lambda: gate.run(looks=False),
+        "calls": gate.call,
+    }[kind]
     inside, most, lock = 0, 0, threading.Lock()
     full = threading.Event()
 
     def work(_):
         nonlocal inside, most
-        with gate():
+        with enter():
             with lock:
                 inside += 1
                 most = max(most, inside)
-                if inside == places:
+                if inside == places[kind]:
                     full.set()
             full.wait(SOON)
             with lock:
@@ -157,16 +174,95 @@ def test_runs_go_on_at_once_as_cores_allow_and_one_more(monkeypatch, cores, thre
 
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(work, range(40)))
-    assert most == places
+    assert most == places[kind]
 
 
-def test_a_run_that_fails_gives_its_place_back(model):
+def test_who_waits_to_look_keeps_no_place_from_who_answers():
     gate = Turnstile(0)
-    for _ in range(2 * gate.places):
-        with pytest.raises(ZeroDivisionError), gate():
-            _ = 1 / 0
-    with gate():
-        pass
+    looking, leave, answered = threading.Event(), threading.Event(), threading.Event()
+
+    def look():
+        with gate.run(looks=True):
+            looking.set()
+            leave.wait(SOON)
+
+    def answer():
+        with gate.run(looks=False):
+            answered.set()
+
+    with ThreadPoolExecutor(12) as pool:
+        lookers = [pool.submit(look) for _ in range(8)]
+        assert looking.wait(SOON)
+        pool.submit(answer)
+        assert answered.wait(SOON)
+        leave.set()
+        for looker in lookers:
+            looker.result(SOON)
+
+
+def test_pictures_are_looked_at_one_by_one_and_held_by_no_more_calls_than_cores(model, monkeypatch):
+    gate = model._graphs._turnstile
+    encoder = model._graphs["encoder"]
+    run, prepare = encoder.run, model._prepare
+    counts, most, lock = {"looks": 0, "calls": 0}, {"looks": 0, "calls": 0}, threading.Lock()
+
+    def changed(name, by):
+        with lock:
+            counts[name] += by
+            most[name] = max(most[name], counts[name])
+
+    def watched_prepare(*given):
+        changed("calls", 1)
+        return prepare(*given)
+
+    def watched_run(inputs):
+        changed("looks", 1)
+        found = run(inputs)
+        changed("looks", -1)
+        changed("calls", -1)
+        return found
+
+    monkeypatch.setattr(model, "_prepare", watched_prepare)
+    monkeypatch.setattr(encoder, "run", watched_run)
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(lambda picture: model.segment(picture, points=CLICK), PICTURES * 4))
+        list(pool.map(model.embed, PICTURES * 4))
+    assert counts == {"looks": 0, "calls": 0}
+    assert 1 <= most["looks"] <= gate.looks
+    assert 1 <= most["calls"] <= gate.calls
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "backend", "fills"),
+    [
+        ("encoder", "cpu", "onnxruntime", True),
+        ("encoder", "cpu", "openvino", True),
+        ("encoder", "cpu", "native", False),
+        ("encoder", "cuda:0", "onnxruntime", False),
+        ("decoder", "cpu", "onnxruntime", False),
+    ],
+)
+def test_only_a_runtime_that_looks_at_a_picture_has_the_cores_to_itself(
+    model, name, device, backend, fills
+):
+    graphs = model._graphs
+    settled = replace(graphs.plans[name], device=device, backend=backend)
+    other = Graphs(graphs.folder, graphs.choice, {**graphs.plans, name: settled})
+    assert other._fills_cores(name) is fills
+
+
+def test_what_fails_gives_its_place_back(model):
+    gate = Turnstile(0)
+    for enter in (gate.call, lambda: gate.run(looks=True), lambda: gate.run(looks=False)):
+        for _ in range(2 * gate.calls):
+            with pytest.raises(ZeroDivisionError), enter():
+                _ = 1 / 0
+        with enter():
+            pass
+    for _ in range(2 * model._graphs._turnstile.calls):
+        with pytest.raises(ImageError):
+            model.segment(b"no picture", points=CLICK)
+    assert len(model.segment(PICTURES[0], points=CLICK)) == 3
 
 
 @pytest.mark.parametrize("threads", [0, 1, 2, 1000])
@@ -197,12 +293,15 @@ import os, sys, threading, numpy, fastseg
 model = fastseg.load(sys.argv[1], backend="onnxruntime")
 picture = numpy.full((40, 60, 3), 90, numpy.uint8)
 expected = model.segment(picture, points=[30, 20]).array()
-held, leave = threading.Barrier(model._graphs._turnstile.places + 1), threading.Event()
-def hold():
-    with model._graphs._turnstile():
+gate = model._graphs._turnstile
+ways = [gate.call] * gate.calls + [lambda: gate.run(looks=True)] * gate.looks
+ways += [lambda: gate.run(looks=False)] * (gate.runs - gate.looks)
+held, leave = threading.Barrier(len(ways) + 1), threading.Event()
+def hold(way):
+    with way():
         held.wait()
         leave.wait()
-holders = [threading.Thread(target=hold) for _ in range(model._graphs._turnstile.places)]
+holders = [threading.Thread(target=hold, args=(way,)) for way in ways]
 for holder in holders:
     holder.start()
 held.wait()
