@@ -178,9 +178,10 @@ struct Kernels {
     // Centres of a square grid on the unit square, x fastest. // out [per_side * per_side, 2]
     void (*point_grid)(int64_t per_side, double* out);
 
-    // Low-resolution logits to masks of the whole picture, see cpu/binarise.cpp.
+    // Low-resolution logits to masks of the whole picture, see cpu/binarise.cpp. `sieve` is the
+    // widest vector that may be used by name, see cpu/sieve.h; empty for what the processor has.
     void (*binarise)(Planes<const float> logits, Frame frame, Thresholds thresholds,
-                     const BinarisedOut& out, int threads);
+                     const BinarisedOut& out, int threads, std::string_view sieve);
 
     // Throws std::invalid_argument naming the first mask whose counts do not fill its size.
     void (*runs_check)(Runs runs);

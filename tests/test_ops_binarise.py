@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastseg import ops
-from fastseg.errors import ImageError, MaskError, PromptError
+from fastseg.errors import BackendError, ImageError, MaskError, PromptError
 from fastseg.geometry import Frame
 from tests import reference
 
@@ -25,12 +25,14 @@ def smooth_logits(count, low, seed=0, scale=4.0):
 
 
 def assert_equals_reference(logits, frame, **settings):
-    result = ops.binarise(logits, frame, **settings)
     masks, areas, boxes, stability = reference.binarise(logits, frame, **settings)
-    assert result.runs.lists() == [reference.run_lengths(mask) for mask in masks]
-    np.testing.assert_array_equal(result.areas, areas)
-    np.testing.assert_array_equal(result.boxes, boxes)
-    np.testing.assert_array_equal(result.stability, stability)
+    lists = [reference.run_lengths(mask) for mask in masks]
+    for sieve in ops.sieves():
+        result = ops.binarise(logits, frame, sieve=sieve, **settings)
+        assert result.runs.lists() == lists, sieve
+        np.testing.assert_array_equal(result.areas, areas)
+        np.testing.assert_array_equal(result.boxes, boxes)
+        np.testing.assert_array_equal(result.stability, stability)
 
 
 FRAMES = [
@@ -102,6 +104,11 @@ def test_all_above_is_a_full_mask_and_all_below_an_empty_one():
     np.testing.assert_array_equal(result.areas, [1200, 0])
     np.testing.assert_array_equal(result.boxes, [[0, 0, 39, 29], [0, 0, 0, 0]])
     np.testing.assert_array_equal(result.stability, [1.0, np.nan])
+
+
+def test_a_sieve_that_the_processor_lacks_is_refused():
+    with pytest.raises(BackendError, match="no sieve 'abacus' on this processor"):
+        ops.binarise(smooth_logits(1, 16), Frame((30, 40), side=64), sieve="abacus")
 
 
 def test_no_masks_are_fine():

@@ -147,8 +147,8 @@ Made binarised(const Kernels& kernels, const Frame& frame, Digest& digest) {
     std::vector<float> stability(count);
     kernels.binarise(
         {logits.data(), count, side, side, side * side}, frame, {-1.0f, 0.0f, 1.0f},
-        {{into(made.counts), made.offsets.data()}, areas.data(), boxes.data(), stability.data()},
-        2);
+        {{into(made.counts), made.offsets.data()}, areas.data(), boxes.data(), stability.data()}, 2,
+        {});
     digest.add(made.counts).add(made.offsets).add(areas).add(boxes).add(stability);
     return made;
 }

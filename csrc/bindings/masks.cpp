@@ -1,7 +1,11 @@
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/string_view.h>
 #include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
 
 #include "bindings/arrays.h"
 #include "bindings/module.h"
+#include "cpu/sieve.h"
 
 namespace fastseg::bindings {
 
@@ -27,7 +31,7 @@ Array32 binarise(const nb::ndarray<const float, nb::numpy, nb::ndim<3>, nb::devi
                  const In<int64_t, 1>& chosen, const FrameNumbers& frame,
                  const std::tuple<float, float, float>& thresholds, const Out<int64_t, 1>& offsets,
                  const Out<int64_t, 1>& areas, const Out<int64_t, 2>& boxes,
-                 const Out<float, 1>& stability, int threads) {
+                 const Out<float, 1>& stability, int threads, std::string_view sieve) {
     const auto [low, middle, high] = thresholds;
     const Planes<const float> planes{logits.data(),
                                      static_cast<int64_t>(chosen.shape(0)),
@@ -41,9 +45,17 @@ Array32 binarise(const nb::ndarray<const float, nb::numpy, nb::ndim<3>, nb::devi
         cpu_kernels().binarise(
             planes, frame_of(frame), {low, middle, high},
             {{counts.allocate(), offsets.data()}, areas.data(), boxes.data(), stability.data()},
-            threads);
+            threads, sieve);
     }
     return counts.array();
+}
+
+std::vector<std::string> sieve_names() {
+    std::vector<std::string> names;
+    for (const cpu::Sieve* const* sieve = cpu::sieves(); *sieve; ++sieve) {
+        names.emplace_back((*sieve)->name);
+    }
+    return names;
 }
 
 void runs_check(const In<uint32_t, 1>& counts, const In<int64_t, 1>& offsets, HeightWidth size) {
@@ -150,7 +162,8 @@ void add_masks(nb::module_& module) {
     const auto out = "out"_a.noconvert();
     module.def("binarise", &binarise, "logits"_a.noconvert(), "chosen"_a.noconvert(), "frame"_a,
                "thresholds"_a, offsets, "areas"_a.noconvert(), "boxes"_a.noconvert(),
-               "stability"_a.noconvert(), "threads"_a);
+               "stability"_a.noconvert(), "threads"_a, "sieve"_a);
+    module.def("sieves", &sieve_names);
     module.def("runs_check", &runs_check, counts, offsets, "size"_a, Guard());
     module.def("runs_areas", &runs_areas, counts, offsets, "size"_a, out, Guard());
     module.def("runs_boxes", &runs_boxes, counts, offsets, "size"_a, out, Guard());

@@ -1,26 +1,42 @@
-// One axis of the enlargement, cut where the outputs begin to see other low-resolution values.
+// The two axes of the enlargement, cut into parts that are worked on together.
 #pragma once
 
-#include <cstddef>
+#include <cstdint>
 #include <vector>
 
 #include "sampling.h"
 
 namespace fastseg::cpu {
 
-// Outputs [begin, end) that are weighted sums of the same three values, `first` and the next two.
-struct Cell {
+// Columns [begin, end) of the picture that are weighted sums of the same three columns of logits,
+// `first` and the next two.
+struct Strip {
     int64_t first, begin, end;
 };
 
-// Rows are weighed several at a time, so the weights go on for some zeros after the last.
-constexpr int64_t lanes = 4;
+struct Columns {
+    std::vector<Strip> strips;         // all columns, in order; none is empty
+    std::vector<float> weights[taps];  // [columns]
 
-struct Axis {
-    std::vector<Cell> cells;           // all outputs, in order; none is empty
-    std::vector<float> weights[taps];  // [outputs + lanes]
+    explicit Columns(Enlargement enlargement);
+};
 
-    explicit Axis(Enlargement enlargement);
+constexpr int64_t block_rows = 16;
+
+// Rows of the picture, in blocks of sixteen from the top; the last block may have less.
+struct Rows {
+    int64_t count;                     // of rows
+    std::vector<int32_t> first, end;   // [blocks] the rows of logits that a block sees
+    std::vector<int32_t> offsets;      // [blocks, 16] the first that a row sees, from `first`
+    std::vector<float> weights[taps];  // [blocks, 16]
+    std::vector<uint16_t> valid;       // [blocks] the rows that there are, the first one lowest
+
+    explicit Rows(Enlargement enlargement);
+
+    int64_t blocks() const { return static_cast<int64_t>(first.size()); }
+
+    // The most rows of logits that `lanes` (a divisor of 16) rows of a block see together.
+    int64_t sees(int64_t lanes) const;
 };
 
 }  // namespace fastseg::cpu

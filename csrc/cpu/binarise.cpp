@@ -1,15 +1,21 @@
 // From low-resolution logits to the masks of a whole picture, without its logits ever existing.
 //
-// An output pixel is a weighted sum of 3x3 logits (sampling.h). Where all nine lie on one side of a
-// threshold the pixel is settled without arithmetic, and so are all pixels that see the same nine:
-// a cell. Cells that are not settled lie along outlines, so almost all of the work is along
-// outlines too. Columns are traced from left to right and from top to bottom, which is the order of
-// COCO run lengths: a mask is written as it is found.
+// An output pixel is a weighted sum of 3x3 logits (sampling.h). Where all logits that a block of
+// pixels sees lie on one side of a threshold the block is settled without arithmetic. Blocks that
+// are not settled lie along outlines, so almost all of the work is along outlines too. Columns are
+// traced from left to right and from top to bottom, which is the order of COCO run lengths: a mask
+// is written as it is found.
+#include <algorithm>
 #include <bit>
+#include <cstring>
 #include <stdexcept>
+#include <string>
+#include <string_view>
 #include <vector>
 
-#include "cpu/cells.h"
+#include "cpu/block_sorter.h"
+#include "cpu/column_band.h"
+#include "cpu/multiversion.h"
 #include "cpu/operations.h"
 #include "cpu/run_lists.h"
 #include "cpu/sieve.h"
@@ -18,154 +24,197 @@
 namespace fastseg::cpu {
 namespace {
 
+// The widest sieve that can find what these rows see, or the widest from the named one on.
+const Sieve& find_sieve(std::string_view name, const Rows& rows) {
+    bool reached = false;
+    for (const Sieve* const* sieve = sieves(); *sieve; ++sieve) {
+        reached = reached || name.empty() || name == (*sieve)->name;
+        if (reached && rows.sees((*sieve)->lanes) <= (*sieve)->window) return **sieve;
+    }
+    throw std::invalid_argument("this processor has no sieve \"" + std::string(name) + "\"");
+}
+
 // What all masks of a call have in common.
 struct Job {
-    Planes<const float> logits;
+    Size low;
     Frame frame;
     Thresholds thresholds;
-    Axis vertical, horizontal;
+    Columns columns;
+    Rows rows;
+    const Sieve& sieve;
 
-    Job(Planes<const float> given, Frame into, Thresholds limits)
-        : logits(given),
+    Job(Size logits, Frame into, Thresholds limits, std::string_view sieve_name)
+        : low(logits),
           frame(into),
           thresholds(limits),
-          vertical({given.height, into.side, into.resized.height, into.size().height}),
-          horizontal({given.width, into.side, into.resized.width, into.size().width}) {}
+          columns({low.width, into.side, into.resized.width, into.size().width}),
+          rows({low.height, into.side, into.resized.height, into.size().height}),
+          sieve(find_sieve(sieve_name, rows)) {}
 };
+
+FASTSEG_MULTIVERSION
+void weigh_columns(const float* __restrict columns, int64_t stride, const float* weights,
+                   int64_t count, float* __restrict out) {
+    const float w0 = weights[0], w1 = weights[1], w2 = weights[2];
+    for (int64_t y = 0; y < count; ++y) {
+        out[y] = weigh(w0, w1, w2, columns[y], columns[stride + y], columns[2 * stride + y]);
+    }
+}
+
+// Four blocks of a column, or what there is of them at its end.
+struct Word {
+    int64_t begin, end;  // blocks
+    uint64_t rows;       // that there are, the first one lowest
+
+    bool ends_inside(uint64_t above) const { return (above & (rows ^ rows >> 1)) != 0; }
+};
+
+std::vector<Word> words_of(const Rows& rows) {
+    constexpr int64_t blocks = 4, bits = blocks * block_rows;
+    std::vector<Word> words;
+    for (int64_t begin = 0; begin < rows.blocks(); begin += blocks) {
+        const int64_t there = std::min(bits, rows.count - begin * block_rows);
+        words.push_back(
+            {begin, std::min(begin + blocks, rows.blocks()), ~uint64_t{0} >> (bits - there)});
+    }
+    return words;
+}
 
 class Tracer {
   public:
     explicit Tracer(const Job& job)
         : job_(job),
-          sieve_(job.thresholds),
-          cells_({job.logits.height, job.logits.width}, job.vertical, job.thresholds) {}
+          sorter_(job.low, job.rows, job.thresholds),
+          band_(job.low),
+          values_(static_cast<size_t>(job.low.height + readable)),
+          words_(words_of(job.rows)),
+          above_(static_cast<size_t>(job.rows.blocks() + readable)) {}
 
     // Write the run lengths of one mask; returns the pixels above the outer thresholds.
     PixelCounts trace(const float* logits, Counts& counts) {
         const Frame& frame = job_.frame;
         const int64_t height = frame.image.height;
-        const bool full_height = frame.size().height == height;
-        cells_.sort(logits);
-        settled_ = {};
-        sieve_ = Sieve(job_.thresholds);
+        sorter_.sort(logits);
+        band_.open(logits, sorter_.begin(), sorter_.end());
+        pixels_ = {};
         inside_ = false;
         RunWriter writer(counts);
-        for (const Cell& strip : job_.horizontal.cells) {
-            const std::vector<Event>& events = cells_.events(strip.first);
-            count_settled(events, strip.end - strip.begin);
-            gather(logits, strip.first, events);
+        for (const Strip& strip : job_.columns.strips) {
+            const bool busy = sorter_.busy(strip.first);
+            if (busy) plan(strip);
             for (int64_t x = strip.begin; x < strip.end; ++x) {
                 const int64_t top = (frame.x0 + x) * height + frame.y0;
-                weigh_column(x);
-                trace_column(events, top, writer);
-                if (!full_height) set(false, top + frame.size().height, writer);
+                if (busy) {
+                    if (!blocks_.empty()) sift(strip.first, x);
+                    write_column(top, writer);
+                    if (job_.rows.count == height) continue;
+                    set(false, top + job_.rows.count, writer);
+                } else {
+                    set(false, top, writer);
+                }
             }
         }
         if (frame.x1 < frame.image.width) set(false, frame.x1 * height, writer);
         writer.finish(frame.image.area());
-        const PixelCounts computed = sieve_.counted();
-        return {settled_.low + computed.low, settled_.high + computed.high};
+        return pixels_;
     }
 
   private:
+    static constexpr int64_t readable = 33;  // behind the last value
+
     void set(bool inside, int64_t position, RunWriter& writer) {
         if (inside != inside_) writer.toggle(position);
         inside_ = inside;
     }
 
-    // Settled cells hold the same pixels in every column of a strip.
-    void count_settled(const std::vector<Event>& events, int64_t columns) {
-        for (size_t i = 0; i < events.size(); ++i) {
-            if (!events[i].settled() || events[i].least == 0) continue;
-            const int64_t end =
-                i + 1 < events.size() ? cell(events[i + 1]).begin : job_.frame.size().height;
-            const int64_t pixels = (end - cell(events[i]).begin) * columns;
-            settled_.low += pixels;
-            if (events[i].least == levels) settled_.high += pixels;
-        }
-    }
-
-    // Copy the logits that the unsettled cells of a strip see: rows in order, none twice, so that
-    // the three rows of a cell lie behind each other.
-    void gather(const float* logits, int64_t column, const std::vector<Event>& events) {
-        const int64_t width = job_.logits.width;
-        const int64_t columns[taps] = {column, std::min(column + 1, width - 1),
-                                       std::min(column + 2, width - 1)};
-        for (std::vector<float>& list : taken_) list.clear();
-        starts_.clear();
-        int64_t next = 0;  // the first row that was not looked at
-        for (const Event& event : events) {
-            if (event.settled()) continue;
-            const int64_t first = cell(event).first;
-            const int64_t known = std::max<int64_t>(0, next - first);
-            starts_.push_back(taken_[0].size() - static_cast<size_t>(known));
-            for (next = std::max(next, first); next < first + taps; ++next) {
-                const float* row = logits + std::min(next, job_.logits.height - 1) * width;
-                for (int tap = 0; tap < taps; ++tap) {
-                    taken_[tap].push_back(finite(row[columns[tap]]));
+    // What the columns of a strip have in common: the rows of settled blocks, the blocks that are
+    // to be computed, and the words of 64 rows in which a mask may begin or end.
+    void plan(const Strip& strip) {
+        const int64_t columns = strip.end - strip.begin;
+        const Level* level = sorter_.levels(strip.first);
+        blocks_.clear();
+        changing_.clear();
+        bool inside = false, open = true;  // at the end of a word; open: it differs from x to x
+        for (const Word& word : words_) {
+            const size_t computed = blocks_.size();
+            for (int64_t block = word.begin; block < word.end; ++block, level += sorter_.stride()) {
+                if (*level == unsettled) {
+                    blocks_.push_back(static_cast<int32_t>(block));
+                } else {
+                    settle(block, *level, columns);
                 }
             }
-        }
-        values_.resize(taken_[0].size());
-    }
-
-    // Column x of the picture at the gathered rows.
-    void weigh_column(int64_t x) {
-        const size_t column = static_cast<size_t>(x);
-        const float w0 = job_.horizontal.weights[0][column];
-        const float w1 = job_.horizontal.weights[1][column];
-        const float w2 = job_.horizontal.weights[2][column];
-        for (size_t i = 0; i < values_.size(); ++i) {
-            values_[i] = weigh(w0, w1, w2, taken_[0][i], taken_[1][i], taken_[2][i]);
+            const uint64_t above = bits(word);
+            open = open || computed < blocks_.size();
+            if (open || above != (inside ? word.rows : 0)) changing_.push_back(word);
+            inside = word.ends_inside(above);
+            open = computed < blocks_.size() && blocks_.back() == word.end - 1;
         }
     }
 
-    void trace_column(const std::vector<Event>& events, int64_t top, RunWriter& writer) {
-        Sieve sieve = sieve_;  // a copy whose counts can stay in registers
+    void settle(int64_t block, Level level, int64_t columns) {
+        // Thresholds passed are counted from the lowest: 2 of 3 make the mask.
+        const uint16_t rows = job_.rows.valid[static_cast<size_t>(block)];
+        above_[static_cast<size_t>(block)] = level >= 2 ? rows : 0;
+        if (level == 0) return;
+        const int64_t pixels = columns * std::min(block_rows, job_.rows.count - block * block_rows);
+        pixels_.low += pixels;
+        if (level == 3) pixels_.high += pixels;
+    }
+
+    // Compute the blocks of column x that are not settled.
+    void sift(int64_t first, int64_t x) {
+        const Rows& rows = job_.rows;
+        const float weights[taps] = {job_.columns.weights[0][static_cast<size_t>(x)],
+                                     job_.columns.weights[1][static_cast<size_t>(x)],
+                                     job_.columns.weights[2][static_cast<size_t>(x)]};
+        const int64_t begin = rows.first[static_cast<size_t>(blocks_.front())];
+        const int64_t end = rows.end[static_cast<size_t>(blocks_.back())];
+        const float* columns = band_.take(first);
+        weigh_columns(columns + begin, band_.stride(), weights, end - begin, &values_[begin]);
+        const PixelCounts found = job_.sieve.pass(
+            {rows.first.data(),
+             rows.offsets.data(),
+             {rows.weights[0].data(), rows.weights[1].data(), rows.weights[2].data()},
+             rows.valid.data()},
+            job_.thresholds,
+            {values_.data(), blocks_.data(), static_cast<int64_t>(blocks_.size()), above_.data()});
+        pixels_.low += found.low;
+        pixels_.high += found.high;
+    }
+
+    void write_column(int64_t top, RunWriter& writer) {
         bool inside = inside_;
-        // The next `count` rows, at most `lanes`.
-        const auto step = [&](int64_t y, const float* values, int64_t count) {
-            const auto& weights = job_.vertical.weights;
-            const unsigned above =
-                sieve.pass({{&weights[0][y], &weights[1][y], &weights[2][y]}, values}, count);
-            const unsigned before = above << 1 | static_cast<unsigned>(inside);
-            unsigned changes = (above ^ before) & ((1u << count) - 1);
+        for (const Word& word : changing_) {
+            const uint64_t above = bits(word);
+            uint64_t changes = (above ^ (above << 1 | uint64_t{inside})) & word.rows;
+            const int64_t first = top + word.begin * block_rows;
             for (; changes != 0; changes &= changes - 1) {
-                writer.toggle(top + y + std::countr_zero(changes));
+                writer.toggle(first + std::countr_zero(changes));
             }
-            inside = above >> (count - 1) & 1;
-        };
-        const size_t* start = starts_.data();
-        for (const Event& event : events) {
-            const Cell& rows = cell(event);
-            if (event.settled()) {
-                // Thresholds passed are counted from the lowest: 2 of 3 make the mask.
-                const bool now = event.least >= 2;
-                if (now != inside) writer.toggle(top + rows.begin);
-                inside = now;
-                continue;
-            }
-            const float* values = &values_[*start++];
-            int64_t y = rows.begin;
-            for (; y + lanes <= rows.end; y += lanes) step(y, values, lanes);
-            if (y < rows.end) step(y, values, rows.end - y);
+            inside = word.ends_inside(above);
         }
-        sieve_ = sieve;
         inside_ = inside;
     }
 
-    const Cell& cell(const Event& event) const {
-        return job_.vertical.cells[static_cast<size_t>(event.cell)];
+    // The first row is the lowest bit.
+    uint64_t bits(const Word& word) const {
+        static_assert(std::endian::native == std::endian::little);
+        uint64_t joined;
+        std::memcpy(&joined, above_.data() + word.begin, sizeof(joined));
+        return joined;
     }
 
     const Job& job_;
-    Sieve sieve_;
-    CellSorter cells_;
-    PixelCounts settled_;
+    BlockSorter sorter_;
+    ColumnBand band_;
+    PixelCounts pixels_;
     bool inside_ = false;
-    std::vector<float> taken_[taps];  // logits of the unsettled rows of a strip
-    std::vector<size_t> starts_;      // of each unsettled cell in them
-    std::vector<float> values_;       // the same rows, one column of the picture
+    std::vector<int32_t> blocks_;  // of a strip, that are not settled
+    std::vector<Word> changing_;   // words of a strip
+    std::vector<float> values_;    // of one column, at the rows of logits
+    std::vector<Word> words_;
+    std::vector<uint16_t> above_;  // [blocks] what lies above the threshold in one column
 };
 
 void check(const Planes<const float>& logits, const Frame& frame) {
@@ -183,9 +232,9 @@ void check(const Planes<const float>& logits, const Frame& frame) {
 }  // namespace
 
 void binarise(Planes<const float> logits, Frame frame, Thresholds thresholds,
-              const BinarisedOut& out, int threads) {
+              const BinarisedOut& out, int threads, std::string_view sieve) {
     check(logits, frame);
-    const Job job(logits, frame, thresholds);
+    const Job job({logits.height, logits.width}, frame, thresholds, sieve);
     std::vector<Counts> lists(static_cast<size_t>(logits.count));
     const double work =
         static_cast<double>(logits.count) * (static_cast<double>(logits.height * logits.width) +

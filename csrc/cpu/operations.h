@@ -9,7 +9,7 @@ void resize_bilinear(Picture picture, Size size, uint8_t* out, int threads);
 void preprocess(Picture picture, Frame frame, Normalisation normalisation, float* out, int threads);
 void point_grid(int64_t per_side, double* out);
 void binarise(Planes<const float> logits, Frame frame, Thresholds thresholds,
-              const BinarisedOut& out, int threads);
+              const BinarisedOut& out, int threads, std::string_view sieve);
 void runs_check(Runs runs);
 void runs_areas(Runs runs, int64_t* out);
 void runs_boxes(Runs runs, int64_t* out);

@@ -111,16 +111,21 @@ std::vector<Segment> segments(const Runs& runs, int64_t index, bool set) {
 void write_box(const Runs& runs, int64_t index, int64_t* box) {
     const int64_t height = runs.size.height;
     int64_t left = runs.size.width, top = height, right = -1, bottom = -1;
+    int64_t column = 0, start = 0;  // the column that a run begins in, and its first pixel
     for_each_run(runs, index, true, [&](int64_t begin, int64_t end) {
-        const int64_t first = begin / height;
-        const int64_t last = (end - 1) / height;
-        left = std::min(left, first);
-        right = last;
-        if (first == last) {
-            top = std::min(top, begin - first * height);
-            bottom = std::max(bottom, end - 1 - first * height);
+        if (begin - start >= height) {
+            const int64_t columns = (begin - start) / height;
+            column += columns;
+            start += columns * height;
+        }
+        left = std::min(left, column);
+        if (end - start <= height) {
+            right = column;
+            top = std::min(top, begin - start);
+            bottom = std::max(bottom, end - 1 - start);
         } else {
             // Over a column's end: it holds the last row of one and the first row of the next.
+            right = column + (end - 1 - start) / height;
             top = 0;
             bottom = height - 1;
         }

@@ -6,7 +6,7 @@ Every function is exact: the same bits for any number of threads and on any proc
 Those that take ``Runs`` raise ``MaskError`` when run lengths do not sum to height times width.
 """
 
-from fastseg.ops.binarising import Binarised, binarise
+from fastseg.ops.binarising import Binarised, binarise, sieves
 from fastseg.ops.boxes import box_nms, near_crop_edge
 from fastseg.ops.chambers import ChamberScores, chamber_scores, clean_chambers
 from fastseg.ops.decoding import (
@@ -69,5 +69,6 @@ __all__ = [
     "runs_remove_small_regions",
     "runs_to_array",
     "runs_to_strings",
+    "sieves",
     "unet_misfit",
 ]

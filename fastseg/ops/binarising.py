@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastseg import _core, checks
+from fastseg.errors import BackendError
 from fastseg.geometry import Frame
 from fastseg.runs import Runs, mask_size
 
@@ -26,6 +27,14 @@ class Binarised(NamedTuple):
     """``(n,)`` pixels above the raised threshold / above the lowered one; 0 / 0 is NaN."""
 
 
+def sieves() -> tuple[str, ...]:
+    """Names of the vectors that ``binarise`` can compute with on this processor, widest first.
+
+    Some of ``"avx512"``, ``"avx2"`` and ``"portable"``.
+    """
+    return tuple(_core.sieves())
+
+
 def binarise(
     logits: NDArray[np.float32],
     frame: Frame,
@@ -34,6 +43,7 @@ def binarise(
     threshold: float = 0.0,
     stability_offset: float = 1.0,
     threads: int = 0,
+    sieve: str | None = None,
 ) -> Binarised:
     """Cut masks of the whole picture out of low-resolution logits.
 
@@ -50,8 +60,11 @@ def binarise(
         threshold: a mask is what lies above it.
         stability_offset: how far the threshold is moved up and down to judge the stability.
         threads: cores to use at most; 0 is all.
+        sieve: the widest of ``sieves()`` that may be used; None for the first. All give the same
+            masks.
 
     Raises:
+        BackendError: this processor does not have the sieve.
         MaskError: the logits are not of that shape and dtype, or larger than the square, or one is
             chosen that is not among them.
         PromptError: the threshold or the offset is not a usable number.
@@ -60,6 +73,10 @@ def binarise(
     checks.thresholds(threshold, stability_offset)
     mask_size(frame.image)
     chosen = checks.chosen(chosen, len(logits))
+    if sieve is not None and sieve not in sieves():
+        raise BackendError(
+            f"Masks have no sieve {sieve!r} on this processor, but {', '.join(sieves())}."
+        )
     count = len(chosen)
     offsets, areas = np.zeros(count + 1, np.int64), np.empty(count, np.int64)
     boxes, stability = np.empty((count, 4), np.int64), np.empty(count, np.float32)
@@ -67,6 +84,6 @@ def binarise(
     low, high = threshold - stability_offset, threshold + stability_offset
     counts = _core.binarise(
         logits, chosen, checks.frame_numbers(frame), (low, threshold, high),
-        offsets, areas, boxes, stability, checks.threads(threads),
+        offsets, areas, boxes, stability, checks.threads(threads), sieve or "",
     )  # fmt: skip
     return Binarised(Runs(counts, offsets, frame.image), areas, boxes, stability)
