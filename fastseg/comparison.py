@@ -208,6 +208,51 @@ def samples(manifest: Manifest) -> list[NDArray[np.uint8]]:
     return list(scenes.scenes()[:SAMPLES])
 
 
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """Questions to a model, and what its float32 graphs answer on the CPU."""
+
+    folder: ModelFolder
+    choice: Choice
+    """Of the float32 graphs."""
+    questions: tuple[Question, ...]
+    answers: tuple[Answer, ...]
+
+    def measure(self, candidate: Mapping[str, Backend], *, precision: str) -> Comparison:
+        """Compare other graphs' answers with these.
+
+        Args:
+            candidate: What is measured: opened graphs by name, with host memory. A graph that is
+                not there is the folder's float32 one, so that a single graph can be measured.
+            precision: What the candidate computes in.
+
+        Raises:
+            BackendError: A graph failed.
+        """
+        with closing(Graphs(self.folder, self.choice)) as graphs:
+            mixed = GivenGraphs(candidate, precision, graphs)
+            return compare(self.answers, [answer(mixed, one, precision) for one in self.questions])
+
+
+def expect(
+    folder: ModelFolder, *, pictures: Sequence[NDArray[np.uint8]] = (), threads: int = 0
+) -> Expected:
+    """Ask a folder's float32 graphs on the CPU what others are to be compared with.
+
+    Args:
+        folder: A model folder with float32 graphs.
+        pictures: uint8 (H, W, 3); ``samples`` if there are none.
+        threads: Processor threads of the float32 graphs, 0 for all.
+
+    Raises:
+        BackendError: A graph failed.
+    """
+    manifest = folder.manifest
+    questions = tuple(ask(manifest, one) for one in pictures or samples(manifest))
+    choice = Choice(REFERENCE.device, REFERENCE.backend, REFERENCE.precision, threads)
+    return Expected(folder, choice, questions, answer_all(folder, choice, questions))
+
+
 def gate(
     folder: ModelFolder,
     candidate: Mapping[str, Backend],
@@ -220,12 +265,12 @@ def gate(
     """Let pass what gives the masks that the folder's float32 graphs give on the CPU.
 
     Args:
-        folder: As in ``measure``, with all that follows but ``limits``.
-        candidate: What is measured.
+        folder: As in ``expect``.
+        candidate: As in ``Expected.measure``.
         precision: What it computes in.
-        pictures: What it is measured on.
+        pictures: As in ``expect``.
         limits: Those of the family and precision if left out.
-        threads: Of the float32 graphs.
+        threads: As in ``expect``.
 
     Returns:
         The comparison, to be kept beside what passed.
@@ -234,41 +279,12 @@ def gate(
         ParityError: It is outside the limits; the message holds the table.
         BackendError: A graph failed.
     """
-    found = measure(folder, candidate, precision=precision, pictures=pictures, threads=threads)
+    expected = expect(folder, pictures=pictures, threads=threads)
+    found = expected.measure(candidate, precision=precision)
     made_by = ", ".join(dict.fromkeys(backend.name for backend in candidate.values()))
     asked = limits or Limits.between(folder.manifest.family, ("fp32", precision))
     require(found, asked, f"{folder.manifest.name} in {precision} ({made_by})")
     return found
-
-
-def measure(
-    folder: ModelFolder,
-    candidate: Mapping[str, Backend],
-    *,
-    precision: str,
-    pictures: Sequence[NDArray[np.uint8]] = (),
-    threads: int = 0,
-) -> Comparison:
-    """Compare graphs with the folder's float32 ones on the CPU.
-
-    Args:
-        folder: A model folder with float32 graphs.
-        candidate: What is measured: opened graphs by name, with host memory. A graph that is not
-            there is the folder's float32 one, so that a single graph can be measured.
-        precision: What the candidate computes in.
-        pictures: uint8 (H, W, 3); ``samples`` if there are none.
-        threads: Processor threads of the float32 graphs, 0 for all.
-
-    Raises:
-        BackendError: A graph failed.
-    """
-    manifest = folder.manifest
-    questions: list[Question] = [ask(manifest, one) for one in pictures or samples(manifest)]
-    choice = Choice(REFERENCE.device, REFERENCE.backend, REFERENCE.precision, threads)
-    expected = answer_all(folder, choice, questions)
-    with closing(Graphs(folder, choice)) as graphs:
-        mixed = GivenGraphs(candidate, precision, graphs)
-        return compare(expected, [answer(mixed, question, precision) for question in questions])
 
 
 def require(found: Comparison, limits: Limits, what: str) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import fastseg
+
 SMALL_SIDE = 64
 
 
@@ -71,6 +73,21 @@ def vit_b_folder(vit_b_checkpoint, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "vit-b"
     export_sam(vit_b_checkpoint, folder, licence="none")
     return folder
+
+
+@pytest.fixture(scope="module")
+def tiny_folder(tmp_path_factory) -> Path:
+    """A promptable model folder whose graphs run in no time."""
+    from fastseg.testing import tiny_sam_folder
+
+    return tiny_sam_folder(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def tiny_model(tiny_folder) -> Iterator[fastseg.Sam]:
+    """``tiny_folder`` in ONNX Runtime."""
+    with fastseg.load(tiny_folder, backend="onnxruntime") as model:
+        yield model
 
 
 @pytest.fixture(scope="session")

@@ -17,21 +17,10 @@ from fastseg.device_everything import DeviceSearch
 from fastseg.errors import DeviceMemoryError, ImageError, PromptError
 from fastseg.images import read_image
 from fastseg.ops.device import RECORD, emulated_kernels
-from fastseg.testing import EmulatedDevice, tiny_sam_folder
+from fastseg.testing import EmulatedDevice
 
 LOOSE = {"pred_iou_thresh": -10.0, "stability_score_thresh": 0.0, "box_nms_thresh": 1.0}
 FIELDS = ("scores", "stability", "boxes", "areas", "prompt", "points", "crop_boxes")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tiny_sam_folder(tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def model(folder) -> Iterator[fastseg.Sam]:
-    with fastseg.load(folder, backend="onnxruntime") as loaded:
-        yield loaded
 
 
 @pytest.fixture
@@ -40,9 +29,9 @@ def device():
 
 
 @pytest.fixture
-def on_device(folder, device) -> Iterator[fastseg.Sam]:
+def on_device(tiny_folder, device) -> Iterator[fastseg.Sam]:
     """The same model, whose arrays are on an emulated device."""
-    with fastseg.load(folder, backend="onnxruntime") as loaded:
+    with fastseg.load(tiny_folder, backend="onnxruntime") as loaded:
         loaded.device_search = searching(loaded, device)
         yield loaded
 
@@ -82,14 +71,14 @@ def assert_same(found, expected):
     ],
     ids=str,
 )
-def test_the_masks_are_those_of_the_cpu(model, on_device, image, settings):
-    assert_same(on_device.everything(image, **settings), model.everything(image, **settings))
+def test_the_masks_are_those_of_the_cpu(tiny_model, on_device, image, settings):
+    assert_same(on_device.everything(image, **settings), tiny_model.everything(image, **settings))
 
 
-def test_threads_that_take_turns_backwards_change_nothing(model, folder, image, device):
-    with fastseg.load(folder, backend="onnxruntime") as loaded:
+def test_threads_that_take_turns_backwards_change_nothing(tiny_model, tiny_folder, image, device):
+    with fastseg.load(tiny_folder, backend="onnxruntime") as loaded:
         loaded.device_search = searching(loaded, device, backwards=True)
-        assert_same(loaded.everything(image, **LOOSE), model.everything(image, **LOOSE))
+        assert_same(loaded.everything(image, **LOOSE), tiny_model.everything(image, **LOOSE))
 
 
 def test_an_embedded_model_finds_the_masks_of_the_cpu(device):
@@ -106,9 +95,9 @@ def test_an_embedded_model_finds_the_masks_of_the_cpu(device):
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
 
 
-def small_passes(model, passes):
+def small_passes(tiny_model, passes):
     """A limit of memory with which a grid of 6 x 6 goes in about so many passes."""
-    graphs = [model._graphs[name].graph for name in ("decoder", "mask_head")]
+    graphs = [tiny_model._graphs[name].graph for name in ("decoder", "mask_head")]
     for limit in range(2**17, 2**24, 2**14):
         try:
             plan = device_everything.plan_memory(*graphs, prompts=36, most_bytes=limit)
@@ -120,11 +109,11 @@ def small_passes(model, passes):
 
 
 @pytest.mark.parametrize("passes", [36, 5, 2, 1])
-def test_the_number_of_passes_changes_nothing(model, on_device, image, passes):
-    limit, made = small_passes(model, passes)
+def test_the_number_of_passes_changes_nothing(tiny_model, on_device, image, passes):
+    limit, made = small_passes(tiny_model, passes)
     assert made <= passes
     found = on_device.everything(image, points_per_side=6, max_device_memory=limit, **LOOSE)
-    assert_same(found, model.everything(image, points_per_side=6, **LOOSE))
+    assert_same(found, tiny_model.everything(image, points_per_side=6, **LOOSE))
 
 
 def test_the_picture_goes_up_once_and_run_lengths_come_down_once(on_device, device, image):
@@ -141,10 +130,10 @@ def test_all_memory_is_given_back(on_device, device, image):
     assert device.most_bytes > 0
 
 
-def test_memory_that_runs_out_halves_the_pass_once_and_says_so(model, folder, image):
-    expected = model.everything(image, points_per_side=6, **LOOSE)
+def test_memory_that_runs_out_halves_the_pass_once_and_says_so(tiny_model, tiny_folder, image):
+    expected = tiny_model.everything(image, points_per_side=6, **LOOSE)
     plenty = EmulatedDevice()
-    with fastseg.load(folder, backend="onnxruntime") as loaded:
+    with fastseg.load(tiny_folder, backend="onnxruntime") as loaded:
         loaded.device_search = searching(loaded, plenty)
         loaded.everything(image, points_per_side=6, **LOOSE)
         scarce = EmulatedDevice(memory_bytes=plenty.most_bytes - 1)
@@ -158,21 +147,23 @@ def test_memory_that_runs_out_halves_the_pass_once_and_says_so(model, folder, im
 
 @pytest.mark.filterwarnings("ignore:.*too little memory:RuntimeWarning")
 def test_memory_that_never_suffices_is_a_typed_error_and_leaves_the_model_usable(
-    model, folder, image
+    tiny_model, tiny_folder, image
 ):
-    with fastseg.load(folder, backend="onnxruntime") as loaded:
+    with fastseg.load(tiny_folder, backend="onnxruntime") as loaded:
         device = EmulatedDevice(memory_bytes=600_000)
         loaded.device_search = searching(loaded, device)
         with pytest.raises(DeviceMemoryError, match=r"no .* bytes left"):
             loaded.everything(image, points_per_side=6, **LOOSE)
         device.memory_bytes = 2**40
         found = loaded.everything(image, points_per_side=6, **LOOSE)
-    assert_same(found, model.everything(image, points_per_side=6, **LOOSE))
+    assert_same(found, tiny_model.everything(image, points_per_side=6, **LOOSE))
 
 
-def test_more_run_lengths_than_expected_are_found_room_for(model, on_device, image, monkeypatch):
+def test_more_run_lengths_than_expected_are_found_room_for(
+    tiny_model, on_device, image, monkeypatch
+):
     on_device.device_search._runs_per_mask = 2
-    expected = model.everything(image, points_per_side=6, **LOOSE)
+    expected = tiny_model.everything(image, points_per_side=6, **LOOSE)
     assert_same(on_device.everything(image, points_per_side=6, **LOOSE), expected)
     learnt = on_device.device_search._runs_per_mask
     assert learnt > 2
@@ -180,9 +171,9 @@ def test_more_run_lengths_than_expected_are_found_room_for(model, on_device, ima
     assert on_device.device_search._runs_per_mask == learnt
 
 
-def test_a_picture_that_is_on_the_device_stays_there(model, on_device, device, image):
+def test_a_picture_that_is_on_the_device_stays_there(tiny_model, on_device, device, image):
     found = on_device.everything(device_array(image, "image"), points_per_side=6, **LOOSE)
-    assert_same(found, model.everything(image, points_per_side=6, **LOOSE))
+    assert_same(found, tiny_model.everything(image, points_per_side=6, **LOOSE))
     assert image.nbytes not in device.uploaded
 
 
@@ -201,12 +192,12 @@ def test_a_picture_on_the_device_is_held_to_the_same_size(on_device, image, monk
         on_device.everything(device_array(image[:0], "image"))
 
 
-def test_concurrent_calls_take_turns(model, on_device, image):
+def test_concurrent_calls_take_turns(tiny_model, on_device, image):
     pictures = [np.roll(image, 10 * i, axis=1) for i in range(4)]
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda one: on_device.everything(one, points_per_side=5), pictures))
     for masks, picture in zip(found, pictures, strict=True):
-        assert_same(masks, model.everything(picture, points_per_side=5))
+        assert_same(masks, tiny_model.everything(picture, points_per_side=5))
 
 
 def test_timings_name_what_ran(on_device, image):
@@ -215,8 +206,8 @@ def test_timings_name_what_ran(on_device, image):
     assert timings.backend == "onnxruntime"
 
 
-def test_a_model_in_the_hosts_memory_searches_there(model):
-    assert model.device_search is None
+def test_a_model_in_the_hosts_memory_searches_there(tiny_model):
+    assert tiny_model.device_search is None
 
 
 class Twin:
@@ -236,7 +227,7 @@ class Twin:
 
 
 def test_graphs_that_can_leave_their_arrays_on_a_device_are_searched_there(
-    model, folder, image, device, monkeypatch
+    tiny_model, tiny_folder, image, device, monkeypatch
 ):
     """From the choice to the masks, with stand-ins for the runtime, the device and its kernels."""
     made = []
@@ -249,22 +240,22 @@ def test_graphs_that_can_leave_their_arrays_on_a_device_are_searched_there(
     monkeypatch.setattr(device_everything.device_ops, "cuda_module", lambda: None)
     monkeypatch.setattr(device_everything.device_ops, "cuda_kernels", lambda *_: emulated_kernels())
     monkeypatch.setattr(device_everything.cuda_device, "open_device", lambda number: device)
-    with fastseg.load(folder, backend="onnxruntime") as loaded:
+    with fastseg.load(tiny_folder, backend="onnxruntime") as loaded:
         monkeypatch.setattr(loaded._graphs["encoder"], "name", "fake:cuda:0")
         found = loaded.everything(image, points_per_side=6, **LOOSE)
         assert [twin.graph.name for twin in made] == list(device_everything.GRAPHS)
     assert all(twin.closed for twin in made)
-    assert_same(found, model.everything(image, points_per_side=6, **LOOSE))
+    assert_same(found, tiny_model.everything(image, points_per_side=6, **LOOSE))
 
 
-def test_without_the_cuda_kernels_the_host_goes_on(model, folder, image, monkeypatch):
+def test_without_the_cuda_kernels_the_host_goes_on(tiny_model, tiny_folder, image, monkeypatch):
     monkeypatch.setattr(OrtBackend, "on_device", lambda self: None, raising=False)
     monkeypatch.setitem(sys.modules, "fastseg._cuda", None)
-    with fastseg.load(folder, backend="onnxruntime") as loaded:
+    with fastseg.load(tiny_folder, backend="onnxruntime") as loaded:
         assert loaded.device_search is None
         assert len(loaded.everything(image, points_per_side=6, **LOOSE)) > 0
 
 
-def test_a_limit_that_is_none_is_refused(model, image):
+def test_a_limit_that_is_none_is_refused(tiny_model, image):
     with pytest.raises(PromptError, match="max_device_memory"):
-        model.everything(image, max_device_memory=0)
+        tiny_model.everything(image, max_device_memory=0)

@@ -20,7 +20,6 @@ from fastseg.backends.tensorrt_backend import TensorRtBackend
 from fastseg.device_everything import DeviceSearch
 from fastseg.memory_plan import plan_memory
 from fastseg.ops.device import DeviceKernels, emulated_kernels
-from fastseg.testing import tiny_sam_folder
 from fastseg.testing.fake_cuda import FakeCuda
 from fastseg.testing.fake_engine import FakeEngine
 
@@ -83,17 +82,6 @@ def searching(loaded: fastseg.Sam, device: FakeCuda) -> DeviceSearch:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tiny_sam_folder(tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def model(folder) -> Iterator[fastseg.Sam]:
-    with fastseg.load(folder, backend="onnxruntime") as loaded:
-        yield loaded
-
-
-@pytest.fixture(scope="module")
 def image():
     return np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
 
@@ -114,35 +102,35 @@ def assert_same(found, expected) -> None:
     ],
     ids=["one pass", "several passes", "crops"],
 )
-def test_the_masks_are_those_of_the_cpu(folder, model, image, settings):
+def test_the_masks_are_those_of_the_cpu(tiny_folder, tiny_model, image, settings):
     device = FakeCuda()
-    with fastseg.load(folder, backend="onnxruntime") as loaded:
+    with fastseg.load(tiny_folder, backend="onnxruntime") as loaded:
         loaded.device_search = searching(loaded, device)
         # What the first one leaves behind is what the second one works in.
         for picture in (image, np.ascontiguousarray(image[::-1])):
-            expected = model.everything(picture, **settings)
+            expected = tiny_model.everything(picture, **settings)
             assert_same(loaded.everything(picture, **settings), expected)
     gc.collect()
     assert device.used_bytes == 0
 
 
-def test_with_little_memory_there_are_several_passes(model):
-    decoder, mask_head = (model._graphs[name].graph for name in ("decoder", "mask_head"))
+def test_with_little_memory_there_are_several_passes(tiny_model):
+    decoder, mask_head = (tiny_model._graphs[name].graph for name in ("decoder", "mask_head"))
     assert len(plan_memory(decoder, mask_head, prompts=36, most_bytes=LITTLE).passes(36)) > 2
 
 
-def test_a_picture_of_another_library_is_waited_for(folder, model, image):
+def test_a_picture_of_another_library_is_waited_for(tiny_folder, tiny_model, image):
     device = FakeCuda()
-    with fastseg.load(folder, backend="onnxruntime") as loaded:
+    with fastseg.load(tiny_folder, backend="onnxruntime") as loaded:
         loaded.device_search = searching(loaded, device)
         found = loaded.everything(device.array(image, stream=77), points_per_side=6, **LOOSE)
-    assert_same(found, model.everything(image, points_per_side=6, **LOOSE))
+    assert_same(found, tiny_model.everything(image, points_per_side=6, **LOOSE))
 
 
-def test_models_that_share_a_device_do_not_touch_each_others_memory(folder, model, image):
+def test_models_that_share_a_device_do_not_touch_each_others_memory(tiny_folder, tiny_model, image):
     device = FakeCuda()
-    expected = model.everything(image, points_per_side=5, **LOOSE)
-    models = [fastseg.load(folder, backend="onnxruntime") for _ in range(3)]
+    expected = tiny_model.everything(image, points_per_side=5, **LOOSE)
+    models = [fastseg.load(tiny_folder, backend="onnxruntime") for _ in range(3)]
     for loaded in models:
         loaded.device_search = searching(loaded, device)
 

@@ -22,7 +22,7 @@ from fastseg.errors import (  # noqa: E402
     ModelFolderError,
     ParityError,
 )
-from fastseg.export import int8  # noqa: E402
+from fastseg.export import graph_blocks, int8  # noqa: E402
 from fastseg.export.int8 import add_int8  # noqa: E402
 from fastseg.graphs import Choice  # noqa: E402
 from fastseg.questions import answer_all, ask  # noqa: E402
@@ -119,8 +119,17 @@ def test_a_second_time_replaces_the_first_and_half_graphs_stay(small_folder, tmp
 
 
 @needs_integers
-def test_masks_that_differ_too_much_leave_nothing(tmp_path):
+def test_masks_that_differ_too_much_leave_nothing(tmp_path, monkeypatch):
     said: list[str] = []
+    once: list[str] = []
+    for module, name in ((graph_blocks, "read"), (comparison, "answer_all")):
+        function = getattr(module, name)
+
+        def counted(*given, function=function, name=name):
+            once.append(name)
+            return function(*given)
+
+        monkeypatch.setattr(module, name, counted)
     with pytest.raises(ParityError, match=r"in int8 is too far .*not kept") as caught:
         add_int8(
             find("echo-a4c"),
@@ -131,6 +140,8 @@ def test_masks_that_differ_too_much_leave_nothing(tmp_path):
         )
     assert "mask IoU" in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+    # The graph is read and asked once, however often it is compared.
+    assert sorted(once) == ["answer_all", "read"]
     # Every limit was tried, each with fewer products of integers than the one before.
     counts = [int(step.split()[0]) for step in said if "products" in step]
     assert len(counts) > 2

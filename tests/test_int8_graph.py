@@ -79,7 +79,7 @@ def rounded(weights, axis):
 
 def test_a_product_is_that_of_rounded_operands(path, tmp_path):
     exact = answers(graph_blocks.read(path), tmp_path)
-    held = int8_calibration.ranges(path, [{"image": IMAGE}])
+    held = int8_calibration.ranges(graph_blocks.read(path), [{"image": IMAGE}])
     assert held["image"] == Range(float(IMAGE.min()), float(IMAGE.max()))
     assert held["maps"] == Range(float(exact["maps"].min()), float(exact["maps"].max()))
     found = answers(to_int8(graph_blocks.read(path), held), tmp_path)
@@ -94,7 +94,8 @@ def test_a_product_is_that_of_rounded_operands(path, tmp_path):
 
 
 def test_what_two_products_share_is_rounded_once_and_tables_stay(path, tmp_path):
-    model = to_int8(graph_blocks.read(path), int8_calibration.ranges(path, [{"image": IMAGE}]))
+    model = graph_blocks.read(path)
+    to_int8(model, int8_calibration.ranges(model, [{"image": IMAGE}]))
     kinds = [node.op_type for node in model.graph]
     assert kinds.count("QuantizeLinear") == 2
     assert kinds.count("DequantizeLinear") == 4
@@ -107,7 +108,7 @@ def test_what_two_products_share_is_rounded_once_and_tables_stay(path, tmp_path)
 
 
 def test_a_product_that_is_to_stay_is_what_it_was(path, tmp_path):
-    held = int8_calibration.ranges(path, [{"image": IMAGE}])
+    held = int8_calibration.ranges(graph_blocks.read(path), [{"image": IMAGE}])
     names = [str(node.name) for node in products(graph_blocks.read(path))]
     assert names == ["maps/Conv", "first/MatMul", "second/MatMul"]
     exact = answers(graph_blocks.read(path), tmp_path)
@@ -123,14 +124,17 @@ def test_a_product_that_is_to_stay_is_what_it_was(path, tmp_path):
 def test_what_a_product_loses_is_its_own_and_grows_with_outliers(path):
     wild = IMAGE.copy()
     wild[0, 0, 0, 0] = 300.0
-    held = int8_calibration.ranges(path, [{"image": IMAGE}])
-    lost = int8_calibration.losses(path, [{"image": IMAGE}], held)
+    graph = graph_blocks.read(path)
+    before = [node.name for node in graph.graph], list(graph.graph.outputs)
+    held = int8_calibration.ranges(graph, [{"image": IMAGE}])
+    lost = int8_calibration.losses(graph, [{"image": IMAGE}], held)
     assert list(lost) == ["maps/Conv", "first/MatMul", "second/MatMul"]
     assert all(1e-6 < nmse < 1e-3 for nmse in lost.values())
-    both = int8_calibration.ranges(path, [{"image": IMAGE}, {"image": wild}])
+    both = int8_calibration.ranges(graph, [{"image": IMAGE}, {"image": wild}])
     assert both["image"] == Range(float(IMAGE.min()), 300.0)
-    worse = int8_calibration.losses(path, [{"image": IMAGE}], both)
+    worse = int8_calibration.losses(graph, [{"image": IMAGE}], both)
     assert worse["maps/Conv"] > 100 * lost["maps/Conv"]
+    assert ([node.name for node in graph.graph], list(graph.graph.outputs)) == before
     decided = int8_calibration.decide(worse, 1e-3)
     assert decided[0].as_dict() == {
         "block": "maps/Conv",

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-from weakref import WeakValueDictionary
 
 from fastseg import tensor_file
 from fastseg.artifacts import ModelFolder
@@ -15,9 +14,10 @@ from fastseg.backends.native_encoder import NativeEncoder, open_kernel
 from fastseg.backends.native_graph import NativeGraph
 from fastseg.backends.native_unet import NativeUnet, misfit
 from fastseg.backends.native_unet import open_kernel as open_unet
+from fastseg.backends.opened_kernels import OpenedKernels
 from fastseg.backends.runtime import NotServedError, Plan, check_device, without_instructions
 from fastseg.contract import MASK_SLOTS, MASK_VECTOR, UNET_GRAPH, Array, Graph, Tensor
-from fastseg.errors import BackendError, BackendUnavailableError, ModelFolderError
+from fastseg.errors import BackendError, BackendUnavailableError
 from fastseg.manifest import GraphFile
 
 if TYPE_CHECKING:
@@ -42,10 +42,8 @@ _ONE_FOR_ALL = 'Use backend="auto", which finds one.'
 
 _ANOTHER = f'Name a runtime for that too, backend="onnxruntime+{NAME}".'
 
-_LOADED: WeakValueDictionary[tuple[str, int, str], ops.DecoderKernel] = WeakValueDictionary()
-"""Opened kernels by hash of the weights, side and table: the graphs of a model share one."""
-
-_LOADING = threading.Lock()
+_OPENED: OpenedKernels[ops.DecoderKernel] = OpenedKernels()
+"""By hash of the weights, side and table: the graphs of a model share one."""
 
 
 class NativeBackend(NativeGraph["ops.DecoderKernel"]):
@@ -198,16 +196,8 @@ def open_graph(
 def _open(path: Path, content: str, side: int, table: str) -> ops.DecoderKernel:
     from fastseg import ops
 
-    with _LOADING:
-        kernel = _LOADED.get((content, side, table))
-        if kernel is None:
-            weights = tensor_file.read(path)
-            try:
-                kernel = ops.DecoderKernel(weights, grid=side // 16, side=side, table=table)
-            except ModelFolderError as error:
-                raise ModelFolderError(f"{path}: {error}") from error
-            _LOADED[content, side, table] = kernel
-    return kernel
+    make = partial(ops.DecoderKernel, grid=side // 16, side=side, table=table)
+    return _OPENED.find((content, side, table), path, tensor_file.read, make)
 
 
 def _table(precision: str) -> str:

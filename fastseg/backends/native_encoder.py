@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-from weakref import WeakValueDictionary
 
 from fastseg import tensor_file
 from fastseg.backends.native_graph import NativeGraph
+from fastseg.backends.opened_kernels import OpenedKernels
 from fastseg.contract import Array
-from fastseg.errors import ModelFolderError
 
 if TYPE_CHECKING:
     from fastseg import ops
 
-_LOADED: WeakValueDictionary[tuple[str, str], ops.EncoderKernel] = WeakValueDictionary()
-"""Opened kernels by hash of the weights and table: models loaded twice share one."""
-
-_LOADING = threading.Lock()
+_OPENED: OpenedKernels[ops.EncoderKernel] = OpenedKernels()
+"""By hash of the weights and table: models loaded twice share one."""
 
 
 class NativeEncoder(NativeGraph["ops.EncoderKernel"]):
@@ -42,13 +39,5 @@ def open_kernel(path: Path, content: str, table: str) -> ops.EncoderKernel:
     """
     from fastseg import ops
 
-    with _LOADING:
-        kernel = _LOADED.get((content, table))
-        if kernel is None:
-            weights = tensor_file.read(path)
-            try:
-                kernel = ops.EncoderKernel(weights, table=table)
-            except ModelFolderError as error:
-                raise ModelFolderError(f"{path}: {error}") from error
-            _LOADED[content, table] = kernel
-    return kernel
+    make = partial(ops.EncoderKernel, table=table)
+    return _OPENED.find((content, table), path, tensor_file.read, make)

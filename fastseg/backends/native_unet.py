@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-from weakref import WeakValueDictionary
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fastseg import onnx_file
 from fastseg.backends.native_graph import NativeGraph
+from fastseg.backends.opened_kernels import OpenedKernels
 from fastseg.backends.unet_graph import weights_of
 from fastseg.contract import Array, Graph, unet_network
 from fastseg.errors import ModelFolderError
@@ -17,10 +20,8 @@ from fastseg.errors import ModelFolderError
 if TYPE_CHECKING:
     from fastseg import ops
 
-_LOADED: WeakValueDictionary[str, ops.UnetKernel] = WeakValueDictionary()
-"""Opened kernels by hash of the graph: models loaded twice share one."""
-
-_LOADING = threading.Lock()
+_OPENED: OpenedKernels[ops.UnetKernel] = OpenedKernels()
+"""By hash of the graph and side: models loaded twice share one."""
 
 
 class NativeUnet(NativeGraph["ops.UnetKernel"]):
@@ -67,15 +68,11 @@ def open_kernel(path: Path, content: str, side: int) -> ops.UnetKernel:
     """
     from fastseg import ops
 
-    with _LOADING:
-        kernel = _LOADED.get(content)
-        if kernel is None:
-            weights = weights_of(onnx_file.read(path))
-            if weights is None:
-                raise ModelFolderError(f"{path} is not the echo U-Net. Export the model again.")
-            try:
-                kernel = ops.UnetKernel(weights, side=side)
-            except ModelFolderError as error:
-                raise ModelFolderError(f"{path}: {error}") from error
-            _LOADED[content] = kernel
-    return kernel
+    return _OPENED.find((content, side), path, _read, partial(ops.UnetKernel, side=side))
+
+
+def _read(path: Path) -> dict[str, NDArray[np.float32]]:
+    weights = weights_of(onnx_file.read(path))
+    if weights is None:
+        raise ModelFolderError(f"{path} is not the echo U-Net. Export the model again.")
+    return weights

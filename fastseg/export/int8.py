@@ -82,18 +82,18 @@ def add_int8(
     with artifacts.write(out, overwrite=True) as target:
         take_over(folder, target, without=PRECISION)
         step("calibrating")
-        source = folder.file(single)
+        source = graph_blocks.read(folder.file(single))
         feeds = _feeds(manifest, pictures or calibration_pictures(manifest))
         held = int8_calibration.ranges(source, feeds)
         lost = int8_calibration.losses(source, feeds, held)
-        made = ModelFolder(target, manifest)
+        expected = comparison.expect(ModelFolder(target, manifest))
         path = target / f"{single.graph.name}.{PRECISION}.onnx"
         for decided in _choices(lost):
             kept = {one.block for one in decided if one.precision != PRECISION}
             step(f"{len(lost) - len(kept)} of {len(lost)} products in {PRECISION}")
-            outside = save(to_int8(graph_blocks.read(source), held, kept=kept), path)
+            outside = save(to_int8(source.clone(), held, kept=kept), path)
             with closing(OrtBackend(path, single.graph, keep_memory=False)) as backend:
-                found = comparison.measure(made, {single.graph.name: backend}, precision=PRECISION)
+                found = expected.measure({single.graph.name: backend}, precision=PRECISION)
             if found.within(asked):
                 break
         comparison.require(found, asked, f"{manifest.name} in {PRECISION}")

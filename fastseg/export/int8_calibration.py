@@ -12,7 +12,6 @@ from typing import Any
 import onnx_ir
 
 from fastseg.contract import Array
-from fastseg.export import graph_blocks
 from fastseg.export.graph_blocks import SINGLE
 from fastseg.export.int8_graph import Range, Stepped, products
 from fastseg.export.measuring import MeasuringSession
@@ -42,15 +41,21 @@ class Decision:
         return asdict(self)
 
 
-def ranges(path: Path, feeds: Sequence[Mapping[str, Array]]) -> dict[str, Range]:
-    """What everything that becomes uint8 held, by name, over all feeds of a float32 graph."""
-    model = graph_blocks.read(path)
+def ranges(source: onnx_ir.Model, feeds: Sequence[Mapping[str, Array]]) -> dict[str, Range]:
+    """What everything that becomes uint8 held, by name, over all feeds.
+
+    Args:
+        source: A float32 graph as ``graph_blocks.read`` gives it; it stays as it is.
+        feeds: Inputs of its runs.
+    """
+    model = source.clone()
     names = {}
     for node in products(model):
         value = node.inputs[0]
         if value is not None and value.name not in names:
-            low, high = (_scalar(model, node, each, value) for each in ("ReduceMin", "ReduceMax"))
-            names[str(value.name)] = low, high
+            bounds = [_measured(each, value) for each in ("ReduceMin", "ReduceMax")]
+            model.graph.insert_before(node, bounds)
+            names[str(value.name)] = _put_out(model, bounds)
     held: dict[str, Range] = {}
     for found in _runs(model, feeds):
         for name, (low, high) in names.items():
@@ -60,16 +65,21 @@ def ranges(path: Path, feeds: Sequence[Mapping[str, Array]]) -> dict[str, Range]
 
 
 def losses(
-    path: Path, feeds: Sequence[Mapping[str, Array]], held: Mapping[str, Range]
+    source: onnx_ir.Model, feeds: Sequence[Mapping[str, Array]], held: Mapping[str, Range]
 ) -> dict[str, float]:
     """What INT8 would cost each product, by name.
 
     Every product is computed twice from the same float32 inputs, so that its error is its own.
 
+    Args:
+        source: As in ``ranges``.
+        feeds: As in ``ranges``.
+        held: What ``ranges`` gave.
+
     Returns:
         The squared error over the energy of what the product gives.
     """
-    model = graph_blocks.read(path)
+    model = source.clone()
     stepped = Stepped(model, held)
     pairs = {str(node.name): _beside(stepped, node) for node in products(model)}
     error: dict[str, float] = defaultdict(float)
@@ -97,32 +107,25 @@ def _beside(stepped: Stepped, node: onnx_ir.Node) -> tuple[str, str]:
     gap = onnx_ir.node("Sub", [twin.outputs[0], result])
     for each, suffix in ((twin, "twin"), (gap, "gap")):
         each.outputs[0].name, each.outputs[0].type = f"{result.name}.{suffix}", _SCALAR
-    model.graph.insert_after(node, [twin, gap])
-    return (
-        _scalar(model, gap, "ReduceSumSquare", gap.outputs[0], after=True),
-        _scalar(model, gap, "ReduceSumSquare", result, after=True),
-    )
+    found = [_measured("ReduceSumSquare", value) for value in (gap.outputs[0], result)]
+    model.graph.insert_after(node, [twin, gap, *found])
+    return _put_out(model, found)
 
 
-def _scalar(
-    model: onnx_ir.Model,
-    node: onnx_ir.Node,
-    operator: str,
-    value: onnx_ir.Value,
-    *,
-    after: bool = False,
-) -> str:
-    """An output of the graph that holds one number of a tensor, computed beside a node."""
-    measuring = onnx_ir.node(operator, [value], {"keepdims": 0})
-    result = measuring.outputs[0]
+def _measured(operator: str, value: onnx_ir.Value) -> onnx_ir.Node:
+    """A node that makes one number of a tensor."""
+    node = onnx_ir.node(operator, [value], {"keepdims": 0})
+    result = node.outputs[0]
     result.name, result.shape = f"{value.name}.{operator}", onnx_ir.Shape(())
     result.type = _SCALAR
-    if after:
-        model.graph.insert_after(node, measuring)
-    else:
-        model.graph.insert_before(node, measuring)
-    model.graph.outputs.append(result)
-    return str(result.name)
+    return node
+
+
+def _put_out(model: onnx_ir.Model, nodes: Sequence[onnx_ir.Node]) -> tuple[str, str]:
+    """Make outputs of the graph of what two nodes give: their names."""
+    first, second = (node.outputs[0] for node in nodes)
+    model.graph.outputs.extend((first, second))
+    return str(first.name), str(second.name)
 
 
 def _runs(model: onnx_ir.Model, feeds: Sequence[Mapping[str, Array]]) -> Iterator[dict[str, Array]]:

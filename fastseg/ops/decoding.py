@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 
 from fastseg import _core, checks
 from fastseg.contract import MASK_SLOTS, MASK_VECTOR
-from fastseg.errors import BackendError, ModelFolderError
-
-Floats = NDArray[np.float32]
+from fastseg.errors import BackendError
+from fastseg.ops.opening import Floats, opened
 
 
 class DecodedPrompts(NamedTuple):
@@ -71,15 +70,9 @@ class DecoderKernel:
             )
         if grid < 1 or side < 1:
             raise BackendError(f"grid and side must be at least 1, not {grid} and {side}.")
-        contiguous = {
-            name: np.asarray(array, np.float32, order="C") for name, array in weights.items()
-        }
-        try:
-            self._decoder = _core.decoder_open(contiguous, grid, side, table)
-        except ValueError as error:
-            raise ModelFolderError(
-                f"These are not the weights of SAM's decoder: {error}. Export the model again."
-            ) from error
+        self._decoder = opened(
+            _core.decoder_open, weights, grid, side, table, network="SAM's decoder"
+        )
         self.grid = grid
         self.state_size = _core.decoder_sizes(self._decoder, 0, False)[0]
         """Floats in what the prompts of one image share."""
@@ -176,10 +169,9 @@ class DecoderKernel:
         Raises:
             BackendError: Shapes contradict each other, or a label is out of range.
         """
-        count, low = len(labels), 4 * self.grid
         self._check_prompts(points, labels, states)
-        ious = np.empty((count, MASK_SLOTS), np.float32)
-        logits = np.empty((count, MASK_SLOTS - 1, low, low), np.float32)
+        ious = np.empty((len(labels), MASK_SLOTS), np.float32)
+        logits = self._undrawn(len(labels), MASK_SLOTS - 1)
         with _backend_errors():
             _core.decoder_search(
                 self._decoder,
@@ -218,13 +210,13 @@ class DecoderKernel:
             BackendError: Shapes contradict each other, or the memory is not of ``decode``.
         """
         self._check_states(states)
-        count, masks, low = len(memory), mask_vectors.shape[1], 4 * self.grid
+        count, masks = len(memory), mask_vectors.shape[1]
         if mask_vectors.shape != (count, masks, MASK_VECTOR) or memory.ndim != 2:
             raise BackendError(
                 f"memory must be (n, floats) and mask_vectors (n, masks, {MASK_VECTOR}), not "
                 f"{memory.shape} and {mask_vectors.shape}."
             )
-        logits = np.empty((count, masks, low, low), np.float32)
+        logits = self._undrawn(count, masks)
         with _backend_errors():
             _core.decoder_draw(
                 self._decoder,
@@ -236,6 +228,11 @@ class DecoderKernel:
                 checks.threads(threads),
             )
         return logits
+
+    def _undrawn(self, count: int, masks: int) -> Floats:
+        """Room for the logits of some masks of each prompt."""
+        low = 4 * self.grid
+        return np.empty((count, masks, low, low), np.float32)
 
     def _check_prompts(self, points: Floats, labels: NDArray[np.int32], states: Floats) -> None:
         self._check_states(states)

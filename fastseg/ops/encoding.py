@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastseg import _core, checks
-from fastseg.errors import BackendError, ModelFolderError
+from fastseg.errors import BackendError
 from fastseg.ops.decoding import computes_in_bf16, decoder_tables
-
-Floats = NDArray[np.float32]
+from fastseg.ops.opening import Floats, opened
 
 
 def encoder_tables() -> tuple[str, ...]:
@@ -45,15 +43,7 @@ class EncoderKernel:
                 f"The native encoder has no table {table!r} on this processor, but "
                 f"{', '.join(encoder_tables()) or 'none'}."
             )
-        contiguous = {
-            name: np.asarray(array, np.float32, order="C") for name, array in weights.items()
-        }
-        try:
-            self._encoder = _core.encoder_open(contiguous, table)
-        except ValueError as error:
-            raise ModelFolderError(
-                f"These are not the weights of SAM's encoder: {error}. Export the model again."
-            ) from error
+        self._encoder = opened(_core.encoder_open, weights, table, network="SAM's encoder")
         self.side = _core.encoder_side(self._encoder)
         """Side of a picture in pixels."""
 

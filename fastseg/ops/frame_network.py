@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastseg import _core, checks
-from fastseg.errors import BackendError, ModelFolderError
+from fastseg.errors import BackendError
 from fastseg.ops.decoding import decoder_tables
-
-Floats = NDArray[np.float32]
+from fastseg.ops.opening import Floats, opened
 
 UNET_TABLE = "amx-bf16"
 """The one of ``decoder_tables`` that the U-Net is made for."""
@@ -49,15 +47,7 @@ class UnetKernel:
     def __init__(self, weights: Mapping[str, Floats], *, side: int) -> None:
         if UNET_TABLE not in decoder_tables():
             raise BackendError("The native U-Net needs AMX, which this processor does not have.")
-        contiguous = {
-            name: np.asarray(array, np.float32, order="C") for name, array in weights.items()
-        }
-        try:
-            self._unet = _core.unet_open(contiguous, side)
-        except ValueError as error:
-            raise ModelFolderError(
-                f"These are not the weights of the echo U-Net: {error}. Export the model again."
-            ) from error
+        self._unet = opened(_core.unet_open, weights, side, network="the echo U-Net")
         self.side = side
         """Of a frame in pixels."""
         self.channels = _core.unet_channels(self._unet)
