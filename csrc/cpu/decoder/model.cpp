@@ -4,33 +4,20 @@
 #include <cmath>
 #include <cstring>
 #include <numbers>
-#include <stdexcept>
+
+#include "cpu/weight_reader.h"
 
 namespace fastseg::cpu::decoder {
 namespace {
 
 constexpr int64_t panel = 32;
 
-// Weights by name, each of which must have the shape that is asked for.
-class Reader {
+// What the decoder's parts are made of.
+class Reader : private WeightReader {
   public:
-    Reader(const Weights& weights, const Table& table) : weights_(weights), table_(table) {}
+    Reader(const Weights& weights, const Table& table) : WeightReader(weights), table_(table) {}
 
-    const float* data(const std::string& name, const std::vector<int64_t>& shape) const {
-        const auto found = weights_.find(name);
-        if (found == weights_.end()) throw std::invalid_argument("there is no " + name);
-        if (found->second.shape != shape)
-            throw std::invalid_argument(name + " is " + text(found->second.shape) + ", not " +
-                                        text(shape));
-        return found->second.data;
-    }
-
-    std::vector<float> values(const std::string& name, const std::vector<int64_t>& shape) const {
-        int64_t count = 1;
-        for (const int64_t size : shape) count *= size;
-        const float* from = data(name, shape);
-        return std::vector<float>(from, from + count);
-    }
+    using WeightReader::values;
 
     Linear linear(const std::string& name, int64_t in, int64_t out, float scale = 1.0f) const {
         Linear made{in, out, float_buffer((out + panel - 1) / panel * panel * in),
@@ -111,13 +98,6 @@ class Reader {
         return copy;
     }
 
-    static std::string text(const std::vector<int64_t>& shape) {
-        std::string text = "(";
-        for (const int64_t size : shape) text += std::to_string(size) + ",";
-        return text + ")";
-    }
-
-    const Weights& weights_;
     const Table& table_;
 };
 

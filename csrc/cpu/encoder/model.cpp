@@ -4,7 +4,7 @@
 #include <cmath>
 #include <stdexcept>
 
-#include "cpu/encoder/weight_reader.h"
+#include "cpu/weight_reader.h"
 
 namespace fastseg::cpu::encoder {
 namespace {
@@ -26,12 +26,12 @@ class Reader : private WeightReader {
     using WeightReader::values;
 
     Norm norm(const std::string& name, int64_t count) const {
-        return {values(name + ".weight", count), values(name + ".bias", count)};
+        return {values(name + ".weight", {count}), values(name + ".bias", {count})};
     }
 
     Linear linear(const std::string& name, int64_t in, int64_t out) const {
         return {in, out, packed(data(name + ".kernel", {in, out}), in, out),
-                values(name + ".bias", out)};
+                values(name + ".bias", {out})};
     }
 
     // A convolution whose patches are rows of [in * height * width]: kernels to columns.
@@ -128,7 +128,7 @@ Model::Model(const Weights& weights, const decoder::Table& table) : table(table)
     windows = squares(grid, window);
     whole = squares(grid, grid);
     embed = read.columns("patch_embed.proj", {width, 3, patch, patch});
-    embed.bias = read.values("patch_embed.proj.bias", width);
+    embed.bias = read.values("patch_embed.proj.bias", {width});
     const float* positions_from = read.data("pos_embed", {1, grid, grid, width});
     positions.assign(positions_from, positions_from + grid * grid * width);
     for (int64_t index = 0;; ++index) {

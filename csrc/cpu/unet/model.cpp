@@ -3,7 +3,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "cpu/encoder/weight_reader.h"
+#include "cpu/weight_reader.h"
 
 namespace fastseg::cpu::unet {
 namespace {
@@ -19,7 +19,7 @@ struct Read {
     int64_t channels, held;
 };
 
-class Reader : private encoder::WeightReader {
+class Reader : private WeightReader {
   public:
     Reader(const decoder::Weights& weights, const decoder::Table& table)
         : WeightReader(weights), table_(table) {}
@@ -50,7 +50,7 @@ class Reader : private encoder::WeightReader {
             first += read.channels;
         }
         Layer layer = packed(matrix, neighbours, steps, columns);
-        std::vector<float> bias = values(name + ".bias", out);
+        std::vector<float> bias = values(name + ".bias", {out});
         bias.resize(static_cast<size_t>(columns));
         layer.bias = std::move(bias);
         return layer;
@@ -66,7 +66,7 @@ class Reader : private encoder::WeightReader {
                 matrix[static_cast<size_t>(channel * columns + column)] =
                     from[(channel * out + column % out) * 4 + dy * 2 + column / out];
         Layer layer = packed(matrix, 1, steps, columns);
-        const std::vector<float> bias = values(name + ".bias", out);
+        const std::vector<float> bias = values(name + ".bias", {out});
         for (int dx = 0; dx < 2; ++dx)
             layer.bias.insert(layer.bias.end(), bias.begin(), bias.end());
         return layer;

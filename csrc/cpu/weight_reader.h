@@ -7,7 +7,7 @@
 
 #include "cpu/decoder/model.h"
 
-namespace fastseg::cpu::encoder {
+namespace fastseg::cpu {
 
 class WeightReader {
   public:
@@ -26,8 +26,10 @@ class WeightReader {
         return found.data;
     }
 
-    std::vector<float> values(const std::string& name, int64_t count) const {
-        const float* from = data(name, {count});
+    std::vector<float> values(const std::string& name, const std::vector<int64_t>& shape) const {
+        int64_t count = 1;
+        for (const int64_t size : shape) count *= size;
+        const float* from = data(name, shape);
         return {from, from + count};
     }
 
@@ -41,4 +43,4 @@ class WeightReader {
     const decoder::Weights& weights_;
 };
 
-}  // namespace fastseg::cpu::encoder
+}  // namespace fastseg::cpu
