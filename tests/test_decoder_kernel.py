@@ -153,6 +153,17 @@ def test_few_prompts_are_drawn_alike_by_any_number_of_threads(table):
     np.testing.assert_array_equal(again, logits)
 
 
+def test_what_is_not_a_number_shows_in_the_logits(table):
+    modules, asked = source(8), ask(8, 2, 2)
+    kernel = modules.kernel(table)
+    embedding = modules.embedding.numpy().copy()
+    embedding[0, 5, 3, 6] = np.nan
+    state = kernel.image_state(embedding)
+    decoded = kernel.decode(asked.points, asked.labels, state)
+    logits = kernel.draw(decoded.memory, decoded.mask_vectors, state)
+    assert np.isnan(logits[:, :, 12:16, 24:28]).all()
+
+
 def test_only_the_masks_that_are_asked_for_are_drawn(table):
     modules, asked = source(8), ask(8, 2, 2)
     kernel = modules.kernel(table)

@@ -170,12 +170,21 @@ void norm_gelu(float* half, const float* bias, const float* scale, const float* 
         }
 }
 
-constexpr Table half_table(const char* name, void (*begin)(), void (*end)(),
-                           void (*product)(const Product&),
-                           void (*products)(const Product&, const Product&),
-                           void (*receive)(const Product&, const Settling&)) {
-    return {name,   true, span, 32,        begin,  end,   product, products, product32, keep,
-            recall, as_a, as_b, transpose, soften, weigh, turn,    receive,  norm_gelu, gelu_dot};
+// What multiplies.
+struct Products {
+    void (*begin)();
+    void (*end)();
+    void (*product)(const Product&);
+    void (*products)(const Product&, const Product&);
+    void (*lay)(const float*, void*, int64_t, int64_t);
+    void (*project)(const Projection&);
+    void (*receive)(const Product&, const Settling&);
+};
+
+constexpr Table half_table(const char* name, const Products& p) {
+    return {name,      true,  span,      32,        p.begin,   p.end,   p.product, p.products,
+            product32, p.lay, p.project, keep,      recall,    as_a,    as_b,      transpose,
+            soften,    weigh, turn,      p.receive, norm_gelu, gelu_dot};
 }
 
 }  // namespace

@@ -4,13 +4,12 @@
 #include <cmath>
 #include <cstring>
 #include <numbers>
+#include <utility>
 
 #include "cpu/weight_reader.h"
 
 namespace fastseg::cpu::decoder {
 namespace {
-
-constexpr int64_t panel = 32;
 
 // What the decoder's parts are made of.
 class Reader : private WeightReader {
@@ -145,17 +144,6 @@ void encode_place(const Model& model, float x, float y, float* to, int64_t strid
     }
 }
 
-void apply(const Table& table, const Linear& linear, const float* x, int64_t m, float* y) {
-    for (int64_t row = 0; row < m; ++row)
-        std::memcpy(y + row * linear.out, linear.bias.data(),
-                    static_cast<size_t>(linear.out) * sizeof(float));
-    for (int64_t o = 0; o < linear.out; o += panel) {
-        const int64_t columns = std::min(panel, linear.out - o);
-        table.product32({x, linear.in, linear.panels.floats() + o * linear.in, panel, y + o,
-                         linear.out, m, columns, linear.in, true});
-    }
-}
-
 Model::Model(const Weights& weights, int64_t grid, int64_t side, const Table& table)
     : table(table), grid(grid), side(side) {
     const Reader reader(weights, table);
@@ -209,6 +197,24 @@ Model::Model(const Weights& weights, int64_t grid, int64_t side, const Table& ta
                    reader.values(down + "6.bias", {width}),
                    reader.norm(down + "1", 4),
                    reader.norm(down + "4", mask_channels)};
+    for (Linear* linear : linears()) {
+        const int64_t columns = (linear->out + panel - 1) / panel * panel;
+        Buffer laid = float_buffer(columns * linear->in);
+        table.lay(linear->panels.floats(), laid.bytes(), linear->in, linear->out);
+        linear->panels = std::move(laid);
+    }
+}
+
+std::vector<Linear*> Model::linears() {
+    std::vector<Linear*> all{&last.query, &last.out};
+    for (Layer& layer : layers)
+        for (Linear* linear : {&layer.attention.query, &layer.attention.key, &layer.attention.value,
+                               &layer.attention.out, &layer.look.query, &layer.look.out,
+                               &layer.mlp1, &layer.mlp2, &layer.update.key, &layer.update.value})
+            all.push_back(linear);
+    for (Head* one : {&iou, &masks[0], &masks[1], &masks[2], &masks[3]})
+        for (Linear* linear : {&one->first, &one->second, &one->last}) all.push_back(linear);
+    return all;
 }
 
 }  // namespace fastseg::cpu::decoder

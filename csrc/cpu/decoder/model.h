@@ -24,10 +24,10 @@ struct Weight {
 
 using Weights = std::map<std::string, Weight>;  // by name in a checkpoint
 
-// y = x W + bias, W in panels of 32 columns.
+// y = x W + bias.
 struct Linear {
     int64_t in = 0, out = 0;
-    Buffer panels;  // [out / 32, in, 32]
+    Buffer panels;  // [out / 32, in, 32], laid out for the table
     std::vector<float> bias;
 };
 
@@ -106,12 +106,12 @@ struct Model {
     Head iou, masks[slots];
     Upscaling head;
     MaskPrompt mask_prompt;
+
+  private:
+    std::vector<Linear*> linears();  // all of them
 };
 
 // Encode a place in 0..1 as 256 sines and cosines (Tancik et al. 2020), `stride` floats apart.
 void encode_place(const Model& model, float x, float y, float* to, int64_t stride);
-
-// y [m, out] = x [m, in] W + bias; rows of y follow each other.
-void apply(const Table& table, const Linear& linear, const float* x, int64_t m, float* y);
 
 }  // namespace fastseg::cpu::decoder

@@ -33,6 +33,25 @@ struct Product {
     bool add;  // to what is in c
 };
 
+// Columns of a matrix that tokens are multiplied by are laid out in panels of so many.
+inline constexpr int64_t panel = 32;
+
+// Tokens times a matrix: y [m, out] = x [m, in] W + bias, row by row. A row of y does not depend on
+// the others.
+struct Projection {
+    const float* x;
+    int64_t m, in;       // `in` is a multiple of 32
+    const void* panels;  // of W, see Table::lay
+    const float* bias;   // [out]
+    int64_t out;
+    float* y;
+    void* scratch;  // projection_bytes(m, in)
+};
+
+inline int64_t projection_bytes(int64_t m, int64_t in) {
+    return (m + 15) / 16 * 16 * (in + panel) * 4;
+}
+
 // Softmax over all image tokens, one tile after another: exp(logit - reference), where the
 // reference moves up (and what was summed is scaled down) only when a logit exceeds it by far.
 struct Weighing {
@@ -72,6 +91,11 @@ struct Table {
     void (*products)(const Product& first, const Product& second);
     // A product in float32, any sizes.
     void (*product32)(const Product&);
+
+    // Panels [out / 32, in, 32] of a matrix, the last one filled up with zeros, to the form of the
+    // same size in which `project` takes them. A projection is exact to 16 bits or more.
+    void (*lay)(const float* panels, void* to, int64_t in, int64_t out);
+    void (*project)(const Projection&);
 
     // Image tokens [256, tile] as they are kept to be added to: in float32, or in float16 where
     // operands are bfloat16, which has three bits less.

@@ -79,6 +79,6 @@ void receive(const Product& p, const Settling& s) {
 }  // namespace
 
 extern const Table avx512_bf16_table =
-    half_table("avx512-bf16", nothing, nothing, product, products, receive);
+    half_table("avx512-bf16", {nothing, nothing, product, products, lay32, project32, receive});
 
 }  // namespace fastseg::cpu::decoder

@@ -59,6 +59,7 @@ Tokens::Tokens(const Model& model, int64_t prompts, int64_t tokens)
     for (Buffer* buffer : {&state_, &prompt_, &placed_, &query_, &key_, &value_, &out_})
         *buffer = float_buffer(rows * width);
     wide_ = float_buffer(rows * hidden);
+    scratch_ = Buffer(projection_bytes(rows, hidden));
 }
 
 void Tokens::embed(const float* points, const int32_t* labels) {
@@ -89,21 +90,25 @@ const float* Tokens::place() {
     return placed_.floats();
 }
 
+void Tokens::apply(const Linear& linear, const float* x, int64_t rows, float* y) {
+    model_.table.project({x, rows, linear.in, linear.panels.bytes(), linear.bias.data(), linear.out,
+                          y, scratch_.bytes()});
+}
+
 void Tokens::add(const Linear& linear, const float* x, int64_t first, int64_t rows) {
-    apply(model_.table, linear, x, rows, out_.floats());
+    apply(linear, x, rows, out_.floats());
     float* state = state_.floats() + first * width;
     for (int64_t i = 0; i < rows * width; ++i) state[i] += out_.floats()[i];
 }
 
 void Tokens::attend(const Layer& layer, bool first) {
-    const Table& table = model_.table;
     const int64_t rows = prompts_ * tokens_;
     const SelfAttention& attention = layer.attention;
     // As trained: neither positions nor a residual in the first layer.
     const float* placed = first ? state_.floats() : place();
-    apply(table, attention.query, placed, rows, query_.floats());
-    apply(table, attention.key, placed, rows, key_.floats());
-    apply(table, attention.value, state_.floats(), rows, value_.floats());
+    apply(attention.query, placed, rows, query_.floats());
+    apply(attention.key, placed, rows, key_.floats());
+    apply(attention.value, state_.floats(), rows, value_.floats());
     std::vector<float> weights(static_cast<size_t>(tokens_));
     for (int64_t prompt = 0; prompt < prompts_; ++prompt) {
         for (int64_t head = 0; head < heads; ++head) {
@@ -118,12 +123,12 @@ void Tokens::attend(const Layer& layer, bool first) {
 }
 
 const float* Tokens::project_placed(const Linear& linear) {
-    apply(model_.table, linear, place(), prompts_ * tokens_, query_.floats());
+    apply(linear, place(), prompts_ * tokens_, query_.floats());
     return query_.floats();
 }
 
 const float* Tokens::project(const Linear& linear) {
-    apply(model_.table, linear, state_.floats(), prompts_ * tokens_, value_.floats());
+    apply(linear, state_.floats(), prompts_ * tokens_, value_.floats());
     return value_.floats();
 }
 
@@ -131,7 +136,7 @@ void Tokens::take_in(const Layer& layer, const float* seen) {
     const int64_t rows = prompts_ * tokens_;
     add(layer.look.out, seen, 0, rows);
     normalise(layer.norm2, state_.floats(), rows);
-    apply(model_.table, layer.mlp1, state_.floats(), rows, wide_.floats());
+    apply(layer.mlp1, state_.floats(), rows, wide_.floats());
     relu(wide_.floats(), rows * hidden);
     add(layer.mlp2, wide_.floats(), 0, rows);
     normalise(layer.norm3, state_.floats(), rows);
@@ -158,11 +163,11 @@ void Tokens::read(int64_t first, int64_t count, float* ious, float* vectors) {
             std::memcpy(query_.floats() + prompt * width,
                         state_.floats() + ((first + prompt) * tokens_ + token) * width,
                         width * sizeof(float));
-        apply(model_.table, head.first, query_.floats(), count, key_.floats());
+        apply(head.first, query_.floats(), count, key_.floats());
         relu(key_.floats(), count * width);
-        apply(model_.table, head.second, key_.floats(), count, value_.floats());
+        apply(head.second, key_.floats(), count, value_.floats());
         relu(value_.floats(), count * width);
-        apply(model_.table, head.last, value_.floats(), count, out_.floats());
+        apply(head.last, value_.floats(), count, out_.floats());
         for (int64_t prompt = 0; prompt < count; ++prompt)
             std::memcpy(to + prompt * stride, out_.floats() + prompt * size,
                         static_cast<size_t>(size) * sizeof(float));

@@ -33,13 +33,15 @@ class Tokens {
     void read(int64_t first, int64_t count, float* ious, float* vectors);
 
   private:
+    // y [rows, out] = x [rows, in] times the matrix, and its bias.
+    void apply(const Linear& linear, const float* x, int64_t rows, float* y);
     // Add to rows of the state from `first` on.
     void add(const Linear& linear, const float* x, int64_t first, int64_t rows);
     const float* place();
 
     const Model& model_;
     int64_t prompts_, tokens_;
-    Buffer state_, prompt_, placed_, query_, key_, value_, wide_, out_;
+    Buffer state_, prompt_, placed_, query_, key_, value_, wide_, out_, scratch_;
 };
 
 }  // namespace fastseg::cpu::decoder

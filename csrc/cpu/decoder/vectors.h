@@ -124,20 +124,20 @@ FASTSEG_INLINE Floats exponential(Floats x) {
     return power_of_two(larger(x, spread(-87.0f)) * spread(1.44269504f));
 }
 
-// x times the normal distribution's integral: absolute error below 2e-4, a polynomial in x * x that
-// is exact at -4 and 4 and constant beyond.
+// x times the normal distribution's integral: absolute error below 2e-4. What is missing from the
+// larger of x and 0 is |x| times the integral's tail: here a polynomial, fitted for x as a layer
+// norm leaves it (root of the mean square of the error 9e-5), nearly 0 at 3.9 and constant beyond.
 FASTSEG_INLINE Floats gelu(Floats x) {
-    const Floats near = smaller(larger(x, spread(-4.0f)), spread(4.0f));
-    const Floats square = near * near;
-    Floats sum = spread(-4.6495038374949615e-10f);
-    sum = sum * square + spread(5.227824573239559e-08f);
-    sum = sum * square + spread(-2.3561080979561666e-06f);
-    sum = sum * square + spread(5.8028821513289586e-05f);
-    sum = sum * square + spread(-0.0008875344065017998f);
-    sum = sum * square + spread(0.009058753959834576f);
-    sum = sum * square + spread(-0.06510016322135925f);
-    sum = sum * square + spread(0.3982096016407013f);
-    return x * (near * sum + spread(0.5f));
+    constexpr int smaller_size = 0b1010;  // without its sign
+    const Floats size = (Floats)_mm512_range_ps((__m512)x, (__m512)spread(3.9f), smaller_size);
+    Floats tail = spread(-6.926127826e-04f);
+    tail = tail * size + spread(1.058170944e-02f);
+    tail = tail * size + spread(-6.100578234e-02f);
+    tail = tail * size + spread(1.488457471e-01f);
+    tail = tail * size + spread(-5.450592190e-02f);
+    tail = tail * size + spread(-3.836196363e-01f);
+    tail = tail * size + spread(4.989812672e-01f);
+    return larger(Floats{}, x) - size * tail;  // in this order, what is not a number stays so
 }
 
 #else
