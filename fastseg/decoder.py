@@ -20,8 +20,9 @@ larger runs cost memory and leave the cache; the results do not depend on it."""
 SINGLE, MULTIPLE = slice(0, 1), slice(1, 4)
 """Slots that are returned: one mask a prompt, or three alternatives."""
 
-PROMPTS_PER_SEARCH = 64
-"""Most prompts in one search, which holds no image tokens but those at work."""
+PROMPTS_PER_SEARCH, PROMPTS_PER_THREAD = 64, 16
+"""Most prompts in one search, which holds no image tokens but those at work; its threads take up to
+16 each at a time, for which weights are read once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +98,18 @@ class Decoder:
         )
 
     @property
-    def most_prompts(self) -> int:
-        """Prompts that ``search`` takes at once."""
-        return PROMPTS_PER_RUN if searching(self._graphs) is None else PROMPTS_PER_SEARCH
+    def searches(self) -> bool:
+        """Whether both stages are one, which may be run several times at once.
+
+        Runs of other decoders hold 4 MB a prompt, and keep every thread busy.
+        """
+        return searching(self._graphs) is not None
+
+    def most_prompts(self, threads: int) -> int:
+        """Prompts that ``search`` takes at once: what so many threads are busy with, not more."""
+        if not self.searches:
+            return PROMPTS_PER_RUN
+        return min(PROMPTS_PER_SEARCH, PROMPTS_PER_THREAD * threads)
 
     def search(
         self, embedding: Embedding, batch: PromptBatch, above: np.float32

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
+from threading import Lock
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastseg import ops
-from fastseg.behind import Behind
 from fastseg.crops import crop_frames
 from fastseg.decoder import FoundMasks
 from fastseg.device_arrays import DeviceArray, device_array, is_on_device
@@ -24,6 +25,7 @@ from fastseg.masks import Masks, concatenate
 from fastseg.prompts import PromptBatch, single_points
 from fastseg.sam import PromptModel
 from fastseg.timings import Stopwatch, Timings
+from fastseg.workers import shared_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,18 +290,20 @@ class _Search:
         if len(grid) == 0:
             return self._found((embedding.frame, grid), nothing_found(embedding.frame))
         points = grid_points(grid, embedding.frame)
-        limit = min(self._settings.points_per_batch, self._model.decoder.most_prompts)
-        # While one batch is decoded, the masks of the one before are cut out of their logits.
-        beside = self._model.threads > 1
-        with Behind(self._cut, beside=beside) as parts:
-            for batch in single_points(points).batches(embedding.frame, limit=limit):
-                with self._watch("decode"):
-                    drawn = self._decode(embedding, batch)
-                if drawn is not None:
-                    with self._watch("postprocess"):
-                        parts.add(embedding.frame, drawn, points)
-            with self._watch("postprocess"):
-                found = parts.results()
+        decoder, threads = self._model.decoder, self._model.threads
+        limit = min(self._settings.points_per_batch, decoder.most_prompts(threads))
+        batches = single_points(points).batches(embedding.frame, limit=limit)
+        turn = nullcontext() if decoder.searches else Lock()
+
+        def find(batch: PromptBatch) -> Masks | None:
+            with turn:
+                drawn = self._decode(embedding, batch)
+            return None if drawn is None else self._cut(embedding.frame, drawn, points)
+
+        # While one batch is decoded, masks of another are cut out of their logits.
+        with self._watch("decode"):
+            parts = shared_out(find, batches, workers=min(2, threads))
+        found = [part for part in parts if part is not None]
         if not found:
             return self._found((embedding.frame, grid), nothing_found(embedding.frame))
         self._clicked += len(points)

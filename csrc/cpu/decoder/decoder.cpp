@@ -38,11 +38,15 @@ void check_images(const int32_t* index, int64_t count, int64_t images) {
                                         ", not " + std::to_string(index[prompt]));
 }
 
-// First and end of prompts that follow each other on one image, at most `size` of them.
+// First and end of prompts that follow each other on one image, at most `most` of them. The last
+// groups are smaller, so that no thread of the team waits long for another at the end.
 std::vector<std::pair<int64_t, int64_t>> neighbours(const int32_t* image_index, int64_t count,
-                                                    int64_t size) {
+                                                    int64_t most, int64_t team) {
     std::vector<std::pair<int64_t, int64_t>> groups;
     for (int64_t first = 0, end = 0; first < count; first = end) {
+        const int64_t share = (count - first + 2 * team - 1) / (2 * team);
+        const int64_t even = (share + Group::together - 1) / Group::together * Group::together;
+        const int64_t size = std::min(most, team == 1 ? most : even);
         while (end < count && end - first < size && image_index[end] == image_index[first]) ++end;
         groups.emplace_back(first, end);
     }
@@ -98,7 +102,7 @@ void Decoder::run(const Asked& asked, const float* states, int64_t images, const
     // Long prompts, and those whose image is their own, gain nothing from company.
     const int64_t most = asked.masks || tokens > 16 ? 1 : Group::most;
     const int64_t size = std::clamp<int64_t>((asked.count + team - 1) / team, 1, most);
-    const auto groups = neighbours(asked.image_index, asked.count, size);
+    const auto groups = neighbours(asked.image_index, asked.count, size, team);
     share(team, static_cast<int64_t>(groups.size()), [&] {
         auto group = std::make_shared<Group>(model_, size, tokens, drawing.logits != nullptr);
         auto own = std::make_shared<Buffer>(asked.masks ? model_.tiles() * bytes : 0);
@@ -142,7 +146,7 @@ void Decoder::draw(const Drawn& drawn, const float* states, int64_t images, int 
                                static_cast<double>(drawn.count) * nanoseconds_per_prompt);
     const auto groups =
         neighbours(drawn.image_index, drawn.count,
-                   std::clamp<int64_t>((drawn.count + team - 1) / team, 1, Pen::most));
+                   std::clamp<int64_t>((drawn.count + team - 1) / team, 1, Pen::most), team);
     // Tiles do not depend on each other, so that few groups are shared out in parts.
     const int64_t few = 8 * team, count = static_cast<int64_t>(groups.size());
     const int64_t parts = count < few ? std::min<int64_t>(model_.tiles(), team) : 1;

@@ -6,8 +6,6 @@
 namespace fastseg::cpu::decoder {
 namespace {
 
-constexpr int64_t together = 4;  // prompts that read a tile of the image while it is in the cache
-
 int64_t tile_bytes(const Model& model) {
     return width * tile_size * model.element();
 }

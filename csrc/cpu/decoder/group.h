@@ -15,6 +15,8 @@ class Group {
   public:
     // Prompts whose tokens are multiplied together: weights are read once for all of them.
     static constexpr int64_t most = 16;
+    // Prompts that read a tile of the image while it is in the cache.
+    static constexpr int64_t together = 4;
 
     // Of at most `largest` prompts of `tokens` tokens each. `draws` if `run` is to draw.
     Group(const Model& model, int64_t largest, int64_t tokens, bool draws);
