@@ -33,9 +33,21 @@ def main(argv: Sequence[str] | None = None) -> int:
                 'install it by: pip install "fastseg-runtime[cli]"\n'
             )
             return 2
-        return run(list(sys.argv[1:] if argv is None else argv))
+        code = run(list(sys.argv[1:] if argv is None else argv))
     except KeyboardInterrupt:
-        return INTERRUPTED
+        code = INTERRUPTED
+    if code == INTERRUPTED:
+        _forget_interrupt()
+    return code
+
+
+def _forget_interrupt() -> None:
+    """Let the exit code stand after an interrupt that came inside of ``exec``.
+
+    Modules are in it while they make their dataclasses. Then CPython ends ``python -m`` by the
+    signal, although the interrupt was caught, unless some source is run before the end.
+    """
+    exec("")  # noqa: S102
 
 
 def _end(_signum: int, _frame: FrameType | None) -> None:

@@ -237,7 +237,11 @@ class _Search:
             found = search.search(pixels, placed, settings.limits(), self._watch)
             parts = list(map(self._found, placed, found))
         else:
-            parts = [self._crop(self._embed(pixels, frame), grids[layer]) for layer, frame in crops]
+            *others, (layer, frame) = crops
+            parts = [self._crop(self._embed(pixels, one), grids[i]) for i, one in others]
+            embedding = self._embed(pixels, frame)
+            del pixels  # of a large picture, a quarter of what the search takes
+            parts.append(self._crop(embedding, grids[layer]))
         with self._watch("postprocess"):
             masks = self._join([frame for _, frame in crops], parts)
             if settings.min_mask_region_area:
@@ -308,8 +312,7 @@ class _Search:
             return self._found((embedding.frame, grid), nothing_found(embedding.frame))
         self._clicked += len(points)
         with self._watch("postprocess"):
-            masks = concatenate(found, Timings())
-            return masks[ops.box_nms(masks.boxes, masks.scores, self._settings.box_nms_thresh)]
+            return _distinct(found, self._settings.box_nms_thresh)
 
     def _decode(self, embedding: Embedding, batch: PromptBatch) -> _Drawn | None:
         """Decode a batch; only prompts with a mask worth keeping are ever drawn."""
@@ -368,3 +371,17 @@ class _Search:
         threshold = max(settings.box_nms_thresh, settings.crop_nms_thresh)
         edited = replace(masks, runs=runs, boxes=boxes, areas=ops.runs_areas(runs))
         return edited[ops.box_nms(boxes, untouched, threshold)]
+
+
+def _distinct(parts: list[Masks], box_nms_thresh: float) -> Masks:
+    """What NMS leaves of the masks of all parts; run lengths of the others are never joined."""
+    boxes = np.concatenate([part.boxes for part in parts])
+    scores = np.concatenate([part.scores for part in parts])
+    kept = ops.box_nms(boxes, scores, box_nms_thresh)
+    ascending = np.sort(kept)
+    ends = np.cumsum([len(part) for part in parts])
+    left = [
+        part[ascending[(ascending >= end - len(part)) & (ascending < end)] - (end - len(part))]
+        for part, end in zip(parts, ends, strict=True)
+    ]
+    return concatenate(left, Timings())[np.searchsorted(ascending, kept)]

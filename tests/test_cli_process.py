@@ -69,6 +69,33 @@ def test_a_signal_in_the_middle_leaves_nothing(tiny, picture, tmp_path, number, 
     assert "Traceback" not in complained
 
 
+def test_an_interrupt_while_a_class_is_made_ends_with_its_code(tmp_path) -> None:
+    (tmp_path / "interrupted.py").write_text(
+        """
+import sys
+
+from fastseg.__main__ import main
+from fastseg.cli import root
+
+
+def run(words):
+    try:
+        exec("raise KeyboardInterrupt")  # as dataclasses run their source
+    except KeyboardInterrupt:
+        return 130
+
+
+root.run = run
+sys.exit(main([]))
+"""
+    )
+    command = (sys.executable, "-m", "interrupted")
+    run = subprocess.run(
+        command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 130, run.stderr
+
+
 def test_a_full_disk_leaves_nothing(tiny, picture, tmp_path) -> None:
     place = tmp_path / "results"
     place.mkdir()
