@@ -312,7 +312,8 @@ class _Search:
             return self._found((embedding.frame, grid), nothing_found(embedding.frame))
         self._clicked += len(points)
         with self._watch("postprocess"):
-            return _distinct(found, self._settings.box_nms_thresh)
+            scores = [part.scores for part in found]
+            return _distinct(found, scores, self._settings.box_nms_thresh)
 
     def _decode(self, embedding: Embedding, batch: PromptBatch) -> _Drawn | None:
         """Decode a batch; only prompts with a mask worth keeping are ever drawn."""
@@ -351,15 +352,13 @@ class _Search:
 
     def _join(self, frames: list[Frame], parts: list[Masks]) -> Masks:
         """The masks of all crops; where they overlap, the mask of the smaller crop wins."""
-        masks = concatenate(parts, Timings())
         if len(parts) == 1:
-            return masks
+            return parts[0]
         sharpness = [
-            np.full(len(part), 1 / np.prod(frame.size))
+            np.full(len(part), 1 / np.prod(frame.size), np.float32)
             for frame, part in zip(frames, parts, strict=True)
         ]
-        scores = np.concatenate(sharpness).astype(np.float32)
-        return masks[ops.box_nms(masks.boxes, scores, self._settings.crop_nms_thresh)]
+        return _distinct(parts, sharpness, self._settings.crop_nms_thresh)
 
     def _without_small_regions(self, masks: Masks) -> Masks:
         """Fill small holes, drop small islands, and prefer untouched masks in one more NMS."""
@@ -373,11 +372,10 @@ class _Search:
         return edited[ops.box_nms(boxes, untouched, threshold)]
 
 
-def _distinct(parts: list[Masks], box_nms_thresh: float) -> Masks:
+def _distinct(parts: list[Masks], scores: list[NDArray[np.float32]], nms_thresh: float) -> Masks:
     """What NMS leaves of the masks of all parts; run lengths of the others are never joined."""
     boxes = np.concatenate([part.boxes for part in parts])
-    scores = np.concatenate([part.scores for part in parts])
-    kept = ops.box_nms(boxes, scores, box_nms_thresh)
+    kept = ops.box_nms(boxes, np.concatenate(scores), nms_thresh)
     ascending = np.sort(kept)
     ends = np.cumsum([len(part) for part in parts])
     left = [
