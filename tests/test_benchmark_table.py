@@ -13,7 +13,7 @@ pytest.importorskip("torch", reason="the references need torch")
 pytest.importorskip("skimage", reason="the photograph comes with scikit-image")
 
 from benchmarks.table import __main__ as table
-from benchmarks.table import guards, report
+from benchmarks.table import guards, plots, report
 from benchmarks.table.rows import ROWS
 from benchmarks.table.store import Cell, Job, Store, about, differences
 from fastseg.backends.protocol import usable_cores
@@ -131,8 +131,6 @@ def test_growth_is_drawn_from_what_was_measured(counts, tmp_path):
     pytest.importorskip("matplotlib", reason="plots need the extra plot")
     from PIL import Image
 
-    from benchmarks.table import plots
-
     cells = [
         cell(row, "fastseg fp32", 9.0 * amount / count, threads=count)
         for count in counts
@@ -141,6 +139,17 @@ def test_growth_is_drawn_from_what_was_measured(counts, tmp_path):
     plots.draw(cells, tmp_path)
     with Image.open(tmp_path / "growth.png") as drawn:
         assert drawn.width > drawn.height > 500
+
+
+def test_plots_without_matplotlib_are_refused_before_anything_is_measured(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(plots, "find_spec", lambda name: None)
+    monkeypatch.setattr(table, "run", lambda command: pytest.fail("it measured"))
+    with pytest.raises(SystemExit) as ended:
+        table.main(["--out", str(tmp_path), "--plots"])
+    assert ended.value.code == 2
+    assert "fastseg-runtime[plot]" in capsys.readouterr().err
 
 
 @pytest.mark.timeout(120)

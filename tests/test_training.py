@@ -15,6 +15,7 @@ from training.sam_nano import (  # noqa: E402
     calibration,
     losses,
     prompts,
+    scores,
 )
 from training.sam_nano.__main__ import main  # noqa: E402
 from training.sam_nano.depthwise import depthwise_in_full  # noqa: E402
@@ -158,6 +159,29 @@ def test_calibration_scales_logits_and_moves_scores() -> None:
         steeper, higher = network.answer(embedding, questions, (0, 0))
     torch.testing.assert_close(steeper, 3 * logits, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(higher, scores + 0.1)
+
+
+def test_scores_are_fitted_to_the_iou_of_whole_masks() -> None:
+    network = SamNano(3).eval()
+    batch = batches.make_batch(SMOKE.stage(2), (1, 1))
+    seen = scores.look(network, batch)
+    with torch.inference_mode():
+        embedding = network.image_encoder(batch.images)
+        logits, _ = network.answer(embedding, batch.questions[0], batch.corner)
+    truth = losses.measured_iou(logits, batch.questions[0].targets)
+    torch.testing.assert_close(seen.ious[: len(truth)], truth, rtol=0, atol=0.05)
+    assert len(seen.tokens) == sum(len(asked.targets) for asked in batch.questions)
+
+
+def test_fitted_scores_are_nearer_on_rows_set_aside() -> None:
+    random = torch.Generator().manual_seed(1)
+    tokens = torch.randn(400, 256, generator=random)
+    ious = (tokens[:, :4] * 0.2 + 0.5).clamp(0, 1)
+    head = SamNano(3).mask_decoder.iou_prediction_head
+    before, after = scores.fit(head, scores.Seen(tokens, ious), rounds=20)
+    aside = scores.Seen(tokens[340:], ious[340:])
+    assert after == pytest.approx(float(aside.error(head).detach()), abs=1e-6)
+    assert after < 0.7 * before
 
 
 def test_a_run_goes_on_from_published_weights_as_they_were_before_calibration(tmp_path) -> None:

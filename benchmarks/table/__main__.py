@@ -21,6 +21,8 @@ def main(words: list[str] | None = None) -> int:
     """Measure what is asked for, print everything that lies in the folder, check the guards."""
     asked = parser().parse_args(words)
     folder: Path = asked.out.resolve()
+    if asked.plots and not plots.drawable():  # told now, not after half an hour
+        parser().error("--plots needs matplotlib: pip install 'fastseg-runtime[plot]'")
     if not asked.print_only:
         run([sys.executable, "-m", "benchmarks.table.material", str(folder / "material")])
         for job in jobs(asked, folder):

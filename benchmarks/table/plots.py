@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,11 @@ from fastseg.outputs import atomic_file
 MODELS = ("vit-b", "sam-nano")
 ON_THREADS = ("encoder", "prompts-64", "everything-2")
 """Rows of a model that are shown by threads."""
+
+
+def drawable() -> bool:
+    """Whether there is matplotlib to draw with."""
+    return find_spec("matplotlib") is not None
 
 
 def draw(cells: list[Cell], folder: Path) -> None:
@@ -79,8 +85,9 @@ def by_threads(axes: Any, cells: list[Cell], model: str) -> None:
     axes.plot(counts, counts, ":", color="grey", label="ideal")
     axes.set(xlabel="threads", ylabel="times as fast as one thread", title=model)
     axes.set_xticks(counts)
+    axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=7, loc="lower right")
 
 
 def found(cells: list[Cell], row: Row, contender: str) -> list[Cell]:
