@@ -131,18 +131,25 @@ def test_the_grid_of_sam_is_nothing_special(table):
         assert_close(actual, wanted, tolerance(table))
 
 
-def test_bits_depend_neither_on_threads_nor_on_company(table):
-    modules, asked = source(8), ask(8, 23, 2)
+@pytest.mark.parametrize(
+    ("grid", "prompts", "masked"),
+    [(8, 23, False), (40, 8, False), (40, 2, True)],
+    ids=["one part of an image", "several parts", "several parts, masks"],
+)
+def test_bits_depend_neither_on_threads_nor_on_company(table, grid, prompts, masked):
+    modules, asked = source(grid), ask(grid, prompts, 2, masked=masked)
     kernel = modules.kernel(table)
     logits, ious = found(kernel, modules, asked)
-    for threads in (2, 5):
+    for threads in (2, 5, 16):
         again, ious_again = found(kernel, modules, asked, threads=threads)
         np.testing.assert_array_equal(again, logits)
         np.testing.assert_array_equal(ious_again, ious)
-    alone = Asked(asked.points[7:8], asked.labels[7:8])
+    one = slice(prompts - 1, prompts)
+    masks = asked.masks[one] if masked else None
+    alone = Asked(asked.points[one], asked.labels[one], masks)
     again, ious_again = found(kernel, modules, alone, threads=5)
-    np.testing.assert_array_equal(again, logits[7:8])
-    np.testing.assert_array_equal(ious_again, ious[7:8])
+    np.testing.assert_array_equal(again, logits[one])
+    np.testing.assert_array_equal(ious_again, ious[one])
 
 
 def test_few_prompts_are_drawn_alike_by_any_number_of_threads(table):
@@ -177,7 +184,9 @@ def test_only_the_masks_that_are_asked_for_are_drawn(table):
     np.testing.assert_array_equal(kernel.draw(decoded.memory, many, state)[:, 4:8], whole)
 
 
-@pytest.mark.parametrize(("grid", "prompts", "points"), [(8, 39, 2), (7, 5, 0), (3, 2, 20)])
+@pytest.mark.parametrize(
+    ("grid", "prompts", "points"), [(8, 39, 2), (7, 5, 0), (3, 2, 20), (40, 2, 2)]
+)
 def test_a_search_draws_what_scores_well_as_the_two_stages_do(table, grid, prompts, points):
     modules, asked = source(grid), ask(grid, prompts, points)
     kernel = modules.kernel(table)

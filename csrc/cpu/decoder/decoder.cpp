@@ -7,6 +7,7 @@
 #include "cpu/decoder/group.h"
 #include "cpu/decoder/memory.h"
 #include "cpu/decoder/pen.h"
+#include "cpu/decoder/working.h"
 #include "cpu/threads.h"
 
 namespace fastseg::cpu::decoder {
@@ -19,23 +20,19 @@ const Table& choose(const std::string& name) {
     throw std::invalid_argument("this processor has no table " + name);
 }
 
-// Registers of the table, held while a thread works.
-class Working {
-  public:
-    explicit Working(const Table& table) : table_(table) { table_.begin(); }
-    ~Working() { table_.end(); }
-    Working(const Working&) = delete;
-    Working& operator=(const Working&) = delete;
-
-  private:
-    const Table& table_;
-};
-
 void check_images(const int32_t* index, int64_t count, int64_t images) {
     for (int64_t prompt = 0; prompt < count; ++prompt)
         if (index[prompt] < 0 || index[prompt] >= images)
             throw std::invalid_argument("image_index must be in 0.." + std::to_string(images - 1) +
                                         ", not " + std::to_string(index[prompt]));
+}
+
+void check(const Asked& asked, int64_t images) {
+    check_images(asked.image_index, asked.count, images);
+    for (int64_t i = 0; i < asked.count * asked.points_each; ++i)
+        if (asked.labels[i] < -1 || asked.labels[i] > 3)
+            throw std::invalid_argument("point_labels must be in -1..3, not " +
+                                        std::to_string(asked.labels[i]));
 }
 
 // First and end of prompts that follow each other on one image, at most `most` of them. The last
@@ -90,24 +87,22 @@ void Decoder::search(const Asked& asked, const float* states, int64_t images, fl
 
 void Decoder::run(const Asked& asked, const float* states, int64_t images, const Answered& answered,
                   const Drawing& drawing, int threads) const {
-    check_images(asked.image_index, asked.count, images);
-    for (int64_t i = 0; i < asked.count * asked.points_each; ++i)
-        if (asked.labels[i] < -1 || asked.labels[i] > 3)
-            throw std::invalid_argument("point_labels must be in -1..3, not " +
-                                        std::to_string(asked.labels[i]));
-    const int64_t tokens = outputs + asked.points_each, bytes = state_tile_bytes(model_);
+    check(asked, images);
+    const int64_t tokens = outputs + asked.points_each;
     const int64_t memory = memory_size(asked.points_each, asked.masks != nullptr);
-    const int team =
-        team_size(threads, asked.count, static_cast<double>(asked.count) * nanoseconds_per_prompt);
+    const double nanoseconds = static_cast<double>(asked.count) * nanoseconds_per_prompt;
+    // Fewer prompts than threads are answered one group after another, each by all threads.
+    const int all = team_size(threads, asked.count * Group::parts(model_), nanoseconds);
+    const int team = asked.count < all ? 1 : all, each = asked.count < all ? all : 1;
     // Long prompts, and those whose image is their own, gain nothing from company.
     const int64_t most = asked.masks || tokens > 16 ? 1 : Group::most;
     const int64_t size = std::clamp<int64_t>((asked.count + team - 1) / team, 1, most);
     const auto groups = neighbours(asked.image_index, asked.count, size, team);
     share(team, static_cast<int64_t>(groups.size()), [&] {
-        auto group = std::make_shared<Group>(model_, size, tokens, drawing.logits != nullptr);
-        auto own = std::make_shared<Buffer>(asked.masks ? model_.tiles() * bytes : 0);
-        auto floats = std::make_shared<Buffer>(asked.masks ? 3 * width * tile_size * 4 : 0);
-        return [&, group, own, floats](int64_t index) {
+        auto group = std::make_shared<Group>(model_, size, tokens, drawing.logits != nullptr, each);
+        auto own =
+            std::make_shared<Buffer>(asked.masks ? model_.tiles() * state_tile_bytes(model_) : 0);
+        return [&, group, own](int64_t index) {
             const Working working(model_.table);
             const auto [first, end] = groups[static_cast<size_t>(index)];
             const float* shared = states + asked.image_index[first] * state_size();
@@ -117,10 +112,7 @@ void Decoder::run(const Asked& asked, const float* states, int64_t images, const
             if (asked.masks) {
                 const Memory kept(answered.memory + first * memory, tokens);
                 shrink_mask(model_, asked.masks + first * 16 * model_.places(), kept.mask());
-                for (int64_t tile = 0; tile < model_.tiles(); ++tile)
-                    fill_masked_tile(model_, state_tile(model_, state + tile * bytes), kept.mask(),
-                                     tile, state_tile(model_, own->bytes() + tile * bytes),
-                                     floats->floats());
+                add_mask(state, kept.mask(), own->bytes(), each);
                 state = own->bytes();
             }
             const Answered part{answered.ious + first * slots,
@@ -132,6 +124,18 @@ void Decoder::run(const Asked& asked, const float* states, int64_t images, const
             group->run(state, asked.points + first * asked.points_each * 2,
                        asked.labels + first * asked.points_each, end - first, part, memory,
                        own_drawing);
+        };
+    });
+}
+
+// The state of an image to which a mask prompt is added.
+void Decoder::add_mask(std::byte* state, const float* mask, std::byte* to, int threads) const {
+    const int64_t bytes = state_tile_bytes(model_);
+    share(threads, model_.tiles(), [&] {
+        auto floats = std::make_shared<Buffer>(3 * width * tile_size * 4);
+        return [&, floats](int64_t tile) {
+            fill_masked_tile(model_, state_tile(model_, state + tile * bytes), mask, tile,
+                             state_tile(model_, to + tile * bytes), floats->floats());
         };
     });
 }

@@ -85,9 +85,9 @@ void products(const Product& first, const Product& second) {
 }
 
 constexpr Table float_table(const char* name) {
-    return {name,      false, 1,         16,      nothing,   nothing, product32, products,
-            product32, lay32, project32, keep,    recall,    copy,    copy,      transpose,
-            soften,    weigh, turn,      receive, norm_gelu, gelu_dot};
+    return {name,      false, 1,         16,   nothing, nothing,   product32, products,
+            product32, lay32, project32, keep, recall,  copy,      copy,      transpose,
+            soften,    weigh, blend,     turn, receive, norm_gelu, gelu_dot};
 }
 
 }  // namespace

@@ -1,10 +1,16 @@
 #include "cpu/decoder/group.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
+
+#include "cpu/decoder/working.h"
+#include "cpu/threads.h"
 
 namespace fastseg::cpu::decoder {
 namespace {
+
+constexpr int64_t tiles_of_part = 16;  // a multiple of every table's span
 
 int64_t tile_bytes(const Model& model) {
     return width * tile_size * model.element();
@@ -12,59 +18,70 @@ int64_t tile_bytes(const Model& model) {
 
 }  // namespace
 
-Group::Group(const Model& model, int64_t largest, int64_t tokens, bool draws)
+int64_t Group::parts(const Model& model) {
+    return (model.tiles() + tiles_of_part - 1) / tiles_of_part;
+}
+
+Group::Group(const Model& model, int64_t largest, int64_t tokens, bool draws, int threads)
     : model_(model),
       tokens_(tokens),
-      sweep_(model, tokens),
-      head_(model),
       scratch_(float_buffer(2 * width * model.padded(heads * tokens))),
       seen_(float_buffer(largest * tokens * inner)),
       prompts_(static_cast<size_t>(largest)) {
     for (Prompt& prompt : prompts_) {
-        prompt.shared = Looking(model, tokens, false);
-        prompt.raw = Looking(model, tokens, true);
+        for (const Kind kind : {shared, raw}) {
+            prompt.looking[kind] = Looking(model, tokens, kind == raw);
+            prompt.sight[kind] = Sight(model, tokens, kind == raw);
+        }
         prompt.sent[0] = Sent(model, tokens, false);
         prompt.sent[1] = Sent(model, tokens, true);
     }
-    if (draws) kept_ = Buffer(std::min(together, largest) * model.tiles() * tile_bytes(model));
+    for (int index = 0; index < threads; ++index)
+        hands_.push_back(std::make_unique<Hand>(model, tokens));
+    const int64_t few = std::min(together, largest);
+    for (const Kind kind : {shared, raw})
+        for (int64_t index = 0; index < few * (threads > 1 ? parts(model) : 1); ++index)
+            pieces_[kind].emplace_back(model, tokens, kind == raw);
+    if (draws) kept_ = Buffer(few * model.tiles() * tile_bytes(model));
 }
 
 void Group::run(std::byte* state, const float* points, const int32_t* labels, int64_t count,
                 const Answered& out, int64_t memory_size, const Drawing& drawing) {
     Tokens rows(model_, count, tokens_);
     rows.embed(points, labels);
-    const auto see = [&](int layer, Looking Prompt::* looking, const auto& visit) {
-        const Look& look = model_.layers[layer].look;
-        rows.attend(model_.layers[layer], layer == 0);
-        start(rows, look, looking);
-        for_companies(count, [&](Company company) { for_tiles(state, company, visit); });
-        finish(look, looking, {0, count}, tokens_);
-        rows.take_in(model_.layers[layer], seen_.floats());
-        send(rows, layer, out.memory, memory_size);
+    const auto layer = [&](int number, Kind kind, const auto& visit) {
+        const Look& look = model_.layers[number].look;
+        rows.attend(model_.layers[number], number == 0);
+        start(rows, look, kind);
+        for_companies(count, [&](Company company) { see(state, company, kind, tokens_, visit); });
+        finish(look, kind, {0, count}, tokens_);
+        rows.take_in(model_.layers[number], seen_.floats());
+        send(rows, number, out.memory, memory_size);
     };
-    see(0, &Prompt::shared, [&](const Place& at, Prompt& prompt) {
-        sweep_.look_shared(at.image, at.valid, prompt.shared, tokens_);
+    layer(0, shared, [&](Hand& hand, const Place& at, const Prompt& prompt, Sight& sight) {
+        hand.sweep.look_shared(at.image, at.valid, prompt.looking[shared], sight, tokens_);
     });
-    see(1, &Prompt::raw, [&](const Place& at, Prompt& prompt) {
-        sweep_.update_first(at.image, prompt.sent[0], tokens_, at.slot, true);
-        look(model_.layers[1].look, at, prompt, tokens_);
+    layer(1, raw, [&](Hand& hand, const Place& at, const Prompt& prompt, Sight& sight) {
+        hand.sweep.update_first(at.image, prompt.sent[0], tokens_, at.slot, true);
+        look(hand, model_.layers[1].look, at, prompt, sight, tokens_);
     });
     rows.keep_outputs();
-    start(rows, model_.last, &Prompt::raw);
+    start(rows, model_.last, raw);
     for_companies(count, [&](Company company) { look_last(state, rows, company, out, drawing); });
 }
 
 void Group::look_last(std::byte* state, Tokens& rows, Company company, const Answered& out,
                       const Drawing& drawing) {
-    for_tiles(state, company, [&](const Place& at, Prompt& prompt) {
-        sweep_.update_first(at.image, prompt.sent[0], tokens_, at.slot, false);
-        sweep_.update_second(at.tile, prompt.sent[1], tokens_, at.slot, true);
+    const auto visit = [&](Hand& hand, const Place& at, const Prompt& prompt, Sight& sight) {
+        hand.sweep.update_first(at.image, prompt.sent[0], tokens_, at.slot, false);
+        hand.sweep.update_second(at.tile, prompt.sent[1], tokens_, at.slot, true);
         if (drawing.logits)
             std::memcpy(kept(&prompt - &prompts_[static_cast<size_t>(company.first)], at.tile),
-                        sweep_.image(), static_cast<size_t>(tile_bytes(model_)));
-        look(model_.last, at, prompt, outputs);
-    });
-    finish(model_.last, &Prompt::raw, company, outputs);
+                        hand.sweep.image(), static_cast<size_t>(tile_bytes(model_)));
+        look(hand, model_.last, at, prompt, sight, outputs);
+    };
+    see(state, company, raw, outputs, visit);
+    finish(model_.last, raw, company, outputs);
     const int64_t first = company.first, count = company.end - first;
     rows.take_in_last(seen_.floats() + first * outputs * inner, first, count);
     rows.read(first, count, out.ious + first * slots, out.vectors + first * slots * vector_size);
@@ -80,12 +97,14 @@ void Group::draw(Company company, const Answered& out, const Drawing& drawing) {
                 outlines.add(out.vectors + (index * slots + slot) * vector_size,
                              drawing.logits + (index * (slots - 1) + slot - 1) * area);
         if (outlines.masks == 0) continue;
-        for (int64_t tile = 0; tile < model_.tiles(); ++tile) {
-            const std::byte* image = kept(index - company.first, tile);
-            const bool last = tile + 1 == model_.tiles();
-            head_.draw(image, tile, outlines, last ? nullptr : image + tile_bytes(model_),
-                       tile_bytes(model_));
-        }
+        for_parts([&](Hand& hand, int64_t, TileRange tiles) {
+            for (int64_t tile = tiles.first; tile < tiles.end; ++tile) {
+                const std::byte* image = kept(index - company.first, tile);
+                const bool last = tile + 1 == tiles.end;
+                hand.head.draw(image, tile, outlines, last ? nullptr : image + tile_bytes(model_),
+                               tile_bytes(model_));
+            }
+        });
     }
 }
 
@@ -93,9 +112,15 @@ std::byte* Group::kept(int64_t index, int64_t tile) const {
     return kept_.bytes() + (index * model_.tiles() + tile) * tile_bytes(model_);
 }
 
-void Group::look(const Look& look, const Place& at, Prompt& prompt, int64_t tokens) {
-    sweep_.look_raw(look, at.tile, at.valid, prompt.raw, tokens, at.slot);
-    if (at.ends_span) sweep_.gather(prompt.raw, tokens);
+Sight& Group::piece(Kind kind, int64_t part, int64_t index) {
+    const int64_t few = std::min<int64_t>(together, static_cast<int64_t>(prompts_.size()));
+    return pieces_[kind][static_cast<size_t>((hands_.size() > 1 ? part * few : 0) + index)];
+}
+
+void Group::look(Hand& hand, const Look& look, const Place& at, const Prompt& prompt, Sight& sight,
+                 int64_t tokens) const {
+    hand.sweep.look_raw(look, at.tile, at.valid, prompt.looking[raw], sight, tokens, at.slot);
+    if (at.ends_span) hand.sweep.gather(sight, tokens);
 }
 
 // Visit a few prompts at a time.
@@ -105,36 +130,73 @@ void Group::for_companies(int64_t count, const Visit& visit) {
         visit(Company{first, std::min(first + together, count)});
 }
 
-// Visit every tile for every prompt, a span of tiles at a time.
 template <class Visit>
-void Group::for_tiles(std::byte* state, Company company, const Visit& visit) {
+void Group::for_parts(const Visit& visit) {
+    std::atomic<size_t> next{0};
+    share(static_cast<int>(hands_.size()), parts(model_), [&] {
+        Hand& hand = *hands_[next++];
+        return [&](int64_t part) {
+            const Working working(model_.table);
+            visit(hand, part,
+                  TileRange{part * tiles_of_part,
+                            std::min((part + 1) * tiles_of_part, model_.tiles())});
+        };
+    });
+}
+
+template <class Visit>
+void Group::see(std::byte* state, Company company, Kind kind, int64_t tokens, const Visit& visit) {
+    const int64_t count = company.end - company.first;
+    Prompt* const prompts = &prompts_[static_cast<size_t>(company.first)];
+    for (int64_t index = 0; index < count; ++index)
+        prompts[index].sight[kind].clear(model_, tokens);
+    const auto join = [&](int64_t part) {
+        for (int64_t index = 0; index < count; ++index)
+            prompts[index].sight[kind].join(model_, piece(kind, part, index), tokens);
+    };
+    const bool alone = hands_.size() == 1;
+    for_parts([&](Hand& hand, int64_t part, TileRange tiles) {
+        for (int64_t index = 0; index < count; ++index)
+            piece(kind, part, index).clear(model_, tokens);
+        for_tiles(state, tiles, count, [&](const Place& at, int64_t index) {
+            visit(hand, at, prompts[index], piece(kind, part, index));
+        });
+        if (alone) join(part);
+    });
+    // Always in the same order, so that results do not depend on who was first.
+    for (int64_t part = 0; !alone && part < parts(model_); ++part) join(part);
+}
+
+// A span of tiles at a time, for one prompt after another.
+template <class Visit>
+void Group::for_tiles(std::byte* state, TileRange tiles, int64_t prompts,
+                      const Visit& visit) const {
     const int64_t span = model_.table.span;
-    for (int64_t first = 0; first < model_.tiles(); first += span) {
-        for (int64_t index = company.first; index < company.end; ++index) {
-            const int64_t end = std::min(first + span, model_.tiles());
+    for (int64_t first = tiles.first; first < tiles.end; first += span) {
+        for (int64_t index = 0; index < prompts; ++index) {
+            const int64_t end = std::min(first + span, tiles.end);
             for (int64_t tile = first; tile < end; ++tile) {
                 const int64_t valid = std::min(tile_size, model_.places() - tile * tile_size);
                 visit(Place{state_tile(model_, state + tile * state_tile_bytes(model_)), tile,
                             tile - first, valid, tile + 1 == end},
-                      prompts_[static_cast<size_t>(index)]);
+                      index);
             }
         }
     }
 }
 
-void Group::start(Tokens& rows, const Look& look, Looking Prompt::* looking) {
+void Group::start(Tokens& rows, const Look& look, Kind kind) {
     const float* queries = rows.project_placed(look.query);
     for (int64_t index = 0; index < rows.prompts(); ++index)
-        (prompts_[static_cast<size_t>(index)].*looking)
-            .start(model_, look, queries + index * rows.tokens() * inner, rows.tokens(),
-                   scratch_.floats());
+        prompts_[static_cast<size_t>(index)].looking[kind].start(
+            model_, look, queries + index * rows.tokens() * inner, rows.tokens(),
+            scratch_.floats());
 }
 
-void Group::finish(const Look& look, Looking Prompt::* looking, Company company, int64_t tokens) {
+void Group::finish(const Look& look, Kind kind, Company company, int64_t tokens) {
     for (int64_t index = company.first; index < company.end; ++index)
-        (prompts_[static_cast<size_t>(index)].*looking)
-            .finish(model_, look, tokens, seen_.floats() + index * tokens * inner,
-                    scratch_.floats());
+        prompts_[static_cast<size_t>(index)].sight[kind].finish(
+            model_, look, tokens, seen_.floats() + index * tokens * inner, scratch_.floats());
 }
 
 void Group::send(Tokens& rows, int layer, float* memory, int64_t memory_size) {

@@ -182,9 +182,9 @@ struct Products {
 };
 
 constexpr Table half_table(const char* name, const Products& p) {
-    return {name,      true,  span,      32,        p.begin,   p.end,   p.product, p.products,
-            product32, p.lay, p.project, keep,      recall,    as_a,    as_b,      transpose,
-            soften,    weigh, turn,      p.receive, norm_gelu, gelu_dot};
+    return {name,      true,  span,      32,   p.begin,   p.end,     p.product, p.products,
+            product32, p.lay, p.project, keep, recall,    as_a,      as_b,      transpose,
+            soften,    weigh, blend,     turn, p.receive, norm_gelu, gelu_dot};
 }
 
 }  // namespace

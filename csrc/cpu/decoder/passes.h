@@ -60,6 +60,13 @@ FASTSEG_INLINE bool weigh_rows(const Weighing& w, const Keep& keep) {
     return moved;
 }
 
+// See Table::blend.
+void blend(float* x, const float* y, const float* mine, const float* theirs, int64_t rows) {
+    for (int64_t c = 0; c < width; ++c, x += rows, y += rows)
+        for (int64_t row = 0; row < rows; row += lanes)
+            store(x + row, load(x + row) * load(mine + row) + load(y + row) * load(theirs + row));
+}
+
 struct Statistics {
     Floats mean, scale;  // of one vector of tokens
 };

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <limits>
-#include <numeric>
 
 namespace fastseg::cpu::decoder {
 namespace {
@@ -66,10 +64,6 @@ Looking::Looking(const Model& model, int64_t tokens, bool with_raw) {
     const int64_t rows = model.padded(heads * tokens), element = model.element();
     queries.data = Buffer(rows * inner * element);
     if (with_raw) raw = Buffer(rows * width * element);
-    means = float_buffer(rows * (with_raw ? width : inner));
-    reference = float_buffer(rows);
-    sums = float_buffer(rows * sum_lanes);
-    factors = float_buffer(rows);
 }
 
 void Looking::start(const Model& model, const Look& look, const float* queries_of_tokens,
@@ -81,38 +75,6 @@ void Looking::start(const Model& model, const Look& look, const float* queries_o
         std::fill(floats + rows * width, floats + padded * width, 0.0f);
         model.table.as_a(floats, raw.bytes(), padded, width);
     }
-    const int64_t count = padded * (raw ? width : inner);
-    std::fill(means.floats(), means.floats() + count, 0.0f);
-    std::fill(reference.floats(), reference.floats() + padded,
-              -std::numeric_limits<float>::infinity());
-    std::fill(sums.floats(), sums.floats() + padded * sum_lanes, 0.0f);
-    std::fill(factors.floats(), factors.floats() + padded, 1.0f);
-}
-
-void Looking::finish(const Model& model, const Look& look, int64_t tokens, float* seen,
-                     float* floats) const {
-    const int64_t rows = heads * tokens, padded = model.padded(rows);
-    if (raw) model.table.transpose(means.floats(), width, rows, padded, floats, width);
-    for (int64_t head = 0; head < heads; ++head) {
-        for (int64_t token = 0; token < tokens; ++token) {
-            const int64_t row = head * tokens + token;
-            float* to = seen + token * inner + head * channels;
-            const float* parts = sums.floats() + row * sum_lanes;
-            const float scale = 1.0f / std::accumulate(parts, parts + sum_lanes, 0.0f);
-            if (raw)
-                for (int64_t c = 0; c < width; ++c) floats[row * width + c] *= scale;
-            else
-                for (int64_t c = 0; c < channels; ++c)
-                    to[c] = means.floats()[row * inner + head * channels + c] * scale;
-        }
-        if (raw)
-            model.table.product32({floats + head * tokens * width, width,
-                                   look.values.floats() + head * width * channels, channels,
-                                   seen + head * channels, inner, tokens, channels, width, false});
-    }
-    for (int64_t token = 0; token < tokens; ++token)
-        for (int64_t c = 0; c < inner; ++c)
-            seen[token * inner + c] += look.value_bias[static_cast<size_t>(c)];
 }
 
 Sweep::Sweep(const Model& model, int64_t tokens) : model_(model), table_(model.table) {
@@ -177,24 +139,22 @@ void Sweep::receive(const Sent& sent, const void* residual, const Norm& norm, in
     current_ = &to;
 }
 
-bool Sweep::weigh(Looking& looking, int64_t valid, int64_t tokens) {
+bool Sweep::weigh(Sight& sight, int64_t valid, int64_t tokens) {
     const int64_t n = tile_size, rows = heads * tokens;
     if (valid < n)
         for (int64_t row = 0; row < rows; ++row)
             std::fill(maps_.floats() + row * n + valid, maps_.floats() + (row + 1) * n,
                       hidden_logit);
-    return table_.weigh({maps_.floats(), rows, weights_.bytes(), looking.reference.floats(),
-                         looking.sums.floats(), looking.factors.floats()});
+    return table_.weigh({maps_.floats(), rows, weights_.bytes(), sight.reference.floats(),
+                         sight.sums.floats(), sight.factors.floats()});
 }
 
-void Sweep::look_shared(const StateTile& tile, int64_t valid, Looking& looking, int64_t tokens) {
+void Sweep::look_shared(const StateTile& tile, int64_t valid, const Looking& looking, Sight& sight,
+                        int64_t tokens) {
     const int64_t n = tile_size, rows = heads * tokens;
     maps(looking.queries, tile.keys, nullptr, tokens);
-    float* means = looking.means.floats();
-    if (weigh(looking, valid, tokens))
-        for (int64_t row = 0; row < rows; ++row)
-            for (int64_t c = 0; c < inner; ++c)
-                means[row * inner + c] *= looking.factors.floats()[row];
+    float* means = sight.means.floats();
+    if (weigh(sight, valid, tokens)) sight.rescale(model_, tokens);
     const void* weights = table_.half ? weights_.bytes() : maps_.bytes();
     // In bfloat16 a block of 16 rows takes the channels of all heads that it holds.
     const int64_t step = table_.half ? 16 : tokens;
@@ -204,8 +164,9 @@ void Sweep::look_shared(const StateTile& tile, int64_t valid, Looking& looking, 
         table_.product({static_cast<const std::byte*>(weights) + a_offset(table_, n, row, 0), n,
                         tile.values + b_offset(table_, n, inner, 0, column),
                         b_stride(table_, n, inner), means + row * inner + column, inner, step,
-                        (last - head + 1) * channels, n, true});
+                        (last - head + 1) * channels, n, !sight.empty});
     }
+    sight.empty = false;
 }
 
 void Sweep::update_first(const StateTile& tile, const Sent& sent, int64_t tokens, int64_t slot,
@@ -222,24 +183,21 @@ void Sweep::update_second(int64_t tile, const Sent& sent, int64_t tokens, int64_
     receive(sent, first_.bytes(), update.norm, tokens, slot, for_looks, second_);
 }
 
-void Sweep::look_raw(const Look& look, int64_t tile, int64_t valid, Looking& looking,
-                     int64_t tokens, int64_t slot) {
+void Sweep::look_raw(const Look& look, int64_t tile, int64_t valid, const Looking& looking,
+                     Sight& sight, int64_t tokens, int64_t slot) {
     const int64_t padded = model_.padded(heads * tokens);
     maps(looking.queries, look.positions.bytes() + tile * inner * tile_size * model_.element(),
          &looking.raw, tokens);
-    if (weigh(looking, valid, tokens)) {
-        gather(looking, tokens);
-        float* means = looking.means.floats();
-        for (int64_t c = 0; c < width; ++c)
-            for (int64_t row = 0; row < heads * tokens; ++row)
-                means[c * padded + row] *= looking.factors.floats()[row];
+    if (weigh(sight, valid, tokens)) {
+        gather(sight, tokens);
+        sight.rescale(model_, tokens);
     }
     if (first_waiting_ == end_waiting_) first_waiting_ = slot;
     end_waiting_ = slot + 1;
     table_.turn(table_.half ? weights_.bytes() : maps_.bytes(), padded, slot, turned_.bytes());
 }
 
-void Sweep::gather(Looking& looking, int64_t tokens) {
+void Sweep::gather(Sight& sight, int64_t tokens) {
     const int64_t padded = model_.padded(heads * tokens), wide = table_.span * tile_size;
     const int64_t from = first_waiting_ * tile_size,
                   k = (end_waiting_ - first_waiting_) * tile_size;
@@ -248,8 +206,9 @@ void Sweep::gather(Looking& looking, int64_t tokens) {
     const std::byte* image = table_.half ? as_a_.bytes() : current_->bytes();
     table_.product({image + a_offset(table_, wide, 0, from), wide,
                     turned_.bytes() + b_offset(table_, wide, padded, from, 0),
-                    b_stride(table_, wide, padded), looking.means.floats(), padded, width, padded,
-                    k, true});
+                    b_stride(table_, wide, padded), sight.means.floats(), padded, width, padded, k,
+                    !sight.empty});
+    sight.empty = false;
 }
 
 }  // namespace fastseg::cpu::decoder

@@ -7,6 +7,7 @@
 
 #include "cpu/decoder/image_state.h"
 #include "cpu/decoder/model.h"
+#include "cpu/decoder/sight.h"
 
 namespace fastseg::cpu::decoder {
 
@@ -32,21 +33,16 @@ struct Sent {
               const float* values_of_tokens, int64_t tokens, float* floats);
 };
 
-// A look of a prompt's tokens at the image, while it lasts.
+// What a prompt's tokens look for in the image.
 struct Looking {
     HeadRows queries;  // for the keys that the image or its places were projected to
     Buffer raw;        // [padded rows, 256] in format a: queries for the raw image
-    Buffer means;      // [256, padded rows] of the image, or in the first layer [padded rows, 128]
-    Buffer reference, sums, factors;  // see Weighing
 
     Looking() = default;
     Looking(const Model& model, int64_t tokens, bool raw);
     // queries [tokens, 128]; scratch as above.
     void start(const Model& model, const Look& look, const float* queries_of_tokens, int64_t tokens,
                float* floats);
-    // What was seen, [tokens, 128] with the values' bias; scratch as above.
-    void finish(const Model& model, const Look& look, int64_t tokens, float* seen,
-                float* floats) const;
 };
 
 // Scratch for one tile of one prompt.
@@ -55,7 +51,8 @@ class Sweep {
     Sweep(const Model& model, int64_t tokens);
 
     // The first layer's look, at keys and values that all prompts share.
-    void look_shared(const StateTile& tile, int64_t valid, Looking& looking, int64_t tokens);
+    void look_shared(const StateTile& tile, int64_t valid, const Looking& looking, Sight& sight,
+                     int64_t tokens);
     // The tile as the first layer leaves it. `slot` is its place in a span of tiles.
     void update_first(const StateTile& tile, const Sent& sent, int64_t tokens, int64_t slot,
                       bool for_looks);
@@ -63,10 +60,10 @@ class Sweep {
     void update_second(int64_t tile, const Sent& sent, int64_t tokens, int64_t slot,
                        bool for_looks);
     // Look at the tile as it is now, after an update `for_looks`.
-    void look_raw(const Look& look, int64_t tile, int64_t valid, Looking& looking, int64_t tokens,
-                  int64_t slot);
+    void look_raw(const Look& look, int64_t tile, int64_t valid, const Looking& looking,
+                  Sight& sight, int64_t tokens, int64_t slot);
     // Add up what was seen and waits; for the end of a span.
-    void gather(Looking& looking, int64_t tokens);
+    void gather(Sight& sight, int64_t tokens);
     // The tile as it is now, [256, tile] in format b.
     const void* image() const { return table_.half ? as_b_.bytes() : current_->bytes(); }
 
@@ -75,7 +72,7 @@ class Sweep {
     void maps(const HeadRows& rows, const std::byte* b, const Buffer* raw, int64_t tokens);
     void receive(const Sent& sent, const void* residual, const Norm& norm, int64_t tokens,
                  int64_t slot, bool for_looks, Buffer& to);
-    bool weigh(Looking& looking, int64_t valid, int64_t tokens);
+    bool weigh(Sight& sight, int64_t valid, int64_t tokens);
 
     const Model& model_;
     const Table& table_;

@@ -112,6 +112,8 @@ struct Table {
     void (*soften)(float* maps, int64_t tokens, void* as_b, int64_t padded);
     // Returns whether any factor is not 1.
     bool (*weigh)(const Weighing&);
+    // x [256, rows] = x times mine [rows] + y times theirs [rows]; rows are padded.
+    void (*blend)(float* x, const float* y, const float* mine, const float* theirs, int64_t rows);
     // weights [rows, tile] in format a (float32: maps) to the slot's rows of [span * tile, rows] in
     // format b.
     void (*turn)(const void* weights, int64_t rows, int64_t slot, void* as_b);
