@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
         "--calibrated",
         type=float,
         nargs=2,
-        default=(2.0, -0.000994),
+        default=(3.084422, -0.025646),
         metavar=("STEEPNESS", "SHIFT"),
         help="the calibration of those weights, which is undone",
     )
