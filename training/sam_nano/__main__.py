@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--smoke", action="store_true", help="a few tiny steps, to try the loop")
     parser.add_argument(
-        "--start", type=Path, help="published weights to go on from: the third edition"
+        "--start", type=Path, help="published weights of the second edition or later to go on from"
     )
     parser.add_argument(
         "--calibrated",

@@ -85,15 +85,15 @@ _LAST = tuple(
         Stage(100, 768, 1, 16, (1e-4, 2.5e-4), leaning=0.6),
         Stage(1900, 768, 1, 16, (2.5e-4, 2e-4), leaning=0.6),
         Stage(1100, 1024, 1, 16, (2e-4, 1e-6), leaning=0.6),
-        # And again, on whole squares alone.
+        # Here ends the third edition; the fourth saw whole squares alone.
         Stage(60, 1024, 1, 16, (1e-6, 1e-4), leaning=0.6),
         Stage(100, 1024, 1, 16, (1e-4, 2.5e-4), leaning=0.6),
         Stage(1300, 1024, 1, 16, (2.5e-4, 2e-4), leaning=0.6),
         Stage(850, 1024, 1, 16, (2e-4, 1e-6), leaning=0.6),
     )
 )
-"""The third edition, whose steps are cheap. It was trained from the finished weights of the second,
-without their optimiser's state, which is why its rate starts low."""
+"""The third edition and the fourth, whose steps are cheap. The third was trained from the finished
+weights of the second, without their optimiser's state, which is why its rate starts low."""
 
 FULL = Plan(
     (
