@@ -91,9 +91,12 @@ void Decoder::run(const Asked& asked, const float* states, int64_t images, const
     const int64_t tokens = outputs + asked.points_each;
     const int64_t memory = memory_size(asked.points_each, asked.masks != nullptr);
     const double nanoseconds = static_cast<double>(asked.count) * nanoseconds_per_prompt;
-    // Fewer prompts than threads are answered one group after another, each by all threads.
-    const int all = team_size(threads, asked.count * Group::parts(model_), nanoseconds);
-    const int team = asked.count < all ? 1 : all, each = asked.count < all ? all : 1;
+    // Fewer prompts than threads are answered one group after another, each by as many threads as
+    // an image has parts for.
+    const int64_t parts = Group::parts(model_);
+    const int all = team_size(threads, asked.count * parts, nanoseconds);
+    const bool few = asked.count < all;
+    const int team = few ? 1 : all, each = few ? team_size(all, parts, nanoseconds) : 1;
     // Long prompts, and those whose image is their own, gain nothing from company.
     const int64_t most = asked.masks || tokens > 16 ? 1 : Group::most;
     const int64_t size = std::clamp<int64_t>((asked.count + team - 1) / team, 1, most);
