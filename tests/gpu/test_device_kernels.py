@@ -145,6 +145,7 @@ def test_arrays_pass_to_torch_and_back_without_a_copy(gpu):
         assert theirs.data_ptr() == ours.address
         assert theirs.sum().item() == 66
     back = device_array(torch.ones(2, 3, device=gpu.device.name), "x", device=gpu.device.name)
+    gpu.device.order(back.stream, gpu.stream.handle)  # torch's ones are made in its own stream
     np.testing.assert_array_equal(gpu.down(back), np.ones((2, 3)))
 
 
