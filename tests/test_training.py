@@ -14,13 +14,14 @@ from training.sam_nano import (  # noqa: E402
     batches,
     calibration,
     losses,
+    means,
     prompts,
     scores,
 )
 from training.sam_nano.__main__ import main  # noqa: E402
 from training.sam_nano.depthwise import depthwise_in_full  # noqa: E402
 from training.sam_nano.network import SamNano, compact  # noqa: E402
-from training.sam_nano.plan import FULL, SMOKE, THIRD, Plan  # noqa: E402
+from training.sam_nano.plan import FULL, FURTHER, SMOKE, Plan  # noqa: E402
 from training.sam_nano.trainer import Start, Trainer  # noqa: E402
 
 
@@ -93,7 +94,7 @@ def test_the_network_has_at_most_12_million_parameters_and_sams_own_decoder() ->
     assert sum(count.values()) <= 12_000_000
 
 
-@pytest.mark.parametrize("plan", [FULL, THIRD])
+@pytest.mark.parametrize("plan", [FULL, FURTHER])
 def test_learning_rates_meet_where_stages_meet(plan: Plan) -> None:
     step = 0
     for stage, following in zip(plan.stages, plan.stages[1:], strict=False):
@@ -112,7 +113,7 @@ def test_the_smoke_run_leaves_weights_and_a_log(tmp_path) -> None:
         "mask_decoder",
     }
     assert (tmp_path / "log.jsonl").read_text().count("\n") == 1
-    assert [file.name for file in (tmp_path / "kept").iterdir()] == ["000008.safetensors"]
+    assert [file.name for file in (tmp_path / "kept").iterdir()] == ["000010.safetensors"]
 
 
 def uneven_network() -> SamNano:
@@ -226,3 +227,17 @@ def test_a_stopped_run_continues_with_the_same_numbers(tmp_path) -> None:
     assert resumed.step == 3
     expected, seen = trainer.train_step(batch), resumed.train_step(batch)
     np.testing.assert_allclose(seen, expected, rtol=1e-5)
+
+
+def test_means_lie_between_and_weights_of_another_network_are_refused(tmp_path) -> None:
+    files = [tmp_path / f"{name}.safetensors" for name in "ab"]
+    for file, value in zip(files, (1.0, 4.0), strict=True):
+        tensors = {"weight": torch.full((3,), value), "seen": torch.tensor(int(value))}
+        safetensors.save_file(tensors, str(file))
+    assert means.main([*map(str, files), "--out", str(tmp_path / "mean.safetensors")]) == 0
+    found = safetensors.load_file(tmp_path / "mean.safetensors")
+    torch.testing.assert_close(found["weight"], torch.full((3,), 2.5))
+    assert found["seen"] == 4
+    safetensors.save_file({"other": torch.ones(3)}, str(files[1]))
+    with pytest.raises(KeyError, match="different networks"):
+        means.mean(files)

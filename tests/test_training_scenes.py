@@ -15,6 +15,7 @@ from training.sam_nano import (  # noqa: E402
     echo_boxes,
     evaluation,
     held_out,
+    pages,
     prompts,
     scenes,
     variety,
@@ -121,7 +122,7 @@ def asked_about_a_square(kind: prompts.Kind) -> tuple[batches.Questions, correct
         torch.from_numpy(prompt.coords)[None],
         torch.from_numpy(prompt.labels)[None],
         None,
-        torch.from_numpy(batches.coarse(mask))[None],
+        torch.from_numpy(pages.cover(mask))[None] / pages.SIXTEENTHS,
     )
     return questions, corrections.Answer(logits, torch.tensor([[0.9, 0.1, 0.8, 0.2]]))
 
@@ -215,7 +216,7 @@ def test_batches_are_the_same_for_the_same_seed() -> None:
 
 
 def test_dense_targets_point_to_the_centre_and_mark_the_edge() -> None:
-    labels = np.zeros((32, 32), dtype=np.int16)
+    labels = torch.zeros(32, 32, dtype=torch.int16)
     labels[8:17, 10:21] = 1
     dense = batches.dense_targets(labels)
     assert dense[0].sum() == 9 * 11

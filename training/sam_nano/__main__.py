@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from training.sam_nano.calibration import Calibration
-from training.sam_nano.plan import FULL, SMOKE, THIRD
+from training.sam_nano.plan import FULL, FURTHER, SMOKE
 from training.sam_nano.trainer import Start, train
 
 
@@ -32,14 +32,17 @@ def main(argv: list[str] | None = None) -> int:
         metavar=("STEEPNESS", "SHIFT"),
         help="the calibration of those weights, which is undone",
     )
+    parser.add_argument("--device", default="cpu", help='where the network learns: "cpu", "cuda"')
+    parser.add_argument("--workers", type=int, default=1, help="processes that draw scenes")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
     arguments = parser.parse_args(argv)
     torch.set_num_threads(arguments.threads)
     start = None
     if arguments.start is not None:
         start = Start(arguments.start, Calibration(*arguments.calibrated))
-    plan = SMOKE if arguments.smoke else FULL if start is None else THIRD
-    train(plan, arguments.out, start=start)
+    plan = SMOKE if arguments.smoke else FULL if start is None else FURTHER
+    device = torch.device(arguments.device)
+    train(plan, arguments.out, start=start, workers=arguments.workers, device=device)
     return 0
 
 

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training.sam_nano.arithmetic import full
+
 
 @functools.cache
 def compiled() -> Any:
@@ -82,7 +84,7 @@ def _pair(pair: nn.Sequential, x: Tensor) -> Tensor:
 def _in_full(
     convolution: nn.Conv2d, x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None
 ) -> Tensor:
-    with torch.autocast("cpu", enabled=False):
+    with full(x.device):
         weight = convolution.weight if weight is None else weight
         channels, padding = convolution.groups, convolution.padding
         if channels % 16 == 0 and torch.is_grad_enabled() and compiled():

@@ -23,6 +23,7 @@ from training.sam_nano import batches, evaluation, prompts, variety
 from training.sam_nano.batches import Questions
 from training.sam_nano.losses import measured_iou
 from training.sam_nano.network import SamNano
+from training.sam_nano.pages import SIXTEENTHS, cover
 
 SEED = 90_210
 """Of the held-out scenes; the first number of every seed, which training and calibration lack."""
@@ -49,7 +50,7 @@ class HeldOut:
 
 def deepest(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     """The place (x, y) in a mask that lies farthest from its edge, to about four pixels."""
-    left = np.pad(batches.coarse(mask) > 0.5, 1)
+    left = np.pad(2 * cover(mask) > SIXTEENTHS, 1)
     if not left.any():  # thinner than a mask pixel everywhere
         y, x = np.divmod(np.flatnonzero(mask)[mask.sum() // 2], mask.shape[1])
         return np.array([x, y], dtype=np.float32)
@@ -134,7 +135,7 @@ def network_says(network: SamNano, held: HeldOut) -> Said:
     pixels = (held.image - batches.PIXEL_MEAN) / batches.PIXEL_DEVIATION
     image = torch.from_numpy(pixels.transpose(2, 0, 1)[None].astype(np.float32))
     embedding = network.eval().image_encoder(image)
-    targets = torch.from_numpy(np.stack([batches.coarse(mask) for mask in held.masks]))
+    targets = torch.from_numpy(np.stack([cover(mask) for mask in held.masks])).float() / SIXTEENTHS
     points = np.pad(held.points[:, None], ((0, 0), (0, 1), (0, 0)))
     clicked = (contract.LABEL_FOREGROUND, contract.LABEL_PADDING)
     cornered = (contract.LABEL_BOX_TOP_LEFT, contract.LABEL_BOX_BOTTOM_RIGHT)

@@ -66,7 +66,7 @@ def mask_losses(
 def _flat(logits: Tensor, targets: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Bring logits to (N, M, P), targets and weights to (N, 1, P)."""
     if weights is None:
-        weights = torch.ones(()).expand_as(targets)
+        weights = targets.new_ones(()).expand_as(targets)
     return logits.flatten(2), targets.flatten(1)[:, None], weights.flatten(1)[:, None]
 
 
@@ -120,7 +120,7 @@ def dense_loss(hints: Tensor, dense: Tensor) -> Tensor:
     asked = [0, *range(4, dense.shape[1])]
     yes_or_no = functional.binary_cross_entropy_with_logits(hints[:, asked], dense[:, asked])
     boundary = functional.binary_cross_entropy_with_logits(
-        hints[:, 1], dense[:, 1], pos_weight=torch.tensor(4.0)
+        hints[:, 1], dense[:, 1], pos_weight=hints.new_tensor(4.0)
     )
     object_weight = dense[:, :1]
     distance = functional.smooth_l1_loss(hints[:, 2:4], dense[:, 2:4], reduction="none")

@@ -12,6 +12,7 @@ from fastseg.export.half_weights import LARGE
 from fastseg.export.mask_decoder import MaskDecoder
 from fastseg.export.nano_encoder import EMBEDDING_CHANNELS, NanoEncoder
 from fastseg.export.prompt_encoder import PromptEncoder
+from training.sam_nano.arithmetic import full
 from training.sam_nano.batches import DENSE_CHANNELS, Batch, Questions
 from training.sam_nano.sketching import Exchanged, exchange
 
@@ -45,7 +46,7 @@ class SamNano(nn.Module):
         x, y = corner
         everywhere = self.prompt_encoder.dense_positions()
         positions = everywhere[:, :, y : y + grid, x : x + grid]
-        with torch.autocast("cpu", enabled=False):  # places need all their digits
+        with full(embedding.device):  # places need all their digits
             sparse, dense = self.prompt_encoder(questions.coords, questions.labels, questions.rough)
         logits, scores = self.mask_decoder(embedding, positions, sparse, dense)
         return logits.float(), scores.float()
@@ -58,7 +59,7 @@ class SamNano(nn.Module):
         x, y = corner
         everywhere = self.prompt_encoder.dense_positions()
         positions = everywhere[:, :, y : y + grid, x : x + grid]
-        with torch.autocast("cpu", enabled=False):
+        with full(embedding.device):
             sparse, dense = self.prompt_encoder(questions.coords, questions.labels, questions.rough)
         exchanged = exchange(self.mask_decoder, embedding, positions, sparse, dense)
         scores = self.mask_decoder.iou_prediction_head(exchanged.tokens[:, 0])
@@ -175,9 +176,10 @@ class Average:
 def discs(batch: Batch, random: torch.Generator) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Noise instead of an embedding, and simple answers: discs about clicks, ellipses in boxes."""
     images, side = batch.images.shape[0], batch.images.shape[-1]
+    device = batch.images.device
     embedding = torch.randn(images, EMBEDDING_CHANNELS, side // 16, side // 16, generator=random)
-    steps = (torch.arange(side // 4) + 0.5) * 4
-    corner = torch.tensor(batch.corner) * 16.0
+    steps = (torch.arange(side // 4, device=device) + 0.5) * 4
+    corner = torch.tensor(batch.corner, device=device) * 16.0
     answers = []
     for questions in batch.questions:
         coords = questions.coords - corner
@@ -190,4 +192,4 @@ def discs(batch: Batch, random: torch.Generator) -> tuple[Tensor, tuple[Tensor, 
         x = (steps[None] - middle[:, :1]) / reach[:, :1]
         y = (steps[None] - middle[:, 1:]) / reach[:, 1:]
         answers.append(((x[:, None] ** 2 + y[:, :, None] ** 2) < 1).float())
-    return EMBEDDING_SCALE * embedding, tuple(answers)
+    return EMBEDDING_SCALE * embedding.to(device), tuple(answers)

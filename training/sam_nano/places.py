@@ -33,18 +33,17 @@ def pick(targets: Tensor, random: torch.Generator) -> Places:
     grid = round(shares.shape[1] ** 0.5)
     mixed = ((high > 0) & (low < 1)).float().reshape(-1, 1, grid, grid)
     edges = functional.max_pool2d(mixed, 3, stride=1, padding=1).flatten(1) > 0
-    count = max(1, round(SHARE * shares.shape[1]))
-    indices, weights = [], []
-    for edge in edges:
-        near, far = edge.nonzero()[:, 0], (~edge).nonzero()[:, 0]
-        taken = max(min(len(near), round(EDGE_SHARE * count)), count - len(far))
-        rest = count - taken
-        shuffled = torch.randperm(len(near), generator=random)[:taken]
-        others = torch.randperm(len(far), generator=random)[:rest]
-        indices.append(torch.cat([near[shuffled], far[others]]))
-        stands = (len(near) / max(taken, 1), len(far) / max(rest, 1))
-        weights.append(torch.tensor(stands).repeat_interleave(torch.tensor([taken, rest])))
-    return Places(torch.stack(indices), torch.stack(weights))
+    tokens = shares.shape[1]
+    count = max(1, round(SHARE * tokens))
+    near = edges.sum(dim=1, keepdim=True)
+    wanted = torch.maximum(near.clamp(max=round(EDGE_SHARE * count)), count - (tokens - near))
+    lots = torch.rand(edges.shape, generator=random).to(edges.device)
+    # Those at the edge in the order of their lots, then the others: and the other way round.
+    first, second = ((lots + kind).argsort(dim=1)[:, :count] for kind in (~edges, edges))
+    turn = torch.arange(count, device=edges.device)
+    indices = torch.where(turn < wanted, first, second.gather(1, (turn - wanted).clamp(min=0)))
+    stands = near / wanted.clamp(min=1), (tokens - near) / (count - wanted).clamp(min=1)
+    return Places(indices, torch.where(turn < wanted, *stands))
 
 
 def at(planes: Tensor, places: Places) -> Tensor:

@@ -31,6 +31,8 @@ class Stage:
     """Draw scenes of every look, not layered shapes alone."""
     leaning: float = 0.4
     """Objects are asked for in proportion to their area to this power: 0 is all alike."""
+    fresh: int = 0
+    """New scenes a step for a pool that the step's ``scenes`` come from; 0: every scene is new."""
     corrections: float = 0.0
     """Chance that one half of the prompts is asked again with a click into the errors of the
     answer, and the same chance for a third time."""
@@ -90,10 +92,28 @@ _LAST = tuple(
         Stage(100, 1024, 1, 16, (1e-4, 2.5e-4), leaning=0.6),
         Stage(1300, 1024, 1, 16, (2.5e-4, 2e-4), leaning=0.6),
         Stage(850, 1024, 1, 16, (2e-4, 1e-6), leaning=0.6),
+        # Here ends the fourth edition; the fifth's first part.
+        Stage(60, 1024, 1, 16, (1e-6, 1e-4), leaning=0.4),
+        Stage(100, 1024, 1, 16, (1e-4, 2.5e-4), leaning=0.4),
+        Stage(2540, 1024, 1, 16, (2.5e-4, 2.2e-4), leaning=0.4),
+        Stage(300, 1024, 1, 16, (2.2e-4, 1e-6), leaning=0.4),
     )
 )
-"""The third edition and the fourth, whose steps are cheap. The third was trained from the finished
-weights of the second, without their optimiser's state, which is why its rate starts low."""
+"""The third edition, the fourth and a part of the fifth, whose steps are cheap. The third was
+trained from the finished weights of the second, without their optimiser's state, which is why its
+rate starts low."""
+
+_POOLED = tuple(
+    replace(stage, boxes=0.9, rough=0.1, varied=True, corrections=0.2, frozen_statistics=True)
+    for stage in (
+        Stage(150, 1024, 8, 32, (1e-6, 3.6e-4), fresh=4),
+        Stage(1785, 1024, 8, 32, (3.6e-4, 1e-6), fresh=4),
+        Stage(80, 1024, 8, 32, (1e-6, 2.1e-4), fresh=5),
+        Stage(607, 1024, 8, 32, (2.1e-4, 1e-6), fresh=5),
+    )
+)
+"""The rest of the fifth edition, for a GPU: two falls of the rate, whose ends are averaged. It too
+began without the optimiser's state, both times."""
 
 FULL = Plan(
     (
@@ -123,10 +143,11 @@ FULL = Plan(
         ),
         # Here ends the second edition.
         *_LAST,
+        *_POOLED,
     )
 )
 
-THIRD = Plan(_LAST, seed=77)
+FURTHER = Plan(_POOLED, seed=78)
 """Goes on from finished weights."""
 
 SMOKE = Plan(
@@ -135,5 +156,6 @@ SMOKE = Plan(
         Stage(3, 128, 2, 4, (6e-4, 5e-4)),
         Stage(1, 128, 1, 4, (5e-4, 1e-4), frozen_statistics=True),
         Stage(2, 256, 1, 4, (1e-4, 1e-4), varied=True, corrections=1.0),
+        Stage(2, 128, 2, 4, (1e-4, 1e-4), varied=True, rough=1.0, fresh=1),
     )
 )

@@ -48,10 +48,15 @@ def targets(scene: Scene) -> list[NDArray[np.bool_]]:
     """The visible masks of a scene that are large enough: whole objects, then their parts."""
     shown = scene.labels
     owners = np.where(shown > 0, scene.wholes[np.maximum(shown, 0)], shown)
-    wholes = [owners == label for label in np.unique(owners[owners > 0])]
+    wholes = [owners == label for label in _numbers(owners)]
     is_part = scene.wholes != np.arange(len(scene.wholes))
-    parts = [shown == label for label in np.unique(shown[shown > 0]) if is_part[label]]
-    return [mask for mask in wholes + parts if mask.sum() >= SMALLEST_AREA]
+    parts = [shown == label for label in _numbers(shown) if is_part[label]]
+    return [mask for mask in wholes + parts if np.count_nonzero(mask) >= SMALLEST_AREA]
+
+
+def _numbers(labels: NDArray[np.int16]) -> NDArray[np.int64]:
+    """The objects that show somewhere, in order."""
+    return np.flatnonzero(np.bincount(np.maximum(labels, 0).ravel())[1:]) + 1
 
 
 def _inside(random: np.random.Generator, mask: NDArray[np.bool_], count: int) -> NDArray[np.int64]:
@@ -108,8 +113,9 @@ def sample(
     deep = random.random() < MIDDLE_SHARE
     points = [_middle(random, mask) if deep else _inside(random, mask, 1)]
     labels = [contract.LABEL_FOREGROUND]
-    for _ in range(extra if kind == "points" else 0):
-        outside = ~mask & _near(mask)
+    asked_again = extra if kind == "points" else 0
+    outside = ~mask & _near(mask) if asked_again else mask
+    for _ in range(asked_again):
         negative = random.random() < 0.45 and bool(outside.any())
         points.append(_inside(random, outside if negative else mask, 1))
         labels.append(contract.LABEL_BACKGROUND if negative else contract.LABEL_FOREGROUND)

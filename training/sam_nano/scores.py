@@ -18,12 +18,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import DataLoader
 
-from training.sam_nano.batches import Batch, Batches
+from training.sam_nano.arithmetic import half
+from training.sam_nano.batches import Batch
 from training.sam_nano.losses import measured_iou
 from training.sam_nano.network import SamNano
 from training.sam_nano.plan import FULL, Plan
+from training.sam_nano.pool import feed
 from training.sam_nano.sketching import sketch, whole
 from training.saving import save_weights
 
@@ -62,7 +63,7 @@ class Seen:
 def look(network: SamNano, batch: Batch) -> Seen:
     """Answer the prompts of a batch as training does, and measure every mask whole."""
     tokens, ious = [], []
-    with torch.autocast("cpu", torch.bfloat16):
+    with half(batch.images.device):
         embedding = network.image_encoder(batch.images)
         for questions in batch.questions:
             exchanged, _ = network.consider(embedding, questions, batch.corner)
@@ -75,8 +76,7 @@ def look(network: SamNano, batch: Batch) -> Seen:
 def observe(network: SamNano, plan: Plan) -> Seen:
     """Look at the scenes of a plan; a process of its own draws them."""
     network.eval()
-    batches = DataLoader(Batches(plan, 0), batch_size=None, num_workers=1, prefetch_factor=4)
-    seen = [look(network, batch) for batch in batches]
+    seen = [look(network, batch) for batch in feed(plan, 0, 1, torch.device("cpu"))]
     return Seen(torch.cat([one.tokens for one in seen]), torch.cat([one.ious for one in seen]))
 
 

@@ -17,6 +17,7 @@ from torch.nn import functional
 from fastseg.export.layers import LayerNorm2d
 from fastseg.export.mask_decoder import HEADS, MASK_VECTOR, Attention, MaskDecoder
 from fastseg.export.prompt_encoder import WIDTH
+from training.sam_nano.arithmetic import full
 
 CELL = 16
 """Mask pixels of one image token: 4 x 4."""
@@ -84,7 +85,10 @@ class _Normal(torch.autograd.Function):
 
     @staticmethod
     def forward(context: Any, x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> Tensor:
-        out, mean, scale = torch.native_layer_norm(x, [x.shape[-1]], weight, bias, epsilon)
+        if x.is_cuda:  # whose kernels take weights of the rows' type alone
+            weight, bias = weight.to(x.dtype), bias.to(x.dtype)
+        with full(x.device):
+            out, mean, scale = torch.native_layer_norm(x, [x.shape[-1]], weight, bias, epsilon)
         context.save_for_backward(x, mean, scale, weight, bias)
         return out
 
@@ -175,7 +179,7 @@ def _look(attention: Attention, queries: Tensor, located: Tensor, image: Tensor)
     keys = attention.k_proj.weight.unflatten(0, (HEADS, width)).to(q.dtype)
     asked = torch.einsum("nthd,hdc->nhtc", q, keys) * width**-0.5
     rows = asked.to(torch.bfloat16).reshape(image.shape[0], -1, WIDTH)
-    weights = torch.softmax(_Scores.apply(rows, located), dim=-1)
+    weights = torch.softmax(_Scores.apply(rows, located), dim=-1).to(image.dtype)
     seen = torch.bmm(weights, image).reshape(n, HEADS, t, WIDTH)
     values = attention.v_proj.weight.unflatten(0, (HEADS, width)).to(seen.dtype)
     merged = torch.einsum("nhtc,hdc->nthd", seen, values).flatten(2) + attention.v_proj.bias
@@ -199,7 +203,8 @@ def _told(
     out = attention.out_proj.weight.unflatten(1, (HEADS, width)).to(v.dtype)
     # The weights of every head sum to one: so an eighth of the bias from each is the bias.
     said = torch.einsum("nthd,chd->nhtc", v, out) + attention.out_proj.bias / HEADS
-    told: Tensor = _Told.apply(image, weights.flatten(1, 2), said.flatten(1, 2).to(image.dtype))
+    parts = (part.flatten(1, 2).to(image.dtype) for part in (weights, said))
+    told: Tensor = _Told.apply(image, *parts)
     return told
 
 
@@ -214,7 +219,7 @@ def sketch(decoder: MaskDecoder, exchanged: Exchanged, places: Tensor | None) ->
     image = exchanged.image
     n, tokens = image.shape[:2]
     if places is not None:
-        rows = (places + tokens * torch.arange(n)[:, None]).flatten()
+        rows = (places + tokens * torch.arange(n, device=places.device)[:, None]).flatten()
         image = _Taken.apply(image.flatten(0, 1), rows).unflatten(0, (n, -1))
     first, norm, _, second, _ = decoder.output_upscaling
     assert isinstance(norm, LayerNorm2d)

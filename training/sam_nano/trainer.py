@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from torch.utils.data import DataLoader
 
 from training.sam_nano import calibration, places
-from training.sam_nano.batches import Batch, Batches, Questions
+from training.sam_nano.arithmetic import full, half
+from training.sam_nano.batches import Batch, Questions
 from training.sam_nano.calibration import Calibration
 from training.sam_nano.corrections import Answer, corrected
 from training.sam_nano.depthwise import depthwise_in_full
@@ -29,6 +29,7 @@ from training.sam_nano.network import (
     unfold_statistics,
 )
 from training.sam_nano.plan import Plan, Stage
+from training.sam_nano.pool import feed
 from training.sam_nano.sketching import sketch, whole
 from training.saving import save_state, save_weights
 
@@ -40,6 +41,8 @@ ENCODER_RATE = 3.0
 
 HINTS = 0.5
 """Weight of the encoder's dense hints."""
+
+CPU = torch.device("cpu")
 
 REPORT_EVERY = 25
 """Steps between two lines of the log."""
@@ -57,14 +60,18 @@ class Start:
 class Trainer:
     """The state of a run: network, its average, optimiser, and the next step."""
 
-    def __init__(self, plan: Plan, out: Path) -> None:
+    def __init__(self, plan: Plan, out: Path, device: torch.device = CPU) -> None:
         self.plan = plan
         self.out = out
-        self.network = SamNano(plan.seed)
-        self.network.image_encoder.to(memory_format=torch.channels_last)
-        self.hints = Hints()
+        self.device = device
+        self.network = SamNano(plan.seed).to(device)
+        self.hints = Hints().to(device)
         self.average = Average(self.network)
-        depthwise_in_full(self.network)
+        self.network.image_encoder.to(memory_format=torch.channels_last)
+        if device == CPU:
+            depthwise_in_full(self.network)
+        else:
+            torch.backends.cudnn.benchmark = True
         encoder = [*self.network.image_encoder.parameters(), *self.hints.parameters()]
         known = {id(parameter) for parameter in encoder}
         decoder = [p for p in self.network.parameters() if id(p) not in known]
@@ -119,7 +126,9 @@ class Trainer:
         """Take up the saved state, if there is one."""
         if not self.state_file.exists():
             return
-        state: dict[str, Any] = torch.load(self.state_file, weights_only=True)
+        state: dict[str, Any] = torch.load(
+            self.state_file, weights_only=True, map_location=self.device
+        )
         self.network.load_state_dict(state["network"])
         self.hints.load_state_dict(state["hints"])
         self.average.network.load_state_dict(state["average"])
@@ -130,11 +139,11 @@ class Trainer:
     def loss(self, batch: Batch) -> tuple[torch.Tensor, list[MaskLoss]]:
         """The loss of one batch, and its masks' part by group of prompts."""
         stage = self.plan.stage(self.step)
-        with torch.autocast("cpu", torch.bfloat16):
+        with half(self.device):
             if stage.discs:
                 noise = torch.Generator().manual_seed(self.step)
                 embedding, targets = discs(batch, noise)
-                total = torch.zeros(())
+                total = torch.zeros((), device=self.device)
             else:
                 images = batch.images.contiguous(memory_format=torch.channels_last)
                 embedding = self.network.image_encoder(images)
@@ -167,7 +176,7 @@ class Trainer:
                 with torch.no_grad():
                     drawn = whole(sketch(self.network.mask_decoder, exchanged, None))
                 answer = Answer(drawn, scores.detach())
-                with torch.autocast("cpu", enabled=False):
+                with full(self.device):
                     questions = corrected(questions, answer, batch.corner, seed)
         return losses
 
@@ -200,7 +209,14 @@ class Trainer:
         return numbers
 
 
-def train(plan: Plan, out: Path, *, start: Start | None = None, workers: int = 1) -> Trainer:
+def train(
+    plan: Plan,
+    out: Path,
+    *,
+    start: Start | None = None,
+    workers: int = 1,
+    device: torch.device = CPU,
+) -> Trainer:
     """Run a plan to its end, or take it up where it was stopped; the log is ``log.jsonl``.
 
     Args:
@@ -208,20 +224,15 @@ def train(plan: Plan, out: Path, *, start: Start | None = None, workers: int = 1
         out: Folder of the run.
         start: What to begin from where there is no state yet; random weights if None.
         workers: Processes that draw scenes.
+        device: Where the network learns.
     """
     out.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(plan, out)
+    trainer = Trainer(plan, out, device)
     if start is not None:
         trainer.adopt(start)
     trainer.resume()
-    loader = DataLoader(
-        Batches(plan, trainer.step),
-        batch_size=None,
-        num_workers=workers,
-        prefetch_factor=4 if workers else None,
-    )
     saved, reported, numbers = time.monotonic(), time.monotonic(), []
-    for batch in loader:
+    for batch in feed(plan, trainer.step, workers, device):
         numbers.append(trainer.train_step(batch))
         if trainer.step % REPORT_EVERY == 0 or trainer.step == plan.steps:
             now = time.monotonic()

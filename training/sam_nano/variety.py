@@ -12,7 +12,7 @@ Look = Literal["shapes", "ultrasound", "phantoms", "nature", "branches"]
 """Layered shapes; hearts and cysts; tomograms and radiographs; grown surfaces; vessels."""
 
 LOOKS: tuple[Look, ...] = get_args(Look)
-ODDS = (0.27, 0.25, 0.14, 0.22, 0.12)
+ODDS = (0.25, 0.22, 0.13, 0.20, 0.20)
 """How often each look is drawn: the compact and the hardest ones most."""
 
 GENERATORS = {

@@ -1,0 +1,46 @@
+"""The mean of weights that runs kept: where falls of the rate end near each other, it is better.
+
+Averages of networks that were fine-tuned from one another (Wortsman et al. 2022).
+
+``python -m training.sam_nano.means RUN/kept/ONE.safetensors RUN/kept/TWO.safetensors --out FILE``
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+
+def mean(files: list[Path]) -> dict[str, torch.Tensor]:
+    """The mean of every tensor of several files; counters are those of the last.
+
+    Raises:
+        KeyError: The files hold tensors of different names.
+    """
+    loaded = [load_file(file) for file in files]
+    for file, weights in zip(files, loaded, strict=True):
+        if weights.keys() != loaded[0].keys():
+            raise KeyError(f"{file} and {files[0]} are weights of different networks")
+    return {
+        name: torch.stack([weights[name] for weights in loaded]).mean(dim=0)
+        if last.is_floating_point()
+        else last
+        for name, last in loaded[-1].items()
+    }
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line, average, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("weights", type=Path, nargs="+", help="weights that runs kept")
+    parser.add_argument("--out", type=Path, required=True, help="the weights to write")
+    arguments = parser.parse_args(argv)
+    save_file(mean(arguments.weights), str(arguments.out))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
