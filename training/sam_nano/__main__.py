@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
         "--calibrated",
         type=float,
         nargs=2,
-        default=(3.084422, -0.025646),
+        default=(2.181015, -0.000538),
         metavar=("STEEPNESS", "SHIFT"),
         help="the calibration of those weights, which is undone",
     )

@@ -34,7 +34,8 @@ from training.sam_nano.sketching import sketch, whole
 from training.saving import save_state, save_weights
 
 KEEP_EVERY_S = 240.0
-"""Seconds between two saved states; the averaged weights of each are kept."""
+"""Seconds between two saved states, besides those where a stage ends; the averaged weights of each
+are kept."""
 
 ENCODER_RATE = 3.0
 """Learning rate of the encoder over the decoder's: normalised convolutions bear more."""
@@ -252,7 +253,8 @@ def train(
             with (out / "log.jsonl").open("a") as log:
                 log.write(line + "\n")
             numbers, reported = [], now
-        if time.monotonic() - saved > KEEP_EVERY_S:
+        ended = plan.stage(trainer.step) is not plan.stage(trainer.step - 1)
+        if ended or time.monotonic() - saved > KEEP_EVERY_S:
             trainer.save()
             saved = time.monotonic()
     trainer.save()
