@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from fastseg import contract
 from training.sam_nano import prompts
+from training.sam_nano.devices import moved
 from training.sam_nano.pages import SIXTEENTHS, Asking, Page, draw_page
 from training.sam_nano.plan import Stage
 
@@ -69,16 +70,7 @@ class Batch:
 
     def on(self, device: torch.device) -> Batch:
         """The same in the memory of a device."""
-        questions = tuple(
-            Questions(
-                asked.coords.to(device),
-                asked.labels.to(device),
-                None if asked.rough is None else asked.rough.to(device),
-                asked.targets.to(device),
-            )
-            for asked in self.questions
-        )
-        return Batch(self.images.to(device), self.corner, questions, self.dense.to(device))
+        return moved(self, device)
 
 
 def rough_masks(targets: Tensor, random: torch.Generator) -> Tensor:
@@ -111,7 +103,7 @@ def dense_targets(owners: Tensor) -> Tensor:
     return planes
 
 
-def _normalised(image: Tensor, side: int) -> Tensor:
+def normalised(image: Tensor, side: int) -> Tensor:
     """Map a picture uint8 (h, w, 3) to float32 (3, side, side), padded with zeros."""
     mean, deviation = (
         torch.from_numpy(values).to(image.device) for values in (PIXEL_MEAN, PIXEL_DEVIATION)
@@ -144,7 +136,7 @@ def bind(
         given = rough_masks(targets, rough) if form and rough else None
         questions.append(Questions(coords, labels, given, targets))
     return Batch(
-        torch.stack([_normalised(page.image, side) for page in pages]),
+        torch.stack([normalised(page.image, side) for page in pages]),
         corner,
         tuple(questions),
         torch.stack([dense_targets(page.owners) for page in pages]),

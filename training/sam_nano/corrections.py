@@ -38,8 +38,8 @@ def corrected(
         corner: The window's first token in the square, x and y.
         seed: Decides which wrong pixel is clicked; thick regions of errors are likelier.
     """
-    random = torch.Generator().manual_seed(seed)
     device = answer.logits.device
+    random = torch.Generator(device).manual_seed(seed)
     rows = torch.arange(len(answer.logits), device=device)
     drawn = answer.logits[rows, 1 + answer.scores[:, 1:].argmax(dim=1)]
     truth = questions.targets > 0.5
@@ -47,7 +47,7 @@ def corrected(
     wrong = torch.where(wrong.sum(dim=(1, 2), keepdim=True) > 0, wrong, truth.float())
     thick = functional.avg_pool2d(wrong[:, None], REACH, stride=1, padding=REACH // 2)[:, 0]
     odds = (wrong * thick**2 + 1e-9 * (wrong.sum(dim=(1, 2), keepdim=True) == 0)).flatten(1)
-    picked = _drawn(odds, torch.rand(len(odds), 1, generator=random).to(device))
+    picked = torch.multinomial(odds, 1, generator=random)[:, 0]
     width = drawn.shape[2]
     place = torch.stack([picked % width, picked // width], dim=1).float()
     click = (4 * place + 2 + 16 * torch.tensor(corner, device=device))[:, None]
@@ -55,17 +55,11 @@ def corrected(
     label = torch.where(on_object, contract.LABEL_FOREGROUND, contract.LABEL_BACKGROUND).int()
     # Clicks stand before the box, or before the padding that stands for its absence.
     after = questions.labels.shape[1] - (2 if questions.boxed else 1)
-    gain = GAIN[0] + (GAIN[1] - GAIN[0]) * torch.rand(len(drawn), 1, 1, generator=random).to(device)
+    chances = torch.rand(len(drawn), 1, 1, generator=random, device=device)
+    gain = GAIN[0] + (GAIN[1] - GAIN[0]) * chances
     return Questions(
         torch.cat([questions.coords[:, :after], click, questions.coords[:, after:]], dim=1),
         torch.cat([questions.labels[:, :after], label, questions.labels[:, after:]], dim=1),
         (drawn * gain).clamp(-32, 32)[:, None],
         questions.targets,
     )
-
-
-def _drawn(odds: Tensor, chances: Tensor) -> Tensor:
-    """The place (N,) in rows of odds (N, K) that a chance (N, 1) in [0, 1) falls on."""
-    reached = odds.double().cumsum(dim=1)
-    places = torch.searchsorted(reached, chances.double() * reached[:, -1:], right=True)[:, 0]
-    return places.clamp(max=odds.shape[1] - 1)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.sam_nano.arithmetic import full
+from training.sam_nano.devices import full
 
 
 @functools.cache

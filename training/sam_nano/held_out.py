@@ -132,8 +132,7 @@ def summary(answers: Iterable[Said]) -> Quality:
 @torch.inference_mode()
 def network_says(network: SamNano, held: HeldOut) -> Said:
     """Ask a network in torch; IoU at the resolution of the logits, without enlarging them."""
-    pixels = (held.image - batches.PIXEL_MEAN) / batches.PIXEL_DEVIATION
-    image = torch.from_numpy(pixels.transpose(2, 0, 1)[None].astype(np.float32))
+    image = batches.normalised(torch.from_numpy(held.image.copy()), SIDE)[None]
     embedding = network.eval().image_encoder(image)
     targets = torch.from_numpy(np.stack([cover(mask) for mask in held.masks])).float() / SIXTEENTHS
     points = np.pad(held.points[:, None], ((0, 0), (0, 1), (0, 0)))

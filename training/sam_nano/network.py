@@ -12,8 +12,8 @@ from fastseg.export.half_weights import LARGE
 from fastseg.export.mask_decoder import MaskDecoder
 from fastseg.export.nano_encoder import EMBEDDING_CHANNELS, NanoEncoder
 from fastseg.export.prompt_encoder import PromptEncoder
-from training.sam_nano.arithmetic import full
 from training.sam_nano.batches import DENSE_CHANNELS, Batch, Questions
+from training.sam_nano.devices import full
 from training.sam_nano.sketching import Exchanged, exchange
 
 FREQUENCIES = (0.5, 4.0)
@@ -42,28 +42,29 @@ class SamNano(nn.Module):
         self, embedding: Tensor, questions: Questions, corner: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
         """Low-resolution logits (N, 4, 4 * grid, 4 * grid) and scores (N, 4), float32."""
-        grid = embedding.shape[-1]
-        x, y = corner
-        everywhere = self.prompt_encoder.dense_positions()
-        positions = everywhere[:, :, y : y + grid, x : x + grid]
-        with full(embedding.device):  # places need all their digits
-            sparse, dense = self.prompt_encoder(questions.coords, questions.labels, questions.rough)
-        logits, scores = self.mask_decoder(embedding, positions, sparse, dense)
+        logits, scores = self.mask_decoder(embedding, *self._encoded(embedding, questions, corner))
         return logits.float(), scores.float()
 
     def consider(
         self, embedding: Tensor, questions: Questions, corner: tuple[int, int]
     ) -> tuple[Exchanged, Tensor]:
         """The same before masks are drawn, fast to train: tokens and image, and scores (N, 4)."""
+        encoded = self._encoded(embedding, questions, corner)
+        exchanged = exchange(self.mask_decoder, embedding, *encoded)
+        scores = self.mask_decoder.iou_prediction_head(exchanged.tokens[:, 0])
+        return exchanged, scores.float()
+
+    def _encoded(
+        self, embedding: Tensor, questions: Questions, corner: tuple[int, int]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The positions of a window's tokens, and its prompts, sparse and dense."""
         grid = embedding.shape[-1]
         x, y = corner
         everywhere = self.prompt_encoder.dense_positions()
         positions = everywhere[:, :, y : y + grid, x : x + grid]
-        with full(embedding.device):
+        with full(embedding.device):  # places need all their digits
             sparse, dense = self.prompt_encoder(questions.coords, questions.labels, questions.rough)
-        exchanged = exchange(self.mask_decoder, embedding, positions, sparse, dense)
-        scores = self.mask_decoder.iou_prediction_head(exchanged.tokens[:, 0])
-        return exchanged, scores.float()
+        return positions, sparse, dense
 
 
 @torch.no_grad()

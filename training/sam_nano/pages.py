@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fastseg import contract
 from training.sam_nano import prompts, scenes, variety
+from training.sam_nano.devices import moved
 from training.sam_nano.plan import Stage
 
 SIXTEENTHS = 16
@@ -73,14 +74,7 @@ class Page:
 
     def on(self, device: torch.device) -> Page:
         """A copy in the memory of a device."""
-        asked = (
-            Asked(*(part.to(device, copy=True) for part in (a.coords, a.labels, a.objects)))
-            for a in self.asked
-        )
-        image, covers, owners = (
-            part.to(device, copy=True) for part in (self.image, self.covers, self.owners)
-        )
-        return Page(image, covers, owners, tuple(asked))
+        return moved(self, device, copy=True)
 
     def mirrored(self) -> Page:
         """Left and right exchanged; only for a page that fills its square."""
@@ -140,6 +134,7 @@ def draw_page(random: np.random.Generator, stage: Stage, askings: Sequence[Askin
     odds /= odds.sum()
     ground = scene.labels == 0
     grounded = np.count_nonzero(ground) > 0.1 * ground.size
+    answers = [*masks, ground]
     rows: dict[int, int] = {}  # of the objects that are asked for, in the order of asking
     groups = []
     for kind, count, extra in askings:
@@ -147,9 +142,8 @@ def draw_page(random: np.random.Generator, stage: Stage, askings: Sequence[Askin
         for index in random.choice(len(masks), count, p=odds).tolist():
             if kind == "click" and grounded and random.random() < GROUND_ODDS:
                 index = len(masks)
-            mask = ground if index == len(masks) else masks[index]
             slack = random.choice(prompts.SLACKS) if stage.varied else prompts.USUAL_SLACK
-            drawn.append(prompts.sample(random, mask, kind, extra, float(slack)))
+            drawn.append(prompts.sample(random, answers[index], kind, extra, float(slack)))
             objects.append(rows.setdefault(index, len(rows)))
         groups.append(
             Asked(
@@ -158,8 +152,8 @@ def draw_page(random: np.random.Generator, stage: Stage, askings: Sequence[Askin
                 torch.tensor(objects),
             )
         )
-    wanted = [ground if index == len(masks) else masks[index] for index in rows]
-    covers = [cover(np.asarray(_padded(mask, stage.side, 0), dtype=bool)) for mask in wanted]
+    padded = (_padded(answers[index], stage.side, 0) for index in rows)
+    covers = [cover(np.asarray(mask, dtype=bool)) for mask in padded]
     owners = _padded(scene.wholes[scene.labels].astype(np.int16), stage.side, prompts.PADDED)
     return Page(
         torch.from_numpy(np.array(scene.image)),

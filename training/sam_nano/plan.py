@@ -75,45 +75,56 @@ class Plan:
         return stage.rate[0] + (stage.rate[1] - stage.rate[0]) * done
 
 
-_LAST = tuple(
-    replace(stage, boxes=0.9, rough=0.1, varied=True, corrections=0.1, frozen_statistics=True)
-    for stage in (
-        Stage(60, 768, 1, 16, (5e-6, 1e-4), leaning=0.6),
-        Stage(240, 768, 1, 16, (1e-4, 2.5e-4), leaning=0.6),
-        Stage(3000, 768, 1, 16, (2.5e-4, 1.5e-4), leaning=0.6),
-        Stage(1500, 768, 1, 16, (1.5e-4, 1e-6), leaning=0.6),
-        # Taken up once more with the optimiser's state, to end on whole squares.
-        Stage(60, 768, 1, 16, (1e-6, 1e-4), leaning=0.6),
-        Stage(100, 768, 1, 16, (1e-4, 2.5e-4), leaning=0.6),
-        Stage(1900, 768, 1, 16, (2.5e-4, 2e-4), leaning=0.6),
-        Stage(1100, 1024, 1, 16, (2e-4, 1e-6), leaning=0.6),
-        # Here ends the third edition; the fourth saw whole squares alone.
-        Stage(60, 1024, 1, 16, (1e-6, 1e-4), leaning=0.6),
-        Stage(100, 1024, 1, 16, (1e-4, 2.5e-4), leaning=0.6),
-        Stage(1300, 1024, 1, 16, (2.5e-4, 2e-4), leaning=0.6),
-        Stage(850, 1024, 1, 16, (2e-4, 1e-6), leaning=0.6),
-        # Here ends the fourth edition; the fifth's first part.
-        Stage(60, 1024, 1, 16, (1e-6, 1e-4), leaning=0.4),
-        Stage(100, 1024, 1, 16, (1e-4, 2.5e-4), leaning=0.4),
-        Stage(2540, 1024, 1, 16, (2.5e-4, 2.2e-4), leaning=0.4),
-        Stage(300, 1024, 1, 16, (2.2e-4, 1e-6), leaning=0.4),
+def _varied(*stages: Stage, boxes: float, corrections: float) -> tuple[Stage, ...]:
+    """Stages of scenes of every look, with a rough mask now and then."""
+    return tuple(
+        replace(stage, varied=True, rough=0.1, boxes=boxes, corrections=corrections)
+        for stage in stages
     )
+
+
+def _whole(*stages: Stage, corrections: float) -> tuple[Stage, ...]:
+    """Varied stages of large windows, which leave the statistics of normalisations alone."""
+    frozen = (replace(stage, frozen_statistics=True) for stage in stages)
+    return _varied(*frozen, boxes=0.9, corrections=corrections)
+
+
+_LAST = _whole(
+    Stage(60, 768, 1, 16, (5e-6, 1e-4), leaning=0.6),
+    Stage(240, 768, 1, 16, (1e-4, 2.5e-4), leaning=0.6),
+    Stage(3000, 768, 1, 16, (2.5e-4, 1.5e-4), leaning=0.6),
+    Stage(1500, 768, 1, 16, (1.5e-4, 1e-6), leaning=0.6),
+    # Taken up once more with the optimiser's state, to end on whole squares.
+    Stage(60, 768, 1, 16, (1e-6, 1e-4), leaning=0.6),
+    Stage(100, 768, 1, 16, (1e-4, 2.5e-4), leaning=0.6),
+    Stage(1900, 768, 1, 16, (2.5e-4, 2e-4), leaning=0.6),
+    Stage(1100, 1024, 1, 16, (2e-4, 1e-6), leaning=0.6),
+    # Here ends the third edition; the fourth saw whole squares alone.
+    Stage(60, 1024, 1, 16, (1e-6, 1e-4), leaning=0.6),
+    Stage(100, 1024, 1, 16, (1e-4, 2.5e-4), leaning=0.6),
+    Stage(1300, 1024, 1, 16, (2.5e-4, 2e-4), leaning=0.6),
+    Stage(850, 1024, 1, 16, (2e-4, 1e-6), leaning=0.6),
+    # Here ends the fourth edition; the fifth's first part.
+    Stage(60, 1024, 1, 16, (1e-6, 1e-4), leaning=0.4),
+    Stage(100, 1024, 1, 16, (1e-4, 2.5e-4), leaning=0.4),
+    Stage(2540, 1024, 1, 16, (2.5e-4, 2.2e-4), leaning=0.4),
+    Stage(300, 1024, 1, 16, (2.2e-4, 1e-6), leaning=0.4),
+    corrections=0.1,
 )
 """The third edition, the fourth and a part of the fifth, whose steps are cheap. The third was
 trained from the finished weights of the second, without their optimiser's state, which is why its
 rate starts low."""
 
-_POOLED = tuple(
-    replace(stage, boxes=0.9, rough=0.1, varied=True, corrections=0.2, frozen_statistics=True)
-    for stage in (
-        Stage(150, 1024, 8, 32, (1e-6, 3.6e-4), fresh=4),
-        Stage(1785, 1024, 8, 32, (3.6e-4, 1e-6), fresh=4),
-        Stage(80, 1024, 8, 32, (1e-6, 2.1e-4), fresh=5),
-        Stage(607, 1024, 8, 32, (2.1e-4, 1e-6), fresh=5),
-    )
+_POOLED = _whole(
+    Stage(150, 1024, 8, 32, (1e-6, 3.6e-4), fresh=4),
+    Stage(1785, 1024, 8, 32, (3.6e-4, 1e-6), fresh=4),
+    Stage(80, 1024, 8, 32, (1e-6, 2.1e-4), fresh=5),
+    Stage(607, 1024, 8, 32, (2.1e-4, 1e-6), fresh=5),
+    corrections=0.2,
 )
 """The rest of the fifth edition, for a GPU: two falls of the rate, whose ends are averaged. It too
-began without the optimiser's state, both times."""
+began without the optimiser's state, both times. Those runs were paced by a clock: their steps and
+rates are known to about ten steps."""
 
 FULL = Plan(
     (
@@ -124,22 +135,21 @@ FULL = Plan(
         Stage(450, 512, 2, 8, (5e-4, 1.5e-4), boxes=0.8, rough=0.12),
         Stage(250, 1024, 1, 6, (1.5e-4, 1e-5), boxes=0.8, rough=0.12, frozen_statistics=True),
         # Here ends the first edition.
-        *(
-            replace(stage, boxes=0.85, rough=0.1, varied=True, corrections=0.3)
-            for stage in (
-                Stage(40, 384, 4, 6, (1e-5, 3e-4)),
-                Stage(300, 384, 4, 6, (3e-4, 2.5e-4)),
-                Stage(200, 768, 1, 12, (2.5e-4, 1.5e-4), frozen_statistics=True),
-                Stage(163, 1024, 1, 10, (1.5e-4, 1e-4), frozen_statistics=True),
-                Stage(20, 768, 1, 12, (1e-4, 3e-4), leaning=0.8, frozen_statistics=True),
-                Stage(330, 768, 1, 12, (3e-4, 1e-4), leaning=0.8, frozen_statistics=True),
-                Stage(73, 1024, 1, 10, (1e-4, 5e-5), leaning=0.6, frozen_statistics=True),
-                Stage(10, 768, 1, 12, (5e-5, 2.5e-4), leaning=0.8, frozen_statistics=True),
-                Stage(160, 768, 1, 12, (2.5e-4, 1e-4), leaning=0.8, frozen_statistics=True),
-                Stage(150, 1024, 1, 10, (1e-4, 5e-6), leaning=0.5, frozen_statistics=True),
-                Stage(10, 768, 1, 12, (5e-6, 1.5e-4), leaning=0.8, frozen_statistics=True),
-                Stage(110, 768, 1, 12, (1.5e-4, 5e-6), leaning=0.8, frozen_statistics=True),
-            )
+        *_varied(
+            Stage(40, 384, 4, 6, (1e-5, 3e-4)),
+            Stage(300, 384, 4, 6, (3e-4, 2.5e-4)),
+            Stage(200, 768, 1, 12, (2.5e-4, 1.5e-4), frozen_statistics=True),
+            Stage(163, 1024, 1, 10, (1.5e-4, 1e-4), frozen_statistics=True),
+            Stage(20, 768, 1, 12, (1e-4, 3e-4), leaning=0.8, frozen_statistics=True),
+            Stage(330, 768, 1, 12, (3e-4, 1e-4), leaning=0.8, frozen_statistics=True),
+            Stage(73, 1024, 1, 10, (1e-4, 5e-5), leaning=0.6, frozen_statistics=True),
+            Stage(10, 768, 1, 12, (5e-5, 2.5e-4), leaning=0.8, frozen_statistics=True),
+            Stage(160, 768, 1, 12, (2.5e-4, 1e-4), leaning=0.8, frozen_statistics=True),
+            Stage(150, 1024, 1, 10, (1e-4, 5e-6), leaning=0.5, frozen_statistics=True),
+            Stage(10, 768, 1, 12, (5e-6, 1.5e-4), leaning=0.8, frozen_statistics=True),
+            Stage(110, 768, 1, 12, (1.5e-4, 5e-6), leaning=0.8, frozen_statistics=True),
+            boxes=0.85,
+            corrections=0.3,
         ),
         # Here ends the second edition.
         *_LAST,

@@ -19,8 +19,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.sam_nano.arithmetic import half
 from training.sam_nano.batches import Batch
+from training.sam_nano.devices import half
 from training.sam_nano.losses import measured_iou
 from training.sam_nano.network import SamNano
 from training.sam_nano.plan import FULL, Plan

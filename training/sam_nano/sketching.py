@@ -17,7 +17,7 @@ from torch.nn import functional
 from fastseg.export.layers import LayerNorm2d
 from fastseg.export.mask_decoder import HEADS, MASK_VECTOR, Attention, MaskDecoder
 from fastseg.export.prompt_encoder import WIDTH
-from training.sam_nano.arithmetic import full
+from training.sam_nano.devices import full
 
 CELL = 16
 """Mask pixels of one image token: 4 x 4."""

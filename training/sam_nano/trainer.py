@@ -14,11 +14,11 @@ import torch
 from safetensors.torch import load_file
 
 from training.sam_nano import calibration, places
-from training.sam_nano.arithmetic import full, half
 from training.sam_nano.batches import Batch, Questions
 from training.sam_nano.calibration import Calibration
 from training.sam_nano.corrections import Answer, corrected
 from training.sam_nano.depthwise import depthwise_in_full
+from training.sam_nano.devices import full, half
 from training.sam_nano.losses import MaskLoss, dense_loss, prompt_loss
 from training.sam_nano.network import (
     Average,
