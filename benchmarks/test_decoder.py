@@ -11,16 +11,16 @@ import pytest
 torch = pytest.importorskip("torch", reason="the reference and the export need torch")
 
 from benchmarks.turns import milliseconds  # noqa: E402
-from fastseg.backends.ort import OrtBackend  # noqa: E402
-from fastseg.backends.protocol import usable_cores  # noqa: E402
+from fastseg.backends.onnxruntime.session import OrtBackend  # noqa: E402
 from fastseg.contract import Graph, Tensor  # noqa: E402
-from fastseg.decoder import PROMPTS_PER_RUN  # noqa: E402
-from fastseg.export.mask_decoder import MaskDecoder  # noqa: E402
-from fastseg.export.onnx_writer import Source, write  # noqa: E402
-from fastseg.export.prompt_encoder import PromptEncoder  # noqa: E402
-from fastseg.export.sam_modules import SamModules  # noqa: E402
-from tests.random_weights import scattered  # noqa: E402
-from tests.reference_sam import reference_sam  # noqa: E402
+from fastseg.environment import usable_cores  # noqa: E402
+from fastseg.export.networks.mask_decoder import MaskDecoder  # noqa: E402
+from fastseg.export.networks.prompt_encoder import PromptEncoder  # noqa: E402
+from fastseg.export.networks.sam import SamModules  # noqa: E402
+from fastseg.export.onnx.writer import Source, write  # noqa: E402
+from fastseg.sam.two_stage_decoder import PROMPTS_PER_RUN  # noqa: E402
+from tests.helpers.random_weights import scattered  # noqa: E402
+from tests.helpers.reference_sam import reference_sam  # noqa: E402
 
 PROMPTS, ROUNDS = 64, 4
 GRID, SIDE = 64, 1024

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fastseg import contract, parity
-from fastseg.backends.ort import OrtBackend
+from fastseg import contract
+from fastseg.backends.onnxruntime.session import OrtBackend
 from fastseg.contract import Array, Graph
-from fastseg.export.sam_modules import SamModules
-from fastseg.parity import Difference, Table
+from fastseg.export.networks.sam import SamModules
+from fastseg.validation import parity
+from fastseg.validation.parity import Difference, Table
 
 LABELS = (
     (contract.LABEL_FOREGROUND, contract.LABEL_BACKGROUND, contract.LABEL_PADDING),

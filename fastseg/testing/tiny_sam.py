@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from fastseg import artifacts
+from fastseg.artifacts.manifest import Manifest, Preprocessing
 from fastseg.contract import Array, Dimension, DType, Graph, Tensor
 from fastseg.testing.onnx_text import compile_graph
 
@@ -43,10 +44,10 @@ def tiny_sam_folder(path: str | os.PathLike[str]) -> Path:
             file = temporary / f"{graph.name}.onnx"
             file.write_bytes(compile_graph(graph, body, _constants()))
             graphs[graph.name] = artifacts.graph_file(graph, file)
-        manifest = artifacts.Manifest(
+        manifest = Manifest(
             family="sam",
             name="tiny-sam",
-            preprocessing=artifacts.Preprocessing(
+            preprocessing=Preprocessing(
                 side=SIDE, mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375)
             ),
             graphs=graphs,
