@@ -17,7 +17,16 @@ from fastseg.images import read_image
 from fastseg.masks import Masks
 from fastseg.sam.mask_generator import Sam
 
-__all__ = ["BOXES", "OVERLAY_FILE", "PICTURE", "POINTS_PER_SIDE", "TIMINGS_FILE", "Demo", "demo"]
+__all__ = [
+    "BOXES",
+    "OVERLAY_FILE",
+    "PICTURE",
+    "POINTS_PER_SIDE",
+    "TIMINGS_FILE",
+    "Demo",
+    "demo",
+    "write",
+]
 
 BOXES = ((305, 15, 365, 72), (245, 94, 297, 145), (188, 169, 237, 218), (18, 232, 75, 289))
 """Boxes around four of the coins: x0, y0, x1, y1 in pixels."""

@@ -7,12 +7,12 @@ from statistics import median
 
 import numpy as np
 import pytest
-from tests.test_ops_binarise import smooth_logits
 
 from fastseg import ops
 from fastseg.cuda.kernels import MaskFilter
 from fastseg.geometry import Frame
 from tests.helpers import emulated_memory
+from tests.ops.test_binarise import smooth_logits
 
 pytestmark = pytest.mark.gpu
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.test_ops_binarise import FRAMES, smooth_logits
 
 from fastseg import ops
 from fastseg.cuda.arrays import device_array
@@ -17,6 +16,7 @@ from fastseg.geometry import Frame
 from fastseg.sam.prompts import single_points
 from tests.cuda.test_kernels import MEAN, PICTURE_FRAMES, STD, discs, picture, random_boxes
 from tests.helpers import emulated_memory
+from tests.ops.test_binarise import FRAMES, smooth_logits
 
 pytestmark = pytest.mark.gpu
 
