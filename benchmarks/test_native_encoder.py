@@ -43,7 +43,7 @@ def modules() -> SamModules:
 
 
 @pytest.fixture(scope="module")
-def graph(modules, tmp_path_factory) -> tuple[Path, contract.Graph, Path]:
+def graph(modules, tmp_path_factory) -> tuple[Path, contract.GraphSpec, Path]:
     """The encoder's graph, and the weights that it shares with the kernel."""
     folder = tmp_path_factory.mktemp("encoder")
     weights = folder / "encoder.safetensors"

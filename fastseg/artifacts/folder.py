@@ -21,7 +21,7 @@ from fastseg.artifacts.manifest import (
     from_json,
     to_json,
 )
-from fastseg.contract import Graph
+from fastseg.contract import GraphSpec
 from fastseg.errors import ModelFolderError, ModelNotFoundError, OutputError
 from fastseg.storage.atomic import atomic_folder
 
@@ -135,7 +135,7 @@ def stored_file(path: Path) -> StoredFile:
 
 
 def graph_file(
-    graph: Graph, path: Path, *, precision: str = "fp32", data: tuple[Path, ...] = ()
+    graph: GraphSpec, path: Path, *, precision: str = "fp32", data: tuple[Path, ...] = ()
 ) -> GraphFile:
     """Describe a graph that was just written to ``path``, and its outside weights to ``data``."""
     own = stored_file(path)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from typing import Any, NoReturn, TypeAlias, TypeVar
 
-from fastseg.contract import DType, Graph, Tensor
+from fastseg.contract import DType, GraphSpec, TensorSpec
 from fastseg.errors import ModelFolderError
 
 SCHEMA = 1
@@ -93,7 +93,7 @@ class StoredFile:
 class GraphFile:
     """One graph of the folder and the file that holds it."""
 
-    graph: Graph
+    graph: GraphSpec
     file: str
     sha256: str
     precision: str
@@ -336,7 +336,7 @@ def _graph_file(fields: _Fields) -> GraphFile:
     own = _stored_file(fields)
     graph = _Fields(fields.get("graph", dict), f"{fields.where} graph")
     return GraphFile(
-        graph=Graph(
+        graph=GraphSpec(
             name=graph.get("name", str),
             inputs=tuple(_tensor(tensor) for tensor in graph.objects("inputs")),
             outputs=tuple(_tensor(tensor) for tensor in graph.objects("outputs")),
@@ -369,10 +369,10 @@ def _stored_file(fields: _Fields) -> StoredFile:
 _DTYPES: Mapping[str, DType] = {"float32": "float32", "float16": "float16", "int32": "int32"}
 
 
-def _tensor(fields: _Fields) -> Tensor:
+def _tensor(fields: _Fields) -> TensorSpec:
     dtype, shape = fields.get("dtype", str), fields.get("shape", list)
     if dtype not in _DTYPES:
         fields.refuse(f"has the dtype {dtype!r}, not one of {sorted(_DTYPES)}")
     if not all(isinstance(size, int | str) and not isinstance(size, bool) for size in shape):
         fields.refuse(f"has the shape {shape}, which must be numbers and names")
-    return Tensor(fields.get("name", str), _DTYPES[dtype], tuple(shape))
+    return TensorSpec(fields.get("name", str), _DTYPES[dtype], tuple(shape))

@@ -9,7 +9,7 @@ from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from fastseg.artifacts import ModelFolder
 from fastseg.artifacts.manifest import GraphFile
-from fastseg.contract import Array, Graph
+from fastseg.contract import Array, GraphSpec
 from fastseg.environment import instructions
 from fastseg.errors import BackendError, BackendUnavailableError
 
@@ -37,7 +37,7 @@ class Backend(Protocol):
         """Where ``run`` takes and leaves its arrays."""
 
     @property
-    def graph(self) -> Graph:
+    def graph(self) -> GraphSpec:
         """The contract, checked against the file at load."""
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:

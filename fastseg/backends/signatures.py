@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from fastseg.contract import Graph, Tensor
+from fastseg.contract import GraphSpec, TensorSpec
 from fastseg.errors import ModelFolderError
 
 
@@ -22,7 +22,7 @@ class Declared(NamedTuple):
 
 
 def check_declared(
-    path: Path, graph: Graph, inputs: Sequence[Declared], outputs: Sequence[Declared]
+    path: Path, graph: GraphSpec, inputs: Sequence[Declared], outputs: Sequence[Declared]
 ) -> None:
     """Compare the contract with what a file declares.
 
@@ -38,7 +38,9 @@ def in_one_line(error: Exception) -> str:
     return " ".join(str(error).split()).rstrip(".")
 
 
-def _check(path: Path, wanted: Sequence[Tensor], found: Sequence[Declared], *, kind: str) -> None:
+def _check(
+    path: Path, wanted: Sequence[TensorSpec], found: Sequence[Declared], *, kind: str
+) -> None:
     by_name = {name: one for one in found for name in one.names}
     names = [tensor.name for tensor in wanted]
     if len(found) != len(wanted) or not by_name.keys() >= set(names):

@@ -18,7 +18,7 @@ from fastseg import artifacts, contract
 from fastseg.artifacts import ModelFolder
 from fastseg.artifacts.manifest import UNET, FramePreprocessing, Manifest
 from fastseg.backends.onnxruntime.session import OrtBackend
-from fastseg.contract import Graph
+from fastseg.contract import GraphSpec
 from fastseg.echo import views as echo_views
 from fastseg.errors import CheckpointError
 from fastseg.export.checkpoints.unet import read_unet_weights
@@ -192,7 +192,7 @@ class Probabilities(nn.Module):
         return torch.sigmoid(self.network(frames))
 
 
-def compare(module: Probabilities, path: Path, graph: Graph) -> Table:
+def compare(module: Probabilities, path: Path, graph: GraphSpec) -> Table:
     """Run the graph in ONNX Runtime on the CPU and compare it with the module, a row a batch."""
     side = int(graph.inputs[0].shape[-1])
     random = torch.Generator().manual_seed(0)

@@ -10,13 +10,13 @@ import pytest
 
 from fastseg import artifacts
 from fastseg.artifacts.manifest import Manifest, Preprocessing
-from fastseg.contract import Graph, Tensor
+from fastseg.contract import GraphSpec, TensorSpec
 from fastseg.errors import ModelFolderError, ModelNotFoundError, OutputError
 
-ENCODER = Graph(
+ENCODER = GraphSpec(
     "encoder",
-    (Tensor("image", "float32", ("images", 3, 64, 64)),),
-    (Tensor("embedding", "float32", ("images", 256, 4, 4)),),
+    (TensorSpec("image", "float32", ("images", 3, 64, 64)),),
+    (TensorSpec("embedding", "float32", ("images", 256, 4, 4)),),
 )
 CONTENT = bytes(range(256)) * 40
 FILES = ["encoder.onnx", "encoder.weights", "decoder.safetensors"]

@@ -13,7 +13,7 @@ from fastseg.backends.base import Backend
 from fastseg.backends.onnxruntime import session as ort
 from fastseg.backends.onnxruntime.session import OrtBackend
 from fastseg.backends.openvino import OpenVinoBackend
-from fastseg.contract import IR_VERSION, OPSET, Graph, Tensor
+from fastseg.contract import IR_VERSION, OPSET, GraphSpec, TensorSpec
 from fastseg.environment import usable_cores
 from fastseg.errors import BackendError, ModelFolderError
 from fastseg.testing import FakeBackend
@@ -22,9 +22,9 @@ from tests.fakes import fake_machine
 onnx = pytest.importorskip("onnx", reason="graphs are written with onnx")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 
-X = Tensor("x", "float32", ("n", 4))
-Y = Tensor("y", "float32", ("n", 4))
-DOUBLE = Graph("double", (X,), (Y,))
+X = TensorSpec("x", "float32", ("n", 4))
+Y = TensorSpec("y", "float32", ("n", 4))
+DOUBLE = GraphSpec("double", (X,), (Y,))
 DOUBLE_TEXT = "double (float[n, 4] x) => (float[n, 4] y) { y = Add (x, x) }"
 
 
@@ -130,7 +130,7 @@ def test_a_failure_of_the_runtime_is_ours_with_the_graphs_name(tmp_path, capfd, 
         shape = Constant <value = int64[2] {3, 5}> ()
         y = Reshape (x, shape)
     }"""
-    graph = Graph("fails", (X,), (Tensor("y", "float32", (3, 5)),))
+    graph = GraphSpec("fails", (X,), (TensorSpec("y", "float32", (3, 5)),))
     if open_file is OpenVinoBackend and usable_cores() == 1:
         pytest.skip("on one core OpenVINO does not notice what is wrong")
     backend = open_file(write(tmp_path / "fails.onnx", text), graph)
@@ -275,7 +275,7 @@ def test_a_graph_that_this_runtime_lacks_an_operator_for_is_no_fault_of_the_file
     tmp_path, runtime, backend, text
 ):
     pytest.importorskip(runtime, reason=f"{runtime} is not installed")
-    x = Tensor("x", "float32", (1, 1, 4, 4))
-    y = Tensor("y", "float32", (1, 1) if "Det" in text else (1, 1, 4, 4))
+    x = TensorSpec("x", "float32", (1, 1, 4, 4))
+    y = TensorSpec("y", "float32", (1, 1) if "Det" in text else (1, 1, 4, 4))
     with pytest.raises(BackendError, match=rf"cannot run .*lacking\.onnx.*Upgrade {runtime}"):
-        backend(write(tmp_path / "lacking.onnx", text), Graph("graph", (x,), (y,)))
+        backend(write(tmp_path / "lacking.onnx", text), GraphSpec("graph", (x,), (y,)))

@@ -21,7 +21,7 @@ from fastseg.artifacts import ModelFolder, registry
 from fastseg.backends import openvino
 from fastseg.backends.openvino import OpenVinoBackend
 from fastseg.backends.selection import choose, open_graph, plan
-from fastseg.contract import Tensor
+from fastseg.contract import TensorSpec
 from fastseg.demo import PICTURE
 from fastseg.environment import usable_cores
 from fastseg.errors import BackendError, BackendUnavailableError, ModelFolderError
@@ -87,7 +87,7 @@ def needs_bf16() -> None:
 def inputs_of(backend) -> dict[str, np.ndarray]:
     random = np.random.default_rng(0)
 
-    def draw(tensor: Tensor) -> np.ndarray:
+    def draw(tensor: TensorSpec) -> np.ndarray:
         shape = [SIZES[size] if isinstance(size, str) else size for size in tensor.shape]
         if tensor.name == "point_labels":
             return random.integers(-1, 4, shape, dtype=np.int32)

@@ -14,7 +14,7 @@ from fastseg.backends.tensorrt.optimization_profiles import (
     shapes,
     sizes_of,
 )
-from fastseg.contract import Graph, Tensor, unet_network
+from fastseg.contract import GraphSpec, TensorSpec, unet_network
 from fastseg.errors import BackendError, EngineError
 
 NANO = {
@@ -84,15 +84,18 @@ def test_a_graph_of_fixed_sizes_has_no_profile_and_runs_whole():
 
 
 def test_a_dimension_that_nobody_knows_is_named():
-    x = Tensor("x", "float32", ("frames", 4))
+    x = TensorSpec("x", "float32", ("frames", 4))
     with pytest.raises(EngineError, match="sizes frames open"):
-        profiles_of(Graph("strange", (x,), (x,)))
+        profiles_of(GraphSpec("strange", (x,), (x,)))
 
 
 def test_a_dimension_that_is_not_the_first_everywhere_is_not_cut_along():
-    rows, columns = Tensor("x", "float32", ("batch", 4)), Tensor("y", "float32", (4, "batch"))
-    out = Tensor("z", "float32", ("batch", 4))
-    assert batch_dimension(Graph("both", (rows, columns), (out,))) is None
+    rows, columns = (
+        TensorSpec("x", "float32", ("batch", 4)),
+        TensorSpec("y", "float32", (4, "batch")),
+    )
+    out = TensorSpec("z", "float32", ("batch", 4))
+    assert batch_dimension(GraphSpec("both", (rows, columns), (out,))) is None
 
 
 def test_sizes_are_read_from_the_inputs():

@@ -12,7 +12,7 @@ import pytest
 
 from fastseg.backends.base import Backend
 from fastseg.backends.tensorrt.backend import TensorRtBackend
-from fastseg.contract import Graph
+from fastseg.contract import GraphSpec
 from fastseg.errors import BackendError, DeviceArrayError, DeviceMemoryError, ModelFolderError
 from tests.fakes.engine_on_a_fake import (
     GRAPH,
@@ -328,7 +328,7 @@ def test_what_was_compiled_is_kept_after_the_first_call_that_succeeds():
 
 def test_an_engine_of_another_graph_is_refused():
     device = FakeCuda()
-    other = Graph("decoder", (X, SHARED), (Y,))
+    other = GraphSpec("decoder", (X, SHARED), (Y,))
     engine = FakeEngine(other, compute, device=device)
     with pytest.raises(ModelFolderError, match=r"decoder is not the graph.*outputs"):
         TensorRtBackend(engine, GRAPH, device, runtime="tensorrt")

@@ -17,7 +17,7 @@ from fastseg.backends.tensorrt import builder as tensorrt_builder
 from fastseg.backends.tensorrt import library as tensorrt_library
 from fastseg.backends.tensorrt.builder import Order, build_engine
 from fastseg.backends.tensorrt.library import TENSORRT, TENSORRT_RTX, Flavour
-from fastseg.contract import IR_VERSION, OPSET, Graph, Tensor
+from fastseg.contract import IR_VERSION, OPSET, GraphSpec, TensorSpec
 from fastseg.errors import BackendUnavailableError, EngineError, ModelFolderError
 from fastseg.testing import tiny_unet_folder
 
@@ -79,9 +79,9 @@ def test_the_phases_of_a_build_are_told(needs_rtx, tiny):
 def test_a_graph_that_the_parser_rejects_is_answered_with_its_own_words(needs_rtx, tmp_path):
     text = "graph (float[n, 4, 4] x) => (float[n] y) { y = Det (x) }"
     path = write(tmp_path / "determinant.onnx", text)
-    x, y = Tensor("x", "float32", ("batch", 4, 4)), Tensor("y", "float32", ("batch",))
+    x, y = TensorSpec("x", "float32", ("batch", 4, 4)), TensorSpec("y", "float32", ("batch",))
     with pytest.raises(EngineError, match=r"rejects .*determinant\.onnx.*UNSUPPORTED_NODE, in Det"):
-        build_engine(path, Graph("graph", (x,), (y,)), PORTABLE)
+        build_engine(path, GraphSpec("graph", (x,), (y,)), PORTABLE)
 
 
 @pytest.mark.parametrize("keep", [0, 20, -1])
@@ -103,9 +103,9 @@ def test_a_missing_graph_is_a_broken_model_folder(needs_rtx, tiny, tmp_path):
 
 def test_a_file_that_is_not_the_graph_of_its_contract_is_refused(needs_rtx, tiny):
     stored = tiny.manifest.graphs["network"]
-    x = Tensor("x", "float32", ("batch", 3, 64, 64))
+    x = TensorSpec("x", "float32", ("batch", 3, 64, 64))
     with pytest.raises(ModelFolderError, match="inputs are"):
-        build_engine(tiny.file(stored), Graph("network", (x,), stored.graph.outputs), PORTABLE)
+        build_engine(tiny.file(stored), GraphSpec("network", (x,), stored.graph.outputs), PORTABLE)
 
 
 def test_sizes_that_the_runtime_cannot_build_are_answered_with_its_own_words(needs_rtx, tmp_path):
@@ -114,9 +114,9 @@ def test_sizes_that_the_runtime_cannot_build_are_answered_with_its_own_words(nee
         y = Reshape (x, shape)
     }"""
     path = write(tmp_path / "fails.onnx", text)
-    x, y = Tensor("x", "float32", ("batch", 4)), Tensor("y", "float32", (3, 5))
+    x, y = TensorSpec("x", "float32", ("batch", 4)), TensorSpec("y", "float32", (3, 5))
     with pytest.raises(EngineError, match=r"cannot build .*fails\.onnx: .*\w+"):
-        build_engine(path, Graph("fails", (x,), (y,)), PORTABLE)
+        build_engine(path, GraphSpec("fails", (x,), (y,)), PORTABLE)
 
 
 def test_ctrl_c_stops_a_build_and_comes_through(needs_rtx):

@@ -13,7 +13,7 @@ onnx = pytest.importorskip("onnx", reason="exports need onnx")
 onnx_ir = pytest.importorskip("onnx_ir", reason="exports need onnx-ir")
 
 from fastseg.backends.onnxruntime.session import OrtBackend
-from fastseg.contract import Graph, Tensor
+from fastseg.contract import GraphSpec, TensorSpec
 from fastseg.export.fp16.calibration import LARGEST, LOSS, Calibration, Decision
 from fastseg.export.fp16.rewrite import to_half
 from fastseg.export.fp16.rounding import spell_out
@@ -45,10 +45,10 @@ def pictures(count: int) -> np.ndarray:
     return torch.randn(count, 3, SMALL.side, SMALL.side, generator=random).numpy()
 
 
-def graph() -> Graph:
-    image = Tensor("image", "float32", ("images", 3, SMALL.side, SMALL.side))
-    embedding = Tensor("embedding", "float32", ("images", 256, SMALL.grid, SMALL.grid))
-    return Graph("encoder", (image,), (embedding,))
+def graph() -> GraphSpec:
+    image = TensorSpec("image", "float32", ("images", 3, SMALL.side, SMALL.side))
+    embedding = TensorSpec("embedding", "float32", ("images", 256, SMALL.grid, SMALL.grid))
+    return GraphSpec("encoder", (image,), (embedding,))
 
 
 def exported(module: torch.nn.Module, path: Path) -> Path:
@@ -148,8 +148,8 @@ def test_half_graphs_take_any_number_of_images(single, tmp_path, count):
 
 def test_rounding_is_seen_that_the_runtime_leaves_out(tmp_path):
     """300 * 300 is more than float16 holds: a GPU gives infinity, this runtime 300."""
-    ports = (Tensor("x", "float16", (3,)),), (Tensor("y", "float16", (3,)),)
-    tiny, path = Graph("tiny", *ports), tmp_path / "tiny.onnx"
+    ports = (TensorSpec("x", "float16", (3,)),), (TensorSpec("y", "float16", (3,)),)
+    tiny, path = GraphSpec("tiny", *ports), tmp_path / "tiny.onnx"
     path.write_bytes(compile_graph(tiny, "square = Mul (x, x)\n y = Div (square, x)", {}))
     save(spell_out(graph_blocks.read(path)), tmp_path / "exact.onnx")
     x = np.array([300, 2, 0.1], np.float16)
@@ -238,8 +238,8 @@ def test_weights_in_half_the_bytes_are_read_as_they_compute(tmp_path):
     layer = torch.nn.Linear(128, 64)
     with torch.no_grad():
         layer.weight.copy_(layer.weight.half().float())
-    ports = (Tensor("x", "float32", ("n", 128)),), (Tensor("y", "float32", ("n", 64)),)
-    small, path = Graph("small", *ports), tmp_path / "stored.onnx"
+    ports = (TensorSpec("x", "float32", ("n", 128)),), (TensorSpec("y", "float32", ("n", 64)),)
+    small, path = GraphSpec("small", *ports), tmp_path / "stored.onnx"
     write(Source(small, layer, (torch.zeros(2, 128),)), path, store="float16")
     model = graph_blocks.read(path)
     assert {value.dtype for value in model.graph.initializers.values()} == {graph_blocks.SINGLE}

@@ -10,15 +10,15 @@ onnx = pytest.importorskip("onnx", reason="exports need onnx")
 
 from fastseg import contract
 from fastseg.backends.onnxruntime.session import OrtBackend
-from fastseg.contract import Graph, Tensor
+from fastseg.contract import GraphSpec, TensorSpec
 from fastseg.export.fp16 import storage as fp16_storage
 from fastseg.export.onnx import writer as onnx_writer
 from fastseg.export.onnx.writer import Source, write
 
-GRAPH = Graph(
+GRAPH = GraphSpec(
     "two_layers",
-    (Tensor("rows", "float32", ("prompts", 64)),),
-    (Tensor("out", "float32", ("prompts", 64)),),
+    (TensorSpec("rows", "float32", ("prompts", 64)),),
+    (TensorSpec("out", "float32", ("prompts", 64)),),
 )
 
 

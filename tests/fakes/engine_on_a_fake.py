@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from fastseg.backends.tensorrt.backend import TensorRtBackend
-from fastseg.contract import Graph, Tensor
+from fastseg.contract import GraphSpec, TensorSpec
 from tests.fakes.fake_cuda import FakeCuda
 from tests.fakes.fake_engine import FakeEngine
 
-X = Tensor("x", "float32", ("prompts", "points", 4))
-SHARED = Tensor("shared", "float32", (1, 4))
-Y = Tensor("y", "float32", ("prompts", 4))
-COUNT = Tensor("count", "int32", ("prompts",))
-GRAPH = Graph("decoder", (X, SHARED), (Y, COUNT))
+X = TensorSpec("x", "float32", ("prompts", "points", 4))
+SHARED = TensorSpec("shared", "float32", (1, 4))
+Y = TensorSpec("y", "float32", ("prompts", 4))
+COUNT = TensorSpec("count", "int32", ("prompts",))
+GRAPH = GraphSpec("decoder", (X, SHARED), (Y, COUNT))
 ROW_BYTES = 1000
 
 

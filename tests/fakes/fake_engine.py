@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from fastseg.backends.signatures import Declared
-from fastseg.contract import Array, Graph, Tensor
+from fastseg.contract import Array, GraphSpec, TensorSpec
 from tests.fakes.fake_cuda import NOISE, FakeCuda, FakeStream, as_bytes
 
 
@@ -23,7 +23,7 @@ class FakeEngine:
 
     def __init__(
         self,
-        graph: Graph,
+        graph: GraphSpec,
         function: Callable[[Mapping[str, Array]], Mapping[str, Array]],
         *,
         device: FakeCuda,
@@ -92,7 +92,7 @@ class FakeContext:
             ],
         )
 
-    def _size(self, output: Tensor) -> tuple[int, ...]:
+    def _size(self, output: TensorSpec) -> tuple[int, ...]:
         sizes: dict[str, int] = {}
         for one in self.engine.graph.inputs:
             named = zip(one.shape, self._shapes[one.name], strict=True)
@@ -116,10 +116,10 @@ class FakeContext:
             device.at(addresses[name], output.nbytes)[:] = as_bytes(output)
 
 
-def _declared(tensor: Tensor) -> Declared:
+def _declared(tensor: TensorSpec) -> Declared:
     shape = tuple(None if isinstance(size, str) else size for size in tensor.shape)
     return Declared(frozenset({tensor.name}), tensor.dtype, shape)
 
 
-def _length(tensor: Tensor, shape: tuple[int, ...]) -> int:
+def _length(tensor: TensorSpec, shape: tuple[int, ...]) -> int:
     return int(np.prod(shape)) * np.dtype(tensor.dtype).itemsize

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from fastseg.contract import Graph, Tensor
+from fastseg.contract import GraphSpec, TensorSpec
 from fastseg.errors import DeviceMemoryError, PromptError
 from fastseg.sam.gpu.memory_budget import PROMPTS_PER_PIECE, MemoryPlan, plan_memory
 
 MB = 2**20
 
 # SAM's graphs in single precision: 4 MB of image tokens a prompt, 0.75 MB of logits.
-DECODER = Graph(
+DECODER = GraphSpec(
     "decoder",
     (),
     (
-        Tensor("iou_predictions", "float32", ("prompts", 4)),
-        Tensor("mask_vectors", "float32", ("prompts", 4, 32)),
-        Tensor("image_tokens", "float32", ("prompts", 4096, 256)),
+        TensorSpec("iou_predictions", "float32", ("prompts", 4)),
+        TensorSpec("mask_vectors", "float32", ("prompts", 4, 32)),
+        TensorSpec("image_tokens", "float32", ("prompts", 4096, 256)),
     ),
 )
-MASK_HEAD = Graph(
-    "mask_head", (), (Tensor("low_res_logits", "float32", ("survivors", "masks", 256, 256)),)
+MASK_HEAD = GraphSpec(
+    "mask_head", (), (TensorSpec("low_res_logits", "float32", ("survivors", "masks", 256, 256)),)
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Generic, Literal, TypeVar
 
-from fastseg.contract import Array, Graph
+from fastseg.contract import Array, GraphSpec
 from fastseg.environment import thread_count
 from fastseg.errors import BackendError
 
@@ -24,7 +24,7 @@ class NativeGraph(Generic[Kernel]):
     name = "native:cpu"
     memory: Literal["host"] = "host"
 
-    def __init__(self, kernel: Kernel, graph: Graph, *, threads: int = 0) -> None:
+    def __init__(self, kernel: Kernel, graph: GraphSpec, *, threads: int = 0) -> None:
         self.graph = graph
         self._kernel: Kernel | None = kernel
         self._threads = thread_count(threads)

@@ -16,7 +16,7 @@ from fastseg.backends.native.encoder import NativeEncoder, open_kernel
 from fastseg.backends.native.kernel_cache import OpenedKernels
 from fastseg.backends.native.unet import NativeUnet, misfit
 from fastseg.backends.native.unet import open_kernel as open_unet
-from fastseg.contract import MASK_SLOTS, MASK_VECTOR, UNET_GRAPH, Array, Graph, Tensor
+from fastseg.contract import MASK_SLOTS, MASK_VECTOR, UNET_GRAPH, Array, GraphSpec, TensorSpec
 from fastseg.errors import BackendError, BackendUnavailableError
 
 if TYPE_CHECKING:
@@ -204,36 +204,38 @@ def _table(precision: str) -> str:
     return next(name for name in _tables() if _computes(name) == precision)
 
 
-def _graph(name: str, side: int, precision: str) -> Graph:
+def _graph(name: str, side: int, precision: str) -> GraphSpec:
     """The graph as the kernel runs it; only what passes between its graphs is its own."""
     grid = side // 16
     low = 4 * grid
-    shared = Tensor("shared_image", "float32", (1, f"{precision} floats"))
+    shared = TensorSpec("shared_image", "float32", (1, f"{precision} floats"))
     points = (
-        Tensor("point_coords", "float32", ("prompts", "points", 2)),
-        Tensor("point_labels", "int32", ("prompts", "points")),
+        TensorSpec("point_coords", "float32", ("prompts", "points", 2)),
+        TensorSpec("point_labels", "int32", ("prompts", "points")),
     )
     answer = (
-        Tensor("iou_predictions", "float32", ("prompts", MASK_SLOTS)),
-        Tensor("mask_vectors", "float32", ("prompts", MASK_SLOTS, MASK_VECTOR)),
-        Tensor("image_tokens", "float32", ("prompts", "floats")),
+        TensorSpec("iou_predictions", "float32", ("prompts", MASK_SLOTS)),
+        TensorSpec("mask_vectors", "float32", ("prompts", MASK_SLOTS, MASK_VECTOR)),
+        TensorSpec("image_tokens", "float32", ("prompts", "floats")),
     )
     graphs = (
-        Graph("image_state", (Tensor("embedding", "float32", (1, 256, grid, grid)),), (shared,)),
-        Graph("decoder", (*points, shared), answer),
-        Graph(
+        GraphSpec(
+            "image_state", (TensorSpec("embedding", "float32", (1, 256, grid, grid)),), (shared,)
+        ),
+        GraphSpec("decoder", (*points, shared), answer),
+        GraphSpec(
             "decoder_mask",
-            (*points, Tensor("mask_input", "float32", ("prompts", 1, low, low)), shared),
+            (*points, TensorSpec("mask_input", "float32", ("prompts", 1, low, low)), shared),
             answer,
         ),
-        Graph(
+        GraphSpec(
             "mask_head",
             (
-                Tensor("image_tokens", "float32", ("survivors", "floats")),
-                Tensor("mask_vectors", "float32", ("survivors", "masks", MASK_VECTOR)),
+                TensorSpec("image_tokens", "float32", ("survivors", "floats")),
+                TensorSpec("mask_vectors", "float32", ("survivors", "masks", MASK_VECTOR)),
                 shared,
             ),
-            (Tensor("low_res_logits", "float32", ("survivors", "masks", low, low)),),
+            (TensorSpec("low_res_logits", "float32", ("survivors", "masks", low, low)),),
         ),
     )
     return next(graph for graph in graphs if graph.name == name)

@@ -14,7 +14,7 @@ from fastseg.artifacts import onnx_reader
 from fastseg.backends.native.backend import NativeGraph
 from fastseg.backends.native.kernel_cache import OpenedKernels
 from fastseg.backends.native.unet_matcher import weights_of
-from fastseg.contract import Array, Graph, unet_network
+from fastseg.contract import Array, GraphSpec, unet_network
 from fastseg.errors import ModelFolderError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class NativeUnet(NativeGraph["ops.UnetKernel"]):
         return {"probabilities": found}
 
 
-def misfit(path: Path, graph: Graph, side: int) -> str:
+def misfit(path: Path, graph: GraphSpec, side: int) -> str:
     """Why the kernel does not run a graph, in words; empty if it does.
 
     Args:

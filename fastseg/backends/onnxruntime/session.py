@@ -15,7 +15,7 @@ from fastseg.backends.fork_safety import in_child
 from fastseg.backends.onnxruntime import cuda_provider
 from fastseg.backends.signatures import Declared, check_declared, in_one_line
 from fastseg.backends.stored import choose_file
-from fastseg.contract import LOOK, Array, Graph
+from fastseg.contract import LOOK, Array, GraphSpec
 from fastseg.environment import thread_count
 from fastseg.errors import BackendError, BackendUnavailableError, ModelFolderError
 
@@ -59,7 +59,7 @@ class OrtBackend:
     def __init__(
         self,
         path: Path,
-        graph: Graph,
+        graph: GraphSpec,
         *,
         threads: int = 0,
         keep_memory: bool = True,

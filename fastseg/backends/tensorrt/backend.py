@@ -23,7 +23,7 @@ from fastseg.backends.tensorrt.optimization_profiles import (
     profiles_of,
     sizes_of,
 )
-from fastseg.contract import Array, Graph, Tensor
+from fastseg.contract import Array, GraphSpec, TensorSpec
 from fastseg.cuda.arrays import LEGACY_STREAM, DeviceArray, device_array, is_on_device
 from fastseg.cuda.device import Device
 from fastseg.errors import BackendError, DeviceMemoryError
@@ -50,7 +50,13 @@ class TensorRtBackend:
     """
 
     def __init__(
-        self, engine: Engine, graph: Graph, device: Device, *, runtime: str, memory: Memory = "host"
+        self,
+        engine: Engine,
+        graph: GraphSpec,
+        device: Device,
+        *,
+        runtime: str,
+        memory: Memory = "host",
     ) -> None:
         self.name = f"{runtime}:{device.name}"
         self.graph = graph
@@ -228,11 +234,11 @@ class TensorRtBackend:
         most = min(most, sizes.get(self._batch or "", 1)) or 1
         return most if self._most is None else min(most, self._most)
 
-    def _is_cut(self, tensor: Tensor) -> bool:
+    def _is_cut(self, tensor: TensorSpec) -> bool:
         return self._batch is not None and self._batch in tensor.shape
 
     def _result(
-        self, tensor: Tensor, sizes: Mapping[str, int], lane: Lane, stream: int | None
+        self, tensor: TensorSpec, sizes: Mapping[str, int], lane: Lane, stream: int | None
     ) -> Any:
         """An output of the whole call, not yet filled."""
         shape = tuple(sizes[size] if isinstance(size, str) else size for size in tensor.shape)

@@ -13,7 +13,7 @@ from fastseg.backends.signatures import Declared, check_declared
 from fastseg.backends.tensorrt.library import PORTABLE, Flavour, runtime
 from fastseg.backends.tensorrt.logger import Log, Watch, log_of
 from fastseg.backends.tensorrt.optimization_profiles import profiles_of, shapes
-from fastseg.contract import Graph
+from fastseg.contract import GraphSpec
 from fastseg.errors import EngineError, ModelFolderError, OutputError
 from fastseg.storage.cache import CacheFolder, user_cache_folder
 from fastseg.storage.checksummed import read_digested, write_digested
@@ -40,7 +40,7 @@ class Order:
 
 
 def build_engine(
-    path: Path, graph: Graph, order: Order, progress: Progress = lambda _: None
+    path: Path, graph: GraphSpec, order: Order, progress: Progress = lambda _: None
 ) -> bytes:
     """Build an engine in the precision that the ONNX file is written in.
 
@@ -136,7 +136,7 @@ def _set_targets(module: Any, config: Any, order: Order) -> None:
             raise EngineError(f"{_title(order)} does not build for {target}.")
 
 
-def _add_profiles(builder: Any, config: Any, graph: Graph) -> None:
+def _add_profiles(builder: Any, config: Any, graph: GraphSpec) -> None:
     for ranges in profiles_of(graph):
         profile = builder.create_optimization_profile()
         for tensor in graph.inputs:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from fastseg.contract import Array, Graph, Tensor
+from fastseg.contract import Array, GraphSpec, TensorSpec
 from fastseg.errors import BackendError, EngineError
 
 Shape: TypeAlias = tuple[int, ...]
@@ -43,7 +43,7 @@ _GRID_OF_PROMPTS: Profile = {"prompts": Range(1, 256, 1024), "points": Range(2, 
 _MASKS = Range(1, 3, 4)
 
 
-def profiles_of(graph: Graph) -> tuple[Profile, ...]:
+def profiles_of(graph: GraphSpec) -> tuple[Profile, ...]:
     """The profiles that an engine of ``graph`` is built with; empty if all its sizes are fixed.
 
     Raises:
@@ -65,7 +65,7 @@ def profiles_of(graph: Graph) -> tuple[Profile, ...]:
     return tuple({name: one[name] for name in sorted(open_sizes)} for one in whole)
 
 
-def shapes(tensor: Tensor, profile: Profile) -> tuple[Shape, Shape, Shape]:
+def shapes(tensor: TensorSpec, profile: Profile) -> tuple[Shape, Shape, Shape]:
     """The smallest, usual and largest shape of an input under a profile."""
 
     def of(end: str) -> Shape:
@@ -76,7 +76,7 @@ def shapes(tensor: Tensor, profile: Profile) -> tuple[Shape, Shape, Shape]:
     return of("least"), of("usual"), of("most")
 
 
-def sizes_of(graph: Graph, inputs: Mapping[str, Array]) -> dict[str, int]:
+def sizes_of(graph: GraphSpec, inputs: Mapping[str, Array]) -> dict[str, int]:
     """What a call chose for every open dimension; ``inputs`` fit the graph."""
     return {
         wanted: size
@@ -86,7 +86,7 @@ def sizes_of(graph: Graph, inputs: Mapping[str, Array]) -> dict[str, int]:
     }
 
 
-def batch_dimension(graph: Graph) -> str | None:
+def batch_dimension(graph: GraphSpec) -> str | None:
     """The dimension along which a call may be cut in pieces: the first of every output.
 
     None if there is no such dimension, so that every call runs whole.
@@ -101,7 +101,7 @@ def batch_dimension(graph: Graph) -> str | None:
 
 
 def choose_profile(
-    graph: Graph, profiles: tuple[Profile, ...], sizes: Mapping[str, int]
+    graph: GraphSpec, profiles: tuple[Profile, ...], sizes: Mapping[str, int]
 ) -> tuple[int, int]:
     """Choose the profile for a call, and how long its pieces may be.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from fastseg.contract import Array, Graph
+from fastseg.contract import Array, GraphSpec
 from fastseg.export.fp16.probe import Probe
 from fastseg.export.onnx import blocks as graph_blocks
 from fastseg.export.onnx.blocks import ROOT
@@ -58,7 +58,7 @@ class Calibration:
     path: Path
     """Its float32 file."""
 
-    graph: Graph
+    graph: GraphSpec
     threads: int = 0
     largest: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     error: dict[str, float] = field(default_factory=lambda: defaultdict(float))

@@ -22,7 +22,7 @@ from fastseg.artifacts import ModelFolder
 from fastseg.artifacts.manifest import GraphFile, Manifest
 from fastseg.backends.base import Backend
 from fastseg.backends.onnxruntime.session import OrtBackend
-from fastseg.contract import UNET_GRAPH, Array, Graph, Tensor
+from fastseg.contract import UNET_GRAPH, Array, GraphSpec, TensorSpec
 from fastseg.errors import BackendError, ModelFolderError
 from fastseg.export.added_graphs import take_over, verdict
 from fastseg.export.fp16.calibration import Calibration, Decision
@@ -166,10 +166,10 @@ def spelled_out(folder: ModelFolder) -> Iterator[GivenGraphs]:
         yield GivenGraphs(backends, PRECISION)
 
 
-def half_graph(graph: Graph) -> Graph:
+def half_graph(graph: GraphSpec) -> GraphSpec:
     """The contract of a graph in mixed precision."""
 
-    def port(tensor: Tensor) -> Tensor:
+    def port(tensor: TensorSpec) -> TensorSpec:
         return replace(tensor, dtype="float16") if tensor.name in HANDED_ON else tensor
 
     return replace(

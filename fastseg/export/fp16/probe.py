@@ -11,7 +11,7 @@ from collections import defaultdict
 import numpy as np
 import onnx_ir
 
-from fastseg.contract import Tensor
+from fastseg.contract import TensorSpec
 from fastseg.export.fp16.rounding import rounding
 from fastseg.export.onnx.blocks import (
     MOVING,
@@ -63,9 +63,9 @@ class Probe:
         model.graph.outputs.extend(self._outputs)
 
     @property
-    def scalars(self) -> tuple[Tensor, ...]:
+    def scalars(self) -> tuple[TensorSpec, ...]:
         """The additional outputs."""
-        return tuple(Tensor(str(value.name), "float32", ()) for value in self._outputs)
+        return tuple(TensorSpec(str(value.name), "float32", ()) for value in self._outputs)
 
     def _follow(self, node: onnx_ir.Node) -> None:
         """Add the twin of a node, and what is to be known of both."""

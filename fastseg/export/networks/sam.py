@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fastseg.contract import MASK_SLOTS, DType, Graph
-from fastseg.contract import Tensor as Port
+from fastseg.contract import MASK_SLOTS, DType, GraphSpec, TensorSpec
 from fastseg.export.networks.image_encoder import ImageEncoder
 from fastseg.export.networks.mask_decoder import HEADS, MASK_VECTOR, MaskDecoder
 from fastseg.export.networks.prompt_encoder import WIDTH, PromptEncoder
@@ -116,22 +115,22 @@ class SamModules:
         yield _source("mask_head", MaskHead(decoder, grid), survivors, (logits,))
 
 
-def _port(name: str, *shape: int | str, dtype: DType = "float32") -> Port:
-    return Port(name, dtype, shape)
+def _port(name: str, *shape: int | str, dtype: DType = "float32") -> TensorSpec:
+    return TensorSpec(name, dtype, shape)
 
 
 def _source(
     name: str,
     module: nn.Module,
-    inputs: tuple[Port, ...],
-    outputs: tuple[Port, ...],
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
     batch: str | None = None,
 ) -> Source:
     module.eval().requires_grad_(False)
     examples = tuple(_example(port) for port in inputs)
-    return Source(Graph(name, inputs, outputs), module, examples, batch)
+    return Source(GraphSpec(name, inputs, outputs), module, examples, batch)
 
 
-def _example(port: Port) -> Tensor:
+def _example(port: TensorSpec) -> Tensor:
     shape = [size if isinstance(size, int) else TRACED[size] for size in port.shape]
     return torch.zeros(shape, dtype=getattr(torch, port.dtype))

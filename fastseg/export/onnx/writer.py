@@ -19,7 +19,7 @@ from onnxscript import opset18 as operators
 from torch import Tensor, nn
 
 from fastseg import contract
-from fastseg.contract import Graph
+from fastseg.contract import GraphSpec
 from fastseg.errors import ParityError
 from fastseg.export.fp16.storage import LARGE
 from fastseg.export.onnx import external_weights
@@ -38,7 +38,7 @@ INSIDE = 2**31 - 2**26
 class Source:
     """A module, what it must become, and inputs to trace it with."""
 
-    graph: Graph
+    graph: GraphSpec
     module: nn.Module
     inputs: tuple[Tensor, ...]
 
@@ -141,7 +141,7 @@ def _free_batch(model: onnx_ir.Model) -> None:
         node.replace_input_with(1, value)
 
 
-def _tidy(model: onnx_ir.Model, graph: Graph) -> None:
+def _tidy(model: onnx_ir.Model, graph: GraphSpec) -> None:
     """State the versions and shapes of the contract, and drop the traces of the export."""
     model.ir_version = contract.IR_VERSION
     model.producer_name, model.producer_version = "fastseg", None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fastseg.contract import Graph
+from fastseg.contract import GraphSpec
 from fastseg.errors import DeviceMemoryError, PromptError
 
 DEFAULT_BYTES = 2 * 2**30
@@ -75,7 +75,7 @@ class MemoryPlan:
 
 
 def plan_memory(
-    decoder: Graph, mask_head: Graph, *, prompts: int, most_bytes: int | None = None
+    decoder: GraphSpec, mask_head: GraphSpec, *, prompts: int, most_bytes: int | None = None
 ) -> MemoryPlan:
     """Choose the sizes: all prompts in one pass if they fit, else equal passes that do.
 
@@ -109,7 +109,7 @@ def plan_memory(
     return MemoryPlan(per_pass, piece, per_pass * in_pass + piece * in_piece)
 
 
-def _bytes_per_prompt(graph: Graph) -> dict[str, int]:
+def _bytes_per_prompt(graph: GraphSpec) -> dict[str, int]:
     """Of each output, for one prompt and SAM's three alternatives."""
     return {
         tensor.name: math.prod(
