@@ -19,7 +19,7 @@ from fastseg.export.folders import Card  # noqa: E402
 from fastseg.export.unet import write_unet_folder  # noqa: E402
 from fastseg.export.unet_network import UNet  # noqa: E402
 from fastseg.testing import tiny_unet_folder  # noqa: E402
-from tests.drawn_hearts import SIDE, drawn_heart, ellipse, save_hearts  # noqa: E402
+from tests.helpers.drawn_hearts import SIDE, drawn_heart, ellipse, save_hearts  # noqa: E402
 from training.echo import (  # noqa: E402
     adapt,
     adaptation,
