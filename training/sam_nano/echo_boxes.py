@@ -29,11 +29,11 @@ class ChamberDice:
 
     name: str
     ellipse: float
-    """Of the ellipse that fills the box."""
+    """Dice of the ellipse that fills the box."""
     single: float
-    """Of the single mask for the box."""
+    """Dice of the single mask for the box."""
     chosen: float
-    """Of the mask of three that scores highest."""
+    """Dice of the mask of three that scores highest."""
 
 
 def ellipse(shape: tuple[int, int], box: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -26,11 +26,11 @@ class CoinQuality:
     point_best: float
     """Mean IoU of the best of three masks, one point in the middle of each coin."""
     point_chosen: float
-    """The same for the mask that the model scores highest."""
+    """Mean IoU of the mask that the model scores highest."""
     box_single: float
     """Mean IoU of the single mask for the box of each coin."""
     box_chosen: float
-    """The same for the mask of three that the model scores highest."""
+    """Mean IoU of the mask of three that the model scores highest."""
     coins: int
     """Isolated coins."""
     found: int
@@ -38,7 +38,7 @@ class CoinQuality:
     masks: int
     """Masks that everything mode returns."""
     masks_that_are_coins: int
-    """Those of them that overlap a coin by ``FOUND_IOU`` or more."""
+    """Masks of everything mode that overlap a coin by ``FOUND_IOU`` or more."""
 
 
 def coins() -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
