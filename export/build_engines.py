@@ -1,4 +1,4 @@
-"""A model folder to engines: ``python export/build_engines.py FOLDER OUT``."""
+"""Build of engines from a model folder: ``python export/build_engines.py FOLDER OUT``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is a model folder what its checkpoint says? ``python export/check.py CHECKPOINT FOLDER``."""
+"""Check of a model folder against its checkpoint: ``python export/check.py CHECKPOINT FOLDER``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A SAM checkpoint to a model folder: ``python export/sam_to_onnx.py sam_vit_b.pth OUT``."""
+"""Export of a SAM checkpoint as a folder: ``python export/sam_to_onnx.py sam_vit_b.pth OUT``."""
 
 from __future__ import annotations
 
