@@ -52,13 +52,13 @@ def rows(arithmetic: str, found: Comparison) -> list[list[str]]:
     return written
 
 
-def lenient(folder: ModelFolder, pictures: Images) -> Comparison:
+def lenient(folder: ModelFolder, images: Images) -> Comparison:
     """Compare ONNX Runtime's own arithmetic with float32."""
-    asked: list[Question] = [
-        ask(folder.manifest, one) for one in pictures or comparison.samples(folder.manifest)
+    probes: list[Question] = [
+        ask(folder.manifest, one) for one in images or comparison.samples(folder.manifest)
     ]
     exact, half = (Choice("cpu", "onnxruntime", precision) for precision in ("fp32", "fp16"))
-    return comparison.compare(answer_all(folder, exact, asked), answer_all(folder, half, asked))
+    return comparison.compare(answer_all(folder, exact, probes), answer_all(folder, half, probes))
 
 
 def islands(folder: ModelFolder) -> list[list[str]]:
@@ -81,14 +81,14 @@ def islands(folder: ModelFolder) -> list[list[str]]:
 
 
 def measure(
-    model: Path, out: Path, table: Table, *, checkpoint: Path | None = None, pictures: Images = ()
+    model: Path, out: Path, table: Table, *, checkpoint: Path | None = None, images: Images = ()
 ) -> None:
     """Add mixed precision to a model, which ends in ``ParityError`` if masks differ; print it."""
-    rounded = add_half(model, out, checkpoint=checkpoint, pictures=pictures)
+    rounded = add_half(model, out, checkpoint=checkpoint, pictures=images)
     folder = artifacts.read(out)
     table(
         f"{out.name}, mixed precision against float32, {rounded.pictures} image(s)",
-        [HEADING, *rows("rounded", rounded), *rows("onnxruntime", lenient(folder, pictures))],
+        [HEADING, *rows("rounded", rounded), *rows("onnxruntime", lenient(folder, images))],
     )
     table(f"{out.name}, blocks in float32", islands(folder))
     assert rounded.of_masks.mask_iou_mean is not None
@@ -110,4 +110,4 @@ def test_vit_b_of_random_weights(
     checkpoint, folder = (
         request.getfixturevalue(name) for name in ("vit_b_checkpoint", "vit_b_folder")
     )
-    measure(folder, tmp_path / "vit-b", table, checkpoint=checkpoint, pictures=scenes()[:1])
+    measure(folder, tmp_path / "vit-b", table, checkpoint=checkpoint, images=scenes()[:1])

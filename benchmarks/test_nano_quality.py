@@ -32,8 +32,8 @@ def test_coins(table: Callable[..., None]) -> None:
         ["prompt", "mask", "mean IoU"],
         ["box", "the single mask", f"{quality.box_single:.3f}"],
         ["box", "best-scored of three", f"{quality.box_chosen:.3f}"],
-        ["one click", "best-scored of three", f"{quality.point_chosen:.3f}"],
-        ["one click", "best of three", f"{quality.point_best:.3f}"],
+        ["one point", "best-scored of three", f"{quality.point_chosen:.3f}"],
+        ["one point", "best of three", f"{quality.point_best:.3f}"],
     ]
     found = (
         f"everything mode finds {quality.found} of {quality.coins} at IoU "
@@ -47,7 +47,7 @@ def test_held_out_scenes(table: Callable[..., None], nano: PromptModel) -> None:
     for held in held_out.scenes(SCENES):
         results[held.kind].append(held_out.measure_model(nano, held))
     everything = [result for some in results.values() for result in some]
-    rows = [["kind", "objects", "box", "click, best of 3", "click, best-scored", "score error"]]
+    rows = [["kind", "objects", "box", "point, best of 3", "point, best-scored", "score error"]]
     for kind, some in [*results.items(), ("all", everything)]:
         quality = held_out.summarise(some)
         rows.append(

@@ -18,14 +18,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("out", help="the model folder to write")
     parser.add_argument("--store", choices=["float32", "float16"], default="float32")
     parser.add_argument("--precision", choices=["fp32", "fp16"], default="fp32")
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
         table = export_unet(
-            asked.weights,
-            asked.out,
-            asked.view,
-            store=asked.store,
-            precision=asked.precision,
+            options.weights,
+            options.out,
+            options.view,
+            store=options.store,
+            precision=options.precision,
             progress=print,
         )
     except FastsegError as error:

@@ -38,8 +38,8 @@ for name in "${order[@]}"; do
   begin=$SECONDS
   timeout --signal=INT --kill-after=10 "${seconds[$name]}" bash -c "step_$name" >"$logs/$name.log" 2>&1
   code=$?
-  [ $code -eq 124 ] && said="ran out of its ${seconds[$name]} s" || said="ended with $code"
+  [ $code -eq 124 ] && outcome="ran out of its ${seconds[$name]} s" || outcome="ended with $code"
   [ $code -eq 0 ] || failed=1
-  echo "$name: $said after $((SECONDS - begin)) s; $(grep -E '(passed|failed|skipped|error)' "$logs/$name.log" | tail -n 1)"
+  echo "$name: $outcome after $((SECONDS - begin)) s; $(grep -E '(passed|failed|skipped|error)' "$logs/$name.log" | tail -n 1)"
 done
 exit $failed

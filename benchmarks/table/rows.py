@@ -55,7 +55,7 @@ class TableRow:
             "encoder": "encoder alone",
             "embedding": f"embedding of {PROMPTS_ON} megapixels",
             "prompts": f"{self.amount} {counted} after embedding",
-            "mask": f"a mask of a click, {MASKS_A_POINT} of which come together",
+            "mask": f"a mask of a point, {MASKS_A_POINT} of which come together",
             "everything": f"everything mode, {self.amount} megapixels",
             "file": f"everything mode from a PNG file of {self.amount} megapixels",
             "frames": f"a frame, in batches of {self.amount}",

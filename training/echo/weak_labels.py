@@ -1,4 +1,4 @@
-"""Weak labels of apical two-chamber frames: dark regions, told apart by a watershed.
+"""Weak labels of apical two-chamber frames: dark regions, separated by a watershed.
 
 The steps and numbers are those of Ferreira et al., Nat Commun 16, 4070 (2025): chambers are dark,
 large regions in the right position, found without manual labels.
