@@ -22,9 +22,6 @@ from training.sam_nano.devices import autocast_disabled
 PATCH_PIXELS = 16
 """Mask pixels of one image token: 4 x 4."""
 
-FINE_CHANNELS = WIDTH // 4
-"""Channels after the first upsampling."""
-
 
 class TransformerOutput(NamedTuple):
     """N prompts after the two-way transformer."""
