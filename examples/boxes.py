@@ -1,4 +1,4 @@
-"""Boxes in, masks out: embed a picture once, then ask as often as you like."""
+"""Boxes in, masks out: embed an image once, then segment as often as you like."""
 
 import fastseg
 from fastseg.demo import BOXES, PICTURE

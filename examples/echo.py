@@ -1,4 +1,4 @@
-"""Chambers of one ultrasound frame, and what they measure; without a file, of a drawn frame."""
+"""Chambers of one ultrasound frame and their measurements; without a file, of a drawn frame."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""A click, then a correcting click that starts from the first answer."""
+"""A point, then a correcting point that starts from the first mask."""
 
 import fastseg
 from fastseg.demo import PICTURE
@@ -9,4 +9,4 @@ first = model.segment(embedding, points=[335, 44]).best()
 second = model.segment(
     embedding, points=[[335, 44], [300, 10]], labels=[1, 0], mask_logits=first.logits[0]
 ).best()
-print(f"{first.areas[0]} pixels after one click, {second.areas[0]} after two")
+print(f"{first.areas[0]} pixels after one point, {second.areas[0]} after two")
