@@ -1,4 +1,4 @@
-#include "cpu/decoder/decoder.h"
+#include "cpu/sam_decoder/decoder.h"
 
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
@@ -16,12 +16,12 @@ using namespace nb::literals;
 
 namespace {
 
-using cpu::decoder::Decoder;
+using cpu::sam_decoder::Decoder;
 
 // Weights by name; they are copied into the decoder's own layout.
 std::unique_ptr<Decoder> decoder_open(const nb::dict& weights, int64_t grid, int64_t side,
                                       const std::string& table) {
-    const cpu::decoder::Weights found = weights_by_name(weights);
+    const cpu::nn::Weights found = weights_by_name(weights);
     const nb::gil_scoped_release released;
     return std::make_unique<Decoder>(found, grid, side, table);
 }
@@ -74,7 +74,7 @@ void decoder_draw(const Decoder& decoder, const In<float, 2>& memory, const In<f
 void add_decoder(nb::module_& module) {
     using Guard = nb::call_guard<nb::gil_scoped_release>;
     nb::class_<Decoder>(module, "Decoder");
-    module.def("decoder_tables", &cpu::decoder::table_names);
+    module.def("decoder_tables", &cpu::sam_decoder::table_names);
     module.def("decoder_open", &decoder_open, "weights"_a, "grid"_a, "side"_a, "table"_a);
     module.def("decoder_sizes", &decoder_sizes, "decoder"_a, "points"_a, "with_mask"_a);
     module.def("decoder_image_state", &decoder_image_state, "decoder"_a, "embedding"_a.noconvert(),

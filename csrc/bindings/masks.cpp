@@ -5,7 +5,7 @@
 
 #include "bindings/arrays.h"
 #include "bindings/module.h"
-#include "cpu/sieve.h"
+#include "cpu/masks/row_threshold.h"
 
 namespace fastseg::bindings {
 

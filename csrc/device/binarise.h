@@ -10,7 +10,7 @@
 #include <stdexcept>
 #include <type_traits>
 
-#include "box_arithmetic.h"
+#include "common/box_math.h"
 #include "device/frame_check.h"
 #include "device/tracing.h"
 

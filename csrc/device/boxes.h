@@ -9,7 +9,7 @@
 #include <limits>
 #include <type_traits>
 
-#include "box_arithmetic.h"
+#include "common/box_math.h"
 #include "device/block.h"
 #include "device_kernels.h"
 

@@ -8,11 +8,11 @@
 #include <stdexcept>
 #include <type_traits>
 
+#include "common/pillow_filter.h"
 #include "device/block.h"
+#include "device/fp16.h"
 #include "device/frame_check.h"
-#include "device/half.h"
 #include "device_kernels.h"
-#include "triangle.h"
 
 namespace fastseg::device {
 

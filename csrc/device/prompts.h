@@ -5,7 +5,7 @@
 #include <stdexcept>
 #include <type_traits>
 
-#include "click_grid.h"
+#include "common/point_grid.h"
 #include "device/block.h"
 #include "device_kernels.h"
 

@@ -7,10 +7,10 @@
 
 #include <cstdint>
 
+#include "common/logit_stencil.h"
 #include "device/block.h"
-#include "device/half.h"
+#include "device/fp16.h"
 #include "device_kernels.h"
-#include "sampling.h"
 
 namespace fastseg::device {
 

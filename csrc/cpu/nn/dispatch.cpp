@@ -1,0 +1,73 @@
+// Which tables this processor can run.
+#include <cstring>
+
+#include "cpu/nn/kernels.h"
+
+#ifdef FASTSEG_X86_TABLES
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+namespace fastseg::cpu::nn {
+
+extern const Table portable_table;
+
+#ifdef FASTSEG_X86_TABLES
+extern const Table avx2_table, avx512_table, avx512_bf16_table, amx_table;
+
+namespace {
+
+bool has_avx2() {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+bool has_avx512() {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+
+bool has_avx512_bf16() {
+    return has_avx512() && __builtin_cpu_supports("avx512bf16");
+}
+
+// The registers of AMX are large, so that Linux hands them out only to processes that ask.
+bool has_amx() {
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    if (!has_avx512_bf16() || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
+    constexpr unsigned amx_bf16 = 1u << 22, amx_tile = 1u << 24;
+    if (!(d & amx_bf16) || !(d & amx_tile)) return false;
+    constexpr long ask_for_registers = 0x1023, tile_data = 18;
+    return syscall(SYS_arch_prctl, ask_for_registers, tile_data) == 0;
+}
+
+}  // namespace
+
+const Table* const* tables() {
+    static const Table* found[6] = {};
+    static const bool filled = [] {
+        const Table** next = found;
+        if (has_amx()) *next++ = &amx_table;
+        if (has_avx512_bf16()) *next++ = &avx512_bf16_table;
+        if (has_avx512()) *next++ = &avx512_table;
+        if (has_avx2()) *next++ = &avx2_table;
+        *next = &portable_table;
+        return true;
+    }();
+    static_cast<void>(filled);
+    return found;
+}
+#else
+const Table* const* tables() {
+    static const Table* found[2] = {&portable_table, nullptr};
+    return found;
+}
+#endif
+
+const Table* find_table(const char* name) {
+    for (const Table* const* table = tables(); *table; ++table)
+        if (std::strcmp((*table)->name, name) == 0) return *table;
+    return nullptr;
+}
+
+}  // namespace fastseg::cpu::nn

@@ -1,0 +1,84 @@
+// Passes over rows of tokens between the encoder's products: float32 in, bfloat16 out, in AVX-512.
+// Formats a and b are those of the decoder's tables.
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/sam_encoder/model.h"
+
+namespace fastseg::cpu::sam_encoder {
+
+using Half = uint16_t;
+
+// x [rows, width] normalised over its channels, to rows `first` and on of `to` [.., width] in
+// format a.
+void norm_to_a(const float* x, int64_t rows, int64_t width, const Norm& norm, int64_t first,
+               Half* to);
+// The same in place, in float32.
+void norm_rows(float* x, int64_t rows, int64_t width, const Norm& norm);
+// x [rows, width] as it is, to format a.
+void rows_to_a(const float* x, int64_t rows, int64_t width, int64_t first, Half* to);
+// A row of `count` floats to bfloat16.
+void narrow_row(const float* from, int64_t count, Half* to);
+
+// What products leave: `rows` by `columns` sums, and the bias of the columns.
+struct Sums {
+    const float* data;
+    int64_t stride, rows, columns;
+    const float* bias;  // or null
+};
+
+// x [rows, width] += sums; x points to the first of the columns.
+void add_to(const Sums& sums, float* x, int64_t width);
+// gelu(sums) to format a: rows `first` and on, columns `column` and on of [.., width].
+void gelu_to_a(const Sums& sums, int64_t first, int64_t column, int64_t width, Half* to);
+
+// Columns are whole heads of queries, keys or values.
+struct Heads {
+    const Squares& squares;
+    int64_t channels, depth;
+    int64_t first_token, first_head;
+    Half* to;
+};
+
+// Queries: every head [count * room, depth] in format a.
+void queries_to_a(const Sums& sums, const Heads& heads);
+// Keys: every head [count * room, depth] row by row.
+void keys_to_rows(const Sums& sums, const Heads& heads);
+// Values: every square of every head [room, channels] in format b. Rows come in pairs.
+void values_to_b(const Sums& sums, const Heads& heads);
+
+// Keys [tokens, depth] row by row to [depth, tokens] in format b; a multiple of 16 tokens.
+void keys_to_b(const Half* rows, int64_t tokens, int64_t depth, Half* to);
+
+// One step of a softmax over all keys, in which they come in several parts.
+struct Softening {
+    float* logits;  // [rows, stride] products of queries and keys
+    int64_t rows, stride;
+    int64_t keys;    // that count; those up to `padded` get weight 0
+    int64_t padded;  // a multiple of 32
+    float scale;     // of the logits
+    // [rows, steps] what the way to a row (column) of keys adds, for each query. They point to what
+    // the first row (column) adds for a query in the first one; for a query farther down (to the
+    // right) this lies so many values before.
+    const float *along, *across;
+    int64_t steps;
+    bool first;         // the first keys of these queries
+    float* references;  // [rows] what is taken off logits to the base 2
+    float* sums;        // [rows] of weights; starts at 0
+    float* mixed;       // [rows, channels] what was summed so far, made smaller where needed
+    int64_t channels;
+    Half* weights;  // [rows, padded] in format a
+};
+
+// Queries and keys are all of a window.
+void soften_window(const Softening& s);
+// Queries are a row of a grid, keys some of its rows. `along` is that of the row of the queries and
+// the first row of the keys. A side of 16, 32, 48 or 64.
+void soften_rows(const Softening& s, int64_t grid);
+
+// mixed [channels] / sum, to a row of [.., width] in format a.
+void settle_row(const float* mixed, float sum, int64_t channels, int64_t row, int64_t column,
+                int64_t width, Half* to);
+
+}  // namespace fastseg::cpu::sam_encoder

@@ -1,0 +1,25 @@
+// Compiled instead of the encoder where no table has bfloat16 operands.
+#include <stdexcept>
+
+#include "cpu/sam_encoder/encoder.h"
+
+namespace fastseg::cpu::sam_encoder {
+namespace {
+
+[[noreturn]] void refuse() {
+    throw std::invalid_argument("this build multiplies no bfloat16");
+}
+
+}  // namespace
+
+Model::Model(const Weights&, const nn::Table& table) : table(table) {
+    refuse();
+}
+
+Encoder::Encoder(const Weights& weights, const std::string&) : model_(weights, **nn::tables()) {}
+
+void Encoder::run(const float*, float*, int) const {
+    refuse();
+}
+
+}  // namespace fastseg::cpu::sam_encoder

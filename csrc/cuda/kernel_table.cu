@@ -1,0 +1,12 @@
+#include "cuda/launcher.h"
+#include "device/kernel_table.h"
+
+namespace fastseg {
+
+const DeviceKernels& cuda_kernels() {
+    static constexpr DeviceKernels table =
+        device::Operations<cuda::Queue>::table("cuda", Memory::cuda);
+    return table;
+}
+
+}  // namespace fastseg
