@@ -83,18 +83,17 @@ struct RowGather {
 
 struct DeviceKernels {
     std::string_view name;
-    Memory memory;
 
     // Bytes of scratch memory that these operations need.
     int64_t (*preprocess_workspace)(Frame frame);
     int64_t (*binarise_workspace)(int64_t planes, Size low, Frame frame);
     int64_t (*box_nms_workspace)(int64_t mask_capacity);
 
-    // As Kernels::preprocess. // out [3, side, side]
+    // As cpu::preprocess. // out [3, side, side]
     void (*preprocess)(Picture picture, Frame frame, Normalisation normalisation, Numbers out,
                        void* workspace, Stream stream);
 
-    // As Kernels::point_grid.
+    // As cpu::point_grid.
     void (*point_grid)(int64_t per_side, double* out, Stream stream);
 
     // One foreground click and one point of padding for each of the points on the unit square.
@@ -114,12 +113,12 @@ struct DeviceKernels {
     void (*label_planes)(const float* scores, RowGather rows, float threshold, int64_t first_prompt,
                          PlaneLabel* labels, Stream stream);
 
-    // As Kernels::binarise, for planes with a label; masks that pass are added to the candidates.
+    // As cpu::binarise, for planes with a label; masks that pass are added to the candidates.
     void (*binarise)(LogitPlanes logits, const PlaneLabel* labels, Frame frame,
                      Thresholds thresholds, MaskFilter filter, Candidates candidates,
                      void* workspace, Stream stream);
 
-    // As Kernels::box_nms, over the candidates. // kept [mask_capacity], kept_count [1]
+    // As cpu::box_nms, over the candidates. // kept [mask_capacity], kept_count [1]
     void (*box_nms)(Candidates candidates, double iou_threshold, int32_t* kept, int32_t* kept_count,
                     void* workspace, Stream stream);
 

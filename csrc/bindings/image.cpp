@@ -19,7 +19,7 @@ Picture picture_of(const In<uint8_t, 3>& image) {
 
 void resize_bilinear(const In<uint8_t, 3>& image, const Out<uint8_t, 3>& out, int threads) {
     const Size size{static_cast<int64_t>(out.shape(0)), static_cast<int64_t>(out.shape(1))};
-    cpu_kernels().resize_bilinear(picture_of(image), size, out.data(), threads);
+    cpu::resize_bilinear(picture_of(image), size, out.data(), threads);
 }
 
 void preprocess(const In<uint8_t, 3>& image, const FrameNumbers& frame, const In<float, 1>& mean,
@@ -27,8 +27,7 @@ void preprocess(const In<uint8_t, 3>& image, const FrameNumbers& frame, const In
     Normalisation normalisation;
     std::copy_n(mean.data(), 3, normalisation.mean);
     std::copy_n(deviation.data(), 3, normalisation.deviation);
-    cpu_kernels().preprocess(picture_of(image), frame_of(frame), normalisation, out.data(),
-                             threads);
+    cpu::preprocess(picture_of(image), frame_of(frame), normalisation, out.data(), threads);
 }
 
 }  // namespace

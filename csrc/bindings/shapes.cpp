@@ -25,7 +25,7 @@ void measure_shapes(const In<uint8_t, 3>& masks, int rule, const Out<double, 2>&
     const Planes<const uint8_t> planes{masks.data(), static_cast<int64_t>(masks.shape(0)), height,
                                        width, height * width};
     const Cuts cuts{static_cast<int64_t>(diameters.shape(1)), static_cast<AxisRule>(rule)};
-    cpu_kernels().measure_shapes(
+    cpu::measure_shapes(
         planes, cuts,
         {reinterpret_cast<ShapeMeasures*>(measures.data()), chords.data(), diameters.data()},
         threads);

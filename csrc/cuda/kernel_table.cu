@@ -4,8 +4,7 @@
 namespace fastseg {
 
 const DeviceKernels& cuda_kernels() {
-    static constexpr DeviceKernels table =
-        device::Operations<cuda::Queue>::table("cuda", Memory::cuda);
+    static constexpr DeviceKernels table = device::Operations<cuda::Queue>::table("cuda");
     return table;
 }
 

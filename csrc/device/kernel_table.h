@@ -49,10 +49,9 @@ struct Operations {
         device::join_runs(Queue(stream), candidates, kept, kept_count, out);
     }
 
-    static constexpr DeviceKernels table(std::string_view name, Memory memory) {
+    static constexpr DeviceKernels table(std::string_view name) {
         return {
             .name = name,
-            .memory = memory,
             .preprocess_workspace = device::preprocess_workspace,
             .binarise_workspace = device::binarise_workspace,
             .box_nms_workspace = device::box_nms_workspace,

@@ -5,8 +5,7 @@
 namespace fastseg {
 
 const DeviceKernels& emulated_kernels() {
-    static constexpr DeviceKernels table =
-        device::Operations<emulated::Queue>::table("emulated", Memory::host);
+    static constexpr DeviceKernels table = device::Operations<emulated::Queue>::table("emulated");
     return table;
 }
 

@@ -1,9 +1,9 @@
 // How sure a network is of its chambers.
 #include <algorithm>
 
-#include "cpu/operations.h"
 #include "cpu/support/multiversion.h"
 #include "cpu/support/parallel.h"
+#include "kernels.h"
 
 namespace fastseg::cpu {
 namespace {

@@ -3,8 +3,8 @@
 #include <vector>
 
 #include "cpu/masks/bit_plane.h"
-#include "cpu/operations.h"
 #include "cpu/support/parallel.h"
+#include "kernels.h"
 
 namespace fastseg::cpu {
 namespace {

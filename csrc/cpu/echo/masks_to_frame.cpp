@@ -13,10 +13,10 @@
 #include <vector>
 
 #include "cpu/masks/rle.h"
-#include "cpu/operations.h"
 #include "cpu/support/integer_math.h"
 #include "cpu/support/multiversion.h"
 #include "cpu/support/parallel.h"
+#include "kernels.h"
 
 namespace fastseg::cpu {
 namespace {

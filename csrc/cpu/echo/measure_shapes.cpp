@@ -6,8 +6,8 @@
 #include "cpu/echo/disks.h"
 #include "cpu/echo/long_axis.h"
 #include "cpu/masks/bit_plane.h"
-#include "cpu/operations.h"
 #include "cpu/support/parallel.h"
+#include "kernels.h"
 
 namespace fastseg::cpu {
 namespace {

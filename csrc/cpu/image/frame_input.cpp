@@ -8,9 +8,9 @@
 #include <utility>
 
 #include "cpu/image/resampling.h"
-#include "cpu/operations.h"
 #include "cpu/support/multiversion.h"
 #include "cpu/support/parallel.h"
+#include "kernels.h"
 
 namespace fastseg::cpu {
 namespace {

@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "cpu/image/resize.h"
-#include "cpu/operations.h"
 #include "cpu/support/parallel.h"
+#include "kernels.h"
 
 namespace fastseg::cpu {
 namespace {

@@ -3,9 +3,9 @@
 #include <stdexcept>
 
 #include "common/pillow_filter.h"
-#include "cpu/operations.h"
 #include "cpu/support/multiversion.h"
 #include "cpu/support/parallel.h"
+#include "kernels.h"
 
 namespace fastseg::cpu {
 namespace {

@@ -17,9 +17,9 @@
 #include "cpu/masks/column_band.h"
 #include "cpu/masks/rle.h"
 #include "cpu/masks/row_threshold.h"
-#include "cpu/operations.h"
 #include "cpu/support/multiversion.h"
 #include "cpu/support/parallel.h"
+#include "kernels.h"
 
 namespace fastseg::cpu {
 namespace {

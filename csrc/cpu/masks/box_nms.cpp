@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "common/box_math.h"
-#include "cpu/operations.h"
+#include "kernels.h"
 
 namespace fastseg::cpu {
 namespace {

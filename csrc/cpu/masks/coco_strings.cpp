@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "cpu/masks/rle.h"
-#include "cpu/operations.h"
+#include "kernels.h"
 
 namespace fastseg::cpu {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <stdexcept>
 
-#include "cpu/operations.h"
+#include "kernels.h"
 
 namespace fastseg::cpu {
 

@@ -4,9 +4,9 @@
 #include <stdexcept>
 #include <string>
 
-#include "cpu/operations.h"
 #include "cpu/support/multiversion.h"
 #include "cpu/support/parallel.h"
+#include "kernels.h"
 
 namespace fastseg::cpu {
 namespace {

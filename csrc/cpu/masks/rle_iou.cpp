@@ -1,8 +1,8 @@
 #include <vector>
 
 #include "cpu/masks/rle.h"
-#include "cpu/operations.h"
 #include "cpu/support/parallel.h"
+#include "kernels.h"
 
 namespace fastseg::cpu {
 namespace {

@@ -85,12 +85,12 @@ void product32(const Product& p) {
     }
 }
 
-void lay32(const float* panels, void* to, int64_t in, int64_t out) {
+[[maybe_unused]] void lay32(const float* panels, void* to, int64_t in, int64_t out) {
     const int64_t count = (out + panel - 1) / panel * panel * in;
     std::memcpy(to, panels, static_cast<size_t>(count) * sizeof(float));
 }
 
-void project32(const Projection& p) {
+[[maybe_unused]] void project32(const Projection& p) {
     for (int64_t row = 0; row < p.m; ++row)
         std::memcpy(p.y + row * p.out, p.bias, static_cast<size_t>(p.out) * sizeof(float));
     for (int64_t column = 0; column < p.out; column += panel) {

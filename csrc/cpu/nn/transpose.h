@@ -49,8 +49,8 @@ FASTSEG_INLINE void transpose_block(const float* from, int64_t from_stride, floa
 #endif
 
 // Blocks of lanes x lanes values at a time; plain elements at the edges.
-void transpose(const float* from, int64_t rows, int64_t columns, int64_t from_stride, float* to,
-               int64_t to_stride) {
+[[maybe_unused]] void transpose(const float* from, int64_t rows, int64_t columns,
+                                int64_t from_stride, float* to, int64_t to_stride) {
     int64_t row = 0;
 #if FASTSEG_LANES == 16
     for (; row + lanes <= rows; row += lanes) {
@@ -59,8 +59,8 @@ void transpose(const float* from, int64_t rows, int64_t columns, int64_t from_st
             transpose_block(from + row * from_stride + column, from_stride,
                             to + column * to_stride + row, to_stride);
         for (; column < columns; ++column)
-            for (int64_t r = row; r < row + lanes; ++r)
-                to[column * to_stride + r] = from[r * from_stride + column];
+            for (int64_t r = 0; r < lanes; ++r)
+                to[column * to_stride + row + r] = from[(row + r) * from_stride + column];
     }
 #endif
     for (; row < rows; ++row)

@@ -60,7 +60,7 @@ int64_t Decoder::state_size() const {
 }
 
 int64_t Decoder::memory_size(int64_t points, bool with_mask) const {
-    return Memory::size(outputs + points, with_mask ? model_.places() : 0);
+    return PromptState::size(outputs + points, with_mask ? model_.places() : 0);
 }
 
 void Decoder::image_state(const float* embedding, float* state, int threads) const {
@@ -109,11 +109,12 @@ void Decoder::run(const Asked& asked, const float* states, int64_t images, const
             const Working working(model_.table);
             const auto [first, end] = groups[static_cast<size_t>(index)];
             const float* shared = states + asked.image_index[first] * state_size();
-            auto* state = reinterpret_cast<std::byte*>(const_cast<float*>(shared));
+            const auto* state = reinterpret_cast<const std::byte*>(shared);
             for (int64_t prompt = first; answered.memory && prompt < end; ++prompt)
-                Memory(answered.memory + prompt * memory, tokens).begin(asked.masks != nullptr);
+                PromptState(answered.memory + prompt * memory, tokens)
+                    .begin(asked.masks != nullptr);
             if (asked.masks) {
-                const Memory kept(answered.memory + first * memory, tokens);
+                const PromptState kept(answered.memory + first * memory, tokens);
                 shrink_mask(model_, asked.masks + first * 16 * model_.places(), kept.mask());
                 add_mask(state, kept.mask(), own->bytes(), each);
                 state = own->bytes();
@@ -132,7 +133,8 @@ void Decoder::run(const Asked& asked, const float* states, int64_t images, const
 }
 
 // The state of an image to which a mask prompt is added.
-void Decoder::add_mask(std::byte* state, const float* mask, std::byte* to, int threads) const {
+void Decoder::add_mask(const std::byte* state, const float* mask, std::byte* to,
+                       int threads) const {
     const int64_t bytes = state_tile_bytes(model_);
     share(threads, model_.tiles(), [&] {
         auto floats = std::make_shared<Buffer>(3 * width * tile_size * 4);
@@ -147,8 +149,8 @@ void Decoder::draw(const Drawn& drawn, const float* states, int64_t images, int 
     check_images(drawn.image_index, drawn.count, images);
     int64_t longest = outputs;
     for (int64_t prompt = 0; prompt < drawn.count; ++prompt)
-        longest = std::max(longest, Memory::check(drawn.memory + prompt * drawn.memory_size,
-                                                  drawn.memory_size, model_.places()));
+        longest = std::max(longest, PromptState::check(drawn.memory + prompt * drawn.memory_size,
+                                                       drawn.memory_size, model_.places()));
     const int team = team_size(threads, drawn.count * model_.tiles(),
                                static_cast<double>(drawn.count) * nanoseconds_per_prompt);
     const auto groups =
@@ -167,7 +169,7 @@ void Decoder::draw(const Drawn& drawn, const float* states, int64_t images, int 
             std::vector<Sketch> sketches;
             for (int64_t prompt = first; prompt < end; ++prompt) {
                 sketches.push_back(
-                    {Memory(const_cast<float*>(drawn.memory) + prompt * drawn.memory_size), {}});
+                    {ConstPromptState(drawn.memory + prompt * drawn.memory_size), {}});
                 for (int64_t mask = 0; mask < drawn.masks; ++mask) {
                     const int64_t index = prompt * drawn.masks + mask;
                     if (mask % slots == 0) sketches.back().outlines.emplace_back();
@@ -175,7 +177,7 @@ void Decoder::draw(const Drawn& drawn, const float* states, int64_t images, int 
                                                         drawn.logits + index * area);
                 }
             }
-            pen->draw(reinterpret_cast<std::byte*>(const_cast<float*>(state)),
+            pen->draw(reinterpret_cast<const std::byte*>(state),
                       {model_.tiles() * part / parts, model_.tiles() * (part + 1) / parts},
                       sketches);
         };

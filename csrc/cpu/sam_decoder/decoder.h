@@ -59,7 +59,7 @@ class Decoder {
   private:
     void run(const Asked& asked, const float* states, int64_t images, const Answered& answered,
              const Drawing& drawing, int threads) const;
-    void add_mask(std::byte* state, const float* mask, std::byte* to, int threads) const;
+    void add_mask(const std::byte* state, const float* mask, std::byte* to, int threads) const;
 
     Model model_;
 };

@@ -57,14 +57,14 @@ int64_t state_tile_bytes(const Model& model) {
     return tile_size * (width + 3 * inner) * model.element();
 }
 
-StateTile state_tile(const Model& model, void* tile) {
-    auto* bytes = static_cast<std::byte*>(tile);
+namespace {
+
+template <class Byte>
+BasicStateTile<Byte> divide_tile(const Model& model, Byte* tile) {
     const int64_t image = tile_size * width * model.element();
     const int64_t projection = tile_size * inner * model.element();
-    return {tile, bytes + image, bytes + image + projection, bytes + image + 2 * projection};
+    return {tile, tile + image, tile + image + projection, tile + image + 2 * projection};
 }
-
-namespace {
 
 // Keep the image [256, tile] of a tile, which the first of the scratch floats are, and project it.
 void fill_tile(const Model& model, int64_t tile, const StateTile& state, float* floats) {
@@ -117,6 +117,14 @@ void fill_state_tile(const Model& model, const float* embedding, int64_t tile,
     fill_tile(model, tile, state, floats);
 }
 
+StateTile state_tile(const Model& model, std::byte* tile) {
+    return divide_tile(model, tile);
+}
+
+ConstStateTile state_tile(const Model& model, const std::byte* tile) {
+    return divide_tile(model, tile);
+}
+
 void shrink_mask(const Model& model, const float* mask, float* shrunk) {
     const MaskPrompt& prompt = model.mask_prompt;
     const int64_t side = 2 * model.grid;
@@ -127,8 +135,8 @@ void shrink_mask(const Model& model, const float* mask, float* shrunk) {
     norm_gelu(shrunk, mask_channels, model.places(), prompt.norm2);
 }
 
-void fill_masked_tile(const Model& model, const StateTile& plain, const float* shrunk, int64_t tile,
-                      const StateTile& state, float* floats) {
+void fill_masked_tile(const Model& model, const ConstStateTile& plain, const float* shrunk,
+                      int64_t tile, const StateTile& state, float* floats) {
     const MaskPrompt& prompt = model.mask_prompt;
     const int64_t n = tile_size, first = tile * n;
     const int64_t valid = std::min(n, model.places() - first);

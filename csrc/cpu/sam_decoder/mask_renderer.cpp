@@ -14,13 +14,13 @@ Pen::Pen(const Model& model, int64_t longest)
     own_ = Buffer(state_tile_bytes(model));
 }
 
-void Pen::take(const Memory& memory, Prompt& prompt) {
+void Pen::take(const ConstPromptState& memory, Prompt& prompt) {
     for (int layer = 0; layer < 2; ++layer)
         prompt.sent[layer].fill(model_, model_.layers[layer].update, memory.keys(layer),
                                 memory.values(layer), memory.tokens(), scratch_.floats());
 }
 
-void Pen::draw(std::byte* state, TileRange tiles, const std::vector<Sketch>& sketches) {
+void Pen::draw(const std::byte* state, TileRange tiles, const std::vector<Sketch>& sketches) {
     const int64_t bytes = state_tile_bytes(model_);
     for (size_t index = 0; index < sketches.size(); ++index)
         take(sketches[index].memory, prompts_[index]);
@@ -44,12 +44,12 @@ void Pen::draw(std::byte* state, TileRange tiles, const std::vector<Sketch>& ske
     }
 }
 
-StateTile Pen::image(std::byte* state, int64_t tile, const Memory& memory) {
-    const StateTile plain = state_tile(model_, state + tile * state_tile_bytes(model_));
+ConstStateTile Pen::image(const std::byte* state, int64_t tile, const ConstPromptState& memory) {
+    const ConstStateTile plain = state_tile(model_, state + tile * state_tile_bytes(model_));
     if (!memory.masked()) return plain;
     const StateTile masked = state_tile(model_, own_.bytes());
     fill_masked_tile(model_, plain, memory.mask(), tile, masked, scratch_.floats());
-    return masked;
+    return {masked.image, masked.keys, masked.values, masked.queries};
 }
 
 }  // namespace fastseg::cpu::sam_decoder

@@ -10,7 +10,7 @@
 namespace fastseg::cpu::sam_decoder {
 
 struct Sketch {
-    Memory memory;
+    ConstPromptState memory;
     std::vector<Outlines> outlines;  // as many as its masks need
 };
 
@@ -24,7 +24,7 @@ class Pen {
     Pen(const Model& model, int64_t longest);
 
     // The part of the logits that belongs to the tiles; at most `most` sketches.
-    void draw(std::byte* state, TileRange tiles, const std::vector<Sketch>& sketches);
+    void draw(const std::byte* state, TileRange tiles, const std::vector<Sketch>& sketches);
 
   private:
     // What a prompt sends to the image, layer by layer.
@@ -32,8 +32,8 @@ class Pen {
         Sent sent[2];
     };
 
-    void take(const Memory& memory, Prompt& prompt);
-    StateTile image(std::byte* state, int64_t tile, const Memory& memory);
+    void take(const ConstPromptState& memory, Prompt& prompt);
+    ConstStateTile image(const std::byte* state, int64_t tile, const ConstPromptState& memory);
 
     const Model& model_;
     Sweep sweep_;

@@ -45,7 +45,7 @@ Group::Group(const Model& model, int64_t largest, int64_t tokens, bool draws, in
     if (draws) kept_ = Buffer(few * model.tiles() * tile_bytes(model));
 }
 
-void Group::run(std::byte* state, const float* points, const int32_t* labels, int64_t count,
+void Group::run(const std::byte* state, const float* points, const int32_t* labels, int64_t count,
                 const Answered& out, int64_t memory_size, const Drawing& drawing) {
     Tokens rows(model_, count, tokens_);
     rows.embed(points, labels);
@@ -70,7 +70,7 @@ void Group::run(std::byte* state, const float* points, const int32_t* labels, in
     for_companies(count, [&](Company company) { look_last(state, rows, company, out, drawing); });
 }
 
-void Group::look_last(std::byte* state, Tokens& rows, Company company, const Answered& out,
+void Group::look_last(const std::byte* state, Tokens& rows, Company company, const Answered& out,
                       const Drawing& drawing) {
     const auto visit = [&](Hand& hand, const Place& at, const Prompt& prompt, Sight& sight) {
         hand.sweep.update_first(at.image, prompt.sent[0], tokens_, at.slot, false);
@@ -145,7 +145,8 @@ void Group::for_parts(const Visit& visit) {
 }
 
 template <class Visit>
-void Group::see(std::byte* state, Company company, Kind kind, int64_t tokens, const Visit& visit) {
+void Group::see(const std::byte* state, Company company, Kind kind, int64_t tokens,
+                const Visit& visit) {
     const int64_t count = company.end - company.first;
     Prompt* const prompts = &prompts_[static_cast<size_t>(company.first)];
     for (int64_t index = 0; index < count; ++index)
@@ -169,7 +170,7 @@ void Group::see(std::byte* state, Company company, Kind kind, int64_t tokens, co
 
 // A span of tiles at a time, for one prompt after another.
 template <class Visit>
-void Group::for_tiles(std::byte* state, TileRange tiles, int64_t prompts,
+void Group::for_tiles(const std::byte* state, TileRange tiles, int64_t prompts,
                       const Visit& visit) const {
     const int64_t span = model_.table.span;
     for (int64_t first = tiles.first; first < tiles.end; first += span) {
@@ -209,7 +210,7 @@ void Group::send(Tokens& rows, int layer, float* memory, int64_t memory_size) {
                                                               values + index * size, rows.tokens(),
                                                               scratch_.floats());
         if (!memory) continue;
-        const Memory kept(memory + index * memory_size, rows.tokens());
+        const PromptState kept(memory + index * memory_size, rows.tokens());
         std::memcpy(kept.keys(layer), keys + index * size,
                     static_cast<size_t>(size) * sizeof(float));
         std::memcpy(kept.values(layer), values + index * size,

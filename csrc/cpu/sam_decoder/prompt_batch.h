@@ -26,7 +26,7 @@ class Group {
     Group(const Model& model, int64_t largest, int64_t tokens, bool draws, int threads);
 
     // `state` is of the image that these prompts are on. What is null is not answered.
-    void run(std::byte* state, const float* points, const int32_t* labels, int64_t count,
+    void run(const std::byte* state, const float* points, const int32_t* labels, int64_t count,
              const Answered& out, int64_t memory_size, const Drawing& drawing);
 
   private:
@@ -47,7 +47,7 @@ class Group {
     };
 
     struct Place {
-        StateTile image;
+        ConstStateTile image;
         int64_t tile, slot, valid;
         bool ends_span;
     };
@@ -58,7 +58,7 @@ class Group {
     };
 
     // The last look of a few prompts, and what follows from it.
-    void look_last(std::byte* state, Tokens& rows, Company company, const Answered& out,
+    void look_last(const std::byte* state, Tokens& rows, Company company, const Answered& out,
                    const Drawing& drawing);
     // Those masks of the prompts whose score is high enough.
     void draw(Company company, const Answered& out, const Drawing& drawing);
@@ -66,9 +66,11 @@ class Group {
 
     // Visit every tile for every prompt, part by part, and join what was seen in the parts.
     template <class Visit>
-    void see(std::byte* state, Company company, Kind kind, int64_t tokens, const Visit& visit);
+    void see(const std::byte* state, Company company, Kind kind, int64_t tokens,
+             const Visit& visit);
     template <class Visit>
-    void for_tiles(std::byte* state, TileRange tiles, int64_t prompts, const Visit& visit) const;
+    void for_tiles(const std::byte* state, TileRange tiles, int64_t prompts,
+                   const Visit& visit) const;
     // Call visit(hand, part, tiles) for every part of the image, by all threads.
     template <class Visit>
     void for_parts(const Visit& visit);

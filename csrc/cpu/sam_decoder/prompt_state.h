@@ -11,10 +11,11 @@ namespace fastseg::cpu::sam_decoder {
 
 // Floats: the number of tokens, 1 with a mask prompt; for both layers the keys and the values
 // [tokens, 128] that the image was sent; with a mask prompt its [16, grid * grid], see shrink_mask.
-class Memory {
+template <class Float>
+class BasicPromptState {
   public:
-    explicit Memory(float* data) : data_(data), tokens_(static_cast<int64_t>(data[0])) {}
-    Memory(float* data, int64_t tokens) : data_(data), tokens_(tokens) {}
+    explicit BasicPromptState(Float* data) : data_(data), tokens_(static_cast<int64_t>(data[0])) {}
+    BasicPromptState(Float* data, int64_t tokens) : data_(data), tokens_(tokens) {}
 
     // `places` is 0 without a mask prompt.
     static int64_t size(int64_t tokens, int64_t places) {
@@ -39,13 +40,16 @@ class Memory {
 
     int64_t tokens() const { return tokens_; }
     bool masked() const { return data_[1] == 1.0f; }
-    float* keys(int layer) const { return data_ + 2 + 2 * layer * tokens_ * inner; }
-    float* values(int layer) const { return keys(layer) + tokens_ * inner; }
-    float* mask() const { return keys(2); }
+    Float* keys(int layer) const { return data_ + 2 + 2 * layer * tokens_ * inner; }
+    Float* values(int layer) const { return keys(layer) + tokens_ * inner; }
+    Float* mask() const { return keys(2); }
 
   private:
-    float* data_;
+    Float* data_;
     int64_t tokens_;
 };
+
+using PromptState = BasicPromptState<float>;
+using ConstPromptState = BasicPromptState<const float>;
 
 }  // namespace fastseg::cpu::sam_decoder

@@ -149,8 +149,8 @@ bool Sweep::weigh(Sight& sight, int64_t valid, int64_t tokens) {
                          sight.sums.floats(), sight.factors.floats()});
 }
 
-void Sweep::look_shared(const StateTile& tile, int64_t valid, const Looking& looking, Sight& sight,
-                        int64_t tokens) {
+void Sweep::look_shared(const ConstStateTile& tile, int64_t valid, const Looking& looking,
+                        Sight& sight, int64_t tokens) {
     const int64_t n = tile_size, rows = heads * tokens;
     maps(looking.queries, tile.keys, nullptr, tokens);
     float* means = sight.means.floats();
@@ -169,7 +169,7 @@ void Sweep::look_shared(const StateTile& tile, int64_t valid, const Looking& loo
     sight.empty = false;
 }
 
-void Sweep::update_first(const StateTile& tile, const Sent& sent, int64_t tokens, int64_t slot,
+void Sweep::update_first(const ConstStateTile& tile, const Sent& sent, int64_t tokens, int64_t slot,
                          bool for_looks) {
     maps(sent.keys, tile.queries, nullptr, tokens);
     receive(sent, tile.image, model_.layers[0].update.norm, tokens, slot, for_looks, first_);

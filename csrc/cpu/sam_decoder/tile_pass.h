@@ -51,10 +51,10 @@ class Sweep {
     Sweep(const Model& model, int64_t tokens);
 
     // The first layer's look, at keys and values that all prompts share.
-    void look_shared(const StateTile& tile, int64_t valid, const Looking& looking, Sight& sight,
-                     int64_t tokens);
+    void look_shared(const ConstStateTile& tile, int64_t valid, const Looking& looking,
+                     Sight& sight, int64_t tokens);
     // The tile as the first layer leaves it. `slot` is its place in a span of tiles.
-    void update_first(const StateTile& tile, const Sent& sent, int64_t tokens, int64_t slot,
+    void update_first(const ConstStateTile& tile, const Sent& sent, int64_t tokens, int64_t slot,
                       bool for_looks);
     // The tile as the second layer leaves it; after `update_first` without `for_looks`.
     void update_second(int64_t tile, const Sent& sent, int64_t tokens, int64_t slot,
