@@ -17,16 +17,16 @@ namespace fastseg {
 // A cudaStream_t; what it means to a device without streams is said there.
 using Stream = void*;
 
-// Numbers in single or half precision (IEEE binary16).
+// Numbers in float32 or, if `fp16`, in IEEE 754 binary16.
 struct Numbers {
     void* data;
-    bool half;
+    bool fp16;
 };
 
 // A network's low-resolution logits. // [count, height, width]
 struct LogitPlanes {
     const void* data;
-    bool half;
+    bool fp16;
     int64_t count, height, width;
 };
 

@@ -13,7 +13,8 @@ namespace fastseg {
 
 struct TriangleAxis {
     static constexpr int precision = 22;
-    static constexpr int32_t half = 1 << (precision - 1);  // what a sum of products begins with
+    static constexpr int32_t rounding = 1
+                                        << (precision - 1);  // 0.5, where a sum of products starts
 
     int64_t inputs, outputs;
 

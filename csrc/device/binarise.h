@@ -117,9 +117,9 @@ struct MeasureMasks {
     FASTSEG_HOST_DEVICE void operator()(Block<threads> block, Shared& shared) const {
         if (labels[block.y].prompt < 0) return;
         block.step([&](int t) { trace(block, shared, t); });
-        for (int half = threads / 2; half > 0; half /= 2) {
+        for (int active = threads / 2; active > 0; active /= 2) {
             block.step([&](int t) {
-                if (t < half) merge(shared, t, t + half);
+                if (t < active) merge(shared, t, t + active);
             });
         }
         block.step([&](int t) {
@@ -340,8 +340,8 @@ void binarise(Queue queue, LogitPlanes logits, const PlaneLabel* labels, Frame f
         queue.launch(WriteMasks<Number>{job, plan.measures, plan.columns, candidates.positions},
                      strips);
     };
-    if (logits.half) {
-        trace(static_cast<const Half*>(logits.data));
+    if (logits.fp16) {
+        trace(static_cast<const Fp16*>(logits.data));
     } else {
         trace(static_cast<const float*>(logits.data));
     }

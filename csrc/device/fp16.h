@@ -8,7 +8,7 @@
 
 namespace fastseg::device {
 
-struct Half {
+struct Fp16 {
     uint16_t bits;
 };
 
@@ -29,9 +29,9 @@ FASTSEG_HOST_DEVICE inline float to_float(float value) {
 }
 
 // Exact.
-FASTSEG_HOST_DEVICE inline float to_float(Half half) {
-    const uint32_t sign = (half.bits & 0x8000u) << 16, exponent = half.bits >> 10 & 31;
-    const uint32_t fraction = half.bits & 0x3ffu;
+FASTSEG_HOST_DEVICE inline float to_float(Fp16 value) {
+    const uint32_t sign = (value.bits & 0x8000u) << 16, exponent = value.bits >> 10 & 31;
+    const uint32_t fraction = value.bits & 0x3ffu;
     if (exponent == 31) return float_of(sign | 0x7f800000u | fraction << 13);
     if (exponent > 0) return float_of(sign | (exponent + 112) << 23 | fraction << 13);
     const float tiny = static_cast<float>(fraction) * 0x1p-24f;  // a subnormal, or zero
@@ -39,27 +39,27 @@ FASTSEG_HOST_DEVICE inline float to_float(Half half) {
 }
 
 // To the nearest, ties to even.
-FASTSEG_HOST_DEVICE inline Half to_half(float value) {
+FASTSEG_HOST_DEVICE inline Fp16 to_fp16(float value) {
     const uint32_t bits = bits_of(value), sign = bits >> 16 & 0x8000u, size = bits & 0x7fffffffu;
-    const auto signed_half = [&](uint32_t rest) {
-        return Half{static_cast<uint16_t>(sign | rest)};
+    const auto signed_fp16 = [&](uint32_t rest) {
+        return Fp16{static_cast<uint16_t>(sign | rest)};
     };
-    if (size > 0x7f800000u) return signed_half(0x7e00u);   // not a number
-    if (size >= 0x477ff000u) return signed_half(0x7c00u);  // 65520 and more: infinite
+    if (size > 0x7f800000u) return signed_fp16(0x7e00u);   // not a number
+    if (size >= 0x477ff000u) return signed_fp16(0x7c00u);  // 65520 and more: infinite
     if (size < 0x38800000u) {
-        // Below 2^-14 a half counts 2^-24: adding and taking away a half rounds to that.
+        // Below 2^-14 fp16 counts in steps of 2^-24: adding and subtracting 0.5 rounds to that.
         const float rounded = float_of(size) + 0.5f;
-        return signed_half(bits_of(rounded) - bits_of(0.5f));
+        return signed_fp16(bits_of(rounded) - bits_of(0.5f));
     }
     const uint32_t odd = size >> 13 & 1;
-    return signed_half((size - 0x38000000u + 0xfffu + odd) >> 13);
+    return signed_fp16((size - 0x38000000u + 0xfffu + odd) >> 13);
 }
 
 FASTSEG_HOST_DEVICE inline void store(float value, float* out) {
     *out = value;
 }
-FASTSEG_HOST_DEVICE inline void store(float value, Half* out) {
-    *out = to_half(value);
+FASTSEG_HOST_DEVICE inline void store(float value, Fp16* out) {
+    *out = to_fp16(value);
 }
 
 }  // namespace fastseg::device

@@ -50,7 +50,8 @@ FASTSEG_HOST_DEVICE inline void resample(const uint8_t* line, int64_t step,
     const int32_t first = triangle.spans()[2 * output], count = triangle.spans()[2 * output + 1];
     const int32_t* weights = triangle.weights + output * triangle.widest;
     const uint8_t* pixel = line + first * step;
-    int32_t sums[channels] = {TriangleAxis::half, TriangleAxis::half, TriangleAxis::half};
+    int32_t sums[channels] = {TriangleAxis::rounding, TriangleAxis::rounding,
+                              TriangleAxis::rounding};
     for (int32_t i = 0; i < count; ++i, pixel += step) {
         for (int channel = 0; channel < channels; ++channel) {
             sums[channel] += pixel[channel] * weights[i];
@@ -89,8 +90,8 @@ template <class Number>
 struct SecondPass {
     static constexpr int threads = 128;
     using Shared = Nothing;
-    const uint8_t* half;
-    int64_t half_width;
+    const uint8_t* intermediate;
+    int64_t intermediate_width;
     DeviceTriangle triangle;
     bool vertical;
     Size filled;
@@ -104,9 +105,11 @@ struct SecondPass {
             const bool inside = y < filled.height && x < filled.width;
             uint8_t bytes[channels];
             if (inside && vertical) {
-                resample(half + x * channels, half_width * channels, triangle, y, bytes);
+                resample(intermediate + x * channels, intermediate_width * channels, triangle, y,
+                         bytes);
             } else if (inside) {
-                resample(half + y * half_width * channels, channels, triangle, x, bytes);
+                resample(intermediate + y * intermediate_width * channels, channels, triangle, x,
+                         bytes);
             }
             for (int channel = 0; channel < channels; ++channel) {
                 const float value =
@@ -122,7 +125,7 @@ struct SecondPass {
 // How the scratch memory is divided.
 struct PreprocessPlan {
     bool vertical_first;
-    Size half;  // after the first pass
+    Size intermediate;  // after the first pass
     DeviceTriangle first, second;
     uint8_t* bytes;
     int64_t total;
@@ -130,7 +133,8 @@ struct PreprocessPlan {
     PreprocessPlan(Frame frame, void* workspace) {
         const Size part = frame.size(), into = frame.resized;
         vertical_first = vertical_pass_first(part.height - into.height, part.width - into.width);
-        half = vertical_first ? Size{into.height, part.width} : Size{part.height, into.width};
+        intermediate =
+            vertical_first ? Size{into.height, part.width} : Size{part.height, into.width};
         const TriangleAxis down{part.height, into.height}, across{part.width, into.width};
         first = {vertical_first ? down : across, 0, static_cast<int32_t*>(workspace)};
         first.widest = first.axis.widest();
@@ -139,7 +143,7 @@ struct PreprocessPlan {
         char* place = static_cast<char*>(workspace) + first.bytes();
         second.weights = reinterpret_cast<int32_t*>(place);
         bytes = reinterpret_cast<uint8_t*>(place + second.bytes());
-        total = first.bytes() + second.bytes() + half.area() * channels;
+        total = first.bytes() + second.bytes() + intermediate.area() * channels;
     }
 };
 
@@ -162,17 +166,18 @@ void preprocess(Queue queue, Picture picture, Frame frame, Normalisation normali
         queue.launch(FillTriangle{triangle},
                      {blocks_for(triangle.axis.outputs, FillTriangle::threads)});
     }
-    queue.launch(FirstPass{part, row_bytes, plan.first, plan.vertical_first, plan.half, plan.bytes},
-                 {blocks_for(plan.half.width, FirstPass::threads), plan.half.height});
+    queue.launch(
+        FirstPass{part, row_bytes, plan.first, plan.vertical_first, plan.intermediate, plan.bytes},
+        {blocks_for(plan.intermediate.width, FirstPass::threads), plan.intermediate.height});
     const auto finish = [&](auto* numbers) {
         using Number = std::remove_pointer_t<decltype(numbers)>;
-        const SecondPass<Number> pass{plan.bytes,           plan.half.width, plan.second,
-                                      !plan.vertical_first, frame.resized,   side,
-                                      normalisation,        numbers};
+        const SecondPass<Number> pass{
+            plan.bytes, plan.intermediate.width, plan.second, !plan.vertical_first, frame.resized,
+            side,       normalisation,           numbers};
         queue.launch(pass, {blocks_for(side, SecondPass<Number>::threads), side});
     };
-    if (out.half) {
-        finish(static_cast<Half*>(out.data));
+    if (out.fp16) {
+        finish(static_cast<Fp16*>(out.data));
     } else {
         finish(static_cast<float*>(out.data));
     }

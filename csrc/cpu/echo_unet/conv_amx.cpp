@@ -1,6 +1,6 @@
 #include "cpu/echo_unet/conv_amx.h"
 
-#define FASTSEG_HALF
+#define FASTSEG_BF16
 #define FASTSEG_LANES 16
 #include "cpu/nn/simd.h"
 
@@ -78,7 +78,7 @@ FASTSEG_INLINE void multiply_any(const Convolution& c, const Pair& pair, bool tw
 // Sums that wait to be stored while the next ones are multiplied.
 struct Waiting {
     const float* sums = nullptr;
-    Half* to[2];
+    Bf16* to[2];
     int64_t pixels[2];
     bool wide;
 };
@@ -86,7 +86,7 @@ struct Waiting {
 FASTSEG_INLINE void settle(const Waiting& waiting, int64_t stride, bool rectify) {
     for (int64_t tile = 0; tile < 2; ++tile) {
         const float* from = waiting.sums + tile * tile_pixels * 32;
-        Half* to = waiting.to[tile];
+        Bf16* to = waiting.to[tile];
         for (int64_t p = 0; p < waiting.pixels[tile]; ++p, from += 32, to += stride) {
             // A bfloat16 below zero is a negative number to integers too.
             if (waiting.wide) {
@@ -95,9 +95,9 @@ FASTSEG_INLINE void settle(const Waiting& waiting, int64_t stride, bool rectify)
                 if (rectify) both = _mm512_max_epi16(both, _mm512_setzero_si512());
                 _mm512_storeu_si512(to, both);
             } else {
-                auto half = (__m256i)_mm512_cvtneps_pbh((__m512)load(from));
-                if (rectify) half = _mm256_max_epi16(half, _mm256_setzero_si256());
-                _mm256_storeu_si256((__m256i*)to, half);
+                auto rounded = (__m256i)_mm512_cvtneps_pbh((__m512)load(from));
+                if (rectify) rounded = _mm256_max_epi16(rounded, _mm256_setzero_si256());
+                _mm256_storeu_si256((__m256i*)to, rounded);
             }
         }
     }
@@ -184,7 +184,7 @@ void convolve_to_planes(const Convolution& c, int64_t classes, float* planes, in
     }
 }
 
-void frame_to_map(const float* frame, int64_t channels, int64_t side, Half* origin, int64_t row,
+void frame_to_map(const float* frame, int64_t channels, int64_t side, Bf16* origin, int64_t row,
                   int64_t y0, int64_t y1) {
     const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
     const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
@@ -197,15 +197,15 @@ void frame_to_map(const float* frame, int64_t channels, int64_t side, Half* orig
                 values[channel] =
                     _mm512_maskz_loadu_ps(some, frame + (channel * side + y) * side + x);
             // Two channels of a pixel side by side in 32 bits.
-            const auto halves = [](__m512 value) {
+            const auto widened = [](__m512 value) {
                 return _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(value));
             };
             const auto both = [&](int i) {
-                return _mm512_or_si512(halves(values[i]),
-                                       _mm512_slli_epi32(halves(values[i + 1]), 16));
+                return _mm512_or_si512(widened(values[i]),
+                                       _mm512_slli_epi32(widened(values[i + 1]), 16));
             };
             const __m512i first = both(0), second = both(2);
-            Half* to = origin + y * row + x * 4;
+            Bf16* to = origin + y * row + x * 4;
             const auto store = [&](__m512i pixels, int64_t from) {
                 const int64_t here = left - from;
                 if (here <= 0) return;
@@ -217,8 +217,8 @@ void frame_to_map(const float* frame, int64_t channels, int64_t side, Half* orig
         }
 }
 
-void pool_row(const Half* above, int64_t row, int64_t stride, int64_t channels, int64_t pixels,
-              Half* to) {
+void pool_row(const Bf16* above, int64_t row, int64_t stride, int64_t channels, int64_t pixels,
+              Bf16* to) {
     for (int64_t x = 0; x < pixels; ++x, above += 2 * stride, to += stride)
         for (int64_t c = 0; c < channels; c += 16) {
             // Numbers that are not negative have the order of their bits.

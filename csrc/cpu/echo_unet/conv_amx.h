@@ -6,9 +6,11 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "cpu/nn/float16.h"
+
 namespace fastseg::cpu::echo_unet {
 
-using Half = uint16_t;
+using nn::Bf16;
 
 // A map that is read.
 struct Source {
@@ -35,7 +37,7 @@ struct Convolution {
 
 // Where sums go: column n of a pixel lies at n / group * spread + n % group.
 struct Target {
-    Half* origin;           // pixel (0, 0)
+    Bf16* origin;           // pixel (0, 0)
     int64_t row, pixel;     // values from one to the next
     int64_t group, spread;  // `group` is a multiple of 16, and of 32 if it is not `spread`
 };
@@ -48,12 +50,12 @@ void convolve_to_planes(const Convolution& convolution, int64_t classes, float* 
                         int64_t plane, const Part& part);
 
 // frame [channels, side, side] to a map of four channels, rows y0 to y1.
-void frame_to_map(const float* frame, int64_t channels, int64_t side, Half* origin, int64_t row,
+void frame_to_map(const float* frame, int64_t channels, int64_t side, Bf16* origin, int64_t row,
                   int64_t y0, int64_t y1);
 
 // The greatest of 2 x 2 values that are not negative, for `pixels` pixels of a row: `above` is the
 // upper row, `stride` values lie between its pixels and `row` between the two rows.
-void pool_row(const Half* above, int64_t row, int64_t stride, int64_t channels, int64_t pixels,
-              Half* to);
+void pool_row(const Bf16* above, int64_t row, int64_t stride, int64_t channels, int64_t pixels,
+              Bf16* to);
 
 }  // namespace fastseg::cpu::echo_unet

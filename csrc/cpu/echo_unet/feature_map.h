@@ -5,10 +5,11 @@
 #include <cstdint>
 
 #include "cpu/nn/buffer.h"
+#include "cpu/nn/float16.h"
 
 namespace fastseg::cpu::echo_unet {
 
-using Half = uint16_t;
+using nn::Bf16;
 
 class Map {
   public:
@@ -23,8 +24,8 @@ class Map {
           memory_(((rows + 2) * row + overhang * pixel) * 2) {}
 
     // The first channel of a pixel; one row and one column beyond the border are there too.
-    Half* at(int64_t y, int64_t x) const {
-        return reinterpret_cast<Half*>(memory_.bytes()) + (y - first_ + 1) * row + (x + 1) * pixel;
+    Bf16* at(int64_t y, int64_t x) const {
+        return reinterpret_cast<Bf16*>(memory_.bytes()) + (y - first_ + 1) * row + (x + 1) * pixel;
     }
 
     void begin_at(int64_t first) { first_ = first; }

@@ -23,7 +23,7 @@ struct Rows {
     }
 };
 
-const std::byte* bytes(const Half* values) {
+const std::byte* bytes(const Bf16* values) {
     return reinterpret_cast<const std::byte*>(values);
 }
 

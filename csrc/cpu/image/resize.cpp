@@ -11,7 +11,7 @@ namespace fastseg::cpu {
 namespace {
 
 constexpr int channels = 3;
-constexpr int32_t half = TriangleAxis::half;
+constexpr int32_t rounding = TriangleAxis::rounding;
 
 FASTSEG_MULTIVERSION
 void add_row(const uint8_t* row, int32_t weight, int64_t length, int32_t* sums) {
@@ -28,7 +28,7 @@ void resize_row(const uint8_t* row, const Triangle& triangle, uint8_t* out) {
     for (int64_t x = 0; x < outputs; ++x) {
         const uint8_t* pixel = row + triangle.first[static_cast<size_t>(x)] * channels;
         const int32_t* weight = triangle.weight(x);
-        int32_t red = half, green = half, blue = half;
+        int32_t red = rounding, green = rounding, blue = rounding;
         for (int64_t i = 0; i < triangle.count[static_cast<size_t>(x)]; ++i, pixel += channels) {
             red += pixel[0] * weight[i];
             green += pixel[1] * weight[i];
@@ -44,7 +44,7 @@ void resize_row(const uint8_t* row, const Triangle& triangle, uint8_t* out) {
 void resize_column(const uint8_t* rows, int64_t row_bytes, const Triangle& triangle, int64_t y,
                    int64_t length, uint8_t* out) {
     const size_t index = static_cast<size_t>(y);
-    std::vector<int32_t> sums(static_cast<size_t>(length), half);
+    std::vector<int32_t> sums(static_cast<size_t>(length), rounding);
     const uint8_t* row = rows + triangle.first[index] * row_bytes;
     for (int64_t i = 0; i < triangle.count[index]; ++i, row += row_bytes) {
         add_row(row, triangle.weight(y)[i], length, sums.data());
@@ -68,22 +68,23 @@ Triangle::Triangle(int64_t inputs, int64_t outputs)
     }
 }
 
-HalfResized::HalfResized(Picture part, int64_t row_bytes, Size size, int threads)
+TwoPassResize::TwoPassResize(Picture part, int64_t row_bytes, Size size, int threads)
     : size_(size),
       vertical_first_(
           vertical_pass_first(part.size.height - size.height, part.size.width - size.width)),
       horizontal_(part.size.width, size.width),
       vertical_(part.size.height, size.height),
-      half_width_(vertical_first_ ? part.size.width : size.width) {
+      first_pass_width_(vertical_first_ ? part.size.width : size.width) {
     const int64_t rows = vertical_first_ ? size.height : part.size.height;
-    half_.resize(static_cast<size_t>(rows * half_width_ * channels));
+    first_pass_.resize(static_cast<size_t>(rows * first_pass_width_ * channels));
     const double work = 2.0 * static_cast<double>(part.size.height) *
-                        static_cast<double>(part.size.width + half_width_);
+                        static_cast<double>(part.size.width + first_pass_width_);
     share(team_size(threads, rows, work), rows, [&] {
         return [&](int64_t y) {
-            uint8_t* out = half_.data() + y * half_width_ * channels;
+            uint8_t* out = first_pass_.data() + y * first_pass_width_ * channels;
             if (vertical_first_) {
-                resize_column(part.data, row_bytes, vertical_, y, half_width_ * channels, out);
+                resize_column(part.data, row_bytes, vertical_, y, first_pass_width_ * channels,
+                              out);
             } else {
                 resize_row(part.data + y * row_bytes, horizontal_, out);
             }
@@ -91,12 +92,12 @@ HalfResized::HalfResized(Picture part, int64_t row_bytes, Size size, int threads
     });
 }
 
-void HalfResized::row(int64_t y, uint8_t* out) const {
-    const int64_t half_bytes = half_width_ * channels;
+void TwoPassResize::row(int64_t y, uint8_t* out) const {
+    const int64_t row_bytes = first_pass_width_ * channels;
     if (vertical_first_) {
-        resize_row(half_.data() + y * half_bytes, horizontal_, out);
+        resize_row(first_pass_.data() + y * row_bytes, horizontal_, out);
     } else {
-        resize_column(half_.data(), half_bytes, vertical_, y, half_bytes, out);
+        resize_column(first_pass_.data(), row_bytes, vertical_, y, row_bytes, out);
     }
 }
 
@@ -104,7 +105,7 @@ void resize_bilinear(Picture picture, Size size, uint8_t* out, int threads) {
     if (picture.size.area() < 1 || size.area() < 1) {
         throw std::invalid_argument("a picture to resize has at least one pixel before and after");
     }
-    const HalfResized resized(picture, picture.size.width * channels, size, threads);
+    const TwoPassResize resized(picture, picture.size.width * channels, size, threads);
     const double work = 4.0 * static_cast<double>(size.width * picture.size.height);
     share(team_size(threads, size.height, work), size.height,
           [&] { return [&](int64_t y) { resized.row(y, out + y * size.width * channels); }; });

@@ -8,7 +8,7 @@
 
 namespace fastseg::cpu {
 
-// What every output along one axis takes from the inputs (triangle.h).
+// What every output along one axis takes from the inputs (common/pillow_filter.h).
 struct Triangle {
     std::vector<int64_t> first;    // [outputs] first input
     std::vector<int64_t> count;    // [outputs] inputs
@@ -20,12 +20,12 @@ struct Triangle {
     const int32_t* weight(int64_t output) const { return weights.data() + output * widest; }
 };
 
-// A picture resampled along one axis, and the recipe for the other one. Which comes first shows in
-// the last bit (triangle.h).
-class HalfResized {
+// An image resampled along one axis, and the weights for the other one. The order of the two passes
+// shows in the last bit (common/pillow_filter.h).
+class TwoPassResize {
   public:
     // `part` may be a piece of a larger picture, whose rows are `row_bytes` apart.
-    HalfResized(Picture part, int64_t row_bytes, Size size, int threads);
+    TwoPassResize(Picture part, int64_t row_bytes, Size size, int threads);
 
     // Row `y` of the result. // out [width, 3]
     void row(int64_t y, uint8_t* out) const;
@@ -34,8 +34,8 @@ class HalfResized {
     Size size_;
     bool vertical_first_;
     Triangle horizontal_, vertical_;
-    int64_t half_width_;
-    std::vector<uint8_t> half_;  // [rows, half_width_, 3]
+    int64_t first_pass_width_;
+    std::vector<uint8_t> first_pass_;  // [rows, first_pass_width_, 3]
 };
 
 }  // namespace fastseg::cpu

@@ -76,7 +76,7 @@ struct Settling {
 
 struct Table {
     const char* name;
-    bool half;
+    bool bf16;         // operands are bfloat16, else float32
     int64_t span;      // tiles whose weighted sums are made by one product
     int64_t row_step;  // rows of operands are padded to a multiple of it
 
@@ -120,8 +120,8 @@ struct Table {
     // A product [256, tile], with a c that holds it only in float32, and what follows it.
     void (*receive)(const Product&, const Settling&);
 
-    // half [64, tile] + bias -> norm -> GELU -> format b, in float32 in place.
-    void (*norm_gelu)(float* half, const float* bias, const float* scale, const float* shift,
+    // rows [64, tile] + bias -> norm -> GELU -> format b, in float32 in place.
+    void (*norm_gelu)(float* rows, const float* bias, const float* scale, const float* shift,
                       void* as_b);
     // canvas [4, 32, tile] + bias -> GELU -> times vectors [masks, 32]: out [masks, 4, tile].
     void (*gelu_dot)(const float* canvas, const float* bias, const float* vectors, int64_t masks,
@@ -131,16 +131,16 @@ struct Table {
 // Bytes from the start of an operand [.., k] in format a to a row and a column that blocks begin
 // at.
 inline int64_t a_offset(const Table& table, int64_t k, int64_t row, int64_t column) {
-    return table.half ? (row / 16 * (k / 32) + column / 32) * 1024 : (row * k + column) * 4;
+    return table.bf16 ? (row / 16 * (k / 32) + column / 32) * 1024 : (row * k + column) * 4;
 }
 
 // The same for [k, n] in format b.
 inline int64_t b_offset(const Table& table, int64_t k, int64_t n, int64_t row, int64_t column) {
-    return table.half ? (column / 16 * (k / 2) + row / 2) * 64 : (row * n + column) * 4;
+    return table.bf16 ? (column / 16 * (k / 2) + row / 2) * 64 : (row * n + column) * 4;
 }
 
 inline int64_t b_stride(const Table& table, int64_t k, int64_t n) {
-    return table.half ? k : n;
+    return table.bf16 ? k : n;
 }
 
 // Tables compiled into this library that this processor can run, fastest first.

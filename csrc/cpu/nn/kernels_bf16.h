@@ -3,14 +3,13 @@
 #pragma once
 
 #include "cpu/nn/elementwise.h"
+#include "cpu/nn/float16.h"
 #include "cpu/nn/gemm_f32.h"
 #include "cpu/nn/simd.h"
 #include "cpu/nn/transpose.h"
 
 namespace fastseg::cpu::nn {
 namespace {
-
-using Half = uint16_t;
 
 constexpr int64_t span = 4;
 
@@ -21,38 +20,37 @@ FASTSEG_INLINE __m512i narrow_32(Floats low, Floats high) {
 
 // low[0], high[0], low[1], high[1], ...: the order of format b.
 FASTSEG_INLINE __m512i interleave(Floats low, Floats high) {
-    alignas(64) static constexpr Half order[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
-                                                   21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
-                                                   11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    alignas(64) static constexpr uint16_t order[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
+                                                       21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
+                                                       11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
     return _mm512_permutexvar_epi16(_mm512_load_si512(order), narrow_32(low, high));
 }
 
-// 16 values that are kept in float16.
-FASTSEG_INLINE Floats load_kept(const Half* from) {
+FASTSEG_INLINE Floats load_fp16(const Fp16* from) {
     return (Floats)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)from));
 }
 
-FASTSEG_INLINE void store_kept(Half* to, Floats values) {
+FASTSEG_INLINE void store_fp16(Fp16* to, Floats values) {
     _mm256_storeu_si256((__m256i*)to, _mm512_cvtps_ph((__m512)values, _MM_FROUND_TO_NEAREST_INT |
                                                                           _MM_FROUND_NO_EXC));
 }
 
 void keep(const float* from, void* to) {
     for (int64_t at = 0; at < width * tile_size; at += 16)
-        store_kept(static_cast<Half*>(to) + at, load(from + at));
+        store_fp16(static_cast<Fp16*>(to) + at, load(from + at));
 }
 
 void recall(const void* from, float* to) {
     for (int64_t at = 0; at < width * tile_size; at += 16)
-        store(to + at, load_kept(static_cast<const Half*>(from) + at));
+        store(to + at, load_fp16(static_cast<const Fp16*>(from) + at));
 }
 
 void as_a(const float* from, void* to, int64_t m, int64_t k) {
-    auto* out = static_cast<Half*>(to);
+    auto* out = static_cast<Bf16*>(to);
     for (int64_t row = 0; row < m; ++row)
         for (int64_t column = 0; column < k; column += 32) {
             const float* at = from + row * k + column;
-            Half* block = out + (row / 16 * (k / 32) + column / 32) * 512;
+            Bf16* block = out + (row / 16 * (k / 32) + column / 32) * 512;
             _mm512_storeu_si512(block + row % 16 * 32, narrow_32(load(at), load(at + 16)));
         }
 }
@@ -75,7 +73,7 @@ void soften(float* maps, int64_t tokens, void* to, int64_t padded) {
 }
 
 bool weigh(const Weighing& w) {
-    auto* out = static_cast<Half*>(w.weights);  // one block of format a a row of blocks
+    auto* out = static_cast<Bf16*>(w.weights);  // one block of format a a row of blocks
     return weigh_rows(w, [&](int64_t row, const Floats* weights) {
         _mm512_storeu_si512(out + row * tile_size, narrow_32(weights[0], weights[1]));
     });
@@ -89,13 +87,13 @@ void turn(const void* weights, int64_t rows, int64_t slot, void* to) {
 }
 
 // Rows of a product with the residual to sums, and what is to be known of them.
-FASTSEG_INLINE void add_rows(const float* made, int64_t rows, const Half* residual, Half* sums,
+FASTSEG_INLINE void add_rows(const float* made, int64_t rows, const Fp16* residual, Fp16* sums,
                              Moments (&moments)[2]) {
     Moments here[2] = {moments[0], moments[1]};  // copies that stay in registers
     for (int64_t at = 0; at < rows * tile_size; at += tile_size)
         for (int v = 0; v < 2; ++v) {
-            const Floats value = load(made + at + v * 16) + load_kept(residual + at + v * 16);
-            store_kept(sums + at + v * 16, value);
+            const Floats value = load(made + at + v * 16) + load_fp16(residual + at + v * 16);
+            store_fp16(sums + at + v * 16, value);
             here[v].take(value);
         }
     moments[0] = here[0];
@@ -106,10 +104,10 @@ FASTSEG_INLINE void add_rows(const float* made, int64_t rows, const Half* residu
 template <bool for_looks>
 FASTSEG_INLINE void settle_sums(const Settling& s, const Statistics (&found)[2]) {
     constexpr int64_t pairs = width / 2;
-    auto* sums = static_cast<Half*>(s.sums);
+    auto* sums = static_cast<Fp16*>(s.sums);
     const float *scales = s.scale, *shifts = s.shift;
     auto* b = static_cast<uint32_t*>(s.as_b);
-    auto* a = static_cast<Half*>(s.as_a) + s.slot * 512;
+    auto* a = static_cast<Bf16*>(s.as_a) + s.slot * 512;
     const Floats rate[2] = {found[0].scale, found[1].scale};
     const Floats offset[2] = {-found[0].mean * found[0].scale, -found[1].mean * found[1].scale};
     for (int64_t block = 0; block < width; block += 16, a += span * 512)
@@ -117,10 +115,10 @@ FASTSEG_INLINE void settle_sums(const Settling& s, const Statistics (&found)[2])
             Floats normal[2][2];
             for (int row = 0; row < 2; ++row) {
                 const Floats scale = spread(scales[row]), shift = spread(shifts[row]);
-                Half* at = sums + row * tile_size;
+                Fp16* at = sums + row * tile_size;
                 for (int v = 0; v < 2; ++v) {
-                    normal[row][v] = (load_kept(at + v * 16) * rate[v] + offset[v]) * scale + shift;
-                    if constexpr (!for_looks) store_kept(at + v * 16, normal[row][v]);
+                    normal[row][v] = (load_fp16(at + v * 16) * rate[v] + offset[v]) * scale + shift;
+                    if constexpr (!for_looks) store_fp16(at + v * 16, normal[row][v]);
                 }
                 if constexpr (for_looks)
                     _mm512_storeu_si512(a + (c + row) * 32,
@@ -144,14 +142,14 @@ FASTSEG_INLINE void settle(const Settling& s, const Moments (&moments)[2]) {
         settle_sums<false>(s, found);
 }
 
-void norm_gelu(float* half, const float* bias, const float* scale, const float* shift, void* to) {
+void norm_gelu(float* rows, const float* bias, const float* scale, const float* shift, void* to) {
     constexpr int64_t count = width / 4;
     auto* b = static_cast<uint32_t*>(to);
     Floats rate[2], offset[2];
     for (int v = 0; v < 2; ++v) {
         Moments moments;
         for (int64_t c = 0; c < count; ++c)
-            moments.take(load(half + c * tile_size + v * 16) + spread(bias[c]));
+            moments.take(load(rows + c * tile_size + v * 16) + spread(bias[c]));
         const Statistics found = moments.found(count, head_epsilon);
         rate[v] = found.scale;
         offset[v] = -found.mean * found.scale;
@@ -161,7 +159,7 @@ void norm_gelu(float* half, const float* bias, const float* scale, const float* 
             Floats values[2];
             for (int row = 0; row < 2; ++row) {
                 const Floats raw =
-                    load(half + (c + row) * tile_size + v * 16) + spread(bias[c + row]);
+                    load(rows + (c + row) * tile_size + v * 16) + spread(bias[c + row]);
                 const Floats normal = raw * rate[v] + offset[v];
                 values[row] = gelu(normal * spread(scale[c + row]) + spread(shift[c + row]));
             }
@@ -181,7 +179,7 @@ struct Products {
     void (*receive)(const Product&, const Settling&);
 };
 
-constexpr Table half_table(const char* name, const Products& p) {
+constexpr Table bf16_table(const char* name, const Products& p) {
     return {name,      true,  span,      32,   p.begin,   p.end,     p.product, p.products,
             product32, p.lay, p.project, keep, recall,    as_a,      as_b,      transpose,
             soften,    weigh, blend,     turn, p.receive, norm_gelu, gelu_dot};

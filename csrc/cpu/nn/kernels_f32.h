@@ -58,21 +58,21 @@ void receive(const Product& p, const Settling& s) {
 }
 
 // One sub-pixel's channels: bias added, normalised over them, GELU; in place.
-void norm_gelu(float* half, const float* bias, const float* scale, const float* shift, void*) {
+void norm_gelu(float* rows, const float* bias, const float* scale, const float* shift, void*) {
     constexpr int64_t count = width / 4;
     for (int64_t n = 0; n < tile_size; n += lanes) {
         Floats sum{}, squares{};
-        for (int64_t c = 0; c < count; ++c) sum += load(half + c * tile_size + n) + spread(bias[c]);
+        for (int64_t c = 0; c < count; ++c) sum += load(rows + c * tile_size + n) + spread(bias[c]);
         const Floats mean = sum * spread(1.0f / count);
         for (int64_t c = 0; c < count; ++c) {
-            const Floats value = load(half + c * tile_size + n) + spread(bias[c]) - mean;
-            store(half + c * tile_size + n, value);
+            const Floats value = load(rows + c * tile_size + n) + spread(bias[c]) - mean;
+            store(rows + c * tile_size + n, value);
             squares += value * value;
         }
         const Floats rate = inverse_root(squares * spread(1.0f / count) + spread(head_epsilon));
         for (int64_t c = 0; c < count; ++c) {
-            const Floats normal = load(half + c * tile_size + n) * rate;
-            store(half + c * tile_size + n, gelu(normal * spread(scale[c]) + spread(shift[c])));
+            const Floats normal = load(rows + c * tile_size + n) * rate;
+            store(rows + c * tile_size + n, gelu(normal * spread(scale[c]) + spread(shift[c])));
         }
     }
 }

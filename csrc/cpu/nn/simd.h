@@ -106,7 +106,7 @@ FASTSEG_INLINE float largest_lane(Floats values) {
     return largest;
 }
 
-#ifdef FASTSEG_HALF
+#ifdef FASTSEG_BF16
 
 // 2^x: relative error below 1e-5, far less than that of a weight in bfloat16; 0 for the smallest.
 FASTSEG_INLINE Floats power_of_two(Floats x) {

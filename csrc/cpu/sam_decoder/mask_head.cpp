@@ -8,8 +8,8 @@ namespace fastseg::cpu::sam_decoder {
 MaskHead::MaskHead(const Model& model) : model_(model) {
     const int64_t n = tile_size;
     vectors_ = float_buffer(slots * vector_size);
-    half_ = float_buffer(width / 4 * n);
-    half_as_b_ = Buffer(width * n * model.element());
+    upscaled_ = float_buffer(width / 4 * n);
+    upscaled_as_b_ = Buffer(width * n * model.element());
     canvas_ = float_buffer(4 * vector_size * n);
     drawn_ = float_buffer(16 * slots * n);
 }
@@ -22,14 +22,14 @@ void MaskHead::draw(const void* image, int64_t tile, const Outlines& outlines,
     for (int64_t mask = 0; mask < outlines.masks; ++mask)
         std::memcpy(vectors_.floats() + mask * vector_size, outlines.vectors[mask],
                     vector_size * sizeof(float));
-    float* half = half_.floats();
+    float* upscaled = upscaled_.floats();
     for (int64_t part = 0; part < 4; ++part) {
         if (ahead) fetch(ahead + part * (ahead_bytes / 4), ahead_bytes / 4);
         table.product({head.first.bytes() + a_offset(table, width, part * quarter, 0), width, image,
-                       b_stride(table, width, n), half, n, quarter, n, width, false});
-        table.norm_gelu(half, head.first_bias.data(), head.norm.scale.data(),
-                        head.norm.shift.data(), half_as_b_.bytes());
-        const void* as_b = table.half ? static_cast<const void*>(half_as_b_.bytes()) : half;
+                       b_stride(table, width, n), upscaled, n, quarter, n, width, false});
+        table.norm_gelu(upscaled, head.first_bias.data(), head.norm.scale.data(),
+                        head.norm.shift.data(), upscaled_as_b_.bytes());
+        const void* as_b = table.bf16 ? static_cast<const void*>(upscaled_as_b_.bytes()) : upscaled;
         table.product({head.second.bytes(), quarter, as_b, b_stride(table, quarter, n),
                        canvas_.floats(), n, 4 * vector_size, n, quarter, false});
         table.gelu_dot(canvas_.floats(), head.second_bias.data(), vectors_.floats(), outlines.masks,

@@ -36,7 +36,7 @@ class MaskHead {
 
     const Model& model_;
     // The masks' values at the sub-pixels of a tile: drawn_ [4 parts, masks, 4 parts, tile].
-    Buffer vectors_, half_, half_as_b_, canvas_, drawn_;
+    Buffer vectors_, upscaled_, upscaled_as_b_, canvas_, drawn_;
 };
 
 }  // namespace fastseg::cpu::sam_decoder

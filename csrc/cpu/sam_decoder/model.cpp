@@ -84,7 +84,7 @@ class Reader : private WeightReader {
                 for (int64_t part = 0; part < 4; ++part)
                     rows[static_cast<size_t>((part * out + o) * in + i)] =
                         weight[(i * out + o) * 4 + part];
-        Buffer narrow(4 * out * in * (table_.half ? 2 : 4));
+        Buffer narrow(4 * out * in * (table_.bf16 ? 2 : 4));
         table_.as_a(rows.data(), narrow.bytes(), 4 * out, in);
         return narrow;
     }

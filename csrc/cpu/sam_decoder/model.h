@@ -79,7 +79,7 @@ struct Model {
 
     int64_t places() const { return grid * grid; }
     int64_t tiles() const { return (places() + tile_size - 1) / tile_size; }
-    int64_t element() const { return table.half ? 2 : 4; }
+    int64_t element() const { return table.bf16 ? 2 : 4; }
     int64_t padded(int64_t rows) const {
         return (rows + table.row_step - 1) / table.row_step * table.row_step;
     }

@@ -19,7 +19,7 @@ void spread_heads(const Table& table, const float* rows, int64_t tokens, const B
 }  // namespace
 
 void HeadRows::fill(const Model& model, const float* rows, int64_t tokens, float* floats) {
-    if (!model.table.half) {
+    if (!model.table.bf16) {
         std::memcpy(data.bytes(), rows, static_cast<size_t>(tokens * inner) * sizeof(float));
         return;
     }
@@ -83,7 +83,7 @@ Sweep::Sweep(const Model& model, int64_t tokens) : model_(model), table_(model.t
     first_ = Buffer(width * tile_size * element);
     second_ = Buffer(width * tile_size * element);
     turned_ = Buffer(rows * table_.span * tile_size * element);
-    if (table_.half) {
+    if (table_.bf16) {
         weights_ = Buffer(rows * tile_size * element);
         as_b_ = Buffer(width * tile_size * element);
         as_a_ = Buffer(width * table_.span * tile_size * element);
@@ -93,7 +93,7 @@ Sweep::Sweep(const Model& model, int64_t tokens) : model_(model), table_(model.t
 void Sweep::maps(const HeadRows& rows, const std::byte* b, const Buffer* raw, int64_t tokens) {
     const int64_t count = heads * tokens, n = tile_size;
     float* maps = maps_.floats();
-    if (!table_.half) {
+    if (!table_.bf16) {
         // Rows of float32 lie as they came, [tokens, 128], and not head by head.
         for (int64_t head = 0; head < heads; ++head)
             table_.product({rows.data.floats() + head * channels, inner,
@@ -129,9 +129,9 @@ void Sweep::receive(const Sent& sent, const void* residual, const Norm& norm, in
                     int64_t slot, bool for_looks, Buffer& to) {
     const int64_t n = tile_size, padded = model_.padded(heads * tokens);
     table_.soften(maps_.floats(), tokens, weights_.bytes(), padded);
-    const void* weights = table_.half ? weights_.bytes() : maps_.bytes();
-    const int64_t k = table_.half ? padded : heads * tokens;
-    void* as_a = table_.half && for_looks ? as_a_.bytes() : nullptr;
+    const void* weights = table_.bf16 ? weights_.bytes() : maps_.bytes();
+    const int64_t k = table_.bf16 ? padded : heads * tokens;
+    void* as_a = table_.bf16 && for_looks ? as_a_.bytes() : nullptr;
     table_.receive(
         {sent.values.bytes(), padded, weights, b_stride(table_, padded, n), to.floats(), n, width,
          n, k, false},
@@ -155,9 +155,9 @@ void Sweep::look_shared(const ConstStateTile& tile, int64_t valid, const Looking
     maps(looking.queries, tile.keys, nullptr, tokens);
     float* means = sight.means.floats();
     if (weigh(sight, valid, tokens)) sight.rescale(model_, tokens);
-    const void* weights = table_.half ? weights_.bytes() : maps_.bytes();
+    const void* weights = table_.bf16 ? weights_.bytes() : maps_.bytes();
     // In bfloat16 a block of 16 rows takes the channels of all heads that it holds.
-    const int64_t step = table_.half ? 16 : tokens;
+    const int64_t step = table_.bf16 ? 16 : tokens;
     for (int64_t row = 0; row < rows; row += step) {
         const int64_t head = row / tokens, last = std::min(row + step - 1, rows - 1) / tokens;
         const int64_t column = head * channels;
@@ -194,7 +194,7 @@ void Sweep::look_raw(const Look& look, int64_t tile, int64_t valid, const Lookin
     }
     if (first_waiting_ == end_waiting_) first_waiting_ = slot;
     end_waiting_ = slot + 1;
-    table_.turn(table_.half ? weights_.bytes() : maps_.bytes(), padded, slot, turned_.bytes());
+    table_.turn(table_.bf16 ? weights_.bytes() : maps_.bytes(), padded, slot, turned_.bytes());
 }
 
 void Sweep::gather(Sight& sight, int64_t tokens) {
@@ -203,7 +203,7 @@ void Sweep::gather(Sight& sight, int64_t tokens) {
                   k = (end_waiting_ - first_waiting_) * tile_size;
     first_waiting_ = end_waiting_ = 0;
     if (k == 0) return;
-    const std::byte* image = table_.half ? as_a_.bytes() : current_->bytes();
+    const std::byte* image = table_.bf16 ? as_a_.bytes() : current_->bytes();
     table_.product({image + a_offset(table_, wide, 0, from), wide,
                     turned_.bytes() + b_offset(table_, wide, padded, from, 0),
                     b_stride(table_, wide, padded), sight.means.floats(), padded, width, padded, k,

@@ -65,7 +65,7 @@ class Sweep {
     // Add up what was seen and waits; for the end of a span.
     void gather(Sight& sight, int64_t tokens);
     // The tile as it is now, [256, tile] in format b.
-    const void* image() const { return table_.half ? as_b_.bytes() : current_->bytes(); }
+    const void* image() const { return table_.bf16 ? as_b_.bytes() : current_->bytes(); }
 
   private:
     // Logits: rows of heads times b, and rows for the raw image, where given, times the tile.

@@ -13,8 +13,8 @@ namespace {
 
 constexpr int64_t keys_at_once = 512;
 
-Half* halves(const Buffer& buffer) {
-    return reinterpret_cast<Half*>(buffer.bytes());
+Bf16* bf16_of(const Buffer& buffer) {
+    return reinterpret_cast<Bf16*>(buffer.bytes());
 }
 
 int64_t padded_to(int64_t size, int64_t step) {
@@ -32,7 +32,7 @@ struct Operands {
 class Reader {
   public:
     Reader(const Model& model, const Layer& layer, const Squares& squares, const Operands& operands,
-           Half* to)
+           Bf16* to)
         : model_(model),
           layer_(layer),
           squares_(squares),
@@ -111,7 +111,7 @@ class Reader {
         s.sums = sums_.data();
         s.mixed = mixed_.floats();
         s.channels = channels;
-        s.weights = halves(weights_);
+        s.weights = bf16_of(weights_);
         if (layer_.windowed) {
             soften_window(s);
         } else {
@@ -136,7 +136,7 @@ class Reader {
     const Layer& layer_;
     const Squares& squares_;
     const Operands operands_;
-    Half* const to_;
+    Bf16* const to_;
     const int64_t rows_, keys_, steps_;
     const Buffer logits_, along_, across_, mixed_, weights_;
     std::vector<float> references_, sums_;
@@ -153,14 +153,14 @@ Attention::Attention(const Model& model) : model_(model) {
     values_ = Buffer(slots * model.heads * model.channels * 2);
 }
 
-void Attention::project(const Layer& layer, const Half* tokens, int threads) {
+void Attention::project(const Layer& layer, const Bf16* tokens, int threads) {
     if (layer.windowed) fill_padding(layer, threads);
     multiply(model_, {layer.qkv, tokens, model_.tokens(), threads}, [&](const Part& part) {
         const int64_t kind = part.column / model_.width;
         const int64_t head = part.column % model_.width / model_.channels;
         const Buffer& buffer = kind == 0 ? queries_ : kind == 1 ? key_rows_ : values_;
         const Heads heads{squares(layer), model_.channels, model_.depth, part.row,
-                          head,           halves(buffer)};
+                          head,           bf16_of(buffer)};
         if (kind == 0)
             queries_to_a(part.sums, heads);
         else if (kind == 1)
@@ -175,17 +175,17 @@ void Attention::project(const Layer& layer, const Half* tokens, int threads) {
 void Attention::fill_padding(const Layer& layer, int threads) {
     const Squares& s = squares(layer);
     const int64_t channels = model_.channels, slots = s.count * s.room;
-    std::vector<Half> bias(static_cast<size_t>(2 * model_.width));
+    std::vector<Bf16> bias(static_cast<size_t>(2 * model_.width));
     narrow_row(layer.qkv.bias.data() + model_.width, 2 * model_.width, bias.data());
     share(threads, model_.heads, [&]() -> std::function<void(int64_t)> {
         return [&](int64_t head) {
-            const Half* key = bias.data() + head * channels;
-            const Half* value = key + model_.width;
+            const Bf16* key = bias.data() + head * channels;
+            const Bf16* value = key + model_.width;
             for (int64_t slot = 0; slot < slots; ++slot) {
                 if (s.tokens[static_cast<size_t>(slot)] != -1) continue;
-                std::memcpy(halves(key_rows_) + (head * slots + slot) * model_.depth, key,
-                            static_cast<size_t>(channels) * sizeof(Half));
-                Half* to = halves(values_) + head * slots * channels +
+                std::memcpy(bf16_of(key_rows_) + (head * slots + slot) * model_.depth, key,
+                            static_cast<size_t>(channels) * sizeof(Bf16));
+                Bf16* to = bf16_of(values_) + head * slots * channels +
                            slot / s.room * s.room * channels + slot % s.room / 2 * 32 + slot % 2;
                 for (int64_t c = 0; c < channels; ++c)
                     to[c / 16 * 16 * s.room + c % 16 * 2] = value[c];
@@ -199,12 +199,12 @@ void Attention::pack_keys(const Layer& layer, int threads) {
     share(threads, model_.heads * s.count, [&]() -> std::function<void(int64_t)> {
         return [&](int64_t index) {
             const int64_t at = index * s.room * model_.depth;
-            keys_to_b(halves(key_rows_) + at, s.room, model_.depth, halves(keys_) + at);
+            keys_to_b(bf16_of(key_rows_) + at, s.room, model_.depth, bf16_of(keys_) + at);
         };
     });
 }
 
-void Attention::mix(const Layer& layer, Half* to, int threads) const {
+void Attention::mix(const Layer& layer, Bf16* to, int threads) const {
     const Squares& s = squares(layer);
     const Operands operands{queries_.bytes(), keys_.bytes(), values_.bytes()};
     const int64_t items = model_.heads * s.count * Reader::blocks(model_, layer);

@@ -11,10 +11,10 @@ class Attention {
     explicit Attention(const Model& model);
 
     // Queries, keys and values of all tokens [tokens, width] in format a.
-    void project(const Layer& layer, const Half* tokens, int threads);
+    void project(const Layer& layer, const Bf16* tokens, int threads);
 
     // What every token then reads, to [tokens, width] in format a.
-    void mix(const Layer& layer, Half* to, int threads) const;
+    void mix(const Layer& layer, Bf16* to, int threads) const;
 
   private:
     const Squares& squares(const Layer& layer) const {

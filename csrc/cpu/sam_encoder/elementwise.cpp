@@ -1,6 +1,6 @@
 // Compiled for AVX-512 BF16, and called only where the processor has it. Nothing here may call
 // inline functions of the standard library: the linker could keep its copy for everyone.
-#define FASTSEG_HALF
+#define FASTSEG_BF16
 #define FASTSEG_LANES 16
 #include "cpu/sam_encoder/elementwise.h"
 
@@ -30,11 +30,11 @@ FASTSEG_INLINE __m256i narrow_16(Floats values) {
 }
 
 // Where 16 columns of a row begin in [.., width] in format a.
-FASTSEG_INLINE Half* at_a(Half* to, int64_t row, int64_t column, int64_t width) {
+FASTSEG_INLINE Bf16* at_a(Bf16* to, int64_t row, int64_t column, int64_t width) {
     return to + (row / 16 * (width / 32) + column / 32) * 512 + row % 16 * 32 + column % 32;
 }
 
-FASTSEG_INLINE void put(Half* to, Floats values) {
+FASTSEG_INLINE void put(Bf16* to, Floats values) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), narrow_16(values));
 }
 
@@ -67,7 +67,7 @@ FASTSEG_INLINE Floats biased(const Sums& sums, const float* row, int64_t column)
 }  // namespace
 
 void norm_to_a(const float* x, int64_t rows, int64_t width, const Norm& norm, int64_t first,
-               Half* to) {
+               Bf16* to) {
     const float *scale = &norm.scale[0], *shift = &norm.shift[0];
     for (int64_t r = 0; r < rows; ++r, x += width) {
         const Statistics found = measure(x, width);
@@ -84,12 +84,12 @@ void norm_rows(float* x, int64_t rows, int64_t width, const Norm& norm) {
     }
 }
 
-void rows_to_a(const float* x, int64_t rows, int64_t width, int64_t first, Half* to) {
+void rows_to_a(const float* x, int64_t rows, int64_t width, int64_t first, Bf16* to) {
     for (int64_t r = 0; r < rows; ++r, x += width)
         for (int64_t c = 0; c < width; c += 16) put(at_a(to, first + r, c, width), load(x + c));
 }
 
-void narrow_row(const float* from, int64_t count, Half* to) {
+void narrow_row(const float* from, int64_t count, Bf16* to) {
     for (int64_t c = 0; c < count; c += 16) put(to + c, load(from + c));
 }
 
@@ -101,7 +101,7 @@ void add_to(const Sums& sums, float* x, int64_t width) {
     }
 }
 
-void gelu_to_a(const Sums& sums, int64_t first, int64_t column, int64_t width, Half* to) {
+void gelu_to_a(const Sums& sums, int64_t first, int64_t column, int64_t width, Bf16* to) {
     for (int64_t r = 0; r < sums.rows; ++r) {
         const float* row = sums.data + r * sums.stride;
         for (int64_t c = 0; c < sums.columns; c += 16)
@@ -114,7 +114,7 @@ void queries_to_a(const Sums& sums, const Heads& h) {
     for (int64_t r = 0; r < sums.rows; ++r) {
         const float* row = sums.data + r * sums.stride;
         const int64_t slot = h.squares.slots.data()[h.first_token + r];
-        Half* to = h.to + h.first_head * size;
+        Bf16* to = h.to + h.first_head * size;
         for (int64_t column = 0; column < sums.columns; column += h.channels, to += size)
             for (int64_t c = 0; c < h.channels; c += 16)
                 put(at_a(to, slot, c, h.depth), biased(sums, row, column + c));
@@ -126,7 +126,7 @@ void keys_to_rows(const Sums& sums, const Heads& h) {
     for (int64_t r = 0; r < sums.rows; ++r) {
         const float* row = sums.data + r * sums.stride;
         const int64_t slot = h.squares.slots.data()[h.first_token + r];
-        Half* to = h.to + h.first_head * size + slot * h.depth;
+        Bf16* to = h.to + h.first_head * size + slot * h.depth;
         for (int64_t column = 0; column < sums.columns; column += h.channels, to += size)
             for (int64_t c = 0; c < h.channels; c += 16) put(to + c, biased(sums, row, column + c));
     }
@@ -141,7 +141,7 @@ void values_to_b(const Sums& sums, const Heads& h) {
         const float* row = sums.data + r * sums.stride;
         const float* next = row + sums.stride;
         const int64_t slot = h.squares.slots.data()[h.first_token + r];
-        Half* to = h.to + h.first_head * size + slot / room * room * h.channels + slot % room * 16;
+        Bf16* to = h.to + h.first_head * size + slot / room * room * h.channels + slot % room * 16;
         for (int64_t column = 0; column < sums.columns; column += h.channels, to += size)
             for (int64_t c = 0; c < h.channels; c += 16) {
                 const __m512bh pair = _mm512_cvtne2ps_pbh((__m512)biased(sums, next, column + c),
@@ -152,7 +152,7 @@ void values_to_b(const Sums& sums, const Heads& h) {
 }
 
 // Two channels of a token are one value of 32 bits: rows of those become columns.
-void keys_to_b(const Half* rows, int64_t tokens, int64_t depth, Half* to) {
+void keys_to_b(const Bf16* rows, int64_t tokens, int64_t depth, Bf16* to) {
     const auto* from = reinterpret_cast<const float*>(rows);
     auto* out = reinterpret_cast<float*>(to);
     for (int64_t t = 0; t < tokens; t += 16)
@@ -165,7 +165,7 @@ namespace {
 
 constexpr float doublings_each = 1.44269504f;  // of e: logits are taken to the base 2
 
-FASTSEG_INLINE void put_two(Half* to, Floats low, Floats high) {
+FASTSEG_INLINE void put_two(Bf16* to, Floats low, Floats high) {
     _mm512_storeu_si512(to, (__m512i)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low));
 }
 
@@ -302,7 +302,7 @@ void soften_rows(const Softening& s, int64_t grid) {
 }
 
 void settle_row(const float* mixed, float sum, int64_t channels, int64_t row, int64_t column,
-                int64_t width, Half* to) {
+                int64_t width, Bf16* to) {
     const Floats share = spread(1.0f / sum);
     for (int64_t c = 0; c < channels; c += 16)
         put(at_a(to, row, column + c, width), load(mixed + c) * share);

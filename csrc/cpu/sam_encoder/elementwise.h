@@ -4,22 +4,23 @@
 
 #include <cstdint>
 
+#include "cpu/nn/float16.h"
 #include "cpu/sam_encoder/model.h"
 
 namespace fastseg::cpu::sam_encoder {
 
-using Half = uint16_t;
+using nn::Bf16;
 
 // x [rows, width] normalised over its channels, to rows `first` and on of `to` [.., width] in
 // format a.
 void norm_to_a(const float* x, int64_t rows, int64_t width, const Norm& norm, int64_t first,
-               Half* to);
+               Bf16* to);
 // The same in place, in float32.
 void norm_rows(float* x, int64_t rows, int64_t width, const Norm& norm);
 // x [rows, width] as it is, to format a.
-void rows_to_a(const float* x, int64_t rows, int64_t width, int64_t first, Half* to);
+void rows_to_a(const float* x, int64_t rows, int64_t width, int64_t first, Bf16* to);
 // A row of `count` floats to bfloat16.
-void narrow_row(const float* from, int64_t count, Half* to);
+void narrow_row(const float* from, int64_t count, Bf16* to);
 
 // What products leave: `rows` by `columns` sums, and the bias of the columns.
 struct Sums {
@@ -31,14 +32,14 @@ struct Sums {
 // x [rows, width] += sums; x points to the first of the columns.
 void add_to(const Sums& sums, float* x, int64_t width);
 // gelu(sums) to format a: rows `first` and on, columns `column` and on of [.., width].
-void gelu_to_a(const Sums& sums, int64_t first, int64_t column, int64_t width, Half* to);
+void gelu_to_a(const Sums& sums, int64_t first, int64_t column, int64_t width, Bf16* to);
 
 // Columns are whole heads of queries, keys or values.
 struct Heads {
     const Squares& squares;
     int64_t channels, depth;
     int64_t first_token, first_head;
-    Half* to;
+    Bf16* to;
 };
 
 // Queries: every head [count * room, depth] in format a.
@@ -49,7 +50,7 @@ void keys_to_rows(const Sums& sums, const Heads& heads);
 void values_to_b(const Sums& sums, const Heads& heads);
 
 // Keys [tokens, depth] row by row to [depth, tokens] in format b; a multiple of 16 tokens.
-void keys_to_b(const Half* rows, int64_t tokens, int64_t depth, Half* to);
+void keys_to_b(const Bf16* rows, int64_t tokens, int64_t depth, Bf16* to);
 
 // One step of a softmax over all keys, in which they come in several parts.
 struct Softening {
@@ -68,7 +69,7 @@ struct Softening {
     float* sums;        // [rows] of weights; starts at 0
     float* mixed;       // [rows, channels] what was summed so far, made smaller where needed
     int64_t channels;
-    Half* weights;  // [rows, padded] in format a
+    Bf16* weights;  // [rows, padded] in format a
 };
 
 // Queries and keys are all of a window.
@@ -79,6 +80,6 @@ void soften_rows(const Softening& s, int64_t grid);
 
 // mixed [channels] / sum, to a row of [.., width] in format a.
 void settle_row(const float* mixed, float sum, int64_t channels, int64_t row, int64_t column,
-                int64_t width, Half* to);
+                int64_t width, Bf16* to);
 
 }  // namespace fastseg::cpu::sam_encoder

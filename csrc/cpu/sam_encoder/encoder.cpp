@@ -47,11 +47,11 @@ class Passage {
     }
 
   private:
-    Half* narrow() const { return reinterpret_cast<Half*>(narrow_.bytes()); }
-    Half* hidden() const { return reinterpret_cast<Half*>(hidden_.bytes()); }
+    Bf16* narrow() const { return reinterpret_cast<Bf16*>(narrow_.bytes()); }
+    Bf16* hidden() const { return reinterpret_cast<Bf16*>(hidden_.bytes()); }
 
     // x += input * linear
-    void add(const Linear& linear, const Half* input) {
+    void add(const Linear& linear, const Bf16* input) {
         multiply(model_, {linear, input, model_.tokens(), threads_}, [&](const Part& part) {
             add_to(part.sums, x_.floats() + part.row * model_.width + part.column, model_.width);
         });
@@ -69,7 +69,7 @@ class Passage {
     void embed(const float* image) {
         const int64_t grid = model_.grid, side = model_.pixels(), in = 3 * patch * patch;
         const Buffer pixels(model_.tokens() * in * 2);
-        auto* const to = reinterpret_cast<Half*>(pixels.bytes());
+        auto* const to = reinterpret_cast<Bf16*>(pixels.bytes());
         share(threads_, grid, [&]() -> std::function<void(int64_t)> {
             return [&, row = std::vector<float>(static_cast<size_t>(in))](int64_t y) mutable {
                 for (int64_t x = 0; x < grid; ++x) {
@@ -94,7 +94,7 @@ class Passage {
             rows_to_a(x_.floats() + row * model_.width, few_rows, model_.width, row, narrow());
         });
         Buffer found = nn::float_buffer(tokens * out_width);
-        const auto fill = [&](const Linear& linear, const Half* input) {
+        const auto fill = [&](const Linear& linear, const Bf16* input) {
             std::memset(found.bytes(), 0, static_cast<size_t>(tokens * out_width) * sizeof(float));
             multiply(model_, {linear, input, tokens, threads_}, [&](const Part& part) {
                 add_to(part.sums, found.floats() + part.row * out_width + part.column, out_width);
@@ -103,7 +103,7 @@ class Passage {
         fill(model_.neck1, narrow());
         // A frame of zeros around the picture, as the convolution pads it.
         const Buffer framed(across * across * out_width * 2);
-        auto* const map = reinterpret_cast<Half*>(framed.bytes());
+        auto* const map = reinterpret_cast<Bf16*>(framed.bytes());
         each(grid, [&](int64_t y) {
             float* row = found.floats() + y * grid * out_width;
             norm_rows(row, grid, out_width, model_.neck_norm1);
@@ -111,7 +111,7 @@ class Passage {
         });
         const Buffer patches(tokens * 9 * out_width * 2);
         each(grid, [&](int64_t y) { lay_out(map, y, patches.bytes()); });
-        fill(model_.neck2, reinterpret_cast<const Half*>(patches.bytes()));
+        fill(model_.neck2, reinterpret_cast<const Bf16*>(patches.bytes()));
         each(grid, [&](int64_t y) {
             float* row = found.floats() + y * grid * out_width;
             norm_rows(row, grid, out_width, model_.neck_norm2);
@@ -120,13 +120,13 @@ class Passage {
     }
 
     // The 3 x 3 neighbours of a row of tokens side by side, in format a.
-    void lay_out(const Half* map, int64_t y, std::byte* patches) const {
+    void lay_out(const Bf16* map, int64_t y, std::byte* patches) const {
         const int64_t grid = model_.grid, blocks = 9 * out_width / 32;
         for (int64_t x = 0; x < grid; ++x) {
             const int64_t token = y * grid + x;
             std::byte* row = patches + token / 16 * blocks * 1024 + token % 16 * 64;
             for (int64_t tap = 0; tap < 9; ++tap) {
-                const Half* from = map + ((y + tap / 3) * (grid + 2) + x + tap % 3) * out_width;
+                const Bf16* from = map + ((y + tap / 3) * (grid + 2) + x + tap % 3) * out_width;
                 for (int64_t c = 0; c < out_width; c += 32, row += 1024)
                     std::memcpy(row, from + c, 64);
             }

@@ -107,7 +107,7 @@ int64_t whole_heads(int64_t width, int64_t channels) {
 
 Model::Model(const Weights& weights, const nn::Table& table) : table(table) {
     const Reader read(weights, table);
-    if (!table.half) throw std::invalid_argument("the encoder computes in bfloat16 only");
+    if (!table.bf16) throw std::invalid_argument("the encoder computes in bfloat16 only");
     const std::vector<int64_t> places = read.any("pos_embed").shape;
     if (places.size() != 4 || places[0] != 1 || places[1] != places[2])
         throw std::invalid_argument("pos_embed is not (1, grid, grid, width)");

@@ -13,7 +13,7 @@ inline constexpr int64_t line = 16;
 
 struct Factors {
     const Linear& linear;
-    const Half* input;  // [rows, linear.in] in format a
+    const Bf16* input;  // [rows, linear.in] in format a
     int64_t rows;       // a multiple of 16
     int threads;
 };

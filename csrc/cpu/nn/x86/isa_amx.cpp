@@ -1,5 +1,5 @@
 // Bfloat16 with AMX: products in tile registers of 16 rows of 64 bytes.
-#define FASTSEG_HALF
+#define FASTSEG_BF16
 #define FASTSEG_LANES 16
 #define FASTSEG_ROWS 12
 #include <cstddef>
@@ -124,8 +124,8 @@ void lay(const float* from, void* to, int64_t in, int64_t out) {
 // that.
 void project(const Projection& p) {
     const int64_t rows = (p.m + 15) / 16 * 16;
-    auto* whole = static_cast<Half*>(p.scratch);
-    Half* rests = whole + rows * p.in;
+    auto* whole = static_cast<Bf16*>(p.scratch);
+    Bf16* rests = whole + rows * p.in;
     auto* sums = reinterpret_cast<float*>(rests + rows * p.in);
     for (int64_t row = 0; row < p.m; ++row)
         for (int64_t c = 0; c < p.in; c += 32) {
@@ -135,7 +135,7 @@ void project(const Projection& p) {
             _mm512_storeu_si512(rests + at, narrow_32(rest(low), rest(high)));
         }
     for (int64_t column = 0; column < p.out; column += panel) {
-        const auto* matrix = static_cast<const Half*>(p.panels) + 2 * column * p.in;
+        const auto* matrix = static_cast<const Bf16*>(p.panels) + 2 * column * p.in;
         const Product rounded{whole, p.in, matrix, p.in, sums, panel, rows, panel, p.in, false};
         Product parts[] = {rounded, rounded, rounded};
         parts[1].b = matrix + p.in * panel;
@@ -157,8 +157,8 @@ void receive(const Product& p, const Settling& s) {
     part.c_stride = tile_size;
     part.add = false;
     const auto make = [&](int64_t c) { tiles<true, true>(part, 0, c, 0, scratch[c / rows % 2]); };
-    const auto* residual = static_cast<const Half*>(s.residual);
-    auto* sums = static_cast<Half*>(s.sums);
+    const auto* residual = static_cast<const Fp16*>(s.residual);
+    auto* sums = static_cast<Fp16*>(s.sums);
     Moments moments[2];
     make(0);
     for (int64_t c = 0; c < width; c += rows, residual += block, sums += block) {
@@ -171,6 +171,6 @@ void receive(const Product& p, const Settling& s) {
 }  // namespace
 
 extern const Table amx_table =
-    half_table("amx-bf16", {begin, end, product, products, lay, project, receive});
+    bf16_table("amx-bf16", {begin, end, product, products, lay, project, receive});
 
 }  // namespace fastseg::cpu::nn

@@ -1,5 +1,5 @@
 // Bfloat16 with AVX-512: products by pairs, vdpbf16ps.
-#define FASTSEG_HALF
+#define FASTSEG_BF16
 #define FASTSEG_LANES 16
 #define FASTSEG_ROWS 12
 #include "cpu/nn/kernels_bf16.h"
@@ -11,7 +11,7 @@ void nothing() {}
 
 // 8 rows by `vectors` times 16 columns; m is a multiple of 16, k of 32.
 template <int vectors>
-FASTSEG_INLINE void pairs(const Product& p, const Half* a, const uint32_t* b, float* c) {
+FASTSEG_INLINE void pairs(const Product& p, const Bf16* a, const uint32_t* b, float* c) {
     constexpr int rows = 8;
     __m512 sums[rows][vectors];
 #pragma GCC unroll 8
@@ -48,7 +48,7 @@ void product(const Product& p) {
     for (int64_t n = 0; n < p.n; n += 32) {
         const auto* b = static_cast<const uint32_t*>(p.b) + n * (p.b_stride / 2);
         for (int64_t m = 0; m < p.m; m += 8) {
-            const auto* a = static_cast<const Half*>(p.a) + m / 16 * p.a_stride * 16 + m % 16 * 32;
+            const auto* a = static_cast<const Bf16*>(p.a) + m / 16 * p.a_stride * 16 + m % 16 * 32;
             float* c = p.c + m * p.c_stride + n;
             if (p.n - n > 16)
                 pairs<2>(p, a, b, c);
@@ -71,7 +71,7 @@ void receive(const Product& p, const Settling& s) {
     whole.c = made;
     product(whole);
     Moments moments[2];
-    add_rows(made, width, static_cast<const Half*>(s.residual), static_cast<Half*>(s.sums),
+    add_rows(made, width, static_cast<const Fp16*>(s.residual), static_cast<Fp16*>(s.sums),
              moments);
     settle(s, moments);
 }
@@ -79,6 +79,6 @@ void receive(const Product& p, const Settling& s) {
 }  // namespace
 
 extern const Table avx512_bf16_table =
-    half_table("avx512-bf16", {nothing, nothing, product, products, lay32, project32, receive});
+    bf16_table("avx512-bf16", {nothing, nothing, product, products, lay32, project32, receive});
 
 }  // namespace fastseg::cpu::nn
