@@ -273,7 +273,7 @@ void emulated(const DeviceKernels& kernels) {
     std::vector<Word> room = scratch<Word>(kernels.preprocess_workspace(crop));
     kernels.preprocess({image.data(), {480, 640}}, crop, normalisation, {square.data(), true},
                        room.data(), nullptr);
-    Digest().add(square).print("device preprocess, half");
+    Digest().add(square).print("device preprocess, fp16");
 
     constexpr int64_t planes = 12, side = 64, runs = 200000;
     const std::vector<float> logits = waves(planes, side, 3, -6.0f, 6.0f);

@@ -42,7 +42,7 @@ struct Target {
     int64_t group, spread;  // `group` is a multiple of 16, and of 32 if it is not `spread`
 };
 
-// Tiles must be configured (Table::begin).
+// Tiles must be configured (nn::TileConfigGuard).
 void convolve(const Convolution& convolution, const Target& target, const Part& part);
 
 // Columns to `classes` planes of probabilities [.., width], rows y0 to y1.

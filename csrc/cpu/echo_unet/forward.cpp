@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cpu/nn/tile_config_guard.h"
 #include "cpu/support/parallel.h"
 
 namespace fastseg::cpu::echo_unet {
@@ -113,9 +114,10 @@ void Passage::run(const float* frame, float* probabilities, int threads) {
     std::atomic<size_t> next{0};
     run_team(threads_, [&] {
         Worker worker{Relay::Runner(relay_), bands_[next++]};
-        model_.table.begin();
-        pass(worker, frame, probabilities);
-        model_.table.end();
+        {
+            const nn::TileConfigGuard tile_config(model_.table);
+            pass(worker, frame, probabilities);
+        }
         worker.runner.finish();
     });
 }

@@ -21,7 +21,7 @@ struct Read {
 
 class Reader : private nn::WeightReader {
   public:
-    Reader(const nn::Weights& weights, const nn::Table& table)
+    Reader(const nn::Weights& weights, const nn::KernelTable& table)
         : WeightReader(weights), table_(table) {}
 
     using WeightReader::any;
@@ -76,11 +76,11 @@ class Reader : private nn::WeightReader {
     Layer packed(const std::vector<float>& matrix, int64_t neighbours, int64_t steps,
                  int64_t columns) const {
         Layer layer{neighbours, columns, steps, nn::Buffer(32 * steps * columns * 2), {}};
-        table_.as_b(matrix.data(), layer.kernel.bytes(), 32 * steps, columns);
+        table_.pack_b(matrix.data(), layer.kernel.bytes(), 32 * steps, columns);
         return layer;
     }
 
-    const nn::Table& table_;
+    const nn::KernelTable& table_;
 };
 
 std::string numbered(const char* part, int64_t level, int64_t index) {
@@ -100,7 +100,7 @@ std::string misfit(int64_t width, int64_t channels, int64_t classes, int64_t sid
     return {};
 }
 
-Model::Model(const nn::Weights& weights, int64_t side, const nn::Table& table)
+Model::Model(const nn::Weights& weights, int64_t side, const nn::KernelTable& table)
     : table(table), side(side) {
     const Reader read(weights, table);
     const std::vector<int64_t> first = read.any("down.0.0.weight").shape;

@@ -38,12 +38,12 @@ std::string misfit(int64_t width, int64_t channels, int64_t classes, int64_t sid
 
 struct Model {
     // `table` must have bfloat16 operands. Malformed weights throw std::invalid_argument.
-    Model(const nn::Weights& weights, int64_t side, const nn::Table& table);
+    Model(const nn::Weights& weights, int64_t side, const nn::KernelTable& table);
 
     int64_t side_of(int64_t level) const { return side >> level; }
     int64_t width_of(int64_t level) const { return width << level; }
 
-    const nn::Table& table;
+    const nn::KernelTable& table;
     int64_t side, channels, width, classes;
     Layer down[levels][2];
     Layer up[levels - 1][2];  // to even and odd rows; columns are x % 2, channel

@@ -8,8 +8,8 @@
 namespace fastseg::cpu::echo_unet {
 namespace {
 
-const nn::Table& tiles() {
-    const nn::Table* found = nn::find_table("amx-bf16");
+const nn::KernelTable& tiles() {
+    const nn::KernelTable* found = nn::find_kernel_table("amx-bf16");
     if (!found) throw std::invalid_argument("this processor has no AMX");
     return *found;
 }

@@ -16,11 +16,12 @@ std::string misfit(int64_t, int64_t, int64_t, int64_t) {
     return "this build has no AMX";
 }
 
-Model::Model(const nn::Weights&, int64_t, const nn::Table& table) : table(table) {
+Model::Model(const nn::Weights&, int64_t, const nn::KernelTable& table) : table(table) {
     refuse();
 }
 
-Unet::Unet(const nn::Weights& weights, int64_t side) : model_(weights, side, **nn::tables()) {}
+Unet::Unet(const nn::Weights& weights, int64_t side)
+    : model_(weights, side, **nn::kernel_tables()) {}
 
 Unet::~Unet() = default;
 

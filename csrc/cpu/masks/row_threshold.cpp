@@ -29,7 +29,7 @@ constexpr Sieve portable{"portable", 1, taps, pass};
 
 }  // namespace
 
-#ifdef FASTSEG_X86_TABLES
+#ifdef FASTSEG_X86_KERNELS
 extern const Sieve avx2_sieve, avx512_sieve;
 
 const Sieve* const* sieves() {

@@ -1,9 +1,9 @@
-// Which tables this processor can run.
+// Kernel tables that this processor can run.
 #include <cstring>
 
 #include "cpu/nn/kernels.h"
 
-#ifdef FASTSEG_X86_TABLES
+#ifdef FASTSEG_X86_KERNELS
 #include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -11,10 +11,10 @@
 
 namespace fastseg::cpu::nn {
 
-extern const Table portable_table;
+extern const KernelTable portable_kernels;
 
-#ifdef FASTSEG_X86_TABLES
-extern const Table avx2_table, avx512_table, avx512_bf16_table, amx_table;
+#ifdef FASTSEG_X86_KERNELS
+extern const KernelTable avx2_kernels, avx512_kernels, avx512_bf16_kernels, amx_kernels;
 
 namespace {
 
@@ -43,29 +43,29 @@ bool has_amx() {
 
 }  // namespace
 
-const Table* const* tables() {
-    static const Table* found[6] = {};
+const KernelTable* const* kernel_tables() {
+    static const KernelTable* found[6] = {};
     static const bool filled = [] {
-        const Table** next = found;
-        if (has_amx()) *next++ = &amx_table;
-        if (has_avx512_bf16()) *next++ = &avx512_bf16_table;
-        if (has_avx512()) *next++ = &avx512_table;
-        if (has_avx2()) *next++ = &avx2_table;
-        *next = &portable_table;
+        const KernelTable** next = found;
+        if (has_amx()) *next++ = &amx_kernels;
+        if (has_avx512_bf16()) *next++ = &avx512_bf16_kernels;
+        if (has_avx512()) *next++ = &avx512_kernels;
+        if (has_avx2()) *next++ = &avx2_kernels;
+        *next = &portable_kernels;
         return true;
     }();
     static_cast<void>(filled);
     return found;
 }
 #else
-const Table* const* tables() {
-    static const Table* found[2] = {&portable_table, nullptr};
+const KernelTable* const* kernel_tables() {
+    static const KernelTable* found[2] = {&portable_kernels, nullptr};
     return found;
 }
 #endif
 
-const Table* find_table(const char* name) {
-    for (const Table* const* table = tables(); *table; ++table)
+const KernelTable* find_kernel_table(const char* name) {
+    for (const KernelTable* const* table = kernel_tables(); *table; ++table)
         if (std::strcmp((*table)->name, name) == 0) return *table;
     return nullptr;
 }

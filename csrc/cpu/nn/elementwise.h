@@ -1,4 +1,4 @@
-// Passes over the maps and tiles of the decoder in float32, tokens of the image along the lanes.
+// Passes over the tiles of SAM's decoder in float32, image tokens along the lanes.
 #pragma once
 
 #include "cpu/nn/simd.h"
@@ -6,12 +6,12 @@
 namespace fastseg::cpu::nn {
 namespace {
 
-constexpr float lag = 8.0f;  // by how much a logit may exceed its reference: e^8 is harmless
+constexpr float lag = 8.0f;  // a logit may exceed the running maximum by this: e^8 is harmless
 
 // Softmax over the `tokens` rows of every head, in place.
-void soften_floats(float* maps, int64_t tokens) {
+void softmax_f32(float* logits, int64_t tokens) {
     for (int64_t head = 0; head < heads; ++head) {
-        float* rows = maps + head * tokens * tile_size;
+        float* rows = logits + head * tokens * tile_size;
         for (int64_t n = 0; n < tile_size; n += lanes) {
             Floats largest = load(rows + n);
             for (int64_t t = 1; t < tokens; ++t)
@@ -29,42 +29,43 @@ void soften_floats(float* maps, int64_t tokens) {
     }
 }
 
-// Logits to weights, each row of which is handed to `keep(row, weights)`; see Weighing.
-template <class Keep>
-FASTSEG_INLINE bool weigh_rows(const Weighing& w, const Keep& keep) {
+// Logits to weights, each row of which is handed to `write(row, weights)`; see OnlineSoftmax.
+template <class Write>
+FASTSEG_INLINE bool online_softmax_rows(const OnlineSoftmax& w, const Write& write) {
     constexpr int vectors = tile_size / lanes;
     bool moved = false;
     for (int64_t row = 0; row < w.rows; ++row) {
         Floats values[vectors];
-        for (int v = 0; v < vectors; ++v) values[v] = load(w.maps + row * tile_size + v * lanes);
+        for (int v = 0; v < vectors; ++v) values[v] = load(w.logits + row * tile_size + v * lanes);
         Floats largest = values[0];
         for (int v = 1; v < vectors; ++v) largest = larger(largest, values[v]);
         float* sums = w.sums + row * sum_lanes;
         Floats sum = load(sums);
-        w.factors[row] = 1.0f;
-        if (any_above(largest, w.reference[row] + lag)) {
+        w.rescale[row] = 1.0f;
+        if (any_above(largest, w.running_max[row] + lag)) {
             const float top = largest_lane(largest);
-            w.factors[row] = exponential(spread(w.reference[row] - top))[0];
-            sum *= spread(w.factors[row]);
-            w.reference[row] = top;
+            w.rescale[row] = exponential(spread(w.running_max[row] - top))[0];
+            sum *= spread(w.rescale[row]);
+            w.running_max[row] = top;
             moved = true;
         }
-        const Floats reference = spread(w.reference[row]);
+        const Floats maximum = spread(w.running_max[row]);
         for (int v = 0; v < vectors; ++v) {
-            values[v] = exponential(values[v] - reference);
+            values[v] = exponential(values[v] - maximum);
             sum += values[v];
         }
         store(sums, sum);
-        keep(row, values);
+        write(row, values);
     }
     return moved;
 }
 
-// See Table::blend.
-void blend(float* x, const float* y, const float* mine, const float* theirs, int64_t rows) {
+// See KernelTable::merge.
+void merge(float* x, const float* y, const float* x_scale, const float* y_scale, int64_t rows) {
     for (int64_t c = 0; c < width; ++c, x += rows, y += rows)
         for (int64_t row = 0; row < rows; row += lanes)
-            store(x + row, load(x + row) * load(mine + row) + load(y + row) * load(theirs + row));
+            store(x + row,
+                  load(x + row) * load(x_scale + row) + load(y + row) * load(y_scale + row));
 }
 
 struct Statistics {
@@ -75,13 +76,13 @@ struct Statistics {
 struct Moments {
     Floats sum{}, squares{};
 
-    FASTSEG_INLINE void take(Floats value) {
+    FASTSEG_INLINE void add(Floats value) {
         sum += value;
         squares += value * value;
     }
 
     // Mean and 1 / deviation of `count` channels.
-    FASTSEG_INLINE Statistics found(float count, float epsilon) const {
+    FASTSEG_INLINE Statistics statistics(float count, float epsilon) const {
         const Floats mean = sum * spread(1.0f / count);
         const Floats variance = squares * spread(1.0f / count) - mean * mean;
         return {mean, inverse_root(larger(variance, Floats{}) + spread(epsilon))};
@@ -100,10 +101,10 @@ FASTSEG_INLINE void add_and_measure(float* sums, const float* residual, int64_t 
             float* at = sums + c * tile_size + n + v * lanes;
             const Floats value = load(at) + load(residual + c * tile_size + n + v * lanes);
             store(at, value);
-            moments[v].take(value);
+            moments[v].add(value);
         }
     }
-    for (int v = 0; v < vectors; ++v) out[v] = moments[v].found(width, layer_epsilon);
+    for (int v = 0; v < vectors; ++v) out[v] = moments[v].statistics(width, layer_epsilon);
 }
 
 template <int masks>

@@ -20,7 +20,7 @@ FASTSEG_INLINE void store_some(float* to, Floats value, int64_t count) {
 
 // `last` is how many columns of the last vector count.
 template <int rows, int vectors>
-void block(const Product& p, const float* a, const float* b, float* c, int64_t last) {
+void block(const Gemm& p, const float* a, const float* b, float* c, int64_t last) {
     Floats sums[rows][vectors];
     const bool whole = last == lanes;
 #pragma GCC unroll 16
@@ -61,13 +61,13 @@ void block(const Product& p, const float* a, const float* b, float* c, int64_t l
 }
 
 template <int rows, int vectors>
-void any_rows(int64_t count, const Product& p, const float* a, const float* b, float* c,
+void any_rows(int64_t count, const Gemm& p, const float* a, const float* b, float* c,
               int64_t last) {
     if (count == rows) return block<rows, vectors>(p, a, b, c, last);
     if constexpr (rows > 1) any_rows<rows - 1, vectors>(count, p, a, b, c, last);
 }
 
-void product32(const Product& p) {
+void gemm_f32(const Gemm& p) {
     const auto* a = static_cast<const float*>(p.a);
     const auto* b = static_cast<const float*>(p.b);
     for (int64_t n = 0; n < p.n; n += 2 * lanes) {
@@ -85,18 +85,18 @@ void product32(const Product& p) {
     }
 }
 
-[[maybe_unused]] void lay32(const float* panels, void* to, int64_t in, int64_t out) {
+[[maybe_unused]] void pack_weights_f32(const float* panels, void* to, int64_t in, int64_t out) {
     const int64_t count = (out + panel - 1) / panel * panel * in;
     std::memcpy(to, panels, static_cast<size_t>(count) * sizeof(float));
 }
 
-[[maybe_unused]] void project32(const Projection& p) {
+[[maybe_unused]] void project_f32(const Projection& p) {
     for (int64_t row = 0; row < p.m; ++row)
         std::memcpy(p.y + row * p.out, p.bias, static_cast<size_t>(p.out) * sizeof(float));
     for (int64_t column = 0; column < p.out; column += panel) {
         const int64_t columns = p.out - column < panel ? p.out - column : panel;
-        product32({p.x, p.in, static_cast<const float*>(p.panels) + column * p.in, panel,
-                   p.y + column, p.out, p.m, columns, p.in, true});
+        gemm_f32({p.x, p.in, static_cast<const float*>(p.panels) + column * p.in, panel,
+                  p.y + column, p.out, p.m, columns, p.in, true});
     }
 }
 

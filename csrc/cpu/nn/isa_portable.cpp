@@ -10,9 +10,9 @@
 namespace fastseg::cpu::nn {
 
 #ifdef __aarch64__
-extern const Table portable_table = float_table("neon");
+extern const KernelTable portable_kernels = f32_kernels("neon");
 #else
-extern const Table portable_table = float_table("portable");
+extern const KernelTable portable_kernels = f32_kernels("portable");
 #endif
 
 }  // namespace fastseg::cpu::nn

@@ -1,5 +1,5 @@
-// A table whose operands are bfloat16, for processors with AVX-512 BF16, which
-// the including file multiplies. Everything else, sums of products included, is float32.
+// A kernel table whose operands are bfloat16, for processors with AVX-512 BF16. The including file
+// makes the products. Everything else, sums of products included, is float32.
 #pragma once
 
 #include "cpu/nn/elementwise.h"
@@ -35,17 +35,17 @@ FASTSEG_INLINE void store_fp16(Fp16* to, Floats values) {
                                                                           _MM_FROUND_NO_EXC));
 }
 
-void keep(const float* from, void* to) {
+void store_residual(const float* from, void* to) {
     for (int64_t at = 0; at < width * tile_size; at += 16)
         store_fp16(static_cast<Fp16*>(to) + at, load(from + at));
 }
 
-void recall(const void* from, float* to) {
+void load_residual(const void* from, float* to) {
     for (int64_t at = 0; at < width * tile_size; at += 16)
         store(to + at, load_fp16(static_cast<const Fp16*>(from) + at));
 }
 
-void as_a(const float* from, void* to, int64_t m, int64_t k) {
+void pack_a(const float* from, void* to, int64_t m, int64_t k) {
     auto* out = static_cast<Bf16*>(to);
     for (int64_t row = 0; row < m; ++row)
         for (int64_t column = 0; column < k; column += 32) {
@@ -55,7 +55,7 @@ void as_a(const float* from, void* to, int64_t m, int64_t k) {
         }
 }
 
-void as_b(const float* from, void* to, int64_t k, int64_t n) {
+void pack_b(const float* from, void* to, int64_t k, int64_t n) {
     auto* out = static_cast<uint32_t*>(to);
     for (int64_t row = 0; row < k; row += 2)
         for (int64_t column = 0; column < n; column += 16) {
@@ -65,28 +65,28 @@ void as_b(const float* from, void* to, int64_t k, int64_t n) {
         }
 }
 
-void soften(float* maps, int64_t tokens, void* to, int64_t padded) {
-    soften_floats(maps, tokens);
-    std::memset(maps + heads * tokens * tile_size, 0,
+void softmax_over_tokens(float* logits, int64_t tokens, void* to, int64_t padded) {
+    softmax_f32(logits, tokens);
+    std::memset(logits + heads * tokens * tile_size, 0,
                 static_cast<size_t>(padded - heads * tokens) * tile_size * sizeof(float));
-    as_b(maps, to, padded, tile_size);
+    pack_b(logits, to, padded, tile_size);
 }
 
-bool weigh(const Weighing& w) {
+bool online_softmax(const OnlineSoftmax& w) {
     auto* out = static_cast<Bf16*>(w.weights);  // one block of format a a row of blocks
-    return weigh_rows(w, [&](int64_t row, const Floats* weights) {
+    return online_softmax_rows(w, [&](int64_t row, const Floats* weights) {
         _mm512_storeu_si512(out + row * tile_size, narrow_32(weights[0], weights[1]));
     });
 }
 
 // Two weights of neighbouring image tokens are one value of 32 bits, and stay together.
-void turn(const void* weights, int64_t rows, int64_t slot, void* to) {
+void pack_transposed(const void* weights, int64_t rows, int64_t slot, void* to) {
     for (int64_t row = 0; row < rows; row += 16)
         transpose_block(static_cast<const float*>(weights) + row * 16, 16,
                         static_cast<float*>(to) + (row / 16 * span + slot) * 256, 16);
 }
 
-// Rows of a product with the residual to sums, and what is to be known of them.
+// Add rows of a product and the residual, and collect the moments of the sums.
 FASTSEG_INLINE void add_rows(const float* made, int64_t rows, const Fp16* residual, Fp16* sums,
                              Moments (&moments)[2]) {
     Moments here[2] = {moments[0], moments[1]};  // copies that stay in registers
@@ -94,20 +94,20 @@ FASTSEG_INLINE void add_rows(const float* made, int64_t rows, const Fp16* residu
         for (int v = 0; v < 2; ++v) {
             const Floats value = load(made + at + v * 16) + load_fp16(residual + at + v * 16);
             store_fp16(sums + at + v * 16, value);
-            here[v].take(value);
+            here[v].add(value);
         }
     moments[0] = here[0];
     moments[1] = here[1];
 }
 
 // The layer norm that follows.
-template <bool for_looks>
-FASTSEG_INLINE void settle_sums(const Settling& s, const Statistics (&found)[2]) {
+template <bool for_attention>
+FASTSEG_INLINE void normalise_sums(const ResidualLayerNorm& s, const Statistics (&found)[2]) {
     constexpr int64_t pairs = width / 2;
     auto* sums = static_cast<Fp16*>(s.sums);
     const float *scales = s.scale, *shifts = s.shift;
-    auto* b = static_cast<uint32_t*>(s.as_b);
-    auto* a = static_cast<Bf16*>(s.as_a) + s.slot * 512;
+    auto* b = static_cast<uint32_t*>(s.packed_b);
+    auto* a = static_cast<Bf16*>(s.packed_a) + s.slot * 512;
     const Floats rate[2] = {found[0].scale, found[1].scale};
     const Floats offset[2] = {-found[0].mean * found[0].scale, -found[1].mean * found[1].scale};
     for (int64_t block = 0; block < width; block += 16, a += span * 512)
@@ -118,9 +118,9 @@ FASTSEG_INLINE void settle_sums(const Settling& s, const Statistics (&found)[2])
                 Fp16* at = sums + row * tile_size;
                 for (int v = 0; v < 2; ++v) {
                     normal[row][v] = (load_fp16(at + v * 16) * rate[v] + offset[v]) * scale + shift;
-                    if constexpr (!for_looks) store_fp16(at + v * 16, normal[row][v]);
+                    if constexpr (!for_attention) store_fp16(at + v * 16, normal[row][v]);
                 }
-                if constexpr (for_looks)
+                if constexpr (for_attention)
                     _mm512_storeu_si512(a + (c + row) * 32,
                                         narrow_32(normal[row][0], normal[row][1]));
             }
@@ -133,13 +133,13 @@ FASTSEG_INLINE void settle_sums(const Settling& s, const Statistics (&found)[2])
         }
 }
 
-FASTSEG_INLINE void settle(const Settling& s, const Moments (&moments)[2]) {
-    const Statistics found[2] = {moments[0].found(width, layer_epsilon),
-                                 moments[1].found(width, layer_epsilon)};
-    if (s.as_a)
-        settle_sums<true>(s, found);
+FASTSEG_INLINE void layer_norm(const ResidualLayerNorm& s, const Moments (&moments)[2]) {
+    const Statistics found[2] = {moments[0].statistics(width, layer_epsilon),
+                                 moments[1].statistics(width, layer_epsilon)};
+    if (s.packed_a)
+        normalise_sums<true>(s, found);
     else
-        settle_sums<false>(s, found);
+        normalise_sums<false>(s, found);
 }
 
 void norm_gelu(float* rows, const float* bias, const float* scale, const float* shift, void* to) {
@@ -149,8 +149,8 @@ void norm_gelu(float* rows, const float* bias, const float* scale, const float* 
     for (int v = 0; v < 2; ++v) {
         Moments moments;
         for (int64_t c = 0; c < count; ++c)
-            moments.take(load(rows + c * tile_size + v * 16) + spread(bias[c]));
-        const Statistics found = moments.found(count, head_epsilon);
+            moments.add(load(rows + c * tile_size + v * 16) + spread(bias[c]));
+        const Statistics found = moments.statistics(count, head_epsilon);
         rate[v] = found.scale;
         offset[v] = -found.mean * found.scale;
     }
@@ -168,21 +168,41 @@ void norm_gelu(float* rows, const float* bias, const float* scale, const float* 
         }
 }
 
-// What multiplies.
-struct Products {
-    void (*begin)();
-    void (*end)();
-    void (*product)(const Product&);
-    void (*products)(const Product&, const Product&);
-    void (*lay)(const float*, void*, int64_t, int64_t);
+// The kernels that depend on how products are made.
+struct GemmKernels {
+    void (*configure_tiles)();
+    void (*release_tiles)();
+    void (*gemm)(const Gemm&);
+    void (*gemm_pair)(const Gemm&, const Gemm&);
+    void (*pack_weights)(const float*, void*, int64_t, int64_t);
     void (*project)(const Projection&);
-    void (*receive)(const Product&, const Settling&);
+    void (*gemm_residual_layernorm)(const Gemm&, const ResidualLayerNorm&);
 };
 
-constexpr Table bf16_table(const char* name, const Products& p) {
-    return {name,      true,  span,      32,   p.begin,   p.end,     p.product, p.products,
-            product32, p.lay, p.project, keep, recall,    as_a,      as_b,      transpose,
-            soften,    weigh, blend,     turn, p.receive, norm_gelu, gelu_dot};
+constexpr KernelTable bf16_kernels(const char* name, const GemmKernels& p) {
+    return {name,
+            true,
+            span,
+            32,
+            p.configure_tiles,
+            p.release_tiles,
+            p.gemm,
+            p.gemm_pair,
+            gemm_f32,
+            p.pack_weights,
+            p.project,
+            store_residual,
+            load_residual,
+            pack_a,
+            pack_b,
+            transpose,
+            softmax_over_tokens,
+            online_softmax,
+            merge,
+            pack_transposed,
+            p.gemm_residual_layernorm,
+            norm_gelu,
+            gelu_dot};
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// A table whose operands are float32, for the instructions that the including file is compiled for.
+// A kernel table whose operands are float32, for the instruction set that the including file is
+// compiled for.
 #pragma once
 
 #include "cpu/nn/elementwise.h"
@@ -9,48 +10,48 @@
 namespace fastseg::cpu::nn {
 namespace {
 
-void nothing() {}
+void no_tiles() {}
 
 void copy(const float* from, void* to, int64_t rows, int64_t columns) {
     std::memcpy(to, from, static_cast<size_t>(rows * columns) * sizeof(float));
 }
 
-void keep(const float* from, void* to) {
+void store_residual(const float* from, void* to) {
     std::memcpy(to, from, width * tile_size * sizeof(float));
 }
 
-void recall(const void* from, float* to) {
+void load_residual(const void* from, float* to) {
     std::memcpy(to, from, width * tile_size * sizeof(float));
 }
 
-void soften(float* maps, int64_t tokens, void*, int64_t) {
-    soften_floats(maps, tokens);
+void softmax_over_tokens(float* logits, int64_t tokens, void*, int64_t) {
+    softmax_f32(logits, tokens);
 }
 
-bool weigh(const Weighing& w) {
-    return weigh_rows(w, [&](int64_t row, const Floats* weights) {
+bool online_softmax(const OnlineSoftmax& w) {
+    return online_softmax_rows(w, [&](int64_t row, const Floats* weights) {
         for (int v = 0; v < tile_size / lanes; ++v)
-            store(w.maps + row * tile_size + v * lanes, weights[v]);
+            store(w.logits + row * tile_size + v * lanes, weights[v]);
     });
 }
 
-void turn(const void* weights, int64_t rows, int64_t, void* as_b) {
+void pack_transposed(const void* weights, int64_t rows, int64_t, void* packed_b) {
     transpose(static_cast<const float*>(weights), rows, tile_size, tile_size,
-              static_cast<float*>(as_b), rows);
+              static_cast<float*>(packed_b), rows);
 }
 
-void receive(const Product& p, const Settling& s) {
-    product32(p);
+void gemm_residual_layernorm(const Gemm& p, const ResidualLayerNorm& s) {
+    gemm_f32(p);
     auto* sums = static_cast<float*>(s.sums);
     const auto* residual = static_cast<const float*>(s.residual);
     constexpr int vectors = 2;
     for (int64_t n = 0; n < tile_size; n += vectors * lanes) {
-        Statistics found[vectors];
-        add_and_measure<vectors>(sums, residual, n, found);
+        Statistics statistics[vectors];
+        add_and_measure<vectors>(sums, residual, n, statistics);
         for (int64_t c = 0; c < width; ++c) {
             for (int v = 0; v < vectors; ++v) {
                 float* at = sums + c * tile_size + n + v * lanes;
-                const Floats normal = (load(at) - found[v].mean) * found[v].scale;
+                const Floats normal = (load(at) - statistics[v].mean) * statistics[v].scale;
                 store(at, normal * spread(s.scale[c]) + spread(s.shift[c]));
             }
         }
@@ -77,17 +78,37 @@ void norm_gelu(float* rows, const float* bias, const float* scale, const float* 
     }
 }
 
-void products(const Product& first, const Product& second) {
-    product32(first);
-    Product more = second;
+void gemm_pair(const Gemm& first, const Gemm& second) {
+    gemm_f32(first);
+    Gemm more = second;
     more.add = true;
-    product32(more);
+    gemm_f32(more);
 }
 
-constexpr Table float_table(const char* name) {
-    return {name,      false, 1,         16,   nothing, nothing,   product32, products,
-            product32, lay32, project32, keep, recall,  copy,      copy,      transpose,
-            soften,    weigh, blend,     turn, receive, norm_gelu, gelu_dot};
+constexpr KernelTable f32_kernels(const char* name) {
+    return {name,
+            false,
+            1,
+            16,
+            no_tiles,
+            no_tiles,
+            gemm_f32,
+            gemm_pair,
+            gemm_f32,
+            pack_weights_f32,
+            project_f32,
+            store_residual,
+            load_residual,
+            copy,
+            copy,
+            transpose,
+            softmax_over_tokens,
+            online_softmax,
+            merge,
+            pack_transposed,
+            gemm_residual_layernorm,
+            norm_gelu,
+            gelu_dot};
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 // Vectors of floats of any width in plain C++ (GCC and Clang), and what is computed with them. Each
 // table includes this and is compiled for its own instructions; all is in an unnamed namespace,
-// so that no two tables share code.
+// so that no two kernel tables share code.
 #pragma once
 
 #include <cstdint>

@@ -1,24 +1,24 @@
-// Registers of a table, held while a thread works; a thread may hold them more than once.
+// Tile registers of a kernel table, configured while a thread works. Guards may be nested.
 #pragma once
 
 #include "cpu/nn/kernels.h"
 
 namespace fastseg::cpu::nn {
 
-class Working {
+class TileConfigGuard {
   public:
-    explicit Working(const Table& table) : table_(table) {
-        if (depth_++ == 0) table_.begin();
+    explicit TileConfigGuard(const KernelTable& table) : table_(table) {
+        if (depth_++ == 0) table_.configure_tiles();
     }
-    ~Working() {
-        if (--depth_ == 0) table_.end();
+    ~TileConfigGuard() {
+        if (--depth_ == 0) table_.release_tiles();
     }
-    Working(const Working&) = delete;
-    Working& operator=(const Working&) = delete;
+    TileConfigGuard(const TileConfigGuard&) = delete;
+    TileConfigGuard& operator=(const TileConfigGuard&) = delete;
 
   private:
     static inline thread_local int depth_ = 0;
-    const Table& table_;
+    const KernelTable& table_;
 };
 
 }  // namespace fastseg::cpu::nn

@@ -55,7 +55,7 @@ void Sight::join(const Model& model, Sight& part, int64_t tokens) {
             x[lane] = x[lane] * mine[row] + y[lane] * theirs[row];
     }
     if (raw_) {
-        model.table.blend(means.floats(), part.means.floats(), mine, theirs, model.padded(rows));
+        model.table.merge(means.floats(), part.means.floats(), mine, theirs, model.padded(rows));
         return;
     }
     for (int64_t row = 0; row < rows; ++row) {
@@ -76,9 +76,9 @@ void Sight::finish(const Model& model, const Look& look, int64_t tokens, float* 
     if (raw_) model.table.transpose(means.floats(), width, rows, padded, floats, width);
     for (int64_t head = 0; head < heads; ++head) {
         if (raw_) {
-            model.table.product32({floats + head * tokens * width, width,
-                                   look.values.floats() + head * width * channels, channels,
-                                   seen + head * channels, inner, tokens, channels, width, false});
+            model.table.gemm_f32({floats + head * tokens * width, width,
+                                  look.values.floats() + head * width * channels, channels,
+                                  seen + head * channels, inner, tokens, channels, width, false});
             continue;
         }
         for (int64_t token = 0; token < tokens; ++token)

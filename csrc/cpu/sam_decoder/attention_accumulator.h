@@ -8,7 +8,7 @@ namespace fastseg::cpu::sam_decoder {
 class Sight {
   public:
     Buffer means;  // [256, padded rows] of the image, or in the first layer [padded rows, 128]
-    Buffer reference, sums, factors;  // see Weighing
+    Buffer reference, sums, factors;  // see OnlineSoftmax
     bool empty = true;                // whether means are still to be written for the first time
 
     Sight() = default;

@@ -15,8 +15,8 @@ namespace {
 
 constexpr double nanoseconds_per_prompt = 2e6;
 
-const Table& choose(const std::string& name) {
-    if (const Table* table = find_table(name.c_str())) return *table;
+const KernelTable& choose(const std::string& name) {
+    if (const KernelTable* table = find_kernel_table(name.c_str())) return *table;
     throw std::invalid_argument("this processor has no table " + name);
 }
 
@@ -106,7 +106,7 @@ void Decoder::run(const Asked& asked, const float* states, int64_t images, const
         auto own =
             std::make_shared<Buffer>(asked.masks ? model_.tiles() * state_tile_bytes(model_) : 0);
         return [&, group, own](int64_t index) {
-            const Working working(model_.table);
+            const TileConfigGuard tile_config(model_.table);
             const auto [first, end] = groups[static_cast<size_t>(index)];
             const float* shared = states + asked.image_index[first] * state_size();
             const auto* state = reinterpret_cast<const std::byte*>(shared);
@@ -162,7 +162,7 @@ void Decoder::draw(const Drawn& drawn, const float* states, int64_t images, int 
     share(team, count * parts, [&] {
         auto pen = std::make_shared<Pen>(model_, longest);
         return [&, pen](int64_t item) {
-            const Working working(model_.table);
+            const TileConfigGuard tile_config(model_.table);
             const auto [first, end] = groups[static_cast<size_t>(item / parts)];
             const int64_t part = item % parts, area = 16 * model_.places();
             const float* state = states + drawn.image_index[first] * state_size();
@@ -186,7 +186,8 @@ void Decoder::draw(const Drawn& drawn, const float* states, int64_t images, int 
 
 std::vector<std::string> table_names() {
     std::vector<std::string> names;
-    for (const Table* const* table = tables(); *table; ++table) names.emplace_back((*table)->name);
+    for (const KernelTable* const* table = kernel_tables(); *table; ++table)
+        names.emplace_back((*table)->name);
     return names;
 }
 

@@ -68,7 +68,7 @@ BasicStateTile<Byte> divide_tile(const Model& model, Byte* tile) {
 
 // Keep the image [256, tile] of a tile, which the first of the scratch floats are, and project it.
 void fill_tile(const Model& model, int64_t tile, const StateTile& state, float* floats) {
-    const Table& table = model.table;
+    const KernelTable& table = model.table;
     const int64_t n = tile_size;
     const float* image = floats;
     float* located = floats + width * n;
@@ -79,26 +79,26 @@ void fill_tile(const Model& model, int64_t tile, const StateTile& state, float* 
         for (int64_t i = 0; i < width * n; ++i) located[i] = image[i] + places[i];
     };
     const auto project = [&](const float* weight) {
-        table.product32({weight, width, located, n, projected, n, inner, n, width, false});
+        table.gemm_f32({weight, width, located, n, projected, n, inner, n, width, false});
     };
     const Look& look = model.layers[0].look;
     const Update& update = model.layers[0].update;
-    table.keep(image, state.image);
+    table.store_residual(image, state.image);
     locate();
     project(look.keys.floats());
-    table.as_b(projected, state.keys, inner, n);
+    table.pack_b(projected, state.keys, inner, n);
     // Values are needed the other way round: [n, 16] = [n, 256] [256, 16] for every head.
     table.transpose(image, width, n, n, located, width);
     for (int64_t head = 0; head < heads; ++head)
-        table.product32({located, width, look.values.floats() + head * width * channels, channels,
-                         turned + head * channels, inner, n, channels, width, false});
-    table.as_b(turned, state.values, n, inner);
+        table.gemm_f32({located, width, look.values.floats() + head * width * channels, channels,
+                        turned + head * channels, inner, n, channels, width, false});
+    table.pack_b(turned, state.values, n, inner);
     locate();
     project(update.queries.floats());
     for (int64_t row = 0; row < inner; ++row)
         for (int64_t i = 0; i < n; ++i)
             projected[row * n + i] += update.query_bias[static_cast<size_t>(row)];
-    table.as_b(projected, state.queries, inner, n);
+    table.pack_b(projected, state.queries, inner, n);
 }
 
 }  // namespace
@@ -128,10 +128,10 @@ ConstStateTile state_tile(const Model& model, const std::byte* tile) {
 void shrink_mask(const Model& model, const float* mask, float* shrunk) {
     const MaskPrompt& prompt = model.mask_prompt;
     const int64_t side = 2 * model.grid;
-    std::vector<float> half(static_cast<size_t>(4 * side * side));
-    halve(mask, 1, side, prompt.first, prompt.first_bias, half.data());
-    norm_gelu(half.data(), 4, side * side, prompt.norm1);
-    halve(half.data(), 4, model.grid, prompt.second, prompt.second_bias, shrunk);
+    std::vector<float> halved(static_cast<size_t>(4 * side * side));
+    halve(mask, 1, side, prompt.first, prompt.first_bias, halved.data());
+    norm_gelu(halved.data(), 4, side * side, prompt.norm1);
+    halve(halved.data(), 4, model.grid, prompt.second, prompt.second_bias, shrunk);
     norm_gelu(shrunk, mask_channels, model.places(), prompt.norm2);
 }
 
@@ -140,7 +140,7 @@ void fill_masked_tile(const Model& model, const ConstStateTile& plain, const flo
     const MaskPrompt& prompt = model.mask_prompt;
     const int64_t n = tile_size, first = tile * n;
     const int64_t valid = std::min(n, model.places() - first);
-    model.table.recall(plain.image, floats);
+    model.table.load_residual(plain.image, floats);
     for (int64_t c = 0; c < width; ++c) {
         const size_t at = static_cast<size_t>(c);
         float* row = floats + c * n;

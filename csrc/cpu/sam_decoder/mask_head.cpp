@@ -16,7 +16,7 @@ MaskHead::MaskHead(const Model& model) : model_(model) {
 
 void MaskHead::draw(const void* image, int64_t tile, const Outlines& outlines,
                     const std::byte* ahead, int64_t ahead_bytes) {
-    const Table& table = model_.table;
+    const KernelTable& table = model_.table;
     const Upscaling& head = model_.head;
     const int64_t n = tile_size, quarter = width / 4;
     for (int64_t mask = 0; mask < outlines.masks; ++mask)
@@ -25,13 +25,13 @@ void MaskHead::draw(const void* image, int64_t tile, const Outlines& outlines,
     float* upscaled = upscaled_.floats();
     for (int64_t part = 0; part < 4; ++part) {
         if (ahead) fetch(ahead + part * (ahead_bytes / 4), ahead_bytes / 4);
-        table.product({head.first.bytes() + a_offset(table, width, part * quarter, 0), width, image,
-                       b_stride(table, width, n), upscaled, n, quarter, n, width, false});
+        table.gemm({head.first.bytes() + a_offset(table, width, part * quarter, 0), width, image,
+                    b_stride(table, width, n), upscaled, n, quarter, n, width, false});
         table.norm_gelu(upscaled, head.first_bias.data(), head.norm.scale.data(),
                         head.norm.shift.data(), upscaled_as_b_.bytes());
         const void* as_b = table.bf16 ? static_cast<const void*>(upscaled_as_b_.bytes()) : upscaled;
-        table.product({head.second.bytes(), quarter, as_b, b_stride(table, quarter, n),
-                       canvas_.floats(), n, 4 * vector_size, n, quarter, false});
+        table.gemm({head.second.bytes(), quarter, as_b, b_stride(table, quarter, n),
+                    canvas_.floats(), n, 4 * vector_size, n, quarter, false});
         table.gelu_dot(canvas_.floats(), head.second_bias.data(), vectors_.floats(), outlines.masks,
                        drawn_.floats() + part * outlines.masks * 4 * n);
     }

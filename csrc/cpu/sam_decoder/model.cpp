@@ -14,7 +14,8 @@ namespace {
 // What the decoder's parts are made of.
 class Reader : private WeightReader {
   public:
-    Reader(const Weights& weights, const Table& table) : WeightReader(weights), table_(table) {}
+    Reader(const Weights& weights, const KernelTable& table)
+        : WeightReader(weights), table_(table) {}
 
     using WeightReader::values;
 
@@ -85,7 +86,7 @@ class Reader : private WeightReader {
                     rows[static_cast<size_t>((part * out + o) * in + i)] =
                         weight[(i * out + o) * 4 + part];
         Buffer narrow(4 * out * in * (table_.bf16 ? 2 : 4));
-        table_.as_a(rows.data(), narrow.bytes(), 4 * out, in);
+        table_.pack_a(rows.data(), narrow.bytes(), 4 * out, in);
         return narrow;
     }
 
@@ -97,7 +98,7 @@ class Reader : private WeightReader {
         return copy;
     }
 
-    const Table& table_;
+    const KernelTable& table_;
 };
 
 // The places of the image tokens, encoded as prompt points are: tiles of [256, tile].
@@ -115,19 +116,18 @@ Buffer encode_places(const Model& model) {
 
 // Project the places: tiles of [128, tile] in format b.
 Buffer project_places(const Model& model, const Buffer& weight, const float* bias) {
-    const Table& table = model.table;
+    const KernelTable& table = model.table;
     Buffer found(model.tiles() * inner * tile_size * model.element());
     Buffer floats = float_buffer(inner * tile_size);
     for (int64_t tile = 0; tile < model.tiles(); ++tile) {
-        table.product32({weight.floats(), width,
-                         model.positions.floats() + tile * width * tile_size, tile_size,
-                         floats.floats(), tile_size, inner, tile_size, width, false});
+        table.gemm_f32({weight.floats(), width, model.positions.floats() + tile * width * tile_size,
+                        tile_size, floats.floats(), tile_size, inner, tile_size, width, false});
         if (bias)
             for (int64_t row = 0; row < inner; ++row)
                 for (int64_t n = 0; n < tile_size; ++n)
                     floats.floats()[row * tile_size + n] += bias[row];
-        table.as_b(floats.floats(), found.bytes() + tile * inner * tile_size * model.element(),
-                   inner, tile_size);
+        table.pack_b(floats.floats(), found.bytes() + tile * inner * tile_size * model.element(),
+                     inner, tile_size);
     }
     return found;
 }
@@ -144,7 +144,7 @@ void encode_place(const Model& model, float x, float y, float* to, int64_t strid
     }
 }
 
-Model::Model(const Weights& weights, int64_t grid, int64_t side, const Table& table)
+Model::Model(const Weights& weights, int64_t grid, int64_t side, const KernelTable& table)
     : table(table), grid(grid), side(side) {
     const Reader reader(weights, table);
     const std::string prompt = "prompt_encoder.", decoder = "mask_decoder.";
@@ -200,7 +200,7 @@ Model::Model(const Weights& weights, int64_t grid, int64_t side, const Table& ta
     for (Linear* linear : linears()) {
         const int64_t columns = (linear->out + panel - 1) / panel * panel;
         Buffer laid = float_buffer(columns * linear->in);
-        table.lay(linear->panels.floats(), laid.bytes(), linear->in, linear->out);
+        table.pack_weights(linear->panels.floats(), laid.bytes(), linear->in, linear->out);
         linear->panels = std::move(laid);
     }
 }

@@ -75,7 +75,7 @@ struct MaskPrompt {
 };
 
 struct Model {
-    Model(const Weights& weights, int64_t grid, int64_t side, const Table& table);
+    Model(const Weights& weights, int64_t grid, int64_t side, const KernelTable& table);
 
     int64_t places() const { return grid * grid; }
     int64_t tiles() const { return (places() + tile_size - 1) / tile_size; }
@@ -84,7 +84,7 @@ struct Model {
         return (rows + table.row_step - 1) / table.row_step * table.row_step;
     }
 
-    const Table& table;
+    const KernelTable& table;
     int64_t grid, side;
     std::vector<float> fourier;  // [2, 128]
     std::vector<float> kinds;    // [5, 256] padding, background, foreground, two corners

@@ -136,7 +136,7 @@ void Group::for_parts(const Visit& visit) {
     share(static_cast<int>(hands_.size()), parts(model_), [&] {
         Hand& hand = *hands_[next++];
         return [&](int64_t part) {
-            const Working working(model_.table);
+            const TileConfigGuard tile_config(model_.table);
             visit(hand, part,
                   TileRange{part * tiles_of_part,
                             std::min((part + 1) * tiles_of_part, model_.tiles())});

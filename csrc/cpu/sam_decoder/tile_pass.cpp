@@ -9,11 +9,11 @@ namespace {
 constexpr float hidden_logit = -1e30f;  // of places beyond the end of the image
 
 // rows [tokens, 128] of heads times b [128, 256] of heads: [8 * tokens, 256].
-void spread_heads(const Table& table, const float* rows, int64_t tokens, const Buffer& b,
+void spread_heads(const KernelTable& table, const float* rows, int64_t tokens, const Buffer& b,
                   float* to) {
     for (int64_t head = 0; head < heads; ++head)
-        table.product32({rows + head * channels, inner, b.floats() + head * channels * width, width,
-                         to + head * tokens * width, width, tokens, width, channels, false});
+        table.gemm_f32({rows + head * channels, inner, b.floats() + head * channels * width, width,
+                        to + head * tokens * width, width, tokens, width, channels, false});
 }
 
 }  // namespace
@@ -29,7 +29,7 @@ void HeadRows::fill(const Model& model, const float* rows, int64_t tokens, float
         for (int64_t token = 0; token < tokens; ++token)
             std::memcpy(floats + (head * tokens + token) * inner + head * channels,
                         rows + token * inner + head * channels, channels * sizeof(float));
-    model.table.as_a(floats, data.bytes(), padded, inner);
+    model.table.pack_a(floats, data.bytes(), padded, inner);
 }
 
 Sent::Sent(const Model& model, int64_t tokens, bool raw) {
@@ -41,13 +41,13 @@ Sent::Sent(const Model& model, int64_t tokens, bool raw) {
 
 void Sent::fill(const Model& model, const Update& update, const float* keys_of_tokens,
                 const float* values_of_tokens, int64_t tokens, float* floats) {
-    const Table& table = model.table;
+    const KernelTable& table = model.table;
     const int64_t rows = heads * tokens, padded = model.padded(rows);
     keys.fill(model, keys_of_tokens, tokens, floats);
     if (queries) {
         spread_heads(table, keys_of_tokens, tokens, update.queries, floats);
         std::fill(floats + rows * width, floats + padded * width, 0.0f);
-        table.as_a(floats, queries.bytes(), padded, width);
+        table.pack_a(floats, queries.bytes(), padded, width);
     }
     spread_heads(table, values_of_tokens, tokens, update.out, floats);
     // The weights of each head sum to one: an eighth of the bias on the values of every head.
@@ -57,7 +57,7 @@ void Sent::fill(const Model& model, const Update& update, const float* keys_of_t
     std::fill(floats + rows * width, floats + padded * width, 0.0f);
     float* turned = floats + padded * width;
     table.transpose(floats, padded, width, width, turned, padded);
-    table.as_a(turned, values.bytes(), width, padded);
+    table.pack_a(turned, values.bytes(), width, padded);
 }
 
 Looking::Looking(const Model& model, int64_t tokens, bool with_raw) {
@@ -73,7 +73,7 @@ void Looking::start(const Model& model, const Look& look, const float* queries_o
     if (raw) {
         spread_heads(model.table, queries_of_tokens, tokens, look.keys, floats);
         std::fill(floats + rows * width, floats + padded * width, 0.0f);
-        model.table.as_a(floats, raw.bytes(), padded, width);
+        model.table.pack_a(floats, raw.bytes(), padded, width);
     }
 }
 
@@ -96,10 +96,10 @@ void Sweep::maps(const HeadRows& rows, const std::byte* b, const Buffer* raw, in
     if (!table_.bf16) {
         // Rows of float32 lie as they came, [tokens, 128], and not head by head.
         for (int64_t head = 0; head < heads; ++head)
-            table_.product({rows.data.floats() + head * channels, inner,
-                            b + b_offset(table_, inner, n, head * channels, 0), n,
-                            maps + head * tokens * n, n, tokens, n, channels, false});
-        if (raw) table_.product({raw->bytes(), width, image(), n, maps, n, count, n, width, true});
+            table_.gemm({rows.data.floats() + head * channels, inner,
+                         b + b_offset(table_, inner, n, head * channels, 0), n,
+                         maps + head * tokens * n, n, tokens, n, channels, false});
+        if (raw) table_.gemm({raw->bytes(), width, image(), n, maps, n, count, n, width, true});
         return;
     }
     // A block of 32 rows holds few heads: only their channels, in pairs of heads, are not zero.
@@ -107,32 +107,32 @@ void Sweep::maps(const HeadRows& rows, const std::byte* b, const Buffer* raw, in
         const int64_t first = std::min(row, count - 1) / tokens / 2;
         const int64_t last = std::min(row + 31, count - 1) / tokens / 2;
         const int64_t column = first * 2 * channels;
-        const Product placed{rows.data.bytes() + a_offset(table_, inner, row, column),
-                             inner,
-                             b + b_offset(table_, inner, n, column, 0),
-                             inner,
-                             maps + row * n,
-                             n,
-                             32,
-                             n,
-                             (last - first + 1) * 2 * channels,
-                             false};
+        const Gemm placed{rows.data.bytes() + a_offset(table_, inner, row, column),
+                          inner,
+                          b + b_offset(table_, inner, n, column, 0),
+                          inner,
+                          maps + row * n,
+                          n,
+                          32,
+                          n,
+                          (last - first + 1) * 2 * channels,
+                          false};
         if (raw)
-            table_.products(placed, {raw->bytes() + a_offset(table_, width, row, 0), width, image(),
-                                     width, maps + row * n, n, 32, n, width, false});
+            table_.gemm_pair(placed, {raw->bytes() + a_offset(table_, width, row, 0), width,
+                                      image(), width, maps + row * n, n, 32, n, width, false});
         else
-            table_.product(placed);
+            table_.gemm(placed);
     }
 }
 
 void Sweep::receive(const Sent& sent, const void* residual, const Norm& norm, int64_t tokens,
                     int64_t slot, bool for_looks, Buffer& to) {
     const int64_t n = tile_size, padded = model_.padded(heads * tokens);
-    table_.soften(maps_.floats(), tokens, weights_.bytes(), padded);
+    table_.softmax_over_tokens(maps_.floats(), tokens, weights_.bytes(), padded);
     const void* weights = table_.bf16 ? weights_.bytes() : maps_.bytes();
     const int64_t k = table_.bf16 ? padded : heads * tokens;
     void* as_a = table_.bf16 && for_looks ? as_a_.bytes() : nullptr;
-    table_.receive(
+    table_.gemm_residual_layernorm(
         {sent.values.bytes(), padded, weights, b_stride(table_, padded, n), to.floats(), n, width,
          n, k, false},
         {to.bytes(), residual, norm.scale.data(), norm.shift.data(), as_b_.bytes(), as_a, slot});
@@ -145,8 +145,8 @@ bool Sweep::weigh(Sight& sight, int64_t valid, int64_t tokens) {
         for (int64_t row = 0; row < rows; ++row)
             std::fill(maps_.floats() + row * n + valid, maps_.floats() + (row + 1) * n,
                       hidden_logit);
-    return table_.weigh({maps_.floats(), rows, weights_.bytes(), sight.reference.floats(),
-                         sight.sums.floats(), sight.factors.floats()});
+    return table_.online_softmax({maps_.floats(), rows, weights_.bytes(), sight.reference.floats(),
+                                  sight.sums.floats(), sight.factors.floats()});
 }
 
 void Sweep::look_shared(const ConstStateTile& tile, int64_t valid, const Looking& looking,
@@ -161,10 +161,10 @@ void Sweep::look_shared(const ConstStateTile& tile, int64_t valid, const Looking
     for (int64_t row = 0; row < rows; row += step) {
         const int64_t head = row / tokens, last = std::min(row + step - 1, rows - 1) / tokens;
         const int64_t column = head * channels;
-        table_.product({static_cast<const std::byte*>(weights) + a_offset(table_, n, row, 0), n,
-                        tile.values + b_offset(table_, n, inner, 0, column),
-                        b_stride(table_, n, inner), means + row * inner + column, inner, step,
-                        (last - head + 1) * channels, n, !sight.empty});
+        table_.gemm({static_cast<const std::byte*>(weights) + a_offset(table_, n, row, 0), n,
+                     tile.values + b_offset(table_, n, inner, 0, column),
+                     b_stride(table_, n, inner), means + row * inner + column, inner, step,
+                     (last - head + 1) * channels, n, !sight.empty});
     }
     sight.empty = false;
 }
@@ -194,7 +194,8 @@ void Sweep::look_raw(const Look& look, int64_t tile, int64_t valid, const Lookin
     }
     if (first_waiting_ == end_waiting_) first_waiting_ = slot;
     end_waiting_ = slot + 1;
-    table_.turn(table_.bf16 ? weights_.bytes() : maps_.bytes(), padded, slot, turned_.bytes());
+    table_.pack_transposed(table_.bf16 ? weights_.bytes() : maps_.bytes(), padded, slot,
+                           turned_.bytes());
 }
 
 void Sweep::gather(Sight& sight, int64_t tokens) {
@@ -204,10 +205,10 @@ void Sweep::gather(Sight& sight, int64_t tokens) {
     first_waiting_ = end_waiting_ = 0;
     if (k == 0) return;
     const std::byte* image = table_.bf16 ? as_a_.bytes() : current_->bytes();
-    table_.product({image + a_offset(table_, wide, 0, from), wide,
-                    turned_.bytes() + b_offset(table_, wide, padded, from, 0),
-                    b_stride(table_, wide, padded), sight.means.floats(), padded, width, padded, k,
-                    !sight.empty});
+    table_.gemm({image + a_offset(table_, wide, 0, from), wide,
+                 turned_.bytes() + b_offset(table_, wide, padded, from, 0),
+                 b_stride(table_, wide, padded), sight.means.floats(), padded, width, padded, k,
+                 !sight.empty});
     sight.empty = false;
 }
 

@@ -75,7 +75,7 @@ class Sweep {
     bool weigh(Sight& sight, int64_t valid, int64_t tokens);
 
     const Model& model_;
-    const Table& table_;
+    const KernelTable& table_;
     Buffer maps_, weights_, turned_, first_, second_, as_b_, as_a_;
     Buffer* current_ = nullptr;
     int64_t first_waiting_ = 0, end_waiting_ = 0;  // slots whose weighted sum is still to be made

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <memory>
 
+#include "cpu/nn/tile_config_guard.h"
 #include "cpu/sam_encoder/tiled_gemm.h"
 #include "cpu/support/parallel.h"
 
@@ -47,10 +48,8 @@ class Reader {
           mixed_(nn::float_buffer(rows_ * model.channels)),
           weights_(rows_ * keys_ * 2),
           references_(static_cast<size_t>(rows_)),
-          sums_(static_cast<size_t>(rows_)) {
-        model.table.begin();
-    }
-    ~Reader() { model_.table.end(); }
+          sums_(static_cast<size_t>(rows_)),
+          tile_config_(model.table) {}
     Reader(const Reader&) = delete;
     Reader& operator=(const Reader&) = delete;
 
@@ -63,7 +62,7 @@ class Reader {
         const int64_t blocks = Reader::blocks(model_, layer_);
         const int64_t block = index % blocks, place = index / blocks;  // of a square of a head
         const int64_t square = place % squares_.count, head = place / squares_.count;
-        const nn::Table& table = model_.table;
+        const nn::KernelTable& table = model_.table;
         const std::byte* queries = operands_.queries + place * squares_.room * model_.depth * 2 +
                                    nn::a_offset(table, model_.depth, block * rows_, 0);
         measure(queries, layer_.rows, along_);
@@ -82,20 +81,20 @@ class Reader {
 
     // What each query adds for every way to a key.
     void measure(const std::byte* queries, const Buffer& distances, const Buffer& ways) const {
-        model_.table.product({queries, model_.depth, distances.bytes(), model_.depth, ways.floats(),
-                              steps_, rows_, steps_, model_.depth, false});
+        model_.table.gemm({queries, model_.depth, distances.bytes(), model_.depth, ways.floats(),
+                           steps_, rows_, steps_, model_.depth, false});
     }
 
     // Some keys of a square and their values, from `first` on.
     void attend(const std::byte* queries, int64_t place, int64_t block, int64_t first) {
-        const nn::Table& table = model_.table;
+        const nn::KernelTable& table = model_.table;
         const int64_t room = squares_.room, depth = model_.depth, channels = model_.channels;
         const int64_t count = std::min(keys_, room - first), stride = keys_ + line;
         const std::byte* keys = operands_.keys + place * room * depth * 2;
         const std::byte* values = operands_.values + place * room * channels * 2;
-        table.product({queries, depth, keys + nn::b_offset(table, depth, room, 0, first), depth,
-                       logits_.floats(), stride, rows_, layer_.windowed ? rows_ : count, depth,
-                       false});
+        table.gemm({queries, depth, keys + nn::b_offset(table, depth, room, 0, first), depth,
+                    logits_.floats(), stride, rows_, layer_.windowed ? rows_ : count, depth,
+                    false});
         Softening s{};
         s.logits = logits_.floats();
         s.rows = rows_;
@@ -118,9 +117,8 @@ class Reader {
             s.along += first / squares_.span - block;
             soften_rows(s, squares_.span);
         }
-        table.product({weights_.bytes(), count,
-                       values + nn::b_offset(table, room, channels, first, 0), room,
-                       mixed_.floats(), channels, rows_, channels, count, first > 0});
+        table.gemm({weights_.bytes(), count, values + nn::b_offset(table, room, channels, first, 0),
+                    room, mixed_.floats(), channels, rows_, channels, count, first > 0});
     }
 
     void settle(int64_t head, int64_t slot) const {
@@ -140,6 +138,7 @@ class Reader {
     const int64_t rows_, keys_, steps_;
     const Buffer logits_, along_, across_, mixed_, weights_;
     std::vector<float> references_, sums_;
+    const nn::TileConfigGuard tile_config_;
 };
 
 }  // namespace

@@ -192,8 +192,8 @@ struct Row {
     FASTSEG_INLINE Row(const float* from) {
         for (int v = 0; v < vectors; ++v) across[v] = load(from + v * 16) * spread(doublings_each);
     }
-    FASTSEG_INLINE Floats logit(const float* products, int v, Floats scale, Floats along) const {
-        return load(products + v * 16) * scale + (across[v] + along);
+    FASTSEG_INLINE Floats logit(const float* gemm_sum, int v, Floats scale, Floats along) const {
+        return load(gemm_sum + v * 16) * scale + (across[v] + along);
     }
 };
 
@@ -203,13 +203,13 @@ void soften_rows_of(const Softening& s) {
     const Floats scale = spread(s.scale * doublings_each);
     for (int64_t r = 0; r < s.rows; ++r) {
         const float* along = s.along + r * s.steps;
-        const float* products = s.logits + r * s.stride;
+        const float* gemm_sum = s.logits + r * s.stride;
         const Row<vectors> row(s.across + r * s.steps - r);
         const auto highest = [&] {
             Floats high = spread(nothing);
             for (int64_t k = 0; k < s.keys; k += grid)
                 for (int v = 0; v < vectors; ++v)
-                    high = larger(high, row.logit(products + k, v, scale,
+                    high = larger(high, row.logit(gemm_sum + k, v, scale,
                                                   spread(along[k / grid] * doublings_each)));
             return largest_lane(high);
         };
@@ -222,7 +222,7 @@ void soften_rows_of(const Softening& s) {
                 const Floats offset = spread(along[k / grid] * doublings_each - s.references[r]);
                 Floats powers[vectors];
                 for (int v = 0; v < vectors; ++v) {
-                    const Floats logit = row.logit(products + k, v, scale, offset);
+                    const Floats logit = row.logit(gemm_sum + k, v, scale, offset);
                     high = larger(high, logit);
                     powers[v] = power_of_two(logit);
                     sum += powers[v];

@@ -1,5 +1,5 @@
 // Passes over rows of tokens between the encoder's products: float32 in, bfloat16 out, in AVX-512.
-// Formats a and b are those of the decoder's tables.
+// Formats a and b are those of the decoder's kernel tables.
 #pragma once
 
 #include <cstdint>

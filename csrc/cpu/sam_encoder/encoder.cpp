@@ -10,8 +10,8 @@
 namespace fastseg::cpu::sam_encoder {
 namespace {
 
-const nn::Table& table_named(const std::string& name) {
-    const nn::Table* found = nn::find_table(name.c_str());
+const nn::KernelTable& table_named(const std::string& name) {
+    const nn::KernelTable* found = nn::find_kernel_table(name.c_str());
     if (!found) throw std::invalid_argument("this processor has no table " + name);
     return *found;
 }

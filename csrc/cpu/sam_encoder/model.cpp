@@ -18,7 +18,8 @@ int64_t rounded_up(int64_t size, int64_t step) {
 // What the encoder's parts are made of.
 class Reader : private nn::WeightReader {
   public:
-    Reader(const Weights& weights, const nn::Table& table) : WeightReader(weights), table_(table) {}
+    Reader(const Weights& weights, const nn::KernelTable& table)
+        : WeightReader(weights), table_(table) {}
 
     using WeightReader::any;
     using WeightReader::data;
@@ -71,11 +72,11 @@ class Reader : private nn::WeightReader {
   private:
     Buffer packed(const float* from, int64_t rows, int64_t columns) const {
         Buffer made(rows * columns * 2);
-        table_.as_b(from, made.bytes(), rows, columns);
+        table_.pack_b(from, made.bytes(), rows, columns);
         return made;
     }
 
-    const nn::Table& table_;
+    const nn::KernelTable& table_;
 };
 
 Squares squares(int64_t grid, int64_t span) {
@@ -105,7 +106,7 @@ int64_t whole_heads(int64_t width, int64_t channels) {
 
 }  // namespace
 
-Model::Model(const Weights& weights, const nn::Table& table) : table(table) {
+Model::Model(const Weights& weights, const nn::KernelTable& table) : table(table) {
     const Reader read(weights, table);
     if (!table.bf16) throw std::invalid_argument("the encoder computes in bfloat16 only");
     const std::vector<int64_t> places = read.any("pos_embed").shape;

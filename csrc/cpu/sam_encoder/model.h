@@ -45,12 +45,12 @@ struct Layer {
 
 struct Model {
     // `table` must have bfloat16 operands. Malformed weights throw std::invalid_argument.
-    Model(const Weights& weights, const nn::Table& table);
+    Model(const Weights& weights, const nn::KernelTable& table);
 
     int64_t tokens() const { return grid * grid; }
     int64_t pixels() const { return grid * patch; }
 
-    const nn::Table& table;
+    const nn::KernelTable& table;
     int64_t grid, width, heads, channels;
     int64_t depth;  // channels of a head, padded to 32
     int64_t chunk;  // columns that a thread multiplies at a time: whole heads

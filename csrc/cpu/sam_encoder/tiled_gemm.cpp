@@ -4,6 +4,7 @@
 #include <memory>
 #include <numeric>
 
+#include "cpu/nn/tile_config_guard.h"
 #include "cpu/support/parallel.h"
 
 namespace fastseg::cpu::sam_encoder {
@@ -24,19 +25,18 @@ int64_t rows_at_once(const Factors& factors) {
 
 void multiply(const Model& model, const Factors& factors,
               const std::function<void(const Part&)>& take) {
-    const nn::Table& table = model.table;
+    const nn::KernelTable& table = model.table;
     const Linear& linear = factors.linear;
     const int64_t height = rows_at_once(factors), breadth = std::gcd(model.chunk, linear.out);
     const int64_t down = (factors.rows + height - 1) / height, across = linear.out / breadth;
     share(factors.threads, down * across, [&]() -> std::function<void(int64_t)> {
-        table.begin();
-        const std::shared_ptr<const nn::Table> ended(&table, [](const nn::Table* t) { t->end(); });
+        const auto tile_config = std::make_shared<nn::TileConfigGuard>(table);
         auto sums = std::make_shared<Buffer>(nn::float_buffer(height * (breadth + line)));
-        return [&, ended, sums](int64_t index) {
+        return [&, tile_config, sums](int64_t index) {
             const int64_t row = index / across * height, column = index % across * breadth;
             const int64_t rows = std::min(height, factors.rows - row);
             const auto* a = reinterpret_cast<const std::byte*>(factors.input);
-            table.product(
+            table.gemm(
                 {a + nn::a_offset(table, linear.in, row, 0), linear.in,
                  linear.kernel.bytes() + nn::b_offset(table, linear.in, linear.out, 0, column),
                  linear.in, sums->floats(), breadth + line, rows, breadth, linear.in, false});

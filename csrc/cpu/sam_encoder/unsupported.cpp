@@ -12,11 +12,12 @@ namespace {
 
 }  // namespace
 
-Model::Model(const Weights&, const nn::Table& table) : table(table) {
+Model::Model(const Weights&, const nn::KernelTable& table) : table(table) {
     refuse();
 }
 
-Encoder::Encoder(const Weights& weights, const std::string&) : model_(weights, **nn::tables()) {}
+Encoder::Encoder(const Weights& weights, const std::string&)
+    : model_(weights, **nn::kernel_tables()) {}
 
 void Encoder::run(const float*, float*, int) const {
     refuse();

@@ -18,8 +18,8 @@ PixelCounts pass(const SievedRows& rows, Thresholds thresholds, const SievedColu
     for (int64_t i = 0; i < column.count; ++i) {
         const int64_t block = column.blocks[i];
         unsigned passed[3] = {0, 0, 0};
-        for (int64_t half = 0; half < block_rows; half += lanes) {
-            const int64_t top = block * block_rows + half;
+        for (int64_t row = 0; row < block_rows; row += lanes) {
+            const int64_t top = block * block_rows + row;
             const int32_t offset = rows.offsets[top];
             const __m256 seen = _mm256_loadu_ps(column.values + rows.first[block] + offset);
             const __m256i which = _mm256_sub_epi32(
@@ -31,9 +31,9 @@ PixelCounts pass(const SievedRows& rows, Thresholds thresholds, const SievedColu
                                      _mm256_permutevar8x32_ps(seen, taken));
             };
             const __m256 sum = _mm256_add_ps(_mm256_add_ps(product(0), product(1)), product(2));
-            passed[0] |= above(sum, low) << half;
-            passed[1] |= above(sum, middle) << half;
-            passed[2] |= above(sum, high) << half;
+            passed[0] |= above(sum, low) << row;
+            passed[1] |= above(sum, middle) << row;
+            passed[2] |= above(sum, high) << row;
         }
         const unsigned valid = rows.valid[block];
         lows += __builtin_popcount(passed[0] & valid);

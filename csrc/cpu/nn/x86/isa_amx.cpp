@@ -9,27 +9,27 @@
 namespace fastseg::cpu::nn {
 namespace {
 
-struct alignas(64) TileConfiguration {
+struct alignas(64) TileConfig {
     uint8_t palette = 1, start_row = 0, reserved[14] = {};
     uint16_t bytes_a_row[16] = {64, 64, 64, 64, 64, 64, 64, 64};
     uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
 
 // In memory of its own: GCC 12 does not see that the instruction reads more than a pointer.
-constexpr TileConfiguration configuration;
+constexpr TileConfig tile_config;
 
-void begin() {
-    _tile_loadconfig(&configuration);
+void configure_tiles() {
+    _tile_loadconfig(&tile_config);
 }
 
-void end() {
+void release_tiles() {
     _tile_release();
 }
 
 // Add a block of up to 32 x 32 sums of products to tile registers 0 to 3; a in 4 and 5, b in 6
 // and 7.
 template <bool two_rows, bool two_columns>
-FASTSEG_INLINE void multiply(const Product& p, int64_t m, int64_t n) {
+FASTSEG_INLINE void multiply(const Gemm& p, int64_t m, int64_t n) {
     const int64_t a_next = p.a_stride / 32 * 1024, b_next = p.b_stride / 32 * 1024;
     const auto* a = static_cast<const std::byte*>(p.a) + m / 16 * a_next;
     const auto* b = static_cast<const std::byte*>(p.b) + n / 16 * b_next;
@@ -51,7 +51,7 @@ FASTSEG_INLINE void multiply(const Product& p, int64_t m, int64_t n) {
 
 // The same block of c = a b, or of the sum of that of `more` products that follow the first.
 template <bool two_rows, bool two_columns>
-FASTSEG_INLINE void tiles(const Product& p, int more, int64_t m, int64_t n, float* c) {
+FASTSEG_INLINE void tiles(const Gemm& p, int more, int64_t m, int64_t n, float* c) {
     const size_t c_bytes = static_cast<size_t>(p.c_stride) * 4;
     float* below = c + 16 * p.c_stride;
     if (p.add) {
@@ -66,7 +66,7 @@ FASTSEG_INLINE void tiles(const Product& p, int more, int64_t m, int64_t n, floa
         if constexpr (two_rows && two_columns) _tile_zero(3);
     }
     multiply<two_rows, two_columns>(p, m, n);
-    for (const Product* next = &p + 1; next <= &p + more; ++next)
+    for (const Gemm* next = &p + 1; next <= &p + more; ++next)
         multiply<two_rows, two_columns>(*next, m, n);
     _tile_stored(0, c, c_bytes);
     if constexpr (two_columns) _tile_stored(1, c + 16, c_bytes);
@@ -74,7 +74,7 @@ FASTSEG_INLINE void tiles(const Product& p, int more, int64_t m, int64_t n, floa
     if constexpr (two_rows && two_columns) _tile_stored(3, below + 16, c_bytes);
 }
 
-FASTSEG_INLINE void all_tiles(const Product& p, int more) {
+FASTSEG_INLINE void all_tiles(const Gemm& p, int more) {
     for (int64_t m = 0; m < p.m; m += 32) {
         const bool two_rows = p.m - m > 16;
         for (int64_t n = 0; n < p.n; n += 32) {
@@ -92,23 +92,23 @@ FASTSEG_INLINE void all_tiles(const Product& p, int more) {
     }
 }
 
-void product(const Product& p) {
+void gemm(const Gemm& p) {
     all_tiles(p, 0);
 }
 
-void products(const Product& first, const Product& second) {
-    const Product both[] = {first, second};
+void gemm_pair(const Gemm& first, const Gemm& second) {
+    const Gemm both[] = {first, second};
     all_tiles(both[0], 1);
 }
 
-// What is left of values that are rounded to bfloat16.
-FASTSEG_INLINE Floats rest(Floats value) {
+// Values minus their rounding to bfloat16.
+FASTSEG_INLINE Floats rounding_error(Floats value) {
     const auto rounded = (__m256i)_mm512_cvtneps_pbh((__m512)value);
     return value - (Floats)_mm512_slli_epi32(_mm512_cvtepu16_epi32(rounded), 16);
 }
 
-// Each panel becomes [in, 32] in format b, rounded, and another one of what rounding took off.
-void lay(const float* from, void* to, int64_t in, int64_t out) {
+// Each panel becomes [in, 32] in format b, rounded, and another one of the rounding errors.
+void pack_weights(const float* from, void* to, int64_t in, int64_t out) {
     auto* at = static_cast<uint32_t*>(to);
     for (int64_t column = 0; column < out; column += panel, at += in * panel)
         for (int64_t row = 0; row < in; row += 2, from += 2 * panel)
@@ -116,30 +116,31 @@ void lay(const float* from, void* to, int64_t in, int64_t out) {
                 const Floats low = load(from + c), high = load(from + panel + c);
                 uint32_t* pairs = at + c / 16 * (in / 2 * 16) + row / 2 * 16;
                 _mm512_storeu_si512(pairs, interleave(low, high));
-                _mm512_storeu_si512(pairs + in / 2 * panel, interleave(rest(low), rest(high)));
+                _mm512_storeu_si512(pairs + in / 2 * panel,
+                                    interleave(rounding_error(low), rounding_error(high)));
             }
 }
 
-// Rounded operands, and each with the rest of the other; the product of both rests is 2^-18 of
-// that.
+// Products of the rounded operands, and of each with the rounding error of the other; the product
+// of both errors is 2^-18 of that and left out.
 void project(const Projection& p) {
     const int64_t rows = (p.m + 15) / 16 * 16;
-    auto* whole = static_cast<Bf16*>(p.scratch);
-    Bf16* rests = whole + rows * p.in;
-    auto* sums = reinterpret_cast<float*>(rests + rows * p.in);
+    auto* rounded_x = static_cast<Bf16*>(p.scratch);
+    Bf16* errors = rounded_x + rows * p.in;
+    auto* sums = reinterpret_cast<float*>(errors + rows * p.in);
     for (int64_t row = 0; row < p.m; ++row)
         for (int64_t c = 0; c < p.in; c += 32) {
             const Floats low = load(p.x + row * p.in + c), high = load(p.x + row * p.in + c + 16);
             const int64_t at = (row / 16 * (p.in / 32) + c / 32) * 512 + row % 16 * 32;
-            _mm512_storeu_si512(whole + at, narrow_32(low, high));
-            _mm512_storeu_si512(rests + at, narrow_32(rest(low), rest(high)));
+            _mm512_storeu_si512(rounded_x + at, narrow_32(low, high));
+            _mm512_storeu_si512(errors + at, narrow_32(rounding_error(low), rounding_error(high)));
         }
     for (int64_t column = 0; column < p.out; column += panel) {
         const auto* matrix = static_cast<const Bf16*>(p.panels) + 2 * column * p.in;
-        const Product rounded{whole, p.in, matrix, p.in, sums, panel, rows, panel, p.in, false};
-        Product parts[] = {rounded, rounded, rounded};
+        const Gemm rounded{rounded_x, p.in, matrix, p.in, sums, panel, rows, panel, p.in, false};
+        Gemm parts[] = {rounded, rounded, rounded};
         parts[1].b = matrix + p.in * panel;
-        parts[2].a = rests;
+        parts[2].a = errors;
         all_tiles(parts[0], 2);
         const int64_t columns = p.out - column < panel ? p.out - column : panel;
         for (int64_t row = 0; row < p.m; ++row)
@@ -150,10 +151,10 @@ void project(const Projection& p) {
 
 // Blocks of 32 channels go from the tiles through 4 KB of scratch to the sums with the residual,
 // one block behind the products: sums are written once and tiles are busy meanwhile.
-void receive(const Product& p, const Settling& s) {
+void gemm_residual_layernorm(const Gemm& p, const ResidualLayerNorm& s) {
     constexpr int64_t rows = 32, block = rows * tile_size;
     alignas(64) float scratch[2][block];
-    Product part = p;
+    Gemm part = p;
     part.c_stride = tile_size;
     part.add = false;
     const auto make = [&](int64_t c) { tiles<true, true>(part, 0, c, 0, scratch[c / rows % 2]); };
@@ -165,12 +166,13 @@ void receive(const Product& p, const Settling& s) {
         if (c + rows < width) make(c + rows);
         add_rows(scratch[c / rows % 2], rows, residual, sums, moments);
     }
-    settle(s, moments);
+    layer_norm(s, moments);
 }
 
 }  // namespace
 
-extern const Table amx_table =
-    bf16_table("amx-bf16", {begin, end, product, products, lay, project, receive});
+extern const KernelTable amx_kernels =
+    bf16_kernels("amx-bf16", {configure_tiles, release_tiles, gemm, gemm_pair, pack_weights,
+                              project, gemm_residual_layernorm});
 
 }  // namespace fastseg::cpu::nn

@@ -5,6 +5,6 @@
 
 namespace fastseg::cpu::nn {
 
-extern const Table avx2_table = float_table("avx2");
+extern const KernelTable avx2_kernels = f32_kernels("avx2");
 
 }  // namespace fastseg::cpu::nn

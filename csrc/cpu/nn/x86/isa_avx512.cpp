@@ -5,6 +5,6 @@
 
 namespace fastseg::cpu::nn {
 
-extern const Table avx512_table = float_table("avx512");
+extern const KernelTable avx512_kernels = f32_kernels("avx512");
 
 }  // namespace fastseg::cpu::nn

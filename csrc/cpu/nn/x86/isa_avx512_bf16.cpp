@@ -7,11 +7,11 @@
 namespace fastseg::cpu::nn {
 namespace {
 
-void nothing() {}
+void no_tiles() {}
 
 // 8 rows by `vectors` times 16 columns; m is a multiple of 16, k of 32.
 template <int vectors>
-FASTSEG_INLINE void pairs(const Product& p, const Bf16* a, const uint32_t* b, float* c) {
+FASTSEG_INLINE void pairs(const Gemm& p, const Bf16* a, const uint32_t* b, float* c) {
     constexpr int rows = 8;
     __m512 sums[rows][vectors];
 #pragma GCC unroll 8
@@ -44,7 +44,7 @@ FASTSEG_INLINE void pairs(const Product& p, const Bf16* a, const uint32_t* b, fl
             _mm512_storeu_ps(c + row * p.c_stride + v * 16, sums[row][v]);
 }
 
-void product(const Product& p) {
+void gemm(const Gemm& p) {
     for (int64_t n = 0; n < p.n; n += 32) {
         const auto* b = static_cast<const uint32_t*>(p.b) + n * (p.b_stride / 2);
         for (int64_t m = 0; m < p.m; m += 8) {
@@ -58,27 +58,28 @@ void product(const Product& p) {
     }
 }
 
-void products(const Product& first, const Product& second) {
-    product(first);
-    Product more = second;
+void gemm_pair(const Gemm& first, const Gemm& second) {
+    gemm(first);
+    Gemm more = second;
     more.add = true;
-    product(more);
+    gemm(more);
 }
 
-void receive(const Product& p, const Settling& s) {
+void gemm_residual_layernorm(const Gemm& p, const ResidualLayerNorm& s) {
     alignas(64) float made[width * tile_size];
-    Product whole = p;
+    Gemm whole = p;
     whole.c = made;
-    product(whole);
+    gemm(whole);
     Moments moments[2];
     add_rows(made, width, static_cast<const Fp16*>(s.residual), static_cast<Fp16*>(s.sums),
              moments);
-    settle(s, moments);
+    layer_norm(s, moments);
 }
 
 }  // namespace
 
-extern const Table avx512_bf16_table =
-    bf16_table("avx512-bf16", {nothing, nothing, product, products, lay32, project32, receive});
+extern const KernelTable avx512_bf16_kernels = bf16_kernels(
+    "avx512-bf16",
+    {no_tiles, no_tiles, gemm, gemm_pair, pack_weights_f32, project_f32, gemm_residual_layernorm});
 
 }  // namespace fastseg::cpu::nn
