@@ -8,28 +8,29 @@
 
 namespace fastseg::cpu::sam_decoder {
 
-Sight::Sight(const Model& model, int64_t tokens, bool raw) : raw_(raw) {
+AttentionAccumulator::AttentionAccumulator(const Model& model, int64_t tokens, bool folded)
+    : folded_(folded) {
     const int64_t rows = model.padded(heads * tokens);
-    means = float_buffer(rows * (raw ? width : inner));
-    reference = float_buffer(rows);
-    sums = float_buffer(rows * sum_lanes);
-    factors = float_buffer(rows);
+    weighted_values = float_buffer(rows * (folded ? width : inner));
+    running_max = float_buffer(rows);
+    running_sums = float_buffer(rows * sum_lanes);
+    rescale_factors = float_buffer(rows);
 }
 
-void Sight::clear(const Model& model, int64_t tokens) {
+void AttentionAccumulator::reset(const Model& model, int64_t tokens) {
     const int64_t rows = model.padded(heads * tokens);
     empty = true;
-    std::fill_n(reference.floats(), rows, -std::numeric_limits<float>::infinity());
-    std::fill_n(sums.floats(), rows * sum_lanes, 0.0f);
-    std::fill_n(factors.floats(), rows, 1.0f);
+    std::fill_n(running_max.floats(), rows, -std::numeric_limits<float>::infinity());
+    std::fill_n(running_sums.floats(), rows * sum_lanes, 0.0f);
+    std::fill_n(rescale_factors.floats(), rows, 1.0f);
 }
 
-void Sight::rescale(const Model& model, int64_t tokens) {
+void AttentionAccumulator::rescale(const Model& model, int64_t tokens) {
     if (empty) return;
     const int64_t rows = heads * tokens, padded = model.padded(rows);
-    const float* by = factors.floats();
-    float* x = means.floats();
-    if (raw_)
+    const float* by = rescale_factors.floats();
+    float* x = weighted_values.floats();
+    if (folded_)
         for (int64_t c = 0; c < width; ++c, x += padded)
             for (int64_t row = 0; row < rows; ++row) x[row] *= by[row];
     else
@@ -37,57 +38,62 @@ void Sight::rescale(const Model& model, int64_t tokens) {
             for (int64_t c = 0; c < inner; ++c) x[c] *= by[row];
 }
 
-void Sight::join(const Model& model, Sight& part, int64_t tokens) {
+void AttentionAccumulator::merge(const Model& model, AttentionAccumulator& part, int64_t tokens) {
     if (empty) {
         std::swap(*this, part);
         return;
     }
     const int64_t rows = heads * tokens;
-    float *mine = factors.floats(), *theirs = part.factors.floats();
+    float *x_scale = rescale_factors.floats(), *y_scale = part.rescale_factors.floats();
     for (int64_t row = 0; row < rows; ++row) {
-        const float before = reference.floats()[row], other = part.reference.floats()[row];
+        const float before = running_max.floats()[row], other = part.running_max.floats()[row];
         const float after = std::max(before, other);
-        mine[row] = std::exp(before - after);
-        theirs[row] = std::exp(other - after);
-        reference.floats()[row] = after;
-        float *x = sums.floats() + row * sum_lanes, *y = part.sums.floats() + row * sum_lanes;
+        x_scale[row] = std::exp(before - after);
+        y_scale[row] = std::exp(other - after);
+        running_max.floats()[row] = after;
+        float *x = running_sums.floats() + row * sum_lanes,
+              *y = part.running_sums.floats() + row * sum_lanes;
         for (int64_t lane = 0; lane < sum_lanes; ++lane)
-            x[lane] = x[lane] * mine[row] + y[lane] * theirs[row];
+            x[lane] = x[lane] * x_scale[row] + y[lane] * y_scale[row];
     }
-    if (raw_) {
-        model.table.merge(means.floats(), part.means.floats(), mine, theirs, model.padded(rows));
+    if (folded_) {
+        model.table.merge(weighted_values.floats(), part.weighted_values.floats(), x_scale, y_scale,
+                          model.padded(rows));
         return;
     }
     for (int64_t row = 0; row < rows; ++row) {
         const int64_t at = row * inner + row / tokens * channels;
-        float *x = means.floats() + at, *y = part.means.floats() + at;
-        for (int64_t c = 0; c < channels; ++c) x[c] = x[c] * mine[row] + y[c] * theirs[row];
+        float *x = weighted_values.floats() + at, *y = part.weighted_values.floats() + at;
+        for (int64_t c = 0; c < channels; ++c) x[c] = x[c] * x_scale[row] + y[c] * y_scale[row];
     }
 }
 
-void Sight::finish(const Model& model, const Look& look, int64_t tokens, float* seen,
-                   float* floats) {
+void AttentionAccumulator::finish(const Model& model, const TokenToImageAttention& attention,
+                                  int64_t tokens, float* attended, float* floats) {
     const int64_t rows = heads * tokens, padded = model.padded(rows);
     for (int64_t row = 0; row < rows; ++row) {
-        const float* parts = sums.floats() + row * sum_lanes;
-        factors.floats()[row] = 1.0f / std::accumulate(parts, parts + sum_lanes, 0.0f);
+        const float* parts = running_sums.floats() + row * sum_lanes;
+        rescale_factors.floats()[row] = 1.0f / std::accumulate(parts, parts + sum_lanes, 0.0f);
     }
     rescale(model, tokens);
-    if (raw_) model.table.transpose(means.floats(), width, rows, padded, floats, width);
+    if (folded_)
+        model.table.transpose(weighted_values.floats(), width, rows, padded, floats, width);
     for (int64_t head = 0; head < heads; ++head) {
-        if (raw_) {
+        if (folded_) {
             model.table.gemm_f32({floats + head * tokens * width, width,
-                                  look.values.floats() + head * width * channels, channels,
-                                  seen + head * channels, inner, tokens, channels, width, false});
+                                  attention.values.floats() + head * width * channels, channels,
+                                  attended + head * channels, inner, tokens, channels, width,
+                                  false});
             continue;
         }
         for (int64_t token = 0; token < tokens; ++token)
-            std::copy_n(means.floats() + (head * tokens + token) * inner + head * channels,
-                        channels, seen + token * inner + head * channels);
+            std::copy_n(
+                weighted_values.floats() + (head * tokens + token) * inner + head * channels,
+                channels, attended + token * inner + head * channels);
     }
     for (int64_t token = 0; token < tokens; ++token)
         for (int64_t c = 0; c < inner; ++c)
-            seen[token * inner + c] += look.value_bias[static_cast<size_t>(c)];
+            attended[token * inner + c] += attention.value_bias[static_cast<size_t>(c)];
 }
 
 }  // namespace fastseg::cpu::sam_decoder

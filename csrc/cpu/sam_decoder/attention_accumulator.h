@@ -1,30 +1,31 @@
-// What the tokens of a prompt have seen of a part of the image: weighted sums, not yet divided.
+// The accumulator of an online softmax: the attention of a prompt's tokens to a part of the image,
+// not yet divided by the sum of the weights.
 #pragma once
 
 #include "cpu/sam_decoder/model.h"
 
 namespace fastseg::cpu::sam_decoder {
 
-class Sight {
+class AttentionAccumulator {
   public:
-    Buffer means;  // [256, padded rows] of the image, or in the first layer [padded rows, 128]
-    Buffer reference, sums, factors;  // see OnlineSoftmax
-    bool empty = true;                // whether means are still to be written for the first time
+    Buffer weighted_values;  // [256, padded rows], or [padded rows, 128] of projected values
+    Buffer running_max, running_sums, rescale_factors;  // see OnlineSoftmax
+    bool empty = true;  // true until weighted_values are written for the first time
 
-    Sight() = default;
-    // `raw` if it is of the image itself, not of values that it was projected to.
-    Sight(const Model& model, int64_t tokens, bool raw);
-    // Nothing seen yet, for at most the tokens that it was made for.
-    void clear(const Model& model, int64_t tokens);
-    // Means times the factors of their rows.
+    AttentionAccumulator() = default;
+    // `folded` if the values are the image tokens themselves, see TilePass.
+    AttentionAccumulator(const Model& model, int64_t tokens, bool folded);
+    // Start again, for at most the number of tokens that it was made for.
+    void reset(const Model& model, int64_t tokens);
     void rescale(const Model& model, int64_t tokens);
-    // Add what was seen of another part. What comes of it depends on the order of the parts.
-    void join(const Model& model, Sight& part, int64_t tokens);
-    // What was seen, [tokens, 128] with the values' bias; `floats` is scratch of 256 * padded rows.
-    void finish(const Model& model, const Look& look, int64_t tokens, float* seen, float* floats);
+    // Add the accumulator of another part. The rounding depends on the order of the parts.
+    void merge(const Model& model, AttentionAccumulator& part, int64_t tokens);
+    // The result, [tokens, 128] with the values' bias; `floats` is scratch of 256 * padded rows.
+    void finish(const Model& model, const TokenToImageAttention& attention, int64_t tokens,
+                float* attended, float* floats);
 
   private:
-    bool raw_ = false;
+    bool folded_ = false;
 };
 
 }  // namespace fastseg::cpu::sam_decoder

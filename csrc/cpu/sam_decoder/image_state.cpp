@@ -32,8 +32,8 @@ void norm_gelu(float* planes, int64_t count, int64_t area, const Norm& norm) {
 }
 
 // A convolution of kernel 2 and stride 2: [in, 2 * side, 2 * side] to [out, side, side].
-void halve(const float* planes, int64_t in, int64_t side, const std::vector<float>& weight,
-           const std::vector<float>& bias, float* to) {
+void convolve_2x2(const float* planes, int64_t in, int64_t side, const std::vector<float>& weight,
+                  const std::vector<float>& bias, float* to) {
     const int64_t area = side * side, out = static_cast<int64_t>(bias.size());
     for (int64_t o = 0; o < out; ++o) {
         std::fill(to + o * area, to + (o + 1) * area, bias[static_cast<size_t>(o)]);
@@ -71,33 +71,33 @@ void fill_tile(const Model& model, int64_t tile, const StateTile& state, float* 
     const KernelTable& table = model.table;
     const int64_t n = tile_size;
     const float* image = floats;
-    float* located = floats + width * n;
-    float* projected = located + width * n;
-    float* turned = projected + inner * n;
-    const float* places = model.positions.floats() + tile * width * n;
-    const auto locate = [&] {
-        for (int64_t i = 0; i < width * n; ++i) located[i] = image[i] + places[i];
+    float* positioned = floats + width * n;
+    float* projected = positioned + width * n;
+    float* transposed = projected + inner * n;
+    const float* positions = model.positions.floats() + tile * width * n;
+    const auto add_positions = [&] {
+        for (int64_t i = 0; i < width * n; ++i) positioned[i] = image[i] + positions[i];
     };
     const auto project = [&](const float* weight) {
-        table.gemm_f32({weight, width, located, n, projected, n, inner, n, width, false});
+        table.gemm_f32({weight, width, positioned, n, projected, n, inner, n, width, false});
     };
-    const Look& look = model.layers[0].look;
-    const Update& update = model.layers[0].update;
+    const TokenToImageAttention& token_to_image = model.layers[0].token_to_image;
+    const ImageToTokenAttention& image_to_token = model.layers[0].image_to_token;
     table.store_residual(image, state.image);
-    locate();
-    project(look.keys.floats());
+    add_positions();
+    project(token_to_image.keys.floats());
     table.pack_b(projected, state.keys, inner, n);
     // Values are needed the other way round: [n, 16] = [n, 256] [256, 16] for every head.
-    table.transpose(image, width, n, n, located, width);
+    table.transpose(image, width, n, n, positioned, width);
     for (int64_t head = 0; head < heads; ++head)
-        table.gemm_f32({located, width, look.values.floats() + head * width * channels, channels,
-                        turned + head * channels, inner, n, channels, width, false});
-    table.pack_b(turned, state.values, n, inner);
-    locate();
-    project(update.queries.floats());
+        table.gemm_f32({positioned, width, token_to_image.values.floats() + head * width * channels,
+                        channels, transposed + head * channels, inner, n, channels, width, false});
+    table.pack_b(transposed, state.values, n, inner);
+    add_positions();
+    project(image_to_token.queries.floats());
     for (int64_t row = 0; row < inner; ++row)
         for (int64_t i = 0; i < n; ++i)
-            projected[row * n + i] += update.query_bias[static_cast<size_t>(row)];
+            projected[row * n + i] += image_to_token.query_bias[static_cast<size_t>(row)];
     table.pack_b(projected, state.queries, inner, n);
 }
 
@@ -106,12 +106,12 @@ void fill_tile(const Model& model, int64_t tile, const StateTile& state, float* 
 void fill_state_tile(const Model& model, const float* embedding, int64_t tile,
                      const StateTile& state, float* floats) {
     const int64_t n = tile_size, first = tile * n;
-    const int64_t valid = std::min(n, model.places() - first);
+    const int64_t valid = std::min(n, model.image_tokens() - first);
     for (int64_t c = 0; c < width; ++c) {
         float* row = floats + c * n;
-        const float* from = embedding + c * model.places() + first;
-        const float nothing = model.no_mask[static_cast<size_t>(c)];
-        for (int64_t i = 0; i < valid; ++i) row[i] = from[i] + nothing;
+        const float* from = embedding + c * model.image_tokens() + first;
+        const float no_mask = model.no_mask[static_cast<size_t>(c)];
+        for (int64_t i = 0; i < valid; ++i) row[i] = from[i] + no_mask;
         std::fill(row + valid, row + n, 0.0f);
     }
     fill_tile(model, tile, state, floats);
@@ -129,17 +129,17 @@ void shrink_mask(const Model& model, const float* mask, float* shrunk) {
     const MaskPrompt& prompt = model.mask_prompt;
     const int64_t side = 2 * model.grid;
     std::vector<float> halved(static_cast<size_t>(4 * side * side));
-    halve(mask, 1, side, prompt.first, prompt.first_bias, halved.data());
+    convolve_2x2(mask, 1, side, prompt.first, prompt.first_bias, halved.data());
     norm_gelu(halved.data(), 4, side * side, prompt.norm1);
-    halve(halved.data(), 4, model.grid, prompt.second, prompt.second_bias, shrunk);
-    norm_gelu(shrunk, mask_channels, model.places(), prompt.norm2);
+    convolve_2x2(halved.data(), 4, model.grid, prompt.second, prompt.second_bias, shrunk);
+    norm_gelu(shrunk, mask_channels, model.image_tokens(), prompt.norm2);
 }
 
 void fill_masked_tile(const Model& model, const ConstStateTile& plain, const float* shrunk,
                       int64_t tile, const StateTile& state, float* floats) {
     const MaskPrompt& prompt = model.mask_prompt;
     const int64_t n = tile_size, first = tile * n;
-    const int64_t valid = std::min(n, model.places() - first);
+    const int64_t valid = std::min(n, model.image_tokens() - first);
     model.table.load_residual(plain.image, floats);
     for (int64_t c = 0; c < width; ++c) {
         const size_t at = static_cast<size_t>(c);
@@ -147,7 +147,7 @@ void fill_masked_tile(const Model& model, const ConstStateTile& plain, const flo
         for (int64_t i = 0; i < valid; ++i) row[i] += prompt.last_bias[at] - model.no_mask[at];
         for (int64_t m = 0; m < mask_channels; ++m) {
             const float weight = prompt.last[at * mask_channels + static_cast<size_t>(m)];
-            const float* from = shrunk + m * model.places() + first;
+            const float* from = shrunk + m * model.image_tokens() + first;
             for (int64_t i = 0; i < valid; ++i) row[i] += weight * from[i];
         }
     }

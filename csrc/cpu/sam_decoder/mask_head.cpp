@@ -9,18 +9,18 @@ MaskHead::MaskHead(const Model& model) : model_(model) {
     const int64_t n = tile_size;
     vectors_ = float_buffer(slots * vector_size);
     upscaled_ = float_buffer(width / 4 * n);
-    upscaled_as_b_ = Buffer(width * n * model.element());
+    packed_upscaled_ = Buffer(width * n * model.element());
     canvas_ = float_buffer(4 * vector_size * n);
     drawn_ = float_buffer(16 * slots * n);
 }
 
-void MaskHead::draw(const void* image, int64_t tile, const Outlines& outlines,
+void MaskHead::draw(const void* image, int64_t tile, const MaskTargets& targets,
                     const std::byte* ahead, int64_t ahead_bytes) {
     const KernelTable& table = model_.table;
     const Upscaling& head = model_.head;
     const int64_t n = tile_size, quarter = width / 4;
-    for (int64_t mask = 0; mask < outlines.masks; ++mask)
-        std::memcpy(vectors_.floats() + mask * vector_size, outlines.vectors[mask],
+    for (int64_t mask = 0; mask < targets.masks; ++mask)
+        std::memcpy(vectors_.floats() + mask * vector_size, targets.vectors[mask],
                     vector_size * sizeof(float));
     float* upscaled = upscaled_.floats();
     for (int64_t part = 0; part < 4; ++part) {
@@ -28,30 +28,31 @@ void MaskHead::draw(const void* image, int64_t tile, const Outlines& outlines,
         table.gemm({head.first.bytes() + a_offset(table, width, part * quarter, 0), width, image,
                     b_stride(table, width, n), upscaled, n, quarter, n, width, false});
         table.norm_gelu(upscaled, head.first_bias.data(), head.norm.scale.data(),
-                        head.norm.shift.data(), upscaled_as_b_.bytes());
-        const void* as_b = table.bf16 ? static_cast<const void*>(upscaled_as_b_.bytes()) : upscaled;
-        table.gemm({head.second.bytes(), quarter, as_b, b_stride(table, quarter, n),
+                        head.norm.shift.data(), packed_upscaled_.bytes());
+        const void* packed_b =
+            table.bf16 ? static_cast<const void*>(packed_upscaled_.bytes()) : upscaled;
+        table.gemm({head.second.bytes(), quarter, packed_b, b_stride(table, quarter, n),
                     canvas_.floats(), n, 4 * vector_size, n, quarter, false});
-        table.gelu_dot(canvas_.floats(), head.second_bias.data(), vectors_.floats(), outlines.masks,
-                       drawn_.floats() + part * outlines.masks * 4 * n);
+        table.gelu_dot(canvas_.floats(), head.second_bias.data(), vectors_.floats(), targets.masks,
+                       drawn_.floats() + part * targets.masks * 4 * n);
     }
-    place(tile, outlines);
+    write_pixels(tile, targets);
 }
 
-void MaskHead::place(int64_t tile, const Outlines& outlines) const {
+void MaskHead::write_pixels(int64_t tile, const MaskTargets& targets) const {
     const int64_t n = tile_size, grid = model_.grid, side = 4 * grid;
-    const int64_t first = tile * n, end = std::min(first + n, model_.places());
-    for (int64_t mask = 0; mask < outlines.masks; ++mask) {
+    const int64_t first = tile * n, end = std::min(first + n, model_.image_tokens());
+    for (int64_t mask = 0; mask < targets.masks; ++mask) {
         for (int64_t row = 0; row < 4; ++row) {
             // Two sub-pixels of the first step side by side, each with two of the second.
             const float* from[4];
             for (int64_t column = 0; column < 4; ++column) {
                 const int64_t part = row / 2 * 2 + column / 2, finer = row % 2 * 2 + column % 2;
-                from[column] = drawn_.floats() + ((part * outlines.masks + mask) * 4 + finer) * n;
+                from[column] = drawn_.floats() + ((part * targets.masks + mask) * 4 + finer) * n;
             }
             for (int64_t at = first; at < end;) {
                 const int64_t y = at / grid, x = at % grid, count = std::min(grid - x, end - at);
-                float* to = outlines.planes[mask] + (4 * y + row) * side + 4 * x;
+                float* to = targets.planes[mask] + (4 * y + row) * side + 4 * x;
                 const int64_t offset = at - first;
                 for (int64_t i = 0; i < count; ++i)
                     for (int64_t column = 0; column < 4; ++column)

@@ -1,4 +1,4 @@
-// From what is kept of a few prompts to their low-resolution logits, tile by tile of the image.
+// From the states of a few prompts to their low-resolution logits, tile by tile of the image.
 #pragma once
 
 #include <vector>
@@ -9,37 +9,37 @@
 
 namespace fastseg::cpu::sam_decoder {
 
-struct Sketch {
-    ConstPromptState memory;
-    std::vector<Outlines> outlines;  // as many as its masks need
+struct RenderTask {
+    ConstPromptState prompt;
+    std::vector<MaskTargets> targets;  // as many as the prompt's masks need
 };
 
-// Makes the image tokens of prompts on one image once more, and draws their masks. The prompts read
-// a tile of the image while it is in the cache.
-class Pen {
+// Makes the image tokens of prompts on one image again and draws their masks. The prompts read a
+// tile of the image while it is in the cache.
+class MaskRenderer {
   public:
-    static constexpr int64_t most = 4;  // prompts at a time
+    static constexpr int64_t max_prompts = 4;  // at a time
 
     // `longest` is the most tokens that a prompt has.
-    Pen(const Model& model, int64_t longest);
+    MaskRenderer(const Model& model, int64_t longest);
 
-    // The part of the logits that belongs to the tiles; at most `most` sketches.
-    void draw(const std::byte* state, TileRange tiles, const std::vector<Sketch>& sketches);
+    // Write the logits of these tiles; at most `max_prompts` tasks.
+    void draw(const std::byte* state, TileRange tiles, const std::vector<RenderTask>& tasks);
 
   private:
-    // What a prompt sends to the image, layer by layer.
+    // A prompt's keys and values, layer by layer.
     struct Prompt {
-        Sent sent[2];
+        TokenKeysValues keys_values[2];
     };
 
-    void take(const ConstPromptState& memory, Prompt& prompt);
-    ConstStateTile image(const std::byte* state, int64_t tile, const ConstPromptState& memory);
+    void load(const ConstPromptState& state, Prompt& prompt);
+    ConstStateTile image(const std::byte* state, int64_t tile, const ConstPromptState& prompt);
 
     const Model& model_;
-    Sweep sweep_;
+    TilePass tile_pass_;
     MaskHead head_;
-    Prompt prompts_[most];
-    Buffer scratch_, own_;
+    Prompt prompts_[max_prompts];
+    Buffer scratch_, masked_tile_;
 };
 
 }  // namespace fastseg::cpu::sam_decoder

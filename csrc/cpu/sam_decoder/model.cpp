@@ -11,7 +11,7 @@
 namespace fastseg::cpu::sam_decoder {
 namespace {
 
-// What the decoder's parts are made of.
+// Reads the weights of the decoder's parts.
 class Reader : private WeightReader {
   public:
     Reader(const Weights& weights, const KernelTable& table)
@@ -42,13 +42,13 @@ class Reader : private WeightReader {
                 linear(name + ".out_proj", width, width)};
     }
 
-    Look look(const std::string& name) const {
-        Look made{linear(name + ".q_proj", width, inner, 0.25f),
-                  linear(name + ".out_proj", inner, width),
-                  matrix(name + ".k_proj"),
-                  float_buffer(width * inner),
-                  values(name + ".v_proj.bias", {inner}),
-                  {}};
+    TokenToImageAttention token_to_image(const std::string& name) const {
+        TokenToImageAttention made{linear(name + ".q_proj", width, inner, 0.25f),
+                                   linear(name + ".out_proj", inner, width),
+                                   matrix(name + ".k_proj"),
+                                   float_buffer(width * inner),
+                                   values(name + ".v_proj.bias", {inner}),
+                                   {}};
         const float* value = data(name + ".v_proj.weight", {inner, width});
         for (int64_t o = 0; o < inner; ++o)
             for (int64_t c = 0; c < width; ++c)
@@ -57,15 +57,16 @@ class Reader : private WeightReader {
         return made;
     }
 
-    Update update(const std::string& name, const std::string& norm_name) const {
-        Update made{linear(name + ".k_proj", width, inner, 0.25f),
-                    linear(name + ".v_proj", width, inner),
-                    matrix(name + ".q_proj"),
-                    values(name + ".q_proj.bias", {inner}),
-                    float_buffer(inner * width),
-                    values(name + ".out_proj.bias", {width}),
-                    norm(norm_name, width),
-                    {}};
+    ImageToTokenAttention image_to_token(const std::string& name,
+                                         const std::string& norm_name) const {
+        ImageToTokenAttention made{linear(name + ".k_proj", width, inner, 0.25f),
+                                   linear(name + ".v_proj", width, inner),
+                                   matrix(name + ".q_proj"),
+                                   values(name + ".q_proj.bias", {inner}),
+                                   float_buffer(inner * width),
+                                   values(name + ".out_proj.bias", {width}),
+                                   norm(norm_name, width),
+                                   {}};
         table_.transpose(data(name + ".out_proj.weight", {width, inner}), width, inner, inner,
                          made.out.floats(), width);
         return made;
@@ -85,9 +86,9 @@ class Reader : private WeightReader {
                 for (int64_t part = 0; part < 4; ++part)
                     rows[static_cast<size_t>((part * out + o) * in + i)] =
                         weight[(i * out + o) * 4 + part];
-        Buffer narrow(4 * out * in * (table_.bf16 ? 2 : 4));
-        table_.pack_a(rows.data(), narrow.bytes(), 4 * out, in);
-        return narrow;
+        Buffer packed(4 * out * in * (table_.bf16 ? 2 : 4));
+        table_.pack_a(rows.data(), packed.bytes(), 4 * out, in);
+        return packed;
     }
 
   private:
@@ -101,21 +102,21 @@ class Reader : private WeightReader {
     const KernelTable& table_;
 };
 
-// The places of the image tokens, encoded as prompt points are: tiles of [256, tile].
-Buffer encode_places(const Model& model) {
+// The positions of the image tokens, encoded as those of points: tiles of [256, tile].
+Buffer encode_positions(const Model& model) {
     Buffer encoded = float_buffer(model.tiles() * width * tile_size);
-    for (int64_t place = 0; place < model.places(); ++place) {
+    for (int64_t token = 0; token < model.image_tokens(); ++token) {
         const float step = static_cast<float>(model.grid);
-        const float x = (static_cast<float>(place % model.grid) + 0.5f) / step;
-        const float y = (static_cast<float>(place / model.grid) + 0.5f) / step;
-        float* to = encoded.floats() + place / tile_size * width * tile_size + place % tile_size;
-        encode_place(model, x, y, to, tile_size);
+        const float x = (static_cast<float>(token % model.grid) + 0.5f) / step;
+        const float y = (static_cast<float>(token / model.grid) + 0.5f) / step;
+        float* to = encoded.floats() + token / tile_size * width * tile_size + token % tile_size;
+        encode_position(model, x, y, to, tile_size);
     }
     return encoded;
 }
 
-// Project the places: tiles of [128, tile] in format b.
-Buffer project_places(const Model& model, const Buffer& weight, const float* bias) {
+// Project the positions: tiles of [128, tile] in format b.
+Buffer project_positions(const Model& model, const Buffer& weight, const float* bias) {
     const KernelTable& table = model.table;
     Buffer found(model.tiles() * inner * tile_size * model.element());
     Buffer floats = float_buffer(inner * tile_size);
@@ -134,7 +135,7 @@ Buffer project_places(const Model& model, const Buffer& weight, const float* bia
 
 }  // namespace
 
-void encode_place(const Model& model, float x, float y, float* to, int64_t stride) {
+void encode_position(const Model& model, float x, float y, float* to, int64_t stride) {
     const float* fourier = model.fourier.data();
     for (int64_t c = 0; c < inner; ++c) {
         const float projected = (2 * x - 1) * fourier[c] + (2 * y - 1) * fourier[inner + c];
@@ -149,35 +150,37 @@ Model::Model(const Weights& weights, int64_t grid, int64_t side, const KernelTab
     const Reader reader(weights, table);
     const std::string prompt = "prompt_encoder.", decoder = "mask_decoder.";
     fourier = reader.values(prompt + "pe_layer.positional_encoding_gaussian_matrix", {2, inner});
-    kinds = reader.values(prompt + "not_a_point_embed.weight", {1, width});
-    for (int kind = 0; kind < 4; ++kind) {
-        const std::string name = prompt + "point_embeddings." + std::to_string(kind) + ".weight";
+    label_embeddings = reader.values(prompt + "not_a_point_embed.weight", {1, width});
+    for (int label = 0; label < 4; ++label) {
+        const std::string name = prompt + "point_embeddings." + std::to_string(label) + ".weight";
         const std::vector<float> one = reader.values(name, {1, width});
-        kinds.insert(kinds.end(), one.begin(), one.end());
+        label_embeddings.insert(label_embeddings.end(), one.begin(), one.end());
     }
     no_mask = reader.values(prompt + "no_mask_embed.weight", {1, width});
-    starts = reader.values(decoder + "iou_token.weight", {1, width});
+    output_tokens = reader.values(decoder + "iou_token.weight", {1, width});
     const std::vector<float> more = reader.values(decoder + "mask_tokens.weight", {slots, width});
-    starts.insert(starts.end(), more.begin(), more.end());
-    positions = encode_places(*this);
+    output_tokens.insert(output_tokens.end(), more.begin(), more.end());
+    positions = encode_positions(*this);
 
     for (int index = 0; index < 2; ++index) {
         const std::string name = decoder + "transformer.layers." + std::to_string(index);
-        layers[index] = {reader.self_attention(name + ".self_attn"),
-                         reader.norm(name + ".norm1", width),
-                         reader.norm(name + ".norm2", width),
-                         reader.norm(name + ".norm3", width),
-                         reader.look(name + ".cross_attn_token_to_image"),
-                         reader.linear(name + ".mlp.lin1", width, hidden),
-                         reader.linear(name + ".mlp.lin2", hidden, width),
-                         reader.update(name + ".cross_attn_image_to_token", name + ".norm4")};
+        layers[index] = {
+            reader.self_attention(name + ".self_attn"),
+            reader.norm(name + ".norm1", width),
+            reader.norm(name + ".norm2", width),
+            reader.norm(name + ".norm3", width),
+            reader.token_to_image(name + ".cross_attn_token_to_image"),
+            reader.linear(name + ".mlp.lin1", width, hidden),
+            reader.linear(name + ".mlp.lin2", hidden, width),
+            reader.image_to_token(name + ".cross_attn_image_to_token", name + ".norm4")};
     }
-    last = reader.look(decoder + "transformer.final_attn_token_to_image");
-    last_norm = reader.norm(decoder + "transformer.norm_final_attn", width);
-    for (Look* look : {&layers[1].look, &last})
-        look->positions = project_places(*this, look->keys, nullptr);
-    Update& update = layers[1].update;
-    update.positions = project_places(*this, update.queries, update.query_bias.data());
+    final_attention = reader.token_to_image(decoder + "transformer.final_attn_token_to_image");
+    final_norm = reader.norm(decoder + "transformer.norm_final_attn", width);
+    for (TokenToImageAttention* token_to_image : {&layers[1].token_to_image, &final_attention})
+        token_to_image->positions = project_positions(*this, token_to_image->keys, nullptr);
+    ImageToTokenAttention& image_to_token = layers[1].image_to_token;
+    image_to_token.positions =
+        project_positions(*this, image_to_token.queries, image_to_token.query_bias.data());
 
     iou = reader.read_head(decoder + "iou_prediction_head", slots);
     for (int slot = 0; slot < slots; ++slot)
@@ -199,18 +202,19 @@ Model::Model(const Weights& weights, int64_t grid, int64_t side, const KernelTab
                    reader.norm(down + "4", mask_channels)};
     for (Linear* linear : linears()) {
         const int64_t columns = (linear->out + panel - 1) / panel * panel;
-        Buffer laid = float_buffer(columns * linear->in);
-        table.pack_weights(linear->panels.floats(), laid.bytes(), linear->in, linear->out);
-        linear->panels = std::move(laid);
+        Buffer packed = float_buffer(columns * linear->in);
+        table.pack_weights(linear->panels.floats(), packed.bytes(), linear->in, linear->out);
+        linear->panels = std::move(packed);
     }
 }
 
 std::vector<Linear*> Model::linears() {
-    std::vector<Linear*> all{&last.query, &last.out};
+    std::vector<Linear*> all{&final_attention.query, &final_attention.out};
     for (Layer& layer : layers)
-        for (Linear* linear : {&layer.attention.query, &layer.attention.key, &layer.attention.value,
-                               &layer.attention.out, &layer.look.query, &layer.look.out,
-                               &layer.mlp1, &layer.mlp2, &layer.update.key, &layer.update.value})
+        for (Linear* linear :
+             {&layer.attention.query, &layer.attention.key, &layer.attention.value,
+              &layer.attention.out, &layer.token_to_image.query, &layer.token_to_image.out,
+              &layer.mlp1, &layer.mlp2, &layer.image_to_token.key, &layer.image_to_token.value})
             all.push_back(linear);
     for (Head* one : {&iou, &masks[0], &masks[1], &masks[2], &masks[3]})
         for (Linear* linear : {&one->first, &one->second, &one->last}) all.push_back(linear);

@@ -12,83 +12,84 @@
 
 namespace fastseg::cpu::sam_decoder {
 
-class Group {
+class PromptBatch {
   public:
     // Prompts whose tokens are multiplied together: weights are read once for all of them.
-    static constexpr int64_t most = 16;
+    static constexpr int64_t max_prompts = 16;
     // Prompts that read a tile of the image while it is in the cache.
-    static constexpr int64_t together = 4;
+    static constexpr int64_t prompts_a_tile = 4;
 
-    // Parts of the image that are looked at apart, on whatever number of threads.
+    // Parts of the image with an accumulator of their own, for any number of threads.
     static int64_t parts(const Model& model);
 
-    // Of at most `largest` prompts of `tokens` tokens each. `draws` if `run` is to draw.
-    Group(const Model& model, int64_t largest, int64_t tokens, bool draws, int threads);
+    // Of at most `largest` prompts of `tokens` tokens each. `draws` if `run` is to draw masks.
+    PromptBatch(const Model& model, int64_t largest, int64_t tokens, bool draws, int threads);
 
-    // `state` is of the image that these prompts are on. What is null is not answered.
+    // `state` is of the image that these prompts are on. Null results are not written.
     void run(const std::byte* state, const float* points, const int32_t* labels, int64_t count,
-             const Answered& out, int64_t memory_size, const Drawing& drawing);
+             const DecodeResult& out, int64_t prompt_state_size, const MasksAbove& masks);
 
   private:
-    // Of a layer's look: at what the image was projected to once for all prompts, or at itself.
-    enum Kind { shared, raw };
+    // Of a token-to-image attention, see tile_pass.h.
+    enum Form { projected, folded };
 
     struct Prompt {
-        Looking looking[2];
-        Sight sight[2];
-        Sent sent[2];
+        TokenQueries queries[2];
+        AttentionAccumulator accumulator[2];
+        TokenKeysValues keys_values[2];
     };
 
-    // Scratch of a thread.
-    struct Hand {
-        Hand(const Model& model, int64_t tokens) : sweep(model, tokens), head(model) {}
-        Sweep sweep;
+    struct ThreadScratch {
+        ThreadScratch(const Model& model, int64_t tokens) : tile_pass(model, tokens), head(model) {}
+        TilePass tile_pass;
         MaskHead head;
     };
 
-    struct Place {
+    struct TileCursor {
         ConstStateTile image;
         int64_t tile, slot, valid;
         bool ends_span;
     };
 
-    // Prompts from `first` on.
-    struct Company {
+    struct PromptRange {
         int64_t first, end;
     };
 
-    // The last look of a few prompts, and what follows from it.
-    void look_last(const std::byte* state, Tokens& rows, Company company, const Answered& out,
-                   const Drawing& drawing);
-    // Those masks of the prompts whose score is high enough.
-    void draw(Company company, const Answered& out, const Drawing& drawing);
-    std::byte* kept(int64_t index, int64_t tile) const;
+    // The final attention of a few prompts, their scores and, if wanted, their masks.
+    void finish_prompts(const std::byte* state, Tokens& rows, PromptRange range,
+                        const DecodeResult& out, const MasksAbove& masks);
+    // The masks of the prompts whose score is high enough.
+    void draw(PromptRange range, const DecodeResult& out, const MasksAbove& masks);
+    std::byte* image_tokens(int64_t index, int64_t tile) const;
 
-    // Visit every tile for every prompt, part by part, and join what was seen in the parts.
+    // Visit every tile for every prompt, part by part, and merge the parts' accumulators.
     template <class Visit>
-    void see(const std::byte* state, Company company, Kind kind, int64_t tokens,
-             const Visit& visit);
+    void attend(const std::byte* state, PromptRange range, Form form, int64_t tokens,
+                const Visit& visit);
     template <class Visit>
     void for_tiles(const std::byte* state, TileRange tiles, int64_t prompts,
                    const Visit& visit) const;
-    // Call visit(hand, part, tiles) for every part of the image, by all threads.
+    // Call visit(scratch, part, tiles) for every part of the image, by all threads.
     template <class Visit>
     void for_parts(const Visit& visit);
     template <class Visit>
-    void for_companies(int64_t count, const Visit& visit);
-    Sight& piece(Kind kind, int64_t part, int64_t index);
-    void look(Hand& hand, const Look& look, const Place& at, const Prompt& prompt, Sight& sight,
-              int64_t tokens) const;
-    void start(Tokens& rows, const Look& look, Kind kind);
-    void finish(const Look& look, Kind kind, Company company, int64_t tokens);
-    void send(Tokens& rows, int layer, float* memory, int64_t memory_size);
+    void for_prompt_ranges(int64_t count, const Visit& visit);
+    AttentionAccumulator& partial(Form form, int64_t part, int64_t index);
+    void attend_tile(ThreadScratch& scratch, const TokenToImageAttention& attention,
+                     const TileCursor& at, const Prompt& prompt, AttentionAccumulator& accumulator,
+                     int64_t tokens) const;
+    void set_queries(Tokens& rows, const TokenToImageAttention& attention, Form form);
+    void finish_attention(const TokenToImageAttention& attention, Form form, PromptRange range,
+                          int64_t tokens);
+    void set_keys_values(Tokens& rows, int layer, float* prompt_state, int64_t prompt_state_size);
 
     const Model& model_;
     int64_t tokens_;
-    Buffer scratch_, seen_, kept_;
+    Buffer scratch_, attended_, image_tokens_;
     std::vector<Prompt> prompts_;
-    std::vector<std::unique_ptr<Hand>> hands_;
-    std::vector<Sight> pieces_[2];  // of the prompts of a company: one part, or all with threads
+    std::vector<std::unique_ptr<ThreadScratch>> threads_;
+    // Of the prompts of a range: for one part, or for all of them with several threads.
+    std::vector<AttentionAccumulator> partials_[2];
 };
 
 }  // namespace fastseg::cpu::sam_decoder

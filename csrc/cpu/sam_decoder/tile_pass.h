@@ -1,8 +1,12 @@
-// The image side of the decoder, one tile of image tokens after another.
+// The image side of the decoder, one tile of image tokens at a time.
 //
-// No prompt's image tokens are ever kept. A sweep over the tiles makes them anew from the shared
-// image and from what each layer's prompt tokens send to it, a few keys and values; while a tile
-// is in the cache, the next attention of the prompt tokens to the image reads it.
+// No prompt's image tokens are stored for all tiles. A pass over the tiles makes them anew from the
+// shared image and from the keys and values of each layer's prompt tokens; while a tile is in the
+// cache, the next attention of the prompt tokens to the image reads it.
+//
+// A cross attention is computed in one of two forms. In the projected form the image tokens were
+// projected once for all prompts. In the folded form the projection is folded into the operand of
+// the prompt tokens, which is then multiplied by the image tokens themselves.
 #pragma once
 
 #include "cpu/sam_decoder/attention_accumulator.h"
@@ -11,74 +15,76 @@
 
 namespace fastseg::cpu::sam_decoder {
 
-// Rows of tokens [tokens, 128] of a cross attention, head by head in the table's format a: as they
-// are in float32, on the diagonal of [padded rows, 128] in bfloat16.
+// Rows of tokens [tokens, 128] of a cross attention, head by head in the table's format a: plain
+// rows in float32, the diagonal of [padded rows, 128] in bfloat16.
 struct HeadRows {
     Buffer data;
 
     void fill(const Model& model, const float* rows, int64_t tokens, float* floats);
 };
 
-// What a prompt's tokens send to the image in one layer.
-struct Sent {
-    HeadRows keys;  // for the queries that the image or its places were projected to
-    Buffer
-        queries;  // [padded rows, 256] in format a: keys for the raw image; not in the first layer
-    Buffer values;  // [256, padded rows] in format a
+// Keys and values of a prompt's tokens for the image-to-token attention of one layer.
+struct TokenKeysValues {
+    HeadRows keys;       // for projected queries of the image or of its positions
+    Buffer folded_keys;  // [padded rows, 256] in format a; none in the first layer
+    Buffer values;       // [256, padded rows] in format a
 
-    Sent() = default;
-    Sent(const Model& model, int64_t tokens, bool raw);
+    TokenKeysValues() = default;
+    TokenKeysValues(const Model& model, int64_t tokens, bool folded);
     // keys and values [tokens, 128]; `floats` is scratch of 2 * 256 * padded rows floats.
-    void fill(const Model& model, const Update& update, const float* keys_of_tokens,
-              const float* values_of_tokens, int64_t tokens, float* floats);
+    void fill(const Model& model, const ImageToTokenAttention& attention,
+              const float* keys_of_tokens, const float* values_of_tokens, int64_t tokens,
+              float* floats);
 };
 
-// What a prompt's tokens look for in the image.
-struct Looking {
-    HeadRows queries;  // for the keys that the image or its places were projected to
-    Buffer raw;        // [padded rows, 256] in format a: queries for the raw image
+// Queries of a prompt's tokens for a token-to-image attention.
+struct TokenQueries {
+    HeadRows queries;  // for projected keys of the image or of its positions
+    Buffer folded;     // [padded rows, 256] in format a
 
-    Looking() = default;
-    Looking(const Model& model, int64_t tokens, bool raw);
+    TokenQueries() = default;
+    TokenQueries(const Model& model, int64_t tokens, bool with_folded);
     // queries [tokens, 128]; scratch as above.
-    void start(const Model& model, const Look& look, const float* queries_of_tokens, int64_t tokens,
-               float* floats);
+    void fill(const Model& model, const TokenToImageAttention& attention,
+              const float* queries_of_tokens, int64_t tokens, float* floats);
 };
 
 // Scratch for one tile of one prompt.
-class Sweep {
+class TilePass {
   public:
-    Sweep(const Model& model, int64_t tokens);
+    TilePass(const Model& model, int64_t tokens);
 
-    // The first layer's look, at keys and values that all prompts share.
-    void look_shared(const ConstStateTile& tile, int64_t valid, const Looking& looking,
-                     Sight& sight, int64_t tokens);
-    // The tile as the first layer leaves it. `slot` is its place in a span of tiles.
-    void update_first(const ConstStateTile& tile, const Sent& sent, int64_t tokens, int64_t slot,
-                      bool for_looks);
-    // The tile as the second layer leaves it; after `update_first` without `for_looks`.
-    void update_second(int64_t tile, const Sent& sent, int64_t tokens, int64_t slot,
-                       bool for_looks);
-    // Look at the tile as it is now, after an update `for_looks`.
-    void look_raw(const Look& look, int64_t tile, int64_t valid, const Looking& looking,
-                  Sight& sight, int64_t tokens, int64_t slot);
-    // Add up what was seen and waits; for the end of a span.
-    void gather(Sight& sight, int64_t tokens);
+    // The first layer's token-to-image attention, whose keys and values all prompts share.
+    void attend_projected(const ConstStateTile& tile, int64_t valid, const TokenQueries& queries,
+                          AttentionAccumulator& accumulator, int64_t tokens);
+    // The tile after the first layer. `slot` is its position in a span of tiles.
+    void update_first_layer(const ConstStateTile& tile, const TokenKeysValues& keys_values,
+                            int64_t tokens, int64_t slot, bool for_attention);
+    // The tile after the second layer; follows `update_first_layer` without `for_attention`.
+    void update_second_layer(int64_t tile, const TokenKeysValues& keys_values, int64_t tokens,
+                             int64_t slot, bool for_attention);
+    // Attention to the tile as it is now, after an update `for_attention`.
+    void attend_folded(const TokenToImageAttention& attention, int64_t tile, int64_t valid,
+                       const TokenQueries& queries, AttentionAccumulator& accumulator,
+                       int64_t tokens, int64_t slot);
+    // Add the weighted sums of the pending slots; for the end of a span.
+    void accumulate_pending(AttentionAccumulator& accumulator, int64_t tokens);
     // The tile as it is now, [256, tile] in format b.
-    const void* image() const { return table_.bf16 ? as_b_.bytes() : current_->bytes(); }
+    const void* image() const { return table_.bf16 ? packed_b_.bytes() : current_->bytes(); }
 
   private:
-    // Logits: rows of heads times b, and rows for the raw image, where given, times the tile.
-    void maps(const HeadRows& rows, const std::byte* b, const Buffer* raw, int64_t tokens);
-    void receive(const Sent& sent, const void* residual, const Norm& norm, int64_t tokens,
-                 int64_t slot, bool for_looks, Buffer& to);
-    bool weigh(Sight& sight, int64_t valid, int64_t tokens);
+    // Logits: rows of heads times b and, where given, folded rows times the tile.
+    void compute_logits(const HeadRows& rows, const std::byte* b, const Buffer* folded,
+                        int64_t tokens);
+    void apply_update(const TokenKeysValues& keys_values, const void* residual, const Norm& norm,
+                      int64_t tokens, int64_t slot, bool for_attention, Buffer& to);
+    bool online_softmax(AttentionAccumulator& accumulator, int64_t valid, int64_t tokens);
 
     const Model& model_;
     const KernelTable& table_;
-    Buffer maps_, weights_, turned_, first_, second_, as_b_, as_a_;
+    Buffer logits_, weights_, transposed_, first_, second_, packed_b_, packed_a_;
     Buffer* current_ = nullptr;
-    int64_t first_waiting_ = 0, end_waiting_ = 0;  // slots whose weighted sum is still to be made
+    int64_t first_pending_ = 0, end_pending_ = 0;  // slots without their weighted sums
 };
 
 }  // namespace fastseg::cpu::sam_decoder

@@ -56,38 +56,38 @@ void normalise(const Norm& norm, float* x, int64_t rows) {
 Tokens::Tokens(const Model& model, int64_t prompts, int64_t tokens)
     : model_(model), prompts_(prompts), tokens_(tokens) {
     const int64_t rows = prompts * tokens;
-    for (Buffer* buffer : {&state_, &prompt_, &placed_, &query_, &key_, &value_, &out_})
+    for (Buffer* buffer : {&state_, &prompt_, &positioned_, &query_, &key_, &value_, &out_})
         *buffer = float_buffer(rows * width);
     wide_ = float_buffer(rows * hidden);
     scratch_ = Buffer(projection_bytes(rows, hidden));
 }
 
 void Tokens::embed(const float* points, const int32_t* labels) {
-    const int64_t count = tokens_ - outputs;
+    const int64_t count = tokens_ - output_count;
     const float side = static_cast<float>(model_.side);
     for (int64_t prompt = 0; prompt < prompts_; ++prompt) {
         float* to = prompt_.floats() + prompt * tokens_ * width;
-        std::copy(model_.starts.begin(), model_.starts.end(), to);
+        std::copy(model_.output_tokens.begin(), model_.output_tokens.end(), to);
         for (int64_t point = 0; point < count; ++point) {
             const int32_t label = labels[prompt * count + point];
-            const float* place = points + (prompt * count + point) * 2;
-            float* row = to + (outputs + point) * width;
+            const float* xy = points + (prompt * count + point) * 2;
+            float* row = to + (output_count + point) * width;
             std::fill(row, row + width, 0.0f);
             // A pixel's value stands for its centre.
             if (label >= 0)
-                encode_place(model_, (place[0] + 0.5f) / side, (place[1] + 0.5f) / side, row, 1);
-            const float* kind = model_.kinds.data() + (label + 1) * width;
-            for (int64_t c = 0; c < width; ++c) row[c] += kind[c];
+                encode_position(model_, (xy[0] + 0.5f) / side, (xy[1] + 0.5f) / side, row, 1);
+            const float* label_embedding = model_.label_embeddings.data() + (label + 1) * width;
+            for (int64_t c = 0; c < width; ++c) row[c] += label_embedding[c];
         }
     }
     std::memcpy(state_.bytes(), prompt_.bytes(),
                 static_cast<size_t>(prompts_ * tokens_ * width) * sizeof(float));
 }
 
-const float* Tokens::place() {
+const float* Tokens::with_positions() {
     for (int64_t i = 0; i < prompts_ * tokens_ * width; ++i)
-        placed_.floats()[i] = state_.floats()[i] + prompt_.floats()[i];
-    return placed_.floats();
+        positioned_.floats()[i] = state_.floats()[i] + prompt_.floats()[i];
+    return positioned_.floats();
 }
 
 void Tokens::apply(const Linear& linear, const float* x, int64_t rows, float* y) {
@@ -101,13 +101,13 @@ void Tokens::add(const Linear& linear, const float* x, int64_t first, int64_t ro
     for (int64_t i = 0; i < rows * width; ++i) state[i] += out_.floats()[i];
 }
 
-void Tokens::attend(const Layer& layer, bool first) {
+void Tokens::self_attend(const Layer& layer, bool first) {
     const int64_t rows = prompts_ * tokens_;
     const SelfAttention& attention = layer.attention;
     // As trained: neither positions nor a residual in the first layer.
-    const float* placed = first ? state_.floats() : place();
-    apply(attention.query, placed, rows, query_.floats());
-    apply(attention.key, placed, rows, key_.floats());
+    const float* positioned = first ? state_.floats() : with_positions();
+    apply(attention.query, positioned, rows, query_.floats());
+    apply(attention.key, positioned, rows, key_.floats());
     apply(attention.value, state_.floats(), rows, value_.floats());
     std::vector<float> weights(static_cast<size_t>(tokens_));
     for (int64_t prompt = 0; prompt < prompts_; ++prompt) {
@@ -122,8 +122,8 @@ void Tokens::attend(const Layer& layer, bool first) {
     normalise(layer.norm1, state_.floats(), rows);
 }
 
-const float* Tokens::project_placed(const Linear& linear) {
-    apply(linear, place(), prompts_ * tokens_, query_.floats());
+const float* Tokens::project_with_positions(const Linear& linear) {
+    apply(linear, with_positions(), prompts_ * tokens_, query_.floats());
     return query_.floats();
 }
 
@@ -132,9 +132,9 @@ const float* Tokens::project(const Linear& linear) {
     return value_.floats();
 }
 
-void Tokens::take_in(const Layer& layer, const float* seen) {
+void Tokens::add_attention(const Layer& layer, const float* attended) {
     const int64_t rows = prompts_ * tokens_;
-    add(layer.look.out, seen, 0, rows);
+    add(layer.token_to_image.out, attended, 0, rows);
     normalise(layer.norm2, state_.floats(), rows);
     apply(layer.mlp1, state_.floats(), rows, wide_.floats());
     relu(wide_.floats(), rows * hidden);
@@ -142,22 +142,22 @@ void Tokens::take_in(const Layer& layer, const float* seen) {
     normalise(layer.norm3, state_.floats(), rows);
 }
 
-void Tokens::keep_outputs() {
-    const int64_t kept = outputs * width;
+void Tokens::keep_output_tokens() {
+    const int64_t kept = output_count * width;
     for (float* rows : {state_.floats(), prompt_.floats()})
         for (int64_t prompt = 1; prompt < prompts_; ++prompt)
             std::memmove(rows + prompt * kept, rows + prompt * tokens_ * width,
                          static_cast<size_t>(kept) * sizeof(float));
-    tokens_ = outputs;
+    tokens_ = output_count;
 }
 
-void Tokens::take_in_last(const float* seen, int64_t first, int64_t count) {
+void Tokens::add_final_attention(const float* attended, int64_t first, int64_t count) {
     const int64_t row = first * tokens_, rows = count * tokens_;
-    add(model_.last.out, seen, row, rows);
-    normalise(model_.last_norm, state_.floats() + row * width, rows);
+    add(model_.final_attention.out, attended, row, rows);
+    normalise(model_.final_norm, state_.floats() + row * width, rows);
 }
 
-void Tokens::read(int64_t first, int64_t count, float* ious, float* vectors) {
+void Tokens::read_heads(int64_t first, int64_t count, float* ious, float* vectors) {
     const auto run = [&](const Head& head, int64_t token, int64_t size, float* to, int64_t stride) {
         for (int64_t prompt = 0; prompt < count; ++prompt)
             std::memcpy(query_.floats() + prompt * width,
