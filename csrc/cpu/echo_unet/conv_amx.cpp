@@ -75,28 +75,28 @@ FASTSEG_INLINE void multiply_any(const Convolution& c, const Pair& pair, bool tw
         multiply<false, false>(c, pair, b, bias, sums);
 }
 
-// Sums that wait to be stored while the next ones are multiplied.
-struct Waiting {
+// Sums that are stored while the next ones are multiplied.
+struct PendingStore {
     const float* sums = nullptr;
     Bf16* to[2];
     int64_t pixels[2];
     bool wide;
 };
 
-FASTSEG_INLINE void settle(const Waiting& waiting, int64_t stride, bool rectify) {
+FASTSEG_INLINE void store_pending(const PendingStore& pending, int64_t stride, bool relu) {
     for (int64_t tile = 0; tile < 2; ++tile) {
-        const float* from = waiting.sums + tile * tile_pixels * 32;
-        Bf16* to = waiting.to[tile];
-        for (int64_t p = 0; p < waiting.pixels[tile]; ++p, from += 32, to += stride) {
+        const float* from = pending.sums + tile * tile_pixels * 32;
+        Bf16* to = pending.to[tile];
+        for (int64_t p = 0; p < pending.pixels[tile]; ++p, from += 32, to += stride) {
             // A bfloat16 below zero is a negative number to integers too.
-            if (waiting.wide) {
+            if (pending.wide) {
                 auto both =
                     (__m512i)_mm512_cvtne2ps_pbh((__m512)load(from + 16), (__m512)load(from));
-                if (rectify) both = _mm512_max_epi16(both, _mm512_setzero_si512());
+                if (relu) both = _mm512_max_epi16(both, _mm512_setzero_si512());
                 _mm512_storeu_si512(to, both);
             } else {
                 auto rounded = (__m256i)_mm512_cvtneps_pbh((__m512)load(from));
-                if (rectify) rounded = _mm256_max_epi16(rounded, _mm256_setzero_si256());
+                if (relu) rounded = _mm256_max_epi16(rounded, _mm256_setzero_si256());
                 _mm256_storeu_si256((__m256i*)to, rounded);
             }
         }
@@ -125,40 +125,41 @@ struct Tiles {
     }
 };
 
-// A matrix that the second-level cache holds beside the maps goes by for every block of pixels,
-// which stay in the first-level cache meanwhile; of a larger one, all pixels go by for 32 columns.
-constexpr int64_t kept_bytes = 600'000;
+// A kernel matrix that fits the second-level cache beside the maps is read for every block of
+// pixels, which stay in the first-level cache; of a larger one, 32 columns stay and all pixels are
+// read.
+constexpr int64_t cached_bytes = 600'000;
 
 }  // namespace
 
 void convolve(const Convolution& c, const Target& target, const Part& part) {
     const Tiles tiles(c.width, part);
     Sums sums[2];
-    int turn = 0;
-    Waiting waiting;
+    int buffer = 0;
+    PendingStore pending;
     const auto block = [&](int64_t tile, int64_t n) {
         const Pair pair = tiles.pair(tile);
         const bool two_rows = tile + 1 < tiles.count, two_columns = part.n1 - n > 16;
         multiply_any(c, pair, two_rows, two_columns, c.kernel + n / 16 * c.column_bytes, c.bias + n,
-                     sums[turn]);
-        if (waiting.sums) settle(waiting, target.pixel, c.rectify);
-        waiting.sums = sums[turn].values;
-        waiting.wide = two_columns;
+                     sums[buffer]);
+        if (pending.sums) store_pending(pending, target.pixel, c.relu);
+        pending.sums = sums[buffer].values;
+        pending.wide = two_columns;
         for (int64_t i = 0; i < 2; ++i) {
-            waiting.to[i] = target.origin + pair.y[i] * target.row + pair.x[i] * target.pixel +
+            pending.to[i] = target.origin + pair.y[i] * target.row + pair.x[i] * target.pixel +
                             n / target.group * target.spread + n % target.group;
-            waiting.pixels[i] = i == 0 || two_rows ? tiles.pixels(tile + i) : 0;
+            pending.pixels[i] = i == 0 || two_rows ? tiles.pixels(tile + i) : 0;
         }
-        turn ^= 1;
+        buffer ^= 1;
     };
-    if ((part.n1 - part.n0) / 16 * c.column_bytes <= kept_bytes) {
+    if ((part.n1 - part.n0) / 16 * c.column_bytes <= cached_bytes) {
         for (int64_t tile = 0; tile < tiles.count; tile += 2)
             for (int64_t n = part.n0; n < part.n1; n += 32) block(tile, n);
     } else {
         for (int64_t n = part.n0; n < part.n1; n += 32)
             for (int64_t tile = 0; tile < tiles.count; tile += 2) block(tile, n);
     }
-    if (waiting.sums) settle(waiting, target.pixel, c.rectify);
+    if (pending.sums) store_pending(pending, target.pixel, c.relu);
 }
 
 void convolve_to_planes(const Convolution& c, int64_t classes, float* planes, int64_t plane,
@@ -209,8 +210,8 @@ void frame_to_map(const float* frame, int64_t channels, int64_t side, Bf16* orig
             const auto store = [&](__m512i pixels, int64_t from) {
                 const int64_t here = left - from;
                 if (here <= 0) return;
-                const auto kept = static_cast<__mmask8>(here >= 8 ? 0xFF : (1u << here) - 1);
-                _mm512_mask_storeu_epi64(to + from * 4, kept, pixels);
+                const auto stored = static_cast<__mmask8>(here >= 8 ? 0xFF : (1u << here) - 1);
+                _mm512_mask_storeu_epi64(to + from * 4, stored, pixels);
             };
             store(_mm512_permutex2var_epi32(first, low, second), 0);
             store(_mm512_permutex2var_epi32(first, high, second), 8);

@@ -1,6 +1,6 @@
 // Convolutions as products in AMX's tile registers: 16 pixels of a row by 32 channels, times 32
 // channels by 16 of the next layer. A tile is loaded from where its pixels lie, for each of the
-// nine neighbours anew, so nothing is laid out before.
+// nine neighbours anew, so empty is laid out before.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +12,7 @@ namespace fastseg::cpu::echo_unet {
 
 using nn::Bf16;
 
-// A map that is read.
+// An input map.
 struct Source {
     const std::byte* origin;  // pixel (0, 0)
     int64_t row, pixel;       // bytes from one to the next
@@ -32,10 +32,10 @@ struct Convolution {
     int64_t column_bytes;     // of 16 columns of the kernel
     const float* bias;        // [columns]
     int64_t width;            // pixels of a row
-    bool rectify;             // negative sums become 0
+    bool relu;                // negative sums become 0
 };
 
-// Where sums go: column n of a pixel lies at n / group * spread + n % group.
+// The output map: column n of a pixel lies at n / group * spread + n % group.
 struct Target {
     Bf16* origin;           // pixel (0, 0)
     int64_t row, pixel;     // values from one to the next

@@ -1,5 +1,5 @@
-// What lies between two layers: pixels row by row, each with its channels in bfloat16, in a frame
-// of zeros that is what convolutions see beyond the border.
+// A feature map: pixels row by row, each with its channels in bfloat16, in a frame of zeros that
+// pads convolutions.
 #pragma once
 
 #include <cstdint>
@@ -11,13 +11,13 @@ namespace fastseg::cpu::echo_unet {
 
 using nn::Bf16;
 
-class Map {
+class FeatureMap {
   public:
-    // `rows` of them are kept, the first of which is `first` until `begin_at` moves it.
-    Map(int64_t rows, int64_t width, int64_t channels)
+    // Rows in memory; `begin_at` sets the first of them.
+    FeatureMap(int64_t rows, int64_t width, int64_t channels)
         : width(width),
           channels(channels),
-          // Pixels a power of two apart would push each other out of the first-level cache.
+          // Pixels a power of two apart would evict each other from the first-level cache.
           pixel(channels < crowded ? channels : channels + 32),
           row((width + 2) * pixel),
           rows_(rows),
@@ -30,8 +30,8 @@ class Map {
 
     void begin_at(int64_t first) { first_ = first; }
 
-    // Rows from `y0` to `y1` that lie outside a picture of `height` rows become what a convolution
-    // sees there.
+    // Set rows from `y0` to `y1` that lie outside an image of `height` rows to zero, as a
+    // convolution is padded.
     void clear_outside(int64_t y0, int64_t y1, int64_t height) {
         for (int64_t y = y0; y < y1; ++y)
             if (y < 0 || y >= height) __builtin_memset(at(y, -1), 0, static_cast<size_t>(row) * 2);

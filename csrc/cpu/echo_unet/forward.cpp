@@ -8,8 +8,8 @@
 namespace fastseg::cpu::echo_unet {
 namespace {
 
-// Levels that are worked on in bands: what passes between their layers is more than the
-// second-level cache holds.
+// Levels that are computed in bands: the maps between their layers are larger than the second-level
+// cache.
 constexpr int64_t banded = 2;
 constexpr int64_t band_bytes = 300'000;  // of a map of one band
 
@@ -29,7 +29,7 @@ const std::byte* bytes(const Bf16* values) {
 }
 
 // Bytes from a pixel to the values that each step of a layer multiplies.
-std::vector<int32_t> offsets(const Map& map, int64_t neighbours) {
+std::vector<int32_t> offsets(const FeatureMap& map, int64_t neighbours) {
     std::vector<int32_t> found;
     const int64_t steps = steps_across(neighbours, map.channels), before = neighbours / 2;
     for (int64_t dy = 0; dy < neighbours; ++dy)
@@ -41,17 +41,17 @@ std::vector<int32_t> offsets(const Map& map, int64_t neighbours) {
     return found;
 }
 
-// A layer, the maps that it reads, and what product.h wants to know of both.
+// A layer, the maps that it reads, and the description of both for conv_amx.h.
 class Step {
   public:
-    Step(const Layer& layer, const std::vector<const Map*>& from, bool rectify)
+    Step(const Layer& layer, const std::vector<const FeatureMap*>& from, bool relu)
         : convolution{{},
                       static_cast<int64_t>(from.size()),
                       layer.kernel.bytes(),
                       layer.steps * 1024,
                       layer.bias.data(),
                       from.front()->width,
-                      rectify} {
+                      relu} {
         for (size_t i = 0; i < from.size(); ++i) {
             offsets_[i] = offsets(*from[i], layer.neighbours);
             convolution.sources[i] = {bytes(from[i]->at(0, 0)), from[i]->row * 2,
@@ -67,18 +67,18 @@ class Step {
     std::vector<int32_t> offsets_[2];
 };
 
-Target target(const Map& map) {
+Target target(const FeatureMap& map) {
     return {map.at(0, 0), map.row, map.pixel, map.channels, map.pixel};
 }
 
-void convolve_rows(const Layer& layer, const std::vector<const Map*>& from, const Map& to,
-                   Rows rows) {
+void convolve_rows(const Layer& layer, const std::vector<const FeatureMap*>& from,
+                   const FeatureMap& to, Rows rows) {
     convolve(Step(layer, from, true).convolution, target(to), {rows.y0, rows.y1, 0, layer.columns});
 }
 
 }  // namespace
 
-Passage::Passage(const Model& model) : model_(model) {
+ForwardPass::ForwardPass(const Model& model) : model_(model) {
     for (int64_t level = 0; level < levels; ++level) {
         const int64_t side = model.side_of(level), out = model.width_of(level);
         const int64_t in = level ? out / 2 : frame_channels;
@@ -93,14 +93,14 @@ Passage::Passage(const Model& model) : model_(model) {
 }
 
 // Even, so that a band is whole pixels of the level below.
-int64_t Passage::band_rows(int64_t level) const {
+int64_t ForwardPass::band_rows(int64_t level) const {
     const int64_t side = model_.side_of(level);
     const int64_t fitting = band_bytes / (2 * levels_[static_cast<size_t>(level)].skip.row);
     const int64_t shared = side / threads_;
     return std::clamp<int64_t>(std::min(fitting, shared) / 2 * 2, std::min<int64_t>(side, 8), side);
 }
 
-void Passage::run(const float* frame, float* probabilities, int threads) {
+void ForwardPass::run(const float* frame, float* probabilities, int threads) {
     threads_ = team_size(threads, model_.side, 1e9);
     while (bands_.size() < static_cast<size_t>(threads_)) {
         std::vector<Band>& made = bands_.emplace_back();
@@ -110,30 +110,31 @@ void Passage::run(const float* frame, float* probabilities, int threads) {
             made.push_back({{most, side, out}, {most, side, out}});
         }
     }
-    relay_.begin();
+    tasks_.begin();
     std::atomic<size_t> next{0};
     run_team(threads_, [&] {
-        Worker worker{Relay::Runner(relay_), bands_[next++]};
+        Worker worker{PhasedTasks::Participant(tasks_), bands_[next++]};
         {
             const nn::TileConfigGuard tile_config(model_.table);
             pass(worker, frame, probabilities);
         }
-        worker.runner.finish();
+        worker.participant.finish();
     });
 }
 
-void Passage::pass(Worker& worker, const float* frame, float* probabilities) {
+void ForwardPass::pass(Worker& worker, const float* frame, float* probabilities) {
     const int64_t side = model_.side;
-    const Map& first = levels_.front().input;
-    worker.runner.each(side / few_rows, [&](int64_t item) {
+    const FeatureMap& first = levels_.front().input;
+    worker.participant.run_phase(side / few_rows, [&](int64_t item) {
         frame_to_map(frame, model_.channels, side, first.at(0, 0), first.row, item * few_rows,
                      (item + 1) * few_rows);
     });
-    for (int64_t level = 0; level < levels; ++level) descend(worker, level);
-    for (int64_t level = levels - 2; level >= 0; --level) ascend(worker, level, probabilities);
+    for (int64_t level = 0; level < levels; ++level) encode_level(worker, level);
+    for (int64_t level = levels - 2; level >= 0; --level)
+        decode_level(worker, level, probabilities);
 }
 
-void Passage::descend(Worker& worker, int64_t level) {
+void ForwardPass::encode_level(Worker& worker, int64_t level) {
     Level& here = levels_[static_cast<size_t>(level)];
     const Layer* layers = model_.down[level];
     const int64_t side = model_.side_of(level);
@@ -141,12 +142,12 @@ void Passage::descend(Worker& worker, int64_t level) {
         convolve_all(worker, layers[0], {&here.input}, here.inner);
         convolve_all(worker, layers[1], {&here.inner}, here.skip);
         if (level == levels - 1) return;
-        worker.runner.each(side / 2, [&](int64_t item) { pool(level, item, item + 1); });
+        worker.participant.run_phase(side / 2, [&](int64_t item) { pool(level, item, item + 1); });
         return;
     }
     const int64_t height = band_rows(level);
-    worker.runner.each((side + height - 1) / height, [&](int64_t item) {
-        Map& inner = worker.bands[static_cast<size_t>(level)].inner;
+    worker.participant.run_phase((side + height - 1) / height, [&](int64_t item) {
+        FeatureMap& inner = worker.bands[static_cast<size_t>(level)].inner;
         const Rows rows = Rows{item * height, item * height + height}.wider(0, side);
         inner.begin_at(rows.y0 - 1);
         inner.clear_outside(rows.y0 - 1, rows.y1 + 1, side);
@@ -156,43 +157,45 @@ void Passage::descend(Worker& worker, int64_t level) {
     });
 }
 
-void Passage::ascend(Worker& worker, int64_t level, float* probabilities) {
+void ForwardPass::decode_level(Worker& worker, int64_t level, float* probabilities) {
     Level& here = levels_[static_cast<size_t>(level)];
     const Layer* layers = model_.merge[level];
     const int64_t side = model_.side_of(level);
     if (level >= banded) {
         const int64_t below = side / 2, parts = std::min(below, parts_wanted());
-        worker.runner.each(parts, [&](int64_t item) {
-            raise(level, here.raised, 2 * (below * item / parts), 2 * (below * (item + 1) / parts));
+        worker.participant.run_phase(parts, [&](int64_t item) {
+            upsample(level, here.upsampled, 2 * (below * item / parts),
+                     2 * (below * (item + 1) / parts));
         });
-        convolve_all(worker, layers[0], {&here.raised, &here.skip}, here.inner);
+        convolve_all(worker, layers[0], {&here.upsampled, &here.skip}, here.inner);
         convolve_all(worker, layers[1], {&here.inner}, here.output);
         return;
     }
     const int64_t height = band_rows(level);
-    worker.runner.each((side + height - 1) / height, [&](int64_t item) {
-        auto& [raised, inner] = worker.bands[static_cast<size_t>(level)];
+    worker.participant.run_phase((side + height - 1) / height, [&](int64_t item) {
+        auto& [upsampled, inner] = worker.bands[static_cast<size_t>(level)];
         const Rows rows = Rows{item * height, item * height + height}.wider(0, side);
-        raised.begin_at(rows.y0 - 2);
-        raised.clear_outside(rows.y0 - 2, rows.y1 + 2, side);
+        upsampled.begin_at(rows.y0 - 2);
+        upsampled.clear_outside(rows.y0 - 2, rows.y1 + 2, side);
         inner.begin_at(rows.y0 - 1);
         inner.clear_outside(rows.y0 - 1, rows.y1 + 1, side);
         const Rows wider = rows.wider(2, side);
-        raise(level, raised, wider.y0, wider.y1);
-        convolve_rows(layers[0], {&raised, &here.skip}, inner, rows.wider(1, side));
-        convolve_rows(layers[1], {&inner}, level ? here.output : raised, rows);
+        upsample(level, upsampled, wider.y0, wider.y1);
+        convolve_rows(layers[0], {&upsampled, &here.skip}, inner, rows.wider(1, side));
+        convolve_rows(layers[1], {&inner}, level ? here.output : upsampled, rows);
         if (level == 0)
-            convolve_to_planes(Step(model_.head, {&raised}, false).convolution, model_.classes,
+            convolve_to_planes(Step(model_.head, {&upsampled}, false).convolution, model_.classes,
                                probabilities, side * side, {rows.y0, rows.y1, 0, 16});
     });
 }
 
 // A layer of a coarse level: parts of its pixels and of its channels are shared between threads.
-void Passage::convolve_all(Worker& worker, const Layer& layer, const Maps& from, const Map& to) {
+void ForwardPass::convolve_all(Worker& worker, const Layer& layer, const Maps& from,
+                               const FeatureMap& to) {
     const int64_t pairs = (layer.columns + 31) / 32, across = std::min(pairs, parts_wanted());
     const int64_t down = std::min(to.width, (parts_wanted() + across - 1) / across);
     const Step step(layer, from, true);
-    worker.runner.each(across * down, [&](int64_t item) {
+    worker.participant.run_phase(across * down, [&](int64_t item) {
         const int64_t x = item % across, y = item / across;
         convolve(step.convolution, target(to),
                  {to.width * y / down, to.width * (y + 1) / down, 32 * (pairs * x / across),
@@ -201,9 +204,9 @@ void Passage::convolve_all(Worker& worker, const Layer& layer, const Maps& from,
 }
 
 // Rows of a level from the level below, the even and the odd ones in turn.
-void Passage::raise(int64_t level, const Map& to, int64_t y0, int64_t y1) {
+void ForwardPass::upsample(int64_t level, const FeatureMap& to, int64_t y0, int64_t y1) {
     const Level& below = levels_[static_cast<size_t>(level + 1)];
-    const Map& from = level + 1 == levels - 1 ? below.skip : below.output;
+    const FeatureMap& from = level + 1 == levels - 1 ? below.skip : below.output;
     for (int64_t dy = 0; dy < 2; ++dy) {
         const Step step(model_.up[level][dy], {&from}, false);
         const Target rows{to.at(dy, 0), 2 * to.row, 2 * to.pixel, to.channels, to.pixel};
@@ -211,9 +214,9 @@ void Passage::raise(int64_t level, const Map& to, int64_t y0, int64_t y1) {
     }
 }
 
-void Passage::pool(int64_t level, int64_t y0, int64_t y1) {
-    const Map& from = levels_[static_cast<size_t>(level)].skip;
-    const Map& to = levels_[static_cast<size_t>(level + 1)].input;
+void ForwardPass::pool(int64_t level, int64_t y0, int64_t y1) {
+    const FeatureMap& from = levels_[static_cast<size_t>(level)].skip;
+    const FeatureMap& to = levels_[static_cast<size_t>(level + 1)].input;
     for (int64_t y = y0; y < y1; ++y)
         pool_row(from.at(2 * y, 0), from.row, from.pixel, to.channels, to.width, to.at(y, 0));
 }

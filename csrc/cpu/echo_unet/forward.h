@@ -1,4 +1,4 @@
-// A frame's way through the network, and the maps on it.
+// The forward pass of a frame, and the feature maps between its layers.
 #pragma once
 
 #include <atomic>
@@ -11,50 +11,50 @@
 
 namespace fastseg::cpu::echo_unet {
 
-// What a resolution keeps from layer to layer.
+// The feature maps of one resolution.
 struct Level {
-    Map input;   // of the way down
-    Map skip;    // its result, which the way up reads again
-    Map raised;  // from the level below
-    Map inner;   // between two convolutions
-    Map output;  // of the way up
+    FeatureMap input;      // of the encoder's layers
+    FeatureMap skip;       // their result, which the decoder reads again
+    FeatureMap upsampled;  // from the level below
+    FeatureMap inner;      // between two convolutions
+    FeatureMap output;     // of the decoder's layers
 };
 
-// Maps of some rows, which a thread makes and uses up while they are in the second-level cache.
+// Maps of some rows, which a thread writes and reads while they are in the second-level cache.
 struct Band {
-    Map raised, inner;
+    FeatureMap upsampled, inner;
 };
 
-// A thread on its way through the network.
+// A thread of a forward pass.
 struct Worker {
-    Relay::Runner runner;
+    PhasedTasks::Participant participant;
     std::vector<Band>& bands;  // of the finest levels
 };
 
-class Passage {
+class ForwardPass {
   public:
-    explicit Passage(const Model& model);
+    explicit ForwardPass(const Model& model);
 
     // frame [channels, side, side] to probabilities [classes, side, side].
     void run(const float* frame, float* probabilities, int threads);
 
   private:
-    using Maps = std::vector<const Map*>;
+    using Maps = std::vector<const FeatureMap*>;
 
     void pass(Worker& worker, const float* frame, float* probabilities);
-    void descend(Worker& worker, int64_t level);
-    void ascend(Worker& worker, int64_t level, float* probabilities);
-    void convolve_all(Worker& worker, const Layer& layer, const Maps& from, const Map& to);
-    void raise(int64_t level, const Map& to, int64_t y0, int64_t y1);
+    void encode_level(Worker& worker, int64_t level);
+    void decode_level(Worker& worker, int64_t level, float* probabilities);
+    void convolve_all(Worker& worker, const Layer& layer, const Maps& from, const FeatureMap& to);
+    void upsample(int64_t level, const FeatureMap& to, int64_t y0, int64_t y1);
     void pool(int64_t level, int64_t y0, int64_t y1);
     int64_t band_rows(int64_t level) const;
-    // Of a layer that threads share, so that none waits long for the last one.
+    // Parts of a layer that threads share: so many that none waits long for the last one.
     int64_t parts_wanted() const { return threads_ > 1 ? 2 * threads_ : 1; }
 
     const Model& model_;
     std::vector<Level> levels_;
     std::vector<std::vector<Band>> bands_;  // of every thread
-    Relay relay_;
+    PhasedTasks tasks_;
     int threads_ = 1;
 };
 

@@ -14,7 +14,7 @@ int64_t rounded_up(int64_t size, int64_t step) {
     return (size + step - 1) / step * step;
 }
 
-// A map as a layer reads it: `held` channels a pixel, of which the first ones count.
+// An input map of a layer: `held` channels a pixel, of which the first `channels` are used.
 struct Read {
     int64_t channels, held;
 };
@@ -89,7 +89,7 @@ std::string numbered(const char* part, int64_t level, int64_t index) {
 
 }  // namespace
 
-std::string misfit(int64_t width, int64_t channels, int64_t classes, int64_t side) {
+std::string unsupported_reason(int64_t width, int64_t channels, int64_t classes, int64_t side) {
     const auto is = [](int64_t size, const char* unit) { return std::to_string(size) + unit; };
     if (width < step || width > widest || width % step)
         return is(width, " channels at the finest level are no multiple of 16 up to 128");
@@ -110,7 +110,8 @@ Model::Model(const nn::Weights& weights, int64_t side, const nn::KernelTable& ta
     width = first[0];
     channels = first[1];
     classes = last[0];
-    if (const std::string reason = misfit(width, channels, classes, side); !reason.empty())
+    if (const std::string reason = unsupported_reason(width, channels, classes, side);
+        !reason.empty())
         throw std::invalid_argument(reason);
     for (int64_t level = 0; level < levels; ++level) {
         const int64_t out = width_of(level), in = level ? out / 2 : channels;

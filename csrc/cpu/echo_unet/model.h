@@ -33,8 +33,8 @@ constexpr int64_t steps_across(int64_t neighbours, int64_t channels) {
     return (neighbours * channels + 31) / 32;
 }
 
-// Why the kernel is not made for a network of such sizes; empty if it is.
-std::string misfit(int64_t width, int64_t channels, int64_t classes, int64_t side);
+// The reason why the kernel does not support a network of such sizes; empty if it does.
+std::string unsupported_reason(int64_t width, int64_t channels, int64_t classes, int64_t side);
 
 struct Model {
     // `table` must have bfloat16 operands. Malformed weights throw std::invalid_argument.

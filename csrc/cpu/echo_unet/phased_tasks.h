@@ -1,5 +1,5 @@
-// Legs of work that threads do together, one leg after another: each starts when the last one is
-// done. Threads live for all legs, since a frame has too many of them to start threads for each.
+// Tasks in phases that threads work on together: a phase starts when the one before it is done.
+// Threads live for all phases, since a frame has too many of them to start threads for each.
 #pragma once
 
 #include <atomic>
@@ -8,54 +8,54 @@
 
 namespace fastseg::cpu::echo_unet {
 
-class Relay {
+class PhasedTasks {
   public:
-    // Before any runner is there.
+    // Before any participant exists.
     void begin() {
-        for (Leg& leg : legs_) leg.next = leg.done = 0;
+        for (Phase& phase : phases_) phase.next = phase.done = 0;
     }
 
-    class Runner;
+    class Participant;
 
   private:
     static constexpr int most = 32;
 
-    // Counted in items, not in threads: one that comes late, or never, keeps nobody waiting.
-    struct Leg {
+    // Counted in tasks, not in threads: a thread that comes late, or never, delays no other.
+    struct Phase {
         std::atomic<int> next, done;
     };
 
-    Leg legs_[most];
+    Phase phases_[most];
 };
 
-// A thread's part. Every runner of a relay asks for the same legs in the same order.
-class Relay::Runner {
+// The part of one thread. Every participant runs the same phases in the same order.
+class PhasedTasks::Participant {
   public:
-    explicit Runner(Relay& relay) : leg_(relay.legs_) {}
+    explicit Participant(PhasedTasks& tasks) : phase_(tasks.phases_) {}
 
-    // Call `body(item)` for those items that nobody else takes; returns when all are done.
+    // Call `body(item)` for the items that no other thread takes; returns when all are done.
     template <class Body>
-    void each(int64_t items, const Body& body) {
+    void run_phase(int64_t items, const Body& body) {
         const int count = static_cast<int>(items);
-        Leg& leg = *leg_++;
-        for (int item = leg.next++; item < count; item = leg.next++) {
+        Phase& phase = *phase_++;
+        for (int item = phase.next++; item < count; item = phase.next++) {
             try {
                 body(item);
             } catch (...) {
                 failure_ = std::current_exception();
             }
-            if (++leg.done == count) leg.done.notify_all();
+            if (++phase.done == count) phase.done.notify_all();
         }
-        for (int done = leg.done; done < count; done = leg.done) leg.done.wait(done);
+        for (int done = phase.done; done < count; done = phase.done) phase.done.wait(done);
     }
 
-    // After the last leg: others would wait for one who threw before.
+    // After the last phase: other threads would wait for one that threw before.
     void finish() const {
         if (failure_) std::rethrow_exception(failure_);
     }
 
   private:
-    Leg* leg_;
+    Phase* phase_;
     std::exception_ptr failure_;
 };
 

@@ -16,33 +16,33 @@ const nn::KernelTable& tiles() {
 
 }  // namespace
 
-// The maps of a passage for the time of a call.
-class Unet::Loan {
+// A forward pass with its feature maps, leased from the network for the time of a call.
+class Unet::WorkspaceLease {
   public:
-    explicit Loan(const Unet& owner) : owner_(owner) {
+    explicit WorkspaceLease(const Unet& owner) : owner_(owner) {
         for (auto& place : owner.idle_)
-            if (Passage* found = place.exchange(nullptr)) {
-                passage_.reset(found);
+            if (ForwardPass* found = place.exchange(nullptr)) {
+                pass_.reset(found);
                 return;
             }
-        passage_ = std::make_unique<Passage>(owner.model_);
+        pass_ = std::make_unique<ForwardPass>(owner.model_);
     }
-    Loan(const Loan&) = delete;
-    ~Loan() {
+    WorkspaceLease(const WorkspaceLease&) = delete;
+    ~WorkspaceLease() {
         for (auto& place : owner_.idle_) {
-            Passage* nothing = nullptr;
-            if (place.compare_exchange_strong(nothing, passage_.get())) {
-                static_cast<void>(passage_.release());
+            ForwardPass* empty = nullptr;
+            if (place.compare_exchange_strong(empty, pass_.get())) {
+                static_cast<void>(pass_.release());
                 return;
             }
         }
     }
 
-    Passage* operator->() const { return passage_.get(); }
+    ForwardPass* operator->() const { return pass_.get(); }
 
   private:
     const Unet& owner_;
-    std::unique_ptr<Passage> passage_;
+    std::unique_ptr<ForwardPass> pass_;
 };
 
 Unet::Unet(const nn::Weights& weights, int64_t side) : model_(weights, side, tiles()) {}
@@ -51,21 +51,23 @@ Unet::~Unet() {
     for (auto& place : idle_) delete place.load();
 }
 
-// As many frames at once as there are threads; for those that are left, threads go together.
+// As many frames at once as there are threads; the remaining frames are shared by all threads.
 void Unet::run(const float* frames, int64_t count, float* probabilities, int threads) const {
     const int64_t pixels = side() * side();
-    const int crew = team_size(threads, pixels, 1e9);
-    const int64_t alone = count - count % crew;
-    const auto pass = [&](const Loan& loan, int64_t frame, int helpers) {
-        loan->run(frames + frame * channels() * pixels, probabilities + frame * classes() * pixels,
-                  helpers);
+    const int team = team_size(threads, pixels, 1e9);
+    const int64_t alone = count - count % team;
+    const auto pass = [&](const WorkspaceLease& lease, int64_t frame, int helpers) {
+        lease->run(frames + frame * channels() * pixels, probabilities + frame * classes() * pixels,
+                   helpers);
     };
-    share(team_size(crew, alone, 1e9), alone, [&]() -> std::function<void(int64_t)> {
-        return [&, loan = std::make_shared<Loan>(*this)](int64_t frame) { pass(*loan, frame, 1); };
+    share(team_size(team, alone, 1e9), alone, [&]() -> std::function<void(int64_t)> {
+        return [&, lease = std::make_shared<WorkspaceLease>(*this)](int64_t frame) {
+            pass(*lease, frame, 1);
+        };
     });
     if (alone == count) return;
-    const Loan loan(*this);
-    for (int64_t frame = alone; frame < count; ++frame) pass(loan, frame, crew);
+    const WorkspaceLease lease(*this);
+    for (int64_t frame = alone; frame < count; ++frame) pass(lease, frame, team);
 }
 
 }  // namespace fastseg::cpu::echo_unet

@@ -1,5 +1,5 @@
 // The echo U-Net as a native kernel with bfloat16 products in AMX: frames to probabilities. Sums
-// and the sigmoid are float32, what passes from layer to layer is bfloat16. Results do not depend
+// and the sigmoid are float32, feature maps are bfloat16. Results do not depend
 // on the number of threads.
 #pragma once
 
@@ -10,7 +10,7 @@
 
 namespace fastseg::cpu::echo_unet {
 
-class Passage;
+class ForwardPass;
 
 class Unet {
   public:
@@ -26,13 +26,13 @@ class Unet {
     void run(const float* frames, int64_t count, float* probabilities, int threads) const;
 
   private:
-    class Loan;
+    class WorkspaceLease;
 
-    static constexpr int kept = 16;
+    static constexpr int max_idle = 16;
 
     Model model_;
-    // Maps that no call uses, kept for the next. Without a lock, so that a fork is harmless.
-    mutable std::atomic<Passage*> idle_[kept] = {};
+    // Forward passes that no call uses, for the next one. No lock, so that a fork is harmless.
+    mutable std::atomic<ForwardPass*> idle_[max_idle] = {};
 };
 
 }  // namespace fastseg::cpu::echo_unet

@@ -6,18 +6,18 @@
 namespace fastseg::cpu::echo_unet {
 namespace {
 
-[[noreturn]] void refuse() {
+[[noreturn]] void fail_unsupported() {
     throw std::invalid_argument("this build has no AMX");
 }
 
 }  // namespace
 
-std::string misfit(int64_t, int64_t, int64_t, int64_t) {
+std::string unsupported_reason(int64_t, int64_t, int64_t, int64_t) {
     return "this build has no AMX";
 }
 
 Model::Model(const nn::Weights&, int64_t, const nn::KernelTable& table) : table(table) {
-    refuse();
+    fail_unsupported();
 }
 
 Unet::Unet(const nn::Weights& weights, int64_t side)
@@ -26,7 +26,7 @@ Unet::Unet(const nn::Weights& weights, int64_t side)
 Unet::~Unet() = default;
 
 void Unet::run(const float*, int64_t, float*, int) const {
-    refuse();
+    fail_unsupported();
 }
 
 }  // namespace fastseg::cpu::echo_unet

@@ -92,8 +92,8 @@ void Decoder::run(const Prompts& prompts, const float* states, int64_t images,
     const int64_t tokens = output_count + prompts.points_each;
     const int64_t state_floats = prompt_state_size(prompts.points_each, prompts.masks != nullptr);
     const double nanoseconds = static_cast<double>(prompts.count) * nanoseconds_per_prompt;
-    // Fewer prompts than threads are result one group after another, each by as many threads as
-    // an image has parts for.
+    // Fewer prompts than threads are decoded one after another, each by as many threads as an image
+    // has parts for.
     const int64_t parts = PromptBatch::parts(model_);
     const int all = team_size(threads, prompts.count * parts, nanoseconds);
     const bool few = prompts.count < all;
@@ -161,7 +161,7 @@ void Decoder::draw(const MaskRequest& request, const float* states, int64_t imag
     const auto batches = batches_of(
         request.image_index, request.count,
         std::clamp<int64_t>((request.count + team - 1) / team, 1, MaskRenderer::max_prompts), team);
-    // Tiles do not depend on each other, so that few batches are shared out in parts.
+    // Tiles do not depend on each other, so that few batches are divided into parts.
     const int64_t few = 8 * team, count = static_cast<int64_t>(batches.size());
     const int64_t parts = count < few ? std::min<int64_t>(model_.tiles(), team) : 1;
     share(team, count * parts, [&] {

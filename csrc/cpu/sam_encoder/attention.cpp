@@ -28,12 +28,12 @@ struct Operands {
     const std::byte *queries, *keys, *values;
 };
 
-// A thread at its work: the queries of a window, or of a row of the picture, read what they attend
-// to.
-class Reader {
+// The attention of the queries of a window, or of a row of the whole image, with a thread's
+// scratch.
+class SquareAttention {
   public:
-    Reader(const Model& model, const Layer& layer, const Squares& squares, const Operands& operands,
-           Bf16* to)
+    SquareAttention(const Model& model, const Layer& layer, const TokenSquares& squares,
+                    const Operands& operands, Bf16* to)
         : model_(model),
           layer_(layer),
           squares_(squares),
@@ -45,32 +45,32 @@ class Reader {
           logits_(nn::float_buffer(rows_ * (keys_ + line))),
           along_(nn::float_buffer(rows_ * steps_)),
           across_(nn::float_buffer(rows_ * steps_)),
-          mixed_(nn::float_buffer(rows_ * model.channels)),
+          weighted_values_(nn::float_buffer(rows_ * model.channels)),
           weights_(rows_ * keys_ * 2),
-          references_(static_cast<size_t>(rows_)),
+          running_max_(static_cast<size_t>(rows_)),
           sums_(static_cast<size_t>(rows_)),
           tile_config_(model.table) {}
-    Reader(const Reader&) = delete;
-    Reader& operator=(const Reader&) = delete;
+    SquareAttention(const SquareAttention&) = delete;
+    SquareAttention& operator=(const SquareAttention&) = delete;
 
     // Items are blocks of queries of squares of heads.
     static int64_t blocks(const Model& model, const Layer& layer) {
         return layer.windowed ? 1 : model.grid;
     }
 
-    void read(int64_t index) {
-        const int64_t blocks = Reader::blocks(model_, layer_);
-        const int64_t block = index % blocks, place = index / blocks;  // of a square of a head
+    void attend_block(int64_t index) {
+        const int64_t blocks = SquareAttention::blocks(model_, layer_);
+        const int64_t block = index % blocks, place = index / blocks;  // the square of a head
         const int64_t square = place % squares_.count, head = place / squares_.count;
         const nn::KernelTable& table = model_.table;
         const std::byte* queries = operands_.queries + place * squares_.room * model_.depth * 2 +
                                    nn::a_offset(table, model_.depth, block * rows_, 0);
-        measure(queries, layer_.rows, along_);
-        measure(queries, layer_.columns, across_);
+        position_terms(queries, layer_.rows, along_);
+        position_terms(queries, layer_.columns, across_);
         std::fill(sums_.begin(), sums_.end(), 0.0f);
         for (int64_t first = 0; first < squares_.room; first += keys_)
             attend(queries, place, block, first);
-        settle(head, square * squares_.room + block * rows_);
+        normalise(head, square * squares_.room + block * rows_);
     }
 
   private:
@@ -79,9 +79,10 @@ class Reader {
         return std::max<int64_t>(1, keys_at_once / (2 * grid)) * 2 * grid;
     }
 
-    // What each query adds for every way to a key.
-    void measure(const std::byte* queries, const Buffer& distances, const Buffer& ways) const {
-        model_.table.gemm({queries, model_.depth, distances.bytes(), model_.depth, ways.floats(),
+    // The relative position terms of each query.
+    void position_terms(const std::byte* queries, const Buffer& distances,
+                        const Buffer& terms) const {
+        model_.table.gemm({queries, model_.depth, distances.bytes(), model_.depth, terms.floats(),
                            steps_, rows_, steps_, model_.depth, false});
     }
 
@@ -95,7 +96,7 @@ class Reader {
         table.gemm({queries, depth, keys + nn::b_offset(table, depth, room, 0, first), depth,
                     logits_.floats(), stride, rows_, layer_.windowed ? rows_ : count, depth,
                     false});
-        Softening s{};
+        SoftmaxStep s{};
         s.logits = logits_.floats();
         s.rows = rows_;
         s.stride = stride;
@@ -106,38 +107,39 @@ class Reader {
         s.across = across_.floats() + squares_.span - 1;
         s.steps = steps_;
         s.first = first == 0;
-        s.references = references_.data();
+        s.running_max = running_max_.data();
         s.sums = sums_.data();
-        s.mixed = mixed_.floats();
+        s.weighted_values = weighted_values_.floats();
         s.channels = channels;
         s.weights = bf16_of(weights_);
         if (layer_.windowed) {
-            soften_window(s);
+            softmax_window(s);
         } else {
             s.along += first / squares_.span - block;
-            soften_rows(s, squares_.span);
+            softmax_rows(s, squares_.span);
         }
         table.gemm({weights_.bytes(), count, values + nn::b_offset(table, room, channels, first, 0),
-                    room, mixed_.floats(), channels, rows_, channels, count, first > 0});
+                    room, weighted_values_.floats(), channels, rows_, channels, count, first > 0});
     }
 
-    void settle(int64_t head, int64_t slot) const {
+    void normalise(int64_t head, int64_t slot) const {
         for (int64_t r = 0; r < rows_; ++r) {
             const int32_t token = squares_.tokens[static_cast<size_t>(slot + r)];
             if (token >= 0)
-                settle_row(mixed_.floats() + r * model_.channels, sums_[static_cast<size_t>(r)],
-                           model_.channels, token, head * model_.channels, model_.width, to_);
+                normalise_row(weighted_values_.floats() + r * model_.channels,
+                              sums_[static_cast<size_t>(r)], model_.channels, token,
+                              head * model_.channels, model_.width, to_);
         }
     }
 
     const Model& model_;
     const Layer& layer_;
-    const Squares& squares_;
+    const TokenSquares& squares_;
     const Operands operands_;
     Bf16* const to_;
     const int64_t rows_, keys_, steps_;
-    const Buffer logits_, along_, across_, mixed_, weights_;
-    std::vector<float> references_, sums_;
+    const Buffer logits_, along_, across_, weighted_values_, weights_;
+    std::vector<float> running_max_, sums_;
     const nn::TileConfigGuard tile_config_;
 };
 
@@ -154,7 +156,7 @@ Attention::Attention(const Model& model) : model_(model) {
 
 void Attention::project(const Layer& layer, const Bf16* tokens, int threads) {
     if (layer.windowed) fill_padding(layer, threads);
-    multiply(model_, {layer.qkv, tokens, model_.tokens(), threads}, [&](const Part& part) {
+    run_tiled(model_, {layer.qkv, tokens, model_.tokens(), threads}, [&](const Part& part) {
         const int64_t kind = part.column / model_.width;
         const int64_t head = part.column % model_.width / model_.channels;
         const Buffer& buffer = kind == 0 ? queries_ : kind == 1 ? key_rows_ : values_;
@@ -172,7 +174,7 @@ void Attention::project(const Layer& layer, const Bf16* tokens, int threads) {
 
 // SAM pads windows with zeros in front of the projection; behind it, that is the bias.
 void Attention::fill_padding(const Layer& layer, int threads) {
-    const Squares& s = squares(layer);
+    const TokenSquares& s = squares(layer);
     const int64_t channels = model_.channels, slots = s.count * s.room;
     std::vector<Bf16> bias(static_cast<size_t>(2 * model_.width));
     narrow_row(layer.qkv.bias.data() + model_.width, 2 * model_.width, bias.data());
@@ -194,7 +196,7 @@ void Attention::fill_padding(const Layer& layer, int threads) {
 }
 
 void Attention::pack_keys(const Layer& layer, int threads) {
-    const Squares& s = squares(layer);
+    const TokenSquares& s = squares(layer);
     share(threads, model_.heads * s.count, [&]() -> std::function<void(int64_t)> {
         return [&](int64_t index) {
             const int64_t at = index * s.room * model_.depth;
@@ -203,13 +205,13 @@ void Attention::pack_keys(const Layer& layer, int threads) {
     });
 }
 
-void Attention::mix(const Layer& layer, Bf16* to, int threads) const {
-    const Squares& s = squares(layer);
+void Attention::attend(const Layer& layer, Bf16* to, int threads) const {
+    const TokenSquares& s = squares(layer);
     const Operands operands{queries_.bytes(), keys_.bytes(), values_.bytes()};
-    const int64_t items = model_.heads * s.count * Reader::blocks(model_, layer);
+    const int64_t items = model_.heads * s.count * SquareAttention::blocks(model_, layer);
     share(threads, items, [&]() -> std::function<void(int64_t)> {
-        const auto reader = std::make_shared<Reader>(model_, layer, s, operands, to);
-        return [reader](int64_t index) { reader->read(index); };
+        const auto attention = std::make_shared<SquareAttention>(model_, layer, s, operands, to);
+        return [attention](int64_t index) { attention->attend_block(index); };
     });
 }
 

@@ -1,4 +1,4 @@
-// Attention with decomposed relative positions, within windows or over the whole picture.
+// Attention with decomposed relative positions, within windows or over the whole image.
 #pragma once
 
 #include "cpu/sam_encoder/elementwise.h"
@@ -13,11 +13,11 @@ class Attention {
     // Queries, keys and values of all tokens [tokens, width] in format a.
     void project(const Layer& layer, const Bf16* tokens, int threads);
 
-    // What every token then reads, to [tokens, width] in format a.
-    void mix(const Layer& layer, Bf16* to, int threads) const;
+    // The result of the attention, to [tokens, width] in format a.
+    void attend(const Layer& layer, Bf16* to, int threads) const;
 
   private:
-    const Squares& squares(const Layer& layer) const {
+    const TokenSquares& squares(const Layer& layer) const {
         return layer.windowed ? model_.windows : model_.whole;
     }
     void fill_padding(const Layer& layer, int threads);

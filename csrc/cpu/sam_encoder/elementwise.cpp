@@ -19,7 +19,7 @@ using nn::power_of_two;
 using nn::spread;
 using nn::store;
 
-constexpr float nothing = -1e30f;
+constexpr float masked_logit = -1e30f;
 
 FASTSEG_INLINE float total(Floats values) {
     return _mm512_reduce_add_ps((__m512)values);
@@ -169,22 +169,23 @@ FASTSEG_INLINE void put_two(Bf16* to, Floats low, Floats high) {
     _mm512_storeu_si512(to, (__m512i)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low));
 }
 
-// Weights in bfloat16 are as exact at 2^60 as at 1, so that the reference that is taken off the
-// logits of a query need not be their maximum. It only moves up when one exceeds it by so much.
+// Weights in bfloat16 are as exact at 2^60 as at 1, so the running maximum that is subtracted from
+// the logits of a query may lag behind. It only moves up when a logit exceeds it by this much.
 constexpr float lag = 60.0f;
 
-// Let weights of a query be relative to `reference` from now on.
-FASTSEG_INLINE void refer_to(const Softening& s, int64_t r, float reference) {
+// Make the weights of a query relative to another maximum.
+FASTSEG_INLINE void rescale_to(const SoftmaxStep& s, int64_t r, float maximum) {
     if (s.sums[r] > 0) {
-        const Floats factor = power_of_two(spread(s.references[r] - reference));
+        const Floats factor = power_of_two(spread(s.running_max[r] - maximum));
         s.sums[r] *= factor[0];
-        float* mixed = s.mixed + r * s.channels;
-        for (int64_t c = 0; c < s.channels; c += 16) store(mixed + c, load(mixed + c) * factor);
+        float* weighted_values = s.weighted_values + r * s.channels;
+        for (int64_t c = 0; c < s.channels; c += 16)
+            store(weighted_values + c, load(weighted_values + c) * factor);
     }
-    s.references[r] = reference;
+    s.running_max[r] = maximum;
 }
 
-// A row of a grid of keys: logits of 16 * `vectors` of them, without the reference.
+// A row of a grid of keys: logits of 16 * `vectors` of them, without the maximum.
 template <int vectors>
 struct Row {
     Floats across[vectors];
@@ -198,7 +199,7 @@ struct Row {
 };
 
 template <int vectors>
-void soften_rows_of(const Softening& s) {
+void softmax_rows_of(const SoftmaxStep& s) {
     constexpr int64_t grid = vectors * 16;
     const Floats scale = spread(s.scale * doublings_each);
     for (int64_t r = 0; r < s.rows; ++r) {
@@ -206,20 +207,20 @@ void soften_rows_of(const Softening& s) {
         const float* gemm_sum = s.logits + r * s.stride;
         const Row<vectors> row(s.across + r * s.steps - r);
         const auto highest = [&] {
-            Floats high = spread(nothing);
+            Floats high = spread(masked_logit);
             for (int64_t k = 0; k < s.keys; k += grid)
                 for (int v = 0; v < vectors; ++v)
                     high = larger(high, row.logit(gemm_sum + k, v, scale,
                                                   spread(along[k / grid] * doublings_each)));
             return largest_lane(high);
         };
-        if (s.first) refer_to(s, r, highest());
+        if (s.first) rescale_to(s, r, highest());
         Floats sum{}, high{};
-        const auto weigh = [&] {
+        const auto exponentiate = [&] {
             sum = Floats{};
-            high = spread(nothing);
+            high = spread(masked_logit);
             for (int64_t k = 0; k < s.keys; k += grid) {
-                const Floats offset = spread(along[k / grid] * doublings_each - s.references[r]);
+                const Floats offset = spread(along[k / grid] * doublings_each - s.running_max[r]);
                 Floats powers[vectors];
                 for (int v = 0; v < vectors; ++v) {
                     const Floats logit = row.logit(gemm_sum + k, v, scale, offset);
@@ -235,10 +236,10 @@ void soften_rows_of(const Softening& s) {
                         put(at_a(s.weights, r, k + v * 16, s.padded), powers[v]);
             }
         };
-        weigh();
+        exponentiate();
         if (!s.first && largest_lane(high) > lag) {
-            refer_to(s, r, highest());
-            weigh();
+            rescale_to(s, r, highest());
+            exponentiate();
         }
         s.sums[r] += total(sum);
     }
@@ -246,7 +247,7 @@ void soften_rows_of(const Softening& s) {
 
 }  // namespace
 
-void soften_window(const Softening& s) {
+void softmax_window(const SoftmaxStep& s) {
     constexpr int64_t keys = window * window, vectors = (keys + 15) / 16;
     const Floats scale = spread(s.scale * doublings_each);
     __m512i down[vectors], right[vectors];
@@ -263,22 +264,22 @@ void soften_window(const Softening& s) {
     for (int64_t r = 0; r < s.rows; ++r) {
         const Floats along = load(s.along + r * s.steps - r / window) * spread(doublings_each);
         const Floats across = load(s.across + r * s.steps - r % window) * spread(doublings_each);
-        Floats logits[vectors], high = spread(nothing);
+        Floats logits[vectors], high = spread(masked_logit);
 #pragma GCC unroll 16
         for (int64_t v = 0; v < vectors; ++v) {
             const __m512 added = _mm512_add_ps(_mm512_permutexvar_ps(down[v], (__m512)along),
                                                _mm512_permutexvar_ps(right[v], (__m512)across));
             logits[v] = load(s.logits + r * s.stride + v * 16) * scale + (Floats)added;
             if (v + 1 == vectors)
-                logits[v] = (Floats)_mm512_mask_blend_ps(counting, (__m512)spread(nothing),
+                logits[v] = (Floats)_mm512_mask_blend_ps(counting, (__m512)spread(masked_logit),
                                                          (__m512)logits[v]);
             high = larger(high, logits[v]);
         }
-        const Floats reference = spread(largest_lane(high));
+        const Floats maximum = spread(largest_lane(high));
         Floats sum{};
 #pragma GCC unroll 16
         for (int64_t v = 0; v < vectors; ++v) {
-            const Floats power = power_of_two(logits[v] - reference);
+            const Floats power = power_of_two(logits[v] - maximum);
             sum += power;
             put(at_a(s.weights, r, v * 16, s.padded), power);
         }
@@ -288,24 +289,24 @@ void soften_window(const Softening& s) {
     }
 }
 
-void soften_rows(const Softening& s, int64_t grid) {
+void softmax_rows(const SoftmaxStep& s, int64_t grid) {
     switch (grid) {
         case 16:
-            return soften_rows_of<1>(s);
+            return softmax_rows_of<1>(s);
         case 32:
-            return soften_rows_of<2>(s);
+            return softmax_rows_of<2>(s);
         case 48:
-            return soften_rows_of<3>(s);
+            return softmax_rows_of<3>(s);
         default:
-            return soften_rows_of<4>(s);
+            return softmax_rows_of<4>(s);
     }
 }
 
-void settle_row(const float* mixed, float sum, int64_t channels, int64_t row, int64_t column,
-                int64_t width, Bf16* to) {
+void normalise_row(const float* weighted_values, float sum, int64_t channels, int64_t row,
+                   int64_t column, int64_t width, Bf16* to) {
     const Floats share = spread(1.0f / sum);
     for (int64_t c = 0; c < channels; c += 16)
-        put(at_a(to, row, column + c, width), load(mixed + c) * share);
+        put(at_a(to, row, column + c, width), load(weighted_values + c) * share);
 }
 
 }  // namespace fastseg::cpu::sam_encoder

@@ -22,7 +22,7 @@ void rows_to_a(const float* x, int64_t rows, int64_t width, int64_t first, Bf16*
 // A row of `count` floats to bfloat16.
 void narrow_row(const float* from, int64_t count, Bf16* to);
 
-// What products leave: `rows` by `columns` sums, and the bias of the columns.
+// The result of a product: `rows` by `columns` sums, and the bias of the columns.
 struct Sums {
     const float* data;
     int64_t stride, rows, columns;
@@ -36,7 +36,7 @@ void gelu_to_a(const Sums& sums, int64_t first, int64_t column, int64_t width, B
 
 // Columns are whole heads of queries, keys or values.
 struct Heads {
-    const Squares& squares;
+    const TokenSquares& squares;
     int64_t channels, depth;
     int64_t first_token, first_head;
     Bf16* to;
@@ -52,34 +52,34 @@ void values_to_b(const Sums& sums, const Heads& heads);
 // Keys [tokens, depth] row by row to [depth, tokens] in format b; a multiple of 16 tokens.
 void keys_to_b(const Bf16* rows, int64_t tokens, int64_t depth, Bf16* to);
 
-// One step of a softmax over all keys, in which they come in several parts.
-struct Softening {
+// One step of an online softmax over all keys, which come in several parts.
+struct SoftmaxStep {
     float* logits;  // [rows, stride] products of queries and keys
     int64_t rows, stride;
-    int64_t keys;    // that count; those up to `padded` get weight 0
+    int64_t keys;    // keys that exist; those up to `padded` get weight 0
     int64_t padded;  // a multiple of 32
     float scale;     // of the logits
-    // [rows, steps] what the way to a row (column) of keys adds, for each query. They point to what
-    // the first row (column) adds for a query in the first one; for a query farther down (to the
-    // right) this lies so many values before.
+    // [rows, steps] the relative position terms of a row (column) of keys, for each query. They
+    // point to the term of the first row (column) for a query in the first one; for a query farther
+    // down (to the right) it lies as many values before.
     const float *along, *across;
     int64_t steps;
-    bool first;         // the first keys of these queries
-    float* references;  // [rows] what is taken off logits to the base 2
-    float* sums;        // [rows] of weights; starts at 0
-    float* mixed;       // [rows, channels] what was summed so far, made smaller where needed
+    bool first;              // the first keys of these queries
+    float* running_max;      // [rows] subtracted from logits to the base 2
+    float* sums;             // [rows] of weights; starts at 0
+    float* weighted_values;  // [rows, channels] the sums so far, rescaled where needed
     int64_t channels;
     Bf16* weights;  // [rows, padded] in format a
 };
 
 // Queries and keys are all of a window.
-void soften_window(const Softening& s);
+void softmax_window(const SoftmaxStep& s);
 // Queries are a row of a grid, keys some of its rows. `along` is that of the row of the queries and
 // the first row of the keys. A side of 16, 32, 48 or 64.
-void soften_rows(const Softening& s, int64_t grid);
+void softmax_rows(const SoftmaxStep& s, int64_t grid);
 
-// mixed [channels] / sum, to a row of [.., width] in format a.
-void settle_row(const float* mixed, float sum, int64_t channels, int64_t row, int64_t column,
-                int64_t width, Bf16* to);
+// weighted_values [channels] / sum, to a row of [.., width] in format a.
+void normalise_row(const float* weighted_values, float sum, int64_t channels, int64_t row,
+                   int64_t column, int64_t width, Bf16* to);
 
 }  // namespace fastseg::cpu::sam_encoder

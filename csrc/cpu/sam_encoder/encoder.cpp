@@ -18,14 +18,14 @@ const nn::KernelTable& table_named(const std::string& name) {
 
 constexpr int64_t few_rows = 16;  // that a thread normalises at a time
 
-// What one picture needs on its way, and the steps of the way.
-class Passage {
+// The buffers of the forward pass of one image, and its steps.
+class EncoderPass {
   public:
-    Passage(const Model& model, int threads)
+    EncoderPass(const Model& model, int threads)
         : model_(model),
           threads_(threads),
           x_(nn::float_buffer(model.tokens() * model.width)),
-          narrow_(model.tokens() * model.width * 2),
+          packed_(model.tokens() * model.width * 2),
           hidden_(model.tokens() * 4 * model.width * 2),
           attention_(model) {}
 
@@ -33,26 +33,26 @@ class Passage {
         embed(image);
         for (const Layer& layer : model_.layers) {
             normalise(layer.norm1);
-            attention_.project(layer, narrow(), threads_);
-            attention_.mix(layer, narrow(), threads_);
-            add(layer.proj, narrow());
+            attention_.project(layer, packed(), threads_);
+            attention_.attend(layer, packed(), threads_);
+            add(layer.proj, packed());
             normalise(layer.norm2);
-            multiply(model_, {layer.lin1, narrow(), model_.tokens(), threads_},
-                     [&](const Part& part) {
-                         gelu_to_a(part.sums, part.row, part.column, 4 * model_.width, hidden());
-                     });
+            run_tiled(model_, {layer.lin1, packed(), model_.tokens(), threads_},
+                      [&](const Part& part) {
+                          gelu_to_a(part.sums, part.row, part.column, 4 * model_.width, hidden());
+                      });
             add(layer.lin2, hidden());
         }
         neck(embedding);
     }
 
   private:
-    Bf16* narrow() const { return reinterpret_cast<Bf16*>(narrow_.bytes()); }
+    Bf16* packed() const { return reinterpret_cast<Bf16*>(packed_.bytes()); }
     Bf16* hidden() const { return reinterpret_cast<Bf16*>(hidden_.bytes()); }
 
     // x += input * linear
     void add(const Linear& linear, const Bf16* input) {
-        multiply(model_, {linear, input, model_.tokens(), threads_}, [&](const Part& part) {
+        run_tiled(model_, {linear, input, model_.tokens(), threads_}, [&](const Part& part) {
             add_to(part.sums, x_.floats() + part.row * model_.width + part.column, model_.width);
         });
     }
@@ -61,11 +61,11 @@ class Passage {
         each(model_.tokens() / few_rows, [&](int64_t block) {
             const int64_t row = block * few_rows;
             norm_to_a(x_.floats() + row * model_.width, few_rows, model_.width, norm, row,
-                      narrow());
+                      packed());
         });
     }
 
-    // Squares of pixels to tokens, which start at what says where they are.
+    // Patches of pixels to tokens, which start as their position embeddings.
     void embed(const float* image) {
         const int64_t grid = model_.grid, side = model_.pixels(), in = 3 * patch * patch;
         const Buffer pixels(model_.tokens() * in * 2);
@@ -91,17 +91,17 @@ class Passage {
         const int64_t grid = model_.grid, tokens = model_.tokens(), across = grid + 2;
         each(tokens / few_rows, [&](int64_t block) {
             const int64_t row = block * few_rows;
-            rows_to_a(x_.floats() + row * model_.width, few_rows, model_.width, row, narrow());
+            rows_to_a(x_.floats() + row * model_.width, few_rows, model_.width, row, packed());
         });
         Buffer found = nn::float_buffer(tokens * out_width);
         const auto fill = [&](const Linear& linear, const Bf16* input) {
             std::memset(found.bytes(), 0, static_cast<size_t>(tokens * out_width) * sizeof(float));
-            multiply(model_, {linear, input, tokens, threads_}, [&](const Part& part) {
+            run_tiled(model_, {linear, input, tokens, threads_}, [&](const Part& part) {
                 add_to(part.sums, found.floats() + part.row * out_width + part.column, out_width);
             });
         };
-        fill(model_.neck1, narrow());
-        // A frame of zeros around the picture, as the convolution pads it.
+        fill(model_.neck1, packed());
+        // A frame of zeros around the image, as the convolution pads it.
         const Buffer framed(across * across * out_width * 2);
         auto* const map = reinterpret_cast<Bf16*>(framed.bytes());
         each(grid, [&](int64_t y) {
@@ -110,7 +110,7 @@ class Passage {
             narrow_row(row, grid * out_width, map + ((y + 1) * across + 1) * out_width);
         });
         const Buffer patches(tokens * 9 * out_width * 2);
-        each(grid, [&](int64_t y) { lay_out(map, y, patches.bytes()); });
+        each(grid, [&](int64_t y) { im2col_row(map, y, patches.bytes()); });
         fill(model_.neck2, reinterpret_cast<const Bf16*>(patches.bytes()));
         each(grid, [&](int64_t y) {
             float* row = found.floats() + y * grid * out_width;
@@ -120,7 +120,7 @@ class Passage {
     }
 
     // The 3 x 3 neighbours of a row of tokens side by side, in format a.
-    void lay_out(const Bf16* map, int64_t y, std::byte* patches) const {
+    void im2col_row(const Bf16* map, int64_t y, std::byte* patches) const {
         const int64_t grid = model_.grid, blocks = 9 * out_width / 32;
         for (int64_t x = 0; x < grid; ++x) {
             const int64_t token = y * grid + x;
@@ -140,7 +140,7 @@ class Passage {
     const Model& model_;
     const int threads_;
     const Buffer x_;       // [tokens, width] the residual
-    const Buffer narrow_;  // [tokens, width] in format a
+    const Buffer packed_;  // [tokens, width] in format a
     const Buffer hidden_;  // [tokens, 4 * width] in format a
     Attention attention_;
 };
@@ -151,7 +151,7 @@ Encoder::Encoder(const Weights& weights, const std::string& table)
     : model_(weights, table_named(table)) {}
 
 void Encoder::run(const float* image, float* embedding, int threads) const {
-    Passage(model_, team_size(threads, model_.tokens() / few_rows, 1e9)).run(image, embedding);
+    EncoderPass(model_, team_size(threads, model_.tokens() / few_rows, 1e9)).run(image, embedding);
 }
 
 }  // namespace fastseg::cpu::sam_encoder

@@ -15,7 +15,7 @@ int64_t rounded_up(int64_t size, int64_t step) {
     return (size + step - 1) / step * step;
 }
 
-// What the encoder's parts are made of.
+// Reads the weights of the encoder's parts.
 class Reader : private nn::WeightReader {
   public:
     Reader(const Weights& weights, const nn::KernelTable& table)
@@ -34,7 +34,7 @@ class Reader : private nn::WeightReader {
                 values(name + ".bias", {out})};
     }
 
-    // A convolution whose patches are rows of [in * height * width]: kernels to columns.
+    // A convolution whose patches are rows of [in * part_height * width]: kernels to columns.
     Linear columns(const std::string& name, const std::vector<int64_t>& shape) const {
         const float* from = data(name + ".weight", shape);
         const int64_t out = shape[0], in = shape[1] * shape[2] * shape[3];
@@ -57,16 +57,17 @@ class Reader : private nn::WeightReader {
         return {9 * channels, channels, packed(kernel.data(), 9 * channels, channels), {}};
     }
 
-    // [2 * span - 1, channels] turned and reversed, so that what belongs to a token's neighbours
-    // from first to last is one stretch.
+    // [2 * span - 1, channels] transposed and reversed, so that the terms of a token's neighbours
+    // from first to last are contiguous.
     Buffer distances(const std::string& name, int64_t span, int64_t channels, int64_t depth) const {
         const int64_t count = 2 * span - 1, columns = rounded_up(count, 32);
         const float* from = data(name, {count, channels});
-        std::vector<float> turned(static_cast<size_t>(depth * columns));
+        std::vector<float> transposed(static_cast<size_t>(depth * columns));
         for (int64_t i = 0; i < count; ++i)
             for (int64_t c = 0; c < channels; ++c)
-                turned[static_cast<size_t>(c * columns + i)] = from[(count - 1 - i) * channels + c];
-        return packed(turned.data(), depth, columns);
+                transposed[static_cast<size_t>(c * columns + i)] =
+                    from[(count - 1 - i) * channels + c];
+        return packed(transposed.data(), depth, columns);
     }
 
   private:
@@ -79,9 +80,9 @@ class Reader : private nn::WeightReader {
     const nn::KernelTable& table_;
 };
 
-Squares squares(int64_t grid, int64_t span) {
+TokenSquares squares(int64_t grid, int64_t span) {
     const int64_t across = (grid + span - 1) / span;
-    Squares made{span, across * across, rounded_up(span * span, 32), {}, {}};
+    TokenSquares made{span, across * across, rounded_up(span * span, 32), {}, {}};
     made.slots.resize(static_cast<size_t>(grid * grid));
     made.tokens.assign(static_cast<size_t>(made.count * made.room), -2);
     for (int64_t y = 0; y < across * span; ++y)
@@ -96,7 +97,7 @@ Squares squares(int64_t grid, int64_t span) {
     return made;
 }
 
-// The smallest part of a row that is made of whole heads, divides it and is worth a product.
+// The smallest part of a row that consists of whole heads, divides it and is worth a product.
 int64_t whole_heads(int64_t width, int64_t channels) {
     for (int64_t size = channels; size <= width; size += channels)
         if (width % size == 0 && size % 32 == 0 && (size >= smallest_chunk || size == width))
@@ -109,11 +110,12 @@ int64_t whole_heads(int64_t width, int64_t channels) {
 Model::Model(const Weights& weights, const nn::KernelTable& table) : table(table) {
     const Reader read(weights, table);
     if (!table.bf16) throw std::invalid_argument("the encoder computes in bfloat16 only");
-    const std::vector<int64_t> places = read.any("pos_embed").shape;
-    if (places.size() != 4 || places[0] != 1 || places[1] != places[2])
+    const std::vector<int64_t> embedding_shape = read.any("pos_embed").shape;
+    if (embedding_shape.size() != 4 || embedding_shape[0] != 1 ||
+        embedding_shape[1] != embedding_shape[2])
         throw std::invalid_argument("pos_embed is not (1, grid, grid, width)");
-    grid = places[1];
-    width = places[3];
+    grid = embedding_shape[1];
+    width = embedding_shape[3];
     const std::vector<int64_t> distances = read.any("blocks.0.attn.rel_pos_h").shape;
     channels = distances.size() == 2 ? distances[1] : 0;
     if (grid < 16 || grid > 64 || grid % 16 || width % 32 || channels < 16 || channels % 16 ||

@@ -27,7 +27,7 @@ struct Linear {
 };
 
 // Squares of tokens that attend to each other: windows of the image, or all of it.
-struct Squares {
+struct TokenSquares {
     int64_t span = 0;            // side of a square in tokens
     int64_t count = 0;           // squares
     int64_t room = 0;            // span * span, padded to 32: slots of a square
@@ -59,7 +59,7 @@ struct Model {
     std::vector<Layer> layers;
     Linear neck1, neck2;  // the second is a 3 x 3 convolution: [9 * 256, 256]
     Norm neck_norm1, neck_norm2;
-    Squares windows, whole;
+    TokenSquares windows, whole;
 };
 
 }  // namespace fastseg::cpu::sam_encoder

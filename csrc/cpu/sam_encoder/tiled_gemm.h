@@ -11,7 +11,7 @@ namespace fastseg::cpu::sam_encoder {
 // Floats between rows of sums: rows a power of two apart would share a few sets of the cache.
 inline constexpr int64_t line = 16;
 
-struct Factors {
+struct TiledGemm {
     const Linear& linear;
     const Bf16* input;  // [rows, linear.in] in format a
     int64_t rows;       // a multiple of 16
@@ -24,7 +24,7 @@ struct Part {
 };
 
 // Call `take` with every part, each once, from several threads.
-void multiply(const Model& model, const Factors& factors,
-              const std::function<void(const Part&)>& take);
+void run_tiled(const Model& model, const TiledGemm& gemm,
+               const std::function<void(const Part&)>& take);
 
 }  // namespace fastseg::cpu::sam_encoder
