@@ -137,9 +137,9 @@ struct ChamberScores {
 };
 
 // How a mask's long axis and its disks are found, see cpu/echo/disks.h.
-enum class AxisRule { exact, upright, source };
+enum class AxisRule { exact, upright, as_published };
 
-struct Cuts {
+struct DiskSettings {
     int64_t disks;
     AxisRule rule;
 };
@@ -173,11 +173,11 @@ void preprocess(Picture picture, Frame frame, Normalisation normalisation, float
 // Centres of a square grid on the unit square, x fastest. // out [per_side * per_side, 2]
 void point_grid(int64_t per_side, double* out);
 
-// Low-resolution logits to masks of the whole picture, see cpu/masks/binarise.cpp. `sieve` is the
+// Low-resolution logits to masks of the whole picture, see cpu/masks/binarise.cpp. `kernel` is the
 // widest vector that may be used by name, see cpu/masks/row_threshold.h; empty for what the
 // processor has.
 void binarise(Planes<const float> logits, Frame frame, Thresholds thresholds,
-              const BinarisedOut& out, int threads, std::string_view sieve);
+              const BinarisedOut& out, int threads, std::string_view kernel);
 
 // Throws std::invalid_argument naming the first mask whose counts do not fill its size.
 void runs_check(Runs runs);
@@ -217,7 +217,8 @@ void clean_chambers(Planes<const float> probabilities, Cleaning cleaning, uint8_
 void chamber_scores(Planes<const float> probabilities, const uint8_t* masks, ChamberScores out,
                     int threads);
 
-void measure_shapes(Planes<const uint8_t> masks, Cuts cuts, const ShapesOut& out, int threads);
+void measure_shapes(Planes<const uint8_t> masks, DiskSettings disk_settings, const ShapesOut& out,
+                    int threads);
 
 }  // namespace cpu
 

@@ -248,7 +248,7 @@ void hearts() {
 
     for (const auto& [name, rule] : {std::pair{"measure_shapes exact", AxisRule::exact},
                                      std::pair{"measure_shapes upright", AxisRule::upright},
-                                     std::pair{"measure_shapes source", AxisRule::source}}) {
+                                     std::pair{"measure_shapes source", AxisRule::as_published}}) {
         std::vector<ShapeMeasures> measures(planes);
         std::vector<double> chords(planes * 21 * 4), diameters(planes * 21);
         cpu::measure_shapes(cleaned, {21, rule}, {measures.data(), chords.data(), diameters.data()},

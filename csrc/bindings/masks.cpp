@@ -31,7 +31,7 @@ Array32 binarise(const nb::ndarray<const float, nb::numpy, nb::ndim<3>, nb::devi
                  const In<int64_t, 1>& chosen, const FrameNumbers& frame,
                  const std::tuple<float, float, float>& thresholds, const Out<int64_t, 1>& offsets,
                  const Out<int64_t, 1>& areas, const Out<int64_t, 2>& boxes,
-                 const Out<float, 1>& stability, int threads, std::string_view sieve) {
+                 const Out<float, 1>& stability, int threads, std::string_view kernel) {
     const auto [low, middle, high] = thresholds;
     const Planes<const float> planes{logits.data(),
                                      static_cast<int64_t>(chosen.shape(0)),
@@ -45,15 +45,16 @@ Array32 binarise(const nb::ndarray<const float, nb::numpy, nb::ndim<3>, nb::devi
         cpu::binarise(
             planes, frame_of(frame), {low, middle, high},
             {{counts.allocate(), offsets.data()}, areas.data(), boxes.data(), stability.data()},
-            threads, sieve);
+            threads, kernel);
     }
     return counts.array();
 }
 
-std::vector<std::string> sieve_names() {
+std::vector<std::string> row_threshold_kernel_names() {
     std::vector<std::string> names;
-    for (const cpu::Sieve* const* sieve = cpu::sieves(); *sieve; ++sieve) {
-        names.emplace_back((*sieve)->name);
+    for (const cpu::RowThresholdKernel* const* kernel = cpu::row_threshold_kernels(); *kernel;
+         ++kernel) {
+        names.emplace_back((*kernel)->name);
     }
     return names;
 }
@@ -162,7 +163,7 @@ void add_masks(nb::module_& module) {
     module.def("binarise", &binarise, "logits"_a.noconvert(), "chosen"_a.noconvert(), "frame"_a,
                "thresholds"_a, offsets, "areas"_a.noconvert(), "boxes"_a.noconvert(),
                "stability"_a.noconvert(), "threads"_a, "sieve"_a);
-    module.def("sieves", &sieve_names);
+    module.def("sieves", &row_threshold_kernel_names);
     module.def("runs_check", &runs_check, counts, offsets, "size"_a, Guard());
     module.def("runs_areas", &runs_areas, counts, offsets, "size"_a, out, Guard());
     module.def("runs_boxes", &runs_boxes, counts, offsets, "size"_a, out, Guard());

@@ -7,7 +7,7 @@
 // apart: three consecutive values are enough.
 //
 // Weights are computed in double precision and rounded to float32 once. Compile without
-// contraction to fused multiply-add: `weigh` must round the same way everywhere.
+// contraction to fused multiply-add: `weighted_sum` must round the same way everywhere.
 #pragma once
 
 #include <cstdint>
@@ -27,13 +27,14 @@ struct Stencil {
     float weight[taps];  // none negative, sum 1 up to rounding
 };
 
-// Where an output lies between two inputs of one bilinear step.
-struct Between {
+// The two inputs of an output of one bilinear step.
+struct BilinearSource {
     int64_t left, right;
     double fraction;  // of the way from left to right
 };
 
-FASTSEG_HOST_DEVICE inline Between between(int64_t position, int64_t inputs, int64_t outputs) {
+FASTSEG_HOST_DEVICE inline BilinearSource bilinear_source(int64_t position, int64_t inputs,
+                                                          int64_t outputs) {
     const double scale = static_cast<double>(inputs) / static_cast<double>(outputs);
     double source = scale * (static_cast<double>(position) + 0.5) - 0.5;
     if (source < 0.0) source = 0.0;
@@ -49,9 +50,9 @@ struct Enlargement {
 };
 
 FASTSEG_HOST_DEVICE inline Stencil stencil(int64_t position, Enlargement axis) {
-    const Between outer = between(position, axis.resized, axis.size);
-    const Between left = between(outer.left, axis.low, axis.side);
-    const Between right = between(outer.right, axis.low, axis.side);
+    const BilinearSource outer = bilinear_source(position, axis.resized, axis.size);
+    const BilinearSource left = bilinear_source(outer.left, axis.low, axis.side);
+    const BilinearSource right = bilinear_source(outer.right, axis.low, axis.side);
     double weight[taps] = {0.0, 0.0, 0.0};
     weight[0] += (1.0 - outer.fraction) * (1.0 - left.fraction);
     weight[left.right - left.left] += (1.0 - outer.fraction) * left.fraction;
@@ -67,12 +68,13 @@ FASTSEG_HOST_DEVICE inline float finite(float logit) {
     return logit < logit_limit ? logit : logit_limit;
 }
 
-FASTSEG_HOST_DEVICE inline float weigh(float w0, float w1, float w2, float a, float b, float c) {
+FASTSEG_HOST_DEVICE inline float weighted_sum(float w0, float w1, float w2, float a, float b,
+                                              float c) {
     return (w0 * a + w1 * b) + w2 * c;
 }
 
-// Values that settle a threshold: where every tap is greater than `above`, so is every weighted sum
-// greater than the threshold; where every tap is at most `below`, so is no weighted sum.
+// Margins that decide a threshold: where every tap is greater than `above`, so is every weighted
+// sum greater than the threshold; where every tap is at most `below`, so is no weighted sum.
 struct Margin {
     float below, above;
 };

@@ -4,7 +4,7 @@
 // (tracing.h) instead of storing what the first pass saw. The first pass counts: pixels above each
 // threshold, box, and where each column begins and ends runs. That is all the filters need, so
 // masks that do not pass are never written. One thread has one column: neighbouring threads see the
-// same few logits, and a mask of 1920 x 1080 gives 60 warps that agree on which cells are settled.
+// same few logits, and a mask of 1920 x 1080 gives 60 warps that agree on which cells are decided.
 #pragma once
 
 #include <stdexcept>

@@ -1,8 +1,8 @@
 // One column of one mask, from its low-resolution logits: the body of both passes of binarise.
 //
 // As cpu/binarise.cpp: an output is a weighted sum of 3x3 logits, and where all nine lie on one
-// side of every threshold (sampling.h) a whole cell of outputs is settled without arithmetic. A
-// thread walks down its column with the three weighed rows of the cell in registers.
+// side of every threshold (common/logit_stencil.h) a whole cell of outputs is decided without
+// arithmetic. A thread walks down its column with the three weighed rows of the cell in registers.
 #pragma once
 
 #include <cstdint>
@@ -57,13 +57,13 @@ FASTSEG_HOST_DEVICE inline WeighedRow weighed_row(const Tracing<Number>& job, co
     const float b = finite(to_float(line[first + 1 < last ? first + 1 : last]));
     const float c = finite(to_float(line[first + 2 < last ? first + 2 : last]));
     const float ab_least = a < b ? a : b, ab_most = a < b ? b : a;
-    return {weigh(tap.weight[0], tap.weight[1], tap.weight[2], a, b, c),
+    return {weighted_sum(tap.weight[0], tap.weight[1], tap.weight[2], a, b, c),
             ab_least < c ? ab_least : c, ab_most < c ? c : ab_most};
 }
 
 FASTSEG_HOST_DEVICE inline float weighed_pixel(const AxisTap& tap, const WeighedRow rows[taps]) {
-    return weigh(tap.weight[0], tap.weight[1], tap.weight[2], rows[0].value, rows[1].value,
-                 rows[2].value);
+    return weighted_sum(tap.weight[0], tap.weight[1], tap.weight[2], rows[0].value, rows[1].value,
+                        rows[2].value);
 }
 
 // Whether the mask holds the pixel before the first one of column x, in column-major order.

@@ -50,7 +50,7 @@ void chamber_scores(Planes<const float> probabilities, const uint8_t* masks, Cha
                     int threads) {
     const int64_t pixels = probabilities.height * probabilities.width;
     const double work = 0.3 * static_cast<double>(probabilities.count * pixels);
-    share(team_size(threads, probabilities.count, work), probabilities.count, [&] {
+    parallel_for(team_size(threads, probabilities.count, work), probabilities.count, [&] {
         return [&](int64_t index) {
             Sums sums;
             const uint8_t* mask = masks + index * pixels;

@@ -50,7 +50,7 @@ void clean(const float* probabilities, float threshold, BitPlane& mask) {
 }
 
 // Take pixels that two chambers claim from all of them; the first mask becomes the union.
-void settle_claims(BitPlane* masks, int64_t count) {
+void resolve_overlaps(BitPlane* masks, int64_t count) {
     BitPlane& all = masks[0];
     all.clear();
     BitPlane contested(all.size());
@@ -75,7 +75,7 @@ void clean_chambers(Planes<const float> probabilities, Cleaning cleaning, uint8_
     const int64_t planes = probabilities.count;
     std::vector<BitPlane> masks(static_cast<size_t>(planes), BitPlane(size));
     const double work = 2.0 * static_cast<double>(planes * size.area());
-    share(team_size(threads, planes, work), planes, [&] {
+    parallel_for(team_size(threads, planes, work), planes, [&] {
         return [&](int64_t index) {
             if (cleaning.exclusive && index % channels == 0) return;  // comes from the others
             clean(probabilities.plane(index), cleaning.threshold,
@@ -83,10 +83,10 @@ void clean_chambers(Planes<const float> probabilities, Cleaning cleaning, uint8_
         };
     });
     const int64_t frames = planes / channels;
-    share(team_size(threads, frames, 0.2 * work), frames, [&] {
+    parallel_for(team_size(threads, frames, 0.2 * work), frames, [&] {
         return [&](int64_t frame) {
             BitPlane* first = masks.data() + frame * channels;
-            if (cleaning.exclusive) settle_claims(first, channels);
+            if (cleaning.exclusive) resolve_overlaps(first, channels);
             for (int64_t k = 0; k < channels; ++k) {
                 first[k].write(out + (frame * channels + k) * size.area());
             }

@@ -18,11 +18,12 @@ struct Disks {
 
 // Lines without width through the union of the pixels' squares, from the first entry to the last
 // exit; disks of equal height, each cut through its middle.
-Disks exact_disks(const std::vector<Segment>& rows, const LongAxis& axis, int64_t count);
+Disks disks_exact(const std::vector<Segment>& rows, const LongAxis& axis, int64_t count);
 
 // As published with Ferreira et al., Nat Commun 16, 4070 (2025), quirks included: directions beyond
 // 0.7 radians are replaced by 0.45, ends are truncated to whole pixels, lines are drawn and met
-// with the mask, and the cuts, at the disks' lower faces, move along the rows by a constant.
-Disks source_disks(const BitPlane& mask, const LongAxis& axis, int64_t count);
+// with the mask, and the disk_settings, at the disks' lower faces, move along the rows by a
+// constant.
+Disks disks_as_published(const BitPlane& mask, const LongAxis& axis, int64_t count);
 
 }  // namespace fastseg::cpu

@@ -100,7 +100,7 @@ constexpr Order further_right = [](Pixel a, Pixel b) {
 
 }  // namespace
 
-Disks source_disks(const BitPlane& mask, const LongAxis& axis, int64_t count) {
+Disks disks_as_published(const BitPlane& mask, const LongAxis& axis, int64_t count) {
     const double angle =
         std::abs(axis.angle) > steepest ? std::copysign(replacement, axis.angle) : axis.angle;
     const double cosine = std::cos(angle), sine = std::sin(angle);

@@ -59,7 +59,7 @@ double settled(double component) {
 
 }  // namespace
 
-Disks exact_disks(const std::vector<Segment>& rows, const LongAxis& axis, int64_t count) {
+Disks disks_exact(const std::vector<Segment>& rows, const LongAxis& axis, int64_t count) {
     const Point down{settled(std::cos(axis.angle)), settled(std::sin(axis.angle))};
     const Point right{-down.column, down.row};
     Disks disks{cross(rows, axis.centroid, down), {}};

@@ -160,7 +160,7 @@ void masks_to_frame(Planes<const uint8_t> masks, Window window, Size size, const
     const int64_t pixels = masks.height * masks.width;
     const double work = 0.5 * static_cast<double>(masks.count * pixels) +
                         100.0 * static_cast<double>(masks.count * (right - left));
-    share(team_size(threads, masks.count, work), masks.count, [&] {
+    parallel_for(team_size(threads, masks.count, work), masks.count, [&] {
         return [&, mask = Columns({masks.height, masks.width})](int64_t index) mutable {
             mask.read(masks.plane(index));
             RunGatherer gatherer(size.area(), lists[static_cast<size_t>(index)]);

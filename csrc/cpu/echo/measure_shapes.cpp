@@ -30,7 +30,7 @@ struct Pieces {
         // The first segment belongs to the first component.
         const auto largest = std::max_element(areas.begin(), areas.end());
         const size_t root =
-            rule == AxisRule::source ? 0 : static_cast<size_t>(largest - areas.begin());
+            rule == AxisRule::as_published ? 0 : static_cast<size_t>(largest - areas.begin());
         for (size_t i = 0; i < all.size(); ++i) {
             if (components.root(i) == root) chosen.push_back(all[i]);
         }
@@ -51,21 +51,22 @@ ShapeMeasures empty_measures() {
     return measures;
 }
 
-void measure(const BitPlane& mask, Cuts cuts, int64_t index, const ShapesOut& out) {
-    double* chords = out.chords + index * cuts.disks * 4;
-    double* diameters = out.diameters + index * cuts.disks;
-    const Pieces pieces(mask, cuts.rule);
+void measure(const BitPlane& mask, DiskSettings disk_settings, int64_t index,
+             const ShapesOut& out) {
+    double* chords = out.chords + index * disk_settings.disks * 4;
+    double* diameters = out.diameters + index * disk_settings.disks;
+    const Pieces pieces(mask, disk_settings.rule);
     if (pieces.area == 0) {
         out.measures[index] = empty_measures();
-        std::fill_n(chords, cuts.disks * 4, nan);
-        std::fill_n(diameters, cuts.disks, nan);
+        std::fill_n(chords, disk_settings.disks * 4, nan);
+        std::fill_n(diameters, disk_settings.disks, nan);
         return;
     }
     LongAxis axis = long_axis(pieces.chosen);
-    if (cuts.rule == AxisRule::upright) axis.angle = upright(axis.angle);
-    const Disks disks = cuts.rule == AxisRule::source
-                            ? source_disks(mask, axis, cuts.disks)
-                            : exact_disks(pieces.chosen, axis, cuts.disks);
+    if (disk_settings.rule == AxisRule::upright) axis.angle = upright(axis.angle);
+    const Disks disks = disk_settings.rule == AxisRule::as_published
+                            ? disks_as_published(mask, axis, disk_settings.disks)
+                            : disks_exact(pieces.chosen, axis, disk_settings.disks);
     ShapeMeasures& measures = out.measures[index];
     measures = {.area = static_cast<double>(pieces.area),
                 .convex_area = static_cast<double>(convex_area(pieces.all)),
@@ -78,7 +79,7 @@ void measure(const BitPlane& mask, Cuts cuts, int64_t index, const ShapesOut& ou
                 .length = disks.axis.length,
                 .pieces = static_cast<double>(pieces.count)};
     write(disks.axis, measures.ends);
-    for (int64_t k = 0; k < cuts.disks; ++k) {
+    for (int64_t k = 0; k < disk_settings.disks; ++k) {
         const Span& chord = disks.chords[static_cast<size_t>(k)];
         write(chord, chords + k * 4);
         diameters[k] = chord.length;
@@ -87,13 +88,14 @@ void measure(const BitPlane& mask, Cuts cuts, int64_t index, const ShapesOut& ou
 
 }  // namespace
 
-void measure_shapes(Planes<const uint8_t> masks, Cuts cuts, const ShapesOut& out, int threads) {
+void measure_shapes(Planes<const uint8_t> masks, DiskSettings disk_settings, const ShapesOut& out,
+                    int threads) {
     const Size size{masks.height, masks.width};
     const double work = 1.0 * static_cast<double>(masks.count * size.area());
-    share(team_size(threads, masks.count, work), masks.count, [&] {
+    parallel_for(team_size(threads, masks.count, work), masks.count, [&] {
         return [&, mask = BitPlane(size)](int64_t index) mutable {
             mask.set_nonzero(masks.plane(index));
-            measure(mask, cuts, index, out);
+            measure(mask, disk_settings, index, out);
         };
     });
 }

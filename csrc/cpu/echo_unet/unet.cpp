@@ -60,7 +60,7 @@ void Unet::run(const float* frames, int64_t count, float* probabilities, int thr
         lease->run(frames + frame * channels() * pixels, probabilities + frame * classes() * pixels,
                    helpers);
     };
-    share(team_size(team, alone, 1e9), alone, [&]() -> std::function<void(int64_t)> {
+    parallel_for(team_size(team, alone, 1e9), alone, [&]() -> std::function<void(int64_t)> {
         return [&, lease = std::make_shared<WorkspaceLease>(*this)](int64_t frame) {
             pass(*lease, frame, 1);
         };

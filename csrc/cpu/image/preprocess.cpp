@@ -39,7 +39,7 @@ void preprocess(Picture picture, Frame frame, Normalisation normalisation, float
     const int64_t row_bytes = picture.size.width * channels;
     const Picture part{picture.data + frame.y0 * row_bytes + frame.x0 * channels, frame.size()};
     const TwoPassResize resized(part, row_bytes, frame.resized, threads);
-    share(team_size(threads, side, 5.0 * static_cast<double>(side * side)), side, [&] {
+    parallel_for(team_size(threads, side, 5.0 * static_cast<double>(side * side)), side, [&] {
         return [&, height = height, width = width,
                 bytes = std::vector<uint8_t>(static_cast<size_t>(width * channels))](
                    int64_t y) mutable {

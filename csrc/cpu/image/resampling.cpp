@@ -115,7 +115,7 @@ Samples<T> resample(const Samples<T>& input, const Filter& rows, const Filter& c
     const double work = 0.3 * static_cast<double>(rows.outputs() * rows.taps * length) +
                         2.0 * static_cast<double>(result.values.size());
     const FlatFilter across(columns, input.channels);
-    share(team_size(threads, rows.outputs(), work), rows.outputs(), [&] {
+    parallel_for(team_size(threads, rows.outputs(), work), rows.outputs(), [&] {
         return [&, sums = std::vector<float>(static_cast<size_t>(length)),
                 row = std::vector<float>(static_cast<size_t>(across.outputs))](int64_t y) mutable {
             std::fill(sums.begin(), sums.end(), 0.0f);

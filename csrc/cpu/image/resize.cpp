@@ -79,7 +79,7 @@ TwoPassResize::TwoPassResize(Picture part, int64_t row_bytes, Size size, int thr
     first_pass_.resize(static_cast<size_t>(rows * first_pass_width_ * channels));
     const double work = 2.0 * static_cast<double>(part.size.height) *
                         static_cast<double>(part.size.width + first_pass_width_);
-    share(team_size(threads, rows, work), rows, [&] {
+    parallel_for(team_size(threads, rows, work), rows, [&] {
         return [&](int64_t y) {
             uint8_t* out = first_pass_.data() + y * first_pass_width_ * channels;
             if (vertical_first_) {
@@ -107,8 +107,9 @@ void resize_bilinear(Picture picture, Size size, uint8_t* out, int threads) {
     }
     const TwoPassResize resized(picture, picture.size.width * channels, size, threads);
     const double work = 4.0 * static_cast<double>(size.width * picture.size.height);
-    share(team_size(threads, size.height, work), size.height,
-          [&] { return [&](int64_t y) { resized.row(y, out + y * size.width * channels); }; });
+    parallel_for(team_size(threads, size.height, work), size.height, [&] {
+        return [&](int64_t y) { resized.row(y, out + y * size.width * channels); };
+    });
 }
 
 }  // namespace fastseg::cpu

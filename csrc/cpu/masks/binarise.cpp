@@ -1,10 +1,10 @@
 // From low-resolution logits to the masks of a whole picture, without its logits ever existing.
 //
-// An output pixel is a weighted sum of 3x3 logits (sampling.h). Where all logits that a block of
-// pixels sees lie on one side of a threshold the block is settled without arithmetic. Blocks that
-// are not settled lie along outlines, so almost all of the work is along outlines too. Columns are
-// traced from left to right and from top to bottom, which is the order of COCO run lengths: a mask
-// is written as it is found.
+// An output pixel is a weighted sum of 3x3 logits (common/logit_stencil.h). Where all logits that a
+// block of pixels sees lie on one side of a threshold the block is decided without arithmetic.
+// Blocks that are not decided lie along outlines, so almost all of the work is along outlines too.
+// Columns are traced from left to right and from top to bottom, which is the order of COCO run
+// lengths: a mask is written as it is found.
 #include <algorithm>
 #include <bit>
 #include <cstring>
@@ -24,14 +24,14 @@
 namespace fastseg::cpu {
 namespace {
 
-// The widest sieve that can find what these rows see, or the widest from the named one on.
-const Sieve& find_sieve(std::string_view name, const Rows& rows) {
+// The widest kernel that supports these rows, or the widest from the named one on.
+const RowThresholdKernel& find_kernel(std::string_view name, const Rows& rows) {
     bool reached = false;
-    for (const Sieve* const* sieve = sieves(); *sieve; ++sieve) {
-        reached = reached || name.empty() || name == (*sieve)->name;
-        if (reached && rows.sees((*sieve)->lanes) <= (*sieve)->window) return **sieve;
+    for (const RowThresholdKernel* const* kernel = row_threshold_kernels(); *kernel; ++kernel) {
+        reached = reached || name.empty() || name == (*kernel)->name;
+        if (reached && rows.sees((*kernel)->lanes) <= (*kernel)->window) return **kernel;
     }
-    throw std::invalid_argument("this processor has no sieve \"" + std::string(name) + "\"");
+    throw std::invalid_argument("this processor has no kernel \"" + std::string(name) + "\"");
 }
 
 // What all masks of a call have in common.
@@ -41,23 +41,23 @@ struct Job {
     Thresholds thresholds;
     Columns columns;
     Rows rows;
-    const Sieve& sieve;
+    const RowThresholdKernel& kernel;
 
-    Job(Size logits, Frame into, Thresholds limits, std::string_view sieve_name)
+    Job(Size logits, Frame into, Thresholds limits, std::string_view kernel_name)
         : low(logits),
           frame(into),
           thresholds(limits),
           columns({low.width, into.side, into.resized.width, into.size().width}),
           rows({low.height, into.side, into.resized.height, into.size().height}),
-          sieve(find_sieve(sieve_name, rows)) {}
+          kernel(find_kernel(kernel_name, rows)) {}
 };
 
 FASTSEG_MULTIVERSION
-void weigh_columns(const float* __restrict columns, int64_t stride, const float* weights,
-                   int64_t count, float* __restrict out) {
+void weighted_sum_of_columns(const float* __restrict columns, int64_t stride, const float* weights,
+                             int64_t count, float* __restrict out) {
     const float w0 = weights[0], w1 = weights[1], w2 = weights[2];
     for (int64_t y = 0; y < count; ++y) {
-        out[y] = weigh(w0, w1, w2, columns[y], columns[stride + y], columns[2 * stride + y]);
+        out[y] = weighted_sum(w0, w1, w2, columns[y], columns[stride + y], columns[2 * stride + y]);
     }
 }
 
@@ -84,7 +84,7 @@ class Tracer {
   public:
     explicit Tracer(const Job& job)
         : job_(job),
-          sorter_(job.low, job.rows, job.thresholds),
+          classifier_(job.low, job.rows, job.thresholds),
           band_(job.low),
           values_(static_cast<size_t>(job.low.height + readable)),
           words_(words_of(job.rows)),
@@ -94,18 +94,18 @@ class Tracer {
     PixelCounts trace(const float* logits, Counts& counts) {
         const Frame& frame = job_.frame;
         const int64_t height = frame.image.height;
-        sorter_.sort(logits);
-        band_.open(logits, sorter_.begin(), sorter_.end());
+        classifier_.classify(logits);
+        band_.open(logits, classifier_.begin(), classifier_.end());
         pixels_ = {};
         inside_ = false;
         RunWriter writer(counts);
         for (const Strip& strip : job_.columns.strips) {
-            const bool busy = sorter_.busy(strip.first);
-            if (busy) plan(strip);
+            const bool occupied = classifier_.occupied(strip.first);
+            if (occupied) plan(strip);
             for (int64_t x = strip.begin; x < strip.end; ++x) {
                 const int64_t top = (frame.x0 + x) * height + frame.y0;
-                if (busy) {
-                    if (!blocks_.empty()) sift(strip.first, x);
+                if (occupied) {
+                    if (!blocks_.empty()) threshold_column(strip.first, x);
                     write_column(top, writer);
                     if (job_.rows.count == height) continue;
                     set(false, top + job_.rows.count, writer);
@@ -127,21 +127,22 @@ class Tracer {
         inside_ = inside;
     }
 
-    // What the columns of a strip have in common: the rows of settled blocks, the blocks that are
+    // What the columns of a strip have in common: the rows of decided blocks, the blocks that are
     // to be computed, and the words of 64 rows in which a mask may begin or end.
     void plan(const Strip& strip) {
         const int64_t columns = strip.end - strip.begin;
-        const Level* level = sorter_.levels(strip.first);
+        const Level* level = classifier_.levels(strip.first);
         blocks_.clear();
         changing_.clear();
         bool inside = false, open = true;  // at the end of a word; open: it differs from x to x
         for (const Word& word : words_) {
             const size_t computed = blocks_.size();
-            for (int64_t block = word.begin; block < word.end; ++block, level += sorter_.stride()) {
-                if (*level == unsettled) {
+            for (int64_t block = word.begin; block < word.end;
+                 ++block, level += classifier_.stride()) {
+                if (*level == undecided) {
                     blocks_.push_back(static_cast<int32_t>(block));
                 } else {
-                    settle(block, *level, columns);
+                    fill_decided(block, *level, columns);
                 }
             }
             const uint64_t above = bits(word);
@@ -152,7 +153,7 @@ class Tracer {
         }
     }
 
-    void settle(int64_t block, Level level, int64_t columns) {
+    void fill_decided(int64_t block, Level level, int64_t columns) {
         // Thresholds passed are counted from the lowest: 2 of 3 make the mask.
         const uint16_t rows = job_.rows.valid[static_cast<size_t>(block)];
         above_[static_cast<size_t>(block)] = level >= 2 ? rows : 0;
@@ -162,8 +163,8 @@ class Tracer {
         if (level == 3) pixels_.high += pixels;
     }
 
-    // Compute the blocks of column x that are not settled.
-    void sift(int64_t first, int64_t x) {
+    // Compute the blocks of column x that are not decided.
+    void threshold_column(int64_t first, int64_t x) {
         const Rows& rows = job_.rows;
         const float weights[taps] = {job_.columns.weights[0][static_cast<size_t>(x)],
                                      job_.columns.weights[1][static_cast<size_t>(x)],
@@ -171,8 +172,9 @@ class Tracer {
         const int64_t begin = rows.first[static_cast<size_t>(blocks_.front())];
         const int64_t end = rows.end[static_cast<size_t>(blocks_.back())];
         const float* columns = band_.take(first);
-        weigh_columns(columns + begin, band_.stride(), weights, end - begin, &values_[begin]);
-        const PixelCounts found = job_.sieve.pass(
+        weighted_sum_of_columns(columns + begin, band_.stride(), weights, end - begin,
+                                &values_[begin]);
+        const PixelCounts found = job_.kernel.pass(
             {rows.first.data(),
              rows.offsets.data(),
              {rows.weights[0].data(), rows.weights[1].data(), rows.weights[2].data()},
@@ -206,11 +208,11 @@ class Tracer {
     }
 
     const Job& job_;
-    BlockSorter sorter_;
+    BlockClassifier classifier_;
     ColumnBand band_;
     PixelCounts pixels_;
     bool inside_ = false;
-    std::vector<int32_t> blocks_;  // of a strip, that are not settled
+    std::vector<int32_t> blocks_;  // of a strip, that are not decided
     std::vector<Word> changing_;   // words of a strip
     std::vector<float> values_;    // of one column, at the rows of logits
     std::vector<Word> words_;
@@ -232,14 +234,14 @@ void check(const Planes<const float>& logits, const Frame& frame) {
 }  // namespace
 
 void binarise(Planes<const float> logits, Frame frame, Thresholds thresholds,
-              const BinarisedOut& out, int threads, std::string_view sieve) {
+              const BinarisedOut& out, int threads, std::string_view kernel) {
     check(logits, frame);
-    const Job job({logits.height, logits.width}, frame, thresholds, sieve);
+    const Job job({logits.height, logits.width}, frame, thresholds, kernel);
     std::vector<Counts> lists(static_cast<size_t>(logits.count));
     const double work =
         static_cast<double>(logits.count) * (static_cast<double>(logits.height * logits.width) +
                                              100.0 * static_cast<double>(frame.size().width));
-    share(team_size(threads, logits.count, work), logits.count, [&] {
+    parallel_for(team_size(threads, logits.count, work), logits.count, [&] {
         return [&, tracer = Tracer(job), counts = Counts()](int64_t index) mutable {
             const PixelCounts pixels = tracer.trace(logits.plane(index), counts);
             out.stability[index] = static_cast<float>(pixels.high) / static_cast<float>(pixels.low);

@@ -27,7 +27,7 @@ void widen_range(const float* __restrict row, int64_t width, float* __restrict l
 // levels, joined.
 FASTSEG_MULTIVERSION
 Level find_levels(const float* __restrict least, const float* __restrict most, int64_t width,
-                  const Margin* margins, Level* __restrict levels, Level* __restrict busy) {
+                  const Margin* margins, Level* __restrict levels, Level* __restrict occupied) {
     const float above0 = margins[0].above, above1 = margins[1].above, above2 = margins[2].above;
     const float below0 = margins[0].below, below1 = margins[1].below, below2 = margins[2].below;
     Level joined = 0;
@@ -36,9 +36,9 @@ Level find_levels(const float* __restrict least, const float* __restrict most, i
         const float high = std::max(std::max(most[x], most[x + 1]), most[x + 2]);
         const int passed = (low > above0) + (low > above1) + (low > above2);
         const int reached = (high > below0) + (high > below1) + (high > below2);
-        const Level level = passed == reached ? static_cast<Level>(passed) : unsettled;
+        const Level level = passed == reached ? static_cast<Level>(passed) : undecided;
         levels[x] = level;
-        busy[x] |= level;
+        occupied[x] |= level;
         joined |= level;
     }
     return joined;
@@ -46,18 +46,18 @@ Level find_levels(const float* __restrict least, const float* __restrict most, i
 
 }  // namespace
 
-BlockSorter::BlockSorter(Size low, const Rows& rows, Thresholds thresholds)
+BlockClassifier::BlockClassifier(Size low, const Rows& rows, Thresholds thresholds)
     : low_(low),
       rows_(rows),
       margins_{margin(thresholds.low), margin(thresholds.middle), margin(thresholds.high)},
       least_(static_cast<size_t>(low.width + taps - 1)),
       most_(least_.size()),
       levels_(static_cast<size_t>(rows.blocks() * low.width)),
-      busy_(static_cast<size_t>(low.width)) {}
+      occupied_(static_cast<size_t>(low.width)) {}
 
-void BlockSorter::sort(const float* logits) {
+void BlockClassifier::classify(const float* logits) {
     const int64_t width = low_.width;
-    std::fill(busy_.begin(), busy_.end(), Level{0});
+    std::fill(occupied_.begin(), occupied_.end(), Level{0});
     begin_ = low_.height;
     end_ = 0;
     for (int64_t block = 0; block < rows_.blocks(); ++block) {
@@ -71,8 +71,8 @@ void BlockSorter::sort(const float* logits) {
             std::fill_n(list->end() - (taps - 1), taps - 1, *(list->end() - taps));
         }
         const Level joined = find_levels(least_.data(), most_.data(), width, margins_,
-                                         levels_.data() + block * width, busy_.data());
-        if (joined & unsettled) {
+                                         levels_.data() + block * width, occupied_.data());
+        if (joined & undecided) {
             begin_ = std::min(begin_, first);
             end_ = end;
         }

@@ -28,7 +28,7 @@ constexpr size_t top_of(size_t edge) {
 constexpr size_t bottom_of(size_t edge) {
     return 2 * edge + 1;
 }
-constexpr size_t nobody = static_cast<size_t>(-1);
+constexpr size_t none = static_cast<size_t>(-1);
 
 class Outline {
   public:
@@ -50,7 +50,7 @@ class Outline {
     // Append the points of every ring and where each one ends.
     void trace(std::vector<int32_t>& points, std::vector<int64_t>& ends) {
         std::vector<uint8_t> visited(edges_.size(), 0);
-        place_.assign(2 * edges_.size(), nobody);
+        place_.assign(2 * edges_.size(), none);
         for (size_t first = 0; first < edges_.size(); ++first) {
             if (visited[first]) continue;
             ring_.clear();
@@ -77,14 +77,14 @@ class Outline {
 
     void add_cracks(int32_t x, Column left, Column right) {
         size_t i = 0, j = 0;
-        size_t open = nobody;
+        size_t open = none;
         while (i < left.borders() || j < right.borders()) {
             const bool from_left =
                 j == right.borders() || (i < left.borders() && left.border(i) <= right.border(j));
             const int64_t y = from_left ? left.border(i) : right.border(j);
             while (i < left.borders() && left.border(i) == y) ++i;
             while (j < right.borders() && right.border(j) == y) ++j;
-            open = turn(x, static_cast<int32_t>(y), {i % 2 == 1, j % 2 == 1}, open);
+            open = cross_border(x, static_cast<int32_t>(y), {i % 2 == 1, j % 2 == 1}, open);
         }
     }
 
@@ -93,22 +93,22 @@ class Outline {
     };
 
     // End the open edge at row y, begin the next one, or both; returns the edge that is open then.
-    size_t turn(int32_t x, int32_t y, Sides below, size_t open) {
+    size_t cross_border(int32_t x, int32_t y, Sides below, size_t open) {
         const bool cracked = below.left != below.right;
-        if (open != nobody && cracked && edges_[open].down == below.left) return open;
-        size_t next = nobody;
-        if (open != nobody) edges_[open].bottom = y;
+        if (open != none && cracked && edges_[open].down == below.left) return open;
+        size_t next = none;
+        if (open != none) edges_[open].bottom = y;
         if (cracked) {
             next = edges_.size();
             edges_.push_back({x, y, y, below.left});
         }
         // Where four cracks meet, the horizontal one from the left belongs to the set pixel at its
         // side: the upper edge's if the upper left pixel is set, else the lower edge's.
-        const bool upper_first = open != nobody && edges_[open].down;
-        if (open != nobody && upper_first) corners_.push_back(bottom_of(open));
-        if (next != nobody) corners_.push_back(top_of(next));
-        if (open != nobody && !upper_first) corners_.push_back(bottom_of(open));
-        if (open != nobody && next != nobody) crossings_.push_back({bottom_of(open), top_of(next)});
+        const bool upper_first = open != none && edges_[open].down;
+        if (open != none && upper_first) corners_.push_back(bottom_of(open));
+        if (next != none) corners_.push_back(top_of(next));
+        if (open != none && !upper_first) corners_.push_back(bottom_of(open));
+        if (open != none && next != none) crossings_.push_back({bottom_of(open), top_of(next)});
         return next;
     }
 
@@ -118,17 +118,17 @@ class Outline {
     }
 
     void pair_up(int64_t height) {
-        across_.assign(2 * edges_.size(), nobody);
-        twin_.assign(2 * edges_.size(), nobody);
-        std::vector<size_t> waiting(static_cast<size_t>(height) + 1, nobody);
+        across_.assign(2 * edges_.size(), none);
+        twin_.assign(2 * edges_.size(), none);
+        std::vector<size_t> waiting(static_cast<size_t>(height) + 1, none);
         for (const size_t corner : corners_) {
             size_t& other = waiting[static_cast<size_t>(row(corner))];
-            if (other == nobody) {
+            if (other == none) {
                 other = corner;
             } else {
                 across_[corner] = other;
                 across_[other] = corner;
-                other = nobody;
+                other = none;
             }
         }
         for (const auto& [upper, lower] : crossings_) {
@@ -139,7 +139,7 @@ class Outline {
 
     void visit(size_t corner, std::vector<int32_t>& points, std::vector<int64_t>& ends) {
         const size_t twin = twin_[corner];
-        if (twin != nobody && place_[twin] != nobody) {
+        if (twin != none && place_[twin] != none) {
             const size_t begin = place_[twin];
             cut(begin, points, ends);
         }
@@ -152,7 +152,7 @@ class Outline {
         for (size_t i = begin; i < ring_.size(); ++i) {
             points.push_back(edges_[ring_[i] / 2].x);
             points.push_back(row(ring_[i]));
-            place_[ring_[i]] = nobody;
+            place_[ring_[i]] = none;
         }
         ring_.resize(begin);
         ends.push_back(static_cast<int64_t>(points.size() / 2));
@@ -179,7 +179,7 @@ void runs_polygons(Runs runs, const PolygonsOut& out, int threads) {
     std::vector<std::vector<int32_t>> points(masks);
     std::vector<std::vector<int64_t>> ends(masks);
     const double work = 50.0 * static_cast<double>(runs.offsets[runs.masks]);
-    share(team_size(threads, runs.masks, work), runs.masks, [&] {
+    parallel_for(team_size(threads, runs.masks, work), runs.masks, [&] {
         return [&](int64_t index) {
             const size_t i = static_cast<size_t>(index);
             Outline(runs, index).trace(points[i], ends[i]);

@@ -174,15 +174,16 @@ void runs_to_array(Runs runs, uint8_t* out, int threads) {
     runs_check(runs);
     const int64_t pixels = runs.size.area();
     const double work = 0.1 * static_cast<double>(runs.masks * pixels);
-    share(team_size(threads, runs.masks, work), runs.masks,
-          [&] { return [&](int64_t index) { write_array(runs, index, out + index * pixels); }; });
+    parallel_for(team_size(threads, runs.masks, work), runs.masks, [&] {
+        return [&](int64_t index) { write_array(runs, index, out + index * pixels); };
+    });
 }
 
 void runs_from_array(Planes<const uint8_t> masks, const RunsOut& out, int threads) {
     const Size size{masks.height, masks.width};
     std::vector<Counts> lists(static_cast<size_t>(masks.count));
     const double work = 0.2 * static_cast<double>(masks.count * size.area());
-    share(team_size(threads, masks.count, work), masks.count, [&] {
+    parallel_for(team_size(threads, masks.count, work), masks.count, [&] {
         return [&, reader = ArrayReader(size)](int64_t index) mutable {
             reader.read(masks.plane(index), lists[static_cast<size_t>(index)]);
         };

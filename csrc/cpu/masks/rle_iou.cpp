@@ -65,7 +65,7 @@ void runs_iou(Runs a, Runs b, double* out, int threads) {
     const double work =
         2.0 * (static_cast<double>(a.offsets[a.masks]) * static_cast<double>(b.masks) +
                static_cast<double>(b.offsets[b.masks]) * static_cast<double>(a.masks));
-    share(team_size(threads, a.masks, work), a.masks, [&] {
+    parallel_for(team_size(threads, a.masks, work), a.masks, [&] {
         return [&](int64_t index) {
             double* row = out + index * b.masks;
             for (const Shape& column : columns) {

@@ -1,10 +1,10 @@
-// Which sieves this processor can run, and the one that all can.
+// The kernels that this processor can run, and the one for every processor.
 #include "cpu/masks/row_threshold.h"
 
 namespace fastseg::cpu {
 namespace {
 
-PixelCounts pass(const SievedRows& rows, Thresholds thresholds, const SievedColumn& column) {
+PixelCounts pass(const RowStencils& rows, Thresholds thresholds, const ColumnBlocks& column) {
     PixelCounts counts;
     for (int64_t i = 0; i < column.count; ++i) {
         const int64_t block = column.blocks[i], top = block * block_rows;
@@ -14,8 +14,8 @@ PixelCounts pass(const SievedRows& rows, Thresholds thresholds, const SievedColu
             if (!(rows.valid[block] >> lane & 1)) break;
             const int64_t row = top + lane;
             const float* values = seen + rows.offsets[row];
-            const float sum = weigh(rows.weights[0][row], rows.weights[1][row],
-                                    rows.weights[2][row], values[0], values[1], values[2]);
+            const float sum = weighted_sum(rows.weights[0][row], rows.weights[1][row],
+                                           rows.weights[2][row], values[0], values[1], values[2]);
             counts.low += sum > thresholds.low;
             counts.high += sum > thresholds.high;
             above |= static_cast<unsigned>(sum > thresholds.middle) << lane;
@@ -25,20 +25,20 @@ PixelCounts pass(const SievedRows& rows, Thresholds thresholds, const SievedColu
     return counts;
 }
 
-constexpr Sieve portable{"portable", 1, taps, pass};
+constexpr RowThresholdKernel portable{"portable", 1, taps, pass};
 
 }  // namespace
 
 #ifdef FASTSEG_X86_KERNELS
-extern const Sieve avx2_sieve, avx512_sieve;
+extern const RowThresholdKernel avx2_row_threshold, avx512_row_threshold;
 
-const Sieve* const* sieves() {
-    static const Sieve* found[4] = {};
+const RowThresholdKernel* const* row_threshold_kernels() {
+    static const RowThresholdKernel* found[4] = {};
     static const bool filled = [] {
-        const Sieve** next = found;
-        if (__builtin_cpu_supports("avx512f")) *next++ = &avx512_sieve;
+        const RowThresholdKernel** next = found;
+        if (__builtin_cpu_supports("avx512f")) *next++ = &avx512_row_threshold;
         if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt")) {
-            *next++ = &avx2_sieve;
+            *next++ = &avx2_row_threshold;
         }
         *next = &portable;
         return true;
@@ -47,8 +47,8 @@ const Sieve* const* sieves() {
     return found;
 }
 #else
-const Sieve* const* sieves() {
-    static const Sieve* found[2] = {&portable, nullptr};
+const RowThresholdKernel* const* row_threshold_kernels() {
+    static const RowThresholdKernel* found[2] = {&portable, nullptr};
     return found;
 }
 #endif

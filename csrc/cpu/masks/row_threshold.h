@@ -1,4 +1,5 @@
-// Weighing the rows of one column and comparing them with the thresholds: the innermost loop.
+// The row threshold kernel: weighted sums of the rows of one column, compared with the thresholds.
+// It is the innermost loop of binarise.
 #pragma once
 
 #include <cstdint>
@@ -12,9 +13,9 @@ struct PixelCounts {
     int64_t low = 0, high = 0;  // pixels above the outer thresholds
 };
 
-// What a sieve reads of `Rows`, in plain pointers: its code is compiled for one processor, and may
-// share no function with code for others.
-struct SievedRows {
+// The parts of `Rows` that a kernel reads, in plain pointers: its code is compiled for one
+// processor and may share no function with code for others.
+struct RowStencils {
     const int32_t *first, *offsets;
     const float* weights[taps];
     const uint16_t* valid;
@@ -22,7 +23,7 @@ struct SievedRows {
 
 // One column of the picture. Of every block that is listed, which rows lie above the middle
 // threshold, the first row as the lowest bit.
-struct SievedColumn {
+struct ColumnBlocks {
     const float* values;    // of the column, at the rows of logits; readable 32 beyond the last
     const int32_t* blocks;  // [count]
     int64_t count;
@@ -30,15 +31,16 @@ struct SievedColumn {
 };
 
 // The same arithmetic with vectors of one width, so the same bits.
-struct Sieve {
+struct RowThresholdKernel {
     const char* name;
-    int64_t lanes, window;  // it finds what `lanes` rows see among `window` values, or cannot
+    int64_t lanes, window;  // supported if `lanes` rows read at most `window` values
 
     // Returns how many of the listed rows are above the outer thresholds.
-    PixelCounts (*pass)(const SievedRows& rows, Thresholds thresholds, const SievedColumn& column);
+    PixelCounts (*pass)(const RowStencils& rows, Thresholds thresholds, const ColumnBlocks& column);
 };
 
-// What this processor has, the widest first, null behind the last, which serves for any rows.
-const Sieve* const* sieves();
+// The kernels of this processor, the widest first; null follows the last one, which supports any
+// rows.
+const RowThresholdKernel* const* row_threshold_kernels();
 
 }  // namespace fastseg::cpu

@@ -9,12 +9,12 @@ namespace fastseg::cpu {
 namespace {
 
 // The segments of one mask (or of its background) and whether each one's region is small.
-struct Judged {
+struct LabelledRegions {
     std::vector<Segment> segments;
     std::vector<uint8_t> small;
     bool any_small = false;
 
-    Judged(const Runs& runs, int64_t index, SmallRegions what)
+    LabelledRegions(const Runs& runs, int64_t index, SmallRegions what)
         : segments(cpu::segments(runs, index, what.mode == Regions::islands)),
           small(segments.size()) {
         Components components(segments, Touch::corners);
@@ -55,13 +55,13 @@ void copy(const Runs& runs, int64_t index, Counts& counts) {
 }
 
 // Write the mask that has the given segments, or everything but them.
-void write(const Judged& judged, SmallRegions what, Size size, Counts& counts) {
+void write(const LabelledRegions& regions, SmallRegions what, Size size, Counts& counts) {
     RunGatherer gatherer(size.area(), counts);
     // Islands: the large ones are the mask. Holes: the large ones are the background.
-    for (size_t i = 0; i < judged.segments.size(); ++i) {
-        if (judged.small[i]) continue;
-        const int64_t column = judged.segments[i].line * size.height;
-        gatherer.add(column + judged.segments[i].begin, column + judged.segments[i].end);
+    for (size_t i = 0; i < regions.segments.size(); ++i) {
+        if (regions.small[i]) continue;
+        const int64_t column = regions.segments[i].line * size.height;
+        gatherer.add(column + regions.segments[i].begin, column + regions.segments[i].end);
     }
     gatherer.finish();
     if (what.mode == Regions::islands) return;
@@ -74,13 +74,13 @@ void write(const Judged& judged, SmallRegions what, Size size, Counts& counts) {
 }
 
 bool remove_small(const Runs& runs, int64_t index, SmallRegions what, Counts& counts) {
-    const Judged judged(runs, index, what);
-    if (judged.any_small) {
-        write(judged, what, runs.size, counts);
+    const LabelledRegions regions(runs, index, what);
+    if (regions.any_small) {
+        write(regions, what, runs.size, counts);
     } else {
         copy(runs, index, counts);
     }
-    return judged.any_small;
+    return regions.any_small;
 }
 
 }  // namespace
@@ -90,7 +90,7 @@ void runs_remove_small_regions(Runs runs, SmallRegions what, const RunsOut& out,
     runs_check(runs);
     std::vector<Counts> lists(static_cast<size_t>(runs.masks));
     const double work = 30.0 * static_cast<double>(runs.offsets[runs.masks]);
-    share(team_size(threads, runs.masks, work), runs.masks, [&] {
+    parallel_for(team_size(threads, runs.masks, work), runs.masks, [&] {
         return [&](int64_t index) {
             changed[index] = remove_small(runs, index, what, lists[static_cast<size_t>(index)]);
         };

@@ -66,7 +66,7 @@ int64_t Decoder::prompt_state_size(int64_t points, bool with_mask) const {
 
 void Decoder::image_state(const float* embedding, float* state, int threads) const {
     const int64_t bytes = state_tile_bytes(model_), tile_floats = tile_size * width;
-    share(team_size(threads, model_.tiles(), 1e7), model_.tiles(), [&] {
+    parallel_for(team_size(threads, model_.tiles(), 1e7), model_.tiles(), [&] {
         auto floats = std::make_shared<Buffer>(3 * tile_floats * 4);
         return [&, floats](int64_t tile) {
             auto* to = reinterpret_cast<std::byte*>(state) + tile * bytes;
@@ -102,7 +102,7 @@ void Decoder::run(const Prompts& prompts, const float* states, int64_t images,
     const int64_t most = prompts.masks || tokens > 16 ? 1 : PromptBatch::max_prompts;
     const int64_t size = std::clamp<int64_t>((prompts.count + team - 1) / team, 1, most);
     const auto batches = batches_of(prompts.image_index, prompts.count, size, team);
-    share(team, static_cast<int64_t>(batches.size()), [&] {
+    parallel_for(team, static_cast<int64_t>(batches.size()), [&] {
         auto batch =
             std::make_shared<PromptBatch>(model_, size, tokens, masks.logits != nullptr, each);
         auto own =
@@ -139,7 +139,7 @@ void Decoder::run(const Prompts& prompts, const float* states, int64_t images,
 void Decoder::add_mask(const std::byte* state, const float* mask, std::byte* to,
                        int threads) const {
     const int64_t bytes = state_tile_bytes(model_);
-    share(threads, model_.tiles(), [&] {
+    parallel_for(threads, model_.tiles(), [&] {
         auto floats = std::make_shared<Buffer>(3 * width * tile_size * 4);
         return [&, floats](int64_t tile) {
             fill_masked_tile(model_, state_tile(model_, state + tile * bytes), mask, tile,
@@ -164,7 +164,7 @@ void Decoder::draw(const MaskRequest& request, const float* states, int64_t imag
     // Tiles do not depend on each other, so that few batches are divided into parts.
     const int64_t few = 8 * team, count = static_cast<int64_t>(batches.size());
     const int64_t parts = count < few ? std::min<int64_t>(model_.tiles(), team) : 1;
-    share(team, count * parts, [&] {
+    parallel_for(team, count * parts, [&] {
         auto renderer = std::make_shared<MaskRenderer>(model_, longest);
         return [&, renderer](int64_t item) {
             const TileConfigGuard tile_config(model_.table);

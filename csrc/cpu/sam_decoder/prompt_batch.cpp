@@ -151,7 +151,7 @@ void PromptBatch::for_prompt_ranges(int64_t count, const Visit& visit) {
 template <class Visit>
 void PromptBatch::for_parts(const Visit& visit) {
     std::atomic<size_t> next{0};
-    share(static_cast<int>(threads_.size()), parts(model_), [&] {
+    parallel_for(static_cast<int>(threads_.size()), parts(model_), [&] {
         ThreadScratch& scratch = *threads_[next++];
         return [&](int64_t part) {
             const TileConfigGuard tile_config(model_.table);

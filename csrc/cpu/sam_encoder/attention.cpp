@@ -178,7 +178,7 @@ void Attention::fill_padding(const Layer& layer, int threads) {
     const int64_t channels = model_.channels, slots = s.count * s.room;
     std::vector<Bf16> bias(static_cast<size_t>(2 * model_.width));
     narrow_row(layer.qkv.bias.data() + model_.width, 2 * model_.width, bias.data());
-    share(threads, model_.heads, [&]() -> std::function<void(int64_t)> {
+    parallel_for(threads, model_.heads, [&]() -> std::function<void(int64_t)> {
         return [&](int64_t head) {
             const Bf16* key = bias.data() + head * channels;
             const Bf16* value = key + model_.width;
@@ -197,7 +197,7 @@ void Attention::fill_padding(const Layer& layer, int threads) {
 
 void Attention::pack_keys(const Layer& layer, int threads) {
     const TokenSquares& s = squares(layer);
-    share(threads, model_.heads * s.count, [&]() -> std::function<void(int64_t)> {
+    parallel_for(threads, model_.heads * s.count, [&]() -> std::function<void(int64_t)> {
         return [&](int64_t index) {
             const int64_t at = index * s.room * model_.depth;
             keys_to_b(bf16_of(key_rows_) + at, s.room, model_.depth, bf16_of(keys_) + at);
@@ -209,7 +209,7 @@ void Attention::attend(const Layer& layer, Bf16* to, int threads) const {
     const TokenSquares& s = squares(layer);
     const Operands operands{queries_.bytes(), keys_.bytes(), values_.bytes()};
     const int64_t items = model_.heads * s.count * SquareAttention::blocks(model_, layer);
-    share(threads, items, [&]() -> std::function<void(int64_t)> {
+    parallel_for(threads, items, [&]() -> std::function<void(int64_t)> {
         const auto attention = std::make_shared<SquareAttention>(model_, layer, s, operands, to);
         return [attention](int64_t index) { attention->attend_block(index); };
     });

@@ -70,7 +70,7 @@ class EncoderPass {
         const int64_t grid = model_.grid, side = model_.pixels(), in = 3 * patch * patch;
         const Buffer pixels(model_.tokens() * in * 2);
         auto* const to = reinterpret_cast<Bf16*>(pixels.bytes());
-        share(threads_, grid, [&]() -> std::function<void(int64_t)> {
+        parallel_for(threads_, grid, [&]() -> std::function<void(int64_t)> {
             return [&, row = std::vector<float>(static_cast<size_t>(in))](int64_t y) mutable {
                 for (int64_t x = 0; x < grid; ++x) {
                     for (int64_t line = 0; line < 3 * patch; ++line)
@@ -134,7 +134,7 @@ class EncoderPass {
     }
 
     void each(int64_t items, const std::function<void(int64_t)>& body) const {
-        share(threads_, items, [&] { return body; });
+        parallel_for(threads_, items, [&] { return body; });
     }
 
     const Model& model_;

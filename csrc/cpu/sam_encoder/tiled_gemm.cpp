@@ -30,7 +30,7 @@ void run_tiled(const Model& model, const TiledGemm& gemm,
     const int64_t part_height = rows_at_once(gemm), part_width = std::gcd(model.chunk, linear.out);
     const int64_t down = (gemm.rows + part_height - 1) / part_height,
                   across = linear.out / part_width;
-    share(gemm.threads, down * across, [&]() -> std::function<void(int64_t)> {
+    parallel_for(gemm.threads, down * across, [&]() -> std::function<void(int64_t)> {
         const auto tile_config = std::make_shared<nn::TileConfigGuard>(table);
         auto sums = std::make_shared<Buffer>(nn::float_buffer(part_height * (part_width + line)));
         return [&, tile_config, sums](int64_t index) {

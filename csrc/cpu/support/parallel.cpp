@@ -58,8 +58,8 @@ void run_team(int threads, const std::function<void()>& worker) {
     if (failure) std::rethrow_exception(failure);
 }
 
-void share(int threads, int64_t items,
-           const std::function<std::function<void(int64_t)>()>& make_body) {
+void parallel_for(int threads, int64_t items,
+                  const std::function<std::function<void(int64_t)>()>& make_body) {
     std::atomic<int64_t> next{0};
     run_team(threads, [&] {
         const std::function<void(int64_t)> body = make_body();

@@ -1,4 +1,4 @@
-// Work shared between threads that live for one call: no pool, so a fork at any time is harmless.
+// Loops over threads that live for one call: no pool, so a fork at any time is harmless.
 #pragma once
 
 #include <cstdint>
@@ -6,8 +6,8 @@
 
 namespace fastseg::cpu {
 
-// How many threads a call should use: `wanted` (0: as many as the process may run on), but not more
-// than `items`, and not more than pays when all of it takes about `nanoseconds` on one of them.
+// The number of threads for a call: `wanted` (0: as many as the process may run on), but at most
+// `items`, and at most as many as pay off when the call takes about `nanoseconds` on one thread.
 int team_size(int wanted, int64_t items, double nanoseconds);
 
 // Run `worker` on `threads` threads at once, this one being the first; rethrows what one threw.
@@ -15,7 +15,7 @@ void run_team(int threads, const std::function<void()>& worker);
 
 // Call `body(index)` for every index below `items`, each once, in any order. A thread asks
 // `make_body` for a body of its own, which may own scratch memory.
-void share(int threads, int64_t items,
-           const std::function<std::function<void(int64_t)>()>& make_body);
+void parallel_for(int threads, int64_t items,
+                  const std::function<std::function<void(int64_t)>()>& make_body);
 
 }  // namespace fastseg::cpu

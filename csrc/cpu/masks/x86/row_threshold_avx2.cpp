@@ -8,7 +8,7 @@ namespace {
 
 constexpr int64_t lanes = 8;
 
-PixelCounts pass(const SievedRows& rows, Thresholds thresholds, const SievedColumn& column) {
+PixelCounts pass(const RowStencils& rows, Thresholds thresholds, const ColumnBlocks& column) {
     const __m256 low = _mm256_set1_ps(thresholds.low), middle = _mm256_set1_ps(thresholds.middle),
                  high = _mm256_set1_ps(thresholds.high);
     const auto above = [](__m256 sum, __m256 threshold) {
@@ -45,7 +45,7 @@ PixelCounts pass(const SievedRows& rows, Thresholds thresholds, const SievedColu
 
 }  // namespace
 
-extern const Sieve avx2_sieve;
-const Sieve avx2_sieve{"avx2", lanes, lanes, pass};
+extern const RowThresholdKernel avx2_row_threshold;
+const RowThresholdKernel avx2_row_threshold{"avx2", lanes, lanes, pass};
 
 }  // namespace fastseg::cpu

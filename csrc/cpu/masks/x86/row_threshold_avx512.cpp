@@ -6,7 +6,7 @@
 namespace fastseg::cpu {
 namespace {
 
-PixelCounts pass(const SievedRows& rows, Thresholds thresholds, const SievedColumn& column) {
+PixelCounts pass(const RowStencils& rows, Thresholds thresholds, const ColumnBlocks& column) {
     const __m512 low = _mm512_set1_ps(thresholds.low), middle = _mm512_set1_ps(thresholds.middle),
                  high = _mm512_set1_ps(thresholds.high);
     const __m512i one = _mm512_set1_epi32(1);
@@ -35,7 +35,7 @@ PixelCounts pass(const SievedRows& rows, Thresholds thresholds, const SievedColu
 
 }  // namespace
 
-extern const Sieve avx512_sieve;
-const Sieve avx512_sieve{"avx512", 16, 32, pass};
+extern const RowThresholdKernel avx512_row_threshold;
+const RowThresholdKernel avx512_row_threshold{"avx512", 16, 32, pass};
 
 }  // namespace fastseg::cpu
