@@ -33,7 +33,7 @@ struct LogitPlanes {
 // What a plane of logits belongs to.
 struct PlaneLabel {
     float score;     // predicted IoU
-    int32_t prompt;  // index of its click in the grid; negative: a plane that is not looked at
+    int32_t prompt;  // index of its point in the grid; negative: a plane that is not looked at
 };
 
 // A mask that passed the filters, in the order of prompts and slots.
@@ -52,7 +52,7 @@ struct Fill {
 };
 
 // Masks found so far. `positions` are where, in column-major order, a mask begins or ends; the last
-// one of a mask is its picture's area, unless it ended there.
+// one of a mask is its image's area, unless it ended there.
 struct Candidates {
     MaskRecord* records;  // [mask_capacity]
     uint32_t* positions;  // [run_capacity]
@@ -90,13 +90,13 @@ struct DeviceKernels {
     int64_t (*box_nms_workspace)(int64_t mask_capacity);
 
     // As cpu::preprocess. // out [3, side, side]
-    void (*preprocess)(Picture picture, Frame frame, Normalisation normalisation, Numbers out,
+    void (*preprocess)(Image image, Frame frame, Normalisation normalisation, Numbers out,
                        void* workspace, Stream stream);
 
     // As cpu::point_grid.
     void (*point_grid)(int64_t per_side, double* out, Stream stream);
 
-    // One foreground click and one point of padding for each of the points on the unit square.
+    // One foreground point and one point of padding for each of the points on the unit square.
     // coords [count, 2, 2], labels [count, 2]
     void (*click_prompts)(const double* points, int64_t count, Frame frame, float* coords,
                           int32_t* labels, Stream stream);

@@ -35,15 +35,15 @@ struct Size {
     int64_t area() const { return height * width; }
 };
 
-// One row-major RGB picture, 8 bits a channel. // [height, width, 3]
-struct Picture {
+// One row-major RGB image, 8 bits a channel. // [height, width, 3]
+struct Image {
     const uint8_t* data;
     Size size;
 };
 
-// How a part of a picture is laid into the square that a model sees (fastseg/geometry.py).
+// How a part of an image is laid into the square that a model sees (fastseg/geometry.py).
 struct Frame {
-    Size image;              // the whole picture
+    Size image;              // the whole image
     int64_t x0, y0, x1, y1;  // the part that is looked at, end-exclusive
     int64_t side;            // of the square
     Size resized;            // the part inside the square
@@ -52,26 +52,26 @@ struct Frame {
 };
 
 // COCO run lengths of masks of one size: column by column, the first count is background.
-struct Runs {
+struct Rle {
     const uint32_t* counts;  // [offsets[masks]]
     const int64_t* offsets;  // [masks + 1]
     int64_t masks;
     Size size;
 };
 
-struct RunsOut {
+struct RleOut {
     Allocate<uint32_t> counts;
     int64_t* offsets;  // [masks + 1]
 };
 
 // Byte strings, one after another.
-struct Texts {
+struct Strings {
     const char* data;
     const int64_t* offsets;  // [count + 1]
     int64_t count;
 };
 
-struct TextsOut {
+struct StringsOut {
     Allocate<char> data;
     int64_t* offsets;  // [count + 1]
 };
@@ -85,7 +85,7 @@ struct Thresholds {
 };
 
 struct BinarisedOut {
-    RunsOut runs;
+    RleOut runs;
     int64_t* areas;    // [masks]
     int64_t* boxes;    // [masks, 4] x0 y0 x1 y1, inclusive; an empty mask gives zeros
     float* stability;  // [masks] pixels above `high` / pixels above `low`; 0 / 0 is NaN
@@ -165,39 +165,39 @@ struct ShapesOut {
 namespace cpu {
 
 // 8-bit bilinear resampling with antialiasing, bit for bit Pillow's. // out [height, width, 3]
-void resize_bilinear(Picture picture, Size size, uint8_t* out, int threads);
+void resize_bilinear(Image image, Size size, uint8_t* out, int threads);
 
 // Crop, resize, normalise, pad with zeros. // out [3, side, side]
-void preprocess(Picture picture, Frame frame, Normalisation normalisation, float* out, int threads);
+void preprocess(Image image, Frame frame, Normalisation normalisation, float* out, int threads);
 
 // Centres of a square grid on the unit square, x fastest. // out [per_side * per_side, 2]
 void point_grid(int64_t per_side, double* out);
 
-// Low-resolution logits to masks of the whole picture, see cpu/masks/binarise.cpp. `kernel` is the
+// Low-resolution logits to masks of the whole image, see cpu/masks/binarise.cpp. `kernel` is the
 // widest vector that may be used by name, see cpu/masks/row_threshold.h; empty for what the
 // processor has.
 void binarise(Planes<const float> logits, Frame frame, Thresholds thresholds,
               const BinarisedOut& out, int threads, std::string_view kernel);
 
 // Throws std::invalid_argument naming the first mask whose counts do not fill its size.
-void runs_check(Runs runs);
-void runs_areas(Runs runs, int64_t* out);                  // out [masks]
-void runs_boxes(Runs runs, int64_t* out);                  // out [masks, 4]
-void runs_iou(Runs a, Runs b, double* out, int threads);   // out [a.masks, b.masks]
-void runs_to_array(Runs runs, uint8_t* out, int threads);  // out [masks, height, width]
-void runs_from_array(Planes<const uint8_t> masks, const RunsOut& out, int threads);
-void runs_to_strings(Runs runs, const TextsOut& out);
-void runs_from_strings(Texts texts, Size size, const RunsOut& out);
-void runs_polygons(Runs runs, const PolygonsOut& out, int threads);
+void rle_check(Rle runs);
+void rle_areas(Rle runs, int64_t* out);                  // out [masks]
+void rle_boxes(Rle runs, int64_t* out);                  // out [masks, 4]
+void rle_iou(Rle a, Rle b, double* out, int threads);    // out [a.masks, b.masks]
+void rle_to_array(Rle runs, uint8_t* out, int threads);  // out [masks, height, width]
+void rle_from_array(Planes<const uint8_t> masks, const RleOut& out, int threads);
+void rle_to_strings(Rle runs, const StringsOut& out);
+void rle_from_strings(Strings texts, Size size, const RleOut& out);
+void rle_polygons(Rle runs, const PolygonsOut& out, int threads);
 
 // changed [masks] is 1 where a region went.
-void runs_remove_small_regions(Runs runs, SmallRegions what, const RunsOut& out, uint8_t* changed,
-                               int threads);
+void rle_remove_small_regions(Rle runs, SmallRegions what, const RleOut& out, uint8_t* changed,
+                              int threads);
 
 // Greedy suppression; returns how many of the indices in `kept` [boxes.count] are valid.
 int64_t box_nms(Boxes boxes, const float* scores, double iou_threshold, int64_t* kept);
 
-// 1 where a box ends at an edge of the crop that is no edge of the picture. // out [count]
+// 1 where a box ends at an edge of the crop that is no edge of the image. // out [count]
 void near_crop_edge(const int64_t* boxes, int64_t count, Frame frame, double tolerance,
                     uint8_t* out);
 
@@ -205,7 +205,7 @@ void near_crop_edge(const int64_t* boxes, int64_t count, Frame frame, double tol
 void frame_input(FramePixels frame, Window window, int64_t side, float* out, int threads);
 
 // Masks of a window to masks of its frame, see cpu/echo/masks_to_frame.cpp.
-void masks_to_frame(Planes<const uint8_t> masks, Window window, Size size, const RunsOut& out,
+void masks_to_frame(Planes<const uint8_t> masks, Window window, Size size, const RleOut& out,
                     int threads);
 
 // Largest component, closing by a disk, holes filled, see cpu/echo/clean_chambers.cpp. // out as

@@ -100,19 +100,19 @@ const Frame whole{{480, 640}, 0, 0, 640, 480, 256, {192, 256}};
 const Frame crop{{480, 640}, 100, 50, 300, 470, 256, {256, 122}};
 const Normalisation normalisation{{123.675f, 116.28f, 103.53f}, {58.395f, 57.12f, 57.375f}};
 
-void pictures() {
-    const std::vector<uint8_t> image = bytes(480 * 640 * 3, 1);
-    const Picture picture{image.data(), {480, 640}};
+void images() {
+    const std::vector<uint8_t> pixels = bytes(480 * 640 * 3, 1);
+    const Image image{pixels.data(), {480, 640}};
     Digest resized, prepared;
     for (const Size size : {Size{100, 300}, Size{700, 90}, Size{480, 1000}}) {
         std::vector<uint8_t> out(static_cast<size_t>(size.area() * 3));
-        cpu::resize_bilinear(picture, size, out.data(), 2);
+        cpu::resize_bilinear(image, size, out.data(), 2);
         resized.add(out);
     }
     resized.print("resize_bilinear");
     for (const Frame& frame : {whole, crop}) {
         std::vector<float> out(3 * 256 * 256);
-        cpu::preprocess(picture, frame, normalisation, out.data(), 2);
+        cpu::preprocess(image, frame, normalisation, out.data(), 2);
         prepared.add(out);
     }
     prepared.print("preprocess");
@@ -133,7 +133,7 @@ struct Made {
     std::vector<int64_t> offsets;
     Size size{480, 640};
 
-    Runs runs() const {
+    Rle runs() const {
         return {counts.data(), offsets.data(), static_cast<int64_t>(offsets.size()) - 1, size};
     }
 };
@@ -154,48 +154,48 @@ Made binarised(const Frame& frame, Digest& digest) {
 }
 
 void run_lengths(const Made& made) {
-    const Runs runs = made.runs();
+    const Rle runs = made.runs();
     const size_t count = static_cast<size_t>(runs.masks);
     std::vector<int64_t> areas(count), boxes(count * 4);
-    cpu::runs_areas(runs, areas.data());
-    cpu::runs_boxes(runs, boxes.data());
-    Digest().add(areas).add(boxes).print("runs_areas, runs_boxes");
+    cpu::rle_areas(runs, areas.data());
+    cpu::rle_boxes(runs, boxes.data());
+    Digest().add(areas).add(boxes).print("rle_areas, rle_boxes");
 
     std::vector<double> iou(count * count);
-    cpu::runs_iou(runs, runs, iou.data(), 2);
-    Digest().add(iou).print("runs_iou");
+    cpu::rle_iou(runs, runs, iou.data(), 2);
+    Digest().add(iou).print("rle_iou");
 
     std::vector<uint8_t> array(count * static_cast<size_t>(runs.size.area()));
-    cpu::runs_to_array(runs, array.data(), 2);
-    Digest().add(array).print("runs_to_array");
+    cpu::rle_to_array(runs, array.data(), 2);
+    Digest().add(array).print("rle_to_array");
 
     Made again;
     again.offsets.resize(count + 1);
-    cpu::runs_from_array({array.data(), runs.masks, 480, 640, 480 * 640},
-                         {into(again.counts), again.offsets.data()}, 2);
-    Digest().add(again.counts).add(again.offsets).print("runs_from_array");
+    cpu::rle_from_array({array.data(), runs.masks, 480, 640, 480 * 640},
+                        {into(again.counts), again.offsets.data()}, 2);
+    Digest().add(again.counts).add(again.offsets).print("rle_from_array");
 
     std::vector<char> text;
     std::vector<int64_t> text_offsets(count + 1);
-    cpu::runs_to_strings(runs, {into(text), text_offsets.data()});
-    Digest().add(text).add(text_offsets).print("runs_to_strings");
-    cpu::runs_from_strings({text.data(), text_offsets.data(), runs.masks}, runs.size,
-                           {into(again.counts), again.offsets.data()});
-    Digest().add(again.counts).add(again.offsets).print("runs_from_strings");
+    cpu::rle_to_strings(runs, {into(text), text_offsets.data()});
+    Digest().add(text).add(text_offsets).print("rle_to_strings");
+    cpu::rle_from_strings({text.data(), text_offsets.data(), runs.masks}, runs.size,
+                          {into(again.counts), again.offsets.data()});
+    Digest().add(again.counts).add(again.offsets).print("rle_from_strings");
 
     std::vector<int32_t> points;
     std::vector<int64_t> rings, mask_offsets(count + 1);
-    cpu::runs_polygons(runs, {into(points), into(rings), mask_offsets.data()}, 2);
-    Digest().add(points).add(rings).add(mask_offsets).print("runs_polygons");
+    cpu::rle_polygons(runs, {into(points), into(rings), mask_offsets.data()}, 2);
+    Digest().add(points).add(rings).add(mask_offsets).print("rle_polygons");
 
     Digest small;
     for (const Regions mode : {Regions::holes, Regions::islands}) {
         std::vector<uint8_t> changed(count);
-        cpu::runs_remove_small_regions(
+        cpu::rle_remove_small_regions(
             runs, {60.0, mode}, {into(again.counts), again.offsets.data()}, changed.data(), 2);
         small.add(again.counts).add(again.offsets).add(changed);
     }
-    small.print("runs_remove_small_regions");
+    small.print("rle_remove_small_regions");
 }
 
 void boxes() {
@@ -304,7 +304,7 @@ void emulated(const DeviceKernels& kernels) {
 }  // namespace
 
 int main() {
-    pictures();
+    images();
     prompts();
     Digest masks;
     binarised(crop, masks);

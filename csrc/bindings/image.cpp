@@ -11,15 +11,15 @@ using namespace nb::literals;
 
 namespace {
 
-Picture picture_of(const In<uint8_t, 3>& image) {
-    if (image.shape(2) != 3) throw std::invalid_argument("a picture has three channels");
+Image image_of(const In<uint8_t, 3>& image) {
+    if (image.shape(2) != 3) throw std::invalid_argument("an image has three channels");
     return {image.data(),
             {static_cast<int64_t>(image.shape(0)), static_cast<int64_t>(image.shape(1))}};
 }
 
 void resize_bilinear(const In<uint8_t, 3>& image, const Out<uint8_t, 3>& out, int threads) {
     const Size size{static_cast<int64_t>(out.shape(0)), static_cast<int64_t>(out.shape(1))};
-    cpu::resize_bilinear(picture_of(image), size, out.data(), threads);
+    cpu::resize_bilinear(image_of(image), size, out.data(), threads);
 }
 
 void preprocess(const In<uint8_t, 3>& image, const FrameNumbers& frame, const In<float, 1>& mean,
@@ -27,7 +27,7 @@ void preprocess(const In<uint8_t, 3>& image, const FrameNumbers& frame, const In
     Normalisation normalisation;
     std::copy_n(mean.data(), 3, normalisation.mean);
     std::copy_n(deviation.data(), 3, normalisation.deviation);
-    cpu::preprocess(picture_of(image), frame_of(frame), normalisation, out.data(), threads);
+    cpu::preprocess(image_of(image), frame_of(frame), normalisation, out.data(), threads);
 }
 
 }  // namespace

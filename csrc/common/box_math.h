@@ -38,7 +38,7 @@ FASTSEG_HOST_DEVICE inline bool scores_higher(float a, float b) {
     return a != a || a > b;
 }
 
-// Whether an edge of a box ends at the crop's and not at the picture's.
+// Whether an edge of a box ends at the crop's and not at the image's.
 FASTSEG_HOST_DEVICE inline bool edge_is_cut(int64_t edge, int64_t crop, int64_t image,
                                             double tolerance) {
     const auto near = [&](int64_t other) {

@@ -2,7 +2,7 @@
 //
 // SAM enlarges its logits twice, each time bilinearly with pixel centres at half-integers: from
 // `low` values to the `side` of the square, then, cropped to `resized`, to `size` pixels of the
-// picture. Both steps are linear, so each output is a weighted sum of neighbouring low-resolution
+// image. Both steps are linear, so each output is a weighted sum of neighbouring low-resolution
 // values. As side >= low, neighbouring pixels of the square are at most one low-resolution value
 // apart: three consecutive values are enough.
 //

@@ -1,4 +1,4 @@
-// Where the clicks of a regular grid lie, written once for every processor.
+// Where the points of a regular grid lie, written once for every processor.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +16,8 @@ FASTSEG_HOST_DEVICE inline double grid_centre(int64_t i, int64_t per_side) {
     return i > 0 && i == per_side - 1 ? last : static_cast<double>(i) * step + first;
 }
 
-// One coordinate of a click on the unit square, in pixels of the model's square: first into the
-// picture, then as Frame.to_model goes (fastseg/geometry.py), in double precision and rounded once.
+// One coordinate of a point on the unit square, in pixels of the model's square: first into the
+// image, then as Frame.to_model goes (fastseg/geometry.py), in double precision and rounded once.
 FASTSEG_HOST_DEVICE inline double grid_to_image(double share, int64_t size, int64_t origin) {
     return share * static_cast<double>(size) + static_cast<double>(origin);
 }

@@ -17,16 +17,16 @@ inline void check(cudaError_t status, const char* what) {
 }
 
 // Blocks are numbered in one row and take their place in the grid from it: a grid of CUDA may have
-// 2^31 blocks along x, and no more than 65535 along y, which pictures have rows.
+// 2^31 blocks along x, and no more than 65535 along y, which images have rows.
 template <class Kernel>
 __global__ void __launch_bounds__(Kernel::threads) run(Kernel kernel, uint32_t width) {
     __shared__ typename Kernel::Shared shared;
     kernel(device::Block<Kernel::threads>{blockIdx.x % width, blockIdx.x / width}, shared);
 }
 
-class Queue {
+class Launcher {
   public:
-    explicit Queue(Stream stream) : stream_(static_cast<cudaStream_t>(stream)) {}
+    explicit Launcher(Stream stream) : stream_(static_cast<cudaStream_t>(stream)) {}
 
     template <class Kernel>
     void launch(Kernel kernel, device::Grid grid) const {

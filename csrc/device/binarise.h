@@ -304,8 +304,8 @@ inline int64_t binarise_workspace(int64_t planes, Size low, Frame frame) {
     return BinarisePlan(planes, low, frame.size(), nullptr).total;
 }
 
-template <class Queue>
-void binarise(Queue queue, LogitPlanes logits, const PlaneLabel* labels, Frame frame,
+template <class Launcher>
+void binarise(Launcher launcher, LogitPlanes logits, const PlaneLabel* labels, Frame frame,
               Thresholds thresholds, MaskFilter filter, Candidates candidates, void* workspace) {
     const Size low{logits.height, logits.width}, size = frame.size();
     check_frame(frame);
@@ -314,9 +314,9 @@ void binarise(Queue queue, LogitPlanes logits, const PlaneLabel* labels, Frame f
     const Enlargement across{low.width, frame.side, frame.resized.width, size.width};
     const Enlargement down{low.height, frame.side, frame.resized.height, size.height};
     const int64_t longest = size.width > size.height ? size.width : size.height;
-    queue.launch(FillAxes{plan.axes, across, down}, {blocks_for(longest, FillAxes::threads)});
-    queue.launch(ClearMeasures{plan.measures, logits.count},
-                 {blocks_for(logits.count, ClearMeasures::threads)});
+    launcher.launch(FillAxes{plan.axes, across, down}, {blocks_for(longest, FillAxes::threads)});
+    launcher.launch(ClearMeasures{plan.measures, logits.count},
+                    {blocks_for(logits.count, ClearMeasures::threads)});
     const auto trace = [&](const auto* numbers) {
         using Number = std::remove_const_t<std::remove_pointer_t<decltype(numbers)>>;
         const Tracing<Number> job{
@@ -333,12 +333,12 @@ void binarise(Queue queue, LogitPlanes logits, const PlaneLabel* labels, Frame f
             {margin(thresholds.low), margin(thresholds.middle), margin(thresholds.high)},
             plan.axes};
         const Grid strips{blocks_for(size.width, MeasureMasks<Number>::threads), logits.count};
-        queue.launch(MeasureMasks<Number>{job, labels, plan.measures, plan.columns}, strips);
-        queue.launch(KeepMasks{labels, plan.measures, logits.count, frame, filter, candidates},
-                     {1});
-        queue.launch(ScanColumns{plan.measures, size.width, plan.columns}, {logits.count});
-        queue.launch(WriteMasks<Number>{job, plan.measures, plan.columns, candidates.positions},
-                     strips);
+        launcher.launch(MeasureMasks<Number>{job, labels, plan.measures, plan.columns}, strips);
+        launcher.launch(KeepMasks{labels, plan.measures, logits.count, frame, filter, candidates},
+                        {1});
+        launcher.launch(ScanColumns{plan.measures, size.width, plan.columns}, {logits.count});
+        launcher.launch(WriteMasks<Number>{job, plan.measures, plan.columns, candidates.positions},
+                        strips);
     };
     if (logits.fp16) {
         trace(static_cast<const Fp16*>(logits.data));

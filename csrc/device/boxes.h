@@ -210,18 +210,18 @@ inline int64_t box_nms_workspace(int64_t mask_capacity) {
     return NmsPlan(mask_capacity, nullptr).total;
 }
 
-template <class Queue>
-void box_nms(Queue queue, Candidates candidates, double iou_threshold, int32_t* kept,
+template <class Launcher>
+void box_nms(Launcher launcher, Candidates candidates, double iou_threshold, int32_t* kept,
              int32_t* kept_count, void* workspace) {
     const NmsPlan plan(candidates.mask_capacity, workspace);
-    queue.launch(SortByScore{candidates, plan.boxes, plan.order},
-                 {blocks_for(candidates.mask_capacity, SortByScore::threads)});
-    queue.launch(
+    launcher.launch(SortByScore{candidates, plan.boxes, plan.order},
+                    {blocks_for(candidates.mask_capacity, SortByScore::threads)});
+    launcher.launch(
         CompareBoxes{candidates, plan.boxes, float_below(iou_threshold), plan.words, plan.overlaps},
         {plan.words, plan.words});
-    queue.launch(ResolveBoxes{candidates, plan.order, plan.words, plan.overlaps, plan.gone, kept,
-                              kept_count},
-                 {1});
+    launcher.launch(ResolveBoxes{candidates, plan.order, plan.words, plan.overlaps, plan.gone, kept,
+                                 kept_count},
+                    {1});
 }
 
 }  // namespace fastseg::device

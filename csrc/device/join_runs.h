@@ -62,12 +62,12 @@ struct WriteRuns {
     }
 };
 
-template <class Queue>
-void join_runs(Queue queue, Candidates candidates, const int32_t* kept, const int32_t* kept_count,
-               Survivors out) {
-    queue.launch(PlaceRuns{candidates, kept, kept_count, out}, {1});
-    queue.launch(WriteRuns{candidates, kept, kept_count, out},
-                 {WriteRuns::blocks_a_mask, candidates.mask_capacity});
+template <class Launcher>
+void join_runs(Launcher launcher, Candidates candidates, const int32_t* kept,
+               const int32_t* kept_count, Survivors out) {
+    launcher.launch(PlaceRuns{candidates, kept, kept_count, out}, {1});
+    launcher.launch(WriteRuns{candidates, kept, kept_count, out},
+                    {WriteRuns::blocks_a_mask, candidates.mask_capacity});
 }
 
 }  // namespace fastseg::device

@@ -1,4 +1,4 @@
-// Every operation of a device, for its kind of queue.
+// Every operation of a device, for its kind of launcher.
 #pragma once
 
 #include "device/binarise.h"
@@ -9,44 +9,44 @@
 
 namespace fastseg::device {
 
-// The table of the device whose work `Queue(stream)` takes.
-template <class Queue>
+// The table of the device whose work `Launcher(stream)` takes.
+template <class Launcher>
 struct Operations {
-    static void preprocess(Picture picture, Frame frame, Normalisation normalisation, Numbers out,
+    static void preprocess(Image image, Frame frame, Normalisation normalisation, Numbers out,
                            void* workspace, Stream stream) {
-        device::preprocess(Queue(stream), picture, frame, normalisation, out, workspace);
+        device::preprocess(Launcher(stream), image, frame, normalisation, out, workspace);
     }
     static void point_grid(int64_t per_side, double* out, Stream stream) {
-        device::point_grid(Queue(stream), per_side, out);
+        device::point_grid(Launcher(stream), per_side, out);
     }
     static void click_prompts(const double* points, int64_t count, Frame frame, float* coords,
                               int32_t* labels, Stream stream) {
-        device::click_prompts(Queue(stream), points, count, frame, coords, labels);
+        device::click_prompts(Launcher(stream), points, count, frame, coords, labels);
     }
     static void select_prompts(const float* scores, int64_t count, float threshold,
                                int32_t* prompts, int32_t* prompt_count, Stream stream) {
-        device::select_prompts(Queue(stream), scores, count, threshold, prompts, prompt_count);
+        device::select_prompts(Launcher(stream), scores, count, threshold, prompts, prompt_count);
     }
     static void gather_rows(RowGather gather, void* out, Stream stream) {
-        device::gather_rows(Queue(stream), gather, out);
+        device::gather_rows(Launcher(stream), gather, out);
     }
     static void label_planes(const float* scores, RowGather rows, float threshold,
                              int64_t first_prompt, PlaneLabel* labels, Stream stream) {
-        device::label_planes(Queue(stream), scores, rows, threshold, first_prompt, labels);
+        device::label_planes(Launcher(stream), scores, rows, threshold, first_prompt, labels);
     }
     static void binarise(LogitPlanes logits, const PlaneLabel* labels, Frame frame,
                          Thresholds thresholds, MaskFilter filter, Candidates candidates,
                          void* workspace, Stream stream) {
-        device::binarise(Queue(stream), logits, labels, frame, thresholds, filter, candidates,
+        device::binarise(Launcher(stream), logits, labels, frame, thresholds, filter, candidates,
                          workspace);
     }
     static void box_nms(Candidates candidates, double iou_threshold, int32_t* kept,
                         int32_t* kept_count, void* workspace, Stream stream) {
-        device::box_nms(Queue(stream), candidates, iou_threshold, kept, kept_count, workspace);
+        device::box_nms(Launcher(stream), candidates, iou_threshold, kept, kept_count, workspace);
     }
     static void join_runs(Candidates candidates, const int32_t* kept, const int32_t* kept_count,
                           Survivors out, Stream stream) {
-        device::join_runs(Queue(stream), candidates, kept, kept_count, out);
+        device::join_runs(Launcher(stream), candidates, kept, kept_count, out);
     }
 
     static constexpr DeviceKernels table(std::string_view name) {

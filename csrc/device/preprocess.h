@@ -1,4 +1,4 @@
-// A picture on the device to a network's input, by the very integers of the CPU's kernel.
+// A image on the device to a network's input, by the very integers of the CPU's kernel.
 //
 // Four launches: the weights of both axes, the first pass into bytes, the second pass together with
 // normalising and padding. Neighbouring threads take neighbouring columns, so bytes that they share
@@ -152,21 +152,21 @@ inline int64_t preprocess_workspace(Frame frame) {
     return PreprocessPlan(frame, nullptr).total;
 }
 
-template <class Queue>
-void preprocess(Queue queue, Picture picture, Frame frame, Normalisation normalisation, Numbers out,
-                void* workspace) {
+template <class Launcher>
+void preprocess(Launcher launcher, Image image, Frame frame, Normalisation normalisation,
+                Numbers out, void* workspace) {
     check_frame(frame);
-    if (picture.size.height != frame.image.height || picture.size.width != frame.image.width) {
-        throw std::invalid_argument("the frame is for a picture of another size");
+    if (image.size.height != frame.image.height || image.size.width != frame.image.width) {
+        throw std::invalid_argument("the frame is for an image of another size");
     }
     const PreprocessPlan plan(frame, workspace);
-    const int64_t row_bytes = picture.size.width * channels, side = frame.side;
-    const uint8_t* part = picture.data + frame.y0 * row_bytes + frame.x0 * channels;
+    const int64_t row_bytes = image.size.width * channels, side = frame.side;
+    const uint8_t* part = image.data + frame.y0 * row_bytes + frame.x0 * channels;
     for (const DeviceTriangle& triangle : {plan.first, plan.second}) {
-        queue.launch(FillTriangle{triangle},
-                     {blocks_for(triangle.axis.outputs, FillTriangle::threads)});
+        launcher.launch(FillTriangle{triangle},
+                        {blocks_for(triangle.axis.outputs, FillTriangle::threads)});
     }
-    queue.launch(
+    launcher.launch(
         FirstPass{part, row_bytes, plan.first, plan.vertical_first, plan.intermediate, plan.bytes},
         {blocks_for(plan.intermediate.width, FirstPass::threads), plan.intermediate.height});
     const auto finish = [&](auto* numbers) {
@@ -174,7 +174,7 @@ void preprocess(Queue queue, Picture picture, Frame frame, Normalisation normali
         const SecondPass<Number> pass{
             plan.bytes, plan.intermediate.width, plan.second, !plan.vertical_first, frame.resized,
             side,       normalisation,           numbers};
-        queue.launch(pass, {blocks_for(side, SecondPass<Number>::threads), side});
+        launcher.launch(pass, {blocks_for(side, SecondPass<Number>::threads), side});
     };
     if (out.fp16) {
         finish(static_cast<Fp16*>(out.data));

@@ -96,7 +96,7 @@ struct ColumnCounts {
 };
 
 // Calls `change(position)` where the mask begins or ends in column x, in order, and in the last
-// column for the end of the picture, if the mask's run lengths need it.
+// column for the end of the image, if the mask's run lengths need it.
 template <class Number, class Change>
 FASTSEG_HOST_DEVICE inline ColumnCounts trace_column(const Tracing<Number>& job,
                                                      const Number* plane, int64_t x,

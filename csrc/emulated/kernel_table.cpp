@@ -5,7 +5,8 @@
 namespace fastseg {
 
 const DeviceKernels& emulated_kernels() {
-    static constexpr DeviceKernels table = device::Operations<emulated::Queue>::table("emulated");
+    static constexpr DeviceKernels table =
+        device::Operations<emulated::Launcher>::table("emulated");
     return table;
 }
 

@@ -11,9 +11,9 @@ namespace fastseg::emulated {
 // The stream says in which order blocks, and threads within a step, take their turns: null is from
 // the first to the last, anything else from the last to the first. A kernel whose result depends
 // on it would depend on the weather on a real device.
-class Queue {
+class Launcher {
   public:
-    explicit Queue(Stream stream) : backwards_(stream != nullptr) {}
+    explicit Launcher(Stream stream) : backwards_(stream != nullptr) {}
 
     template <class Kernel>
     void launch(Kernel kernel, device::Grid grid) const {

@@ -148,7 +148,7 @@ class Column {
 
 }  // namespace
 
-void masks_to_frame(Planes<const uint8_t> masks, Window window, Size size, const RunsOut& out,
+void masks_to_frame(Planes<const uint8_t> masks, Window window, Size size, const RleOut& out,
                     int threads) {
     const Spread rows{masks.height, window.y0, window.y1 - window.y0};
     const Spread columns{masks.width, window.x0, window.x1 - window.x0};

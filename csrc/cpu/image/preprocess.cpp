@@ -25,8 +25,7 @@ Table normalised(float mean, float deviation) {
 
 }  // namespace
 
-void preprocess(Picture picture, Frame frame, Normalisation normalisation, float* out,
-                int threads) {
+void preprocess(Image image, Frame frame, Normalisation normalisation, float* out, int threads) {
     const int64_t side = frame.side;
     const auto [height, width] = frame.resized;
     if (height > side || width > side) {
@@ -36,8 +35,8 @@ void preprocess(Picture picture, Frame frame, Normalisation normalisation, float
     for (int channel = 0; channel < channels; ++channel) {
         tables[channel] = normalised(normalisation.mean[channel], normalisation.deviation[channel]);
     }
-    const int64_t row_bytes = picture.size.width * channels;
-    const Picture part{picture.data + frame.y0 * row_bytes + frame.x0 * channels, frame.size()};
+    const int64_t row_bytes = image.size.width * channels;
+    const Image part{image.data + frame.y0 * row_bytes + frame.x0 * channels, frame.size()};
     const TwoPassResize resized(part, row_bytes, frame.resized, threads);
     parallel_for(team_size(threads, side, 5.0 * static_cast<double>(side * side)), side, [&] {
         return [&, height = height, width = width,

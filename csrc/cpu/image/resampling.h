@@ -27,7 +27,7 @@ Filter area_filter(int64_t inputs, int64_t outputs);
 // border its inputs repeat.
 Filter cubic_filter(int64_t inputs, int64_t outputs);
 
-// Pixels of a picture, rows one after another.
+// Pixels of an image, rows one after another.
 template <class T>
 struct Samples {
     Size size;

@@ -68,7 +68,7 @@ Triangle::Triangle(int64_t inputs, int64_t outputs)
     }
 }
 
-TwoPassResize::TwoPassResize(Picture part, int64_t row_bytes, Size size, int threads)
+TwoPassResize::TwoPassResize(Image part, int64_t row_bytes, Size size, int threads)
     : size_(size),
       vertical_first_(
           vertical_pass_first(part.size.height - size.height, part.size.width - size.width)),
@@ -101,12 +101,12 @@ void TwoPassResize::row(int64_t y, uint8_t* out) const {
     }
 }
 
-void resize_bilinear(Picture picture, Size size, uint8_t* out, int threads) {
-    if (picture.size.area() < 1 || size.area() < 1) {
-        throw std::invalid_argument("a picture to resize has at least one pixel before and after");
+void resize_bilinear(Image image, Size size, uint8_t* out, int threads) {
+    if (image.size.area() < 1 || size.area() < 1) {
+        throw std::invalid_argument("an image to resize has at least one pixel before and after");
     }
-    const TwoPassResize resized(picture, picture.size.width * channels, size, threads);
-    const double work = 4.0 * static_cast<double>(size.width * picture.size.height);
+    const TwoPassResize resized(image, image.size.width * channels, size, threads);
+    const double work = 4.0 * static_cast<double>(size.width * image.size.height);
     parallel_for(team_size(threads, size.height, work), size.height, [&] {
         return [&](int64_t y) { resized.row(y, out + y * size.width * channels); };
     });

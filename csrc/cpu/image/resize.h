@@ -1,4 +1,4 @@
-// Bilinear resampling of 8-bit pictures as Pillow defines it.
+// Bilinear resampling of 8-bit images as Pillow defines it.
 #pragma once
 
 #include <cstdint>
@@ -24,8 +24,8 @@ struct Triangle {
 // shows in the last bit (common/pillow_filter.h).
 class TwoPassResize {
   public:
-    // `part` may be a piece of a larger picture, whose rows are `row_bytes` apart.
-    TwoPassResize(Picture part, int64_t row_bytes, Size size, int threads);
+    // `part` may be a piece of a larger image, whose rows are `row_bytes` apart.
+    TwoPassResize(Image part, int64_t row_bytes, Size size, int threads);
 
     // Row `y` of the result. // out [width, 3]
     void row(int64_t y, uint8_t* out) const;

@@ -1,4 +1,4 @@
-// From low-resolution logits to the masks of a whole picture, without its logits ever existing.
+// From low-resolution logits to the masks of a whole image, without its logits ever existing.
 //
 // An output pixel is a weighted sum of 3x3 logits (common/logit_stencil.h). Where all logits that a
 // block of pixels sees lie on one side of a threshold the block is decided without arithmetic.
@@ -228,7 +228,7 @@ void check(const Planes<const float>& logits, const Frame& frame) {
     }
     const bool inside = 0 <= frame.x0 && frame.x0 < frame.x1 && frame.x1 <= frame.image.width &&
                         0 <= frame.y0 && frame.y0 < frame.y1 && frame.y1 <= frame.image.height;
-    if (!inside) throw std::invalid_argument("the crop does not lie in the picture");
+    if (!inside) throw std::invalid_argument("the crop does not lie in the image");
 }
 
 }  // namespace
@@ -247,7 +247,7 @@ void binarise(Planes<const float> logits, Frame frame, Thresholds thresholds,
             out.stability[index] = static_cast<float>(pixels.high) / static_cast<float>(pixels.low);
             // Areas and boxes are those of the runs: there is one truth about a mask.
             const int64_t offsets[2] = {0, static_cast<int64_t>(counts.size())};
-            const Runs mask{counts.data(), offsets, 1, frame.image};
+            const Rle mask{counts.data(), offsets, 1, frame.image};
             out.areas[index] = area(mask, 0);
             write_box(mask, 0, out.boxes + index * 4);
             lists[static_cast<size_t>(index)].assign(counts.begin(), counts.end());

@@ -15,7 +15,7 @@ using Level = uint8_t;
 constexpr Level undecided = 4;
 
 // Classifies the blocks of one mask after the other; keeps its memory between masks. A block here
-// is 16 rows of the picture and all columns that see the same three columns of logits.
+// is 16 rows of the image and all columns that see the same three columns of logits.
 class BlockClassifier {
   public:
     // `low` is the size of the logits.

@@ -91,8 +91,8 @@ Counts read_text(TextReader reader) {
 
 }  // namespace
 
-void runs_to_strings(Runs runs, const TextsOut& out) {
-    runs_check(runs);
+void rle_to_strings(Rle runs, const StringsOut& out) {
+    rle_check(runs);
     std::vector<std::vector<char>> texts;
     texts.reserve(static_cast<size_t>(runs.masks));
     for (int64_t index = 0; index < runs.masks; ++index) {
@@ -102,7 +102,7 @@ void runs_to_strings(Runs runs, const TextsOut& out) {
     join(texts, out.data, out.offsets);
 }
 
-void runs_from_strings(Texts texts, Size size, const RunsOut& out) {
+void rle_from_strings(Strings texts, Size size, const RleOut& out) {
     std::vector<Counts> lists;
     lists.reserve(static_cast<size_t>(texts.count));
     for (int64_t index = 0; index < texts.count; ++index) {
@@ -116,7 +116,7 @@ void runs_from_strings(Texts texts, Size size, const RunsOut& out) {
              return joined.data();
          }),
          offsets.data());
-    runs_check({joined.data(), offsets.data(), texts.count, size});
+    rle_check({joined.data(), offsets.data(), texts.count, size});
     std::copy(joined.begin(), joined.end(), out.counts(static_cast<int64_t>(joined.size())));
     std::copy(offsets.begin(), offsets.end(), out.offsets);
 }

@@ -32,7 +32,7 @@ constexpr size_t none = static_cast<size_t>(-1);
 
 class Outline {
   public:
-    Outline(const Runs& runs, int64_t index) {
+    Outline(const Rle& runs, int64_t index) {
         const std::vector<Segment> all = segments(runs, index, true);
         if (all.empty()) return;
         const Segment* const end = all.data() + all.size();
@@ -173,8 +173,8 @@ class Outline {
 
 }  // namespace
 
-void runs_polygons(Runs runs, const PolygonsOut& out, int threads) {
-    runs_check(runs);
+void rle_polygons(Rle runs, const PolygonsOut& out, int threads) {
+    rle_check(runs);
     const size_t masks = static_cast<size_t>(runs.masks);
     std::vector<std::vector<int32_t>> points(masks);
     std::vector<std::vector<int64_t>> ends(masks);

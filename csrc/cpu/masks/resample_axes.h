@@ -8,7 +8,7 @@
 
 namespace fastseg::cpu {
 
-// Columns [begin, end) of the picture that are weighted sums of the same three columns of logits,
+// Columns [begin, end) of the image that are weighted sums of the same three columns of logits,
 // `first` and the next two.
 struct Strip {
     int64_t first, begin, end;
@@ -23,7 +23,7 @@ struct Columns {
 
 constexpr int64_t block_rows = 16;
 
-// Rows of the picture, in blocks of sixteen from the top; the last block may have less.
+// Rows of the image, in blocks of sixteen from the top; the last block may have less.
 struct Rows {
     int64_t count;                     // of rows
     std::vector<int32_t> first, end;   // [blocks] the rows of logits that a block sees

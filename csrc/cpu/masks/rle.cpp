@@ -12,7 +12,7 @@ namespace fastseg::cpu {
 namespace {
 
 // Flip the pixels where a column begins, or stops, to be set: XOR down the rows gives the mask.
-void mark_changes(const Runs& runs, int64_t index, uint8_t* mask) {
+void mark_changes(const Rle& runs, int64_t index, uint8_t* mask) {
     const auto [height, width] = runs.size;
     for_each_run(runs, index, true,
                  [&, height = height, width = width](int64_t begin, int64_t end) {
@@ -24,7 +24,7 @@ void mark_changes(const Runs& runs, int64_t index, uint8_t* mask) {
                  });
 }
 
-void write_array(const Runs& runs, int64_t index, uint8_t* mask) {
+void write_array(const Rle& runs, int64_t index, uint8_t* mask) {
     const auto [height, width] = runs.size;
     std::memset(mask, 0, static_cast<size_t>(height * width));
     mark_changes(runs, index, mask);
@@ -90,7 +90,7 @@ class ArrayReader {
 
 }  // namespace
 
-std::vector<Segment> segments(const Runs& runs, int64_t index, bool set) {
+std::vector<Segment> segments(const Rle& runs, int64_t index, bool set) {
     const int64_t height = runs.size.height;
     std::vector<Segment> found;
     for_each_run(runs, index, set, [&](int64_t begin, int64_t end) {
@@ -109,7 +109,7 @@ std::vector<Segment> segments(const Runs& runs, int64_t index, bool set) {
     return found;
 }
 
-void write_box(const Runs& runs, int64_t index, int64_t* box) {
+void write_box(const Rle& runs, int64_t index, int64_t* box) {
     const int64_t height = runs.size.height;
     int64_t left = runs.size.width, top = height, right = -1, bottom = -1;
     int64_t column = 0, start = 0;  // the column that a run begins in, and its first pixel
@@ -138,7 +138,7 @@ void write_box(const Runs& runs, int64_t index, int64_t* box) {
     box[3] = bottom;
 }
 
-int64_t area(const Runs& runs, int64_t index) {
+int64_t area(const Rle& runs, int64_t index) {
     int64_t sum = 0;
     for (int64_t i = runs.offsets[index] + 1; i < runs.offsets[index + 1]; i += 2) {
         sum += runs.counts[i];
@@ -146,7 +146,7 @@ int64_t area(const Runs& runs, int64_t index) {
     return sum;
 }
 
-void runs_check(Runs runs) {
+void rle_check(Rle runs) {
     for (int64_t index = 0; index < runs.masks; ++index) {
         int64_t sum = 0;
         for (int64_t i = runs.offsets[index]; i < runs.offsets[index + 1]; ++i) {
@@ -160,18 +160,18 @@ void runs_check(Runs runs) {
     }
 }
 
-void runs_areas(Runs runs, int64_t* out) {
-    runs_check(runs);
+void rle_areas(Rle runs, int64_t* out) {
+    rle_check(runs);
     for (int64_t index = 0; index < runs.masks; ++index) out[index] = area(runs, index);
 }
 
-void runs_boxes(Runs runs, int64_t* out) {
-    runs_check(runs);
+void rle_boxes(Rle runs, int64_t* out) {
+    rle_check(runs);
     for (int64_t index = 0; index < runs.masks; ++index) write_box(runs, index, out + index * 4);
 }
 
-void runs_to_array(Runs runs, uint8_t* out, int threads) {
-    runs_check(runs);
+void rle_to_array(Rle runs, uint8_t* out, int threads) {
+    rle_check(runs);
     const int64_t pixels = runs.size.area();
     const double work = 0.1 * static_cast<double>(runs.masks * pixels);
     parallel_for(team_size(threads, runs.masks, work), runs.masks, [&] {
@@ -179,7 +179,7 @@ void runs_to_array(Runs runs, uint8_t* out, int threads) {
     });
 }
 
-void runs_from_array(Planes<const uint8_t> masks, const RunsOut& out, int threads) {
+void rle_from_array(Planes<const uint8_t> masks, const RleOut& out, int threads) {
     const Size size{masks.height, masks.width};
     std::vector<Counts> lists(static_cast<size_t>(masks.count));
     const double work = 0.2 * static_cast<double>(masks.count * size.area());

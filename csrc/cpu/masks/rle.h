@@ -65,9 +65,9 @@ class RunGatherer {
 };
 
 // Call `visit(begin, end)` for every run of mask `index` that is set (or, with `set` false, is not)
-// and not empty; positions are column-major. Runs that an empty run separates come apart.
+// and not empty; positions are column-major. Rle that an empty run separates come apart.
 template <class Visit>
-void for_each_run(const Runs& runs, int64_t index, bool set, Visit visit) {
+void for_each_run(const Rle& runs, int64_t index, bool set, Visit visit) {
     int64_t position = 0;
     bool value = false;
     for (int64_t i = runs.offsets[index]; i < runs.offsets[index + 1]; ++i, value = !value) {
@@ -79,11 +79,11 @@ void for_each_run(const Runs& runs, int64_t index, bool set, Visit visit) {
 
 // The runs of a mask cut at the column ends: sorted by column, then from top to bottom, and where
 // an empty run cut a segment in two it is whole again.
-std::vector<Segment> segments(const Runs& runs, int64_t index, bool set);
+std::vector<Segment> segments(const Rle& runs, int64_t index, bool set);
 
 // x0 y0 x1 y1, inclusive, of one mask; zeros if it is empty.
-void write_box(const Runs& runs, int64_t index, int64_t* box);
-int64_t area(const Runs& runs, int64_t index);
+void write_box(const Rle& runs, int64_t index, int64_t* box);
+int64_t area(const Rle& runs, int64_t index);
 
 // Lists of several masks, joined: fills `offsets` and gives where the joined values are to go.
 template <class T>

@@ -17,14 +17,14 @@ struct Shape {
     int64_t area;
     int64_t box[4];
 
-    Shape(const Runs& all, int64_t index) : area(cpu::area(all, index)) {
+    Shape(const Rle& all, int64_t index) : area(cpu::area(all, index)) {
         write_box(all, index, box);
         for_each_run(all, index, true,
                      [&](int64_t begin, int64_t end) { runs.push_back({begin, end}); });
     }
 };
 
-std::vector<Shape> shapes(const Runs& runs) {
+std::vector<Shape> shapes(const Rle& runs) {
     std::vector<Shape> result;
     result.reserve(static_cast<size_t>(runs.masks));
     for (int64_t index = 0; index < runs.masks; ++index) result.emplace_back(runs, index);
@@ -57,9 +57,9 @@ double overlap(const Shape& a, const Shape& b) {
 
 }  // namespace
 
-void runs_iou(Runs a, Runs b, double* out, int threads) {
-    runs_check(a);
-    runs_check(b);
+void rle_iou(Rle a, Rle b, double* out, int threads) {
+    rle_check(a);
+    rle_check(b);
     const std::vector<Shape> rows = shapes(a);
     const std::vector<Shape> columns = shapes(b);
     const double work =

@@ -21,7 +21,7 @@ struct RowStencils {
     const uint16_t* valid;
 };
 
-// One column of the picture. Of every block that is listed, which rows lie above the middle
+// One column of the image. Of every block that is listed, which rows lie above the middle
 // threshold, the first row as the lowest bit.
 struct ColumnBlocks {
     const float* values;    // of the column, at the rows of logits; readable 32 beyond the last

@@ -14,7 +14,7 @@ struct LabelledRegions {
     std::vector<uint8_t> small;
     bool any_small = false;
 
-    LabelledRegions(const Runs& runs, int64_t index, SmallRegions what)
+    LabelledRegions(const Rle& runs, int64_t index, SmallRegions what)
         : segments(cpu::segments(runs, index, what.mode == Regions::islands)),
           small(segments.size()) {
         Components components(segments, Touch::corners);
@@ -32,7 +32,7 @@ struct LabelledRegions {
     }
 
   private:
-    // When every island is small the largest stays; of equal ones the first, reading the picture
+    // When every island is small the largest stays; of equal ones the first, reading the image
     // in rows of 2x2 blocks, which is the order in which OpenCV numbers regions.
     void keep_largest(Components& components, const std::vector<int64_t>& areas) {
         size_t best = 0;
@@ -50,7 +50,7 @@ struct LabelledRegions {
     }
 };
 
-void copy(const Runs& runs, int64_t index, Counts& counts) {
+void copy(const Rle& runs, int64_t index, Counts& counts) {
     counts.assign(runs.counts + runs.offsets[index], runs.counts + runs.offsets[index + 1]);
 }
 
@@ -73,7 +73,7 @@ void write(const LabelledRegions& regions, SmallRegions what, Size size, Counts&
     }
 }
 
-bool remove_small(const Runs& runs, int64_t index, SmallRegions what, Counts& counts) {
+bool remove_small(const Rle& runs, int64_t index, SmallRegions what, Counts& counts) {
     const LabelledRegions regions(runs, index, what);
     if (regions.any_small) {
         write(regions, what, runs.size, counts);
@@ -85,9 +85,9 @@ bool remove_small(const Runs& runs, int64_t index, SmallRegions what, Counts& co
 
 }  // namespace
 
-void runs_remove_small_regions(Runs runs, SmallRegions what, const RunsOut& out, uint8_t* changed,
-                               int threads) {
-    runs_check(runs);
+void rle_remove_small_regions(Rle runs, SmallRegions what, const RleOut& out, uint8_t* changed,
+                              int threads) {
+    rle_check(runs);
     std::vector<Counts> lists(static_cast<size_t>(runs.masks));
     const double work = 30.0 * static_cast<double>(runs.offsets[runs.masks]);
     parallel_for(team_size(threads, runs.masks, work), runs.masks, [&] {

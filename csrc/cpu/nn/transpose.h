@@ -54,13 +54,13 @@ FASTSEG_INLINE void transpose_block(const float* from, int64_t from_stride, floa
     int64_t row = 0;
 #if FASTSEG_LANES == 16
     for (; row + lanes <= rows; row += lanes) {
-        int64_t column = 0;
-        for (; column + lanes <= columns; column += lanes)
+        const int64_t blocks = columns / lanes * lanes;
+        for (int64_t column = 0; column < blocks; column += lanes)
             transpose_block(from + row * from_stride + column, from_stride,
                             to + column * to_stride + row, to_stride);
-        for (; column < columns; ++column)
-            for (int64_t r = 0; r < lanes; ++r)
-                to[column * to_stride + row + r] = from[(row + r) * from_stride + column];
+        for (int64_t column = blocks; column < columns; ++column)
+            for (int64_t r = row; r < row + lanes; ++r)
+                to[column * to_stride + r] = from[r * from_stride + column];
     }
 #endif
     for (; row < rows; ++row)

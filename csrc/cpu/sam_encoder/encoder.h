@@ -1,5 +1,5 @@
 // SAM's image encoder (ViT-B, ViT-L, ViT-H and of other sizes) as a native kernel with bfloat16
-// products: a normalised picture to its embedding. Residuals, norms, softmax and sums are float32.
+// products: a normalised image to its embedding. Residuals, norms, softmax and sums are float32.
 // Results do not depend on the number of threads.
 #pragma once
 
@@ -15,7 +15,7 @@ class Encoder {
     // std::invalid_argument.
     Encoder(const Weights& weights, const std::string& table);
 
-    int64_t pixels() const { return model_.pixels(); }  // side of a picture
+    int64_t pixels() const { return model_.pixels(); }  // side of an image
     int64_t grid() const { return model_.grid; }
 
     // image [3, pixels, pixels] to embedding [256, grid, grid].
