@@ -30,10 +30,10 @@ struct LogitPlanes {
     int64_t count, height, width;
 };
 
-// What a plane of logits belongs to.
+// The prompt that a plane of logits belongs to.
 struct PlaneLabel {
     float score;     // predicted IoU
-    int32_t prompt;  // index of its point in the grid; negative: a plane that is not looked at
+    int32_t prompt;  // index of its point in the grid; negative: a plane that is skipped
 };
 
 // A mask that passed the filters, in the order of prompts and slots.
@@ -45,8 +45,8 @@ struct MaskRecord {
     int64_t begin, length;  // of its positions or run lengths
 };
 
-// How far a list was filled. Beyond the capacity nothing is written and counting goes on, so that
-// the host can see how much room there should have been.
+// The length of a list. Beyond the capacity nothing is written and counting goes on, so that the
+// host can see the capacity that was needed.
 struct Fill {
     int64_t masks, runs;
 };

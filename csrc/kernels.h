@@ -41,10 +41,10 @@ struct Image {
     Size size;
 };
 
-// How a part of an image is laid into the square that a model sees (fastseg/geometry.py).
+// The placement of a part of an image in the square input of a model (fastseg/geometry.py).
 struct Frame {
     Size image;              // the whole image
-    int64_t x0, y0, x1, y1;  // the part that is looked at, end-exclusive
+    int64_t x0, y0, x1, y1;  // the part, end-exclusive
     int64_t side;            // of the square
     Size resized;            // the part inside the square
 
@@ -119,12 +119,12 @@ struct Pixels {
 
 using FramePixels = std::variant<Pixels<uint8_t>, Pixels<float>>;
 
-// The part of a frame that a network looks at, end-exclusive; it may reach beyond the frame.
+// The part of a frame that is a network's input, end-exclusive; it may reach beyond the frame.
 struct Window {
     int64_t x0, y0, x1, y1;
 };
 
-// How the chambers of the heart are cut out of a network's probabilities.
+// Settings for the masks of heart chambers from a network's probabilities.
 struct Cleaning {
     int64_t channels;  // planes of one frame; they follow each other
     float threshold;   // a mask is what lies above it
@@ -136,7 +136,7 @@ struct ChamberScores {
     float* stability;  // [planes] pixels above logit 1 / pixels above logit -1; 0 / 0 is NaN
 };
 
-// How a mask's long axis and its disks are found, see cpu/echo/disks.h.
+// The rule by which a mask's long axis and its disks are found, see cpu/echo/disks.h.
 enum class AxisRule { exact, upright, as_published };
 
 struct DiskSettings {

@@ -1,4 +1,4 @@
-// How boxes are compared, written once for every processor.
+// Comparisons of boxes, written once for every processor.
 #pragma once
 
 #include <cstdint>
@@ -32,13 +32,13 @@ FASTSEG_HOST_DEVICE inline float box_overlap(FloatBox a, float area_a, FloatBox 
     return shared / (area_a + area_b - shared);
 }
 
-// Whether score `a` comes before score `b`; a NaN is the greatest, as torch sorts it.
+// True if score `a` comes before score `b`; a NaN is the greatest, as torch sorts it.
 FASTSEG_HOST_DEVICE inline bool scores_higher(float a, float b) {
     if (b != b) return false;
     return a != a || a > b;
 }
 
-// Whether an edge of a box ends at the crop's and not at the image's.
+// True if an edge of a box ends at the crop's edge and not at the image's.
 FASTSEG_HOST_DEVICE inline bool edge_is_cut(int64_t edge, int64_t crop, int64_t image,
                                             double tolerance) {
     const auto near = [&](int64_t other) {

@@ -33,7 +33,7 @@ struct TriangleAxis {
 };
 
 struct TriangleSpan {
-    int64_t first, count;  // inputs that an output sees
+    int64_t first, count;  // inputs of an output
 };
 
 // Weights of one output; `weights` has room for `axis.widest()`.
@@ -41,7 +41,7 @@ FASTSEG_HOST_DEVICE inline TriangleSpan triangle_weights(TriangleAxis axis, int6
                                                          int32_t* weights) {
     const double support = axis.support(), narrowing = 1.0 / support;
     const double centre = (static_cast<double>(output) + 0.5) * axis.scale();
-    // Truncation after adding a half; what lies outside the input is left out.
+    // Truncation after adding 0.5; positions outside the input are left out.
     int64_t begin = static_cast<int64_t>(centre - support + 0.5);
     if (begin < 0) begin = 0;
     int64_t end = static_cast<int64_t>(centre + support + 0.5);

@@ -1,4 +1,4 @@
-// Where the points of a regular grid lie, written once for every processor.
+// The points of a regular grid, written once for every processor.
 #pragma once
 
 #include <cstdint>

@@ -16,7 +16,7 @@
 
 namespace fastseg::device {
 
-// What the first pass finds of one mask.
+// The result of the first pass for one mask.
 struct PlaneMeasure {
     uint32_t low, middle, high;  // pixels above the thresholds
     int32_t box[4];              // x0 y0 x1 y1 in the crop; x0 > x1 if empty
@@ -36,7 +36,7 @@ struct FillAxes {
                        static_cast<int32_t>(here.first)};
     }
 
-    // Rows of cells begin where `first` grows; a cell that no output sees is empty.
+    // Rows of cells begin where `first` grows; a cell without outputs is empty.
     FASTSEG_HOST_DEVICE void begin_cells(int64_t y) const {
         const int64_t before = y > 0 ? stencil(y - 1, down).first : -1;
         const int64_t here = stencil(y, down).first;
@@ -264,7 +264,7 @@ struct WriteMasks {
     }
 };
 
-// How the scratch memory is divided; the largest alignment comes first.
+// The division of the scratch memory; the largest alignment comes first.
 struct BinarisePlan {
     Axes axes;
     PlaneMeasure* measures;

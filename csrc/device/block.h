@@ -1,9 +1,9 @@
-// How a kernel is written so that a graphics processor and a plain loop both run it.
+// The form of a kernel that both a graphics processor and a plain loop run.
 //
 // A kernel is a struct with its arguments, `threads` (of a block), `Shared` (memory that a block's
 // threads have in common) and `operator()(block, shared)`. It does its work in steps: all threads
-// of the block finish one before any begins the next, and nothing else passes from step to step but
-// what lies in memory. On the device a step ends with __syncthreads(); on the host it is a loop.
+// of the block finish one before any begins the next, and steps pass values to each other in
+// memory alone. On the device a step ends with __syncthreads(); on the host it is a loop.
 #pragma once
 
 #include <cstdint>

@@ -44,7 +44,7 @@ struct NmsPlan {
     }
 };
 
-// How many masks there really are.
+// The number of masks in the list.
 FASTSEG_HOST_DEVICE inline int64_t count_of(const Candidates& candidates) {
     return lesser_of(candidates.fill->masks, candidates.mask_capacity);
 }

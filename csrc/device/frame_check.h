@@ -1,4 +1,4 @@
-// What no kernel can take, found on the host before anything is launched.
+// Checks on the host, before any launch, of frames that no kernel supports.
 #pragma once
 
 #include <stdexcept>

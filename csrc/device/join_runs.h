@@ -6,7 +6,7 @@
 
 namespace fastseg::device {
 
-// Where the run lengths of each kept mask go. One block, so that the order is that of `kept`.
+// Offsets of the run lengths of each kept mask. One block, so that the order is that of `kept`.
 struct PlaceRuns {
     static constexpr int threads = 256;
     struct Shared {

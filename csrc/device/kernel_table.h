@@ -1,4 +1,4 @@
-// Every operation of a device, for its kind of launcher.
+// Every operation of a device, for its launcher.
 #pragma once
 
 #include "device/binarise.h"

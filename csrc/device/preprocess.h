@@ -1,4 +1,4 @@
-// A image on the device to a network's input, by the very integers of the CPU's kernel.
+// An image on the device to a network's input, by the very integers of the CPU's kernel.
 //
 // Four launches: the weights of both axes, the first pass into bytes, the second pass together with
 // normalising and padding. Neighbouring threads take neighbouring columns, so bytes that they share
@@ -122,7 +122,7 @@ struct SecondPass {
     }
 };
 
-// How the scratch memory is divided.
+// The division of the scratch memory.
 struct PreprocessPlan {
     bool vertical_first;
     Size intermediate;  // after the first pass

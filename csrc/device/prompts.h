@@ -1,5 +1,5 @@
-// Clicks on the device: where they are, which of them have a mask worth drawing, and what belongs
-// to them.
+// Point prompts on the device: their coordinates, the selection of those with a mask worth drawing,
+// and the rows that belong to them.
 #pragma once
 
 #include <stdexcept>

@@ -1,4 +1,4 @@
-// A device that is none: blocks and threads take their turns in a loop, when they are launched.
+// An emulated device: blocks and threads run one after another in a loop when they are launched.
 #pragma once
 
 #include <memory>
@@ -8,9 +8,9 @@
 
 namespace fastseg::emulated {
 
-// The stream says in which order blocks, and threads within a step, take their turns: null is from
-// the first to the last, anything else from the last to the first. A kernel whose result depends
-// on it would depend on the weather on a real device.
+// The stream sets the order of blocks, and of threads within a step: null is from the first to the
+// last, anything else from the last to the first. A kernel whose result depends on it would not be
+// deterministic on a real device.
 class Launcher {
   public:
     explicit Launcher(Stream stream) : backwards_(stream != nullptr) {}

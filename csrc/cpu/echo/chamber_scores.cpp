@@ -1,4 +1,4 @@
-// How sure a network is of its chambers.
+// The confidence of a network in its chambers.
 #include <algorithm>
 
 #include "cpu/support/multiversion.h"
@@ -11,7 +11,7 @@ namespace {
 // Probabilities are added as whole multiples of this, so that no order of adding shows.
 constexpr float unit = 0x1p24f;
 
-// The logistic function at 1 and at -1: one logit above and below a half.
+// The logistic function at 1 and at -1: one logit above and below 0.5.
 constexpr float surely = 0.7310585786300049f;
 constexpr float barely = 0.2689414213699951f;
 

@@ -36,7 +36,7 @@ void visit_line(Pixel from, Pixel to, Visit visit) {
     const int64_t below = from.row < to.row ? 1 : -1;
     const double length =
         across + down == 0 ? 1.0 : std::sqrt(static_cast<double>(across * across + down * down));
-    // How far a pixel is from the line, in parts of `length`; one whole part is no coverage.
+    // Distance of a pixel from the line, in parts of `length`; one whole part is no coverage.
     const auto cover = [&](Pixel pixel, int64_t distance) {
         if (1.0 - static_cast<double>(std::abs(distance)) / length > 0.0) visit(pixel);
     };

@@ -14,7 +14,7 @@ constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 // cosine of a right angle is never quite zero.
 constexpr double negligible = 1e-12;
 
-// How far along a line, from its origin.
+// Distances along a line from its origin.
 struct Stretch {
     double first, last;
 
@@ -53,14 +53,14 @@ Span cross(const std::vector<Segment>& rows, Point origin, Point direction) {
     return {at(whole.first), at(whole.last), whole.last - whole.first};
 }
 
-double settled(double component) {
+double without_noise(double component) {
     return std::abs(component) < negligible ? 0.0 : component;
 }
 
 }  // namespace
 
 Disks disks_exact(const std::vector<Segment>& rows, const LongAxis& axis, int64_t count) {
-    const Point down{settled(std::cos(axis.angle)), settled(std::sin(axis.angle))};
+    const Point down{without_noise(std::cos(axis.angle)), without_noise(std::sin(axis.angle))};
     const Point right{-down.column, down.row};
     Disks disks{cross(rows, axis.centroid, down), {}};
     const double height = disks.axis.length / static_cast<double>(count);

@@ -1,13 +1,13 @@
 // Masks of a square window of a frame, drawn in the frame's own pixels.
 //
 // A mask is taken as 0 and 1 at its pixels' centres and sampled bilinearly at the centres of the
-// frame's pixels; a pixel is set from one half on. All of it is whole numbers: weights are counted
+// frame's pixels; a pixel is set from one half on. All values are integers: weights are counted
 // in parts of 2 * (window's length), so nothing is rounded.
 //
-// Down one column of the frame only two columns of the mask matter, weighed alike in every row.
-// The weighed value of a mask row is at least a half or it is not; between neighbouring rows of one
-// kind every sample is of that kind too, and between rows of different kinds there is exactly one
-// crossing, which a division finds.
+// Down one column of the frame only two columns of the mask matter, with the same weights in every
+// row. The weighted value of a mask row is at least a half or it is not; between neighbouring rows
+// of one kind every sample is of that kind too, and between rows of different kinds there is
+// exactly one crossing, which a division finds.
 #include <algorithm>
 #include <bit>
 #include <vector>
@@ -23,10 +23,10 @@ namespace {
 
 constexpr int64_t word_bits = 64;
 
-// Where a frame's pixel lies between two pixels of the mask, along one axis.
+// The two pixels of the mask around a frame's pixel, along one axis.
 struct Place {
     int64_t left, right;
-    int64_t part;  // of the way from left to right, in `whole`ths
+    int64_t part;  // of the distance from left to right, in `whole`ths
 };
 
 // One axis: `inputs` mask pixels are spread over `length` pixels of the frame from `begin` on.
@@ -35,7 +35,7 @@ struct Spread {
 
     int64_t whole() const { return 2 * length; }
 
-    // How far a frame's pixel lies behind the centre of the mask's first, in `whole`ths of a pixel.
+    // Distance of a frame's pixel from the centre of the mask's first, in `whole`ths of a pixel.
     int64_t distance(int64_t position) const {
         return (2 * (position - begin) + 1) * inputs - length;
     }
@@ -116,13 +116,13 @@ class Column {
     }
 
   private:
-    // The weighed value of a mask's row, in `whole_`ths.
+    // The weighted value of a mask's row, in `whole_`ths.
     int64_t value(int64_t y) const {
         const int64_t left = mask_.at(y, place_.left) ? whole_ - place_.part : 0;
         return left + (mask_.at(y, place_.right) ? place_.part : 0);
     }
 
-    // Which of 64 rows are worth a half or more.
+    // Bits of the 64 rows whose value is at least a half.
     uint64_t half_or_more(int64_t index) const {
         const uint64_t left = mask_.word(index, place_.left);
         const uint64_t right = mask_.word(index, place_.right);

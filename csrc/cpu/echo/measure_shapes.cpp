@@ -1,4 +1,4 @@
-// What is measured of a chamber: area, long axis, and the disks that it is cut into.
+// The measures of a chamber: area, long axis, and the disks that it is cut into.
 #include <algorithm>
 #include <limits>
 #include <vector>

@@ -15,7 +15,7 @@ namespace fastseg::cpu::echo_unet {
 inline constexpr int64_t levels = 5;          // resolutions, the finest first
 inline constexpr int64_t smallest_side = 16;  // and what sides are multiples of
 inline constexpr int64_t largest_side = 2048;
-inline constexpr int64_t frame_channels = 4;  // of a frame on its way in, the last ones empty
+inline constexpr int64_t frame_channels = 4;  // of an input frame; the last ones are empty
 inline constexpr int64_t most_classes = 16;
 
 // A matrix whose rows are the channels of neighbours: of each map that is read, for each row of

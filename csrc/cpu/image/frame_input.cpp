@@ -1,4 +1,4 @@
-// A frame on its way into a network without prompts: a window of known physical size, resampled as
+// The input of a network without prompts: a window of a frame of known physical size, resampled as
 // the networks' authors did it (Ferreira et al., Nat Commun 16, 4070, 2025), then stretched to
 // 0..1.
 #include <algorithm>
@@ -85,7 +85,7 @@ Range<float> range_of(const float* values, int64_t count) {
     return {*least, *greatest};
 }
 
-// What every value becomes when the least becomes 0 and the greatest 1.
+// Maps the least value to 0 and the greatest to 1.
 template <class T>
 class Stretch;
 

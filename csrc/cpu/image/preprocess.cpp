@@ -12,11 +12,11 @@ namespace {
 
 constexpr int channels = 3;
 
-using Table = std::array<float, 256>;
+using LookupTable = std::array<float, 256>;
 
-// What each of the 256 values of a channel becomes.
-Table normalised(float mean, float deviation) {
-    Table table;
+// The normalised values of the 256 values of a channel.
+LookupTable normalised(float mean, float deviation) {
+    LookupTable table;
     for (size_t value = 0; value < table.size(); ++value) {
         table[value] = (static_cast<float>(value) - mean) / deviation;
     }
@@ -31,7 +31,7 @@ void preprocess(Image image, Frame frame, Normalisation normalisation, float* ou
     if (height > side || width > side) {
         throw std::invalid_argument("the resized part is larger than the square");
     }
-    Table tables[channels];
+    LookupTable tables[channels];
     for (int channel = 0; channel < channels; ++channel) {
         tables[channel] = normalised(normalisation.mean[channel], normalisation.deviation[channel]);
     }
@@ -46,7 +46,7 @@ void preprocess(Image image, Frame frame, Normalisation normalisation, float* ou
             if (filled > 0) resized.row(y, bytes.data());
             for (int channel = 0; channel < channels; ++channel) {
                 float* row = out + (channel * side + y) * side;
-                const Table& table = tables[channel];
+                const LookupTable& table = tables[channel];
                 for (int64_t x = 0; x < filled; ++x) {
                     row[x] = table[bytes[static_cast<size_t>(x * channels + channel)]];
                 }

@@ -8,7 +8,7 @@
 
 namespace fastseg::cpu {
 
-// What every output along one axis takes from the inputs: a weight for each of `taps` of them.
+// The inputs of every output along one axis: `taps` of them, each with a weight.
 struct Filter {
     int64_t taps;
     std::vector<int64_t> inputs;  // [outputs, taps]

@@ -8,7 +8,7 @@
 
 namespace fastseg::cpu {
 
-// What every output along one axis takes from the inputs (common/pillow_filter.h).
+// The inputs of every output along one axis and their weights (common/pillow_filter.h).
 struct Triangle {
     std::vector<int64_t> first;    // [outputs] first input
     std::vector<int64_t> count;    // [outputs] inputs

@@ -1,10 +1,10 @@
-// From low-resolution logits to the masks of a whole image, without its logits ever existing.
+// From low-resolution logits to the masks of a whole image, without the logits of its pixels.
 //
 // An output pixel is a weighted sum of 3x3 logits (common/logit_stencil.h). Where all logits that a
-// block of pixels sees lie on one side of a threshold the block is decided without arithmetic.
-// Blocks that are not decided lie along outlines, so almost all of the work is along outlines too.
-// Columns are traced from left to right and from top to bottom, which is the order of COCO run
-// lengths: a mask is written as it is found.
+// block of pixels depends on lie on one side of a threshold the block is decided without
+// arithmetic. Blocks that are not decided lie along outlines, so almost all of the work is along
+// outlines too. Columns are traced from left to right and from top to bottom, which is the order of
+// COCO run lengths: a mask is written as it is found.
 #include <algorithm>
 #include <bit>
 #include <cstring>
@@ -29,12 +29,12 @@ const RowThresholdKernel& find_kernel(std::string_view name, const Rows& rows) {
     bool reached = false;
     for (const RowThresholdKernel* const* kernel = row_threshold_kernels(); *kernel; ++kernel) {
         reached = reached || name.empty() || name == (*kernel)->name;
-        if (reached && rows.sees((*kernel)->lanes) <= (*kernel)->window) return **kernel;
+        if (reached && rows.span_of_inputs((*kernel)->lanes) <= (*kernel)->window) return **kernel;
     }
     throw std::invalid_argument("this processor has no kernel \"" + std::string(name) + "\"");
 }
 
-// What all masks of a call have in common.
+// The parameters that all masks of a call share.
 struct Job {
     Size low;
     Frame frame;
@@ -127,7 +127,7 @@ class Tracer {
         inside_ = inside;
     }
 
-    // What the columns of a strip have in common: the rows of decided blocks, the blocks that are
+    // The parts that the columns of a strip share: the rows of decided blocks, the blocks that are
     // to be computed, and the words of 64 rows in which a mask may begin or end.
     void plan(const Strip& strip) {
         const int64_t columns = strip.end - strip.begin;

@@ -16,7 +16,8 @@ class BitPlane {
 
     explicit BitPlane(Size size);
 
-    // Where values are greater than the threshold; a NaN is not. // values [height, width]
+    // Set the pixels whose value is greater than the threshold; a NaN is not. // values [height,
+    // width]
     void set_above(const float* values, float threshold);
     void set_nonzero(const uint8_t* bytes);  // bytes [height, width]
     void write(uint8_t* bytes) const;        // 0 or 1 // bytes [height, width]
@@ -26,7 +27,7 @@ class BitPlane {
     uint64_t* row(int64_t y) { return bits_.data() + y * words_; }
     const uint64_t* row(int64_t y) const { return bits_.data() + y * words_; }
 
-    // Whether a pixel is set; none is outside the plane.
+    // True if a pixel is set; no pixel outside the plane is.
     bool at(int64_t y, int64_t x) const {
         return y >= 0 && x >= 0 && y < size_.height && x < size_.width &&
                (row(y)[x / word_bits] >> (x % word_bits) & 1) != 0;

@@ -9,13 +9,12 @@
 
 namespace fastseg::cpu {
 
-// How many of the three thresholds all pixels of a block lie above, or that the logits do not
-// decide it.
+// The number of thresholds, of three, that all pixels of a block lie above, or `undecided`.
 using Level = uint8_t;
 constexpr Level undecided = 4;
 
 // Classifies the blocks of one mask after the other; keeps its memory between masks. A block here
-// is 16 rows of the image and all columns that see the same three columns of logits.
+// is 16 rows of the image and all columns that depend on the same three columns of logits.
 class BlockClassifier {
   public:
     // `low` is the size of the logits.
@@ -31,7 +30,7 @@ class BlockClassifier {
     // True if these columns hold anything but background.
     bool occupied(int64_t column) const { return occupied_[static_cast<size_t>(column)] != 0; }
 
-    // The rows of logits that undecided blocks of this mask see; none if `begin` is not below
+    // The rows of logits that undecided blocks of this mask depend on; none if `begin` is not below
     // `end`.
     int64_t begin() const { return begin_; }
     int64_t end() const { return end_; }

@@ -1,4 +1,4 @@
-// Which pieces of a mask hang together, found without looking at pixels.
+// Connected components of a mask, found from its segments without its pixels.
 #pragma once
 
 #include <algorithm>
@@ -16,10 +16,10 @@ struct Segment {
     int64_t length() const { return end - begin; }
 };
 
-// What makes neighbours of two pixels on neighbouring lines.
+// The connectivity of pixels on neighbouring lines: 4 (edges) or 8 (corners).
 enum class Touch { edges, corners };
 
-// Which segments, sorted by line and then by `begin`, hang together (union-find; the root of a
+// Components of segments that are sorted by line and then by `begin` (union-find; the root of a
 // component is its first segment).
 class Components {
   public:

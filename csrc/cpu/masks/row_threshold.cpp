@@ -8,12 +8,12 @@ PixelCounts pass(const RowStencils& rows, Thresholds thresholds, const ColumnBlo
     PixelCounts counts;
     for (int64_t i = 0; i < column.count; ++i) {
         const int64_t block = column.blocks[i], top = block * block_rows;
-        const float* seen = column.values + rows.first[block];
+        const float* inputs = column.values + rows.first[block];
         unsigned above = 0;
         for (unsigned lane = 0; lane < block_rows; ++lane) {
             if (!(rows.valid[block] >> lane & 1)) break;
             const int64_t row = top + lane;
-            const float* values = seen + rows.offsets[row];
+            const float* values = inputs + rows.offsets[row];
             const float sum = weighted_sum(rows.weights[0][row], rows.weights[1][row],
                                            rows.weights[2][row], values[0], values[1], values[2]);
             counts.low += sum > thresholds.low;

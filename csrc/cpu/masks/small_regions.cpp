@@ -8,7 +8,7 @@
 namespace fastseg::cpu {
 namespace {
 
-// The segments of one mask (or of its background) and whether each one's region is small.
+// The segments of one mask (or of its background) labelled by the size of their regions.
 struct LabelledRegions {
     std::vector<Segment> segments;
     std::vector<uint8_t> small;
@@ -65,7 +65,7 @@ void write(const LabelledRegions& regions, SmallRegions what, Size size, Counts&
     }
     gatherer.finish();
     if (what.mode == Regions::islands) return;
-    // What was written is the background: one run more, or less, in front makes it the mask.
+    // The background was written: one run more, or less, in front makes it the mask.
     if (counts.front() == 0) {
         counts.erase(counts.begin());
     } else {

@@ -1,4 +1,4 @@
-// Vectors of floats of any width in plain C++ (GCC and Clang), and what is computed with them. Each
+// Vectors of floats of any width in plain C++ (GCC and Clang), and functions of them. Each kernel
 // table includes this and is compiled for its own instructions; all is in an unnamed namespace,
 // so that no two kernel tables share code.
 #pragma once
@@ -74,7 +74,7 @@ FASTSEG_INLINE Floats smaller(Floats a, Floats b) {
 #endif
 }
 
-// Whether any lane of a is greater than b.
+// True if any lane of a is greater than b.
 FASTSEG_INLINE bool any_above(Floats a, float b) {
 #if FASTSEG_LANES == 16
     return _mm512_cmp_ps_mask((__m512)a, (__m512)spread(b), _CMP_GT_OQ) != 0;

@@ -1,4 +1,5 @@
-// What the prompts of one image share: its tokens and the first layer's projections of them.
+// The state that the prompts of one image share: its tokens and the first layer's projections of
+// them.
 #pragma once
 
 #include "cpu/sam_decoder/model.h"

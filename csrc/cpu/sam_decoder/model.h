@@ -17,7 +17,7 @@ inline constexpr int64_t output_count = 5;  // tokens that heads read: the IoU's
 inline constexpr int64_t slots = 4;         // masks
 inline constexpr int64_t vector_size = 32;
 inline constexpr int64_t hidden = 2048;       // of the tokens' MLP
-inline constexpr int64_t mask_channels = 16;  // of a mask prompt on its way in
+inline constexpr int64_t mask_channels = 16;  // of a mask prompt after its second convolution
 
 // y = x W + bias.
 struct Linear {

@@ -29,7 +29,7 @@ FASTSEG_INLINE __m256i narrow_16(Floats values) {
     return (__m256i)_mm512_cvtneps_pbh((__m512)values);
 }
 
-// Where 16 columns of a row begin in [.., width] in format a.
+// Start of 16 columns of a row of [.., width] in format a.
 FASTSEG_INLINE Bf16* at_a(Bf16* to, int64_t row, int64_t column, int64_t width) {
     return to + (row / 16 * (width / 32) + column / 32) * 512 + row % 16 * 32 + column % 32;
 }

@@ -1,4 +1,4 @@
-// A block in two registers; what the rows of each see is found in one.
+// A block in two registers; the inputs of the rows of each fit one.
 #include <immintrin.h>
 
 #include "cpu/masks/row_threshold.h"
@@ -21,14 +21,14 @@ PixelCounts pass(const RowStencils& rows, Thresholds thresholds, const ColumnBlo
         for (int64_t row = 0; row < block_rows; row += lanes) {
             const int64_t top = block * block_rows + row;
             const int32_t offset = rows.offsets[top];
-            const __m256 seen = _mm256_loadu_ps(column.values + rows.first[block] + offset);
+            const __m256 inputs = _mm256_loadu_ps(column.values + rows.first[block] + offset);
             const __m256i which = _mm256_sub_epi32(
                 _mm256_loadu_si256(reinterpret_cast<const __m256i*>(rows.offsets + top)),
                 _mm256_set1_epi32(offset));
             const auto product = [&](int tap) {
                 const __m256i taken = _mm256_add_epi32(which, _mm256_set1_epi32(tap));
                 return _mm256_mul_ps(_mm256_loadu_ps(rows.weights[tap] + top),
-                                     _mm256_permutevar8x32_ps(seen, taken));
+                                     _mm256_permutevar8x32_ps(inputs, taken));
             };
             const __m256 sum = _mm256_add_ps(_mm256_add_ps(product(0), product(1)), product(2));
             passed[0] |= above(sum, low) << row;

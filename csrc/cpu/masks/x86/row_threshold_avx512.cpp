@@ -1,4 +1,4 @@
-// A block in one register; what its rows see is found in two.
+// A block in one register; the inputs of its rows fit two.
 #include <immintrin.h>
 
 #include "cpu/masks/row_threshold.h"
@@ -13,8 +13,8 @@ PixelCounts pass(const RowStencils& rows, Thresholds thresholds, const ColumnBlo
     int64_t lows = 0, highs = 0;
     for (int64_t i = 0; i < column.count; ++i) {
         const int64_t block = column.blocks[i], top = block * block_rows;
-        const float* seen = column.values + rows.first[block];
-        const __m512 near = _mm512_loadu_ps(seen), far = _mm512_loadu_ps(seen + 16);
+        const float* inputs = column.values + rows.first[block];
+        const __m512 near = _mm512_loadu_ps(inputs), far = _mm512_loadu_ps(inputs + 16);
         __m512i which = _mm512_loadu_si512(rows.offsets + top);
         const __m512 a = _mm512_mul_ps(_mm512_loadu_ps(rows.weights[0] + top),
                                        _mm512_permutex2var_ps(near, which, far));
