@@ -1,4 +1,4 @@
-// Prints a digest of what every native kernel makes of generated inputs, one line a kernel.
+// Prints a digest of the result of every native kernel for generated inputs, one line a kernel.
 //
 // Kernels promise the same bits on every processor: two builds whose output differs break it. The
 // one exception, measure_shapes (atan2, sin and cos of the C library), is marked as such.

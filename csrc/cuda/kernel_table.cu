@@ -4,7 +4,7 @@
 namespace fastseg {
 
 const DeviceKernels& cuda_kernels() {
-    static constexpr DeviceKernels table = device::Operations<cuda::Launcher>::table("cuda");
+    static constexpr DeviceKernels table = device::Operations<cuda::Launcher>::kernels("cuda");
     return table;
 }
 

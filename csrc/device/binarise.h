@@ -177,8 +177,8 @@ struct KeepMasks {
     }
 
     // A mask whose positions find no room is there without any; the host sees it by `fill`.
-    FASTSEG_HOST_DEVICE void add(int64_t plane, int64_t place, int64_t begin) const {
-        if (place >= candidates.mask_capacity) return;
+    FASTSEG_HOST_DEVICE void add(int64_t plane, int64_t index, int64_t begin) const {
+        if (index >= candidates.mask_capacity) return;
         PlaneMeasure& mask = measures[plane];
         MaskRecord record{labels[plane].score,
                           stability(mask),
@@ -192,7 +192,7 @@ struct KeepMasks {
             record.begin = mask.begin = begin;
             record.length = mask.changes;
         }
-        candidates.records[place] = record;
+        candidates.records[index] = record;
     }
 
     FASTSEG_HOST_DEVICE void operator()(Block<threads> block, Shared& shared) const {
@@ -272,17 +272,17 @@ struct BinarisePlan {
     int64_t total;
 
     BinarisePlan(int64_t planes, Size low, Size size, void* workspace) {
-        char* place = static_cast<char*>(workspace);
+        char* address = static_cast<char*>(workspace);
         const auto take = [&](auto*& array, int64_t count) {
-            array = reinterpret_cast<std::remove_reference_t<decltype(array)>>(place);
-            place += count * int64_t{sizeof(*array)};
+            array = reinterpret_cast<std::remove_reference_t<decltype(array)>>(address);
+            address += count * int64_t{sizeof(*array)};
         };
         take(axes.columns, size.width);
         take(axes.rows, size.height);
         take(measures, planes);
         take(axes.row_begins, low.height + 1);
         take(columns, planes * size.width);
-        total = place - static_cast<char*>(workspace);
+        total = address - static_cast<char*>(workspace);
     }
 };
 

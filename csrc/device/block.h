@@ -35,13 +35,13 @@ struct Block {
 #endif
     }
 
-    // A step in which this block's threads take one piece each of what all blocks along x share:
-    // those of `count` that are theirs.
-    template <class Piece>
-    FASTSEG_HOST_DEVICE void each(int64_t count, Piece piece) const {
+    // A step in which this block's threads take one item each of the `count` items that all
+    // blocks along x share.
+    template <class Body>
+    FASTSEG_HOST_DEVICE void each(int64_t count, Body body) const {
         step([&](int t) {
             const int64_t i = x * threads + t;
-            if (i < count) piece(i);
+            if (i < count) body(i);
         });
     }
 };
@@ -90,7 +90,7 @@ struct PrefixSums {
     T total;
 
     // `value(thread)` is what a thread adds; afterwards `before(thread)` is the sum before it.
-    // A step must lie between the last look at one result and the next computation.
+    // A step must lie between the last read of one result and the next computation.
     template <class Value>
     FASTSEG_HOST_DEVICE void compute(const Block<threads>& block, Value value) {
         block.step([&](int t) { rows[0][t] = value(t); });

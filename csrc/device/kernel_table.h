@@ -49,7 +49,7 @@ struct Operations {
         device::join_runs(Launcher(stream), candidates, kept, kept_count, out);
     }
 
-    static constexpr DeviceKernels table(std::string_view name) {
+    static constexpr DeviceKernels kernels(std::string_view name) {
         return {
             .name = name,
             .preprocess_workspace = device::preprocess_workspace,

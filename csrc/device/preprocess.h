@@ -140,9 +140,9 @@ struct PreprocessPlan {
         first.widest = first.axis.widest();
         second = {vertical_first ? across : down, 0, nullptr};
         second.widest = second.axis.widest();
-        char* place = static_cast<char*>(workspace) + first.bytes();
-        second.weights = reinterpret_cast<int32_t*>(place);
-        bytes = reinterpret_cast<uint8_t*>(place + second.bytes());
+        char* address = static_cast<char*>(workspace) + first.bytes();
+        second.weights = reinterpret_cast<int32_t*>(address);
+        bytes = reinterpret_cast<uint8_t*>(address + second.bytes());
         total = first.bytes() + second.bytes() + intermediate.area() * channels;
     }
 };

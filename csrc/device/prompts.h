@@ -119,7 +119,7 @@ void select_prompts(Launcher launcher, const float* scores, int64_t count, float
 template <class Word>
 struct GatherRows {
     static constexpr int threads = 256, words_a_thread = 8;
-    static constexpr int64_t piece = int64_t{threads} * words_a_thread;
+    static constexpr int64_t words_a_block = int64_t{threads} * words_a_thread;
     using Shared = Nothing;
     RowGather gather;
     Word* out;
@@ -133,7 +133,7 @@ struct GatherRows {
         Word* into = out + block.y * words;
         block.step([&](int t) {
             for (int i = 0; i < words_a_thread; ++i) {
-                const int64_t word = block.x * piece + i * threads + t;
+                const int64_t word = block.x * words_a_block + i * threads + t;
                 if (word < words) into[word] = source[word];
             }
         });
@@ -146,19 +146,19 @@ struct alignas(16) FourWords {
 
 template <class Launcher>
 void gather_rows(Launcher launcher, RowGather gather, void* out) {
-    const uint64_t together = reinterpret_cast<uint64_t>(gather.source) |
-                              reinterpret_cast<uint64_t>(out) |
-                              static_cast<uint64_t>(gather.source_stride | gather.row_bytes);
-    if (together % sizeof(uint32_t) != 0) {
+    const uint64_t alignment = reinterpret_cast<uint64_t>(gather.source) |
+                               reinterpret_cast<uint64_t>(out) |
+                               static_cast<uint64_t>(gather.source_stride | gather.row_bytes);
+    if (alignment % sizeof(uint32_t) != 0) {
         throw std::invalid_argument("rows to gather begin and end at multiples of 4 bytes");
     }
     const auto launch = [&](auto* words) {
         using Word = std::remove_pointer_t<decltype(words)>;
         const int64_t count = gather.row_bytes / int64_t{sizeof(Word)};
         launcher.launch(GatherRows<Word>{gather, words},
-                        {blocks_for(count, GatherRows<Word>::piece), gather.size});
+                        {blocks_for(count, GatherRows<Word>::words_a_block), gather.size});
     };
-    if (together % sizeof(FourWords) == 0) {
+    if (alignment % sizeof(FourWords) == 0) {
         launch(static_cast<FourWords*>(out));
     } else {
         launch(static_cast<uint32_t*>(out));

@@ -6,7 +6,7 @@ namespace fastseg {
 
 const DeviceKernels& emulated_kernels() {
     static constexpr DeviceKernels table =
-        device::Operations<emulated::Launcher>::table("emulated");
+        device::Operations<emulated::Launcher>::kernels("emulated");
     return table;
 }
 

@@ -6,7 +6,7 @@
 //
 // Down one column of the frame only two columns of the mask matter, with the same weights in every
 // row. The weighted value of a mask row is at least a half or it is not; between neighbouring rows
-// of one kind every sample is of that kind too, and between rows of different kinds there is
+// of one kind every sample is of that kind too, and between rows of different above there is
 // exactly one crossing, which a division finds.
 #include <algorithm>
 #include <bit>
@@ -24,7 +24,7 @@ namespace {
 constexpr int64_t word_bits = 64;
 
 // The two pixels of the mask around a frame's pixel, along one axis.
-struct Place {
+struct Neighbours {
     int64_t left, right;
     int64_t part;  // of the distance from left to right, in `whole`ths
 };
@@ -40,7 +40,7 @@ struct Spread {
         return (2 * (position - begin) + 1) * inputs - length;
     }
 
-    Place place(int64_t position) const {
+    Neighbours neighbours(int64_t position) const {
         const int64_t limit = (inputs - 1) * whole();
         const int64_t source = std::clamp<int64_t>(distance(position), 0, limit);
         const int64_t left = source / whole();
@@ -65,7 +65,7 @@ class Columns {
         : size_(size),
           words_(static_cast<size_t>((size.height + word_bits - 1) / word_bits * size.width)) {}
 
-    void read(const uint8_t* mask) {
+    void load(const uint8_t* mask) {
         std::fill(words_.begin(), words_.end(), uint64_t{0});
         for (int64_t y = 0; y < size_.height; ++y) {
             uint64_t* words = words_.data() + y / word_bits * size_.width;
@@ -88,7 +88,7 @@ class Columns {
 class Column {
   public:
     Column(const Columns& mask, Spread rows, Spread columns, int64_t x)
-        : mask_(mask), rows_(rows), whole_(columns.whole()), place_(columns.place(x)) {}
+        : mask_(mask), rows_(rows), whole_(columns.whole()), neighbours_(columns.neighbours(x)) {}
 
     // Call `visit(begin, end)` with the mask's rows of this column, in order.
     template <class Visit>
@@ -97,8 +97,8 @@ class Column {
         bool set = false;
         int64_t open = top;
         for (int64_t index = 0; index * word_bits < height; ++index) {
-            const uint64_t kinds = half_or_more(index);
-            uint64_t changes = kinds ^ (kinds << 1 | uint64_t{set});
+            const uint64_t above = half_or_more(index);
+            uint64_t changes = above ^ (above << 1 | uint64_t{set});
             const int64_t rest = height - index * word_bits;
             if (rest < word_bits) changes &= (uint64_t{1} << rest) - 1;
             for (; changes != 0; changes &= changes - 1) {
@@ -118,16 +118,16 @@ class Column {
   private:
     // The weighted value of a mask's row, in `whole_`ths.
     int64_t value(int64_t y) const {
-        const int64_t left = mask_.at(y, place_.left) ? whole_ - place_.part : 0;
-        return left + (mask_.at(y, place_.right) ? place_.part : 0);
+        const int64_t left = mask_.at(y, neighbours_.left) ? whole_ - neighbours_.part : 0;
+        return left + (mask_.at(y, neighbours_.right) ? neighbours_.part : 0);
     }
 
     // Bits of the 64 rows whose value is at least a half.
     uint64_t half_or_more(int64_t index) const {
-        const uint64_t left = mask_.word(index, place_.left);
-        const uint64_t right = mask_.word(index, place_.right);
-        if (2 * place_.part == whole_) return left | right;
-        return 2 * place_.part < whole_ ? left : right;
+        const uint64_t left = mask_.word(index, neighbours_.left);
+        const uint64_t right = mask_.word(index, neighbours_.right);
+        if (2 * neighbours_.part == whole_) return left | right;
+        return 2 * neighbours_.part < whole_ ? left : right;
     }
 
     // The first pixel of the frame at or after the crossing between mask rows y - 1 and y.
@@ -143,7 +143,7 @@ class Column {
     const Columns& mask_;
     Spread rows_;
     int64_t whole_;
-    Place place_;
+    Neighbours neighbours_;
 };
 
 }  // namespace
@@ -162,7 +162,7 @@ void masks_to_frame(Planes<const uint8_t> masks, Window window, Size size, const
                         100.0 * static_cast<double>(masks.count * (right - left));
     parallel_for(team_size(threads, masks.count, work), masks.count, [&] {
         return [&, mask = Columns({masks.height, masks.width})](int64_t index) mutable {
-            mask.read(masks.plane(index));
+            mask.load(masks.plane(index));
             RunGatherer gatherer(size.area(), lists[static_cast<size_t>(index)]);
             for (int64_t x = left; x < right; ++x) {
                 const Column column(mask, rows, columns, x);

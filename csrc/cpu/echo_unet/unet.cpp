@@ -20,8 +20,8 @@ const nn::KernelTable& tiles() {
 class Unet::WorkspaceLease {
   public:
     explicit WorkspaceLease(const Unet& owner) : owner_(owner) {
-        for (auto& place : owner.idle_)
-            if (ForwardPass* found = place.exchange(nullptr)) {
+        for (auto& slot : owner.idle_)
+            if (ForwardPass* found = slot.exchange(nullptr)) {
                 pass_.reset(found);
                 return;
             }
@@ -29,9 +29,9 @@ class Unet::WorkspaceLease {
     }
     WorkspaceLease(const WorkspaceLease&) = delete;
     ~WorkspaceLease() {
-        for (auto& place : owner_.idle_) {
+        for (auto& slot : owner_.idle_) {
             ForwardPass* empty = nullptr;
-            if (place.compare_exchange_strong(empty, pass_.get())) {
+            if (slot.compare_exchange_strong(empty, pass_.get())) {
                 static_cast<void>(pass_.release());
                 return;
             }
@@ -48,7 +48,7 @@ class Unet::WorkspaceLease {
 Unet::Unet(const nn::Weights& weights, int64_t side) : model_(weights, side, tiles()) {}
 
 Unet::~Unet() {
-    for (auto& place : idle_) delete place.load();
+    for (auto& slot : idle_) delete slot.load();
 }
 
 // As many frames at once as there are threads; the remaining frames are shared by all threads.

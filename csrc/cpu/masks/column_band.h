@@ -16,7 +16,7 @@ class ColumnBand {
     explicit ColumnBand(Size low)
         : low_(low), stride_(low.height + room), values_(static_cast<size_t>(held * stride_)) {}
 
-    // Turn to another mask, of which rows [begin, end) are asked for.
+    // Start another mask, of which rows [begin, end) are needed.
     void open(const float* logits, int64_t begin, int64_t end) {
         logits_ = logits;
         begin_ = begin;

@@ -50,7 +50,7 @@ class Outline {
     // Append the points of every ring and where each one ends.
     void trace(std::vector<int32_t>& points, std::vector<int64_t>& ends) {
         std::vector<uint8_t> visited(edges_.size(), 0);
-        place_.assign(2 * edges_.size(), none);
+        index_.assign(2 * edges_.size(), none);
         for (size_t first = 0; first < edges_.size(); ++first) {
             if (visited[first]) continue;
             ring_.clear();
@@ -120,9 +120,9 @@ class Outline {
     void pair_up(int64_t height) {
         across_.assign(2 * edges_.size(), none);
         twin_.assign(2 * edges_.size(), none);
-        std::vector<size_t> waiting(static_cast<size_t>(height) + 1, none);
+        std::vector<size_t> unpaired(static_cast<size_t>(height) + 1, none);
         for (const size_t corner : corners_) {
-            size_t& other = waiting[static_cast<size_t>(row(corner))];
+            size_t& other = unpaired[static_cast<size_t>(row(corner))];
             if (other == none) {
                 other = corner;
             } else {
@@ -139,11 +139,11 @@ class Outline {
 
     void visit(size_t corner, std::vector<int32_t>& points, std::vector<int64_t>& ends) {
         const size_t twin = twin_[corner];
-        if (twin != none && place_[twin] != none) {
-            const size_t begin = place_[twin];
+        if (twin != none && index_[twin] != none) {
+            const size_t begin = index_[twin];
             cut(begin, points, ends);
         }
-        place_[corner] = ring_.size();
+        index_[corner] = ring_.size();
         ring_.push_back(corner);
     }
 
@@ -152,7 +152,7 @@ class Outline {
         for (size_t i = begin; i < ring_.size(); ++i) {
             points.push_back(edges_[ring_[i] / 2].x);
             points.push_back(row(ring_[i]));
-            place_[ring_[i]] = none;
+            index_[ring_[i]] = none;
         }
         ring_.resize(begin);
         ends.push_back(static_cast<int64_t>(points.size() / 2));
@@ -168,7 +168,7 @@ class Outline {
     std::vector<size_t> across_;       // the corner at the other end of the horizontal edge
     std::vector<size_t> twin_;         // the corner at the same point
     std::vector<size_t> ring_;         // corners of the ring being traced
-    std::vector<size_t> place_;        // of each corner in ring_
+    std::vector<size_t> index_;        // of each corner in ring_
 };
 
 }  // namespace

@@ -34,8 +34,8 @@ class Buffer {
     std::unique_ptr<std::byte[], Free> data_;
 };
 
-// Ask for memory to be brought into the second-level cache, which takes a while.
-inline void fetch(const void* data, int64_t bytes) {
+// Prefetch memory into the second-level cache.
+inline void prefetch(const void* data, int64_t bytes) {
     constexpr int64_t line = 64;
     for (int64_t at = 0; at < bytes; at += line)
         __builtin_prefetch(static_cast<const std::byte*>(data) + at, 0, 2);

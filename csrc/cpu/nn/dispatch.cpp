@@ -31,14 +31,14 @@ bool has_avx512_bf16() {
     return has_avx512() && __builtin_cpu_supports("avx512bf16");
 }
 
-// The registers of AMX are large, so that Linux hands them out only to processes that ask.
+// The registers of AMX are large, so Linux grants them only to processes that request them.
 bool has_amx() {
     unsigned a = 0, b = 0, c = 0, d = 0;
     if (!has_avx512_bf16() || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
     constexpr unsigned amx_bf16 = 1u << 22, amx_tile = 1u << 24;
     if (!(d & amx_bf16) || !(d & amx_tile)) return false;
-    constexpr long ask_for_registers = 0x1023, tile_data = 18;
-    return syscall(SYS_arch_prctl, ask_for_registers, tile_data) == 0;
+    constexpr long request_permission = 0x1023, tile_data = 18;
+    return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
 }
 
 }  // namespace

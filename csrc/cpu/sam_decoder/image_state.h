@@ -9,7 +9,7 @@ namespace fastseg::cpu::sam_decoder {
 // One tile of the state, to be written or only to be read.
 template <class Byte>
 struct BasicStateTile {
-    Byte* image;    // [256, tile] kept
+    Byte* image;    // [256, tile] as a residual
     Byte* keys;     // [128, tile] in format b
     Byte* values;   // [tile, 128] in format b
     Byte* queries;  // [128, tile] in format b

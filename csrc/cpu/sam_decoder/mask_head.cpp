@@ -24,7 +24,7 @@ void MaskHead::draw(const void* image, int64_t tile, const MaskTargets& targets,
                     vector_size * sizeof(float));
     float* upscaled = upscaled_.floats();
     for (int64_t part = 0; part < 4; ++part) {
-        if (ahead) fetch(ahead + part * (ahead_bytes / 4), ahead_bytes / 4);
+        if (ahead) prefetch(ahead + part * (ahead_bytes / 4), ahead_bytes / 4);
         table.gemm({head.first.bytes() + a_offset(table, width, part * quarter, 0), width, image,
                     b_stride(table, width, n), upscaled, n, quarter, n, width, false});
         table.norm_gelu(upscaled, head.first_bias.data(), head.norm.scale.data(),

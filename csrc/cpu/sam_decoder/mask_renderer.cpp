@@ -28,7 +28,7 @@ void MaskRenderer::draw(const std::byte* state, TileRange tiles,
         load(tasks[index].prompt, prompts_[index]);
     for (int64_t tile = tiles.first; tile < tiles.end; ++tile) {
         // The image is larger than the cache; while the first prompt is drawn there is time to
-        // fetch the next tile.
+        // prefetch the next tile.
         const std::byte* ahead = tile + 1 < tiles.end ? state + (tile + 1) * bytes : nullptr;
         for (size_t index = 0; index < tasks.size(); ++index) {
             const RenderTask& task = tasks[index];

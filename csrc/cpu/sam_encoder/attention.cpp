@@ -60,16 +60,16 @@ class SquareAttention {
 
     void attend_block(int64_t index) {
         const int64_t blocks = SquareAttention::blocks(model_, layer_);
-        const int64_t block = index % blocks, place = index / blocks;  // the square of a head
-        const int64_t square = place % squares_.count, head = place / squares_.count;
+        const int64_t block = index % blocks, item = index / blocks;  // a square of a head
+        const int64_t square = item % squares_.count, head = item / squares_.count;
         const nn::KernelTable& table = model_.table;
-        const std::byte* queries = operands_.queries + place * squares_.room * model_.depth * 2 +
+        const std::byte* queries = operands_.queries + item * squares_.room * model_.depth * 2 +
                                    nn::a_offset(table, model_.depth, block * rows_, 0);
         position_terms(queries, layer_.rows, along_);
         position_terms(queries, layer_.columns, across_);
         std::fill(sums_.begin(), sums_.end(), 0.0f);
         for (int64_t first = 0; first < squares_.room; first += keys_)
-            attend(queries, place, block, first);
+            attend(queries, item, block, first);
         normalise(head, square * squares_.room + block * rows_);
     }
 
@@ -87,12 +87,12 @@ class SquareAttention {
     }
 
     // Some keys of a square and their values, from `first` on.
-    void attend(const std::byte* queries, int64_t place, int64_t block, int64_t first) {
+    void attend(const std::byte* queries, int64_t item, int64_t block, int64_t first) {
         const nn::KernelTable& table = model_.table;
         const int64_t room = squares_.room, depth = model_.depth, channels = model_.channels;
         const int64_t count = std::min(keys_, room - first), stride = keys_ + line;
-        const std::byte* keys = operands_.keys + place * room * depth * 2;
-        const std::byte* values = operands_.values + place * room * channels * 2;
+        const std::byte* keys = operands_.keys + item * room * depth * 2;
+        const std::byte* values = operands_.values + item * room * channels * 2;
         table.gemm({queries, depth, keys + nn::b_offset(table, depth, room, 0, first), depth,
                     logits_.floats(), stride, rows_, layer_.windowed ? rows_ : count, depth,
                     false});
@@ -157,14 +157,14 @@ Attention::Attention(const Model& model) : model_(model) {
 void Attention::project(const Layer& layer, const Bf16* tokens, int threads) {
     if (layer.windowed) fill_padding(layer, threads);
     run_tiled(model_, {layer.qkv, tokens, model_.tokens(), threads}, [&](const Part& part) {
-        const int64_t kind = part.column / model_.width;
+        const int64_t operand = part.column / model_.width;
         const int64_t head = part.column % model_.width / model_.channels;
-        const Buffer& buffer = kind == 0 ? queries_ : kind == 1 ? key_rows_ : values_;
+        const Buffer& buffer = operand == 0 ? queries_ : operand == 1 ? key_rows_ : values_;
         const Heads heads{squares(layer), model_.channels, model_.depth, part.row,
                           head,           bf16_of(buffer)};
-        if (kind == 0)
+        if (operand == 0)
             queries_to_a(part.sums, heads);
-        else if (kind == 1)
+        else if (operand == 1)
             keys_to_rows(part.sums, heads);
         else
             values_to_b(part.sums, heads);
