@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 import click
 
 from fastseg.cli.report import Report
-from fastseg.errors import BackendUnavailableError
+from fastseg.errors import BackendUnavailableError, OutputError
 from fastseg.images import MAX_PIXELS
 from fastseg.inference.sessions import Choice
 from fastseg.loading import load_sam
+from fastseg.results import refuse_foreign
 from fastseg.sam.mask_generator import Sam
 
 Arguments = TypeVar("Arguments")
@@ -64,6 +65,18 @@ class OutArguments:
     out: Path | None
     overwrite: bool
     overlay: bool
+
+    def check_out(self) -> None:
+        """Refuse a result folder that cannot be written, before any model is loaded.
+
+        Raises:
+            OutputError: ``out`` is not empty, and holds no results or must not be overwritten.
+        """
+        if self.out is None:
+            return
+        refuse_foreign(self.out)
+        if not self.overwrite and self.out.is_dir() and any(self.out.iterdir()):
+            raise OutputError(f"{self.out}/ is not empty. Use another --out, or --overwrite.")
 
 
 def into(kind: type[Arguments]) -> Callable[[Callable[[Arguments], Report]], Callable[..., Report]]:

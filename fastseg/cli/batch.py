@@ -14,9 +14,9 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from fastseg import provenance, results
-from fastseg.cli.arguments import OutArguments
+from fastseg.cli.arguments import DEFAULT_MODEL, OutArguments
 from fastseg.cli.progress import progress
-from fastseg.cli.report import DONE, SOME_FAILED, Report, document, error_body
+from fastseg.cli.report import DONE, SOME_FAILED, Report, document, error_body, failure_line
 from fastseg.errors import FastsegError, ImageError, OutputError
 from fastseg.images import read_image
 from fastseg.masks import Masks
@@ -27,6 +27,9 @@ IMAGE_SUFFIXES = frozenset(
     (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 )
 """Suffixes, in any case, of the files that a folder contributes."""
+
+LOW_SCORE = 0.5
+"""Score below which a mask of the embedded model is probably wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,9 @@ class Task:
     """Prompts and options of the call, as they are written beside the results."""
 
     contents: Contents
+    per_mask: str
+    """Masks that ``ms per mask`` is averaged over, in words."""
+
     max_pixels: int | None
     """Largest image that is read, height x width; None for any."""
 
@@ -50,6 +56,8 @@ class _Outcome:
     rows: list[dict[str, Any]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     last: Masks | None = None
+    best_score: float = 0.0
+    """Highest score of all masks; 0 while there is none."""
 
     @property
     def exit_code(self) -> int:
@@ -102,9 +110,10 @@ def run_batch(images: Sequence[Path], model: Sam, task: Task, out: OutArguments)
         if folder is not None:
             folder.report(document(task.verb, body, outcome.exit_code))
     written = None if outcome.last is None else out.out
-    text = tuple(_text(outcome, info, written))
+    text = tuple(_text(outcome, task, info, written))
     body = {**body, "out": None if written is None else str(written)}
-    return Report(task.verb, body, text, outcome.exit_code, outcome.failures)
+    hints = tuple(_hints(outcome, info["model"]))
+    return Report(task.verb, body, text, outcome.exit_code, outcome.failures, hints)
 
 
 def _segment_file(file: Path, task: Task, folder: ResultFolder | None, outcome: _Outcome) -> None:
@@ -120,14 +129,26 @@ def _segment_file(file: Path, task: Task, folder: ResultFolder | None, outcome: 
         else:
             folder.add(str(file), image, masks)
         outcome.last = masks
+        outcome.best_score = max(outcome.best_score, float(masks.scores.max(initial=0)))
     except OutputError:
         raise
     except FastsegError as error:
         row |= error_body(error)
-        outcome.failures.append(f"{file}: {error}")
+        outcome.failures.append(failure_line(str(file), error))
 
 
-def _text(outcome: _Outcome, info: dict[str, str], out: Path | None) -> Iterator[RenderableType]:
+def _hints(outcome: _Outcome, model: str) -> Iterator[str]:
+    """Yield a hint if the embedded model found nothing that it is sure of."""
+    if model == DEFAULT_MODEL and outcome.last is not None and outcome.best_score < LOW_SCORE:
+        yield (
+            f"{model} knows compact objects on a plain ground (coins, cells), not ordinary "
+            "photographs; see docs/models.md"
+        )
+
+
+def _text(
+    outcome: _Outcome, task: Task, info: dict[str, str], out: Path | None
+) -> Iterator[RenderableType]:
     done = [row for row in outcome.rows if "error" not in row]
     if not done:
         return
@@ -145,6 +166,7 @@ def _text(outcome: _Outcome, info: dict[str, str], out: Path | None) -> Iterator
             "-" if per_mask is None else f"{per_mask:.1f}",
         )
     yield table
+    yield f"ms per mask: ms divided by {task.per_mask}"
     if len(done) == 1 and outcome.last is not None:
         yield ""
         yield mask_table(outcome.last)

@@ -69,5 +69,6 @@ def _footer(shown: demonstration.Demo, out: Path) -> str:
     files = ", ".join(str(out / name) for name in ("overlay.png", "masks.json", "timings.json"))
     return (
         f"\n{about['model']} on {about['backend']} {about['device']} {about['precision']}, "
-        f"first calls after loading\n{files}"
+        "first calls after loading\nms per mask: all ms divided by the masks; for boxes, by the "
+        f"three predicted for each box\n{files}"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from itertools import chain
@@ -27,7 +27,7 @@ from fastseg.cli.arguments import (
 from fastseg.cli.echo_files import EchoFile
 from fastseg.cli.echo_tables import tables
 from fastseg.cli.progress import progress
-from fastseg.cli.report import DONE, SOME_FAILED, Report, document, error_body
+from fastseg.cli.report import DONE, SOME_FAILED, Report, document, error_body, failure_line
 from fastseg.echo import picture
 from fastseg.echo.findings import CHAMBERS, VIEW_NAMES, Finding, Place, find
 from fastseg.echo.frames import FrameChannels
@@ -108,7 +108,7 @@ class _Batch:
             raise
         except FastsegError as error:
             row |= error_body(error)
-            self.failures.append(f"{file.path}: {error}")
+            self.failures.append(failure_line(str(file.path), error))
             return
         row |= {"frames": len(clip), "width": width, "height": height, "cm_per_pixel": scale}
         row["timings"] = sum((masks.timings for masks in clip), Timings()).as_dict()
@@ -170,7 +170,7 @@ class _AllFailedError(Exception):
 @click.option(
     "--view",
     type=click.Choice([*CHAMBERS]),
-    help="View of all files. Default: from the file name.",
+    help="View of all files. Default: from the file name, else the view of --model.",
 )
 @click.option("--patient", help="Patient id of all files. Default: from the file name.")
 @click.option(
@@ -214,36 +214,48 @@ def echo(arguments: Arguments) -> Report:
     """Measure the heart's chambers in ultrasound FRAMES: images, .npy, .npz, DICOM or clips.
 
     The view (a2c, a4c or sax) and the patient come from the file name, <patient>_<view>_..., or
-    from --view and --patient. The files of one patient make one study. For research use only; not
-    a medical device.
+    from --view and --patient. A file name without a view takes the view of --model. The files of
+    one patient make one study. For research use only; not a medical device.
     """
-    files = [
-        echo_files.recognise(path, view=arguments.view, patient=arguments.patient)
-        for path in arguments.frames
-    ]
+    arguments.check_out()
     with ExitStack() as stack:
-        models = {
-            view: stack.enter_context(_network(arguments, view))
-            for view in dict.fromkeys(file.view for file in files)
-        }
+        named = _load(arguments.model, arguments, stack) if arguments.model else None
+        files = [
+            echo_files.recognise(
+                path,
+                view=arguments.view,
+                patient=arguments.patient,
+                default_view=named.view if named else None,
+            )
+            for path in arguments.frames
+        ]
+        views = dict.fromkeys(file.view for file in files)
+        if named is None:
+            models = {view: _load(f"echo-{view}", arguments, stack) for view in views}
+        else:
+            _check_views(views, named, arguments.model)
+            models = {named.view: named}
         return _run_batch(files, models, arguments)
 
 
-def _network(arguments: Arguments, view: str) -> Unet:
-    """Load the network for a view.
+def _load(name: str, arguments: Arguments, stack: ExitStack) -> Unet:
+    """Load a network, which ``stack`` closes."""
+    model = load_unet(name, arguments.choice, max_pixels=arguments.limit)
+    return stack.enter_context(model)
+
+
+def _check_views(views: Iterable[str], model: Unet, name: str) -> None:
+    """Refuse files whose view is not that of the network given by ``--model``.
 
     Raises:
-        MeasurementError: The network that was named is for another view.
+        MeasurementError: There is such a file.
     """
-    name = arguments.model or f"echo-{view}"
-    model = load_unet(name, arguments.choice, max_pixels=arguments.limit)
-    if (made_for := model.view) != view:
-        model.close()
-        raise MeasurementError(
-            f"{name} is a network for the view {made_for}, but there are frames of {view}. Leave "
-            f"--model out, or name a network for {view}."
-        )
-    return model
+    for view in views:
+        if view != model.view:
+            raise MeasurementError(
+                f"{name} is a network for the view {model.view}, but there are frames of {view}. "
+                f"Leave --model out, or name a network for {view}."
+            )
 
 
 def _run_batch(

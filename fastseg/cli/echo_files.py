@@ -69,26 +69,40 @@ class Frames:
         return read_image(frame, channels=order, max_pixels=None)
 
 
-def recognise(path: Path, *, view: str | None = None, patient: str | None = None) -> EchoFile:
+def recognise(
+    path: Path,
+    *,
+    view: str | None = None,
+    patient: str | None = None,
+    default_view: str | None = None,
+) -> EchoFile:
     """Take the view and the patient from a file's name where they are not given.
 
     A name is read as ``<patient>_<view>_<anything>``: the first of its words that is a view, in any
     case, is the view, and the words before it are the patient.
 
+    Args:
+        path: The file; only its name is looked at.
+        view: View of the file, whatever its name says.
+        patient: Patient of the file, whatever its name says.
+        default_view: View of a file whose name has none; None refuses such a file.
+
     Raises:
         MeasurementError: The name holds no view, or two.
     """
     words = [word for word in re.split(r"[^0-9A-Za-z]+", path.stem) if word]
-    places = [place for place, word in enumerate(words) if word.lower() in CHAMBERS]
-    named = dict.fromkeys(words[place].lower() for place in places)
+    positions = [index for index, word in enumerate(words) if word.lower() in CHAMBERS]
+    named = list(dict.fromkeys(words[index].lower() for index in positions))
+    if view is None and not named:
+        view = default_view
     if view is None and len(named) != 1:
         found = " and ".join(named) or "no view"
         raise MeasurementError(
-            f"{path} has {found} in its name. Say which view it shows by --view "
-            f"{'|'.join(CHAMBERS)}, or name it like patient7_a4c_1{path.suffix}."
+            f"{path} has {found} in its name. Give its view by --view {'|'.join(CHAMBERS)}, or "
+            f"name it like patient7_a4c_1{path.suffix}."
         )
-    before = "_".join(words[: places[0]]) if places else ""
-    return EchoFile(path, view or next(iter(named)), before if patient is None else patient)
+    before = "_".join(words[: positions[0]]) if positions else ""
+    return EchoFile(path, view or named[0], before if patient is None else patient)
 
 
 def read(
@@ -159,6 +173,8 @@ def _array(path: Path) -> NDArray[Any]:
             return array
     except ImageError:
         raise
+    except FileNotFoundError as error:
+        raise ImageError(f"{path}: no such file. Check the path.") from error
     except Exception as error:  # NumPy's reader raises whatever a damaged file leads it to
         reason = getattr(error, "strerror", None) or error
         raise ImageError(

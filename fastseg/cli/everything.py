@@ -43,6 +43,8 @@ _HELP = {
 }
 """Help of each setting of SAM's automatic mask generator."""
 
+PER_MASK = "the masks that passed the filters"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments(ModelArguments, ImageArguments, OutArguments):
@@ -100,11 +102,12 @@ def everything(arguments: Arguments) -> Report:
     settings: dict[str, Any] = {name: getattr(arguments, name) for name in _HELP}
     GridSettings(**settings)  # raises once for all images, before the model is loaded
     images = expand_folders(arguments.sources)
+    arguments.check_out()
     with arguments.load() as model:
 
         def call(image: NDArray[np.uint8]) -> Masks:
             return model.everything(image, **settings)
 
         contents = Contents(mode=arguments.output_mode, overlays=arguments.overlay)
-        task = Task("everything", call, settings, contents, arguments.limit)
+        task = Task("everything", call, settings, contents, PER_MASK, arguments.limit)
         return run_batch(images, model, task, arguments)

@@ -15,7 +15,7 @@ from fastseg import artifacts
 from fastseg.artifacts import registry
 from fastseg.cli.arguments import into, json_option
 from fastseg.cli.progress import progress
-from fastseg.cli.report import DONE, SOME_FAILED, Report, error_body
+from fastseg.cli.report import DONE, SOME_FAILED, Report, error_body, failure_line
 from fastseg.errors import FastsegError, ModelFolderError, OutputError
 
 
@@ -63,7 +63,7 @@ def verify(arguments: VerifyArguments) -> Report:
                 row |= {"folder": str(folder.path), "graphs": len(folder.manifest.graphs)}
             except FastsegError as error:
                 row |= error_body(error)
-                failures.append(f"{name}: {error}")
+                failures.append(failure_line(name, error))
     text = [f"{row['name']}: {row['graphs']} graphs, whole" for row in rows if "graphs" in row]
     code = SOME_FAILED if failures else DONE
     return Report("models verify", {"models": rows}, text, code, failures)

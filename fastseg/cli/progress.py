@@ -30,7 +30,7 @@ def progress(total: int | None) -> Iterator[Callable[[str], None]]:
         TimeElapsedColumn,
     )
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn())
     count = (MofNCompleteColumn(),) if total else ()
     console = Console(stderr=True)
     with Progress(*columns, *count, TimeElapsedColumn(), console=console, transient=True) as bar:

@@ -32,6 +32,9 @@ class Report:
     failures: Sequence[str] = field(default_factory=tuple)
     """Lines for stderr, one for each input that failed."""
 
+    hints: Sequence[str] = field(default_factory=tuple)
+    """Lines for stderr about results that are complete but probably not what the user wants."""
+
     def document(self) -> dict[str, Any]:
         """Return the JSON document."""
         return document(self.verb, self.body, self.exit_code)
@@ -50,13 +53,14 @@ def document(verb: str | None, body: Mapping[str, Any], exit_code: int) -> dict[
 
 def show(report: Report, *, as_json: bool) -> int:
     """Print a report and return its exit code."""
-    for line in report.failures:
+    for line in (*report.failures, *report.hints):
         print_error(line)
     if as_json:
         print_json(report.document())
     else:
         width = None if sys.stdout.isatty() else _PLAIN_WIDTH
-        console = Console(width=width, highlight=False)
+        # Names and remedies hold brackets and colons, which rich takes for markup and emoji.
+        console = Console(width=width, highlight=False, markup=False, emoji=False)
         for part in report.text:
             console.print(part)
     return report.exit_code
@@ -70,6 +74,13 @@ def print_json(content: Mapping[str, Any]) -> None:
 def print_error(line: str) -> None:
     """Print one line on stderr."""
     sys.stderr.write(f"fastseg: {line}\n")
+
+
+def failure_line(name: str, error: BaseException) -> str:
+    """Return the line for stderr about an input that failed; the input is named once."""
+    message = str(error)
+    named = message.startswith((f"{name} ", f"{name}:"))
+    return message if named else f"{name}: {message}"
 
 
 def error_body(error: BaseException) -> dict[str, Any]:

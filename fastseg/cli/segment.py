@@ -28,6 +28,8 @@ from fastseg.results import Contents
 Box = tuple[float, float, float, float]
 Point = tuple[float, float]
 
+PER_MASK = "the masks that the model predicted, before --best"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments(ModelArguments, ImageArguments, OutArguments):
@@ -100,6 +102,7 @@ def segment(arguments: Arguments) -> Report:
     if there is exactly one. Every image gets the same prompts.
     """
     prompts = prompts_of(arguments)
+    arguments.check_out()
     with arguments.load() as model:
 
         def call(image: NDArray[np.uint8]) -> Masks:
@@ -119,7 +122,7 @@ def segment(arguments: Arguments) -> Report:
         }
         mode: OutputMode = "binary_mask" if arguments.mask_png else "coco_rle"
         contents = Contents(mode=mode, overlays=arguments.overlay)
-        task = Task("segment", call, settings, contents, arguments.limit)
+        task = Task("segment", call, settings, contents, PER_MASK, arguments.limit)
         return run_batch(arguments.images, model, task, arguments)
 
 

@@ -270,7 +270,10 @@ def test_a_result_folder_has_masks_overlays_and_measurements(painted, tmp_path, 
     written = json.loads((out / "measurements.json").read_text())
     assert written["studies"] == document["studies"]
     assert "research use only" in written["notice"]
-    assert answer(capsys, tmp_path / "p7_a4c.npy", "--out", out)[0] == 2
+    code, document = answer(capsys, tmp_path / "p7_a4c.npy", "--out", out)
+    assert code == 2
+    taken = f"{out}/ is not empty. Use another --out, or --overwrite."
+    assert document["error"] == {"type": "OutputError", "message": taken}
     again = answer(capsys, tmp_path / "p7_a4c.npy", "--out", out, "--overwrite", "--no-overlay")
     assert again[0] == 0
     assert {file.name for file in out.iterdir()} == {"masks.json", "measurements.json"}
@@ -331,10 +334,26 @@ def test_a_truncated_archive_is_named(painted, tmp_path, capsys) -> None:
 @pytest.mark.parametrize("name", ["heart.png", "p7_a2c_a4c.png", "xa2cx.png"])
 def test_a_name_without_one_view_is_a_bad_call(tiny, tmp_path, capsys, name) -> None:
     file = save(tmp_path / name, bright())
-    code, document = answer(capsys, file, "--model", tiny)
+    code, document = answer(capsys, file)
     assert code == 2
     assert "--view a2c|a4c|sax" in document["error"]["message"]
     assert answer(capsys, file, "--model", tiny, "--view", "a2c")[0] == 0
+
+
+def test_a_name_without_a_view_takes_the_view_of_the_model(tiny, tmp_path, capsys) -> None:
+    code, document = answer(capsys, save(tmp_path / "frame.png", bright()), "--model", tiny)
+    assert code == 0
+    assert document["files"][0]["view"] == "a2c"
+    assert set(document["models"]) == {"a2c"}
+    two_views = save(tmp_path / "p7_a2c_a4c.png", bright())
+    assert answer(capsys, two_views, "--model", tiny)[0] == 2
+
+
+def test_a_missing_file_is_named_once(painted, tmp_path, capsys) -> None:
+    for name in ("p7_a2c.npy", "p7_a2c.png"):
+        assert run(["echo", str(tmp_path / name)]) == 1
+        line = f"fastseg: {tmp_path / name}: no such file. Check the path.\n"
+        assert capsys.readouterr().err == line
 
 
 def test_a_network_for_another_view_is_refused_before_the_work(tiny, tmp_path, capsys) -> None:
@@ -386,6 +405,14 @@ def test_a_long_clip_shows_only_the_frames_its_rows_use(painted, tmp_path, capsy
     text = capsys.readouterr().out
     assert "frame 0 " in text
     assert "frame 1 " not in text
+
+
+def test_brackets_in_names_are_printed(painted, tmp_path, capsys) -> None:
+    np.save(tmp_path / "p[red]_a4c.npy", paint("a4c"))
+    assert run(["echo", str(tmp_path / "p[red]_a4c.npy"), "--patient", "p[bold]"]) == 0
+    text = capsys.readouterr().out
+    assert "p[red]_a4c.npy" in text
+    assert "p[bold]" in text
 
 
 def test_a_chamber_in_pieces_has_a_caution_in_the_table(painted, tmp_path, capsys) -> None:

@@ -33,6 +33,13 @@ def test_options_take_precedence_over_the_file_name() -> None:
     assert recognise(Path("scan.png"), view="sax").patient == ""
 
 
+def test_the_default_view_is_for_names_without_a_view_alone() -> None:
+    assert recognise(Path("scan.png"), default_view="a2c").view == "a2c"
+    assert recognise(Path("p7_a4c.png"), default_view="a2c").view == "a4c"
+    with pytest.raises(MeasurementError, match="a2c and sax"):
+        recognise(Path("p_a2c_sax.png"), default_view="a2c")
+
+
 @pytest.mark.parametrize("name", ["scan.png", "a2cx.png", "p_a2c_sax.png"])
 def test_a_name_without_one_view_is_refused_with_the_remedy(name: str) -> None:
     with pytest.raises(MeasurementError, match="--view"):

@@ -97,6 +97,16 @@ def test_doctor_has_a_remedy_for_every_missing_runtime(capsys) -> None:
         assert part["ok"] or part["remedy"]
 
 
+def test_doctor_prints_the_extra_of_a_remedy(monkeypatch, capsys) -> None:
+    remedy = "Install it: pip install 'fastseg-runtime[openvino]'."
+    missing = {"ok": False, "reason": "openvino is not installed", "remedy": remedy}
+    found = diagnosis.doctor()
+    part = {**found, "runtimes": {"openvino": missing}}
+    monkeypatch.setattr(diagnosis, "doctor", lambda: part)
+    run(["doctor"])
+    assert "[openvino]" in capsys.readouterr().out
+
+
 def test_doctor_ends_with_1_where_nothing_can_run(monkeypatch, capsys) -> None:
     broken = {"ok": False, "reason": "no such file", "remedy": "Install fastseg again"}
     healthy = diagnosis.doctor()

@@ -12,6 +12,7 @@ from PIL import Image
 
 import fastseg
 from fastseg.cli.root import run
+from fastseg.demo import BOXES, PICTURE
 from fastseg.testing import tiny_sam_folder
 
 
@@ -99,6 +100,12 @@ def test_an_image_that_fails_is_named_and_the_others_are_done(tiny, image, tmp_p
     assert json.loads((out / "masks.json").read_text())["images"][0]["file_name"] == str(image)
 
 
+def test_a_failed_image_is_named_once(tiny, tmp_path, capsys) -> None:
+    missing = tmp_path / "missing.png"
+    assert run(["segment", str(missing), "--model", tiny, "--point", "1", "1"]) == 1
+    assert capsys.readouterr().err == f"fastseg: {missing}: no such file. Check the path.\n"
+
+
 def test_when_every_image_fails_nothing_is_written(tiny, tmp_path, capsys) -> None:
     missing, out = tmp_path / "missing.png", tmp_path / "out"
     call = ("segment", missing, "--model", tiny, "--point", 1, 1, "--out", out)
@@ -130,6 +137,70 @@ def test_a_folder_of_other_files_is_never_overwritten(tiny, image, tmp_path, cap
     assert code == 2
     assert document["error"]["type"] == "OutputError"
     assert [file.name for file in tmp_path.iterdir()] == ["noise.png"]
+
+
+def test_an_earlier_result_folder_is_replaced_only_on_demand(tiny, image, tmp_path, capsys):
+    out = tmp_path / "out"
+    call = ("segment", image, "--model", tiny, "--point", 9, 9, "--out", out)
+    assert answer(capsys, *call)[0] == 0
+    code, document = answer(capsys, *call)
+    assert code == 2
+    assert document["error"]["message"] == (
+        f"{out}/ is not empty. Use another --out, or --overwrite."
+    )
+    assert answer(capsys, *call, "--overwrite")[0] == 0
+
+
+def test_brackets_in_file_names_are_printed(tiny, tmp_path, capsys) -> None:
+    image = save_noise(tmp_path / "scan [red] :heart:.png")
+    assert run(["segment", str(image), "--model", tiny, "--point", "9", "9"]) == 0
+    assert "scan [red] :heart:.png" in "".join(capsys.readouterr().out.splitlines())
+
+
+HINT = "sam-nano knows compact objects on a plain ground (coins, cells)"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "hinted"),
+    [(("--point", 85, 35, "--box", 60, 10, 110, 60), True), (("--box", *BOXES[0]), False)],
+)
+def test_segment_hints_that_sam_nano_found_nothing_sure(capsys, prompt, hinted) -> None:
+    code = run([str(word) for word in ("segment", PICTURE, *prompt, "--best", "--json")])
+    printed = capsys.readouterr()
+    assert code == 0
+    assert (printed.err.count(HINT) == 1) is hinted
+    assert HINT not in printed.out
+
+
+def test_everything_hints_where_sam_nano_keeps_no_mask(tmp_path, capsys) -> None:
+    Image.new("RGB", (64, 48), (90, 90, 90)).save(tmp_path / "grey.png")
+    call = ("everything", tmp_path / "grey.png", "--points-per-side", "2")
+    assert run([str(word) for word in call]) == 0
+    printed = capsys.readouterr()
+    assert printed.err.count(HINT) == 1
+    assert "docs/models.md" in printed.err
+
+
+def test_a_model_of_ones_own_gets_no_hint(tiny, image, capsys) -> None:
+    call = ("everything", image, "--model", tiny, "--points-per-side", 2, "--pred-iou-thresh", 99)
+    assert run([str(word) for word in call]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "masks"),
+    [
+        (
+            ("segment", "--point", 9, 9, "--best"),
+            "the masks that the model predicted, before --best",
+        ),
+        (("everything", "--points-per-side", 2), "the masks that passed the filters"),
+    ],
+)
+def test_the_caption_says_which_masks_the_time_is_divided_by(tiny, image, capsys, words, masks):
+    verb, *options = words
+    assert run([str(word) for word in (verb, image, "--model", tiny, *options)]) == 0
+    assert f"ms per mask: ms divided by {masks}" in capsys.readouterr().out
 
 
 def test_everything_takes_folders_and_sams_settings(tiny, tmp_path, capsys) -> None:
