@@ -42,7 +42,8 @@ def tables(study: Study) -> Iterator[RenderableType]:
         yield _values(found)
     missing = [row for row in study.rows if math.isnan(row.value)]
     if missing:
-        yield f"\nwithout a value: {len(missing)} of {len(study.rows)} (--json names each), because"
+        share = f"{len(missing)} of {len(study.rows)} measurements"
+        yield f"\nwithout a value: {share}, for these reasons (--json lists each):"
         counts = Counter(part for row in missing for part in row.reason.split(SEPARATOR))
         yield "\n".join(f"  {reason} ({count})" for reason, count in counts.most_common())
 
