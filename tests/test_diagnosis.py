@@ -14,7 +14,6 @@ from fastseg.artifacts import registry
 from fastseg.backends import openvino
 from fastseg.backends.tensorrt import library as tensorrt_library
 from fastseg.backends.tensorrt.library import TENSORRT_RTX
-from fastseg.cuda import driver as cuda_driver
 from fastseg.diagnosis import doctor
 from fastseg.errors import BackendUnavailableError
 from fastseg.testing import tiny_sam_folder
@@ -151,8 +150,7 @@ def test_a_containers_memory_limit_is_told(monkeypatch):
 
 def test_devices_are_named_with_what_the_driver_says_of_them(monkeypatch):
     library = FakeDriverLibrary((FakeDevice("Large", (9, 0), 80 * 2**30),), cuda=12060)
-    monkeypatch.setattr(cuda_driver, "_library", lambda: library)
-    monkeypatch.setattr(cuda_driver, "_release", lambda: "580.95")
+    fake_machine.with_driver(monkeypatch, library, release="580.95")
     assert doctor()["devices"]["cuda"] == {
         "ok": True,
         "driver": "580.95",

@@ -1,4 +1,4 @@
-"""What a file says about its graph, held against the contract."""
+"""The inputs and outputs that a file declares, compared with the contract."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class Declared(NamedTuple):
     """An input or output as the file declares it."""
 
     names: frozenset[str]
-    """Every name that it goes by; most runtimes know one."""
+    """All of its names; most runtimes have one."""
 
     dtype: str
     shape: tuple[int | str | None, ...]
-    """A size that is not a number is left to the call."""
+    """A size that is not a number is chosen by the call."""
 
 
 def check_declared(
@@ -34,7 +34,7 @@ def check_declared(
 
 
 def in_one_line(error: Exception) -> str:
-    """The message of a runtime as a part of a sentence."""
+    """Make the message of a runtime a part of a sentence."""
     return " ".join(str(error).split()).rstrip(".")
 
 
@@ -57,7 +57,7 @@ def _check(
 
 
 def _fits(wanted: int | str, declared: int | str | None) -> bool:
-    """Whether a declared size can be the wanted one; the file may leave more open, never less."""
+    """Tell whether a declared size allows the wanted one; a file may leave more open."""
     return wanted == declared or not isinstance(declared, int)
 
 

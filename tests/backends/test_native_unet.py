@@ -94,19 +94,19 @@ def test_a_clip_of_any_length_gives_what_its_frames_give():
 def test_float32_leaves_frames_to_the_graph(precision):
     assert not fastseg.load("echo-a4c", precision=precision).runs["network"].startswith("native")
     with pytest.raises(NotServedError, match="bf16 alone"):
-        native.settle(artifacts.read(EMBEDDED / "echo-a4c"), "network", precision)
+        native.NATIVE.resolve(artifacts.read(EMBEDDED / "echo-a4c"), "network", precision)
 
 
 def test_without_amx_it_leaves_frames_to_another_runtime(monkeypatch):
     monkeypatch.setattr(native, "_tables", lambda: ("avx512-bf16", "portable"))
     with pytest.raises(NotServedError, match="where the processor has AMX"):
-        native.settle(artifacts.read(EMBEDDED / "echo-a4c"), "network", "bf16")
+        native.NATIVE.resolve(artifacts.read(EMBEDDED / "echo-a4c"), "network", "bf16")
 
 
 def test_a_network_of_another_kind_is_left_to_the_runtimes(tmp_path):
     folder = artifacts.read(tiny_unet_folder(tmp_path / "tiny"))
     with pytest.raises(NotServedError, match=r"is not the echo U-Net|AMX|bf16 alone"):
-        native.settle(folder, "network", "bf16")
+        native.NATIVE.resolve(folder, "network", "bf16")
     assert plan(folder, "network", precision="auto").backend != "native"
 
 
@@ -133,7 +133,7 @@ def _without_rectifier(graph) -> None:
 def test_a_graph_that_is_nearly_the_network_is_left_to_the_runtimes(copy, change):
     alter(copy, change)
     with pytest.raises(NotServedError, match="is not the echo U-Net"):
-        native.settle(artifacts.read(copy), "network", "bf16")
+        native.NATIVE.resolve(artifacts.read(copy), "network", "bf16")
     assert plan(artifacts.read(copy), "network", precision="bf16").backend != "native"
 
 
@@ -161,7 +161,7 @@ def test_what_model_json_says_of_another_size_is_not_run(copy):
     described["graphs"]["network"]["graph"]["outputs"][0]["shape"][1] = 4
     (copy / "model.json").write_text(json.dumps(described))
     with pytest.raises(NotServedError, match=r"sizes that model\.json says"):
-        native.settle(artifacts.read(copy), "network", "bf16")
+        native.NATIVE.resolve(artifacts.read(copy), "network", "bf16")
 
 
 @needs_amx
@@ -173,14 +173,14 @@ def test_a_narrow_network_is_left_to_the_runtimes(tmp_path):
 
     write_unet_folder(UNet(1, 3, 8), tmp_path / "narrow", "sax", Card("narrow"))
     with pytest.raises(NotServedError, match="8 channels at the finest level"):
-        native.settle(artifacts.read(tmp_path / "narrow"), "network", "bf16")
+        native.NATIVE.resolve(artifacts.read(tmp_path / "narrow"), "network", "bf16")
 
 
 @needs_amx
 def test_closed_or_given_what_does_not_fit_it_says_so():
     folder = artifacts.read(EMBEDDED / "echo-sax")
-    stored, computes = native.settle(folder, "network", "bf16")
-    backend = native.open_graph(
+    stored, computes = native.NATIVE.resolve(folder, "network", "bf16")
+    backend = native.NATIVE.open_graph(
         folder, Plan("native", "cpu", stored, computes), threads=1, keep_memory=False
     )
     with pytest.raises(BackendError, match="frames"):

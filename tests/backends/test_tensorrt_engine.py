@@ -10,7 +10,7 @@ from fastseg import artifacts
 from fastseg.backends.signatures import Declared
 from fastseg.backends.tensorrt import engine as tensorrt_engine
 from fastseg.backends.tensorrt import library as tensorrt_library
-from fastseg.backends.tensorrt.builder import Order, build_engine
+from fastseg.backends.tensorrt.builder import BuildOptions, build_engine
 from fastseg.backends.tensorrt.engine import load_engine
 from fastseg.backends.tensorrt.library import FLAVOURS, TENSORRT, TENSORRT_RTX
 from fastseg.cuda import driver as cuda_driver
@@ -147,7 +147,9 @@ def test_an_engine_that_the_runtime_refuses_is_answered_with_its_own_words(load)
 def built(needs_rtx, tmp_path_factory) -> bytes:
     folder = artifacts.read(tiny_unet_folder(tmp_path_factory.mktemp("models") / "tiny"))
     stored = folder.manifest.graphs["network"]
-    return build_engine(folder.file(stored), stored.graph, Order(TENSORRT_RTX, ("portable",)))
+    return build_engine(
+        folder.file(stored), stored.graph, BuildOptions(TENSORRT_RTX, ("portable",))
+    )
 
 
 @pytest.mark.parametrize(

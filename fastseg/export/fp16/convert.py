@@ -31,7 +31,7 @@ from fastseg.export.fp16.rounding import spell_out
 from fastseg.export.model_folder import Progress, silent, versions
 from fastseg.export.onnx import blocks as graph_blocks
 from fastseg.export.onnx.writer import save
-from fastseg.inference.sessions import GivenGraphs
+from fastseg.inference.sessions import PreopenedSessions
 from fastseg.validation import comparison, probes
 from fastseg.validation.comparison import Comparison, Limits
 from fastseg.validation.probes import FrameQuestion, PromptQuestion, Question
@@ -141,7 +141,7 @@ def write_half(
 
 
 @contextmanager
-def spelled_out(folder: ModelFolder) -> Iterator[GivenGraphs]:
+def spelled_out(folder: ModelFolder) -> Iterator[PreopenedSessions]:
     """Open the mixed-precision graphs of a folder as a GPU would compute them, on the CPU.
 
     Slow; for comparisons. Left to itself ONNX Runtime leaves most of the rounding out: see
@@ -163,7 +163,7 @@ def spelled_out(folder: ModelFolder) -> Iterator[GivenGraphs]:
             save(spell_out(graph_blocks.read(folder.file(stored))), path)
             backend = OrtBackend(path, stored.graph, keep_memory=stored.graph.name != "encoder")
             backends[stored.graph.name] = opened.enter_context(closing(backend))
-        yield GivenGraphs(backends, PRECISION)
+        yield PreopenedSessions(backends, PRECISION)
 
 
 def half_graph(graph: GraphSpec) -> GraphSpec:
