@@ -25,7 +25,7 @@ from fastseg.backends.base import (
     without_instructions,
 )
 from fastseg.backends.fork_safety import in_child
-from fastseg.backends.signatures import Declared, check_declared, in_one_line
+from fastseg.backends.signatures import TensorSignature, check_signature, in_one_line
 from fastseg.contract import Array, GraphSpec, graph_role
 from fastseg.environment import processor, thread_count, usable_cores
 from fastseg.errors import BackendError, BackendUnavailableError, ModelFolderError, OutputError
@@ -324,8 +324,8 @@ class _Source:
         return small and bool(self.content)
 
     def _check(self, model: Any) -> None:
-        inputs, outputs = map(_declared, model.inputs), map(_declared, model.outputs)
-        check_declared(self.path, self.graph, list(inputs), list(outputs))
+        inputs, outputs = map(_signature, model.inputs), map(_signature, model.outputs)
+        check_signature(self.path, self.graph, list(inputs), list(outputs))
 
     def _cannot_run(self, error: Exception) -> BackendError:
         return BackendError(
@@ -341,10 +341,10 @@ class _Source:
         return sha256(repr(parts).encode()).hexdigest()
 
 
-def _declared(port: Any) -> Declared:
+def _signature(port: Any) -> TensorSignature:
     sizes = (None if size.is_dynamic else size.get_length() for size in port.get_partial_shape())
     dtype = str(port.get_element_type().to_dtype())
-    return Declared(frozenset(port.get_names()), dtype, tuple(sizes))
+    return TensorSignature(frozenset(port.get_names()), dtype, tuple(sizes))
 
 
 def _export(compiled: Any, file: Path) -> None:

@@ -10,7 +10,7 @@ from fastseg.contract import GraphSpec, TensorSpec
 from fastseg.errors import ModelFolderError
 
 
-class Declared(NamedTuple):
+class TensorSignature(NamedTuple):
     """An input or output as the file declares it."""
 
     names: frozenset[str]
@@ -21,8 +21,11 @@ class Declared(NamedTuple):
     """A size that is not a number is chosen by the call."""
 
 
-def check_declared(
-    path: Path, graph: GraphSpec, inputs: Sequence[Declared], outputs: Sequence[Declared]
+def check_signature(
+    path: Path,
+    graph: GraphSpec,
+    inputs: Sequence[TensorSignature],
+    outputs: Sequence[TensorSignature],
 ) -> None:
     """Compare the contract with what a file declares.
 
@@ -39,7 +42,7 @@ def in_one_line(error: Exception) -> str:
 
 
 def _check(
-    path: Path, wanted: Sequence[TensorSpec], found: Sequence[Declared], *, kind: str
+    path: Path, wanted: Sequence[TensorSpec], found: Sequence[TensorSignature], *, kind: str
 ) -> None:
     by_name = {name: one for one in found for name in one.names}
     names = [tensor.name for tensor in wanted]

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from fastseg import artifacts
-from fastseg.backends.signatures import Declared
+from fastseg.backends.signatures import TensorSignature
 from fastseg.backends.tensorrt import engine as tensorrt_engine
 from fastseg.backends.tensorrt import library as tensorrt_library
 from fastseg.backends.tensorrt.builder import BuildOptions, build_engine
@@ -44,10 +44,10 @@ def load(monkeypatch):
 def test_an_engine_says_what_it_takes_and_gives(load, flavour):
     engine, _ = load(flavour)
     assert engine.inputs == [
-        Declared(frozenset({"x"}), "float32", (None, 4)),
-        Declared(frozenset({"n"}), "int32", (None,)),
+        TensorSignature(frozenset({"x"}), "float32", (None, 4)),
+        TensorSignature(frozenset({"n"}), "int32", (None,)),
     ]
-    assert engine.outputs == [Declared(frozenset({"y"}), "float16", (None, 4))]
+    assert engine.outputs == [TensorSignature(frozenset({"y"}), "float16", (None, 4))]
     # TensorRT-RTX records by itself.
     assert engine.records == (flavour is TENSORRT)
 

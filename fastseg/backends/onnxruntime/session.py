@@ -13,7 +13,7 @@ from fastseg.artifacts.manifest import GraphFile
 from fastseg.backends.base import Plan, Runtime, check_device, require_integers
 from fastseg.backends.fork_safety import in_child
 from fastseg.backends.onnxruntime import cuda_provider
-from fastseg.backends.signatures import Declared, check_declared, in_one_line
+from fastseg.backends.signatures import TensorSignature, check_signature, in_one_line
 from fastseg.contract import Array, GraphSpec, graph_role
 from fastseg.environment import thread_count
 from fastseg.errors import BackendError, BackendUnavailableError, ModelFolderError
@@ -68,11 +68,11 @@ class OrtBackend:
         if not keep_memory:
             arena = "cpu:0" if device == "cpu" else device.replace("cuda", "gpu")
             self._run_options.add_run_config_entry(_FREE_ARENA, arena)
-        check_declared(
+        check_signature(
             path,
             graph,
-            [_declared(node) for node in self._session.get_inputs()],
-            [_declared(node) for node in self._session.get_outputs()],
+            [_signature(node) for node in self._session.get_inputs()],
+            [_signature(node) for node in self._session.get_outputs()],
         )
         in_child(self, OrtBackend.keep_forever)
 
@@ -209,5 +209,7 @@ def _open(runtime: Any, path: Path, threads: int, device: str = "cpu") -> Any:
         ) from error
 
 
-def _declared(node: Any) -> Declared:
-    return Declared(frozenset({node.name}), _DTYPES.get(node.type, node.type), tuple(node.shape))
+def _signature(node: Any) -> TensorSignature:
+    return TensorSignature(
+        frozenset({node.name}), _DTYPES.get(node.type, node.type), tuple(node.shape)
+    )

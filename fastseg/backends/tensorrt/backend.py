@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastseg.backends.base import Memory
-from fastseg.backends.signatures import check_declared
+from fastseg.backends.signatures import check_signature
 from fastseg.backends.tensorrt.engine import Engine
 from fastseg.backends.tensorrt.execution_slot import ALIGNMENT, ExecutionSlot, Launch
 from fastseg.backends.tensorrt.optimization_profiles import (
@@ -61,7 +61,7 @@ class TensorRtBackend:
         self.name = f"{runtime}:{device.name}"
         self.graph = graph
         self.memory: Memory = memory
-        check_declared(Path(f"{runtime}/{graph.name}"), graph, engine.inputs, engine.outputs)
+        check_signature(Path(f"{runtime}/{graph.name}"), graph, engine.inputs, engine.outputs)
         self._device = device
         self._engine: Engine | None = engine
         self._profiles = profiles_of(graph)

@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from fastseg.backends.signatures import Declared, check_declared
+from fastseg.backends.signatures import TensorSignature, check_signature
 from fastseg.backends.tensorrt.library import DTYPES, PORTABLE, Flavour, runtime
 from fastseg.backends.tensorrt.logger import BuildMonitor, Log, log_of
 from fastseg.backends.tensorrt.optimization_profiles import profiles_of, shapes
@@ -63,7 +63,7 @@ def build_engine(
         raise EngineError(f"{_title(options)} cannot start: {log.errors or 'it gives no reason'}.")
     network = builder.create_network(_strongly_typed(module))
     _parse(module, network, log, path, options)
-    check_declared(path, graph, *_declared(network))
+    check_signature(path, graph, *_signatures(network))
     config = builder.create_builder_config()
     # TensorFloat-32 keeps 10 bits of 23, so FP32 would not be FP32.
     if hasattr(module.BuilderFlag, "TF32"):
@@ -115,11 +115,11 @@ def _parser_error(error: Any) -> str:
     return f"{text} ({code}, in {where})" if where else f"{text} ({code})"
 
 
-def _declared(network: Any) -> tuple[list[Declared], list[Declared]]:
-    def of(tensor: Any) -> Declared:
+def _signatures(network: Any) -> tuple[list[TensorSignature], list[TensorSignature]]:
+    def of(tensor: Any) -> TensorSignature:
         shape = tuple(None if size < 0 else size for size in tensor.shape)
         name = tensor.dtype.name
-        return Declared(frozenset({tensor.name}), DTYPES.get(name, name), shape)
+        return TensorSignature(frozenset({tensor.name}), DTYPES.get(name, name), shape)
 
     inputs = [of(network.get_input(number)) for number in range(network.num_inputs)]
     return inputs, [of(network.get_output(number)) for number in range(network.num_outputs)]

@@ -7,7 +7,7 @@ from contextlib import suppress
 from hashlib import sha256
 from typing import Any, Protocol
 
-from fastseg.backends.signatures import Declared
+from fastseg.backends.signatures import TensorSignature
 from fastseg.backends.tensorrt.engine_key import Gpu
 from fastseg.backends.tensorrt.library import DTYPES, TENSORRT_RTX, Flavour, runtime
 from fastseg.backends.tensorrt.logger import Log, log_of
@@ -48,11 +48,11 @@ class Engine(Protocol):
     """A network on a device."""
 
     @property
-    def inputs(self) -> Sequence[Declared]:
+    def inputs(self) -> Sequence[TensorSignature]:
         """The inputs that it declares."""
 
     @property
-    def outputs(self) -> Sequence[Declared]:
+    def outputs(self) -> Sequence[TensorSignature]:
         """The outputs that it declares."""
 
     @property
@@ -131,9 +131,9 @@ class _Loaded:
             self._config.set_execution_context_allocation_strategy(self._user_managed)
             self._config.cuda_graph_strategy = module.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
             kernels.load(self._config)
-        declared = [_declared(engine, number) for number in range(engine.num_io_tensors)]
-        self.inputs = [one for is_input, one in declared if is_input]
-        self.outputs = [one for is_input, one in declared if not is_input]
+        signatures = [_signature(engine, number) for number in range(engine.num_io_tensors)]
+        self.inputs = [one for is_input, one in signatures if is_input]
+        self.outputs = [one for is_input, one in signatures if not is_input]
 
     @property
     def _user_managed(self) -> Any:
@@ -156,11 +156,11 @@ class _Loaded:
         self._kernels.save()
 
 
-def _declared(engine: Any, number: int) -> tuple[bool, Declared]:
+def _signature(engine: Any, number: int) -> tuple[bool, TensorSignature]:
     name = engine.get_tensor_name(number)
     shape = tuple(None if size < 0 else size for size in engine.get_tensor_shape(name))
     kind = engine.get_tensor_dtype(name).name
-    return engine.get_tensor_mode(name).name == "INPUT", Declared(
+    return engine.get_tensor_mode(name).name == "INPUT", TensorSignature(
         frozenset({name}), DTYPES.get(kind, kind), shape
     )
 
