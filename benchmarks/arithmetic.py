@@ -7,12 +7,12 @@ from collections.abc import Mapping
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from fastseg.export.image_encoder import SHAPES, ImageEncoder
-from fastseg.export.mask_decoder import MaskDecoder
-from fastseg.export.nano_encoder import NanoEncoder
-from fastseg.export.onnx_writer import Source
-from fastseg.export.prompt_encoder import PromptEncoder
-from fastseg.export.sam_modules import TRACED, SamModules
+from fastseg.export.networks.image_encoder import SHAPES, ImageEncoder
+from fastseg.export.networks.mask_decoder import MaskDecoder
+from fastseg.export.networks.nano_encoder import NanoEncoder
+from fastseg.export.networks.prompt_encoder import PromptEncoder
+from fastseg.export.networks.sam import TRACED, SamModules
+from fastseg.export.onnx.writer import Source
 
 COUNTED_IN = {"decoder": "prompts", "decoder_mask": "prompts", "mask_head": "survivors"}
 """Which of the sizes that a graph is traced with its arithmetic grows with."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from fastseg import circumstances
+from fastseg import environment
 
 Row = Sequence[str]
 _TABLES = pytest.StashKey[list[tuple[str, list[Row]]]]()
@@ -17,7 +17,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header() -> str:
-    return f"circumstances: {circumstances.line()}"
+    return f"circumstances: {environment.line()}"
 
 
 def pytest_terminal_summary(
@@ -25,7 +25,7 @@ def pytest_terminal_summary(
 ) -> None:
     if config.stash[_TABLES]:
         terminalreporter.write_sep("=", "measured")
-        terminalreporter.write_line(circumstances.line())
+        terminalreporter.write_line(environment.line())
     for title, rows in config.stash[_TABLES]:
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         terminalreporter.write_line(f"\n{title}")

@@ -15,14 +15,14 @@ from pathlib import Path
 import torch
 
 from fastseg.cli.root import run
-from fastseg.export.folders import Card
-from fastseg.export.image_encoder import SHAPES, ImageEncoder
-from fastseg.export.mask_decoder import MaskDecoder
-from fastseg.export.prompt_encoder import PromptEncoder
+from fastseg.export.model_folder import Card
+from fastseg.export.networks.image_encoder import SHAPES, ImageEncoder
+from fastseg.export.networks.mask_decoder import MaskDecoder
+from fastseg.export.networks.prompt_encoder import PromptEncoder
+from fastseg.export.networks.sam import SamModules
+from fastseg.export.networks.unet import UNet
 from fastseg.export.sam import write_sam_folder
-from fastseg.export.sam_modules import SamModules
 from fastseg.export.unet import write_unet_folder
-from fastseg.export.unet_network import UNet
 
 
 def export_sam(kind: str, out: Path) -> None:

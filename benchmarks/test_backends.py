@@ -15,19 +15,21 @@ pytest.importorskip("openvino", reason="openvino is not installed")
 
 import fastseg
 from benchmarks.turns import milliseconds
-from fastseg import artifacts, ops, parity, registry
-from fastseg.artifacts import ModelFolder
+from fastseg import artifacts, ops
+from fastseg.artifacts import ModelFolder, registry
 from fastseg.backends import openvino
+from fastseg.backends.base import Backend
 from fastseg.backends.openvino import OpenVinoBackend
-from fastseg.backends.protocol import Backend, usable_cores
-from fastseg.backends.select import open_graph, plan
+from fastseg.backends.selection import open_graph, plan
 from fastseg.contract import Array
-from fastseg.decoder import PROMPTS_PER_RUN
 from fastseg.demo import PICTURE
+from fastseg.environment import usable_cores
 from fastseg.errors import ModelNotFoundError
 from fastseg.images import read_image
-from fastseg.parity import Difference
-from fastseg.questions import PromptQuestion, ask_prompts
+from fastseg.sam.two_stage_decoder import PROMPTS_PER_RUN
+from fastseg.validation import parity
+from fastseg.validation.parity import Difference
+from fastseg.validation.probes import PromptQuestion, ask_prompts
 
 ROUNDS = 7
 PROMPTS = 64
@@ -62,9 +64,9 @@ def unet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         except ModelNotFoundError:
             pytest.skip(f"echo-{VIEW} is not in this tree")
     torch = pytest.importorskip("torch", reason="the network is exported from torch")
-    from fastseg.export.folders import Card
+    from fastseg.export.model_folder import Card
+    from fastseg.export.networks.unet import UNet
     from fastseg.export.unet import write_unet_folder
-    from fastseg.export.unet_network import UNet
 
     torch.manual_seed(0)
     folder: Path = tmp_path_factory.mktemp("unet") / "random width 32"

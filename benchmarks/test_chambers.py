@@ -12,9 +12,9 @@ pytest.importorskip("torch", reason="the generator of frames is part of the trai
 
 import fastseg
 from fastseg import ops
-from fastseg.backends.protocol import usable_cores
+from fastseg.benchmarking.repetition import Rule, repeat
+from fastseg.environment import usable_cores
 from fastseg.measure import measure
-from fastseg.repetition import Rule, repeat
 
 Table = Callable[[str, list[tuple[str, ...]]], None]
 

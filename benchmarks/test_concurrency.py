@@ -16,11 +16,11 @@ from PIL import Image
 
 import fastseg
 from benchmarks.turns import milliseconds
-from fastseg import circumstances
-from fastseg.backends.protocol import usable_cores
+from fastseg import environment
 from fastseg.demo import PICTURE
+from fastseg.environment import usable_cores
 from fastseg.images import read_image
-from fastseg.sectors import sectors
+from fastseg.validation.sectors import sectors
 
 CALLERS = 8
 CALLS = 8
@@ -36,7 +36,7 @@ LEAST = 0.95
 @pytest.fixture(scope="module")
 def model():
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    print("\n" + circumstances.line())
+    print("\n" + environment.line())
     with fastseg.load("sam-nano", precision="fp32") as model:
         print({*model.runs.values()})
         yield model

@@ -11,16 +11,16 @@ import pytest
 torch = pytest.importorskip("torch", reason="the reference and the export need torch")
 
 from benchmarks.turns import milliseconds  # noqa: E402
-from fastseg.backends.ort import OrtBackend  # noqa: E402
-from fastseg.backends.protocol import usable_cores  # noqa: E402
-from fastseg.contract import Graph, Tensor  # noqa: E402
-from fastseg.decoder import PROMPTS_PER_RUN  # noqa: E402
-from fastseg.export.mask_decoder import MaskDecoder  # noqa: E402
-from fastseg.export.onnx_writer import Source, write  # noqa: E402
-from fastseg.export.prompt_encoder import PromptEncoder  # noqa: E402
-from fastseg.export.sam_modules import SamModules  # noqa: E402
-from tests.random_weights import scattered  # noqa: E402
-from tests.reference_sam import reference_sam  # noqa: E402
+from fastseg.backends.onnxruntime.session import OrtBackend  # noqa: E402
+from fastseg.contract import GraphSpec, TensorSpec  # noqa: E402
+from fastseg.environment import usable_cores  # noqa: E402
+from fastseg.export.networks.mask_decoder import MaskDecoder  # noqa: E402
+from fastseg.export.networks.prompt_encoder import PromptEncoder  # noqa: E402
+from fastseg.export.networks.sam import SamModules  # noqa: E402
+from fastseg.export.onnx.writer import Source, write  # noqa: E402
+from fastseg.sam.two_stage_decoder import PROMPTS_PER_RUN  # noqa: E402
+from tests.helpers.random_weights import scattered  # noqa: E402
+from tests.helpers.reference_sam import reference_sam  # noqa: E402
 
 PROMPTS, ROUNDS = 64, 4
 GRID, SIDE = 64, 1024
@@ -82,16 +82,16 @@ def reference(modules, embedding, clicks) -> Callable[[], np.ndarray]:
 def plain(modules, embedding, clicks, tmp_path_factory) -> Callable[[], np.ndarray]:
     path = tmp_path_factory.mktemp("plain") / "plain.onnx"
     logits = (4 * GRID, 4 * GRID)
-    graph = Graph(
+    graph = GraphSpec(
         "plain",
         (
-            Tensor("embedding", "float32", (1, 256, GRID, GRID)),
-            Tensor("coords", "float32", ("prompts", 2, 2)),
-            Tensor("labels", "int32", ("prompts", 2)),
+            TensorSpec("embedding", "float32", (1, 256, GRID, GRID)),
+            TensorSpec("coords", "float32", ("prompts", 2, 2)),
+            TensorSpec("labels", "int32", ("prompts", 2)),
         ),
         (
-            Tensor("logits", "float32", ("prompts", 3, *logits)),
-            Tensor("ious", "float32", ("prompts", 3)),
+            TensorSpec("logits", "float32", ("prompts", 3, *logits)),
+            TensorSpec("ious", "float32", ("prompts", 3)),
         ),
     )
     traced = embedding, torch.zeros(5, 2, 2), torch.zeros(5, 2, dtype=torch.int32)

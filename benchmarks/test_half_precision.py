@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 pytest.importorskip("torch", reason="exports need torch")
 
-from fastseg import artifacts, comparison, registry
-from fastseg.artifacts import ModelFolder
-from fastseg.comparison import Comparison
+from fastseg import artifacts
+from fastseg.artifacts import ModelFolder, registry
 from fastseg.export.sam import add_half
-from fastseg.graphs import Choice
-from fastseg.questions import Question, answer_all, ask
-from fastseg.scenes import scenes
+from fastseg.inference.sessions import Choice
+from fastseg.validation import comparison
+from fastseg.validation.comparison import Comparison
+from fastseg.validation.probes import Question, answer_all, ask
+from fastseg.validation.synthetic import scenes
 from tests.conftest import vit_b_checkpoint, vit_b_folder  # noqa: F401
 
 pytestmark = pytest.mark.timeout(3600)

@@ -16,15 +16,16 @@ import pytest
 pytest.importorskip("torch", reason="exports need torch")
 
 from benchmarks.turns import milliseconds
-from fastseg import artifacts, circumstances, questions, registry
-from fastseg.artifacts import ModelFolder
-from fastseg.backends.processor import require_integers
-from fastseg.backends.select import open_plan, plan
-from fastseg.comparison import Comparison, samples
+from fastseg import artifacts, environment
+from fastseg.artifacts import ModelFolder, registry
+from fastseg.artifacts.manifest import SAM
+from fastseg.backends.base import require_integers
+from fastseg.backends.selection import open_plan, plan
 from fastseg.contract import LOOK
 from fastseg.errors import BackendError, BackendUnavailableError
-from fastseg.export.int8 import add_int8
-from fastseg.manifest import SAM
+from fastseg.export.int8.convert import add_int8
+from fastseg.validation import probes
+from fastseg.validation.comparison import Comparison, samples
 from tests.conftest import vit_b_checkpoint, vit_b_folder  # noqa: F401
 
 pytestmark = pytest.mark.timeout(3600)
@@ -61,7 +62,7 @@ def test_speed_and_masks(added, table: Table) -> None:
     folder, found = added
     name = next(one for one in LOOK if one in folder.manifest.graphs)
     stored = folder.manifest.graphs[f"{name}.int8"]
-    pixels = questions.ask(folder.manifest, samples(folder.manifest)[0]).pixels
+    pixels = probes.ask(folder.manifest, samples(folder.manifest)[0]).pixels
     feed = {"image" if folder.manifest.family == SAM else "frames": pixels}
     runs = {}
     with ExitStack() as opened:
@@ -81,7 +82,7 @@ def test_speed_and_masks(added, table: Table) -> None:
         median = float(np.median(taken))
         spread = f"{min(taken):.1f}..{max(taken):.1f}"
         rows.append((way, f"{median:.1f}", spread, f"{base / median:.2f}"))
-    table(f"{folder.manifest.name}, {name}; {circumstances.line()}", rows)
+    table(f"{folder.manifest.name}, {name}; {environment.line()}", rows)
     integers = sum(one["precision"] == "int8" for one in stored.blocks)
     print(f"{integers} of {len(stored.blocks)} products in int8, {stored.bytes / 1e6:.1f} MB")
     masks = found.of_masks

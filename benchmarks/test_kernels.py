@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fastseg import ops
+from fastseg.benchmarking.repetition import Repeated, Rule, repeat
 from fastseg.geometry import Frame
-from fastseg.repetition import Repeated, Rule, repeat
 
 torch = pytest.importorskip("torch")
-amg: Any = pytest.importorskip("tests.standins").segment_anything().utils.amg
+amg: Any = pytest.importorskip("tests.helpers.standins").segment_anything().utils.amg
 
 Logits = NDArray[np.float32]
 Table = Callable[[str, list[tuple[str, ...]]], None]
@@ -161,7 +161,9 @@ def test_small_regions(table: Table) -> None:
 
 
 def test_chambers(table: Table) -> None:
-    chambers = pytest.importorskip("tests.reference_chambers", reason="compares with scikit-image")
+    chambers = pytest.importorskip(
+        "tests.helpers.reference_chambers", reason="compares with scikit-image"
+    )
     probabilities = hearts()
     masks = ops.clean_chambers(probabilities, exclusive=False)
     np.testing.assert_array_equal(
@@ -188,7 +190,9 @@ def test_chambers(table: Table) -> None:
 
 
 def test_axis_and_disks(table: Table) -> None:
-    shapes = pytest.importorskip("tests.reference_shapes", reason="compares with scikit-image")
+    shapes = pytest.importorskip(
+        "tests.helpers.reference_shapes", reason="compares with scikit-image"
+    )
     from skimage.measure import label, regionprops
 
     masks = ops.clean_chambers(hearts(), exclusive=False).reshape(-1, 256, 256)

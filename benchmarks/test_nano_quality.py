@@ -12,7 +12,7 @@ pytest.importorskip("torch", reason="the generator of scenes is part of the trai
 pytest.importorskip("skimage", reason="the photograph comes with scikit-image")
 
 import fastseg
-from fastseg.sam import PromptModel
+from fastseg.sam.model import PromptModel
 from tests.conftest import echo_examples  # noqa: F401
 from training.sam_nano import echo_boxes, evaluation, held_out, variety
 

@@ -10,13 +10,14 @@ import pytest
 
 import fastseg
 from benchmarks.turns import milliseconds
-from fastseg import artifacts, ops, registry
-from fastseg.artifacts import ModelFolder
-from fastseg.backends import native
-from fastseg.backends.protocol import Backend, usable_cores
-from fastseg.backends.select import open_graph
-from fastseg.decoder import PROMPTS_PER_RUN
+from fastseg import artifacts, ops
+from fastseg.artifacts import ModelFolder, registry
+from fastseg.backends.base import Backend
+from fastseg.backends.native import runtime as native
+from fastseg.backends.selection import open_graph
+from fastseg.environment import usable_cores
 from fastseg.errors import BackendError
+from fastseg.sam.two_stage_decoder import PROMPTS_PER_RUN
 
 SIDE, GRID, ROUNDS = 1024, 64, 3
 GRAPHS = ("image_state", "decoder", "mask_head")

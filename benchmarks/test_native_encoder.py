@@ -9,20 +9,21 @@ import numpy as np
 import pytest
 
 from benchmarks.turns import milliseconds
-from fastseg import contract, ops, tensor_file
-from fastseg.backends.ort import OrtBackend
-from fastseg.backends.protocol import usable_cores
+from fastseg import contract, ops
+from fastseg.artifacts import safetensors
+from fastseg.backends.onnxruntime.session import OrtBackend
 from fastseg.contract import Array
+from fastseg.environment import usable_cores
 from fastseg.errors import BackendError
 
 torch = pytest.importorskip("torch", reason="the encoder's weights are made with torch")
 
 from benchmarks.arithmetic import sam_gmac  # noqa: E402
-from fastseg.export.image_encoder import SHAPES, ImageEncoder  # noqa: E402
-from fastseg.export.mask_decoder import MaskDecoder  # noqa: E402
-from fastseg.export.onnx_writer import write  # noqa: E402
-from fastseg.export.prompt_encoder import PromptEncoder  # noqa: E402
-from fastseg.export.sam_modules import SamModules  # noqa: E402
+from fastseg.export.networks.image_encoder import SHAPES, ImageEncoder  # noqa: E402
+from fastseg.export.networks.mask_decoder import MaskDecoder  # noqa: E402
+from fastseg.export.networks.prompt_encoder import PromptEncoder  # noqa: E402
+from fastseg.export.networks.sam import SamModules  # noqa: E402
+from fastseg.export.onnx.writer import write  # noqa: E402
 
 ROUNDS = 3
 Embed = Callable[[], Array]
@@ -42,11 +43,11 @@ def modules() -> SamModules:
 
 
 @pytest.fixture(scope="module")
-def graph(modules, tmp_path_factory) -> tuple[Path, contract.Graph, Path]:
+def graph(modules, tmp_path_factory) -> tuple[Path, contract.GraphSpec, Path]:
     """The encoder's graph, and the weights that it shares with the kernel."""
     folder = tmp_path_factory.mktemp("encoder")
     weights = folder / "encoder.safetensors"
-    tensor_file.write(weights, modules.encoder_weights())
+    safetensors.write(weights, modules.encoder_weights())
     source = next(iter(modules.sources()))
     write(source, folder / "encoder.onnx", weights=weights)
     return folder / "encoder.onnx", source.graph, weights
@@ -79,7 +80,7 @@ def contestants(modules, graph) -> dict[str, Embed]:
     except BackendError as error:
         print(f"OpenVINO: {error}")
     for name in ops.encoder_tables():
-        kernel = ops.EncoderKernel(tensor_file.read(weights), table=name)
+        kernel = ops.EncoderKernel(safetensors.read(weights), table=name)
         found[f"native {name}"] = lambda kernel=kernel: kernel.embed(picture)
     return found
 

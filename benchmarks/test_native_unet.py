@@ -15,15 +15,16 @@ pytest.importorskip("onnxruntime", reason="a reference is ONNX Runtime")
 import fastseg  # noqa: E402
 from benchmarks.arithmetic import gmac  # noqa: E402
 from benchmarks.turns import milliseconds  # noqa: E402
-from fastseg import artifacts, ops, registry  # noqa: E402
-from fastseg.backends.protocol import usable_cores  # noqa: E402
+from fastseg import artifacts, ops  # noqa: E402
+from fastseg.artifacts import registry  # noqa: E402
 from fastseg.contract import Array, unet_network  # noqa: E402
+from fastseg.environment import usable_cores  # noqa: E402
 from fastseg.errors import BackendError  # noqa: E402
-from fastseg.export.folders import Card  # noqa: E402
-from fastseg.export.onnx_writer import Source  # noqa: E402
+from fastseg.export.model_folder import Card  # noqa: E402
+from fastseg.export.networks.unet import UNet  # noqa: E402
+from fastseg.export.onnx.writer import Source  # noqa: E402
 from fastseg.export.unet import write_unet_folder  # noqa: E402
-from fastseg.export.unet_network import UNet  # noqa: E402
-from fastseg.graphs import Choice, Graphs  # noqa: E402
+from fastseg.inference.sessions import Choice, Graphs  # noqa: E402
 from fastseg.masks import Masks  # noqa: E402
 from training.echo.phantom import generate  # noqa: E402
 

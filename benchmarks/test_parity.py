@@ -12,12 +12,12 @@ data = pytest.importorskip("skimage.data", reason="the photograph comes with sci
 
 import fastseg  # noqa: E402
 from fastseg import ops  # noqa: E402
-from fastseg.parity import compare_arrays  # noqa: E402
+from fastseg.validation.parity import compare_arrays  # noqa: E402
 from tests.conftest import vit_b_checkpoint, vit_b_folder  # noqa: E402, F401
-from tests.reference_sam import nano_reference  # noqa: E402
-from tests.standins import segment_anything  # noqa: E402
-from tests.test_everything_parity import SETTINGS  # noqa: E402
-from tests.test_sam_parity import PROMPTS, expected  # noqa: E402
+from tests.helpers.reference_sam import nano_reference  # noqa: E402
+from tests.helpers.standins import segment_anything  # noqa: E402
+from tests.sam.test_mask_generator_parity import SETTINGS  # noqa: E402
+from tests.sam.test_model_parity import PROMPTS, expected  # noqa: E402
 
 
 @pytest.fixture(scope="module")

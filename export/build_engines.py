@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from fastseg import acceptance, artifacts
-from fastseg.backends.tensorrt_runtime import FLAVOURS
+from fastseg.backends.tensorrt.library import FLAVOURS
 from fastseg.building import Request, build
 from fastseg.errors import FastsegError
 

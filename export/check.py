@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from fastseg.errors import FastsegError
-from fastseg.export.folders import TOLERANCE
+from fastseg.export.model_folder import TOLERANCE
 from fastseg.export.sam import check_folder
 
 

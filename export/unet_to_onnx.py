@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from fastseg.echo.views import VIEWS
 from fastseg.errors import FastsegError
-from fastseg.export.echo_views import VIEWS
 from fastseg.export.unet import export_unet
 
 

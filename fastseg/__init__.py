@@ -7,36 +7,6 @@ runtime is loaded when a model is. Research use only; not a medical device.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    __version__: str
-    from fastseg.calibration import calibrate as calibrate
-    from fastseg.diagnosis import doctor as doctor
-    from fastseg.embedding import Embedding as Embedding
-    from fastseg.embedding_cache import EmbeddingCache as EmbeddingCache
-    from fastseg.errors import BackendError as BackendError
-    from fastseg.errors import BackendUnavailableError as BackendUnavailableError
-    from fastseg.errors import CheckpointError as CheckpointError
-    from fastseg.errors import EmbeddingError as EmbeddingError
-    from fastseg.errors import FastsegError as FastsegError
-    from fastseg.errors import ImageError as ImageError
-    from fastseg.errors import MaskError as MaskError
-    from fastseg.errors import MeasurementError as MeasurementError
-    from fastseg.errors import ModelError as ModelError
-    from fastseg.errors import ModelFolderError as ModelFolderError
-    from fastseg.errors import ModelNotFoundError as ModelNotFoundError
-    from fastseg.errors import OutputError as OutputError
-    from fastseg.errors import ParityError as ParityError
-    from fastseg.errors import PromptError as PromptError
-    from fastseg.everything import Sam as Sam
-    from fastseg.geometry import Frame as Frame
-    from fastseg.images import read_image as read_image
-    from fastseg.loading import load as load
-    from fastseg.masks import Masks as Masks
-    from fastseg.registry import list_models as list_models
-    from fastseg.timings import Timings as Timings
-    from fastseg.unet import Unet as Unet
 
 _ERRORS = (
     "BackendError",
@@ -56,16 +26,16 @@ _ERRORS = (
 )
 _HOMES = {
     **dict.fromkeys(_ERRORS, "errors"),
-    "Embedding": "embedding",
-    "EmbeddingCache": "embedding_cache",
+    "Embedding": "sam.embedding",
+    "EmbeddingCache": "sam.embedding_cache",
     "Frame": "geometry",
     "Masks": "masks",
-    "Sam": "everything",
+    "Sam": "sam.mask_generator",
     "Timings": "timings",
-    "Unet": "unet",
-    "calibrate": "calibration",
+    "Unet": "echo.unet",
+    "calibrate": "validation.autotune",
     "doctor": "diagnosis",
-    "list_models": "registry",
+    "list_models": "artifacts.registry",
     "load": "loading",
     "read_image": "images",
 }

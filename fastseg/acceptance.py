@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from fastseg import comparison, questions
 from fastseg.artifacts import ModelFolder
 from fastseg.building import Request, Verdict
-from fastseg.comparison import Limits
-from fastseg.graphs import Choice
-from fastseg.questions import Question
+from fastseg.inference.sessions import Choice
+from fastseg.validation import comparison, probes
+from fastseg.validation.comparison import Limits
+from fastseg.validation.probes import Question
 
 
 def compare(folder: ModelFolder, engines: ModelFolder, request: Request, device: str) -> Verdict:
@@ -29,10 +29,10 @@ def compare(folder: ModelFolder, engines: ModelFolder, request: Request, device:
     fast = Choice(device=device, backend=request.backend, precision=request.precision)
     manifest = folder.manifest
     asked: list[Question] = [
-        questions.ask(manifest, picture) for picture in comparison.samples(manifest)
+        probes.ask(manifest, picture) for picture in comparison.samples(manifest)
     ]
     found = comparison.compare(
-        questions.answer_all(folder, exact, asked), questions.answer_all(engines, fast, asked)
+        probes.answer_all(folder, exact, asked), probes.answer_all(engines, fast, asked)
     )
     limits = Limits.of_masks(manifest.family)
     return Verdict(found.within(limits), found.as_dict(), found.told(limits))

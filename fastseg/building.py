@@ -13,9 +13,11 @@ from typing import Any
 
 from fastseg import artifacts
 from fastseg.artifacts import ModelFolder
-from fastseg.backends import cuda_driver, tensorrt_runtime
-from fastseg.backends.engine_key import EngineKey, Gpu, key_of
-from fastseg.backends.engine_store import (
+from fastseg.artifacts.manifest import GraphFile
+from fastseg.backends.stored import choose_file
+from fastseg.backends.tensorrt import library as tensorrt_library
+from fastseg.backends.tensorrt.builder import Order, Progress, build_engine
+from fastseg.backends.tensorrt.engine_cache import (
     ENGINES,
     NOT_COMPARED,
     Comparison,
@@ -26,11 +28,10 @@ from fastseg.backends.engine_store import (
     on_probation,
     write_engine,
 )
-from fastseg.backends.stored import choose_file
-from fastseg.backends.tensorrt_build import Order, Progress, build_engine
-from fastseg.backends.tensorrt_runtime import Flavour
+from fastseg.backends.tensorrt.engine_key import EngineKey, Gpu, key_of
+from fastseg.backends.tensorrt.library import Flavour
+from fastseg.cuda import driver as cuda_driver
 from fastseg.errors import BackendError, BackendUnavailableError, ParityError
-from fastseg.manifest import GraphFile
 
 Gate = Callable[[ModelFolder, ModelFolder, "Request", str], "Verdict"]
 
@@ -63,10 +64,10 @@ class Request:
         Raises:
             BackendError: No runtime of this name builds engines.
         """
-        if self.backend not in tensorrt_runtime.FLAVOURS:
-            known = " or ".join(tensorrt_runtime.FLAVOURS)
+        if self.backend not in tensorrt_library.FLAVOURS:
+            known = " or ".join(tensorrt_library.FLAVOURS)
             raise BackendError(f"engines are built for {known}, not for {self.backend!r}.")
-        return tensorrt_runtime.FLAVOURS[self.backend]
+        return tensorrt_library.FLAVOURS[self.backend]
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +191,8 @@ class _Bench:
     @classmethod
     def of(cls, request: Request) -> _Bench:
         flavour = request.flavour
-        version = tensorrt_runtime.version(flavour)
-        targets = tensorrt_runtime.check_targets(flavour, request.targets)
+        version = tensorrt_library.version(flavour)
+        targets = tensorrt_library.check_targets(flavour, request.targets)
         gpu = _gpu(request.device, needed=not flavour.ahead_of_time)
         device = "cuda" if request.device == "auto" else request.device
         return cls(flavour, version, targets, gpu, device)

@@ -36,7 +36,7 @@ MASK_SLOTS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Tensor:
+class TensorSpec:
     """One input or output of a graph."""
 
     name: str
@@ -45,12 +45,12 @@ class Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Graph:
+class GraphSpec:
     """One network in one file: what goes in and what comes out, in order."""
 
     name: str
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
 
     def mismatch(self, arrays: Mapping[str, Array]) -> str | None:
         """Say in words why ``arrays`` cannot be the inputs of this graph, or None if they can."""
@@ -101,7 +101,7 @@ LOOK = ("encoder", UNET_GRAPH)
 """Graphs that look at the picture; the others answer prompts. A model's precision is theirs."""
 
 
-def unet_network(side: int, channels: int, classes: int) -> Graph:
+def unet_network(side: int, channels: int, classes: int) -> GraphSpec:
     """The graph of a network that segments frames without prompts.
 
     Args:
@@ -109,6 +109,6 @@ def unet_network(side: int, channels: int, classes: int) -> Graph:
         channels: 3 (luma and chroma) or 1 (luma).
         classes: Output channels, each a probability of its own.
     """
-    frames = Tensor("frames", "float32", ("batch", channels, side, side))
-    probabilities = Tensor("probabilities", "float32", ("batch", classes, side, side))
-    return Graph(UNET_GRAPH, (frames,), (probabilities,))
+    frames = TensorSpec("frames", "float32", ("batch", channels, side, side))
+    probabilities = TensorSpec("probabilities", "float32", ("batch", classes, side, side))
+    return GraphSpec(UNET_GRAPH, (frames,), (probabilities,))

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fastseg import circumstances, overlay, results
-from fastseg.backends.protocol import usable_cores
-from fastseg.everything import Sam
+from fastseg import environment, overlay, provenance, results
+from fastseg.demo_data import PICTURE
+from fastseg.environment import usable_cores
 from fastseg.images import read_image
 from fastseg.masks import Masks
+from fastseg.sam.mask_generator import Sam
 
-PICTURE = Path(__file__).parent / "demo_data" / "coins.png"
-"""Greek coins from Pompeii, Brooklyn Museum, no known copyright restrictions; see SOURCE.md."""
+__all__ = [
+    "BOXES",
+    "OVERLAY_FILE",
+    "PICTURE",
+    "POINTS_PER_SIDE",
+    "TIMINGS_FILE",
+    "Demo",
+    "demo",
+    "write",
+]
 
 BOXES = ((305, 15, 365, 72), (245, 94, 297, 145), (188, 169, 237, 218), (18, 232, 75, 289))
 """Boxes around four of the coins: x0, y0, x1, y1 in pixels."""
@@ -51,7 +59,7 @@ class Demo:
         return {
             **self.about,
             "state": "first calls after loading",
-            "machine": circumstances.machine(),
+            "machine": environment.machine(),
             "steps": [
                 self._step("everything", POINTS_PER_SIDE**2, self.everything),
                 self._step("boxes", len(BOXES), self.boxed),
@@ -93,7 +101,7 @@ def demo(model: Sam) -> Demo:
     boxed = model.segment(embedding, boxes=BOXES)
     timings = embedding.timings + boxed.timings
     best = boxed.best().with_timings(timings)
-    return Demo(image, whole, best, circumstances.of_model(model))
+    return Demo(image, whole, best, provenance.of_model(model))
 
 
 def write(shown: Demo, out: str | os.PathLike[str]) -> None:

@@ -8,17 +8,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from fastseg import artifacts, registry
-from fastseg.artifacts import ModelFolder
-from fastseg.backends import cuda_driver, openvino, tensorrt_runtime
-from fastseg.backends.processor import instructions
-from fastseg.backends.protocol import usable_cores
-from fastseg.backends.runtime import FOR_PROMPTS
-from fastseg.backends.select import BACKENDS, choose
-from fastseg.backends.tensorrt_runtime import FLAVOURS
-from fastseg.circumstances import machine, versions
+from fastseg import artifacts
+from fastseg.artifacts import ModelFolder, registry
+from fastseg.backends import openvino
+from fastseg.backends.selection import BACKENDS, choose
+from fastseg.backends.table import FOR_PROMPTS
+from fastseg.backends.tensorrt import library as tensorrt_library
+from fastseg.backends.tensorrt.library import FLAVOURS
+from fastseg.cuda import driver as cuda_driver
+from fastseg.environment import instructions, machine, usable_cores, versions
 from fastseg.errors import BackendError, BackendUnavailableError, ModelError
-from fastseg.graphs import Choice, settle
+from fastseg.inference.sessions import Choice, settle
 
 CPU_FLAGS = (
     *("avx2", "fma", "avx_vnni", "avx512f", "avx512_bf16", "avx512_vnni"),
@@ -73,9 +73,9 @@ def _native_kernels() -> dict[str, Any]:
 def _cuda_kernels() -> dict[str, Any]:
     """Whether they were built, and for what; a device to run them on is another question."""
     try:
-        from fastseg.ops import device
+        from fastseg.cuda import kernels as device_kernels
 
-        module = device.cuda_module()
+        module = device_kernels.cuda_module()
     except BackendUnavailableError as error:
         return {"ok": False, "reason": error.reason, "remedy": error.remedy}
     except ImportError as error:  # the native kernels are broken, which is said beside this
@@ -89,7 +89,7 @@ def _runtime(name: str) -> dict[str, Any]:
     except BackendUnavailableError as error:
         return {"ok": False, "reason": _builds(name) + error.reason, "remedy": error.remedy}
     if name in FLAVOURS:
-        return {"ok": True, "version": tensorrt_runtime.version(FLAVOURS[name])}
+        return {"ok": True, "version": tensorrt_library.version(FLAVOURS[name])}
     found: dict[str, Any] = {"ok": True, "version": _version(name)}
     if name == openvino.NAME:
         found["bf16"] = "bf16" in openvino.precisions()
@@ -109,7 +109,7 @@ def _builds(name: str) -> str:
     if name not in FLAVOURS or not FLAVOURS[name].ahead_of_time:
         return ""
     try:
-        version = tensorrt_runtime.version(FLAVOURS[name])
+        version = tensorrt_library.version(FLAVOURS[name])
     except BackendUnavailableError:
         return ""
     return f"version {version} can build engines here and not run them: "

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Literal, TypeAlias, overload
 
-from fastseg import artifacts, registry
-from fastseg.artifacts import ModelFolder
+from fastseg import artifacts
+from fastseg.artifacts import ModelFolder, registry
+from fastseg.artifacts.manifest import SAM, UNET
 from fastseg.errors import ModelFolderError
-from fastseg.everything import Sam
-from fastseg.graphs import Choice
 from fastseg.images import MAX_PIXELS
-from fastseg.manifest import SAM, UNET
+from fastseg.inference.sessions import Choice
+from fastseg.sam.mask_generator import Sam
 
 if TYPE_CHECKING:
-    from fastseg.unet import Unet
+    from fastseg.echo.unet import Unet
 
 Model: TypeAlias = str | os.PathLike[str]
 
@@ -134,7 +134,7 @@ def load_unet(model: Model, choice: Choice, *, max_pixels: int | None = MAX_PIXE
 
 def _unet(folder: ModelFolder, choice: Choice, max_pixels: int | None) -> Unet:
     # Imported by those who use it alone: it would be a part of every start.
-    from fastseg.unet import Unet
+    from fastseg.echo.unet import Unet
 
     return Unet(folder, choice, max_pixels=max_pixels)
 

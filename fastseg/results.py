@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fastseg import circumstances, overlay
+from fastseg import environment, overlay, provenance
 from fastseg.errors import OutputError
 from fastseg.masks import Masks, OutputMode
-from fastseg.outputs import atomic_folder
+from fastseg.storage.atomic import atomic_folder
 
 MASKS_FILE = "masks.json"
 REPORT_FILE = "results.json"
@@ -140,7 +140,7 @@ def write(
         OutputError: The name is taken, the disk is full or the place cannot be written.
     """
     refuse_foreign(Path(out))
-    head = {**info, "notice": circumstances.NOTICE, "versions": circumstances.versions()}
+    head = {**info, "notice": provenance.NOTICE, "versions": environment.versions()}
     with (
         atomic_folder(out, replace=overwrite) as path,
         (path / MASKS_FILE).open("w", encoding="utf-8") as coco,

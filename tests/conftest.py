@@ -41,11 +41,11 @@ def echo_examples() -> Path:
 @pytest.fixture(scope="session")
 def needs_rtx() -> None:
     """Skip where the packages of the extra tensorrt-rtx are not installed."""
-    from fastseg.backends import tensorrt_runtime
+    from fastseg.backends.tensorrt import library as tensorrt_library
     from fastseg.errors import BackendUnavailableError
 
     try:
-        tensorrt_runtime.runtime(tensorrt_runtime.TENSORRT_RTX)
+        tensorrt_library.runtime(tensorrt_library.TENSORRT_RTX)
     except BackendUnavailableError as error:
         pytest.skip(str(error))
 
@@ -54,8 +54,8 @@ def needs_rtx() -> None:
 def vit_b_checkpoint(tmp_path_factory) -> Path:
     """A checkpoint of SAM ViT-B as published, but for its random weights."""
     torch = pytest.importorskip("torch", reason="exports need torch")
-    from tests.random_weights import scattered
-    from tests.standins import segment_anything
+    from tests.helpers.random_weights import scattered
+    from tests.helpers.standins import segment_anything
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -94,10 +94,10 @@ def tiny_model(tiny_folder) -> Iterator[fastseg.Sam]:
 def small_modules():
     """SAM's prompt encoder and decoder behind one convolution, for pictures of 64 x 64 pixels."""
     torch = pytest.importorskip("torch", reason="exports need torch")
-    from fastseg.export.mask_decoder import MaskDecoder
-    from fastseg.export.prompt_encoder import PromptEncoder
-    from fastseg.export.sam_modules import SamModules
-    from tests.random_weights import scattered
+    from fastseg.export.networks.mask_decoder import MaskDecoder
+    from fastseg.export.networks.prompt_encoder import PromptEncoder
+    from fastseg.export.networks.sam import SamModules
+    from tests.helpers.random_weights import scattered
 
     with torch.random.fork_rng():
         torch.manual_seed(0)

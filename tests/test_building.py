@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from fastseg import artifacts, building
-from fastseg.backends import cuda_driver, tensorrt_runtime
-from fastseg.backends.engine_key import Gpu
-from fastseg.backends.engine_lookup import find_engine
-from fastseg.backends.engine_store import ENGINES, EngineCache, engines_in
-from fastseg.backends.tensorrt_runtime import TENSORRT_RTX
+from fastseg.backends.tensorrt import library as tensorrt_library
+from fastseg.backends.tensorrt.engine_cache import ENGINES, EngineCache, engines_in
+from fastseg.backends.tensorrt.engine_key import Gpu
+from fastseg.backends.tensorrt.engine_lookup import find_engine
+from fastseg.backends.tensorrt.library import TENSORRT_RTX
 from fastseg.building import Request, Verdict, build
 from fastseg.cli.root import run
+from fastseg.cuda import driver as cuda_driver
 from fastseg.errors import (
     BackendError,
     BackendUnavailableError,
@@ -26,8 +27,8 @@ from fastseg.errors import (
     ParityError,
 )
 from fastseg.testing import tiny_unet_folder
-from tests import fake_machine
-from tests.fake_machine import ADA
+from tests.fakes import fake_machine
+from tests.fakes.fake_machine import ADA
 
 pytestmark = pytest.mark.usefixtures("needs_rtx")
 
@@ -110,8 +111,8 @@ def test_another_target_version_or_graph_is_built_anew(folder, monkeypatch, tmp_
         "sm86",
         "sm89",
     )
-    version = tensorrt_runtime.version(TENSORRT_RTX)
-    monkeypatch.setattr(tensorrt_runtime, "version", lambda flavour: f"{version}.1")
+    version = tensorrt_library.version(TENSORRT_RTX)
+    monkeypatch.setattr(tensorrt_library, "version", lambda flavour: f"{version}.1")
     assert build(folder, FP32, gate=never).rows[0].origin == "built"
 
 

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from fastseg import artifacts, registry
-from fastseg.artifacts import ModelFolder
-from fastseg.backends import tensorrt_runtime
-from fastseg.backends.engine_key import Gpu
-from fastseg.backends.engine_lookup import find_engine
-from fastseg.backends.engine_store import EngineCache
-from fastseg.backends.tensorrt_build import Order, build_engine
-from fastseg.backends.tensorrt_runtime import TENSORRT_RTX
+from fastseg import artifacts
+from fastseg.artifacts import ModelFolder, registry
+from fastseg.backends.tensorrt import library as tensorrt_library
+from fastseg.backends.tensorrt.builder import Order, build_engine
+from fastseg.backends.tensorrt.engine_cache import EngineCache
+from fastseg.backends.tensorrt.engine_key import Gpu
+from fastseg.backends.tensorrt.engine_lookup import find_engine
+from fastseg.backends.tensorrt.library import TENSORRT_RTX
 from fastseg.building import Built, Request, build
 from fastseg.errors import EngineError
-from tests import fake_machine
-from tests.fake_machine import ADA
+from tests.fakes import fake_machine
+from tests.fakes.fake_machine import ADA
 
 REQUEST = Request("tensorrt-rtx", "fp32")
 TURING = Gpu("Turing", (7, 5), "13.0")
@@ -80,8 +80,8 @@ def test_engines_run_where_they_fit_and_others_say_why_not(model, monkeypatch):
     assert find(ADA).card.key.targets == ("portable",)
     with pytest.raises(EngineError, match=r"built for portable, and this is Turing"):
         find(TURING)
-    version = tensorrt_runtime.version(TENSORRT_RTX)
-    monkeypatch.setattr(tensorrt_runtime, "version", lambda flavour: "1.9.9")
+    version = tensorrt_library.version(TENSORRT_RTX)
+    monkeypatch.setattr(tensorrt_library, "version", lambda flavour: "1.9.9")
     with pytest.raises(EngineError, match=rf"built by tensorrt-rtx {version}, not 1\.9\.9"):
         find(ADA)
 
@@ -123,10 +123,10 @@ def test_a_folder_with_engines_holds_all_that_the_model_needs_elsewhere(tmp_path
 def test_mixed_precision_graphs_become_engines_of_half_the_size(name, tmp_path):
     """As an export writes them that finds no block to keep in float32, which it does for these."""
     pytest.importorskip("torch", reason="exports need torch")
-    from fastseg.export import graph_blocks
-    from fastseg.export.half import half_graph
-    from fastseg.export.half_graph import to_half
-    from fastseg.export.onnx_writer import save
+    from fastseg.export.fp16.convert import half_graph
+    from fastseg.export.fp16.rewrite import to_half
+    from fastseg.export.onnx import blocks
+    from fastseg.export.onnx.writer import save
 
     folder = artifacts.read(registry.find(name), verify=False)
     order = Order(TENSORRT_RTX, ("portable",))
@@ -134,7 +134,7 @@ def test_mixed_precision_graphs_become_engines_of_half_the_size(name, tmp_path):
     for stored in (one for key, one in folder.manifest.graphs.items() if key != "decoder_mask"):
         graph, path = half_graph(stored.graph), tmp_path / stored.file
         ports = {port.name: port.dtype for port in (*graph.inputs, *graph.outputs)}
-        save(to_half(graph_blocks.read(folder.file(stored)), islands=(), ports=ports), path)
+        save(to_half(blocks.read(folder.file(stored)), islands=(), ports=ports), path)
         assert len(build_engine(path, graph, order)) >= 0.99 * weights_in(path)
 
 

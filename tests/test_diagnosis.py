@@ -9,15 +9,18 @@ import sys
 import pytest
 
 import fastseg
-from fastseg import diagnosis, registry
-from fastseg.backends import cuda_driver, openvino, processor, tensorrt_runtime
-from fastseg.backends.tensorrt_runtime import TENSORRT_RTX
+from fastseg import diagnosis, environment
+from fastseg.artifacts import registry
+from fastseg.backends import openvino
+from fastseg.backends.tensorrt import library as tensorrt_library
+from fastseg.backends.tensorrt.library import TENSORRT_RTX
+from fastseg.cuda import driver as cuda_driver
 from fastseg.diagnosis import doctor
 from fastseg.errors import BackendUnavailableError
 from fastseg.testing import tiny_sam_folder
-from fastseg.testing.fake_driver import FakeDevice, FakeDriverLibrary
-from tests import fake_machine
-from tests.fresh_interpreter import loaded_by
+from tests.fakes import fake_machine
+from tests.fakes.fake_driver import FakeDevice, FakeDriverLibrary
+from tests.helpers.fresh_interpreter import loaded_by
 
 
 @pytest.fixture
@@ -120,7 +123,7 @@ def test_neither_torch_nor_a_model_is_loaded():
 
 def test_what_the_system_does_not_tell_is_left_open(tmp_path, monkeypatch):
     monkeypatch.setattr(diagnosis, "_read", lambda path: "")
-    monkeypatch.setattr(processor, "_CPUINFO", tmp_path / "missing")
+    monkeypatch.setattr(environment, "_CPUINFO", tmp_path / "missing")
     machine = doctor()["machine"]
     assert machine["memory"] is None
     assert machine["memory_limit"] is None
@@ -137,7 +140,7 @@ def test_what_the_system_does_not_tell_is_left_open(tmp_path, monkeypatch):
 def test_the_instruction_sets_that_matter_are_listed(monkeypatch, tmp_path, line, flags):
     told = tmp_path / "cpuinfo"
     told.write_text(f"processor: 0\n{line}\n")
-    monkeypatch.setattr(processor, "_CPUINFO", told)
+    monkeypatch.setattr(environment, "_CPUINFO", told)
     assert doctor()["machine"]["cpu_flags"] == flags
 
 
@@ -169,7 +172,7 @@ def test_a_missing_driver_is_named(monkeypatch):
 def test_a_runtime_that_builds_here_and_does_not_run_says_so(monkeypatch):
     fake_machine.without_driver(monkeypatch)
     try:
-        version = tensorrt_runtime.version(TENSORRT_RTX)
+        version = tensorrt_library.version(TENSORRT_RTX)
     except BackendUnavailableError as error:
         pytest.skip(str(error))
     reason = doctor()["runtimes"]["tensorrt-rtx"]["reason"]

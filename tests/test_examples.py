@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fastseg import registry
+from fastseg.artifacts import registry
 
 SCRIPTS = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
 

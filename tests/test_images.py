@@ -12,7 +12,7 @@ from PIL import Image
 
 from fastseg.errors import ImageError
 from fastseg.images import is_stack, read_image
-from tests.fresh_interpreter import loaded_by
+from tests.helpers.fresh_interpreter import loaded_by
 
 RGB = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 PICTURE = Image.fromarray(RGB)

@@ -6,10 +6,10 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
-from fastseg.export.nano_encoder import normalised  # noqa: E402
-from training.sam_nano import depthwise, losses, places, sketching  # noqa: E402
-from training.sam_nano.batches import Questions  # noqa: E402
-from training.sam_nano.network import SamNano  # noqa: E402
+from fastseg.export.networks.nano_encoder import normalised
+from training.sam_nano import depthwise, losses, places, sketching
+from training.sam_nano.batches import Questions
+from training.sam_nano.network import SamNano
 
 
 def asked(*, rough: bool) -> Questions:

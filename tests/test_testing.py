@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastseg import artifacts
-from fastseg.backends.select import open_graph
+from fastseg.backends.selection import open_graph
 from fastseg.contract import SAM_GRAPHS, Array
 from fastseg.testing import GRID, LOW, RADII, SIDE, tiny_sam_folder
 

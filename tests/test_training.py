@@ -8,9 +8,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs torch")
 safetensors = pytest.importorskip("safetensors.torch", reason="training needs safetensors")
 
-from fastseg.export import half_weights  # noqa: E402
-from fastseg.export.nano_encoder import NanoEncoder  # noqa: E402
-from training.sam_nano import (  # noqa: E402
+from fastseg.export.fp16 import storage as fp16_storage
+from fastseg.export.networks.nano_encoder import NanoEncoder
+from training.sam_nano import (
     batches,
     calibration,
     losses,
@@ -18,11 +18,11 @@ from training.sam_nano import (  # noqa: E402
     prompts,
     scores,
 )
-from training.sam_nano.__main__ import main  # noqa: E402
-from training.sam_nano.depthwise import depthwise_in_full  # noqa: E402
-from training.sam_nano.network import SamNano, compact  # noqa: E402
-from training.sam_nano.plan import FULL, FURTHER, SMOKE, Plan  # noqa: E402
-from training.sam_nano.trainer import Start, Trainer  # noqa: E402
+from training.sam_nano.__main__ import main
+from training.sam_nano.depthwise import depthwise_in_full
+from training.sam_nano.network import SamNano, compact
+from training.sam_nano.plan import FULL, FURTHER, SMOKE, Plan
+from training.sam_nano.trainer import Start, Trainer
 
 
 def test_depthwise_convolutions_kept_in_full_compute_the_same() -> None:
@@ -143,10 +143,10 @@ def test_exporting_compact_weights_loses_nothing_more() -> None:
     weights = compact(uneven_network())
     loaded = SamNano()
     loaded.load_state_dict(weights)
-    half_weights.prepare(loaded.eval().image_encoder)
+    fp16_storage.prepare(loaded.eval().image_encoder)
     exported = dict(loaded.image_encoder.named_parameters())
     for name, weight in exported.items():
-        if weight.numel() >= half_weights.LARGE:
+        if weight.numel() >= fp16_storage.LARGE:
             stored = weights[f"image_encoder.{name}"].float()
             torch.testing.assert_close(weight.detach(), stored, rtol=0, atol=0)
 

@@ -13,14 +13,14 @@ pytest.importorskip("safetensors", reason="training needs safetensors")
 pytest.importorskip("skimage", reason="weak labels need scikit-image")
 pytest.importorskip("scipy", reason="weak labels need scipy")
 
-import fastseg  # noqa: E402
-from fastseg.errors import ImageError, ModelError, ModelFolderError  # noqa: E402
-from fastseg.export.folders import Card  # noqa: E402
-from fastseg.export.unet import write_unet_folder  # noqa: E402
-from fastseg.export.unet_network import UNet  # noqa: E402
-from fastseg.testing import tiny_unet_folder  # noqa: E402
-from tests.drawn_hearts import SIDE, drawn_heart, ellipse, save_hearts  # noqa: E402
-from training.echo import (  # noqa: E402
+import fastseg
+from fastseg.errors import ImageError, ModelError, ModelFolderError
+from fastseg.export.model_folder import Card
+from fastseg.export.networks.unet import UNet
+from fastseg.export.unet import write_unet_folder
+from fastseg.testing import tiny_unet_folder
+from tests.helpers.drawn_hearts import SIDE, drawn_heart, ellipse, save_hearts
+from training.echo import (
     adapt,
     adaptation,
     labelling,
@@ -28,8 +28,8 @@ from training.echo import (  # noqa: E402
     self_learning,
     starting_weights,
 )
-from training.echo.losses import soft_dice  # noqa: E402
-from training.echo.self_learning import Examples, Schedule  # noqa: E402
+from training.echo.losses import soft_dice
+from training.echo.self_learning import Examples, Schedule
 
 
 def blank_labels(count: int) -> labelling.Labels:

@@ -10,14 +10,14 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs torch")
 safetensors = pytest.importorskip("safetensors.torch", reason="training needs safetensors")
 
-from fastseg.export.unet_network import UNet  # noqa: E402
-from training.echo import evaluation, losses, network, plan, widening  # noqa: E402
-from training.echo.__main__ import main  # noqa: E402
-from training.echo.batches import make_batch  # noqa: E402
-from training.echo.heart import CHANNELS, CLASSES, VIEWS  # noqa: E402
-from training.echo.phantom import draw_masks, generate  # noqa: E402
-from training.echo.sector import BEAMS, RANGES, SIDE, Sector  # noqa: E402
-from training.echo.trainer import Trainer  # noqa: E402
+from fastseg.export.networks.unet import UNet
+from training.echo import evaluation, losses, network, plan, widening
+from training.echo.__main__ import main
+from training.echo.batches import make_batch
+from training.echo.heart import CHANNELS, CLASSES, VIEWS
+from training.echo.phantom import draw_masks, generate
+from training.echo.sector import BEAMS, RANGES, SIDE, Sector
+from training.echo.trainer import Trainer
 
 
 def phantom(view, seed=1):

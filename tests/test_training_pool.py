@@ -9,10 +9,10 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
-from fastseg import contract  # noqa: E402
-from training.sam_nano import batches, pages, pool  # noqa: E402
-from training.sam_nano.pages import Asked, Asking, Page  # noqa: E402
-from training.sam_nano.plan import Plan, Stage  # noqa: E402
+from fastseg import contract
+from training.sam_nano import batches, pages, pool
+from training.sam_nano.pages import Asked, Asking, Page
+from training.sam_nano.plan import Plan, Stage
 
 CPU = torch.device("cpu")
 STAGE = Stage(3, 128, 2, 8, (1e-4, 1e-4), fresh=1)

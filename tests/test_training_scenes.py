@@ -8,8 +8,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs torch")
 safetensors = pytest.importorskip("safetensors.torch", reason="training needs safetensors")
 
-from fastseg import contract  # noqa: E402
-from training.sam_nano import (  # noqa: E402
+from fastseg import contract
+from training.sam_nano import (
     batches,
     corrections,
     echo_boxes,
@@ -20,7 +20,7 @@ from training.sam_nano import (  # noqa: E402
     scenes,
     variety,
 )
-from training.sam_nano.plan import Stage  # noqa: E402
+from training.sam_nano.plan import Stage
 
 
 def scene(seed: int = 1, size: tuple[int, int] = (128, 160)) -> scenes.Scene:

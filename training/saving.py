@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from fastseg.outputs import atomic_file
+from fastseg.storage.atomic import atomic_file
 
 MODEL_CARD = "README.md"
 """Written by hand, so it outlives a new export."""

@@ -1,5 +1,5 @@
 """The device that all of these share."""
 
-from tests.on_gpu import gpu
+from tests.helpers.on_gpu import gpu
 
 __all__ = ["gpu"]

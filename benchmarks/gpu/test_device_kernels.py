@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from fastseg import ops
+from fastseg.cuda.kernels import MaskFilter
 from fastseg.geometry import Frame
-from fastseg.ops.device import MaskFilter
-from tests import emulated_memory
-from tests.test_ops_binarise import smooth_logits
+from tests.helpers import emulated_memory
+from tests.ops.test_binarise import smooth_logits
 
 pytestmark = pytest.mark.gpu
 

@@ -20,17 +20,17 @@ import pytest
 
 import fastseg
 from fastseg import acceptance, artifacts
-from fastseg.backends import tensorrt_runtime
 from fastseg.backends.stored import choose_file
-from fastseg.backends.tensorrt_face import Face
-from fastseg.backends.tensorrt_runtime import FLAVOURS
+from fastseg.backends.tensorrt import library as tensorrt_library
+from fastseg.backends.tensorrt.library import FLAVOURS
+from fastseg.backends.tensorrt.runtime import Face
 from fastseg.building import Request, build
 from fastseg.errors import BackendUnavailableError, FastsegError
 from fastseg.export.sam import add_half, export_sam
-from fastseg.scenes import scenes
-from tests.on_gpu import require_gpu
-from tests.random_weights import scattered
-from tests.standins import segment_anything
+from fastseg.validation.synthetic import scenes
+from tests.helpers.on_gpu import require_gpu
+from tests.helpers.random_weights import scattered
+from tests.helpers.standins import segment_anything
 
 pytestmark = pytest.mark.gpu
 
@@ -143,7 +143,7 @@ def built(checkpoint, tmp_path_factory):
 def is_installed(flavour):
     """Whether a runtime is here; says why it is not."""
     try:
-        tensorrt_runtime.runtime(FLAVOURS[flavour])
+        tensorrt_library.runtime(FLAVOURS[flavour])
     except BackendUnavailableError as error:
         print(f"left out: {error}", flush=True)
         return False

@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.table import guards, plots, report
 from benchmarks.table.rows import ROWS, Row
 from benchmarks.table.store import Job, Store, differences
-from fastseg.backends.protocol import usable_cores
+from fastseg.environment import usable_cores
 
 
 def main(words: list[str] | None = None) -> int:

@@ -19,10 +19,10 @@ from benchmarks.table.contenders import PROMPTS_AT_ONCE, Contender, Search, load
 from benchmarks.table.material import Material
 from benchmarks.table.rows import OURS, PROMPTS_ON, ROWS, SIDE, Row
 from benchmarks.table.store import Cell, Job, about
-from fastseg.bench import clicks
+from fastseg.benchmarking.bench import clicks
+from fastseg.benchmarking.peak_memory import peak_memory
+from fastseg.benchmarking.repetition import repeat
 from fastseg.ops import point_grid
-from fastseg.peak_memory import peak_memory
-from fastseg.repetition import repeat
 
 SHORT_BATCHES = 2
 """How many batches of prompts stand for all of them where a reference is cut short."""

@@ -14,7 +14,7 @@ import fastseg
 from benchmarks.table.material import Material, Thresholds
 from benchmarks.table.rows import BFLOAT16, OFFICIAL, OURS
 from fastseg.timings import STAGES
-from tests.standins import segment_anything
+from tests.helpers.standins import segment_anything
 
 Picture = NDArray[np.uint8]
 Points = NDArray[np.float64]

@@ -16,13 +16,13 @@ from safetensors.torch import load_file
 
 import fastseg
 from benchmarks.table import official_onnx
-from fastseg.export.folders import Card
+from fastseg.export.model_folder import Card
+from fastseg.export.networks.unet import UNet
 from fastseg.export.sam import export_sam
 from fastseg.export.unet import write_unet_folder
-from fastseg.export.unet_network import UNet
-from fastseg.outputs import atomic_file
-from tests.reference_sam import NANO_WEIGHTS, nano_reference
-from tests.standins import segment_anything
+from fastseg.storage.atomic import atomic_file
+from tests.helpers.reference_sam import NANO_WEIGHTS, nano_reference
+from tests.helpers.standins import segment_anything
 
 VIEW, CHANNELS, CLASSES = "a4c", 3, 5
 WIDTHS = {"unet-32": 32, "unet-16": 16}

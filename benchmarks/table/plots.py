@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.table.report import median
 from benchmarks.table.rows import ROWS, Row
 from benchmarks.table.store import Cell
-from fastseg.outputs import atomic_file
+from fastseg.storage.atomic import atomic_file
 
 MODELS = ("vit-b", "sam-nano")
 ON_THREADS = ("encoder", "prompts-64", "everything-2")

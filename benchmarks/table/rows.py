@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from fastseg.repetition import Rule
+from fastseg.benchmarking.repetition import Rule
 
 Work = Literal["encoder", "embedding", "prompts", "mask", "everything", "file", "frames"]
 

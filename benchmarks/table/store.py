@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.table.rows import OURS
-from fastseg import circumstances
-from fastseg.outputs import atomic_file
+from fastseg import environment
+from fastseg.storage.atomic import atomic_file
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ class Job:
 def about() -> dict[str, Any]:
     """Machine, versions, commit and time of a measurement."""
     return {
-        **circumstances.machine(),
-        "versions": circumstances.versions(),
+        **environment.machine(),
+        "versions": environment.versions(),
         "commit": commit(),
     }
 

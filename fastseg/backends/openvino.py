@@ -15,16 +15,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fastseg.artifacts import ModelFolder
-from fastseg.backends.declared import Declared, check_declared, in_one_line
-from fastseg.backends.forks import in_child
-from fastseg.backends.processor import instructions, require_integers
-from fastseg.backends.protocol import thread_count, usable_cores
-from fastseg.backends.runtime import Plan, check_device, without_instructions
+from fastseg.artifacts.manifest import GraphFile
+from fastseg.backends.base import Plan, check_device, require_integers, without_instructions
+from fastseg.backends.fork_safety import in_child
+from fastseg.backends.signatures import Declared, check_declared, in_one_line
 from fastseg.backends.stored import choose_file
-from fastseg.cache_folder import CacheFolder, user_cache_folder
-from fastseg.contract import LOOK, Array, Graph
+from fastseg.contract import LOOK, Array, GraphSpec
+from fastseg.environment import instructions, thread_count, usable_cores
 from fastseg.errors import BackendError, BackendUnavailableError, ModelFolderError, OutputError
-from fastseg.manifest import GraphFile
+from fastseg.storage.cache import CacheFolder, user_cache_folder
 
 NAME = "openvino"
 
@@ -80,7 +79,7 @@ class OpenVinoBackend:
     def __init__(
         self,
         path: Path,
-        graph: Graph,
+        graph: GraphSpec,
         *,
         threads: int = 0,
         precision: str = "fp32",
@@ -252,7 +251,7 @@ class _Source:
     """A file, and what it must hold."""
 
     path: Path
-    graph: Graph
+    graph: GraphSpec
     content: str
 
     def compile(self, settings: Mapping[str, Any]) -> Any:

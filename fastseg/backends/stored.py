@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from fastseg.artifacts import ModelFolder
+from fastseg.artifacts.manifest import GraphFile
 from fastseg.errors import BackendError, ModelFolderError
-from fastseg.manifest import GraphFile
 
 
 def choose_file(folder: ModelFolder, graph_name: str, *, precision: str = "auto") -> GraphFile:

@@ -13,10 +13,10 @@ import click
 
 from fastseg.cli.report import Report
 from fastseg.errors import BackendUnavailableError
-from fastseg.everything import Sam
-from fastseg.graphs import Choice
 from fastseg.images import MAX_PIXELS
+from fastseg.inference.sessions import Choice
 from fastseg.loading import load_sam
+from fastseg.sam.mask_generator import Sam
 
 Arguments = TypeVar("Arguments")
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -10,16 +10,17 @@ import click
 from rich.console import RenderableType
 from rich.table import Table
 
-from fastseg import bench as benchmark
-from fastseg import circumstances, resources
-from fastseg.backends.protocol import usable_cores
+from fastseg import environment
+from fastseg.benchmarking import bench as benchmark
+from fastseg.benchmarking import model_costs
+from fastseg.benchmarking.repetition import Rule
 from fastseg.cli.arguments import DEFAULT_MODEL, into, json_option, runtime_options
 from fastseg.cli.progress import progress
 from fastseg.cli.report import Report
-from fastseg.demo import PICTURE
-from fastseg.graphs import Choice
+from fastseg.demo_data import PICTURE
+from fastseg.environment import usable_cores
 from fastseg.images import read_image
-from fastseg.repetition import Rule
+from fastseg.inference.sessions import Choice
 
 TABLE1_MODELS = (DEFAULT_MODEL, "echo-a4c")
 """What is compared if no model is named: those that come with fastseg."""
@@ -123,23 +124,23 @@ def _table1(arguments: Arguments) -> Report:
     models = arguments.models or TABLE1_MODELS
     image = read_image(arguments.image)
     choice = Choice(arguments.device, arguments.backend, arguments.precision, arguments.threads)
-    rows = list(resources.PUBLISHED)
+    rows = list(model_costs.PUBLISHED)
     with progress(len(models)) as step:
         for model in models:
             step(model)
-            rows.append(resources.measure(model, image, choice, _rule(arguments)))
+            rows.append(model_costs.measure(model, image, choice, _rule(arguments)))
     threads = arguments.threads or usable_cores()
     body = {
         "table": "resources",
         "rows": [row.as_dict() for row in rows],
         "threads": threads,
-        "machine": circumstances.machine(),
+        "machine": environment.machine(),
         "image": str(arguments.image),
     }
     return Report("bench", body, tuple(_resources_text(rows, threads)))
 
 
-def _resources_text(rows: list[resources.Resources], threads: int) -> Iterator[RenderableType]:
+def _resources_text(rows: list[model_costs.Resources], threads: int) -> Iterator[RenderableType]:
     table = Table(box=None, pad_edge=False)
     table.add_column("model")
     for heading in (
@@ -166,10 +167,10 @@ def _resources_text(rows: list[resources.Resources], threads: int) -> Iterator[R
         )
     yield table
     yield (
-        f"\npublished: {resources.SOURCE}; the machine is not told, and 93 MB hold the "
+        f"\npublished: {model_costs.SOURCE}; the machine is not told, and 93 MB hold the "
         "optimiser's state too\n"
-        f"measured: {circumstances.line()}; {threads} threads, warm, medians; a frame with "
-        f"{resources.STRUCTURES} structures, embedding included"
+        f"measured: {environment.line()}; {threads} threads, warm, medians; a frame with "
+        f"{model_costs.STRUCTURES} structures, embedding included"
     )
 
 
@@ -181,7 +182,7 @@ def _text(result: benchmark.Result) -> Iterator[RenderableType]:
         f"{about['picture']['width']} x {about['picture']['height']}"
     )
     yield f"chosen: {about['reason']}"
-    yield circumstances.line() + "\n"
+    yield environment.line() + "\n"
     table = Table("warm, ms", "stage", box=None, pad_edge=False)
     for heading in ("p50", "p90", "p99", "±", "rounds", "masks", "ms per mask", "peak MiB"):
         table.add_column(heading, justify="right")

@@ -9,8 +9,9 @@ from typing import Any
 import click
 from rich.table import Table
 
-from fastseg import acceptance, artifacts, building, circumstances, registry
-from fastseg.backends.tensorrt_runtime import FLAVOURS
+from fastseg import acceptance, artifacts, building, environment
+from fastseg.artifacts import registry
+from fastseg.backends.tensorrt.library import FLAVOURS
 from fastseg.building import Built, Request
 from fastseg.cli.arguments import into, json_option
 from fastseg.cli.progress import progress
@@ -104,7 +105,7 @@ def _text(name: str, arguments: Arguments, built: Built) -> tuple[Any, ...]:
     runtime = f"{arguments.backend} {built.runtime_version}"
     return (
         f"{name}: {runtime}, {arguments.precision}, for {targets}",
-        circumstances.line() + "\n",
+        environment.line() + "\n",
         table,
         f"\n{comparison}",
         f"\nengines in {where}",

@@ -9,12 +9,15 @@ import click
 from rich.console import RenderableType
 from rich.table import Table
 
-from fastseg import artifacts, calibration, circumstances, registry, verdicts
-from fastseg.calibration import LEAST_GAIN, LEAST_IOU, LEAST_MEAN_IOU, MOST_MASKS_ASTRAY
+from fastseg import artifacts, environment
+from fastseg.artifacts import registry
 from fastseg.cli.arguments import DEFAULT_MODEL, into, json_option
 from fastseg.cli.progress import progress
 from fastseg.cli.report import Report
-from fastseg.verdicts import Trial, Verdict
+from fastseg.inference import tuned_plans
+from fastseg.inference.tuned_plans import Trial, Verdict
+from fastseg.validation import autotune
+from fastseg.validation.autotune import LEAST_GAIN, LEAST_IOU, LEAST_MEAN_IOU, MOST_MASKS_ASTRAY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +49,12 @@ def calibrate(arguments: Arguments) -> Report:
     """
     folder = artifacts.read(registry.find(arguments.model))
     if arguments.forget:
-        verdicts.forget(folder, threads=arguments.threads)
+        tuned_plans.forget(folder, threads=arguments.threads)
         gone = f"{folder.manifest.name} runs in FP32 again, where the choice is left to fastseg."
         return Report("calibrate", {"model": folder.manifest.name, "verdict": None}, (gone,))
     with progress(None) as step:
-        found = calibration.search(folder, threads=arguments.threads, progress=step)
-    problem = verdicts.keep(folder, found, threads=arguments.threads)
+        found = autotune.search(folder, threads=arguments.threads, progress=step)
+    problem = tuned_plans.keep(folder, found, threads=arguments.threads)
     body = {
         "model": folder.manifest.name,
         "verdict": found.as_dict(),
@@ -68,7 +71,7 @@ def calibrate(arguments: Arguments) -> Report:
 
 
 def _text(name: str, found: Verdict, problem: str) -> Iterator[RenderableType]:
-    yield circumstances.line() + "\n"
+    yield environment.line() + "\n"
     table = Table("graphs", "on", box=None, pad_edge=False)
     for heading in ("speed", "mask IoU (least)", "masks", ""):
         table.add_column(heading, justify="left" if not heading else "right")

@@ -8,16 +8,17 @@ from pathlib import Path
 
 import click
 
-from fastseg import artifacts, circumstances, comparison, questions, registry
-from fastseg.artifacts import ModelFolder
-from fastseg.backends.engine_store import on_probation
+from fastseg import artifacts, environment
+from fastseg.artifacts import ModelFolder, registry
+from fastseg.backends.tensorrt.engine_cache import on_probation
 from fastseg.cli.arguments import into, json_option, needs_extra
 from fastseg.cli.progress import progress
 from fastseg.cli.report import DONE, SOME_FAILED, Report
-from fastseg.comparison import Limits, Way
-from fastseg.graphs import Choice
 from fastseg.images import read_image
-from fastseg.questions import Answer, Question
+from fastseg.inference.sessions import Choice
+from fastseg.validation import comparison, probes
+from fastseg.validation.comparison import Limits, Way
+from fastseg.validation.probes import Answer, Question
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +89,7 @@ def compare(arguments: Arguments) -> Report:
     pictures = [read_image(image) for image in arguments.image]
     folder = artifacts.read(registry.find(arguments.model))
     manifest = folder.manifest
-    asked = [questions.ask(manifest, one) for one in pictures or comparison.samples(manifest)]
+    asked = [probes.ask(manifest, one) for one in pictures or comparison.samples(manifest)]
     answers = []
     with progress(len(ways)) as step:
         for way in ways:
@@ -107,7 +108,7 @@ def compare(arguments: Arguments) -> Report:
     text = (
         f"{manifest.name}: {' '.join(b.values())} against {' '.join(a.values())}, "
         f"{found.masks} masks on {found.pictures} pictures ({', '.join(names)})",
-        circumstances.line() + "\n",
+        environment.line() + "\n",
         found.told(limits),
     )
     return Report("compare", body, text, DONE if passed else SOME_FAILED)
@@ -130,7 +131,7 @@ def _answers(
     choice = Choice(arguments.device, way.backend, way.precision, arguments.threads)
     # To be compared is what engines are opened for here that do not run otherwise.
     with on_probation():
-        return questions.answer_all(folder, choice, asked)
+        return probes.answer_all(folder, choice, asked)
 
 
 def _run_torch(
@@ -141,7 +142,7 @@ def _run_torch(
     if way.precision not in ("auto", "fp32"):
         raise click.UsageError(f"torch runs in fp32, not in {way.precision}")
     with needs_extra("export"):
-        from fastseg.export.torch_network import torch_network
+        from fastseg.export.reference import torch_network
     network = torch_network(folder.manifest, checkpoint)
     return [network.answer(question) for question in asked]
 
@@ -150,7 +151,7 @@ def _run_rounded(way: Way, folder: ModelFolder, asked: Sequence[Question]) -> Se
     if way.precision not in ("auto", "fp16"):
         raise click.UsageError(f"rounded runs fp16 graphs, not {way.precision}")
     with needs_extra("export"):
-        from fastseg.export.half import spelled_out
+        from fastseg.export.fp16.convert import spelled_out
     with spelled_out(folder) as graphs:
-        found = [questions.answer(graphs, question, "fp16") for question in asked]
+        found = [probes.answer(graphs, question, "fp16") for question in asked]
     return [replace(one, backend="rounded") for one in found]

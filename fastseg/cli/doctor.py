@@ -8,7 +8,7 @@ from typing import Any
 import click
 from rich.table import Table
 
-from fastseg import circumstances, diagnosis
+from fastseg import diagnosis, environment
 from fastseg.cli.arguments import json_option
 from fastseg.cli.report import DONE, SOME_FAILED, Report
 
@@ -24,7 +24,7 @@ def doctor() -> Report:
     """
     found = diagnosis.doctor()
     verdict = "\nfastseg can run here." if found["ok"] else "\nfastseg cannot run here."
-    text = (circumstances.line(), _memory(found["machine"]), "", _table(found), verdict)
+    text = (environment.line(), _memory(found["machine"]), "", _table(found), verdict)
     return Report("doctor", found, text, DONE if found["ok"] else SOME_FAILED)
 
 

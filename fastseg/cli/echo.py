@@ -12,8 +12,8 @@ from typing import Any, get_args
 import click
 from rich.console import RenderableType
 
-from fastseg import circumstances, echo_picture, results
-from fastseg.cli import recordings
+from fastseg import provenance, results
+from fastseg.cli import echo_files
 from fastseg.cli.arguments import (
     ModelArguments,
     OutArguments,
@@ -24,21 +24,22 @@ from fastseg.cli.arguments import (
     picture_options,
     runtime_options,
 )
+from fastseg.cli.echo_files import Recording
 from fastseg.cli.echo_tables import tables
 from fastseg.cli.progress import progress
-from fastseg.cli.recordings import Recording
 from fastseg.cli.report import DONE, SOME_FAILED, Report, document, error_body
-from fastseg.echo import Study, study
-from fastseg.echo_picture import EchoPanel
+from fastseg.echo import picture
+from fastseg.echo.findings import CHAMBERS, VIEW_NAMES, Finding, Place, find
+from fastseg.echo.frames import FrameChannels
+from fastseg.echo.picture import EchoPanel
+from fastseg.echo.report import Study, study
+from fastseg.echo.unet import Unet
 from fastseg.errors import FastsegError, MeasurementError, OutputError
-from fastseg.findings import CHAMBERS, VIEW_NAMES, Finding, Place, find
-from fastseg.frames import FrameChannels
 from fastseg.loading import load_unet
 from fastseg.masks import Masks
 from fastseg.measure import FIELD_OF_VIEW_CM, Mode
 from fastseg.results import Contents, ResultFolder
 from fastseg.timings import Timings
-from fastseg.unet import Unet
 
 MEASUREMENTS_FILE = "measurements.json"
 
@@ -89,7 +90,7 @@ class _Work:
         row: dict[str, Any] = {"file": str(file.path), "view": file.view, "patient": file.patient}
         self.rows.append(row)
         try:
-            film = recordings.read(
+            film = echo_files.read(
                 file.path,
                 channels=self.arguments.channels,
                 max_pixels=self.arguments.limit,
@@ -133,7 +134,7 @@ class _Work:
         return findings
 
     def _keep(
-        self, film: recordings.Frames, clip: list[Masks], findings: list[list[Finding]]
+        self, film: echo_files.Frames, clip: list[Masks], findings: list[list[Finding]]
     ) -> None:
         """Write the masks and a picture of each frame, if a folder was asked for."""
         if self.folder is None:
@@ -145,7 +146,7 @@ class _Work:
                 title = f"{PurePath(str(place)).name} · {VIEW_NAMES[place.view]}"
                 legend = f"{_ran(self.models[place.view])} · mode {self.arguments.mode}"
                 panel = EchoPanel(shown, masks, found, title, legend)
-                self.folder.draw(name, echo_picture.draw(panel))
+                self.folder.draw(name, picture.draw(panel))
 
     def studies(self) -> list[Study]:
         """The study of each patient, in the order in which they came."""
@@ -208,7 +209,7 @@ def echo(arguments: Arguments) -> Report:
     the files of one patient make one study. For research use only; not a medical device.
     """
     files = [
-        recordings.recognise(path, view=arguments.view, patient=arguments.patient)
+        echo_files.recognise(path, view=arguments.view, patient=arguments.patient)
         for path in arguments.frames
     ]
     with ExitStack() as stack:
@@ -241,7 +242,7 @@ def _work_through(
 ) -> Report:
     """Measure every file, and write the results if a folder was given and a file was measured."""
     work = _Work(arguments, models)
-    networks = {view: circumstances.of_model(model) for view, model in models.items()}
+    networks = {view: provenance.of_model(model) for view, model in models.items()}
     info = {"models": networks, "settings": arguments.settings()}
     body: dict[str, Any] = {**info, "files": work.rows, "studies": []}
     studies: list[Study] = []
@@ -276,7 +277,7 @@ def _text(
         return
     ran = ", ".join(f"{view} by {_ran(model)}" for view, model in models.items())
     yield f"\n{ran}; mode {mode}"
-    yield circumstances.NOTICE
+    yield provenance.NOTICE
     if out is not None:
         yield f"results in {out}"
 

@@ -10,8 +10,8 @@ from pathlib import PurePath
 from rich.console import RenderableType
 from rich.table import Table
 
-from fastseg.echo import SEPARATOR, Row, Study
-from fastseg.findings import Finding
+from fastseg.echo.findings import Finding
+from fastseg.echo.report import SEPARATOR, Row, Study
 
 FEW = 4
 """Frames that are all shown; of more, those that the rows were made from."""

@@ -21,11 +21,11 @@ from fastseg.cli.arguments import (
     out_options,
     picture_options,
 )
-from fastseg.cli.pictures import Task, expand, work_through
+from fastseg.cli.batch import Task, expand, work_through
 from fastseg.cli.report import Report
-from fastseg.everything import GridSettings
 from fastseg.masks import Masks, OutputMode
 from fastseg.results import Contents
+from fastseg.sam.mask_generator import GridSettings
 
 _HELP = {
     "points_per_side": "Clicks along each side of the grid.",

@@ -9,14 +9,14 @@ from typing import Literal
 
 import click
 
-from fastseg import registry
+from fastseg.artifacts import registry
 from fastseg.cli.arguments import into, json_option, needs_extra
 from fastseg.cli.progress import progress
 from fastseg.cli.report import Report
-from fastseg.comparison import Comparison
-from fastseg.findings import CHAMBERS
+from fastseg.echo.findings import CHAMBERS
 from fastseg.images import read_image
-from fastseg.parity import Table
+from fastseg.validation.comparison import Comparison
+from fastseg.validation.parity import Table
 
 
 @click.group()
@@ -117,7 +117,7 @@ def unet(arguments: UnetArguments) -> Report:
     The folder appears whole, and only if the graph agrees with the network in torch.
     """
     with needs_extra("export"):
-        from fastseg.export.folders import Card
+        from fastseg.export.model_folder import Card
         from fastseg.export.unet import export_unet
     card = Card(arguments.name or "", arguments.licence)
     with progress(None) as step:
@@ -199,7 +199,7 @@ def quantised(arguments: Int8Arguments) -> Report:
     and only if the masks are those of fp32.
     """
     with needs_extra("export"):
-        from fastseg.export.int8 import add_int8
+        from fastseg.export.int8.convert import add_int8
     with progress(None) as step:
         found = add_int8(
             registry.find(arguments.model),

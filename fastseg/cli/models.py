@@ -11,7 +11,8 @@ from typing import Any
 import click
 from rich.table import Table
 
-from fastseg import artifacts, registry
+from fastseg import artifacts
+from fastseg.artifacts import registry
 from fastseg.cli.arguments import into, json_option
 from fastseg.cli.progress import progress
 from fastseg.cli.report import DONE, SOME_FAILED, Report, error_body

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 
-from fastseg import circumstances
+from fastseg import environment, provenance
 from fastseg.results import to_json
 
 DONE, SOME_FAILED, BAD_CALL, INTERRUPTED = 0, 1, 2, 130
@@ -42,8 +42,8 @@ def document(verb: str | None, body: Mapping[str, Any], exit_code: int) -> dict[
     return {
         "verb": verb,
         "exit_code": exit_code,
-        "notice": circumstances.NOTICE,
-        "versions": circumstances.versions(),
+        "notice": provenance.NOTICE,
+        "versions": environment.versions(),
         **body,
     }
 

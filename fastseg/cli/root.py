@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import click
 
-from fastseg import circumstances
+from fastseg import environment
 from fastseg.cli.bench import bench
 from fastseg.cli.build import build
 from fastseg.cli.calibrate import calibrate
@@ -38,7 +38,7 @@ _INPUT_ERRORS = (ImageError, MaskError, CheckpointError, ParityError)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(circumstances.versions()["fastseg"], prog_name="fastseg")
+@click.version_option(environment.versions()["fastseg"], prog_name="fastseg")
 def root() -> None:
     """Promptable and prompt-free segmentation, fast and exact.
 

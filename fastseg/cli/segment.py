@@ -20,7 +20,7 @@ from fastseg.cli.arguments import (
     out_options,
     picture_options,
 )
-from fastseg.cli.pictures import Task, work_through
+from fastseg.cli.batch import Task, work_through
 from fastseg.cli.report import Report
 from fastseg.masks import Masks, OutputMode
 from fastseg.results import Contents

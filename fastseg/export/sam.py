@@ -13,15 +13,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fastseg import artifacts, registry, tensor_file
-from fastseg.artifacts import ModelFolder
-from fastseg.comparison import Comparison
+from fastseg import artifacts
+from fastseg.artifacts import ModelFolder, registry, safetensors
+from fastseg.artifacts.manifest import GraphFile, Manifest, Preprocessing
 from fastseg.errors import CheckpointError
-from fastseg.export import checkpoint as checkpoints
-from fastseg.export import half, half_weights
-from fastseg.export.checkpoint import Checkpoint
-from fastseg.export.folded_encoder import fold
-from fastseg.export.folders import (
+from fastseg.export.checkpoints import sam as checkpoints
+from fastseg.export.checkpoints.sam import Checkpoint
+from fastseg.export.fp16 import convert as fp16_convert
+from fastseg.export.fp16 import storage as fp16_storage
+from fastseg.export.model_folder import (
     Card,
     Progress,
     parameter_count,
@@ -30,14 +30,15 @@ from fastseg.export.folders import (
     silent,
     versions,
 )
-from fastseg.export.image_encoder import SHAPES, ImageEncoder
-from fastseg.export.mask_decoder import MaskDecoder
-from fastseg.export.onnx_writer import Store, write
-from fastseg.export.prompt_encoder import PromptEncoder
-from fastseg.export.sam_modules import SamModules
+from fastseg.export.networks.folded_encoder import fold
+from fastseg.export.networks.image_encoder import SHAPES, ImageEncoder
+from fastseg.export.networks.mask_decoder import MaskDecoder
+from fastseg.export.networks.prompt_encoder import PromptEncoder
+from fastseg.export.networks.sam import SamModules
+from fastseg.export.onnx.writer import Store, write
 from fastseg.export.verification import Graphs, compare
-from fastseg.manifest import GraphFile, Manifest, Preprocessing
-from fastseg.parity import Table
+from fastseg.validation.comparison import Comparison
+from fastseg.validation.parity import Table
 
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
@@ -138,7 +139,7 @@ def write_sam_folder(
     for module in modules.by_prefix().values():
         module.eval().requires_grad_(False)
         if store == "float16":
-            half_weights.prepare(module)
+            fp16_storage.prepare(module)
     with artifacts.write(out, overwrite=True) as folder:
         graphs = {}
         weights = _write_weights(modules, folder, store)
@@ -165,9 +166,9 @@ def write_sam_folder(
             written_by=versions(),
             parity=tuple(table.as_rows()),
         )
-        if precision == half.PRECISION:
+        if precision == fp16_convert.PRECISION:
             with folded_encoder(modules) as encoder:
-                _, manifest = half.write_half(
+                _, manifest = fp16_convert.write_half(
                     ModelFolder(folder, manifest), encoder=encoder, progress=step
                 )
         artifacts.write_manifest(folder, manifest)
@@ -177,11 +178,11 @@ def write_sam_folder(
 def _write_weights(modules: SamModules, folder: Path, store: Store) -> dict[str, Path]:
     """Write what kernels of ours read, by the graph that they run."""
     found = {"decoder": folder / DECODER_WEIGHTS}
-    tensor_file.write(found["decoder"], modules.decoder_weights(), halve=store == "float16")
+    safetensors.write(found["decoder"], modules.decoder_weights(), halve=store == "float16")
     encoder = modules.encoder_weights()
     if encoder is not None and store == "float32":
         found["encoder"] = folder / ENCODER_WEIGHTS
-        tensor_file.write(found["encoder"], encoder)
+        safetensors.write(found["encoder"], encoder)
     return found
 
 
@@ -212,7 +213,7 @@ def add_half(
     """
     step = progress or silent
     if checkpoint is None:
-        return half.add_half(folder, out, pictures=pictures, progress=step)
+        return fp16_convert.add_half(folder, out, pictures=pictures, progress=step)
     step("reading the checkpoint")
     read = checkpoints.read(checkpoint)
     if artifacts.read(folder).manifest.source.get("sha256") != read.sha256:
@@ -220,7 +221,7 @@ def add_half(
             f"{folder} was not exported from {checkpoint}. Give its own checkpoint, or none."
         )
     with folded_encoder(load_modules(read)) as encoder:
-        return half.add_half(folder, out, encoder=encoder, pictures=pictures, progress=step)
+        return fp16_convert.add_half(folder, out, encoder=encoder, pictures=pictures, progress=step)
 
 
 @contextmanager

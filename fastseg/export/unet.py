@@ -14,13 +14,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fastseg import artifacts, contract, parity
+from fastseg import artifacts, contract
 from fastseg.artifacts import ModelFolder
-from fastseg.backends.ort import OrtBackend
-from fastseg.contract import Graph
+from fastseg.artifacts.manifest import UNET, FramePreprocessing, Manifest
+from fastseg.backends.onnxruntime.session import OrtBackend
+from fastseg.contract import GraphSpec
+from fastseg.echo import views as echo_views
 from fastseg.errors import CheckpointError
-from fastseg.export import echo_views, half, half_weights
-from fastseg.export.folders import (
+from fastseg.export.checkpoints.unet import read_unet_weights
+from fastseg.export.fp16 import convert as fp16_convert
+from fastseg.export.fp16 import storage as fp16_storage
+from fastseg.export.model_folder import (
     Card,
     Progress,
     parameter_count,
@@ -29,11 +33,10 @@ from fastseg.export.folders import (
     silent,
     versions,
 )
-from fastseg.export.onnx_writer import Source, Store, write
-from fastseg.export.unet_network import UNet
-from fastseg.export.unet_weights import read_unet_weights
-from fastseg.manifest import UNET, FramePreprocessing, Manifest
-from fastseg.parity import Difference, Table
+from fastseg.export.networks.unet import UNet
+from fastseg.export.onnx.writer import Source, Store, write
+from fastseg.validation import parity
+from fastseg.validation.parity import Difference, Table
 
 BATCHES = (1, 3)
 """Frames in each run of the comparison: a batch is free in the graph."""
@@ -147,7 +150,7 @@ def write_unet_folder(
         )
     frozen = deepcopy(network).cpu().float().eval().requires_grad_(False)
     if store == "float16":
-        half_weights.prepare(frozen)
+        fp16_storage.prepare(frozen)
     preprocessing = FramePreprocessing(channels=expected.channels)
     graph = contract.unet_network(preprocessing.side, network.channels, network.classes)
     module = Probabilities(frozen)
@@ -171,8 +174,8 @@ def write_unet_folder(
             parity=tuple(table.as_rows()),
             extra={"view": view, "classes": list(expected.classes)},
         )
-        if precision == half.PRECISION:
-            _, manifest = half.write_half(ModelFolder(folder, manifest), progress=step)
+        if precision == fp16_convert.PRECISION:
+            _, manifest = fp16_convert.write_half(ModelFolder(folder, manifest), progress=step)
         artifacts.write_manifest(folder, manifest)
     return table
 
@@ -189,7 +192,7 @@ class Probabilities(nn.Module):
         return torch.sigmoid(self.network(frames))
 
 
-def compare(module: Probabilities, path: Path, graph: Graph) -> Table:
+def compare(module: Probabilities, path: Path, graph: GraphSpec) -> Table:
     """Run the graph in ONNX Runtime on the CPU and compare it with the module, a row a batch."""
     side = int(graph.inputs[0].shape[-1])
     random = torch.Generator().manual_seed(0)

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fastseg import contract, parity
-from fastseg.backends.ort import OrtBackend
-from fastseg.contract import Array, Graph
-from fastseg.export.sam_modules import SamModules
-from fastseg.parity import Difference, Table
+from fastseg import contract
+from fastseg.backends.onnxruntime.session import OrtBackend
+from fastseg.contract import Array, GraphSpec
+from fastseg.export.networks.sam import SamModules
+from fastseg.validation import parity
+from fastseg.validation.parity import Difference, Table
 
 LABELS = (
     (contract.LABEL_FOREGROUND, contract.LABEL_BACKGROUND, contract.LABEL_PADDING),
@@ -26,7 +27,7 @@ LABELS = (
 """A prompt of each kind."""
 
 
-Graphs = Mapping[str, tuple[Path, Graph]]
+Graphs = Mapping[str, tuple[Path, GraphSpec]]
 """Name to file and contract."""
 
 
@@ -97,7 +98,7 @@ def _picture(side: int, random: torch.Generator) -> Tensor:
     return smooth + 0.1 * torch.randn(smooth.shape, generator=random)
 
 
-def _run(graph: tuple[Path, Graph], inputs: Mapping[str, Array]) -> dict[str, Array]:
+def _run(graph: tuple[Path, GraphSpec], inputs: Mapping[str, Array]) -> dict[str, Array]:
     """Load a graph, run it once and let it go: the largest ones fill the memory of a laptop."""
     with closing(OrtBackend(*graph)) as backend:
         return backend.run(inputs)

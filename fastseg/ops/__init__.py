@@ -6,21 +6,16 @@ Every function is exact: the same bits for any number of threads and on any proc
 Those that take ``Runs`` raise ``MaskError`` when run lengths do not sum to height times width.
 """
 
-from fastseg.ops.binarising import Binarised, binarise, sieves
+from fastseg.ops.binarise import Binarised, binarise, sieves
 from fastseg.ops.boxes import box_nms, near_crop_edge
 from fastseg.ops.chambers import ChamberScores, chamber_scores, clean_chambers
-from fastseg.ops.decoding import (
-    DecodedPrompts,
-    DecoderKernel,
-    computes_in_bf16,
-    decoder_tables,
-)
-from fastseg.ops.encoding import EncoderKernel, encoder_tables
-from fastseg.ops.frame_network import UNET_TABLE, UnetKernel, unet_misfit
+from fastseg.ops.echo_unet import UNET_TABLE, UnetKernel, unet_misfit
 from fastseg.ops.frames import frame_input, masks_to_frame
-from fastseg.ops.pictures import preprocess, resize_bilinear
-from fastseg.ops.prompts import point_grid
-from fastseg.ops.runs import (
+from fastseg.ops.measure_shapes import Shapes, measure_shapes
+from fastseg.ops.point_grid import point_grid
+from fastseg.ops.preprocess import preprocess, resize_bilinear
+from fastseg.ops.rle import Runs
+from fastseg.ops.rle_ops import (
     runs_areas,
     runs_boxes,
     runs_check,
@@ -32,8 +27,8 @@ from fastseg.ops.runs import (
     runs_to_array,
     runs_to_strings,
 )
-from fastseg.ops.shapes import Shapes, measure_shapes
-from fastseg.runs import Runs
+from fastseg.ops.sam_decoder import DecodedPrompts, DecoderKernel, computes_in_bf16, decoder_tables
+from fastseg.ops.sam_encoder import EncoderKernel, encoder_tables
 
 __all__ = [
     "UNET_TABLE",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastseg import _core, checks
+from fastseg import _core
 from fastseg.errors import PromptError
 from fastseg.geometry import Frame
+from fastseg.ops import checks
 
 
 def box_nms(boxes: ArrayLike, scores: ArrayLike, iou_threshold: float) -> NDArray[np.int64]:

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastseg import _core, checks
+from fastseg import _core
 from fastseg.errors import MaskError
+from fastseg.ops import checks
 
 
 class ChamberScores(NamedTuple):

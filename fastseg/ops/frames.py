@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fastseg import _core, checks
+from fastseg import _core
 from fastseg.errors import ImageError
-from fastseg.runs import Runs, mask_size
+from fastseg.ops import checks
+from fastseg.ops.rle import Runs, mask_size
 
 
 def frame_input(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-from fastseg.contract import Array, Graph
+from fastseg.contract import Array, GraphSpec
 from fastseg.errors import BackendError
 
 
@@ -22,7 +22,7 @@ class FakeBackend:
 
     def __init__(
         self,
-        graph: Graph,
+        graph: GraphSpec,
         function: Callable[[Mapping[str, Array]], dict[str, Array]],
         *,
         name: str = "fake:cpu",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fastseg.contract import IR_VERSION, OPSET, Array, Graph, Tensor
+from fastseg.contract import IR_VERSION, OPSET, Array, GraphSpec, TensorSpec
 
 
-def compile_graph(graph: Graph, body: str, constants: Mapping[str, Array]) -> bytes:
+def compile_graph(graph: GraphSpec, body: str, constants: Mapping[str, Array]) -> bytes:
     """Make an ONNX file, the same bytes each time.
 
     Args:
@@ -29,6 +29,6 @@ def compile_graph(graph: Graph, body: str, constants: Mapping[str, Array]) -> by
     return content
 
 
-def _declare(tensor: Tensor) -> str:
+def _declare(tensor: TensorSpec) -> str:
     kind = {"float32": "float", "float16": "float16", "int32": "int32"}[tensor.dtype]
     return f"{kind}[{', '.join(map(str, tensor.shape))}] {tensor.name}"

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from fastseg import artifacts
-from fastseg.contract import Array, Dimension, DType, Graph, Tensor
+from fastseg.artifacts.manifest import Manifest, Preprocessing
+from fastseg.contract import Array, Dimension, DType, GraphSpec, TensorSpec
 from fastseg.testing.onnx_text import compile_graph
 
 SIDE = 128
@@ -43,10 +44,10 @@ def tiny_sam_folder(path: str | os.PathLike[str]) -> Path:
             file = temporary / f"{graph.name}.onnx"
             file.write_bytes(compile_graph(graph, body, _constants()))
             graphs[graph.name] = artifacts.graph_file(graph, file)
-        manifest = artifacts.Manifest(
+        manifest = Manifest(
             family="sam",
             name="tiny-sam",
-            preprocessing=artifacts.Preprocessing(
+            preprocessing=Preprocessing(
                 side=SIDE, mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375)
             ),
             graphs=graphs,
@@ -59,8 +60,8 @@ def tiny_sam_folder(path: str | os.PathLike[str]) -> Path:
     return folder
 
 
-def _tensor(name: str, *shape: Dimension, dtype: DType = "float32") -> Tensor:
-    return Tensor(name, dtype, shape)
+def _tensor(name: str, *shape: Dimension, dtype: DType = "float32") -> TensorSpec:
+    return TensorSpec(name, dtype, shape)
 
 
 _CELLS = GRID * GRID
@@ -263,18 +264,21 @@ _MASK_HEAD = f"""
 
 _GRAPHS = (
     (
-        Graph(
+        GraphSpec(
             "encoder",
             (_tensor("image", "images", 3, SIDE, SIDE),),
             (_tensor("embedding", "images", *_EMBEDDING),),
         ),
         _ENCODER,
     ),
-    (Graph("image_state", (_tensor("embedding", 1, *_EMBEDDING),), (_BRIGHTNESS,)), _IMAGE_STATE),
-    (Graph("decoder", (_BRIGHTNESS, *_POINTS), _ANSWER), _NO_MASK + _DECODER),
-    (Graph("decoder_mask", (_BRIGHTNESS, *_POINTS, _MASK), _ANSWER), _MASK_PROMPT + _DECODER),
     (
-        Graph(
+        GraphSpec("image_state", (_tensor("embedding", 1, *_EMBEDDING),), (_BRIGHTNESS,)),
+        _IMAGE_STATE,
+    ),
+    (GraphSpec("decoder", (_BRIGHTNESS, *_POINTS), _ANSWER), _NO_MASK + _DECODER),
+    (GraphSpec("decoder_mask", (_BRIGHTNESS, *_POINTS, _MASK), _ANSWER), _MASK_PROMPT + _DECODER),
+    (
+        GraphSpec(
             "mask_head",
             (
                 _tensor("image_tokens", "survivors", 5, LOW, LOW),

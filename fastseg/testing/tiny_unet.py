@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from fastseg import artifacts
+from fastseg.artifacts.manifest import UNET, FramePreprocessing, Manifest
 from fastseg.contract import unet_network
-from fastseg.manifest import UNET
 from fastseg.testing.onnx_text import compile_graph
 
 UNET_SIDE = 64
@@ -56,10 +56,10 @@ def tiny_unet_folder(path: str | os.PathLike[str]) -> Path:
     with artifacts.write(folder) as temporary:
         file = temporary / "network.onnx"
         file.write_bytes(compile_graph(graph, _NETWORK, constants))
-        manifest = artifacts.Manifest(
+        manifest = Manifest(
             family=UNET,
             name="tiny-unet",
-            preprocessing=artifacts.FramePreprocessing(side=UNET_SIDE),
+            preprocessing=FramePreprocessing(side=UNET_SIDE),
             graphs={graph.name: artifacts.graph_file(graph, file)},
             source={"kind": "formulas, no weights"},
             licence="Apache-2.0",

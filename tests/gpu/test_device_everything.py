@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 
 import fastseg
-from fastseg import artifacts, registry
-from fastseg.backends.tensorrt_runtime import FLAVOURS
+from fastseg import artifacts
+from fastseg.artifacts import registry
+from fastseg.backends.tensorrt.library import FLAVOURS
 from fastseg.building import Request
 from fastseg.demo import PICTURE
 from fastseg.errors import DeviceMemoryError
 from fastseg.images import read_image
 from fastseg.ops import runs_iou
-from tests.on_gpu import build_or_skip, require_gpu
+from tests.helpers.on_gpu import build_or_skip, require_gpu
 
 pytestmark = pytest.mark.gpu
 

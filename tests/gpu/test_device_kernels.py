@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from fastseg import ops
-from fastseg.device_arrays import device_array
+from fastseg.cuda.arrays import device_array
+from fastseg.cuda.kernels import FILL, LABEL, RECORD, Candidates, Gather, MaskFilter
 from fastseg.geometry import Frame
-from fastseg.ops.device import FILL, LABEL, RECORD, Candidates, Gather, MaskFilter
-from fastseg.prompts import single_points
-from tests import emulated_memory
-from tests.test_device_kernels import MEAN, PICTURE_FRAMES, STD, discs, picture, random_boxes
-from tests.test_ops_binarise import FRAMES, smooth_logits
+from fastseg.sam.prompts import single_points
+from tests.cuda.test_kernels import MEAN, PICTURE_FRAMES, STD, discs, picture, random_boxes
+from tests.helpers import emulated_memory
+from tests.ops.test_binarise import FRAMES, smooth_logits
 
 pytestmark = pytest.mark.gpu
 

@@ -10,21 +10,22 @@ import numpy as np
 import pytest
 
 import fastseg
-from fastseg import acceptance, artifacts, registry
-from fastseg.artifacts import ModelFolder
-from fastseg.backends import cuda_device, ort_cuda
-from fastseg.backends.engine_key import Gpu
-from fastseg.backends.engine_lookup import find_engine
-from fastseg.backends.engine_store import EngineCache
-from fastseg.backends.ort import OrtBackend
-from fastseg.backends.select import open_graph
-from fastseg.backends.tensorrt_engine import load_engine
-from fastseg.backends.tensorrt_face import Face
-from fastseg.backends.tensorrt_runtime import FLAVOURS
+from fastseg import acceptance, artifacts
+from fastseg.artifacts import ModelFolder, registry
+from fastseg.backends.onnxruntime import cuda_provider
+from fastseg.backends.onnxruntime.session import OrtBackend
+from fastseg.backends.selection import open_graph
+from fastseg.backends.tensorrt.engine import load_engine
+from fastseg.backends.tensorrt.engine_cache import EngineCache
+from fastseg.backends.tensorrt.engine_key import Gpu
+from fastseg.backends.tensorrt.engine_lookup import find_engine
+from fastseg.backends.tensorrt.library import FLAVOURS
+from fastseg.backends.tensorrt.runtime import Face
 from fastseg.building import Request, build
+from fastseg.cuda import device as cuda_device
 from fastseg.demo import PICTURE
 from fastseg.errors import EngineError
-from tests.on_gpu import build_or_skip, require_gpu
+from tests.helpers.on_gpu import build_or_skip, require_gpu
 
 pytestmark = pytest.mark.gpu
 
@@ -248,7 +249,7 @@ def test_an_engine_for_another_architecture_is_refused(built, flavour, gpu, tmp_
 
 def test_onnxruntime_runs_on_the_device_or_says_what_it_lacks(gpu):
     onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    if ort_cuda.PROVIDER not in onnxruntime.get_available_providers():
+    if cuda_provider.PROVIDER not in onnxruntime.get_available_providers():
         pytest.skip("this onnxruntime is built without CUDA")
     folder = artifacts.read(registry.find("sam-nano"))
     for name in ("encoder", "image_state", "decoder", "mask_head"):

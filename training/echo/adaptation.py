@@ -12,14 +12,14 @@ from typing import Any
 import torch
 
 from fastseg import artifacts
+from fastseg.echo.unet import Unet
 from fastseg.errors import BackendUnavailableError, ModelError, OutputError
-from fastseg.export.folders import Card
+from fastseg.export.model_folder import Card
+from fastseg.export.networks.unet import UNet
 from fastseg.export.unet import write_unet_folder
-from fastseg.export.unet_network import UNet
-from fastseg.graphs import Choice
+from fastseg.inference.sessions import Choice
 from fastseg.loading import load_unet
-from fastseg.outputs import atomic_file
-from fastseg.unet import Unet
+from fastseg.storage.atomic import atomic_file
 from training.echo import contact_sheet, labelling, own_frames, self_learning, starting_weights
 from training.echo.heart import CHANNELS, CLASSES, View
 from training.echo.labelling import Labels, Outcome

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from fastseg.outputs import atomic_file
 from fastseg.overlay import colours
+from fastseg.storage.atomic import atomic_file
 from training.echo.labelling import Labels
 from training.echo.own_frames import SIDE, OwnFrames
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fastseg.unet import Unet
+from fastseg.echo.unet import Unet
 from training.echo.heart import CLASSES, View
 from training.echo.phantom import draw_masks
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastseg import ops
-from fastseg.unet import Unet
+from fastseg.echo.unet import Unet
 from training.echo import donuts, four_chambers, weak_labels
 from training.echo.acceptance import refusal
 from training.echo.heart import CLASSES, View

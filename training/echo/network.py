@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from fastseg.export.unet_network import UNet
+from fastseg.export.networks.unet import UNet
 from training.echo.heart import CHANNELS, CLASSES, VIEWS, View
 
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fastseg import ops
+from fastseg.echo.frames import look, read_frame
 from fastseg.errors import ImageError
-from fastseg.frames import look, read_frame
 from fastseg.images import FORMATS
 
 SIDE = 256

@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file
 
 from fastseg import artifacts
-from fastseg.export.folders import Card
+from fastseg.export.model_folder import Card
+from fastseg.export.networks.unet import UNet
 from fastseg.export.unet import write_unet_folder
-from fastseg.export.unet_network import UNet
-from fastseg.parity import Table
+from fastseg.validation.parity import Table
 from training.echo.heart import CHANNELS, CLASSES, VIEWS, View
 from training.saving import keeping_card
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from fastseg.errors import ImageError
-from fastseg.export.unet_network import UNet
+from fastseg.export.networks.unet import UNet
 from training.echo.labelling import Labels
 from training.echo.losses import soft_dice
 from training.echo.own_frames import OwnFrames

@@ -9,12 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastseg import artifacts, registry
+from fastseg import artifacts
+from fastseg.artifacts import registry
+from fastseg.artifacts.manifest import UNET
 from fastseg.contract import UNET_GRAPH
 from fastseg.errors import ModelFolderError
-from fastseg.export.unet_network import UNet
-from fastseg.export.unet_weights import read_unet_weights
-from fastseg.manifest import UNET
+from fastseg.export.checkpoints.unet import read_unet_weights
+from fastseg.export.networks.unet import UNet
 from training.echo.heart import CHANNELS, CLASSES, View
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from fastseg.export.unet_network import UNet
+from fastseg.export.networks.unet import UNet
 from training.echo.batches import Batch, Batches
 from training.echo.heart import View
 from training.echo.losses import chamber_loss

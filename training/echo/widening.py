@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fastseg.export.unet_network import UNet
+from fastseg.export.networks.unet import UNet
 
 FIRST, LAST = "down.0.0", "head"
 """The layers whose inputs and whose outputs are the frame's and the classes."""

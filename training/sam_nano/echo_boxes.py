@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fastseg.sam import PromptModel
+from fastseg.sam.model import PromptModel
 from training.sam_nano import evaluation
 
 CHAMBERS = ("LA", "LV", "RA", "RV")

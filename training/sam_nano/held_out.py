@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from fastseg import contract
-from fastseg.sam import PromptModel
+from fastseg.sam.model import PromptModel
 from training.sam_nano import batches, evaluation, prompts, variety
 from training.sam_nano.batches import Questions
 from training.sam_nano.losses import measured_iou

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fastseg.export.half_weights import LARGE
-from fastseg.export.mask_decoder import MaskDecoder
-from fastseg.export.nano_encoder import EMBEDDING_CHANNELS, NanoEncoder
-from fastseg.export.prompt_encoder import PromptEncoder
+from fastseg.export.fp16.storage import LARGE
+from fastseg.export.networks.mask_decoder import MaskDecoder
+from fastseg.export.networks.nano_encoder import EMBEDDING_CHANNELS, NanoEncoder
+from fastseg.export.networks.prompt_encoder import PromptEncoder
 from training.sam_nano.batches import DENSE_CHANNELS, Batch, Questions
 from training.sam_nano.devices import full
 from training.sam_nano.sketching import Exchanged, exchange

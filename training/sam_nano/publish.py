@@ -11,9 +11,9 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 from fastseg import artifacts
+from fastseg.export.networks.sam import SamModules
 from fastseg.export.sam import Card, write_sam_folder
-from fastseg.export.sam_modules import SamModules
-from fastseg.parity import Table
+from fastseg.validation.parity import Table
 from training.sam_nano.network import SamNano
 from training.saving import keeping_card
 

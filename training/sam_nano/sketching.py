@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fastseg.export.layers import LayerNorm2d
-from fastseg.export.mask_decoder import HEADS, MASK_VECTOR, Attention, MaskDecoder
-from fastseg.export.prompt_encoder import WIDTH
+from fastseg.export.networks.layers import LayerNorm2d
+from fastseg.export.networks.mask_decoder import HEADS, MASK_VECTOR, Attention, MaskDecoder
+from fastseg.export.networks.prompt_encoder import WIDTH
 from training.sam_nano.devices import full
 
 CELL = 16

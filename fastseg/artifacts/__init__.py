@@ -1,0 +1,25 @@
+"""The model folder: ``model.json`` and the graphs and weights that it lists by their hashes."""
+
+from fastseg.artifacts.folder import (
+    MANIFEST_FILE,
+    ModelFolder,
+    graph_file,
+    is_model_folder,
+    read,
+    sha256,
+    stored_file,
+    write,
+    write_manifest,
+)
+
+__all__ = [
+    "MANIFEST_FILE",
+    "ModelFolder",
+    "graph_file",
+    "is_model_folder",
+    "read",
+    "sha256",
+    "stored_file",
+    "write",
+    "write_manifest",
+]

@@ -1,0 +1,197 @@
+"""The model folder: ``model.json`` and the graphs that it lists, each known by its hash."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastseg.artifacts.manifest import (
+    REMEDY,
+    SCHEMA,
+    FramePreprocessing,
+    GraphFile,
+    Manifest,
+    Preprocessing,
+    StoredFile,
+    from_json,
+    to_json,
+)
+from fastseg.contract import GraphSpec
+from fastseg.errors import ModelFolderError, ModelNotFoundError, OutputError
+from fastseg.storage.atomic import atomic_folder
+
+__all__ = [
+    "MANIFEST_FILE",
+    "SCHEMA",
+    "FramePreprocessing",
+    "GraphFile",
+    "Manifest",
+    "ModelFolder",
+    "Preprocessing",
+    "StoredFile",
+    "from_json",
+    "graph_file",
+    "is_model_folder",
+    "read",
+    "sha256",
+    "stored_file",
+    "to_json",
+    "write",
+    "write_manifest",
+]
+
+MANIFEST_FILE = "model.json"
+
+MANIFEST_BYTES = 16 * 2**20
+"""A longer ``model.json`` is not ours, and is not read into memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFolder:
+    """A model folder that was read: where it is and what it says."""
+
+    path: Path
+    manifest: Manifest
+
+    def file(self, stored: GraphFile | StoredFile) -> Path:
+        """Where one of its files is."""
+        return self.path / stored.file
+
+
+def is_model_folder(folder: str | os.PathLike[str]) -> bool:
+    """Whether a folder claims to be a model folder, without a look at its graphs."""
+    return (Path(folder) / MANIFEST_FILE).is_file()
+
+
+def read(folder: str | os.PathLike[str], verify: bool = True) -> ModelFolder:
+    """Read a model folder and, unless told otherwise, hash every file that it lists.
+
+    Args:
+        folder: The folder that holds ``model.json``.
+        verify: Whether the content of each file is compared with its hash. Without it only the
+            presence and the length of the files are checked.
+
+    Raises:
+        ModelNotFoundError: There is no such folder.
+        ModelFolderError: A file is missing, truncated, altered or a link, or ``model.json`` is
+            not ours or newer than this fastseg. The message names the file and the remedy.
+    """
+    path = Path(folder)
+    if not path.is_dir():
+        raise ModelNotFoundError(f"there is no model folder {path}.")
+    found = ModelFolder(path, _read_manifest(path))
+    stored = found.manifest.files
+    for file in stored:
+        _verify_length(path, file)
+    if verify:
+        # Hashing releases the GIL: on two cores the decoder's files take no time beside the
+        # encoder's.
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            for _ in pool.map(lambda file: _verify_content(path, file), stored):
+                pass
+    return found
+
+
+@contextmanager
+def write(folder: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+    """Write a model folder: the block fills a temporary folder, ``model.json`` among it.
+
+    The temporary folder is read back and verified, then takes the name ``folder`` at once. When
+    the block raises, or is interrupted, nothing is left and an earlier folder stays as it was.
+
+    Args:
+        folder: The folder to write.
+        overwrite: Whether a model folder of that name may be replaced. Another folder that has
+            something in it never is.
+
+    Yields:
+        An empty folder to write the graphs and, by ``write_manifest``, ``model.json`` into.
+
+    Raises:
+        OutputError: The name is taken, the disk is full or the place is not writable.
+        ModelFolderError: What the block wrote is not a complete model folder.
+    """
+    target = Path(folder)
+    with atomic_folder(target, replace=overwrite) as temporary:
+        if target.is_dir() and any(target.iterdir()) and not is_model_folder(target):
+            raise OutputError(f"{target} is not empty and is no model folder: choose another name.")
+        yield temporary
+        read(temporary)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write ``model.json`` into a folder whose graphs are already there."""
+    (folder / MANIFEST_FILE).write_text(to_json(manifest), encoding="utf-8")
+
+
+def stored_file(path: Path) -> StoredFile:
+    """Describe a file of a folder by its name, hash and length."""
+    return StoredFile(file=path.name, sha256=sha256(path), bytes=path.stat().st_size)
+
+
+def graph_file(
+    graph: GraphSpec, path: Path, *, precision: str = "fp32", data: tuple[Path, ...] = ()
+) -> GraphFile:
+    """Describe a graph that was just written to ``path``, and its outside weights to ``data``."""
+    own = stored_file(path)
+    return GraphFile(
+        graph=graph,
+        file=own.file,
+        sha256=own.sha256,
+        precision=precision,
+        bytes=own.bytes,
+        data=tuple(stored_file(outside) for outside in data),
+    )
+
+
+def sha256(path: Path) -> str:
+    """Hash the content of a file in constant memory."""
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(2**20))
+    with path.open("rb", buffering=0) as file:
+        while length := file.readinto(buffer):
+            digest.update(buffer[:length])
+    return digest.hexdigest()
+
+
+def _read_manifest(path: Path) -> Manifest:
+    file = path / MANIFEST_FILE
+    if not file.is_file():
+        raise ModelFolderError(f"{path} has no {MANIFEST_FILE}, so it is not a model folder.")
+    try:
+        if file.stat().st_size > MANIFEST_BYTES:
+            raise ModelFolderError(f"{file} is larger than any model.json that fastseg writes.")
+        return from_json(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelFolderError(f"{file} cannot be read: {error}. {REMEDY}") from error
+    except ModelFolderError as error:
+        raise ModelFolderError(f"{path}: {error}") from error
+
+
+def _verify_length(folder: Path, stored: StoredFile) -> None:
+    path = folder / stored.file
+    if path.is_symlink():
+        raise ModelFolderError(f"{path} is a link. A model folder holds its files itself: copy it.")
+    if not path.is_file():
+        raise ModelFolderError(f"{path} is missing. {REMEDY}")
+    if (length := path.stat().st_size) != stored.bytes:
+        raise ModelFolderError(
+            f"{path} has {length} bytes, not {stored.bytes}: it is truncated or altered. {REMEDY}"
+        )
+
+
+def _verify_content(folder: Path, stored: StoredFile) -> None:
+    path = folder / stored.file
+    try:
+        found = sha256(path)
+    except OSError as error:
+        raise ModelFolderError(f"{path} cannot be read: {error}. {REMEDY}") from error
+    if found != stored.sha256:
+        raise ModelFolderError(
+            f"{path} was altered: its sha256 is {found}, not {stored.sha256}. {REMEDY}"
+        )

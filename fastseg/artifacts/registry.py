@@ -1,0 +1,190 @@
+"""Known models: those that come with fastseg, and the checkpoints that it can export."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastseg import artifacts
+from fastseg.errors import ModelError, ModelNotFoundError
+
+EMBEDDED = Path(__file__).parents[1] / "models"
+"""Where the model folders that come with fastseg are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A published weights file, known by its content."""
+
+    file: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What to know about a model before it is loaded."""
+
+    name: str
+    family: str
+    """Which pipeline runs it: ``"sam"`` takes prompts, ``"unet"`` takes frames."""
+
+    description: str
+    licence: str
+    """Of the weights."""
+
+    page: str = ""
+    """Where its authors describe it and offer the weights."""
+
+    checkpoint: Checkpoint | None = None
+    """The published weights; None for a model that was trained for fastseg."""
+
+    exportable: bool = False
+    """Whether this version turns the published weights into a model folder."""
+
+    folder: Path | None = None
+    """The model folder, for a model that comes with fastseg; ``load`` takes its name."""
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the model comes with fastseg."""
+        return self.folder is not None
+
+
+_SAM_PAGE = "https://github.com/facebookresearch/segment-anything"
+_APACHE = "Apache-2.0"
+
+KNOWN = (
+    ModelCard(
+        "sam-vit-b",
+        family="sam",
+        description="Segment Anything, ViT-B image encoder (Kirillov et al. 2023)",
+        licence=_APACHE,
+        exportable=True,
+        page=_SAM_PAGE,
+        checkpoint=Checkpoint(
+            "sam_vit_b_01ec64.pth",
+            375_042_383,
+            "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
+        ),
+    ),
+    ModelCard(
+        "sam-vit-l",
+        family="sam",
+        description="Segment Anything, ViT-L image encoder (Kirillov et al. 2023)",
+        licence=_APACHE,
+        exportable=True,
+        page=_SAM_PAGE,
+        checkpoint=Checkpoint(
+            "sam_vit_l_0b3195.pth",
+            1_249_524_607,
+            "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
+        ),
+    ),
+    ModelCard(
+        "sam-vit-h",
+        family="sam",
+        description="Segment Anything, ViT-H image encoder (Kirillov et al. 2023)",
+        licence=_APACHE,
+        exportable=True,
+        page=_SAM_PAGE,
+        checkpoint=Checkpoint(
+            "sam_vit_h_4b8939.pth",
+            2_564_550_879,
+            "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
+        ),
+    ),
+    ModelCard(
+        "mobile-sam",
+        family="sam",
+        description="MobileSAM, TinyViT image encoder (Zhang et al. 2023)",
+        licence=_APACHE,
+        page="https://github.com/ChaoningZhang/MobileSAM",
+        checkpoint=Checkpoint(
+            "mobile_sam.pt",
+            40_728_226,
+            "6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
+        ),
+    ),
+    ModelCard(
+        "medsam",
+        family="sam",
+        description="MedSAM, ViT-B fine-tuned on medical images, for boxes (Ma et al. 2024)",
+        licence=_APACHE,
+        page="https://github.com/bowang-lab/MedSAM",
+        checkpoint=Checkpoint(
+            "medsam_vit_b.pth",
+            375_049_145,
+            "34b34b78c1d18cb8c6bf84cf9c00e135d6d6c965699f3c0e31ef1bc9dcb5be74",
+        ),
+    ),
+)
+"""Published models whose weights fastseg knows by hash and does not ship."""
+
+
+def list_models() -> list[ModelCard]:
+    """Every model that fastseg knows: first those that come with it, then the published ones.
+
+    An embedded folder that cannot be read is left out; ``doctor`` says what is wrong with it.
+    """
+    return [*_embedded(), *KNOWN]
+
+
+def embedded_folders() -> list[Path]:
+    """The model folders that come with fastseg, by name, whether or not they are intact."""
+    if not EMBEDDED.is_dir():
+        return []
+    return sorted(path for path in EMBEDDED.iterdir() if artifacts.is_model_folder(path))
+
+
+def find(model: str | os.PathLike[str]) -> Path:
+    """Turn the name of an embedded model, or a path, into a model folder.
+
+    Args:
+        model: A name from ``list_models()``, which goes before a folder of the same name in the
+            working directory, or the path of a model folder.
+
+    Raises:
+        ModelNotFoundError: There is neither. The message lists the names, and for a published
+            model or a checkpoint file says how to make a model folder of it.
+    """
+    folders = {path.name: path for path in embedded_folders()}
+    if str(model) in folders:
+        return folders[str(model)]
+    path = Path(model)
+    if path.is_dir():
+        return path
+    names = ", ".join(folders) or "none"
+    if path.is_file():
+        raise ModelNotFoundError(
+            f"{model} is a file, and a model is a folder. Make one of a checkpoint: "
+            f"fastseg export sam --checkpoint {model} --out FOLDER."
+        )
+    for card in KNOWN:
+        if card.name == str(model) and card.checkpoint is not None:
+            raise ModelNotFoundError(
+                f"{model} does not come with fastseg. Get {card.checkpoint.file} from {card.page}, "
+                f"then: fastseg export sam --checkpoint {card.checkpoint.file} --out {model}. "
+                f"Models that come with fastseg: {names}."
+            )
+    raise ModelNotFoundError(
+        f"there is no model and no folder {str(model)!r}. Models that come with fastseg: {names}."
+    )
+
+
+def _embedded() -> Iterator[ModelCard]:
+    for folder in embedded_folders():
+        try:
+            manifest = artifacts.read(folder, verify=False).manifest
+        except ModelError:
+            continue
+        yield ModelCard(
+            name=folder.name,
+            family=manifest.family,
+            description=manifest.description,
+            licence=manifest.licence,
+            page=str(manifest.source.get("page", "")),
+            folder=folder,
+        )

@@ -1,0 +1,1 @@
+"""The runtime of fastseg's own kernels on the CPU."""

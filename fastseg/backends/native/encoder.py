@@ -1,0 +1,43 @@
+"""The native image encoder as a backend: SAM's vision transformer in BF16, on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastseg.artifacts import safetensors
+from fastseg.backends.native.backend import NativeGraph
+from fastseg.backends.native.kernel_cache import OpenedKernels
+from fastseg.contract import Array
+
+if TYPE_CHECKING:
+    from fastseg import ops
+
+_OPENED: OpenedKernels[ops.EncoderKernel] = OpenedKernels()
+"""By hash of the weights and table: models loaded twice share one."""
+
+
+class NativeEncoder(NativeGraph["ops.EncoderKernel"]):
+    """The encoder's graph, run by the native kernel."""
+
+    def _answer(self, kernel: ops.EncoderKernel, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        return {"embedding": kernel.embed(inputs["image"], threads=self._threads)}
+
+
+def open_kernel(path: Path, content: str, table: str) -> ops.EncoderKernel:
+    """Open the weights of an encoder, or find them opened.
+
+    Args:
+        path: A file of ``tensor_file``.
+        content: Its hash.
+        table: One of ``ops.encoder_tables()``.
+
+    Raises:
+        ModelFolderError: The file is damaged or holds another network.
+    """
+    from fastseg import ops
+
+    make = partial(ops.EncoderKernel, table=table)
+    return _OPENED.find((content, table), path, safetensors.read, make)

@@ -1,0 +1,145 @@
+"""Which sizes an engine takes: the optimisation profiles that it is built with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from fastseg.contract import Array, GraphSpec, TensorSpec
+from fastseg.errors import BackendError, EngineError
+
+Shape: TypeAlias = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Sizes that one dimension may have."""
+
+    least: int
+    usual: int
+    """What the engine is tuned for."""
+
+    most: int
+
+    def __contains__(self, size: int) -> bool:
+        return self.least <= size <= self.most
+
+
+Profile: TypeAlias = Mapping[str, Range]
+"""A range for every dimension of a graph that a call may choose."""
+
+_BATCHES: Mapping[str, Range] = {
+    "images": Range(1, 1, 8),
+    "batch": Range(1, 8, 32),
+    "survivors": Range(1, 64, 1024),
+}
+"""Dimensions that are a batch and nothing else."""
+
+_FEW_PROMPTS: Profile = {"prompts": Range(1, 4, 32), "points": Range(1, 2, 64)}
+_GRID_OF_PROMPTS: Profile = {"prompts": Range(1, 256, 1024), "points": Range(2, 2, 2)}
+"""Everything mode: a click and its padding, which are as long as a box."""
+
+_MASKS = Range(1, 3, 4)
+
+
+def profiles_of(graph: GraphSpec) -> tuple[Profile, ...]:
+    """The profiles that an engine of ``graph`` is built with; empty if all its sizes are fixed.
+
+    Raises:
+        EngineError: The graph leaves a dimension open that fastseg knows no range for.
+    """
+    open_sizes = {size for tensor in graph.inputs for size in tensor.shape if isinstance(size, str)}
+    if not open_sizes:
+        return ()
+    known: Profile = {**_BATCHES, "masks": _MASKS}
+    whole = [{**known, **_FEW_PROMPTS}]
+    # With a mask prompt there is no grid: nobody draws a thousand masks to ask for a thousand.
+    if "prompts" in open_sizes and not any(one.name == "mask_input" for one in graph.inputs):
+        whole.append({**known, **_GRID_OF_PROMPTS})
+    if unknown := sorted(open_sizes - whole[0].keys()):
+        raise EngineError(
+            f"{graph.name} leaves the sizes {', '.join(unknown)} open, and no engine can be built "
+            "for them. Export the model again with this version of fastseg."
+        )
+    return tuple({name: one[name] for name in sorted(open_sizes)} for one in whole)
+
+
+def shapes(tensor: TensorSpec, profile: Profile) -> tuple[Shape, Shape, Shape]:
+    """The smallest, usual and largest shape of an input under a profile."""
+
+    def of(end: str) -> Shape:
+        return tuple(
+            getattr(profile[size], end) if isinstance(size, str) else size for size in tensor.shape
+        )
+
+    return of("least"), of("usual"), of("most")
+
+
+def sizes_of(graph: GraphSpec, inputs: Mapping[str, Array]) -> dict[str, int]:
+    """What a call chose for every open dimension; ``inputs`` fit the graph."""
+    return {
+        wanted: size
+        for tensor in graph.inputs
+        for wanted, size in zip(tensor.shape, inputs[tensor.name].shape, strict=True)
+        if isinstance(wanted, str)
+    }
+
+
+def batch_dimension(graph: GraphSpec) -> str | None:
+    """The dimension along which a call may be cut in pieces: the first of every output.
+
+    None if there is no such dimension, so that every call runs whole.
+    """
+    first = {tensor.shape[0] if tensor.shape else 0 for tensor in graph.outputs}
+    name = first.pop() if len(first) == 1 else 0
+    if not isinstance(name, str):
+        return None
+    dynamic = [one for one in graph.inputs if name in one.shape]
+    whole = all(one.shape.index(name) == 0 and one.shape.count(name) == 1 for one in dynamic)
+    return name if whole and dynamic else None
+
+
+def choose_profile(
+    graph: GraphSpec, profiles: tuple[Profile, ...], sizes: Mapping[str, int]
+) -> tuple[int, int]:
+    """Choose the profile for a call, and how long its pieces may be.
+
+    Returns:
+        The number of the profile, and the most that it takes along ``batch_dimension``. Of the
+        profiles that fit the other sizes it is the first that takes the call whole, else the one
+        that takes most at a time.
+
+    Raises:
+        BackendError: A size is outside of every profile.
+    """
+    if not profiles:
+        return 0, max(sizes.values(), default=1)
+    batch = batch_dimension(graph)
+    others = {name: size for name, size in sizes.items() if name != batch}
+    fitting = [
+        number
+        for number, profile in enumerate(profiles)
+        if all(size in profile[name] for name, size in others.items())
+    ]
+    if not fitting:
+        taken = " or ".join(_ranges(profile, others) for profile in profiles)
+        raise BackendError(
+            f"{graph.name} was called with {_words(others)}, and its engine takes {taken}. "
+            'Give fewer at a time, or use backend="onnxruntime".'
+        )
+    if batch is None:
+        return fitting[0], 1
+    for number in fitting:
+        if sizes[batch] <= profiles[number][batch].most:
+            return number, profiles[number][batch].most
+    largest = max(fitting, key=lambda number: profiles[number][batch].most)
+    return largest, profiles[largest][batch].most
+
+
+def _words(sizes: Mapping[str, int]) -> str:
+    return ", ".join(f"{size} {name}" for name, size in sizes.items())
+
+
+def _ranges(profile: Profile, names: Mapping[str, int]) -> str:
+    return ", ".join(f"{profile[name].least} to {profile[name].most} {name}" for name in names)

@@ -1,0 +1,1 @@
+"""Time, memory and costs of a model on this machine."""

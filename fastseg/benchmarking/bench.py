@@ -1,0 +1,219 @@
+"""How fast a model is here: every stage warm, every mask, its memory, and its first mask cold."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastseg import environment as circumstances
+from fastseg import provenance
+from fastseg.benchmarking.peak_memory import peak_memory
+from fastseg.benchmarking.repetition import Repeated, Rule, Stages, repeat
+from fastseg.environment import usable_cores
+from fastseg.errors import BackendError
+from fastseg.inference.sessions import Choice
+from fastseg.loading import load_sam
+from fastseg.masks import Masks
+from fastseg.ops import point_grid
+from fastseg.sam.embedding import Embedding
+from fastseg.sam.mask_generator import Sam
+from fastseg.timings import STAGES
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to measure."""
+
+    model: str
+    """An embedded model's name, or a model folder."""
+
+    image: NDArray[np.uint8]
+    """(H, W, 3) the picture that every round uses."""
+
+    prompts: tuple[int, ...] = (1, 64)
+    """How many clicks a call answers, one measurement each; three masks a click."""
+
+    everything: int = 0
+    """Points per side of everything mode, or 0 to leave it out."""
+
+    device: str = "auto"
+    backend: str = "auto"
+    precision: str = "auto"
+    threads: int = 0
+    rule: Rule = field(default_factory=Rule)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Everything that was measured of one model on one machine."""
+
+    measurements: tuple[Repeated, ...]
+    peak_bytes: Mapping[str, int | None]
+    """Most resident memory above the loaded, warm model, by measurement; None if not known."""
+
+    cold: Mapping[str, float]
+    """Milliseconds in a fresh process, one run: start, import, load, embed, first mask, total."""
+
+    about: Mapping[str, Any]
+    """Model, backend, device, precision, threads, picture, machine and versions."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON."""
+        return {
+            **self.about,
+            "measurements": [one.as_dict() for one in self.measurements],
+            "peak_bytes_above_loaded": dict(self.peak_bytes),
+            "cold_ms": {"state": "cold", "runs": 1, **self.cold},
+        }
+
+
+def bench(plan: Plan, *, progress: Callable[[str], None] = lambda _: None) -> Result:
+    """Measure a model: embedding, prompts on an embedding, everything mode, and a cold start.
+
+    Args:
+        plan: What to measure.
+        progress: Told the name of each measurement as it begins.
+
+    Raises:
+        FastsegError: The model cannot be loaded, or does not run.
+    """
+    progress("cold start")
+    cold = cold_start(plan)
+    measurements: list[Repeated] = []
+    peaks: dict[str, int | None] = {}
+    choice = Choice(plan.device, plan.backend, plan.precision, plan.threads)
+    with load_sam(plan.model, choice) as model:
+        for call in _calls(plan, model):
+            progress(call.name)
+            measurements.append(_measure(call, plan.rule))
+            with peak_memory() as memory:
+                call.run()
+            peaks[call.name] = memory.above
+        about = describe(model, plan)
+    return Result(tuple(measurements), peaks, cold, about)
+
+
+def describe(model: Sam, plan: Plan) -> dict[str, Any]:
+    """What the numbers of a plan depend on, ready for JSON."""
+    height, width = plan.image.shape[:2]
+    return {
+        **provenance.of_model(model),
+        "threads": plan.threads or usable_cores(),
+        "images_per_batch": 1,
+        "picture": {"width": width, "height": height},
+        "machine": circumstances.machine(),
+        "versions": circumstances.versions(),
+    }
+
+
+def cold_start(plan: Plan) -> dict[str, float]:
+    """Time a fresh Python process from its start to its first mask, once.
+
+    Files are read as the operating system finds them: what it keeps in its cache is not dropped.
+
+    Returns:
+        Milliseconds of ``start`` (the interpreter), ``import`` (of fastseg), ``load`` (the model,
+        its hashes included), ``embed``, ``first_mask``, and their sum ``total``.
+
+    Raises:
+        BackendError: The process failed; the message ends with its last words.
+    """
+    choice = {
+        "device": plan.device,
+        "backend": plan.backend,
+        "precision": plan.precision,
+        "threads": plan.threads,
+    }
+    wanted = {
+        "model": plan.model,
+        "choice": choice,
+        "shape": plan.image.shape,
+        "began": time.monotonic(),
+    }
+    script = [sys.executable, "-c", _COLD_START, json.dumps(wanted)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    run = subprocess.run(  # noqa: S603 - our own interpreter and our own script
+        script, input=plan.image.tobytes(), capture_output=True, env=environment, check=False
+    )
+    if run.returncode != 0:
+        last = run.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        raise BackendError(f"the cold start of {plan.model} failed: {' '.join(last)}")
+    stages: dict[str, float] = json.loads(run.stdout)
+    return {**stages, "total": sum(stages.values())}
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    name: str
+    prompts: int
+    run: Callable[[], Embedding | Masks]
+
+
+def _calls(plan: Plan, model: Sam) -> Iterator[_Call]:
+    """What a plan measures, in order."""
+    yield _Call("embed", 0, lambda: model.embed(plan.image))
+    embedding = model.embed(plan.image)
+    for count in plan.prompts:
+        points = clicks(count, plan.image.shape[:2])[:, None]
+        name = "segment, 1 click" if count == 1 else f"segment, {count} clicks"
+        yield _Call(name, count, partial(model.segment, embedding, points=points))
+    if side := plan.everything:
+        run = partial(model.everything, plan.image, points_per_side=side)
+        yield _Call(f"everything, {side} x {side}", side * side, run)
+
+
+def clicks(count: int, size: tuple[int, int]) -> NDArray[np.float64]:
+    """Spread ``count`` clicks evenly over a picture of (height, width): (count, 2), x before y."""
+    side = int(np.ceil(np.sqrt(count)))
+    grid = point_grid(side)
+    chosen = grid[np.linspace(0, len(grid) - 1, count).round().astype(int)]
+    points: NDArray[np.float64] = chosen * np.array([size[1], size[0]])
+    return points
+
+
+def _measure(call: _Call, rule: Rule) -> Repeated:
+    made = 0
+
+    def one_round() -> Stages:
+        nonlocal made
+        answer = call.run()
+        made = len(answer) if isinstance(answer, Masks) else 0
+        timings = answer.timings
+        return {stage: getattr(timings, stage) for stage in STAGES if getattr(timings, stage) > 0}
+
+    measured = repeat(call.name, one_round, rule, prompts=call.prompts)
+    return replace(measured, masks=made)
+
+
+# The first mark is the parent's: the monotonic clock is one for all processes.
+_COLD_START = """
+import json, sys, time
+wanted = json.loads(sys.argv[1])
+took, last = {}, wanted["began"]
+def mark(name):
+    global last
+    now = time.monotonic()
+    took[name], last = 1e3 * (now - last), now
+mark("start")
+from fastseg import load
+mark("import")
+model = load(wanted["model"], **wanted["choice"])
+mark("load")
+import numpy
+image = numpy.frombuffer(sys.stdin.buffer.read(), numpy.uint8).reshape(wanted["shape"])
+embedding = model.embed(image)
+mark("embed")
+model.segment(embedding, points=[image.shape[1] / 2, image.shape[0] / 2], multimask=False)
+mark("first_mask")
+print(json.dumps(took))
+"""

@@ -1,0 +1,150 @@
+"""What a model costs: bytes, parameters, time a mask, prompts; beside what is published."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastseg.artifacts import read
+from fastseg.artifacts.manifest import UNET, Manifest
+from fastseg.artifacts.registry import find
+from fastseg.benchmarking.repetition import Repeated, Rule, repeat
+from fastseg.echo.unet import Unet
+from fastseg.inference.sessions import Choice
+from fastseg.loading import load_sam, load_unet
+from fastseg.masks import Masks
+from fastseg.sam.mask_generator import Sam
+from fastseg.timings import Timings
+
+SOURCE = "Ferreira and Arnaout, arXiv 2311.04847, table 1"
+"""Where the published figures come from. The processor that they were measured on is not given."""
+
+STRUCTURES = 4
+"""Structures of a frame that are segmented: the chambers of the apical four-chamber view."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """One model's row, published or measured."""
+
+    name: str
+    origin: Literal["published", "measured"]
+    megabytes: float
+    """Of the model's files, 10^6 bytes."""
+
+    million_parameters: float | None
+    """None where the folder does not say."""
+
+    seconds_per_mask: float
+    """Inference of a frame that is segmented once, divided by its masks; measured warm."""
+
+    seconds_per_further_mask: float | None
+    """One more mask of a picture that was embedded before; None where there is no such thing."""
+
+    prompts_per_mask: int
+    """Boxes that somebody has to draw for a mask."""
+
+    masks_to_choose_from: int
+    """Alternatives a mask, one of which somebody or a score has to select."""
+
+    ran_on: str
+    """Model, runtime, device, precision, threads; or the publication."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields, ready for JSON."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+PUBLISHED = (
+    Resources("SAM", "published", 2560.0, 636.0, 2.7, None, 1, 3, SOURCE),
+    Resources("SSL U-Net", "published", 93.0, 7.7, 0.1, None, 0, 1, SOURCE),
+)
+"""1350 masks took 3 hours of drawing boxes and, from 4050 candidates, 1.1 hours of selecting. The
+93 MB hold the optimiser's two moments beside the weights."""
+
+
+def measure(model: str, image: NDArray[np.uint8], choice: Choice, rule: Rule) -> Resources:
+    """Measure a model on one frame of ``STRUCTURES`` structures.
+
+    A model that takes prompts embeds the frame and answers a box a structure with three masks, of
+    which the best-scoring stays; a network for frames draws all of its chambers by itself.
+
+    Args:
+        model: An embedded model's name or a model folder.
+        image: (H, W, 3) uint8.
+        choice: What to run on.
+        rule: How often to repeat.
+
+    Raises:
+        FastsegError: The model cannot be loaded, or does not run.
+    """
+    manifest = read(find(model)).manifest
+    if manifest.family == UNET:
+        with load_unet(model, choice) as network:
+            return _frame(network, image, rule)
+    with load_sam(model, choice) as sam:
+        return _boxes(sam, image, rule)
+
+
+def _frame(network: Unet, image: NDArray[np.uint8], rule: Rule) -> Resources:
+    whole = _seconds("a frame", lambda: network.segment(image), rule)
+    return replace(
+        _row(network.manifest, _circumstances(network)),
+        seconds_per_mask=whole / len(network.chambers),
+    )
+
+
+def _boxes(sam: Sam, image: NDArray[np.uint8], rule: Rule) -> Resources:
+    boxes = quarters(image.shape[:2])
+    embedding = sam.embed(image)
+    whole = _seconds("a frame", lambda: sam.segment(image, boxes=boxes), rule)
+    further = _seconds("a box", lambda: sam.segment(embedding, boxes=boxes[:1]), rule)
+    return replace(
+        _row(sam.manifest, _circumstances(sam)),
+        seconds_per_mask=whole / STRUCTURES,
+        seconds_per_further_mask=further,
+        prompts_per_mask=1,
+        masks_to_choose_from=3,
+    )
+
+
+def quarters(size: tuple[int, int]) -> NDArray[np.float64]:
+    """A box in each quarter of a picture of (height, width): (4, 4) x0, y0, x1, y1."""
+    height, width = size
+    corners = np.array([[0, 0], [width / 2, 0], [0, height / 2], [width / 2, height / 2]])
+    inner, outer = np.array([0.1 * width, 0.1 * height]), np.array([0.4 * width, 0.4 * height])
+    return np.hstack([corners + inner, corners + outer])
+
+
+def _row(manifest: Manifest, ran_on: str) -> Resources:
+    """What the folder itself says; a network that needs nobody."""
+    stored = {one.sha256: one.bytes for graph in manifest.graphs.values() for one in graph.files}
+    parameters = manifest.source.get("parameters")
+    return Resources(
+        name=manifest.name,
+        origin="measured",
+        megabytes=sum(stored.values()) / 1e6,
+        million_parameters=parameters / 1e6 if isinstance(parameters, int) else None,
+        seconds_per_mask=0.0,
+        seconds_per_further_mask=None,
+        prompts_per_mask=0,
+        masks_to_choose_from=1,
+        ran_on=ran_on,
+    )
+
+
+def _circumstances(model: Sam | Unet) -> str:
+    return f"{model.backend} {model.device} {model.precision}"
+
+
+def _seconds(name: str, call: Callable[[], Masks], rule: Rule) -> float:
+    def once() -> dict[str, float]:
+        timings: Timings = call().timings
+        return {"call": timings.total}
+
+    measured: Repeated = repeat(name, once, rule)
+    return measured.stages["total"].percentile(50) / 1e3

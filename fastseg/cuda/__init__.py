@@ -1,0 +1,1 @@
+"""CUDA without a runtime: the driver, a device, its arrays and its kernels."""

@@ -1,0 +1,1 @@
+"""Mixed-precision graphs: the precision of each block decided by measuring it."""

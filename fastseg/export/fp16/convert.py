@@ -1,0 +1,238 @@
+"""Mixed-precision graphs of a model folder: measured, written, and compared before they are kept.
+
+Every name of the contract keeps its dtype, so that both precisions run in the same pipeline:
+pictures, embeddings, points, scores, mask vectors and logits are float32. What one graph hands to
+another untouched, and what is large for each prompt, is float16: ``HANDED_ON``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastseg import artifacts
+from fastseg.artifacts import ModelFolder
+from fastseg.artifacts.manifest import GraphFile, Manifest
+from fastseg.backends.base import Backend
+from fastseg.backends.onnxruntime.session import OrtBackend
+from fastseg.contract import UNET_GRAPH, Array, GraphSpec, TensorSpec
+from fastseg.errors import BackendError, ModelFolderError
+from fastseg.export.added_graphs import take_over, verdict
+from fastseg.export.fp16.calibration import Calibration, Decision
+from fastseg.export.fp16.rewrite import to_half
+from fastseg.export.fp16.rounding import spell_out
+from fastseg.export.model_folder import Progress, silent, versions
+from fastseg.export.onnx import blocks as graph_blocks
+from fastseg.export.onnx.writer import save
+from fastseg.inference.sessions import GivenGraphs
+from fastseg.validation import comparison, probes
+from fastseg.validation.comparison import Comparison, Limits
+from fastseg.validation.probes import FrameQuestion, PromptQuestion, Question
+
+PRECISION = "fp16"
+
+ARITHMETIC = "float32 sums, every float16 tensor rounded, on the CPU"
+
+HANDED_ON = ("shared_image", "shared_keys", "shared_values", "shared_queries", "image_tokens")
+"""Tensors between graphs that are float16 in a mixed-precision folder."""
+
+CALIBRATION_PROMPTS = 4
+"""Prompts of each kind in a measurement; a block that holds the image does so for each of them."""
+
+
+def add_half(
+    model: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    encoder: Path | None = None,
+    pictures: Sequence[NDArray[np.uint8]] = (),
+    limits: Limits | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Write a model folder anew with mixed-precision graphs beside its float32 ones.
+
+    It appears whole, and only if the masks of the new graphs agree with those of the old ones; how
+    well, and what decided about each block, is noted in its ``model.json``.
+
+    Args:
+        model: A model folder with float32 graphs.
+        out: The folder to write, which may be ``model``. A model folder of that name is replaced,
+            another one never.
+        encoder: A float32 encoder to convert in place of the folder's own, of the same contract.
+        pictures: uint8 (H, W, 3) to measure ranges on and to compare on; generated ones if there
+            are none.
+        limits: Of the comparison; those of the family if left out.
+        progress: Called with a few words as each step begins.
+
+    Returns:
+        The comparison.
+
+    Raises:
+        ModelFolderError: The folder is incomplete, or has no float32 graphs.
+        ParityError: The masks differ too much; nothing is left, and ``model`` is as it was.
+        OutputError: The folder cannot be written.
+    """
+    folder = artifacts.read(model)
+    with artifacts.write(out, overwrite=True) as target:
+        take_over(folder, target, without=PRECISION)
+        found, manifest = write_half(
+            ModelFolder(target, folder.manifest),
+            encoder=encoder,
+            pictures=pictures,
+            limits=limits,
+            progress=progress,
+        )
+        artifacts.write_manifest(target, manifest)
+    return found
+
+
+def write_half(
+    folder: ModelFolder,
+    *,
+    encoder: Path | None = None,
+    pictures: Sequence[NDArray[np.uint8]] = (),
+    limits: Limits | None = None,
+    progress: Progress | None = None,
+) -> tuple[Comparison, Manifest]:
+    """Write mixed-precision graphs into a folder that is being made; see ``add_half``.
+
+    Returns:
+        The comparison, and the manifest with the new graphs, which is not written yet.
+    """
+    step, manifest = progress or silent, folder.manifest
+    singles = _singles(folder)
+    sources = {name: folder.file(stored) for name, stored in singles.items()}
+    if encoder is not None:
+        sources["encoder"] = encoder
+    asked = [probes.ask(manifest, one) for one in pictures or comparison.samples(manifest)]
+    step("measuring ranges")
+    calibrations = {name: Calibration(path, singles[name].graph) for name, path in sources.items()}
+    _calibrate(calibrations, asked)
+    graphs: dict[str, GraphFile] = {}
+    with TemporaryDirectory() as spelled, ExitStack() as opened:
+        candidate: dict[str, Backend] = {}
+        for name, calibration in calibrations.items():
+            step(f"writing {name} in {PRECISION}")
+            decisions = calibration.decisions()
+            path = folder.path / f"{name}.{PRECISION}.onnx"
+            stored = _write(calibration, decisions, path)
+            graphs[f"{name}.{PRECISION}"] = stored
+            exact = Path(spelled) / path.name
+            save(spell_out(graph_blocks.read(path)), exact)
+            backend = OrtBackend(exact, stored.graph, keep_memory=name != "encoder")
+            candidate[name] = opened.enter_context(closing(backend))
+        step("comparing masks")
+        found = comparison.gate(
+            folder, candidate, precision=PRECISION, pictures=pictures, limits=limits
+        )
+    asked_of = limits or Limits.between(manifest.family, (PRECISION,))
+    passed = verdict(found, asked_of, arithmetic=ARITHMETIC)
+    kept = {name: one for name, one in manifest.graphs.items() if one.precision != PRECISION}
+    compared = {name: replace(one, comparison=passed) for name, one in graphs.items()}
+    written_by = {**manifest.written_by, **versions()}
+    return found, replace(manifest, graphs={**kept, **compared}, written_by=written_by)
+
+
+@contextmanager
+def spelled_out(folder: ModelFolder) -> Iterator[GivenGraphs]:
+    """Open the mixed-precision graphs of a folder as a GPU would compute them, on the CPU.
+
+    Slow; for comparisons. Left to itself ONNX Runtime leaves most of the rounding out: see
+    ``half_rounding``.
+
+    Raises:
+        BackendError: The folder has no such graphs.
+    """
+    if PRECISION not in {stored.precision for stored in folder.manifest.graphs.values()}:
+        raise BackendError(
+            f"{folder.path} holds no graphs in {PRECISION}. Add them: fastseg export half."
+        )
+    with TemporaryDirectory() as temporary, ExitStack() as opened:
+        backends: dict[str, Backend] = {}
+        for stored in folder.manifest.graphs.values():
+            if stored.precision != PRECISION:
+                continue
+            path = Path(temporary) / stored.file
+            save(spell_out(graph_blocks.read(folder.file(stored))), path)
+            backend = OrtBackend(path, stored.graph, keep_memory=stored.graph.name != "encoder")
+            backends[stored.graph.name] = opened.enter_context(closing(backend))
+        yield GivenGraphs(backends, PRECISION)
+
+
+def half_graph(graph: GraphSpec) -> GraphSpec:
+    """The contract of a graph in mixed precision."""
+
+    def port(tensor: TensorSpec) -> TensorSpec:
+        return replace(tensor, dtype="float16") if tensor.name in HANDED_ON else tensor
+
+    return replace(
+        graph, inputs=tuple(map(port, graph.inputs)), outputs=tuple(map(port, graph.outputs))
+    )
+
+
+def _write(calibration: Calibration, decisions: Sequence[Decision], path: Path) -> GraphFile:
+    graph = half_graph(calibration.graph)
+    ports = {port.name: port.dtype for port in (*graph.inputs, *graph.outputs)}
+    islands = {one.block for one in decisions if one.precision != PRECISION}
+    outside = save(to_half(graph_blocks.read(calibration.path), islands=islands, ports=ports), path)
+    stored = artifacts.graph_file(graph, path, precision=PRECISION, data=outside)
+    return replace(stored, blocks=tuple(one.as_dict() for one in decisions))
+
+
+def _calibrate(calibrations: Mapping[str, Calibration], asked: Sequence[Question]) -> None:
+    """Run every graph on what it would see of the questions, one graph after the other."""
+    frames = [one.pixels for one in asked if isinstance(one, FrameQuestion)]
+    if frames:
+        calibrations[UNET_GRAPH].run([{"frames": pixels} for pixels in frames])
+        return
+    prompted = [one for one in asked if isinstance(one, PromptQuestion)]
+    embeddings = calibrations["encoder"].run([{"image": one.pixels} for one in prompted])
+    states = calibrations["image_state"].run(embeddings)
+    for name in ("decoder", "decoder_mask"):
+        ports = {port.name for port in calibrations[name].graph.inputs}
+        feeds = [
+            {key: array for key, array in feed.items() if key in ports}
+            for one, state in zip(prompted, states, strict=True)
+            for feed in _prompts(one, state, masked=name == "decoder_mask")
+        ]
+        tokens = calibrations[name].run(feeds)
+        calibrations["mask_head"].run(
+            [{key: one[key] for key in ("image_tokens", "mask_vectors")} for one in tokens]
+        )
+
+
+def _prompts(
+    question: PromptQuestion, state: Mapping[str, Array], *, masked: bool
+) -> Iterator[dict[str, Array]]:
+    """A few of the prompts of one kind, from the first to the last: clicks and boxes."""
+    every = question.batches(len(question.coords))
+    for batch in (one for one in every if (one.mask_input is not None) == masked):
+        count = len(batch.point_coords)
+        some = np.linspace(0, count - 1, min(count, CALIBRATION_PROMPTS)).round().astype(int)
+        feed = {
+            **state,
+            "point_coords": batch.point_coords[some],
+            "point_labels": batch.point_labels[some],
+        }
+        if batch.mask_input is not None:
+            feed["mask_input"] = batch.mask_input[some]
+        yield feed
+
+
+def _singles(folder: ModelFolder) -> dict[str, GraphFile]:
+    found = {
+        one.graph.name: one for one in folder.manifest.graphs.values() if one.precision == "fp32"
+    }
+    names = {one.graph.name for one in folder.manifest.graphs.values()}
+    if set(found) != names or not found:
+        raise ModelFolderError(
+            f"{folder.path} lacks float32 graphs to convert. Export the model again."
+        )
+    return found

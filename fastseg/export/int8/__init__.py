@@ -1,0 +1,1 @@
+"""Graphs in 8-bit integers, calibrated on images."""

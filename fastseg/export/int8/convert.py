@@ -1,0 +1,144 @@
+"""INT8 graphs of what looks at a picture: calibrated, written, and compared before they are kept.
+
+Post-training: ranges are those of pictures that the float32 graph sees, weights are rounded as they
+are. What answers prompts stays float32, as a click's place needs more than eight bits.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastseg import artifacts
+from fastseg.artifacts import ModelFolder
+from fastseg.artifacts.manifest import SAM, GraphFile, Manifest
+from fastseg.backends.base import require_integers
+from fastseg.backends.onnxruntime.session import OrtBackend
+from fastseg.contract import LOOK, Array
+from fastseg.errors import ModelFolderError
+from fastseg.export.added_graphs import take_over, verdict
+from fastseg.export.int8 import calibration as int8_calibration
+from fastseg.export.int8.calibration import Decision
+from fastseg.export.int8.rewrite import to_int8
+from fastseg.export.model_folder import Progress, silent, versions
+from fastseg.export.onnx import blocks as graph_blocks
+from fastseg.export.onnx.writer import save
+from fastseg.validation import comparison, probes
+from fastseg.validation.comparison import Comparison, Limits
+from fastseg.validation.sectors import sectors
+from fastseg.validation.synthetic import scenes
+
+PRECISION = "int8"
+
+PICTURES = 7
+"""Of a calibration. None of them is among those that masks are compared on."""
+
+LOSSES = (3e-4, 1e-4, 5e-5, 2e-5, 1e-5)
+"""What a product may lose of the energy that it gives. The first by which the masks agree is taken;
+what loses more stays in float32."""
+
+ARITHMETIC = "products of uint8 and int8 with 32-bit sums, on the CPU"
+
+
+def add_int8(
+    model: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    pictures: Sequence[NDArray[np.uint8]] = (),
+    limits: Limits | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Write a model folder anew with an INT8 graph beside the float32 one of its encoder.
+
+    A network for frames is that graph as a whole. The folder appears whole, and only if the masks
+    of the new graph agree with those of the old one; how well is noted in its ``model.json``.
+
+    Args:
+        model: A model folder with float32 graphs.
+        out: The folder to write, which may be ``model``. A model folder of that name is replaced,
+            another one never.
+        pictures: uint8 (H, W, 3) to calibrate on, of the kind that the model is for; generated
+            ones if there are none. The comparison has pictures of its own.
+        limits: Of the comparison; those of the family if left out.
+        progress: Called with a few words as each step begins.
+
+    Returns:
+        The comparison.
+
+    Raises:
+        BackendUnavailableError: This processor cannot compute what is compared.
+        ModelFolderError: The folder is incomplete, or has no float32 graphs.
+        ParityError: The masks differ too much; nothing is left, and ``model`` is as it was.
+        OutputError: The folder cannot be written.
+    """
+    require_integers("an export")
+    step, folder = progress or silent, artifacts.read(model)
+    manifest, single = folder.manifest, _single(folder)
+    asked = limits or Limits.of_masks(manifest.family)
+    with artifacts.write(out, overwrite=True) as target:
+        take_over(folder, target, without=PRECISION)
+        step("calibrating")
+        source = graph_blocks.read(folder.file(single))
+        feeds = _feeds(manifest, pictures or calibration_pictures(manifest))
+        held = int8_calibration.ranges(source, feeds)
+        lost = int8_calibration.losses(source, feeds, held)
+        expected = comparison.expect(ModelFolder(target, manifest))
+        path = target / f"{single.graph.name}.{PRECISION}.onnx"
+        for decided in _choices(lost):
+            kept = {one.block for one in decided if one.precision != PRECISION}
+            step(f"{len(lost) - len(kept)} of {len(lost)} products in {PRECISION}")
+            outside = save(to_int8(source.clone(), held, kept=kept), path)
+            with closing(OrtBackend(path, single.graph, keep_memory=False)) as backend:
+                found = expected.measure({single.graph.name: backend}, precision=PRECISION)
+            if found.within(asked):
+                break
+        comparison.require(found, asked, f"{manifest.name} in {PRECISION}")
+        stored = artifacts.graph_file(single.graph, path, precision=PRECISION, data=outside)
+        stored = replace(
+            stored,
+            blocks=tuple(one.as_dict() for one in decided),
+            comparison=verdict(found, asked, arithmetic=ARITHMETIC),
+        )
+        artifacts.write_manifest(target, _with(manifest, stored))
+    return found
+
+
+def _choices(lost: Mapping[str, float]) -> list[tuple[Decision, ...]]:
+    """What to try, from the most products of integers to the fewest; at least one of them each."""
+    found = {int8_calibration.decide(lost, most): None for most in LOSSES}
+    some = [one for one in found if any(each.precision == PRECISION for each in one)]
+    return some or [int8_calibration.decide(lost, max(lost.values()))]
+
+
+def calibration_pictures(manifest: Manifest) -> list[NDArray[np.uint8]]:
+    """Generated pictures that neither this comparison nor ``fastseg calibrate`` looks at."""
+    if manifest.family == SAM:
+        return list(scenes(range(101, 101 + PICTURES)))
+    return list(islice(sectors(probes.SAMPLES + PICTURES), probes.SAMPLES, None))
+
+
+def _feeds(manifest: Manifest, pictures: Sequence[NDArray[np.uint8]]) -> list[dict[str, Array]]:
+    name = "image" if manifest.family == SAM else "frames"
+    return [{name: probes.ask(manifest, one).pixels} for one in pictures]
+
+
+def _single(folder: ModelFolder) -> GraphFile:
+    for one in folder.manifest.graphs.values():
+        if one.graph.name in LOOK and one.precision == "fp32":
+            return one
+    raise ModelFolderError(f"{folder.path} lacks a float32 graph to convert. Export it again.")
+
+
+def _with(manifest: Manifest, stored: GraphFile) -> Manifest:
+    kept = {name: one for name, one in manifest.graphs.items() if one.precision != PRECISION}
+    return replace(
+        manifest,
+        graphs={**kept, f"{stored.graph.name}.{PRECISION}": stored},
+        written_by={**manifest.written_by, **versions()},
+    )

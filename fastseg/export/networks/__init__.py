@@ -1,0 +1,1 @@
+"""Torch modules shaped to the graph contract, one network a file."""

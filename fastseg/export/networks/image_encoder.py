@@ -1,0 +1,206 @@
+"""SAM's image encoder: a vision transformer with windows and decomposed relative positions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fastseg.export.networks.layers import FeedForward, LayerNorm2d
+
+PATCH = 16
+"""Side of the square of pixels that becomes one token."""
+
+WINDOW = 14
+"""Side of the windows, in tokens, that most blocks attend within."""
+
+CHANNELS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What tells one size of the encoder from another."""
+
+    width: int
+    depth: int
+    heads: int
+    global_blocks: tuple[int, ...]
+    """The blocks that attend to the whole image instead of windows, counted from 0."""
+
+    side: int = 1024
+    """Side of the square input in pixels."""
+
+    @property
+    def grid(self) -> int:
+        """Side of the image in tokens."""
+        return self.side // PATCH
+
+
+SHAPES: Mapping[str, Shape] = MappingProxyType(
+    {
+        "vit_b": Shape(768, 12, 12, (2, 5, 8, 11)),
+        "vit_l": Shape(1024, 24, 16, (5, 11, 17, 23)),
+        "vit_h": Shape(1280, 32, 16, (7, 15, 23, 31)),
+    }
+)
+"""The published sizes of SAM (Kirillov et al. 2023)."""
+
+
+class Attention(nn.Module):
+    """Multi-head attention whose logits also depend on how far apart two tokens are.
+
+    The relative positions are decomposed into rows and columns (Li et al. 2022, MViTv2).
+
+    Args:
+        width: Channels of a token.
+        heads: Of equal share in them.
+        span: Side, in tokens, of the squares that are attended within.
+        windowed: Whether these are windows of the image; else the square is the whole image.
+    """
+
+    def __init__(self, width: int, heads: int, span: int, *, windowed: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.span = span
+        self.windowed = windowed
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+        self.rel_pos_h = nn.Parameter(torch.zeros(2 * span - 1, width // heads))
+        self.rel_pos_w = nn.Parameter(torch.zeros(2 * span - 1, width // heads))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, grid, grid, width) to the same shape."""
+        qkv = functional.linear(x, self.qkv.weight)
+        if self.windowed:
+            # The padding of SAM's windows is zeros in front of this projection: behind it, that
+            # is the bias. Projecting first, and last behind the crop, spares the padding both.
+            windows = _partition(qkv) + self.qkv.bias
+            mixed = _merge(self.mix(windows), *x.shape[:2])
+        else:
+            mixed = self.mix(qkv + self.qkv.bias)
+        out: Tensor = self.proj(mixed)
+        return out
+
+    def mix(self, qkv: Tensor) -> Tensor:
+        """Attend within squares of tokens.
+
+        Args:
+            qkv: float (N, span, span, 3 * width), queries, keys and values of every token.
+
+        Returns:
+            float (N, span, span, width).
+        """
+        count, span, tokens = qkv.shape[0], self.span, self.span * self.span
+        queries, keys, values = self.by_head(qkv)
+        channels = queries.shape[3]
+        grid = queries.reshape(count, self.heads, span, span, channels)
+        rows = (grid @ self.by_distance(self.rel_pos_h)).unsqueeze(-1)
+        columns = grid.transpose(2, 3) @ self.by_distance(self.rel_pos_w)
+        columns = columns.transpose(2, 3).unsqueeze(-2)
+        queries = queries * channels**-0.5
+        keys = keys.transpose(2, 3)
+        # One head at a time where a map is 4096 x 4096 logits, 67 MB.
+        at_once = self.heads if self.windowed else 1
+        mixed = []
+        for first in range(0, self.heads, at_once):
+            some, n = slice(first, first + at_once), min(at_once, self.heads - first)
+            # Added as a bias: see folded_encoder for the other way, which is 1.4 times as slow
+            # here. The product of queries and keys triples, and this runtime fuses no attention
+            # on a CPU.
+            logits = (queries[:, some] @ keys[:, some]).reshape(count, n, span, span, span, span)
+            logits = (logits + rows[:, some] + columns[:, some]).reshape(count, n, tokens, tokens)
+            mixed.append(torch.softmax(logits, dim=-1) @ values[:, some])
+        heads = mixed[0] if len(mixed) == 1 else torch.cat(mixed, dim=1)
+        return heads.transpose(1, 2).reshape(count, span, span, self.heads * channels)
+
+    def by_head(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Split (N, span, span, 3 * width) into three of (N, heads, span * span, channels)."""
+        count, tokens = qkv.shape[0], self.span * self.span
+        parts = qkv.reshape(count, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        queries, keys, values = parts.unbind(0)
+        return queries, keys, values
+
+    def by_distance(self, table: Tensor) -> Tensor:
+        """Lay a table (2 * span - 1, channels) out as (span, channels, span): query and key."""
+        steps = torch.arange(self.span, device=table.device)
+        distances = steps.unsqueeze(1) - steps.unsqueeze(0) + self.span - 1
+        return table[distances].transpose(1, 2)
+
+
+class Block(nn.Module):
+    """Attention and a feed-forward network, each normalised before and added to its input."""
+
+    def __init__(self, shape: Shape, *, windowed: bool) -> None:
+        super().__init__()
+        span = WINDOW if windowed else shape.grid
+        self.norm1 = nn.LayerNorm(shape.width, eps=1e-6)
+        self.attn = Attention(shape.width, shape.heads, span, windowed=windowed)
+        self.norm2 = nn.LayerNorm(shape.width, eps=1e-6)
+        self.mlp = FeedForward(shape.width, 4 * shape.width, nn.GELU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, grid, grid, width) to the same shape."""
+        x = x + self.attn(self.norm1(x))
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out
+
+
+class PatchEmbed(nn.Module):
+    """Squares of pixels to tokens."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, width, kernel_size=PATCH, stride=PATCH)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map (B, 3, side, side) to (B, grid, grid, width)."""
+        planes: Tensor = self.proj(image)
+        return planes.permute(0, 2, 3, 1)
+
+
+class ImageEncoder(nn.Module):
+    """SAM's image encoder with its weight names (Kirillov et al. 2023; Li et al. 2022, ViTDet)."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.patch_embed = PatchEmbed(shape.width)
+        self.pos_embed = nn.Parameter(torch.zeros(1, shape.grid, shape.grid, shape.width))
+        self.blocks = nn.ModuleList(
+            [Block(shape, windowed=i not in shape.global_blocks) for i in range(shape.depth)]
+        )
+        self.neck = nn.Sequential(
+            nn.Conv2d(shape.width, CHANNELS, kernel_size=1, bias=False),
+            LayerNorm2d(CHANNELS),
+            nn.Conv2d(CHANNELS, CHANNELS, kernel_size=3, padding=1, bias=False),
+            LayerNorm2d(CHANNELS),
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map normalised, padded pictures (B, 3, side, side) to (B, 256, grid, grid)."""
+        x = self.patch_embed(image) + self.pos_embed
+        for block in self.blocks:
+            x = block(x)
+        embedding: Tensor = self.neck(x.permute(0, 3, 1, 2))
+        return embedding
+
+
+def _partition(x: Tensor) -> Tensor:
+    """(B, grid, grid, C) to windows (B * n * n, 14, 14, C), zeros below and on the right."""
+    batch, grid, _, channels = x.shape
+    count = -(-grid // WINDOW)
+    missing = count * WINDOW - grid
+    x = functional.pad(x, (0, 0, 0, missing, 0, missing))
+    x = x.reshape(batch, count, WINDOW, count, WINDOW, channels).transpose(2, 3)
+    return x.reshape(batch * count * count, WINDOW, WINDOW, channels)
+
+
+def _merge(windows: Tensor, batch: int, grid: int) -> Tensor:
+    """Windows back to (B, grid, grid, C), without what was padded."""
+    count, channels = -(-grid // WINDOW), windows.shape[3]
+    x = windows.reshape(batch, count, count, WINDOW, WINDOW, channels).transpose(2, 3)
+    side = count * WINDOW
+    return x.reshape(batch, side, side, channels)[:, :grid, :grid]

@@ -1,0 +1,167 @@
+"""SAM's mask decoder as published: the torch module that every faster form is measured against."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fastseg import contract
+from fastseg.export.networks.layers import FeedForward, Head, LayerNorm2d
+from fastseg.export.networks.prompt_encoder import WIDTH
+
+HEADS = 8
+HIDDEN = 2048
+MASK_VECTOR = contract.MASK_VECTOR
+"""Channels of the upscaled image embedding, and so of the vector that draws a mask from it."""
+
+
+class Attention(nn.Module):
+    """Multi-head attention whose inner width may be smaller than its outer one."""
+
+    def __init__(self, inner: int) -> None:
+        super().__init__()
+        self.q_proj = nn.Linear(WIDTH, inner)
+        self.k_proj = nn.Linear(WIDTH, inner)
+        self.v_proj = nn.Linear(WIDTH, inner)
+        self.out_proj = nn.Linear(inner, WIDTH)
+
+    def forward(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Attend from (N, Q, 256) to (M, K, 256); returns (max(N, M), Q, 256).
+
+        The smaller of N and M divides the larger; its members serve consecutive partners, and are
+        projected once.
+        """
+        q, k, v = self.q_proj(queries), self.k_proj(keys), self.v_proj(values)
+        n, m = q.shape[0], k.shape[0]
+        if n > m:  # queries do not see one another, so those of one image may stand in one row
+            q = q.reshape(m, -1, q.shape[-1])
+        elif m > n:
+            q = q.repeat_interleave(m // n, dim=0)
+        q, k, v = self._split(q), self._split(k), self._split(v)
+        merged = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        out: Tensor = self.out_proj(merged.reshape(max(n, m), -1, merged.shape[-1]))
+        return out
+
+    @staticmethod
+    def _split(x: Tensor) -> Tensor:
+        return x.reshape(x.shape[0], x.shape[1], HEADS, -1).transpose(1, 2)
+
+
+class TwoWayLayer(nn.Module):
+    """Tokens attend to themselves and to the image, then the image attends to the tokens."""
+
+    def __init__(self, first: bool) -> None:
+        super().__init__()
+        self.first = first
+        self.self_attn = Attention(WIDTH)
+        self.norm1 = nn.LayerNorm(WIDTH)
+        self.cross_attn_token_to_image = Attention(WIDTH // 2)
+        self.norm2 = nn.LayerNorm(WIDTH)
+        self.mlp = FeedForward(WIDTH, HIDDEN, nn.ReLU())
+        self.norm3 = nn.LayerNorm(WIDTH)
+        self.cross_attn_image_to_token = Attention(WIDTH // 2)
+        self.norm4 = nn.LayerNorm(WIDTH)
+
+    def forward(
+        self, tokens: Tensor, image: Tensor, prompt: Tensor, positions: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Update ``tokens`` (N, T, 256) and ``image`` (N or fewer, L, 256).
+
+        ``prompt`` are the tokens before the first layer: they serve as the tokens' positions.
+        """
+        if self.first:  # as trained: neither positions nor a residual in the first layer
+            tokens = self.self_attn(tokens, tokens, tokens)
+        else:
+            placed = tokens + prompt
+            tokens = tokens + self.self_attn(placed, placed, tokens)
+        tokens = self.norm1(tokens)
+        located = image + positions
+        tokens = tokens + self.cross_attn_token_to_image(tokens + prompt, located, image)
+        tokens = self.norm2(tokens)
+        tokens = self.norm3(tokens + self.mlp(tokens))
+        seen = self.cross_attn_image_to_token(located, tokens + prompt, tokens)
+        if seen.shape[0] != image.shape[0]:
+            image = image.repeat_interleave(seen.shape[0] // image.shape[0], dim=0)
+        return tokens, self.norm4(image + seen)
+
+
+class TwoWayTransformer(nn.Module):
+    """Two layers of exchange between tokens and image, and one last look at the image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([TwoWayLayer(first=True), TwoWayLayer(first=False)])
+        self.final_attn_token_to_image = Attention(WIDTH // 2)
+        self.norm_final_attn = nn.LayerNorm(WIDTH)
+
+    @property
+    def exchanges(self) -> list[TwoWayLayer]:
+        """The layers, by their type."""
+        return [layer for layer in self.layers if isinstance(layer, TwoWayLayer)]
+
+    def forward(self, image: Tensor, positions: Tensor, prompt: Tensor) -> tuple[Tensor, Tensor]:
+        """Return tokens (N, T, 256) and image (N, L, 256) after the exchange."""
+        tokens = prompt
+        for layer in self.layers:
+            tokens, image = layer(tokens, image, prompt, positions)
+        look = self.final_attn_token_to_image(tokens + prompt, image + positions, image)
+        return self.norm_final_attn(tokens + look), image
+
+
+class MaskDecoder(nn.Module):
+    """SAM's mask decoder (Kirillov et al. 2023, appendix A) with its weight names.
+
+    It keeps no size: the grid is whatever the image embedding has.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.transformer = TwoWayTransformer()
+        self.iou_token = nn.Embedding(1, WIDTH)
+        self.mask_tokens = nn.Embedding(contract.MASK_SLOTS, WIDTH)
+        self.output_upscaling = nn.Sequential(
+            nn.ConvTranspose2d(WIDTH, WIDTH // 4, kernel_size=2, stride=2),
+            LayerNorm2d(WIDTH // 4),
+            nn.GELU(),
+            nn.ConvTranspose2d(WIDTH // 4, MASK_VECTOR, kernel_size=2, stride=2),
+            nn.GELU(),
+        )
+        self.output_hypernetworks_mlps = nn.ModuleList(
+            [Head(WIDTH, MASK_VECTOR) for _ in range(contract.MASK_SLOTS)]
+        )
+        self.iou_prediction_head = Head(WIDTH, contract.MASK_SLOTS)
+
+    def forward(
+        self, embedding: Tensor, positions: Tensor, sparse: Tensor, dense: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Draw the four masks of each of N prompts on B images, N = B * prompts per image.
+
+        Args:
+            embedding: float (B, 256, grid, grid) from the image encoder.
+            positions: float (1, 256, grid, grid), ``PromptEncoder.dense_positions``.
+            sparse: float (N, P, 256), the prompts of one image standing together.
+            dense: float (1 or N, 256, grid or 1, grid or 1) from the mask prompts.
+
+        Returns:
+            Low-resolution logits (N, 4, 4 * grid, 4 * grid) and IoU predictions (N, 4).
+        """
+        if dense.shape[0] > embedding.shape[0]:
+            embedding = embedding.repeat_interleave(dense.shape[0] // embedding.shape[0], dim=0)
+        image = (embedding + dense).flatten(2).transpose(1, 2)
+        outputs = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
+        prompt = torch.cat([outputs.expand(sparse.shape[0], -1, -1), sparse], dim=1)
+        tokens, image = self.transformer(image, positions.flatten(2).transpose(1, 2), prompt)
+        return self.draw(image, self.mask_vectors(tokens)), self.iou_prediction_head(tokens[:, 0])
+
+    def mask_vectors(self, tokens: Tensor) -> Tensor:
+        """Read the four mask vectors (N, 4, 32) off the output tokens (N, T, 256)."""
+        heads = self.output_hypernetworks_mlps
+        return torch.stack([head(tokens[:, 1 + slot]) for slot, head in enumerate(heads)], dim=1)
+
+    def draw(self, image: Tensor, vectors: Tensor) -> Tensor:
+        """Upscale image tokens (N, L, 256) fourfold and multiply them with (N, M, 32) vectors."""
+        grid = round(image.shape[1] ** 0.5)
+        planes = image.transpose(1, 2).reshape(-1, WIDTH, grid, grid)
+        canvas: Tensor = self.output_upscaling(planes)
+        return (vectors @ canvas.flatten(2)).reshape(-1, vectors.shape[1], 4 * grid, 4 * grid)

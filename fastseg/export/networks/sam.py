@@ -1,0 +1,136 @@
+"""The networks of one SAM, and the five graphs that they become."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fastseg.contract import MASK_SLOTS, DType, GraphSpec, TensorSpec
+from fastseg.export.networks.image_encoder import ImageEncoder
+from fastseg.export.networks.mask_decoder import HEADS, MASK_VECTOR, MaskDecoder
+from fastseg.export.networks.prompt_encoder import WIDTH, PromptEncoder
+from fastseg.export.networks.reassociated_decoder import (
+    Decoder,
+    ImageState,
+    MaskHead,
+    MaskPromptDecoder,
+)
+from fastseg.export.onnx.writer import Source
+
+TRACED = {"images": 1, "prompts": 5, "points": 3, "survivors": 6, "masks": 2}
+"""Sizes that modules are traced with; see ``onnx_writer.Source``."""
+
+
+@dataclass(frozen=True, slots=True)
+class SamModules:
+    """An image encoder of any kind, with SAM's prompt encoder and mask decoder.
+
+    The image encoder maps (B, 3, side, side) to (B, 256, side / 16, side / 16).
+    """
+
+    image_encoder: nn.Module
+    prompt_encoder: PromptEncoder
+    mask_decoder: MaskDecoder
+
+    @property
+    def side(self) -> int:
+        """Side of the square input in pixels."""
+        return self.prompt_encoder.side
+
+    def by_prefix(self) -> Mapping[str, nn.Module]:
+        """The modules by the prefix that their weights have in a checkpoint."""
+        return {
+            "image_encoder": self.image_encoder,
+            "prompt_encoder": self.prompt_encoder,
+            "mask_decoder": self.mask_decoder,
+        }
+
+    def decoder_weights(self) -> dict[str, NDArray[np.float32]]:
+        """Every weight of prompt encoder and mask decoder, by its name in a checkpoint."""
+        return {
+            f"{prefix}.{name}": tensor.detach().float().numpy()
+            for prefix, module in self.by_prefix().items()
+            if prefix != "image_encoder"
+            for name, tensor in module.state_dict().items()
+        }
+
+    def encoder_weights(self) -> dict[str, NDArray[np.float32]] | None:
+        """Every weight of an image encoder that the native kernel knows, None for any other one.
+
+        Names are those of a checkpoint, but that a linear layer's ``weight`` (out, in) lies here as
+        its ``kernel`` (in, out), as graphs and kernels multiply by it.
+        """
+        if not isinstance(self.image_encoder, ImageEncoder):
+            return None
+        found = {}
+        for name, tensor in self.image_encoder.state_dict().items():
+            array = tensor.detach().float().numpy()
+            module = self.image_encoder.get_submodule(name.rpartition(".")[0])
+            if isinstance(module, nn.Linear) and name.endswith(".weight"):
+                found[f"{name.removesuffix('weight')}kernel"] = array.T
+            else:
+                found[name] = array
+        return found
+
+    def sources(self) -> Iterator[Source]:
+        """What to write, graph by graph, in the order in which they run."""
+        prompts, decoder = self.prompt_encoder, self.mask_decoder
+        grid = prompts.grid
+        length, channels = grid * grid, WIDTH // 2 // HEADS
+        embedding = _port("embedding", "images", WIDTH, grid, grid)
+        shared = (
+            _port("shared_image", 1, 1, length, WIDTH),
+            _port("shared_keys", 1, HEADS, channels, length),
+            _port("shared_values", 1, HEADS, length, channels),
+            _port("shared_queries", 1, HEADS, channels, length),
+        )
+        points = (
+            _port("point_coords", "prompts", "points", 2),
+            _port("point_labels", "prompts", "points", dtype="int32"),
+        )
+        mask_input = _port("mask_input", "prompts", 1, 4 * grid, 4 * grid)
+        found = (
+            _port("iou_predictions", "prompts", MASK_SLOTS),
+            _port("mask_vectors", "prompts", MASK_SLOTS, MASK_VECTOR),
+            _port("image_tokens", "prompts", 1, length, WIDTH),
+        )
+        survivors = (
+            _port("image_tokens", "survivors", 1, length, WIDTH),
+            _port("mask_vectors", "survivors", "masks", MASK_VECTOR),
+        )
+        logits = _port("low_res_logits", "survivors", "masks", 4 * grid, 4 * grid)
+
+        image = _port("image", "images", 3, self.side, self.side)
+        yield _source("encoder", self.image_encoder, (image,), (embedding,), batch="images")
+        one = (_port("embedding", 1, WIDTH, grid, grid),)
+        yield _source("image_state", ImageState(prompts, decoder), one, shared)
+        yield _source("decoder", Decoder(prompts, decoder), (*points, *shared), found)
+        masked = (*points, mask_input, shared[0])
+        yield _source("decoder_mask", MaskPromptDecoder(prompts, decoder), masked, found)
+        yield _source("mask_head", MaskHead(decoder, grid), survivors, (logits,))
+
+
+def _port(name: str, *shape: int | str, dtype: DType = "float32") -> TensorSpec:
+    return TensorSpec(name, dtype, shape)
+
+
+def _source(
+    name: str,
+    module: nn.Module,
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    batch: str | None = None,
+) -> Source:
+    module.eval().requires_grad_(False)
+    examples = tuple(_example(port) for port in inputs)
+    return Source(GraphSpec(name, inputs, outputs), module, examples, batch)
+
+
+def _example(port: TensorSpec) -> Tensor:
+    shape = [size if isinstance(size, int) else TRACED[size] for size in port.shape]
+    return torch.zeros(shape, dtype=getattr(torch, port.dtype))

@@ -1,0 +1,1 @@
+"""ONNX graphs: written, taken apart into blocks, run for measurements."""

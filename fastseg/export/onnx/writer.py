@@ -1,0 +1,217 @@
+"""A torch module as an ONNX file that holds to the contract and to nothing of this machine."""
+
+from __future__ import annotations
+
+import ast
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import onnx_ir
+import torch
+from onnx_ir.passes.common import DeduplicateInitializersPass, RemoveUnusedNodesPass
+from onnxscript import opset18 as operators
+from torch import Tensor, nn
+
+from fastseg import contract
+from fastseg.contract import GraphSpec
+from fastseg.errors import ParityError
+from fastseg.export.fp16.storage import LARGE
+from fastseg.export.onnx import external_weights
+
+Store: TypeAlias = Literal["float32", "float16"]
+"""How weights lie in the file; graphs compute in float32 either way."""
+
+_SCOPES = "pkg.torch.onnx.name_scopes"
+"""Where torch notes the modules around a node, the outermost first."""
+
+INSIDE = 2**31 - 2**26
+"""Bytes of weights that one ONNX file can hold (2 GB) beside its graph."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A module, what it must become, and inputs to trace it with."""
+
+    graph: GraphSpec
+    module: nn.Module
+    inputs: tuple[Tensor, ...]
+
+    batch: str | None = None
+    """A size that every tensor of the module leads with, if there is one: it is traced as 1 and
+    set free afterwards. Tracing a large network with a symbol for it takes several times as long.
+    """
+
+
+def write(
+    source: Source, path: Path, *, store: Store = "float32", weights: Path | None = None
+) -> tuple[Path, ...]:
+    """Write one module as an ONNX file.
+
+    Args:
+        source: The module; ``forward`` takes and returns tensors in the order of the graph. Sizes
+            that the graph names must not be 0 or 1 in the inputs, where those are special, but
+            for ``batch``, which must be 1.
+        path: The file to write.
+        store: ``"float16"`` halves the file for weights that lose nothing by it (those that
+            ``half_weights.prepare`` rounded); the others stay as they are.
+        weights: A file beside ``path`` (``tensor_file``) that holds weights of the graph, and goes
+            on holding them: the graph refers to it.
+
+    Returns:
+        Files beside ``path`` that hold weights: ``weights``, and one more if the others exceed
+        2 GB.
+    """
+    graph = source.graph
+    with _quiet(), torch.no_grad():
+        program: Any = torch.onnx.export(
+            source.module,
+            source.inputs,
+            dynamo=True,
+            opset_version=contract.OPSET,
+            input_names=[tensor.name for tensor in graph.inputs],
+            output_names=[tensor.name for tensor in graph.outputs],
+            dynamic_shapes=_dynamic_shapes(source),
+            custom_translation_table={torch.ops.aten.gelu.default: _gelu},
+            verbose=False,
+        )
+    model: onnx_ir.Model = program.model
+    if source.batch is not None:
+        _free_batch(model)
+    RemoveUnusedNodesPass()(model)
+    DeduplicateInitializersPass()(model)
+    _tidy(model, graph)
+    if store == "float16":
+        _halve(model)
+    if weights is None:
+        return save(model, path)
+    external_weights.refer(model, weights)
+    return (weights, *save(model, path))
+
+
+def save(model: onnx_ir.Model, path: Path) -> tuple[Path, ...]:
+    """Write a graph to a file.
+
+    Returns:
+        Files beside ``path`` that hold weights: one if they exceed 2 GB, else none.
+    """
+    inside = [value.const_value for value in _initializers(model)]
+    weights = sum(each.nbytes for each in inside if not isinstance(each, onnx_ir.ExternalTensor))
+    if weights <= INSIDE:
+        onnx_ir.save(model, path)
+        return ()
+    outside = path.with_suffix(".weights")
+    onnx_ir.save(model, path, external_data=outside.name)
+    return (outside,)
+
+
+def _gelu(x: Any, approximate: str = "none") -> Any:  # noqa: ARG001 - torch passes it by name
+    """Exact GELU in the order of operations that ONNX Runtime knows to fuse."""
+    bell = operators.Add(operators.Erf(operators.Div(x, 2.0**0.5)), 1.0)
+    return operators.Mul(operators.Mul(x, bell), 0.5)
+
+
+def _dynamic_shapes(source: Source) -> tuple[dict[int, Any], ...]:
+    inputs = source.graph.inputs
+    names = {size for tensor in inputs for size in tensor.shape if isinstance(size, str)}
+    sizes = {name: torch.export.Dim(name) for name in sorted(names - {source.batch})}
+    return tuple(
+        {axis: sizes[size] for axis, size in enumerate(tensor.shape) if size in sizes}
+        for tensor in inputs
+    )
+
+
+def _free_batch(model: onnx_ir.Model) -> None:
+    """Let the first axis of every reshape follow from the others: the batch is all that varies."""
+    for index, node in enumerate(model.graph):
+        if node.op_type != "Reshape":
+            continue
+        sizes = node.outputs[0].shape
+        if sizes is None or not sizes.is_static():
+            raise ParityError(f"{node.name} reshapes to {sizes}, so its batch cannot be set free")
+        name = f"target_{index}"
+        target = onnx_ir.tensor(np.array([-1, *sizes.numpy()[1:]], np.int64), name=name)
+        value = onnx_ir.Value(name=name, const_value=target)
+        model.graph.register_initializer(value)
+        node.replace_input_with(1, value)
+
+
+def _tidy(model: onnx_ir.Model, graph: GraphSpec) -> None:
+    """State the versions and shapes of the contract, and drop the traces of the export."""
+    model.ir_version = contract.IR_VERSION
+    model.producer_name, model.producer_version = "fastseg", None
+    model.graph.name = graph.name
+    model.metadata_props.clear()
+    model.graph.metadata_props.clear()
+    for value in _initializers(model):
+        value.metadata_props.clear()
+    for index, node in enumerate(model.graph):
+        node.name = f"{_module(node)}/{node.op_type}_{index}"
+        # The exporter notes source files and lines here.
+        node.metadata_props.clear()
+        node.doc_string = None
+        for value in node.outputs:
+            value.metadata_props.clear()
+            value.shape = None
+    for tensor, value in zip(graph.inputs, model.graph.inputs, strict=True):
+        value.shape = onnx_ir.Shape(tensor.shape)
+        value.metadata_props.clear()
+    for tensor, value in zip(graph.outputs, model.graph.outputs, strict=True):
+        value.shape = onnx_ir.Shape(tensor.shape)
+
+
+def _module(node: onnx_ir.Node) -> str:
+    """The path of the module that a node was traced in, ``"blocks.0.mlp.lin1"``."""
+    scopes = ast.literal_eval(node.metadata_props.get(_SCOPES, "[]"))
+    # The last one is the operator's own.
+    return str(scopes[-2]) if len(scopes) > 1 else ""
+
+
+def _halve(model: onnx_ir.Model) -> None:
+    """Store in float16 what fits, with a cast that runtimes fold when they load the graph."""
+    casts = []
+    for value in _initializers(model):
+        weights = value.const_value.numpy()
+        if weights.dtype != np.float32 or weights.size < LARGE:
+            continue
+        halves = weights.astype(np.float16)
+        if not np.array_equal(halves.astype(np.float32), weights):
+            continue
+        name = str(value.name)
+        stored = onnx_ir.Value(
+            name=f"{name}.half",
+            type=onnx_ir.TensorType(onnx_ir.DataType.FLOAT16),
+            shape=onnx_ir.Shape(halves.shape),
+            const_value=onnx_ir.tensor(halves, name=f"{name}.half"),
+        )
+        cast = onnx_ir.node("Cast", [stored], {"to": onnx_ir.DataType.FLOAT})
+        del model.graph.initializers[name]
+        model.graph.register_initializer(stored)
+        value.replace_all_uses_with(cast.outputs[0])
+        cast.outputs[0].name = name
+        casts.append(cast)
+    first = next(iter(model.graph))
+    model.graph.insert_before(first, casts)
+
+
+def _initializers(model: onnx_ir.Model) -> list[Any]:
+    return list(model.graph.initializers.values())
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's remarks about packages that are not needed off the screen."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,122 @@
+"""A checkpoint's network as plain torch modules: slow, and what every other way answers to."""
+
+from __future__ import annotations
+
+import os
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fastseg.artifacts.manifest import UNET, Manifest
+from fastseg.contract import UNET_GRAPH
+from fastseg.errors import CheckpointError
+from fastseg.export.checkpoints import nano as nano_weights
+from fastseg.export.checkpoints import sam as checkpoints
+from fastseg.export.fp16 import storage as fp16_storage
+from fastseg.export.networks.sam import SamModules
+from fastseg.export.sam import load_modules
+from fastseg.export.unet import Probabilities, load_unet
+from fastseg.sam.prompts import PromptBatch
+from fastseg.validation.probes import (
+    Answer,
+    FrameQuestion,
+    PromptQuestion,
+    Question,
+    frame_answer,
+    prompt_answer,
+)
+
+PROMPTS_PER_RUN = 16
+"""Most prompts in one run; the published decoder copies the image for each of them."""
+
+NAME = "torch:cpu"
+
+
+class TorchNetwork(Protocol):
+    """A network in float32 on the CPU."""
+
+    def answer(self, question: Question) -> Answer:
+        """Answer a question of the network's family."""
+
+
+def torch_network(manifest: Manifest, checkpoint: str | os.PathLike[str]) -> TorchNetwork:
+    """Load the weights that a model folder was exported from.
+
+    Args:
+        manifest: Of the folder; says which network the weights are of. Where its files hold them
+            in half the bytes they are rounded here too.
+        checkpoint: SAM as published, the weights of sam-nano, or those of a view's U-Net.
+
+    Raises:
+        CheckpointError: The file is not such a checkpoint.
+    """
+    if manifest.family == UNET:
+        network = Probabilities(load_unet(checkpoint, manifest.view))
+        _round_alike(manifest, UNET_GRAPH, network, network)
+        return TorchUnet(network)
+    if manifest.source.get("kind") == nano_weights.KIND:
+        modules = nano_weights.read(checkpoint)
+    else:
+        modules = load_modules(checkpoints.read(checkpoint))
+    _round_alike(manifest, "encoder", modules.image_encoder, *modules.by_prefix().values())
+    return TorchSam(modules)
+
+
+def _round_alike(
+    manifest: Manifest, graph: str, measured: torch.nn.Module, *modules: torch.nn.Module
+) -> None:
+    """Round the weights of ``modules`` if a folder's files hold them in half the bytes.
+
+    Told by the length of a graph's file beside the weights of ``measured``.
+    """
+    stored = next(one for one in manifest.graphs.values() if one.graph.name == graph)
+    whole = 4 * sum(weight.numel() for weight in measured.parameters())
+    for module in modules:
+        module.eval().requires_grad_(False)
+        if sum(file.bytes for file in stored.files) < 0.75 * whole:
+            fp16_storage.prepare(module)
+
+
+class TorchUnet:
+    """A network for frames."""
+
+    def __init__(self, network: Probabilities) -> None:
+        self._network = network
+
+    @torch.inference_mode()
+    def answer(self, question: Question) -> Answer:
+        """Draw the classes of one frame."""
+        if not isinstance(question, FrameQuestion):
+            raise CheckpointError("the checkpoint takes no prompts: it is of a network for frames")
+        found = self._network(torch.from_numpy(question.pixels)).numpy()
+        return frame_answer(found, NAME, "fp32")
+
+
+class TorchSam:
+    """SAM as published: its prompt encoder and decoder, not the re-arranged ones."""
+
+    def __init__(self, modules: SamModules) -> None:
+        self._modules = modules
+
+    @torch.inference_mode()
+    def answer(self, question: Question) -> Answer:
+        """Encode one picture and answer its prompts."""
+        if not isinstance(question, PromptQuestion):
+            raise CheckpointError("the checkpoint takes prompts: it is of no network for frames")
+        embedding = self._modules.image_encoder(torch.from_numpy(question.pixels))
+        decoded = [self._decode(embedding, batch) for batch in question.batches(PROMPTS_PER_RUN)]
+        ious, logits = (np.concatenate(column) for column in zip(*decoded, strict=True))
+        return prompt_answer(question, (embedding[0].numpy(), ious, logits), NAME, "fp32")
+
+    def _decode(
+        self, embedding: torch.Tensor, batch: PromptBatch
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """IoU predictions (prompts, 4) and low-resolution logits (prompts, 4, h, w)."""
+        prompts, decoder = self._modules.prompt_encoder, self._modules.mask_decoder
+        mask = None if batch.mask_input is None else torch.from_numpy(batch.mask_input)
+        points = torch.from_numpy(batch.point_coords), torch.from_numpy(batch.point_labels)
+        sparse, dense = prompts(*points, mask)
+        drawn, quality = decoder(embedding, prompts.dense_positions(), sparse, dense)
+        return quality.numpy(), drawn.numpy()

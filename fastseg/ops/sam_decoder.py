@@ -1,0 +1,264 @@
+"""The decoder of promptable models as a native kernel: weights opened once, and two stages.
+
+Unlike the other kernels this one answers within rounding, not bit for bit: in float32 about 1e-6 of
+the largest logit from the torch modules, in bfloat16 about 5e-3. For one processor and table the
+bits are always the same, for any number of threads and whatever prompts are asked together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastseg import _core
+from fastseg.contract import MASK_SLOTS, MASK_VECTOR
+from fastseg.errors import BackendError
+from fastseg.ops import checks
+from fastseg.ops.weights import Floats, opened
+
+
+class DecodedPrompts(NamedTuple):
+    """What the first stage knows of ``n`` prompts."""
+
+    iou_predictions: Floats
+    """``(n, 4)``."""
+
+    mask_vectors: Floats
+    """``(n, 4, 32)``."""
+
+    memory: Floats
+    """``(n, floats)``: what the image was sent by each prompt, from which ``draw`` makes the
+    image tokens again; 14 KB for a click, and 256 KB more with a mask prompt."""
+
+
+def decoder_tables() -> tuple[str, ...]:
+    """Names of the sets of matrix products that this processor can run, fastest first.
+
+    ``"amx-bf16"`` and ``"avx512-bf16"`` take bfloat16 operands, ``"avx512"``, ``"avx2"`` and
+    ``"portable"`` (on ARM ``"neon"``) float32.
+    """
+    return tuple(_core.decoder_tables())
+
+
+def computes_in_bf16(table: str) -> bool:
+    """Whether the operands of a table are bfloat16."""
+    return table.endswith("bf16")
+
+
+class DecoderKernel:
+    """SAM's prompt encoder and mask decoder with its weights in the kernel's own layout.
+
+    Args:
+        weights: Float32 arrays by their names in a SAM checkpoint, without the image encoder's.
+        grid: Side of the image embedding in tokens, at least 1; 64 in SAM.
+        side: Side of the square input in pixels; 1024 in SAM.
+        table: One of ``decoder_tables()``.
+
+    Raises:
+        BackendError: This processor does not have the table.
+        ModelFolderError: A weight is missing or has another shape; the message names it.
+    """
+
+    def __init__(self, weights: Mapping[str, Floats], *, grid: int, side: int, table: str) -> None:
+        if table not in decoder_tables():
+            raise BackendError(
+                f"The native decoder has no table {table!r} on this processor, but "
+                f"{', '.join(decoder_tables())}."
+            )
+        if grid < 1 or side < 1:
+            raise BackendError(f"grid and side must be at least 1, not {grid} and {side}.")
+        self._decoder = opened(
+            _core.decoder_open, weights, grid, side, table, network="SAM's decoder"
+        )
+        self.grid = grid
+        self.state_size = _core.decoder_sizes(self._decoder, 0, False)[0]
+        """Floats in what the prompts of one image share."""
+
+    def image_state(self, embedding: Floats, *, threads: int = 0) -> Floats:
+        """Compute what the prompts of one image share.
+
+        Args:
+            embedding: ``(1, 256, grid, grid)`` float32 from the image encoder.
+            threads: Most threads to use, 0 for all cores.
+
+        Returns:
+            ``(1, state_size)`` float32 in the kernel's own layout, of this table.
+        """
+        wanted = (1, 256, self.grid, self.grid)
+        if embedding.shape != wanted:
+            raise BackendError(f"embedding must be {wanted}, not {embedding.shape}.")
+        state = np.empty((1, self.state_size), np.float32)
+        embedding = np.ascontiguousarray(embedding, np.float32)
+        _core.decoder_image_state(self._decoder, embedding, state, checks.threads(threads))
+        return state
+
+    def decode(
+        self,
+        points: Floats,
+        labels: NDArray[np.int32],
+        states: Floats,
+        *,
+        masks: Floats | None = None,
+        image_index: NDArray[np.int32] | None = None,
+        threads: int = 0,
+    ) -> DecodedPrompts:
+        """Run the first stage.
+
+        Args:
+            points: ``(n, points, 2)`` float32 pixels of the square, x before y.
+            labels: ``(n, points)`` int32, -1 to 3 as in ``contract``.
+            states: ``(images, state_size)`` from ``image_state``.
+            masks: ``(n, 1, 4 * grid, 4 * grid)`` float32 logits of earlier masks, or None.
+            image_index: ``(n,)`` int32, the image of each prompt; None for the first.
+            threads: Most threads to use, 0 for all cores.
+
+        Raises:
+            BackendError: Shapes contradict each other, or a label is out of range.
+        """
+        count, per_prompt = labels.shape
+        low = 4 * self.grid
+        self._check_prompts(points, labels, states)
+        if masks is not None and masks.shape != (count, 1, low, low):
+            raise BackendError(f"masks must be {(count, 1, low, low)}, not {masks.shape}.")
+        memory_size = _core.decoder_sizes(self._decoder, per_prompt, masks is not None)[1]
+        found = DecodedPrompts(
+            np.empty((count, MASK_SLOTS), np.float32),
+            np.empty((count, MASK_SLOTS, MASK_VECTOR), np.float32),
+            np.empty((count, memory_size), np.float32),
+        )
+        with _backend_errors():
+            _core.decoder_decode(
+                self._decoder,
+                np.ascontiguousarray(points, np.float32),
+                np.ascontiguousarray(labels, np.int32),
+                None if masks is None else np.ascontiguousarray(masks, np.float32),
+                np.ascontiguousarray(states),
+                _images(image_index, count),
+                *found,
+                checks.threads(threads),
+            )
+        return found
+
+    def search(
+        self,
+        points: Floats,
+        labels: NDArray[np.int32],
+        states: Floats,
+        *,
+        above: float,
+        threads: int = 0,
+    ) -> tuple[Floats, Floats]:
+        """Run both stages for prompts on one image, and the second only for masks worth it.
+
+        The same numbers as ``decode`` and ``draw``, sooner: image tokens are made once, not twice.
+
+        Args:
+            points: ``(n, points, 2)`` float32 pixels of the square, x before y.
+            labels: ``(n, points)`` int32, -1 to 3 as in ``contract``.
+            states: ``(1, state_size)`` from ``image_state``.
+            above: Masks are drawn whose predicted IoU is above this, of all but the first slot.
+            threads: Most threads to use, 0 for all cores.
+
+        Returns:
+            ``(n, 4)`` float32 predicted IoUs, and ``(n, 3, 4 * grid, 4 * grid)`` float32 logits of
+            the last three slots, which hold anything where a mask was not drawn.
+
+        Raises:
+            BackendError: Shapes contradict each other, or a label is out of range.
+        """
+        self._check_prompts(points, labels, states)
+        ious = np.empty((len(labels), MASK_SLOTS), np.float32)
+        logits = self._undrawn(len(labels), MASK_SLOTS - 1)
+        with _backend_errors():
+            _core.decoder_search(
+                self._decoder,
+                np.ascontiguousarray(points, np.float32),
+                np.ascontiguousarray(labels, np.int32),
+                np.ascontiguousarray(states),
+                above,
+                ious,
+                logits,
+                checks.threads(threads),
+            )
+        return ious, logits
+
+    def draw(
+        self,
+        memory: Floats,
+        mask_vectors: Floats,
+        states: Floats,
+        *,
+        image_index: NDArray[np.int32] | None = None,
+        threads: int = 0,
+    ) -> Floats:
+        """Run the second stage.
+
+        Args:
+            memory: ``(n, floats)`` from ``decode``.
+            mask_vectors: ``(n, masks, 32)``, those of the masks to draw.
+            states: As given to ``decode``.
+            image_index: As given to ``decode``.
+            threads: Most threads to use, 0 for all cores.
+
+        Returns:
+            ``(n, masks, 4 * grid, 4 * grid)`` float32 logits.
+
+        Raises:
+            BackendError: Shapes contradict each other, or the memory is not of ``decode``.
+        """
+        self._check_states(states)
+        count, masks = len(memory), mask_vectors.shape[1]
+        if mask_vectors.shape != (count, masks, MASK_VECTOR) or memory.ndim != 2:
+            raise BackendError(
+                f"memory must be (n, floats) and mask_vectors (n, masks, {MASK_VECTOR}), not "
+                f"{memory.shape} and {mask_vectors.shape}."
+            )
+        logits = self._undrawn(count, masks)
+        with _backend_errors():
+            _core.decoder_draw(
+                self._decoder,
+                np.ascontiguousarray(memory, np.float32),
+                np.ascontiguousarray(mask_vectors, np.float32),
+                np.ascontiguousarray(states),
+                _images(image_index, count),
+                logits,
+                checks.threads(threads),
+            )
+        return logits
+
+    def _undrawn(self, count: int, masks: int) -> Floats:
+        """Room for the logits of some masks of each prompt."""
+        low = 4 * self.grid
+        return np.empty((count, masks, low, low), np.float32)
+
+    def _check_prompts(self, points: Floats, labels: NDArray[np.int32], states: Floats) -> None:
+        self._check_states(states)
+        if points.shape != (*labels.shape, 2):
+            raise BackendError(f"points must be {(*labels.shape, 2)}, not {points.shape}.")
+
+    def _check_states(self, states: Floats) -> None:
+        if states.ndim != 2 or states.shape[1] != self.state_size or states.dtype != np.float32:
+            raise BackendError(
+                f"states must be float32 (images, {self.state_size}), not {states.dtype} "
+                f"{states.shape}: they are of another model, precision or processor."
+            )
+
+
+def _images(index: NDArray[np.int32] | None, count: int) -> NDArray[np.int32]:
+    if index is None:
+        return np.zeros(count, np.int32)
+    if index.shape != (count,):
+        raise BackendError(f"image_index must be {(count,)}, not {index.shape}.")
+    return np.ascontiguousarray(index, np.int32)
+
+
+@contextmanager
+def _backend_errors() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise BackendError(f"The native decoder refuses its input: {error}.") from error

@@ -1,0 +1,1 @@
+"""Everything mode without leaving a GPU."""

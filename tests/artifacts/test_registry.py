@@ -1,0 +1,107 @@
+"""Names lead to model folders, or to how one is made."""
+
+from __future__ import annotations
+
+import pytest
+
+from fastseg import artifacts
+from fastseg.artifacts import registry
+from fastseg.errors import ModelNotFoundError
+from fastseg.testing import tiny_sam_folder
+
+pytest.importorskip("onnx", reason="graphs are written with onnx")
+
+
+@pytest.fixture
+def embedded(tmp_path, monkeypatch):
+    """A fastseg that comes with one intact model and one damaged one."""
+    models = tmp_path / "models"
+    tiny_sam_folder(models / "tiny")
+    tiny_sam_folder(models / "broken")
+    (models / "broken" / "encoder.onnx").unlink()
+    (models / "__pycache__").mkdir()
+    (models / "README.md").write_text("")
+    monkeypatch.setattr(registry, "EMBEDDED", models)
+    return models
+
+
+def test_an_embedded_model_is_found_by_its_name(embedded):
+    assert registry.find("tiny") == embedded / "tiny"
+    assert registry.embedded_folders() == [embedded / "broken", embedded / "tiny"]
+
+
+def test_a_folder_is_found_by_its_path(embedded, tmp_path):
+    elsewhere = tiny_sam_folder(tmp_path / "elsewhere")
+    assert registry.find(elsewhere) == elsewhere
+    assert registry.find(str(elsewhere)) == elsewhere
+
+
+def test_a_name_goes_before_a_folder_in_the_working_directory(embedded, tmp_path, monkeypatch):
+    (tmp_path / "work" / "tiny").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "work")
+    assert registry.find("tiny") == embedded / "tiny"
+    assert registry.find("./tiny").resolve() == tmp_path / "work" / "tiny"
+
+
+def test_an_unknown_name_is_answered_with_the_names_there_are(embedded):
+    with pytest.raises(ModelNotFoundError, match=r"'sam-giant'.*broken, tiny"):
+        registry.find("sam-giant")
+
+
+def test_without_embedded_models_the_error_says_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "EMBEDDED", tmp_path / "nowhere")
+    with pytest.raises(ModelNotFoundError, match="none"):
+        registry.find("tiny")
+
+
+@pytest.mark.parametrize("card", registry.KNOWN, ids=lambda card: card.name)
+def test_a_published_model_is_answered_with_where_it_is_and_how_it_is_exported(embedded, card):
+    with pytest.raises(ModelNotFoundError, match=rf"{card.page}.*fastseg export sam") as caught:
+        registry.find(card.name)
+    assert card.checkpoint.file in str(caught.value)
+
+
+def test_a_checkpoint_file_is_answered_with_how_it_is_exported(tmp_path):
+    (tmp_path / "weights.pth").write_bytes(b"")
+    with pytest.raises(ModelNotFoundError, match=r"export sam --checkpoint .*weights\.pth"):
+        registry.find(tmp_path / "weights.pth")
+
+
+def test_the_list_has_the_intact_embedded_models_first_and_then_the_published(embedded):
+    cards = registry.list_models()
+    assert [card.name for card in cards if card.embedded] == ["tiny"]
+    assert cards[0].folder == embedded / "tiny"
+    assert cards[0].family == "sam"
+    assert cards[1:] == list(registry.KNOWN)
+
+
+def test_a_card_says_what_must_be_known_before_use():
+    names = [card.name for card in registry.list_models()]
+    assert len(set(names)) == len(names)
+    for card in registry.list_models():
+        assert card.licence
+        assert card.description
+        assert card.embedded or card.page.startswith("https://")
+
+
+def test_published_checkpoints_are_told_apart_by_their_hashes():
+    hashes = {card.checkpoint.sha256 for card in registry.KNOWN if card.checkpoint is not None}
+    assert len(hashes) == len(registry.KNOWN)
+    assert all(len(bytes.fromhex(sha256)) == 32 for sha256 in hashes)
+
+
+@pytest.mark.parametrize("folder", registry.embedded_folders(), ids=lambda folder: folder.name)
+def test_a_model_that_comes_with_fastseg_is_intact_and_small(folder):
+    manifest = artifacts.read(folder).manifest
+    assert manifest.name == folder.name
+    assert manifest.licence
+    length = sum(file.bytes for file in manifest.files)
+    assert length <= 35_000_000
+
+
+def test_only_what_an_export_accepts_is_called_exportable() -> None:
+    assert {card.name for card in registry.KNOWN if card.exportable} == {
+        "sam-vit-b",
+        "sam-vit-l",
+        "sam-vit-h",
+    }

@@ -1,0 +1,81 @@
+"""Promises of ``fastseg.benchmarking.bench`` and ``fastseg bench``, on a tiny model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastseg.benchmarking.bench import Plan, bench, clicks, cold_start
+from fastseg.benchmarking.repetition import Rule
+from fastseg.cli.root import run
+from fastseg.errors import BackendError
+from fastseg.testing import tiny_sam_folder
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+QUICK = Rule(warm_up=1, min_rounds=2, max_rounds=3)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny_sam_folder(tmp_path_factory.mktemp("models") / "tiny"))
+
+
+def test_every_stage_of_every_call_is_measured(tiny: str) -> None:
+    said: list[str] = []
+    plan = Plan(tiny, IMAGE, prompts=(1, 5), everything=3, rule=QUICK)
+    result = bench(plan, progress=said.append)
+    by_name = {one.name: one for one in result.measurements}
+    assert said == ["cold start", *by_name]
+    assert set(by_name["embed"].stages) == {"preprocess", "encode", "total"}
+    assert set(by_name["segment, 5 clicks"].stages) == {"decode", "postprocess", "total"}
+    assert len(by_name["everything, 3 x 3"].stages) == 5
+    assert by_name["segment, 5 clicks"].masks == 15
+    assert by_name["segment, 5 clicks"].per_mask_ms > 0
+    assert by_name["embed"].per_mask_ms is None
+    assert set(result.peak_bytes) == set(by_name)
+
+
+def test_a_cold_start_is_timed_step_by_step_in_another_process(tiny: str) -> None:
+    took = cold_start(Plan(tiny, IMAGE))
+    assert list(took) == ["start", "import", "load", "embed", "first_mask", "total"]
+    assert all(value > 0 for value in took.values())
+    assert took["total"] == pytest.approx(sum(took.values()) / 2)
+
+
+def test_a_cold_start_that_fails_says_why(tmp_path: Path) -> None:
+    with pytest.raises(BackendError, match="no-such-model"):
+        cold_start(Plan(str(tmp_path / "no-such-model"), IMAGE))
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 64, 100])
+def test_clicks_are_spread_inside_the_picture(count: int) -> None:
+    points = clicks(count, (60, 80))
+    assert len(np.unique(points, axis=0)) == count
+    assert (points > 0).all()
+    assert (points < [80, 60]).all()
+
+
+def test_every_number_carries_its_circumstances(tiny: str, capsys) -> None:
+    call = ["bench", tiny, "--prompts", "2", "--max-seconds", "0.01", "--threads", "1", "--json"]
+    assert run(call) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["backend"] == "onnxruntime"
+    assert document["device"] == "cpu"
+    assert document["precision"] == "fp32"
+    assert document["threads"] == 1
+    assert document["images_per_batch"] == 1
+    assert document["machine"]["cpu"]
+    assert document["versions"]["onnxruntime"]
+    assert document["cold_ms"]["state"] == "cold"
+    for one in document["measurements"]:
+        assert one["state"] == "warm"
+        assert isinstance(one["stable"], bool)
+        assert set(one["stages"]["total"]) == {"p50_ms", "p90_ms", "p99_ms", "half_width", "rounds"}
+
+
+def test_the_table_says_what_did_not_become_stable(tiny: str, capsys) -> None:
+    assert run(["bench", tiny, "--max-seconds", "0.001", "--tolerance", "0.0001"]) == 0
+    assert "unstable" in capsys.readouterr().out

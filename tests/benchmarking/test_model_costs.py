@@ -1,0 +1,100 @@
+"""Promises of ``fastseg bench --table1``: what models cost, beside what is published."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastseg.benchmarking.model_costs import PUBLISHED, STRUCTURES, measure, quarters
+from fastseg.benchmarking.repetition import Rule
+from fastseg.cli.root import run
+from fastseg.inference.sessions import Choice
+from fastseg.testing import tiny_sam_folder, tiny_unet_folder
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+QUICK = Rule(warm_up=1, min_rounds=2, max_rounds=2)
+FACTS = Path(__file__).parents[3] / "shared" / "reference" / "published" / "ferreira_resources.csv"
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    place = tmp_path_factory.mktemp("models")
+    return str(tiny_sam_folder(place / "sam")), str(tiny_unet_folder(place / "unet"))
+
+
+def test_a_promptable_model_needs_a_box_a_mask(folders):
+    row = measure(folders[0], IMAGE, Choice(), QUICK)
+    assert (row.prompts_per_mask, row.masks_to_choose_from, row.origin) == (1, 3, "measured")
+    assert row.seconds_per_mask > 0
+    assert row.seconds_per_further_mask > 0
+    on_disk = sum(file.stat().st_size for file in Path(folders[0]).glob("*.onnx"))
+    assert row.megabytes == pytest.approx(on_disk / 1e6)
+
+
+def test_a_network_for_frames_needs_nobody(folders):
+    row = measure(folders[1], IMAGE, Choice(), QUICK)
+    assert (row.prompts_per_mask, row.masks_to_choose_from) == (0, 1)
+    assert row.seconds_per_further_mask is None
+    assert row.ran_on == "onnxruntime cpu fp32"
+
+
+def test_parameters_are_those_that_the_folder_tells_or_not_told(folders):
+    assert measure("echo-a4c", IMAGE, Choice(), QUICK).million_parameters == 1.941173
+    assert measure(folders[0], IMAGE, Choice(), QUICK).million_parameters is None
+
+
+@pytest.mark.parametrize(("kind", "published"), [("vit_b", 93_735_472), ("vit_h", 641_090_608)])
+def test_an_export_counts_the_published_number_of_parameters(kind, published):
+    torch = pytest.importorskip("torch", reason="exports need torch")
+    from fastseg.export.model_folder import parameter_count
+    from fastseg.export.networks.image_encoder import SHAPES, ImageEncoder
+    from fastseg.export.networks.mask_decoder import MaskDecoder
+    from fastseg.export.networks.prompt_encoder import PromptEncoder
+
+    shape = SHAPES[kind]
+    with torch.device("meta"):
+        encoder = ImageEncoder(shape)
+        prompts = PromptEncoder(shape.grid, shape.side)
+        assert parameter_count(encoder, prompts, MaskDecoder()) == published
+        assert parameter_count(prompts, prompts) == parameter_count(prompts)
+
+
+def test_published_figures_are_those_of_the_publication():
+    if not FACTS.is_file():
+        pytest.skip("the published figures do not lie beside this checkout")
+    with FACTS.open() as file:
+        facts = {row["row"]: row for row in csv.DictReader(file)}
+    for row, column in zip(PUBLISHED, ("sam", "ssl"), strict=True):
+        assert row.megabytes == float(facts["model size"][column])
+        assert row.million_parameters == float(facts["parameters"][column])
+        assert row.seconds_per_mask == float(facts["inference time per mask"][column])
+        hours = float(facts["box prompting time"][column])
+        assert (row.prompts_per_mask > 0) == (hours > 0)
+
+
+def test_boxes_lie_apart_inside_the_picture():
+    boxes = quarters((60, 80))
+    assert boxes.shape == (STRUCTURES, 4)
+    assert (boxes[:, :2] < boxes[:, 2:]).all()
+    assert (boxes >= 0).all()
+    assert (boxes[:, 2:] <= [80, 60]).all()
+
+
+def test_the_table_shows_published_and_measured_rows(folders, capsys):
+    assert run(["bench", *folders, "--table1", "--max-seconds", "0.01"]) == 0
+    shown = capsys.readouterr().out
+    assert "2560.0" in shown
+    assert "2311.04847" in shown
+    assert shown.count("onnxruntime cpu fp32") == 2
+    assert run(["bench", *folders, "--table1", "--max-seconds", "0.01", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["origin"] for row in rows] == ["published"] * 2 + ["measured"] * 2
+
+
+def test_several_models_are_for_the_table_alone(folders, capsys):
+    assert run(["bench", *folders]) == 2
+    assert "--table1" in capsys.readouterr().err

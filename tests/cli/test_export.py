@@ -1,0 +1,145 @@
+"""Promises of ``fastseg export``; the exports themselves are tested where they live."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fastseg
+from fastseg import artifacts
+from fastseg.cli.root import run
+
+ROOT = Path(fastseg.__file__).parents[1]
+
+
+class Trap:
+    """Runs code when it is unpickled."""
+
+    def __init__(self, evidence: Path) -> None:
+        self.evidence = evidence
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.evidence),)
+
+
+SAM = ["export", "sam", "--checkpoint"]
+A4C = ["export", "unet", "--view", "a4c", "--weights"]
+verbs = pytest.mark.parametrize("verb", [SAM, A4C], ids=["sam", "unet"])
+
+
+@verbs
+def test_a_checkpoint_with_code_in_it_is_refused_and_nothing_runs(verb, tmp_path, capsys) -> None:
+    pytest.importorskip("torch", reason="export needs torch")
+    evidence, checkpoint = tmp_path / "evidence", tmp_path / "checkpoint.pth"
+    checkpoint.write_bytes(pickle.dumps({"image_encoder.pos_embed": Trap(evidence)}))
+    out = tmp_path / "model"
+    call = [*verb, str(checkpoint), "--out", str(out), "--json"]
+    assert run(call) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert document["error"]["type"] == "CheckpointError"
+    assert str(checkpoint) in document["error"]["message"]
+    assert not evidence.exists()
+    assert not out.exists()
+
+
+@verbs
+def test_a_missing_checkpoint_is_an_input_that_fails(verb, tmp_path, capsys) -> None:
+    pytest.importorskip("torch", reason="export needs torch")
+    missing = tmp_path / "missing.pth"
+    assert run([*verb, str(missing), "--out", str(tmp_path / "m")]) == 1
+    assert "missing.pth" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@verbs
+def test_without_the_export_extra_one_line_says_how_to_get_it(verb, tmp_path) -> None:
+    script = "import sys; sys.modules['torch'] = None; from fastseg.__main__ import main"
+    call = [*verb, "a.pth", "--out", str(tmp_path / "model")]
+    answer = subprocess.run(
+        [sys.executable, "-c", f"{script}; sys.exit(main({call}))"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert answer.returncode == 2
+    assert 'pip install "fastseg-runtime[export]"' in answer.stderr
+    assert len(answer.stderr.splitlines()) == 1
+
+
+@pytest.fixture(scope="module")
+def unet_weights(tmp_path_factory) -> Path:
+    torch = pytest.importorskip("torch", reason="export needs torch")
+    from fastseg.export.networks.unet import UNet
+
+    path = tmp_path_factory.mktemp("weights") / "a4c.pt"
+    torch.save(UNet(3, 5, width=2).state_dict(), path)
+    return path
+
+
+def test_weights_of_a_view_become_a_model_folder_with_its_verdict(
+    unet_weights, tmp_path, capsys
+) -> None:
+    out = tmp_path / "heart"
+    call = [*A4C, str(unet_weights), "--out", str(out), "--licence", "none", "--json"]
+    assert run(call) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["verb"] == "export unet"
+    assert (document["out"], document["weights"]) == (str(out), str(unet_weights))
+    assert (document["view"], document["store"]) == ("a4c", "float32")
+    assert (document["device"], document["precision"]) == ("cpu", "fp32")
+    assert [row["name"] for row in document["parity"]] == [
+        "probabilities, batch 1",
+        "probabilities, batch 3",
+    ]
+    manifest = artifacts.read(out).manifest
+    assert (manifest.name, manifest.licence, manifest.view) == ("heart", "none", "a4c")
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_an_export_is_told_in_a_table_without_json(unet_weights, tmp_path, capsys) -> None:
+    out = tmp_path / "model"
+    assert run([*A4C, str(unet_weights), "--out", str(out), "--store", "float16"]) == 0
+    told = capsys.readouterr().out
+    assert "probabilities, batch 3" in told
+    assert f"model in {out}" in told.replace("\n", " ")
+
+
+def test_weights_of_another_view_fail_and_leave_nothing(unet_weights, tmp_path, capsys) -> None:
+    call = ["export", "unet", "--weights", str(unet_weights), "--view", "sax", "--json"]
+    assert run([*call, "--out", str(tmp_path / "model")]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert document["error"]["type"] == "CheckpointError"
+    assert "Ask for view a4c" in document["error"]["message"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("missing", ["--weights", "--view", "--out"])
+def test_a_call_that_lacks_an_option_or_names_an_unknown_view_cannot_be_carried_out(
+    missing, tmp_path, capsys
+) -> None:
+    options = {"--weights": "a.pt", "--view": "a4c", "--out": str(tmp_path / "model")}
+    unknown = {**options, "--view": "plax"}
+    del options[missing]
+    for asked in (options, unknown):
+        assert run(["export", "unet", *(word for pair in asked.items() for word in pair)]) == 2
+    told = capsys.readouterr().err
+    assert missing in told
+    assert "plax" in told
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_views_that_can_be_asked_for_are_the_views_there_are() -> None:
+    pytest.importorskip("torch", reason="export needs torch")
+    from fastseg.cli.export import unet
+    from fastseg.echo.views import VIEWS
+
+    (option,) = (found for found in unet.params if found.name == "view")
+    assert list(option.type.choices) == list(VIEWS)

@@ -1,0 +1,104 @@
+"""SAM's image encoders: their sizes, their weight names, and the reference's embeddings."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="exports need torch")
+
+from fastseg import artifacts
+from fastseg.backends.onnxruntime.session import OrtBackend
+from fastseg.export.networks.image_encoder import SHAPES, ImageEncoder, Shape
+from fastseg.export.networks.mask_decoder import MaskDecoder
+from fastseg.export.networks.prompt_encoder import PromptEncoder
+from fastseg.export.networks.sam import SamModules
+from fastseg.export.onnx.writer import write
+from tests.helpers.random_weights import scattered
+from tests.helpers.standins import segment_anything
+
+SMALL = Shape(width=48, depth=3, heads=3, global_blocks=(1,), side=256)
+"""16 tokens a side, which windows of 14 do not divide."""
+
+PARAMETERS = {"vit_b": 89_670_912, "vit_l": 308_278_272, "vit_h": 637_026_048}
+ENTRIES = {"vit_b": 314, "vit_l": 482, "vit_h": 594}
+
+
+def reference(shape: Shape):
+    return segment_anything().modeling.ImageEncoderViT(
+        img_size=shape.side,
+        patch_size=16,
+        embed_dim=shape.width,
+        depth=shape.depth,
+        num_heads=shape.heads,
+        out_chans=256,
+        norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
+        use_rel_pos=True,
+        window_size=14,
+        global_attn_indexes=shape.global_blocks,
+    )
+
+
+def pair(shape: Shape):
+    """The reference and ours with the same scattered weights."""
+    theirs = scattered(reference(shape))
+    with torch.device("meta"):
+        ours = ImageEncoder(shape)
+    ours.load_state_dict(theirs.state_dict(), assign=True)
+    return theirs, ours.eval().requires_grad_(False)
+
+
+def picture(side: int, count: int = 1):
+    return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(0))
+
+
+def relative(actual, expected) -> float:
+    return float(np.abs(actual - expected).max() / np.abs(expected).max())
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_every_size_has_the_published_number_of_weights(kind):
+    with torch.device("meta"):
+        encoder = ImageEncoder(SHAPES[kind])
+        others = PromptEncoder(), MaskDecoder()
+    assert sum(weight.numel() for weight in encoder.parameters()) == PARAMETERS[kind]
+    assert sum(len(module.state_dict()) for module in (encoder, *others)) == ENTRIES[kind]
+
+
+def test_windows_and_whole_images_are_attended_to_as_in_the_reference():
+    theirs, ours = pair(SMALL)
+    image = picture(SMALL.side)
+    assert relative(ours(image).numpy(), theirs(image).numpy()) <= 1e-5
+
+
+def test_a_graph_takes_any_number_of_images(tmp_path):
+    _, ours = pair(SMALL)
+    modules = SamModules(ours, PromptEncoder(SMALL.grid, SMALL.side), MaskDecoder())
+    source = next(modules.sources())
+    write(source, tmp_path / "encoder.onnx")
+    images = picture(SMALL.side, count=3)
+    backend = OrtBackend(tmp_path / "encoder.onnx", source.graph, threads=2)
+    found = backend.run({"image": images.numpy()})["embedding"]
+    assert relative(found, ours(images).numpy()) <= 1e-5
+
+
+def test_vit_b_embeds_as_the_reference_does(vit_b_checkpoint, vit_b_folder):
+    sam = segment_anything().sam_model_registry["vit_b"]()
+    sam.load_state_dict(torch.load(vit_b_checkpoint, weights_only=True, mmap=True), assign=True)
+    stored = artifacts.read(vit_b_folder).manifest.graphs["encoder"]
+    image = picture(1024)
+    with torch.inference_mode():
+        expected = sam.image_encoder(image).numpy()
+    backend = OrtBackend(vit_b_folder / stored.file, stored.graph, threads=2)
+    assert relative(backend.run({"image": image.numpy()})["embedding"], expected) <= 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["vit_l", "vit_h"])
+def test_larger_sizes_embed_as_the_reference_does(kind):
+    theirs, ours = pair(SHAPES[kind])
+    image = picture(1024)
+    with torch.inference_mode():
+        assert relative(ours(image).numpy(), theirs(image).numpy()) <= 1e-5

@@ -1,0 +1,33 @@
+"""A machine with a GPU, TensorRT and pycuda, or without a driver, whatever this one has."""
+
+from __future__ import annotations
+
+import pytest
+
+from fastseg.backends.tensorrt import library as tensorrt_library
+from fastseg.backends.tensorrt.engine_key import Gpu
+from fastseg.cuda import device as cuda_device
+from fastseg.cuda import driver as cuda_driver
+from tests.fakes.fake_driver import FakeDevice, FakeDriverLibrary
+
+ADA = Gpu("Ada", (8, 9), "13.0")
+"""The GPU of ``with_gpu``."""
+
+
+def without_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let there be no NVIDIA driver."""
+    monkeypatch.setattr(cuda_driver, "LIBRARY", "libcuda-that-nobody-has.so.1")
+
+
+def with_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the driver list ``ADA``."""
+    library = FakeDriverLibrary((FakeDevice(ADA.name, ADA.compute_capability),))
+    monkeypatch.setattr(cuda_driver, "_library", lambda: library)
+    monkeypatch.setattr(cuda_driver, "_release", lambda: None)
+
+
+def with_runtimes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let TensorRT, TensorRT-RTX and pycuda be installed, which then have to be faked as well."""
+    monkeypatch.setattr(tensorrt_library, "version", lambda flavour: "1.7")
+    monkeypatch.setattr(tensorrt_library, "runtime", lambda flavour: object())
+    monkeypatch.setattr(cuda_device, "import_pycuda", object)

@@ -1,0 +1,215 @@
+"""What was measured here is followed where the choice is free, and a broken cache never matters."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import fastseg
+from fastseg import artifacts
+from fastseg.artifacts import ModelFolder
+from fastseg.backends.onnxruntime import session as ort
+from fastseg.errors import BackendUnavailableError
+from fastseg.inference import tuned_plans
+from fastseg.inference.sessions import FOR_FRAMES, UNMEASURED, Choice, Graphs
+from fastseg.inference.tuned_plans import Trial, Verdict
+from fastseg.testing import tiny_sam_folder, tiny_unet_folder
+
+pytest.importorskip("onnx", reason="graphs are written with onnx")
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+
+GRAPHS = ("encoder", "image_state", "decoder", "decoder_mask", "mask_head")
+TRIAL = Trial({"encoder": "openvino:cpu bf16"}, 1.9, 100, 99, 0.998, 0.97, "")
+VERDICT = Verdict(
+    {**dict.fromkeys(GRAPHS, "onnxruntime"), "encoder": "openvino"},
+    dict.fromkeys(GRAPHS, "fp32"),
+    (TRIAL, replace(TRIAL, refused="slow", mask_iou_mean=None)),
+    "a processor, 2 cores",
+)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "fastseg" / "verdicts"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> ModelFolder:
+    return artifacts.read(tiny_sam_folder(tmp_path_factory.mktemp("models") / "tiny"))
+
+
+# What is kept is found.
+
+
+def test_what_is_kept_is_found_again_whole(folder):
+    assert tuned_plans.find(folder) is None
+    assert tuned_plans.keep(folder, VERDICT) == ""
+    assert tuned_plans.find(folder) == VERDICT
+    tuned_plans.forget(folder)
+    tuned_plans.forget(folder)
+    assert tuned_plans.find(folder) is None
+
+
+def test_it_holds_for_what_it_was_measured_with(folder, monkeypatch):
+    tuned_plans.keep(folder, VERDICT, threads=1)
+    assert tuned_plans.find(folder, threads=1) == VERDICT
+    monkeypatch.setattr(tuned_plans, "usable_cores", lambda: 64)
+    assert tuned_plans.find(folder, threads=1) is None
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("what", ["processor", "versions", "SCHEMA", "model"])
+def test_another_processor_version_or_model_has_no_verdict(folder, cache, monkeypatch, what):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache.parents[1]))
+    tuned_plans.keep(folder, VERDICT)
+    other = {"processor": lambda: "another", "versions": dict, "SCHEMA": tuned_plans.SCHEMA + 1}
+    if what == "model":
+        graphs = dict(folder.manifest.graphs)
+        graphs["encoder"] = replace(graphs["encoder"], sha256="0" * 64)
+        folder = replace(folder, manifest=replace(folder.manifest, graphs=graphs))
+    else:
+        monkeypatch.setattr(tuned_plans, what, other[what])
+    assert tuned_plans.find(folder) is None
+
+
+# It is followed where the choice is free, and nowhere else.
+
+
+def test_a_free_choice_follows_it_and_says_so(folder):
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    tuned_plans.keep(folder, VERDICT)
+    with fastseg.load(folder.path) as model:
+        assert model.backend == "openvino+onnxruntime"
+        assert model.runs["encoder"] == "openvino:cpu fp32"
+        assert "measured on a processor, 2 cores" in model.reason
+
+
+@pytest.mark.parametrize(
+    "named", [{"backend": "onnxruntime"}, {"precision": "fp32"}, {"threads": 1}]
+)
+def test_what_is_named_is_used_whatever_was_measured(folder, named, monkeypatch):
+    monkeypatch.setattr("fastseg.backends.base.usable_cores", lambda: 2)
+    tuned_plans.keep(folder, VERDICT)
+    assert {*Graphs(folder, Choice(**named)).runs.values()} == {"onnxruntime:cpu fp32"}
+
+
+def test_nothing_measured_is_fp32_and_says_how_to_measure(folder):
+    graphs = Graphs(folder, Choice())
+    assert {each.precision for each in graphs.plans.values()} == {"fp32"}
+    assert graphs.reason == UNMEASURED
+    assert "fastseg calibrate" in UNMEASURED
+
+
+@pytest.mark.parametrize("wrong", [{"encoder": "tensorrt"}, {"encoder": "nonsense"}, {}])
+def test_a_verdict_that_cannot_be_followed_gives_fp32_and_the_reason(folder, wrong):
+    backends = {**VERDICT.backends, **wrong} if wrong else {"decoder": "onnxruntime"}
+    tuned_plans.keep(folder, replace(VERDICT, backends=backends))
+    graphs = Graphs(folder, Choice())
+    assert {*graphs.runs.values()} == {"onnxruntime:cpu fp32"}
+    assert graphs.reason.startswith("FP32, because what was measured to be faster cannot be had: ")
+
+
+def test_without_any_runtime_the_error_is_that_of_the_runtime(folder, monkeypatch):
+    tuned_plans.keep(folder, VERDICT)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(BackendUnavailableError, match="fastseg-runtime"):
+        Graphs(folder, Choice())
+    assert ort.NAME == "onnxruntime"
+
+
+# A cache that is broken, full, read-only or shared.
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b"\xff\xfe",
+        b'{"schema": 1}',
+        b'{"schema": 99, "backends": {}, "precisions": {}, "trials": [], "measured": ""}',
+        b'{"schema": 1, "backends": {}, "precisions": {}, "trials": [], "measured": ""}',
+        b'{"schema": 1, "backends": {"encoder": 1}, "precisions": {}, "trials": []}',
+        b'{"schema": 1, "backends": {"encoder": "a"}, "precisions": {}, "trials": [], "x": 1}',
+        b'{"schema": 1, "backends": {"encoder": "a"}, "precisions": {}, "trials": [{}]}',
+    ],
+)
+def test_a_damaged_verdict_is_none_and_is_replaced(folder, cache, content):
+    tuned_plans.keep(folder, VERDICT)
+    (file,) = cache.iterdir()
+    file.write_bytes(content)
+    assert Graphs(folder, Choice()).reason == UNMEASURED
+    assert tuned_plans.keep(folder, VERDICT) == ""
+    assert tuned_plans.find(folder) == VERDICT
+
+
+def test_a_place_that_cannot_be_written_is_told_and_loading_goes_on(folder, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert str(tmp_path / "file") in tuned_plans.keep(folder, VERDICT)
+    tuned_plans.forget(folder)
+    assert Graphs(folder, Choice()).reason == UNMEASURED
+
+
+def test_a_full_disk_leaves_nothing_and_is_told(folder, cache, monkeypatch):
+    def full(file, text):
+        file.write_text(text[:9])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tuned_plans, "_write", full)
+    assert "No space left" in tuned_plans.keep(folder, VERDICT)
+    assert list(cache.iterdir()) == []
+    assert Graphs(folder, Choice()).reason == UNMEASURED
+
+
+def test_a_user_without_a_home_is_told(folder, monkeypatch):
+    monkeypatch.setattr(tuned_plans, "user_cache_folder", lambda: None)
+    assert "no home folder" in tuned_plans.keep(folder, VERDICT)
+    tuned_plans.forget(folder)
+    assert Graphs(folder, Choice()).reason == UNMEASURED
+
+
+SHARING = """
+import sys
+from fastseg import artifacts, verdicts
+from fastseg.verdicts import Verdict
+folder = artifacts.read(sys.argv[1])
+mine = Verdict({"encoder": sys.argv[2] * 5000}, {"encoder": "fp32"}, (), "")
+for turn in range(60):
+    assert verdicts.keep(folder, mine) == ""
+    found = verdicts.find(folder)
+    assert found is None or len(set(found.backends["encoder"])) == 1, found
+    assert found is not None
+"""
+
+
+def test_eight_processes_that_share_the_folder_see_whole_verdicts(folder, cache):
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", SHARING, str(folder.path), str(number)],
+            stderr=subprocess.PIPE,
+            env=os.environ,
+        )
+        for number in range(8)
+    ]
+    for process in running:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors.decode()
+    (file,) = cache.iterdir()
+    assert file.suffix == ".json"
+
+
+def test_a_network_for_frames_is_not_told_to_calibrate(tmp_path):
+    graphs = Graphs(artifacts.read(tiny_unet_folder(tmp_path / "unet")), Choice())
+    assert graphs.reason == FOR_FRAMES
+    assert {each.precision for each in graphs.plans.values()} == {"fp32"}

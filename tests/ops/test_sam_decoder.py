@@ -1,0 +1,292 @@
+"""The native decoder answers as the torch modules do, with every table that the processor has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the reference needs torch")
+
+from fastseg import ops
+from fastseg.errors import BackendError, ModelFolderError
+from fastseg.export.networks.mask_decoder import MaskDecoder
+from fastseg.export.networks.prompt_encoder import PromptEncoder
+from tests.helpers.random_weights import scattered
+
+TABLES = ("amx-bf16", "avx512-bf16", "avx512", "avx2", "portable", "neon")
+
+FLOAT_TOLERANCE = 1e-5
+"""Of the largest value: a hundred roundings of float32, which is what two orders differ by."""
+
+HALF_TOLERANCE = 1.5e-2
+"""Operands keep 8 bits; sums, normalisation and softmax are float32. Three times what was seen."""
+
+
+@pytest.fixture(params=TABLES)
+def table(request) -> str:
+    if request.param not in ops.decoder_tables():
+        pytest.skip(f"this processor does not run the table {request.param}")
+    return request.param
+
+
+def tolerance(table: str) -> float:
+    return HALF_TOLERANCE if ops.computes_in_bf16(table) else FLOAT_TOLERANCE
+
+
+@dataclass(frozen=True)
+class Source:
+    """Torch modules, their weights, and an embedding."""
+
+    grid: int
+    prompts: PromptEncoder
+    decoder: MaskDecoder
+    embedding: torch.Tensor
+
+    @property
+    def side(self) -> int:
+        return 16 * self.grid
+
+    def weights(self) -> dict[str, np.ndarray]:
+        named = {"prompt_encoder": self.prompts, "mask_decoder": self.decoder}
+        return {
+            f"{prefix}.{name}": tensor.numpy()
+            for prefix, module in named.items()
+            for name, tensor in module.state_dict().items()
+        }
+
+    def kernel(self, table: str) -> ops.DecoderKernel:
+        return ops.DecoderKernel(self.weights(), grid=self.grid, side=self.side, table=table)
+
+
+@cache
+def source(grid: int) -> Source:
+    with torch.random.fork_rng():
+        torch.manual_seed(grid)
+        modules = scattered(PromptEncoder(grid, 16 * grid)), scattered(MaskDecoder())
+        return Source(grid, *modules, torch.randn(1, 256, grid, grid))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Prompts as the kernel takes them."""
+
+    points: np.ndarray
+    labels: np.ndarray
+    masks: np.ndarray | None = None
+
+
+def ask(grid: int, prompts: int, points: int, *, masked: bool = False) -> Asked:
+    random = np.random.default_rng(points)
+    coords = 18 * grid * random.random((prompts, points, 2), dtype=np.float32) - grid
+    labels = random.integers(-1, 4, (prompts, points)).astype(np.int32)
+    masks = 6 * random.standard_normal((prompts, 1, 4 * grid, 4 * grid), dtype=np.float32)
+    return Asked(coords, labels, masks if masked else None)
+
+
+def expected(source: Source, asked: Asked) -> tuple[np.ndarray, np.ndarray]:
+    masks = None if asked.masks is None else torch.from_numpy(asked.masks)
+    with torch.inference_mode():
+        encoded = source.prompts(
+            torch.from_numpy(asked.points), torch.from_numpy(asked.labels), masks
+        )
+        logits, ious = source.decoder(source.embedding, source.prompts.dense_positions(), *encoded)
+    return logits.numpy(), ious.numpy()
+
+
+def found(kernel: ops.DecoderKernel, source: Source, asked: Asked, *, threads: int = 1):
+    state = kernel.image_state(source.embedding.numpy(), threads=threads)
+    decoded = kernel.decode(asked.points, asked.labels, state, masks=asked.masks, threads=threads)
+    logits = kernel.draw(decoded.memory, decoded.mask_vectors, state, threads=threads)
+    return logits, decoded.iou_predictions
+
+
+def assert_close(actual: np.ndarray, wanted: np.ndarray, tolerance: float) -> None:
+    assert actual.shape == wanted.shape
+    assert np.abs(actual - wanted).max() <= tolerance * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["points", "points and masks"])
+@pytest.mark.parametrize(
+    ("grid", "prompts", "points"),
+    [(8, 3, 2), (8, 1, 1), (8, 5, 0), (7, 2, 3), (3, 9, 6), (8, 2, 40), (1, 2, 2)],
+)
+def test_every_table_answers_as_torch(table, grid, prompts, points, masked):
+    modules, asked = source(grid), ask(grid, prompts, points, masked=masked)
+    for actual, wanted in zip(
+        found(modules.kernel(table), modules, asked), expected(modules, asked), strict=True
+    ):
+        assert_close(actual, wanted, tolerance(table))
+
+
+def test_the_grid_of_sam_is_nothing_special(table):
+    modules, asked = source(64), ask(64, 2, 2)
+    for actual, wanted in zip(
+        found(modules.kernel(table), modules, asked, threads=0),
+        expected(modules, asked),
+        strict=True,
+    ):
+        assert_close(actual, wanted, tolerance(table))
+
+
+@pytest.mark.parametrize(
+    ("grid", "prompts", "masked"),
+    [(8, 23, False), (40, 8, False), (40, 2, True)],
+    ids=["one part of an image", "several parts", "several parts, masks"],
+)
+def test_bits_depend_neither_on_threads_nor_on_company(table, grid, prompts, masked):
+    modules, asked = source(grid), ask(grid, prompts, 2, masked=masked)
+    kernel = modules.kernel(table)
+    logits, ious = found(kernel, modules, asked)
+    for threads in (2, 5, 16):
+        again, ious_again = found(kernel, modules, asked, threads=threads)
+        np.testing.assert_array_equal(again, logits)
+        np.testing.assert_array_equal(ious_again, ious)
+    one = slice(prompts - 1, prompts)
+    masks = asked.masks[one] if masked else None
+    alone = Asked(asked.points[one], asked.labels[one], masks)
+    again, ious_again = found(kernel, modules, alone, threads=5)
+    np.testing.assert_array_equal(again, logits[one])
+    np.testing.assert_array_equal(ious_again, ious[one])
+
+
+def test_few_prompts_are_drawn_alike_by_any_number_of_threads(table):
+    modules, asked = source(64), ask(64, 1, 2)
+    kernel = modules.kernel(table)
+    logits, _ = found(kernel, modules, asked)
+    again, _ = found(kernel, modules, asked, threads=3)
+    np.testing.assert_array_equal(again, logits)
+
+
+def test_what_is_not_a_number_shows_in_the_logits(table):
+    modules, asked = source(8), ask(8, 2, 2)
+    kernel = modules.kernel(table)
+    embedding = modules.embedding.numpy().copy()
+    embedding[0, 5, 3, 6] = np.nan
+    state = kernel.image_state(embedding)
+    decoded = kernel.decode(asked.points, asked.labels, state)
+    logits = kernel.draw(decoded.memory, decoded.mask_vectors, state)
+    assert np.isnan(logits[:, :, 12:16, 24:28]).all()
+
+
+def test_only_the_masks_that_are_asked_for_are_drawn(table):
+    modules, asked = source(8), ask(8, 2, 2)
+    kernel = modules.kernel(table)
+    state = kernel.image_state(modules.embedding.numpy())
+    decoded = kernel.decode(asked.points, asked.labels, state)
+    whole = kernel.draw(decoded.memory, decoded.mask_vectors, state)
+    for slots in (slice(0, 1), slice(1, 4), slice(0, 0)):
+        some = kernel.draw(decoded.memory, decoded.mask_vectors[:, slots], state)
+        np.testing.assert_array_equal(some, whole[:, slots])
+    many = np.tile(decoded.mask_vectors, (1, 3, 1))
+    np.testing.assert_array_equal(kernel.draw(decoded.memory, many, state)[:, 4:8], whole)
+
+
+@pytest.mark.parametrize(
+    ("grid", "prompts", "points"), [(8, 39, 2), (7, 5, 0), (3, 2, 20), (40, 2, 2)]
+)
+def test_a_search_draws_what_scores_well_as_the_two_stages_do(table, grid, prompts, points):
+    modules, asked = source(grid), ask(grid, prompts, points)
+    kernel = modules.kernel(table)
+    state = kernel.image_state(modules.embedding.numpy())
+    logits, ious = found(kernel, modules, asked)
+    above = float(np.median(ious[:, 1:]))
+    wanted = ious[:, 1:] > np.float32(above)
+    assert wanted.any()
+    assert not wanted.all()
+    for threads in (1, 3):
+        scores, drawn = kernel.search(
+            asked.points, asked.labels, state, above=above, threads=threads
+        )
+        np.testing.assert_array_equal(scores, ious)
+        np.testing.assert_array_equal(drawn[wanted], logits[:, 1:][wanted])
+
+
+def test_a_search_for_nothing_and_with_malformed_prompts(table):
+    modules, asked = source(8), ask(8, 2, 2)
+    kernel = modules.kernel(table)
+    state = kernel.image_state(modules.embedding.numpy())
+    scores, drawn = kernel.search(asked.points[:0], asked.labels[:0], state, above=0.0)
+    assert scores.shape == (0, 4)
+    assert drawn.shape == (0, 3, 32, 32)
+    with pytest.raises(BackendError, match=r"points must be \(2, 2, 2\)"):
+        kernel.search(asked.points[:1], asked.labels, state, above=0.0)
+    with pytest.raises(BackendError, match="point_labels must be in"):
+        kernel.search(asked.points, asked.labels + 9, state, above=0.0)
+
+
+def test_prompts_of_several_images_decode_as_image_by_image(table):
+    modules, asked = source(8), ask(8, 4, 2)
+    kernel = modules.kernel(table)
+    embedding = modules.embedding.numpy()
+    states = np.concatenate([kernel.image_state(scale * embedding) for scale in (1.0, 0.5)])
+    index = np.array([0, 1, 1, 0], np.int32)
+    together = kernel.decode(asked.points, asked.labels, states, image_index=index)
+    logits = kernel.draw(together.memory, together.mask_vectors, states, image_index=index)
+    for prompt, image in enumerate(index):
+        one, state = slice(prompt, prompt + 1), states[image : image + 1]
+        alone = kernel.decode(asked.points[one], asked.labels[one], state)
+        np.testing.assert_array_equal(alone.iou_predictions, together.iou_predictions[one])
+        drawn = kernel.draw(alone.memory, alone.mask_vectors, state)
+        np.testing.assert_array_equal(drawn, logits[one])
+
+
+def test_no_prompts_are_no_work(table):
+    modules, asked = source(8), ask(8, 0, 2)
+    logits, ious = found(modules.kernel(table), modules, asked)
+    assert logits.shape == (0, 4, 32, 32)
+    assert ious.shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda w: w.pop("mask_decoder.iou_token.weight"), "no mask_decoder.iou_token.weight"),
+        (
+            lambda w: w.update({"prompt_encoder.no_mask_embed.weight": np.zeros((1, 255), "f4")}),
+            r"no_mask_embed.weight is \(1,255,\), not \(1,256,\)",
+        ),
+        (lambda w: w.clear(), "export the model again"),
+    ],
+)
+def test_weights_of_another_network_are_refused_by_name(change, named):
+    weights = source(8).weights()
+    change(weights)
+    with pytest.raises(ModelFolderError, match=f"(?i){named}"):
+        ops.DecoderKernel(weights, grid=8, side=128, table=ops.decoder_tables()[0])
+
+
+def test_what_contradicts_itself_is_refused(table):
+    modules, asked = source(8), ask(8, 2, 2)
+    kernel = modules.kernel(table)
+    state = kernel.image_state(modules.embedding.numpy())
+    points, labels = asked.points, asked.labels
+    decoded = kernel.decode(points, labels, state)
+    with pytest.raises(BackendError, match="embedding must be"):
+        kernel.image_state(np.zeros((1, 256, 4, 4), np.float32))
+    with pytest.raises(BackendError, match="points must be"):
+        kernel.decode(points[:1], labels, state)
+    with pytest.raises(BackendError, match=r"point_labels must be in -1\.\.3, not 4"):
+        kernel.decode(points, np.full_like(labels, 4), state)
+    with pytest.raises(BackendError, match="masks must be"):
+        kernel.decode(points, labels, state, masks=np.zeros((2, 1, 8, 8), np.float32))
+    with pytest.raises(BackendError, match="states must be"):
+        kernel.decode(points, labels, state[:, 1:])
+    with pytest.raises(BackendError, match=r"image_index must be in 0\.\.0, not 1"):
+        kernel.decode(points, labels, state, image_index=np.array([0, 1], np.int32))
+    with pytest.raises(BackendError, match="were not made by this decoder"):
+        kernel.draw(decoded.memory[:, :-1], decoded.mask_vectors, state)
+    for damage in (0.0, np.nan, 1e9):
+        damaged = decoded.memory.copy()
+        damaged[1, 0] = damage
+        with pytest.raises(BackendError, match="were not made by this decoder"):
+            kernel.draw(damaged, decoded.mask_vectors, state)
+    with pytest.raises(BackendError, match="mask_vectors"):
+        kernel.draw(decoded.memory, decoded.mask_vectors[:1], state)
+
+
+def test_a_table_that_this_processor_does_not_have_is_refused_with_those_it_has():
+    with pytest.raises(BackendError, match=r"no table 'abacus'.*(portable|neon)"):
+        ops.DecoderKernel({}, grid=8, side=128, table="abacus")

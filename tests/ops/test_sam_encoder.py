@@ -1,0 +1,151 @@
+"""The native image encoder against the torch modules, for every table that this processor has."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the modules are torch's")
+
+from fastseg import ops
+from fastseg.errors import BackendError, ModelFolderError
+from fastseg.export.networks.image_encoder import ImageEncoder, Shape
+from fastseg.export.networks.mask_decoder import MaskDecoder
+from fastseg.export.networks.prompt_encoder import PromptEncoder
+from fastseg.export.networks.sam import SamModules
+
+TABLES = ("amx-bf16", "avx512-bf16")
+
+TOLERANCE = 0.006
+"""Root of the mean square of the error over that of the embedding: bfloat16 keeps 8 bits. A token
+that looks at a wrong place, or a bias left out, is off by many times as much."""
+
+SHAPES = {
+    "one row of windows and one padded": Shape(64, 3, 4, (1,), side=256),
+    "heads of 80 channels": Shape(160, 2, 2, (1,), side=512),
+    "windows that fit but for 6 tokens": Shape(64, 2, 2, (0,), side=768),
+    "the grid of SAM": Shape(64, 2, 1, (1,), side=1024),
+}
+
+
+@pytest.fixture(params=TABLES)
+def table(request) -> str:
+    if request.param not in ops.encoder_tables():
+        pytest.skip(f"this processor has no {request.param}")
+    return request.param
+
+
+def encoder(shape: Shape, seed: int = 0) -> ImageEncoder:
+    """Random weights that make attention choose, positions count and biases show."""
+    random = torch.Generator().manual_seed(seed)
+    module = ImageEncoder(shape).eval().requires_grad_(False)
+    for name, weight in module.named_parameters():
+        values = torch.randn(weight.shape, generator=random)
+        if weight.ndim > 1 and name != "pos_embed":
+            values *= weight[0].numel() ** -0.5
+        if "rel_pos" in name:
+            values *= 4
+        if name.endswith(("norm1.weight", "norm2.weight", "neck.1.weight", "neck.3.weight")):
+            values = 1 + 0.1 * values
+        weight.copy_(values)
+    return module
+
+
+def weights(module: ImageEncoder) -> dict[str, np.ndarray]:
+    grid = module.pos_embed.shape[1]
+    modules = SamModules(module, PromptEncoder(grid, 16 * grid), MaskDecoder())
+    found = modules.encoder_weights()
+    assert found is not None
+    return found
+
+
+def pictures(side: int, count: int = 1) -> np.ndarray:
+    return np.random.default_rng(3).standard_normal((count, 3, side, side)).astype(np.float32)
+
+
+def error(found: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.sqrt(((found - expected) ** 2).mean() / (expected**2).mean()))
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_it_embeds_as_torch(table, shape):
+    module, images = encoder(shape), pictures(shape.side)
+    found = ops.EncoderKernel(weights(module), table=table).embed(images, threads=1)
+    expected = module(torch.from_numpy(images)).numpy()
+    assert found.shape == expected.shape
+    assert error(found, expected) < TOLERANCE
+
+
+def test_what_is_compared_depends_on_every_part():
+    shape = SHAPES["one row of windows and one padded"]
+    images = torch.from_numpy(pictures(shape.side))
+    expected = encoder(shape)(images).numpy()
+    parts = ("rel_pos_h", "rel_pos_w", "qkv.bias", "attn.proj", "mlp", "pos_embed", "neck.2")
+    for part in parts:
+        module = encoder(shape)
+        for name, weight in module.named_parameters():
+            if part in name:
+                weight.copy_(weight.flip(-1))
+        assert error(module(images).numpy(), expected) > 3 * TOLERANCE, part
+
+
+def test_logits_that_rise_from_key_to_key_leave_the_reference_behind(table):
+    # Every query likes the lowest rows best, by far more than float32 could bear without a new
+    # reference: e ** (5 * 31).
+    shape = Shape(64, 1, 1, (0,), side=512)
+    module = encoder(shape)
+    attention = module.blocks[0].attn
+    attention.qkv.weight[:64] = 0
+    attention.qkv.bias[:64] = 0
+    attention.qkv.bias[0] = 1
+    attention.rel_pos_h.zero_()
+    attention.rel_pos_h[:, 0] = -5.0 * torch.arange(63)  # the farther above, the less
+    images = pictures(shape.side)
+    found = ops.EncoderKernel(weights(module), table=table).embed(images)
+    assert error(found, module(torch.from_numpy(images)).numpy()) < TOLERANCE
+
+
+def test_bits_depend_neither_on_threads_nor_on_company(table):
+    shape = SHAPES["heads of 80 channels"]
+    kernel = ops.EncoderKernel(weights(encoder(shape)), table=table)
+    images = pictures(shape.side, 3)
+    together = kernel.embed(images, threads=1)
+    np.testing.assert_array_equal(kernel.embed(images, threads=3), together)
+    np.testing.assert_array_equal(kernel.embed(images[2:], threads=2), together[2:])
+
+
+def test_no_pictures_are_no_work(table):
+    shape = SHAPES["one row of windows and one padded"]
+    kernel = ops.EncoderKernel(weights(encoder(shape)), table=table)
+    assert kernel.side == shape.side
+    assert kernel.embed(pictures(shape.side, 0)).shape == (0, 256, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda w: w.pop("blocks.1.mlp.lin1.kernel"), r"no blocks\.1\.mlp\.lin1\.kernel"),
+        (lambda w: w.update({"neck.2.weight": w["neck.2.weight"][:, :9]}), r"neck\.2\.weight is"),
+        (lambda w: w.update({"pos_embed": w["pos_embed"][0]}), "pos_embed is not"),
+        (lambda w: w.update({"pos_embed": w["pos_embed"][:, :9, :9]}), "grid of 9"),
+        (lambda w: w.pop("blocks.0.attn.rel_pos_h"), "rel_pos_h"),
+    ],
+)
+def test_weights_of_another_network_are_refused_by_name(table, change, named):
+    changed = weights(encoder(SHAPES["one row of windows and one padded"]))
+    change(changed)
+    with pytest.raises(ModelFolderError, match=named):
+        ops.EncoderKernel(changed, table=table)
+
+
+def test_pictures_of_another_size_are_refused(table):
+    shape = SHAPES["one row of windows and one padded"]
+    kernel = ops.EncoderKernel(weights(encoder(shape)), table=table)
+    with pytest.raises(BackendError, match=r"images must be \(1, 3, 256, 256\)"):
+        kernel.embed(pictures(512))
+
+
+def test_a_table_without_bfloat16_is_refused_with_those_that_have_it():
+    shape = SHAPES["one row of windows and one padded"]
+    with pytest.raises(BackendError, match="no table 'portable'"):
+        ops.EncoderKernel(weights(encoder(shape)), table="portable")

@@ -1,0 +1,109 @@
+"""Everything mode returns what SAM's automatic mask generator returns, on a real photograph.
+
+Both run the embedded network: the reference as torch modules in the ``segment-anything`` package,
+ours as the shipped ONNX graphs. Its weights draw local masks with scores on both sides of every
+threshold, so that every filter has something to take away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import skimage.data
+
+import fastseg
+from fastseg import ops
+from tests.helpers.reference_sam import nano_reference
+from tests.helpers.standins import segment_anything
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "loose": {
+        "points_per_side": 14,
+        "pred_iou_thresh": 0.6,
+        "stability_score_thresh": 0.85,
+        "box_nms_thresh": 0.9,
+    },
+    "crops": {
+        "points_per_side": 8,
+        "pred_iou_thresh": 0.7,
+        "stability_score_thresh": 0.9,
+        "crop_n_layers": 1,
+        "crop_n_points_downscale_factor": 2,
+        "crop_nms_thresh": 0.6,
+    },
+    "regions": {
+        "points_per_side": 12,
+        "pred_iou_thresh": 0.75,
+        "stability_score_thresh": 0.8,
+        "stability_score_offset": 0.7,
+        "box_nms_thresh": 0.5,
+        "min_mask_region_area": 120,
+    },
+}
+
+FEWEST = {14: 50, 8: 10, 12: 10}
+"""Masks that must survive for each number of points per side, or the test shows nothing."""
+
+
+@pytest.fixture(scope="module")
+def coins() -> np.ndarray:
+    return np.ascontiguousarray(np.stack([skimage.data.coins()] * 3, axis=-1))
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[fastseg.Sam]:
+    with fastseg.load("sam-nano") as loaded:
+        yield loaded
+
+
+@pytest.fixture(scope="module", params=SETTINGS)
+def both(request, model, coins):
+    settings = SETTINGS[request.param]
+    amg = segment_anything().SamAutomaticMaskGenerator(nano_reference(), **settings)
+    expected = amg.generate(coins)
+    return expected, model.everything(coins, **settings), settings
+
+
+def test_the_same_masks_come_in_the_same_order(both):
+    expected, masks, _ = both
+    assert len(masks) == len(expected)
+    theirs = ops.runs_from_array(np.stack([record["segmentation"] for record in expected]))
+    ious = np.array([ops.runs_iou(masks.runs[i], theirs[i])[0, 0] for i in range(len(masks))])
+    # A rounding may turn one pixel over, and a coin has less than 10,000 of them.
+    assert (ious >= np.minimum(0.9999, 1 - 1.5 / masks.areas)).all()
+
+
+def test_the_records_agree(both):
+    expected, masks, _ = both
+    for ours, theirs in zip(masks.records(), expected, strict=True):
+        assert ours.keys() == theirs.keys()
+        assert {type(value) for value in ours.values()} == {type(v) for v in theirs.values()}
+        assert ours["crop_box"] == theirs["crop_box"]
+        assert ours["point_coords"] == theirs["point_coords"]
+        assert np.abs(np.subtract(ours["bbox"], theirs["bbox"])).max() <= 1
+        assert ours["predicted_iou"] == pytest.approx(theirs["predicted_iou"], abs=1e-4)
+        # As above: one pixel more or less within a threshold.
+        one_pixel = max(1e-3, 1.5 / ours["area"])
+        assert ours["stability_score"] == pytest.approx(theirs["stability_score"], abs=one_pixel)
+
+
+def test_there_was_enough_to_compare(both):
+    expected, _, settings = both
+    assert len(expected) >= FEWEST[settings["points_per_side"]]
+
+
+def test_every_filter_has_something_to_take_away(model, coins):
+    open_wide = {
+        "points_per_side": 8,
+        "pred_iou_thresh": -1e9,
+        "stability_score_thresh": -1.0,
+        "box_nms_thresh": 1.0,
+    }
+    everything = len(model.everything(coins, **open_wide))
+    for name in ("pred_iou_thresh", "stability_score_thresh", "box_nms_thresh"):
+        for settings in SETTINGS.values():
+            filtered = {**open_wide, name: settings.get(name, 0.7)}
+            assert 0 < len(model.everything(coins, **filtered)) < everything
