@@ -154,3 +154,9 @@ def test_the_commit_hooks_call_what_make_check_calls() -> None:
     check = re.search(r"^check: (.+)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     assert check
     assert re.findall(r"entry: make (\S+)", hooks) == check[1].split()
+
+
+@pytest.mark.parametrize("name", [*page.pages(), "CONTRIBUTING.md", "SECURITY.md"])
+def test_every_file_that_a_page_names_is_there(name: str) -> None:
+    missing = [path for path in page.paths(page.read(name)) if not (ROOT / path).exists()]
+    assert not missing

@@ -78,6 +78,13 @@ def links(text: str) -> list[str]:
     return re.findall(r"\]\((?!https?:)([^)\s]+)\)", prose)
 
 
+def paths(text: str) -> set[str]:
+    """The files and folders of the repository that a page names, but for patterns."""
+    folders = "benchmarks|cmake|csrc|docs|examples|export|fastseg|tests|tools|training"
+    found = re.findall(rf"`((?:{folders})/[\w./-]+)`", without_blocks(text))
+    return {path for path in found if not re.search(r"NAME|VERB|/runs/", path)}
+
+
 def anchors(text: str) -> set[str]:
     """The anchors of a page's headings, as code forges make them."""
     headings = re.findall(r"^#+ +(.+)$", without_blocks(text), flags=re.MULTILINE)
