@@ -14,7 +14,7 @@ pytest.importorskip("skimage", reason="the photograph comes with scikit-image")
 import fastseg
 from fastseg.sam.model import PromptModel
 from tests.conftest import echo_examples  # noqa: F401
-from training.sam_nano import echo_boxes, evaluation, held_out, variety
+from training.sam_nano import echo_boxes, evaluation, held_out, scene_kinds
 
 SCENES = 40
 """Held-out scenes, eight of each look."""
@@ -43,7 +43,7 @@ def test_coins(table: Callable[..., None]) -> None:
 
 
 def test_held_out_scenes(table: Callable[..., None], nano: PromptModel) -> None:
-    answers: dict[str, list[held_out.Said]] = {look: [] for look in variety.LOOKS}
+    answers: dict[str, list[held_out.Said]] = {look: [] for look in scene_kinds.LOOKS}
     for held in held_out.scenes(SCENES):
         answers[held.look].append(held_out.model_says(nano, held))
     everything = [said for look in answers.values() for said in look]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastseg import ops
 from fastseg.echo.unet import Unet
-from training.echo import donuts, four_chambers, weak_labels
+from training.echo import four_chambers, ring_labels, weak_labels
 from training.echo.acceptance import refusal
 from training.echo.heart import CLASSES, View
 from training.echo.own_frames import SIDE, OwnFrames
@@ -95,8 +95,8 @@ def _four(chances: NDArray[np.float32]) -> Outcome:
 
 
 def _donut(chances: NDArray[np.float32], random: np.random.Generator) -> Outcome:
-    found = donuts.cavity(chances)
-    return refusal("sax", {"cavity": found}) or donuts.donut(found, random)
+    found = ring_labels.cavity(chances)
+    return refusal("sax", {"cavity": found}) or ring_labels.donut(found, random)
 
 
 def _accepted(view: View, label: Mask) -> Outcome:

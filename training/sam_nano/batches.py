@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from fastseg import contract
 from training.sam_nano import prompts
+from training.sam_nano.cached_scenes import SIXTEENTHS, Asking, Page, draw_page
 from training.sam_nano.devices import moved
-from training.sam_nano.pages import SIXTEENTHS, Asking, Page, draw_page
 from training.sam_nano.plan import Stage
 
 PIXEL_MEAN = np.array([123.675, 116.28, 103.53], dtype=np.float32)

@@ -19,11 +19,11 @@ from safetensors.torch import load_file
 
 from fastseg import contract
 from fastseg.sam.model import PromptModel
-from training.sam_nano import batches, evaluation, prompts, variety
+from training.sam_nano import batches, evaluation, prompts, scene_kinds
 from training.sam_nano.batches import Questions
+from training.sam_nano.cached_scenes import SIXTEENTHS, cover
 from training.sam_nano.losses import measured_iou
 from training.sam_nano.network import SamNano
-from training.sam_nano.pages import SIXTEENTHS, cover
 
 SEED = 90_210
 """Of the held-out scenes; the first number of every seed, which training and calibration lack."""
@@ -37,7 +37,7 @@ PROMPTS = 6
 class HeldOut:
     """One scene and the objects asked for."""
 
-    look: variety.Look
+    look: scene_kinds.Look
     image: NDArray[np.uint8]
     """(1024, 1024, 3)."""
     masks: NDArray[np.bool_]
@@ -67,9 +67,9 @@ def scenes(count: int) -> Iterator[HeldOut]:
     """The first ``count`` held-out scenes, the looks taking turns; always the same."""
     for index in range(count):
         random = np.random.default_rng((SEED, index))
-        look = variety.LOOKS[index % len(variety.LOOKS)]
+        look = scene_kinds.LOOKS[index % len(scene_kinds.LOOKS)]
         while True:
-            scene = variety.generate(random, (SIDE, SIDE), look)
+            scene = scene_kinds.generate(random, (SIDE, SIDE), look)
             found = prompts.targets(scene)
             if found:
                 break

@@ -14,7 +14,7 @@ from fastseg.export.networks.nano_encoder import EMBEDDING_CHANNELS, NanoEncoder
 from fastseg.export.networks.prompt_encoder import PromptEncoder
 from training.sam_nano.batches import DENSE_CHANNELS, Batch, Questions
 from training.sam_nano.devices import full
-from training.sam_nano.sketching import Exchanged, exchange
+from training.sam_nano.training_decoder import Exchanged, exchange
 
 FREQUENCIES = (0.5, 4.0)
 """Deviation of the Fourier projection, spread over this range: coarse and fine places."""

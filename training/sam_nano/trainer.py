@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from training.sam_nano import calibration, places
+from training.sam_nano import calibration, loss_sampling
 from training.sam_nano.batches import Batch, Questions
 from training.sam_nano.calibration import Calibration
 from training.sam_nano.corrections import Answer, corrected
@@ -29,8 +29,8 @@ from training.sam_nano.network import (
     unfold_statistics,
 )
 from training.sam_nano.plan import Plan, Stage
-from training.sam_nano.pool import feed
-from training.sam_nano.sketching import sketch, whole
+from training.sam_nano.scene_pool import feed
+from training.sam_nano.training_decoder import sketch, whole
 from training.saving import save_state, save_weights
 
 KEEP_EVERY_S = 240.0
@@ -165,10 +165,10 @@ class Trainer:
         losses, style = [], self.plan.stage(self.step).style
         for number in range(1 + rounds):
             seed = 8 * self.step + number
-            chosen = places.pick(questions.targets, torch.Generator().manual_seed(seed))
+            chosen = loss_sampling.pick(questions.targets, torch.Generator().manual_seed(seed))
             exchanged, scores = self.network.consider(embedding, questions, batch.corner)
             logits = sketch(self.network.mask_decoder, exchanged, chosen.indices)
-            targets = places.at(questions.targets, chosen)
+            targets = loss_sampling.at(questions.targets, chosen)
             counts = chosen.weights[..., None].expand_as(targets)
             losses.append(
                 prompt_loss(logits, scores, targets, counts, sure=questions.sure, style=style)

@@ -2,7 +2,8 @@
 
 Averages of networks that were fine-tuned from one another (Wortsman et al. 2022).
 
-``python -m training.sam_nano.means RUN/kept/ONE.safetensors RUN/kept/TWO.safetensors --out FILE``
+``python -m training.sam_nano.weight_averaging RUN/kept/ONE.safetensors RUN/kept/TWO.safetensors
+--out FILE``
 """
 
 from __future__ import annotations

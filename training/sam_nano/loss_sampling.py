@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.sam_nano.sketching import cells
+from training.sam_nano.training_decoder import cells
 
 SHARE = 0.3
 """Of a prompt's image tokens, those that its mask is drawn at."""

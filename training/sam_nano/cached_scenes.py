@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastseg import contract
-from training.sam_nano import prompts, scenes, variety
+from training.sam_nano import prompts, scene_kinds, scenes
 from training.sam_nano.devices import moved
 from training.sam_nano.plan import Stage
 
@@ -116,7 +116,7 @@ def _scene(
         if random.random() < 0.25:  # padding below or to the right, as wide pictures have
             kept = int(side * random.uniform(0.5, 0.95))
             height, width = (kept, side) if random.random() < 0.6 else (side, kept)
-        draw = variety.generate if varied else scenes.generate
+        draw = scene_kinds.generate if varied else scenes.generate
         scene = draw(random, (height, width))
         if masks := prompts.targets(scene):
             return scene, masks

@@ -14,9 +14,9 @@ from training.sam_nano import (
     batches,
     calibration,
     losses,
-    means,
     prompts,
-    scores,
+    score_calibration,
+    weight_averaging,
 )
 from training.sam_nano.__main__ import main
 from training.sam_nano.depthwise import depthwise_in_full
@@ -166,7 +166,7 @@ def test_calibration_scales_logits_and_moves_scores() -> None:
 def test_scores_are_fitted_to_the_iou_of_whole_masks() -> None:
     network = SamNano(3).eval()
     batch = batches.make_batch(SMOKE.stage(2), (1, 1))
-    seen = scores.look(network, batch)
+    seen = score_calibration.look(network, batch)
     with torch.inference_mode():
         embedding = network.image_encoder(batch.images)
         logits, _ = network.answer(embedding, batch.questions[0], batch.corner)
@@ -180,8 +180,8 @@ def test_fitted_scores_are_nearer_on_rows_set_aside() -> None:
     tokens = torch.randn(400, 256, generator=random)
     ious = (tokens[:, :4] * 0.2 + 0.5).clamp(0, 1)
     head = SamNano(3).mask_decoder.iou_prediction_head
-    before, after = scores.fit(head, scores.Seen(tokens, ious), rounds=20)
-    aside = scores.Seen(tokens[340:], ious[340:])
+    before, after = score_calibration.fit(head, score_calibration.Seen(tokens, ious), rounds=20)
+    aside = score_calibration.Seen(tokens[340:], ious[340:])
     assert after == pytest.approx(float(aside.error(head).detach()), abs=1e-6)
     assert after < 0.7 * before
 
@@ -235,10 +235,12 @@ def test_means_lie_between_and_weights_of_another_network_are_refused(tmp_path) 
     for file, value in zip(files, (1.0, 4.0), strict=True):
         tensors = {"weight": torch.full((3,), value), "seen": torch.tensor(int(value))}
         safetensors.save_file(tensors, str(file))
-    assert means.main([*map(str, files), "--out", str(tmp_path / "mean.safetensors")]) == 0
+    assert (
+        weight_averaging.main([*map(str, files), "--out", str(tmp_path / "mean.safetensors")]) == 0
+    )
     found = safetensors.load_file(tmp_path / "mean.safetensors")
     torch.testing.assert_close(found["weight"], torch.full((3,), 2.5))
     assert found["seen"] == 4
     safetensors.save_file({"other": torch.ones(3)}, str(files[1]))
     with pytest.raises(KeyError, match="different networks"):
-        means.mean(files)
+        weight_averaging.mean(files)

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from training.sam_nano import branches, nature, phantoms, scenes, ultrasound
+from training.sam_nano import branches, natural_scenes, phantoms, scenes, ultrasound
 
 Look = Literal["shapes", "ultrasound", "phantoms", "nature", "branches"]
 """Layered shapes; hearts and cysts; tomograms and radiographs; grown surfaces; vessels."""
@@ -19,7 +19,7 @@ GENERATORS = {
     "shapes": scenes.generate,
     "ultrasound": ultrasound.generate,
     "phantoms": phantoms.generate,
-    "nature": nature.generate,
+    "nature": natural_scenes.generate,
     "branches": branches.generate,
 }
 

@@ -10,8 +10,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs torch")
 
 from fastseg import contract
-from training.sam_nano import batches, pages, pool
-from training.sam_nano.pages import Asked, Asking, Page
+from training.sam_nano import batches, cached_scenes, scene_pool
+from training.sam_nano.cached_scenes import Asked, Asking, Page
 from training.sam_nano.plan import Plan, Stage
 
 CPU = torch.device("cpu")
@@ -21,7 +21,7 @@ STAGE = Stage(3, 128, 2, 8, (1e-4, 1e-4), fresh=1)
 def page(seed: int = 1) -> Page:
     """A page that fills its square, with the prompts that a pool asks for."""
     while True:
-        drawn = pages.draw_page(np.random.default_rng(seed), STAGE, pool.ASKED)
+        drawn = cached_scenes.draw_page(np.random.default_rng(seed), STAGE, scene_pool.ASKED)
         if drawn.fills_square:
             return drawn
         seed += 100
@@ -30,8 +30,8 @@ def page(seed: int = 1) -> Page:
 def test_a_cover_counts_the_pixels_under_every_mask_pixel() -> None:
     mask = np.random.default_rng(1).random((64, 96)) < 0.4
     expected = mask.reshape(16, 4, 24, 4).sum(axis=(1, 3))
-    np.testing.assert_array_equal(pages.cover(mask), expected)
-    assert pages.cover(np.ones((4, 4), dtype=bool))[0, 0] == pages.SIXTEENTHS
+    np.testing.assert_array_equal(cached_scenes.cover(mask), expected)
+    assert cached_scenes.cover(np.ones((4, 4), dtype=bool))[0, 0] == cached_scenes.SIXTEENTHS
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -81,7 +81,7 @@ def test_light_changes_a_picture_and_nothing_else() -> None:
 
 
 def test_a_pool_shows_pages_with_as_many_prompts_as_the_stage_asks() -> None:
-    filled = pool.Pool(CPU)
+    filled = scene_pool.Pool(CPU)
     filled.add([page(1), page(2), page(3)])
     shapes = set()
     for number in range(12):
@@ -101,7 +101,7 @@ def test_a_pool_shows_pages_with_as_many_prompts_as_the_stage_asks() -> None:
 
 
 def test_a_pool_repeats_itself_and_shows_a_page_in_different_ways() -> None:
-    filled = pool.Pool(CPU)
+    filled = scene_pool.Pool(CPU)
     filled.add([page()])
     one, two, other = (filled.batch(STAGE, (7, number)) for number in (1, 1, 2))
     torch.testing.assert_close(one.images, two.images, rtol=0, atol=0)
@@ -110,10 +110,10 @@ def test_a_pool_repeats_itself_and_shows_a_page_in_different_ways() -> None:
 
 
 def test_the_oldest_pages_make_room() -> None:
-    filled, old = pool.Pool(CPU), page()
-    filled.add([old] * pool.CAPACITY)
+    filled, old = scene_pool.Pool(CPU), page()
+    filled.add([old] * scene_pool.CAPACITY)
     dark = replace(old, image=torch.zeros_like(old.image))
-    filled.add([dark] * pool.CAPACITY)
+    filled.add([dark] * scene_pool.CAPACITY)
     batch = filled.batch(STAGE, (1,))
     black = -batches.PIXEL_MEAN / batches.PIXEL_DEVIATION
     expected = torch.from_numpy(black)[:, None, None].expand(3, 128, 128)
@@ -122,12 +122,12 @@ def test_the_oldest_pages_make_room() -> None:
 
 def test_a_plan_may_change_from_new_scenes_to_a_pool() -> None:
     plan = Plan((replace(STAGE, steps=2, fresh=0), replace(STAGE, steps=2, fresh=2)), seed=5)
-    fed = list(pool.feed(plan, 1, 0, CPU))
+    fed = list(scene_pool.feed(plan, 1, 0, CPU))
     assert len(fed) == 3
     torch.testing.assert_close(
         fed[0].images, batches.make_batch(plan.stages[0], (5, 1)).images, rtol=0, atol=0
     )
-    again = list(pool.feed(plan, 1, 0, CPU))
+    again = list(scene_pool.feed(plan, 1, 0, CPU))
     torch.testing.assert_close(fed[2].images, again[2].images, rtol=0, atol=0)
 
 
@@ -154,11 +154,13 @@ def test_part_of_the_prompts_keeps_their_objects() -> None:
 
 def test_the_ground_is_asked_for_now_and_then() -> None:
     random = np.random.default_rng(4)
-    drawn = [pages.draw_page(random, STAGE, [Asking("click", 60, 0)]) for _ in range(6)]
+    drawn = [cached_scenes.draw_page(random, STAGE, [Asking("click", 60, 0)]) for _ in range(6)]
     grounds = 0
     for some in drawn:
         ground = (some.owners == 0).float().mean()
         for index in some.asked[0].objects.tolist():
             cover = some.covers[index]
-            grounds += bool(ground > 0.1 and (some.owners[cover == pages.SIXTEENTHS] <= 0).all())
+            grounds += bool(
+                ground > 0.1 and (some.owners[cover == cached_scenes.SIXTEENTHS] <= 0).all()
+            )
     assert 3 <= grounds <= 60

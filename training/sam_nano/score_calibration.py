@@ -4,7 +4,7 @@ While the network trains, its scores learn an IoU that is estimated from a sampl
 places, and of masks that change with every step. Here masks no longer change and are measured
 whole; the score head alone learns, so no mask is drawn differently afterwards.
 
-``python -m training.sam_nano.scores RUN/kept/STEP.safetensors fitted.safetensors``
+``python -m training.sam_nano.score_calibration RUN/kept/STEP.safetensors fitted.safetensors``
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from training.sam_nano.devices import half
 from training.sam_nano.losses import measured_iou
 from training.sam_nano.network import SamNano
 from training.sam_nano.plan import FULL, Plan
-from training.sam_nano.pool import feed
-from training.sam_nano.sketching import sketch, whole
+from training.sam_nano.scene_pool import feed
+from training.sam_nano.training_decoder import sketch, whole
 from training.saving import save_weights
 
 SEED = 1906

@@ -15,10 +15,10 @@ from fastseg import ops
 from tests.helpers.drawn_hearts import SIDE, dice, drawn_heart, ellipse, save_hearts, seen
 from training.echo import (
     bilateral,
-    donuts,
     four_chambers,
     labelling,
     own_frames,
+    ring_labels,
     weak_labels,
 )
 from training.echo.acceptance import CM_PER_PIXEL, refusal
@@ -103,7 +103,7 @@ def test_real_rings_are_as_thick_as_ours_may_be(echo_examples):
     for path in sorted(echo_examples.glob("SAX_EX*.npz")):
         cavity, ring, _ = np.load(path)["donut"].transpose(2, 0, 1).astype(bool)
         thickness.append(ndimage.distance_transform_edt(~cavity)[ring].max())
-    low, high = (donuts.INWARD[end] + donuts.OUTWARD[end] for end in (0, 1))
+    low, high = (ring_labels.INWARD[end] + ring_labels.OUTWARD[end] for end in (0, 1))
     assert len(thickness) == 10
     # Steps of a small disk add up to a little more than its radius.
     assert low <= min(thickness)
@@ -203,7 +203,7 @@ def test_a_label_is_refused_for_a_reason_in_words(atrium, ventricle, reason):
 @pytest.mark.parametrize("seed", range(4))
 def test_a_donut_is_a_ring_of_allowed_thickness_about_its_cavity(seed):
     found = ellipse(128, 128, 40, 40)
-    cavity, ring, disc = donuts.donut(found, np.random.default_rng(seed))
+    cavity, ring, disc = ring_labels.donut(found, np.random.default_rng(seed))
     assert not (cavity & ring).any()
     np.testing.assert_array_equal(cavity | ring, disc)
     radii = [float(np.sqrt(mask.sum() / np.pi)) for mask in (cavity, disc)]

@@ -11,14 +11,14 @@ safetensors = pytest.importorskip("safetensors.torch", reason="training needs sa
 from fastseg import contract
 from training.sam_nano import (
     batches,
+    cached_scenes,
     corrections,
     echo_boxes,
     evaluation,
     held_out,
-    pages,
     prompts,
+    scene_kinds,
     scenes,
-    variety,
 )
 from training.sam_nano.plan import Stage
 
@@ -42,22 +42,24 @@ def test_scenes_are_8_bit_colour_with_a_label_a_pixel() -> None:
     assert drawn.labels.max() < len(drawn.wholes)
 
 
-@pytest.mark.parametrize("look", variety.LOOKS)
-def test_every_look_shows_objects_and_repeats_itself(look: variety.Look) -> None:
-    one, two = (variety.generate(np.random.default_rng(8), (192, 160), look) for _ in range(2))
+@pytest.mark.parametrize("look", scene_kinds.LOOKS)
+def test_every_look_shows_objects_and_repeats_itself(look: scene_kinds.Look) -> None:
+    one, two = (scene_kinds.generate(np.random.default_rng(8), (192, 160), look) for _ in range(2))
     np.testing.assert_array_equal(one.image, two.image)
     np.testing.assert_array_equal(one.labels, two.labels)
     assert one.image.shape == (192, 160, 3)
     assert one.image.dtype == np.uint8
     assert one.image.std() > 2
     assert one.labels.max() < len(one.wholes)
-    drawn = (variety.generate(np.random.default_rng(seed), (192, 160), look) for seed in range(20))
+    drawn = (
+        scene_kinds.generate(np.random.default_rng(seed), (192, 160), look) for seed in range(20)
+    )
     assert sum(bool(prompts.targets(scene)) for scene in drawn) >= 10
 
 
 @pytest.mark.parametrize("look", ["ultrasound", "phantoms"])
-def test_medical_looks_are_grey_but_for_a_tint(look: variety.Look) -> None:
-    image = variety.generate(np.random.default_rng(5), (128, 128), look).image.astype(float)
+def test_medical_looks_are_grey_but_for_a_tint(look: scene_kinds.Look) -> None:
+    image = scene_kinds.generate(np.random.default_rng(5), (128, 128), look).image.astype(float)
     channels = image.reshape(-1, 3).T
     assert np.corrcoef(channels)[0].min() > 0.98
 
@@ -65,7 +67,7 @@ def test_medical_looks_are_grey_but_for_a_tint(look: variety.Look) -> None:
 def test_chambers_are_darker_than_what_surrounds_them() -> None:
     darker = 0
     for seed in range(20):
-        drawn = variety.generate(np.random.default_rng(seed), (256, 256), "ultrasound")
+        drawn = scene_kinds.generate(np.random.default_rng(seed), (256, 256), "ultrasound")
         inside, seen = drawn.labels > 0, drawn.image[..., 0] > 0
         if inside.any():
             darker += drawn.image[inside].mean() <= drawn.image[~inside & seen].mean()
@@ -122,7 +124,7 @@ def asked_about_a_square(kind: prompts.Kind) -> tuple[batches.Questions, correct
         torch.from_numpy(prompt.coords)[None],
         torch.from_numpy(prompt.labels)[None],
         None,
-        torch.from_numpy(pages.cover(mask))[None] / pages.SIXTEENTHS,
+        torch.from_numpy(cached_scenes.cover(mask))[None] / cached_scenes.SIXTEENTHS,
     )
     return questions, corrections.Answer(logits, torch.tensor([[0.9, 0.1, 0.8, 0.2]]))
 

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from training.sam_nano.batches import Batch, bind, make_batch, rough_or_none, second_form
-from training.sam_nano.pages import Asking, Page, draw_page
+from training.sam_nano.cached_scenes import Asking, Page, draw_page
 from training.sam_nano.plan import Plan, Stage
 
 CAPACITY = 256

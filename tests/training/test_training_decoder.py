@@ -7,9 +7,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs torch")
 
 from fastseg.export.networks.nano_encoder import normalised
-from training.sam_nano import depthwise, losses, places, sketching
+from training.sam_nano import depthwise, loss_sampling, losses
 from training.sam_nano.batches import Questions
 from training.sam_nano.network import SamNano
+from training.sam_nano.training_decoder import cells, sketch, whole
 
 
 def asked(*, rough: bool) -> Questions:
@@ -28,7 +29,7 @@ def test_a_sketch_of_every_place_is_what_the_decoder_draws(rough: bool) -> None:
     with torch.inference_mode():
         expected, scores = network.answer(embedding, questions, (3, 5))
         exchanged, sketched_scores = network.consider(embedding, questions, (3, 5))
-        drawn = sketching.whole(sketching.sketch(network.mask_decoder, exchanged, None))
+        drawn = whole(sketch(network.mask_decoder, exchanged, None))
     # bfloat16 keeps 8 bits.
     assert (drawn - expected).abs().max() < 0.05 * expected.abs().max()
     assert (sketched_scores - scores).abs().max() < 0.05
@@ -43,7 +44,7 @@ def test_a_sketch_teaches_the_decoder_what_its_masks_would() -> None:
         network, felt = SamNano(5), embedding.clone().requires_grad_()
         if sketched:
             exchanged, scores = network.consider(felt, questions, (0, 0))
-            logits = sketching.whole(sketching.sketch(network.mask_decoder, exchanged, every))
+            logits = whole(sketch(network.mask_decoder, exchanged, every))
         else:
             logits, scores = network.answer(felt, questions, (0, 0))
         (losses.mask_losses(logits, questions.targets).mean() + scores.square().mean()).backward()
@@ -61,26 +62,26 @@ def test_a_sketch_teaches_the_decoder_what_its_masks_would() -> None:
 
 def test_cells_put_together_are_the_whole() -> None:
     planes = torch.arange(2 * 16 * 16.0).reshape(2, 16, 16)
-    torch.testing.assert_close(sketching.whole(sketching.cells(planes)[:, None])[:, 0], planes)
+    torch.testing.assert_close(whole(cells(planes)[:, None])[:, 0], planes)
 
 
 def test_places_are_different_and_stand_for_the_whole_picture() -> None:
     targets = torch.zeros(2, 128, 128)
     targets[0, 30:90, 22:77] = 1
     targets[1, 3, 5] = 0.5
-    chosen = places.pick(targets, torch.Generator().manual_seed(1))
+    chosen = loss_sampling.pick(targets, torch.Generator().manual_seed(1))
     tokens = (128 // 4) ** 2
-    assert chosen.indices.shape == (2, round(places.SHARE * tokens))
+    assert chosen.indices.shape == (2, round(loss_sampling.SHARE * tokens))
     for indices, weights in zip(chosen.indices, chosen.weights, strict=True):
         assert len(indices.unique()) == len(indices)
         assert weights.sum() == pytest.approx(tokens)
-    shown = places.at(targets, chosen)
+    shown = loss_sampling.at(targets, chosen)
     areas = (shown * chosen.weights[..., None]).sum(dim=(1, 2))
     assert areas[1] == pytest.approx(0.5)  # the edge is seen whole, where there is room
     estimates = []
     for seed in range(40):
-        chosen = places.pick(targets[:1], torch.Generator().manual_seed(seed))
-        estimates.append((places.at(targets[:1], chosen) * chosen.weights[..., None]).sum())
+        chosen = loss_sampling.pick(targets[:1], torch.Generator().manual_seed(seed))
+        estimates.append((loss_sampling.at(targets[:1], chosen) * chosen.weights[..., None]).sum())
     assert torch.stack(estimates).mean() == pytest.approx(float(targets[0].sum()), rel=0.05)
 
 
@@ -92,8 +93,8 @@ def test_losses_of_a_sample_estimate_those_of_the_picture() -> None:
     whole = losses.mask_losses(logits[:, None], targets)
     estimates = []
     for seed in range(10):
-        chosen = places.pick(targets, torch.Generator().manual_seed(seed))
-        seen, truth = (places.at(planes, chosen) for planes in (logits, targets))
+        chosen = loss_sampling.pick(targets, torch.Generator().manual_seed(seed))
+        seen, truth = (loss_sampling.at(planes, chosen) for planes in (logits, targets))
         counts = chosen.weights[..., None].expand_as(truth)
         estimates.append(losses.mask_losses(seen[:, None], truth, counts))
     assert torch.stack(estimates).mean() == pytest.approx(float(whole), rel=0.03)
