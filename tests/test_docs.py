@@ -68,11 +68,14 @@ def answers(tmp_path_factory):
             {"language": one.language, "text": one.text, "commands": one.commands()}
             for one in chosen
         ]
+        blocks, answers = folder / "blocks.json", folder / "answers.json"
+        blocks.write_text(json.dumps(asked), encoding="utf-8")
         script = ROOT / "tests" / "helpers" / "run_blocks.py"
-        command = [sys.executable, str(script), str(folder / "files"), str(folder / "answers.json")]
+        command = [sys.executable, *map(str, (script, folder / "files", blocks, answers))]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        subprocess.run(command, input=json.dumps(asked), text=True, env=environment, check=True)
-        found = json.loads((folder / "answers.json").read_text(encoding="utf-8"))
+        with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment) as process:
+            assert process.wait() == 0
+        found = json.loads(answers.read_text(encoding="utf-8"))
         return {str(block): answer for block, answer in zip(chosen, found, strict=True)}
 
     return lambda block: run(block.page, is_heavy(block))[str(block)]

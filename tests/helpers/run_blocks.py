@@ -1,8 +1,9 @@
 """Run code blocks of a page one after another, each in a folder of its own.
 
-Reads a JSON list of ``{"language", "text", "commands"}`` from stdin, and writes a JSON list of what
-each printed and raised to the file that is named. ``python -m`` is run in this process, so that
-modules are imported once for all blocks.
+Takes a folder with the files of the page, a JSON file with a list of ``{"language", "text",
+"commands"}``, and the JSON file to write: what each block printed and raised. ``python -m`` is run
+in this process, so that modules are imported once for all blocks. The process ends when its stdin
+does, so that it never outlives the tests.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import runpy
 import shutil
 import sys
+import threading
 import traceback
 from pathlib import Path
 
@@ -40,9 +42,16 @@ def run(block: dict) -> None:
             run_module(words[2:])
 
 
-def main(files: Path, answers: Path) -> None:
+def end_with_stdin() -> None:
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
+def main(files: Path, blocks: Path, answers: Path) -> None:
+    threading.Thread(target=end_with_stdin, daemon=True).start()
     found = []
-    for number, block in enumerate(json.load(sys.stdin)):
+    for number, block in enumerate(json.loads(blocks.read_text(encoding="utf-8"))):
         folder = files.with_name(f"block-{number}")
         shutil.copytree(files, folder)
         os.chdir(folder)
@@ -53,8 +62,8 @@ def main(files: Path, answers: Path) -> None:
             except BaseException:
                 problem = traceback.format_exc()
         found.append({"out": out.getvalue(), "err": complaints.getvalue(), "problem": problem})
-    answers.write_text(json.dumps(found))
+    answers.write_text(json.dumps(found), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(*map(Path, sys.argv[1:]))
