@@ -178,7 +178,7 @@ def write_sam_folder(
 def _write_weights(modules: SamModules, folder: Path, store: Store) -> dict[str, Path]:
     """Write what kernels of ours read, by the graph that they run."""
     found = {"decoder": folder / DECODER_WEIGHTS}
-    safetensors.write(found["decoder"], modules.decoder_weights(), halve=store == "float16")
+    safetensors.write(found["decoder"], modules.decoder_weights(), lossless_fp16=store == "float16")
     encoder = modules.encoder_weights()
     if encoder is not None and store == "float32":
         found["encoder"] = folder / ENCODER_WEIGHTS

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fastseg import artifacts, contract
-from fastseg.artifacts import ModelFolder
+from fastseg.artifacts import ModelFolder, safetensors
 from fastseg.artifacts.manifest import UNET, FramePreprocessing, Manifest
 from fastseg.backends.onnxruntime.session import OrtBackend
 from fastseg.contract import GraphSpec
@@ -37,6 +37,9 @@ from fastseg.export.networks.unet import UNet
 from fastseg.export.onnx.writer import Source, Store, write
 from fastseg.validation import parity
 from fastseg.validation.parity import Difference, Table
+
+WEIGHTS = "network.safetensors"
+"""The weights under the names of ``UNet``'s state dict: the native kernel and the graph read it."""
 
 BATCHES = (1, 3)
 """Frames in each run of the comparison: a batch is free in the graph."""
@@ -156,9 +159,11 @@ def write_unet_folder(
     module = Probabilities(frozen)
     with artifacts.write(out, overwrite=True) as folder:
         step(f"writing {graph.name}")
-        path = folder / f"{graph.name}.onnx"
+        path, weights = folder / f"{graph.name}.onnx", folder / WEIGHTS
+        _write_weights(frozen, weights, store)
         example = torch.zeros(1, network.channels, preprocessing.side, preprocessing.side)
-        outside = write(Source(graph, module, (example,), batch="batch"), path, store=store)
+        source = Source(graph, module, (example,), batch="batch")
+        outside = write(source, path, store=store, weights=weights)
         step("comparing the graph with its source")
         table = compare(module, path, graph)
         require_parity(card.name, table)
@@ -167,6 +172,7 @@ def write_unet_folder(
             name=card.name,
             preprocessing=preprocessing,
             graphs={graph.name: artifacts.graph_file(graph, path, data=outside)},
+            weights={graph.name: artifacts.stored_file(weights)},
             source={**card.source, "parameters": parameter_count(network)},
             licence=card.licence,
             description=card.description,
@@ -178,6 +184,12 @@ def write_unet_folder(
             _, manifest = fp16_convert.write_half(ModelFolder(folder, manifest), progress=step)
         artifacts.write_manifest(folder, manifest)
     return table
+
+
+def _write_weights(network: UNet, path: Path, store: Store) -> None:
+    """Write the state dict, which the native kernel reads and the graph refers to."""
+    arrays = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    safetensors.write(path, arrays, lossless_fp16=store == "float16")
 
 
 class Probabilities(nn.Module):

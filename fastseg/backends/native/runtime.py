@@ -14,7 +14,7 @@ from fastseg.backends.base import NotServedError, Plan, check_device, without_in
 from fastseg.backends.native.backend import NativeGraph
 from fastseg.backends.native.encoder import NativeEncoder, open_kernel
 from fastseg.backends.native.kernel_cache import OpenedKernels
-from fastseg.backends.native.unet import NativeUnet, misfit
+from fastseg.backends.native.unet import NativeUnet, unsupported_reason
 from fastseg.backends.native.unet import open_kernel as open_unet
 from fastseg.contract import MASK_SLOTS, MASK_VECTOR, UNET_GRAPH, Array, GraphSpec, TensorSpec
 from fastseg.errors import BackendError, BackendUnavailableError
@@ -158,7 +158,14 @@ def _settle_unet(folder: ModelFolder, computes: str) -> GraphFile:
     if stored is None or stored.precision != "fp32":
         raise NotServedError(f"{folder.path} holds no network in fp32 for {NAME}. {_ONE_FOR_ALL}")
     _require_fast("networks for frames", computes, _ONE_FOR_ALL)
-    if reason := misfit(folder.file(stored), stored.graph, folder.manifest.frame.side):
+    weights = folder.manifest.weights.get(UNET_GRAPH)
+    if weights is None:
+        raise NotServedError(
+            f"{folder.path} holds no weights of this network for {NAME}. Export it again, or use "
+            'backend="auto", which finds another runtime.'
+        )
+    path, side = folder.file(weights), folder.manifest.frame.side
+    if reason := unsupported_reason(path, stored.graph, side):
         raise NotServedError(f"{NAME} does not run this network: {reason}. {_ONE_FOR_ALL}")
     return replace(stored, precision=computes)
 
@@ -181,7 +188,9 @@ def open_graph(
     """See ``Runtime.open_graph``."""
     stored, table = plan.stored, _table(plan.precision)
     if stored.graph.name == UNET_GRAPH:
-        unet = open_unet(folder.file(stored), stored.sha256, folder.manifest.frame.side)
+        weights = folder.manifest.weights[UNET_GRAPH]
+        side = folder.manifest.frame.side
+        unet = open_unet(folder.file(weights), weights.sha256, side)
         return NativeUnet(unet, stored.graph, threads=threads)
     if stored.graph.name == _ENCODER:
         weights = folder.manifest.weights[_ENCODER]
