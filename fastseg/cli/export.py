@@ -12,7 +12,7 @@ import click
 from fastseg.artifacts import registry
 from fastseg.cli.arguments import into, json_option, needs_extra
 from fastseg.cli.progress import progress
-from fastseg.cli.report import Report
+from fastseg.cli.report import DONE, SOME_FAILED, Report
 from fastseg.echo.findings import CHAMBERS
 from fastseg.images import read_image
 from fastseg.validation.comparison import Comparison
@@ -208,6 +208,57 @@ def quantised(arguments: Int8Arguments) -> Report:
             progress=step,
         )
     return _added("export int8", "int8", arguments.model, arguments.out, found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckArguments:
+    """The arguments of ``fastseg export check``."""
+
+    model: str
+    checkpoint: Path
+    tolerance: float | None
+
+
+@export.command()
+@click.argument("model")
+@click.option(
+    "--checkpoint",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The SAM checkpoint that MODEL was exported from: .pth or .safetensors.",
+)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0),
+    help="Largest relative difference that passes; that of the exports, 1e-4, if left out.",
+)
+@json_option
+@into(CheckArguments)
+def check(arguments: CheckArguments) -> Report:
+    """Compare the fp32 graphs of MODEL with the checkpoint they were exported from.
+
+    MODEL is a name or a folder. Nothing is written. Ends with 1 if a tensor differs by more than
+    the tolerance.
+    """
+    with needs_extra("export"):
+        from fastseg.export.model_folder import TOLERANCE
+        from fastseg.export.sam import check_folder
+    with progress(None) as step:
+        step("comparing the graphs with the checkpoint")
+        table = check_folder(registry.find(arguments.model), arguments.checkpoint)
+    tolerance = TOLERANCE if arguments.tolerance is None else arguments.tolerance
+    passed = table.within(tolerance)
+    body = {
+        "model": arguments.model,
+        "checkpoint": str(arguments.checkpoint),
+        "tolerance": tolerance,
+        "device": "cpu",
+        "passed": passed,
+        "parity": table.as_rows(),
+    }
+    relation = "within" if passed else "not within"
+    text = (str(table), f"\n{relation} a relative difference of {tolerance:g}")
+    return Report("export check", body, text, DONE if passed else SOME_FAILED)
 
 
 def _added(verb: str, precision: str, model: str, out: Path, found: Comparison) -> Report:

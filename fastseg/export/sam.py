@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from fastseg import artifacts
 from fastseg.artifacts import ModelFolder, registry, safetensors
-from fastseg.artifacts.manifest import GraphFile, Manifest, Preprocessing
-from fastseg.errors import CheckpointError
+from fastseg.artifacts.manifest import SAM, GraphFile, Manifest, Preprocessing
+from fastseg.errors import CheckpointError, ModelFolderError
 from fastseg.export.checkpoints import sam as checkpoints
 from fastseg.export.checkpoints.sam import Checkpoint
 from fastseg.export.fp16 import convert as fp16_convert
@@ -155,7 +155,7 @@ def write_sam_folder(
         table = compare(modules, _located(folder, graphs))
         require_parity(card.name, table)
         manifest = Manifest(
-            family="sam",
+            family=SAM,
             name=card.name,
             preprocessing=Preprocessing(modules.side, MEAN, STD),
             graphs=graphs,
@@ -239,14 +239,26 @@ def folded_encoder(modules: SamModules) -> Iterator[Path | None]:
 
 
 def check_folder(folder: str | os.PathLike[str], checkpoint: str | os.PathLike[str]) -> Table:
-    """Compare the graphs of a model folder with a checkpoint, as an export does at its end.
+    """Compare the float32 graphs of a model folder with a checkpoint, as an export does at its end.
+
+    Args:
+        folder: A model folder that was exported from SAM ViT-B, ViT-L or ViT-H.
+        checkpoint: The ``.pth`` or ``.safetensors`` file.
+
+    Returns:
+        The differences between graphs and torch modules, a row a tensor.
 
     Raises:
-        ModelFolderError: The folder is incomplete or altered.
+        ModelFolderError: The folder is incomplete, altered or of another family.
         CheckpointError: The file is not a SAM checkpoint.
     """
-    modules = load_modules(checkpoints.read(checkpoint))
-    found = artifacts.read(folder)
+    read, found = checkpoints.read(checkpoint), artifacts.read(folder)
+    if found.manifest.family != SAM:
+        raise ModelFolderError(
+            f"{folder} is of family {found.manifest.family!r}, and only SAM's graphs are compared "
+            "with a checkpoint. Name a model folder that fastseg export sam wrote."
+        )
+    modules = load_modules(read)
     for module in modules.by_prefix().values():
         module.eval().requires_grad_(False)
     return compare(modules, _located(found.path, found.manifest.graphs))
