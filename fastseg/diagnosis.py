@@ -16,7 +16,7 @@ from fastseg.backends.table import FOR_PROMPTS
 from fastseg.backends.tensorrt import library as tensorrt_library
 from fastseg.backends.tensorrt.library import FLAVOURS
 from fastseg.cuda import driver as cuda_driver
-from fastseg.environment import instructions, machine, usable_cores, versions
+from fastseg.environment import install_hint, instructions, machine, usable_cores, versions
 from fastseg.errors import BackendError, BackendUnavailableError, ModelError
 from fastseg.inference.sessions import Choice, settle
 
@@ -65,7 +65,7 @@ def _native_kernels() -> dict[str, Any]:
         return {
             "ok": False,
             "reason": str(error),
-            "remedy": "Install fastseg again: pip install --force-reinstall fastseg-runtime",
+            "remedy": install_hint(),
         }
     return {"ok": True, "decoder": tables}
 
@@ -79,7 +79,7 @@ def _cuda_kernels() -> dict[str, Any]:
     except BackendUnavailableError as error:
         return {"ok": False, "reason": error.reason, "remedy": error.remedy}
     except ImportError as error:  # the native kernels are broken, which is said beside this
-        return {"ok": False, "reason": str(error), "remedy": "Install fastseg again"}
+        return {"ok": False, "reason": str(error), "remedy": install_hint()}
     return {"ok": True, "architectures": module.architectures, "toolkit": module.toolkit}
 
 
@@ -134,7 +134,7 @@ def _model(folder: Path) -> dict[str, Any]:
         return {
             "ok": False,
             "reason": str(error),
-            "remedy": "Install fastseg again: pip install --force-reinstall fastseg-runtime",
+            "remedy": install_hint(),
         }
     manifest = found.manifest
     length = sum(file.bytes for file in manifest.files)

@@ -12,11 +12,8 @@ from pathlib import Path
 
 from fastseg.artifacts.manifest import (
     REMEDY,
-    SCHEMA,
-    FramePreprocessing,
     GraphFile,
     Manifest,
-    Preprocessing,
     StoredFile,
     from_json,
     to_json,
@@ -24,26 +21,6 @@ from fastseg.artifacts.manifest import (
 from fastseg.contract import GraphSpec
 from fastseg.errors import ModelFolderError, ModelNotFoundError, OutputError
 from fastseg.storage.atomic import atomic_folder
-
-__all__ = [
-    "MANIFEST_FILE",
-    "SCHEMA",
-    "FramePreprocessing",
-    "GraphFile",
-    "Manifest",
-    "ModelFolder",
-    "Preprocessing",
-    "StoredFile",
-    "from_json",
-    "graph_file",
-    "is_model_folder",
-    "read",
-    "sha256",
-    "stored_file",
-    "to_json",
-    "write",
-    "write_manifest",
-]
 
 MANIFEST_FILE = "model.json"
 

@@ -15,7 +15,7 @@ EMBEDDED = Path(__file__).parents[1] / "models"
 
 
 @dataclass(frozen=True, slots=True)
-class Checkpoint:
+class PublishedCheckpoint:
     """A published weights file, known by its content."""
 
     file: str
@@ -38,7 +38,7 @@ class ModelCard:
     page: str = ""
     """Where its authors describe it and offer the weights."""
 
-    checkpoint: Checkpoint | None = None
+    checkpoint: PublishedCheckpoint | None = None
     """The published weights; None for a model that was trained for fastseg."""
 
     exportable: bool = False
@@ -64,7 +64,7 @@ KNOWN = (
         licence=_APACHE,
         exportable=True,
         page=_SAM_PAGE,
-        checkpoint=Checkpoint(
+        checkpoint=PublishedCheckpoint(
             "sam_vit_b_01ec64.pth",
             375_042_383,
             "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
@@ -77,7 +77,7 @@ KNOWN = (
         licence=_APACHE,
         exportable=True,
         page=_SAM_PAGE,
-        checkpoint=Checkpoint(
+        checkpoint=PublishedCheckpoint(
             "sam_vit_l_0b3195.pth",
             1_249_524_607,
             "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
@@ -90,7 +90,7 @@ KNOWN = (
         licence=_APACHE,
         exportable=True,
         page=_SAM_PAGE,
-        checkpoint=Checkpoint(
+        checkpoint=PublishedCheckpoint(
             "sam_vit_h_4b8939.pth",
             2_564_550_879,
             "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
@@ -102,7 +102,7 @@ KNOWN = (
         description="MobileSAM, TinyViT image encoder (Zhang et al. 2023)",
         licence=_APACHE,
         page="https://github.com/ChaoningZhang/MobileSAM",
-        checkpoint=Checkpoint(
+        checkpoint=PublishedCheckpoint(
             "mobile_sam.pt",
             40_728_226,
             "6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
@@ -114,7 +114,7 @@ KNOWN = (
         description="MedSAM, ViT-B fine-tuned on medical images, for boxes (Ma et al. 2024)",
         licence=_APACHE,
         page="https://github.com/bowang-lab/MedSAM",
-        checkpoint=Checkpoint(
+        checkpoint=PublishedCheckpoint(
             "medsam_vit_b.pth",
             375_049_145,
             "34b34b78c1d18cb8c6bf84cf9c00e135d6d6c965699f3c0e31ef1bc9dcb5be74",
@@ -164,13 +164,24 @@ def find(model: str | os.PathLike[str]) -> Path:
         )
     for card in KNOWN:
         if card.name == str(model) and card.checkpoint is not None:
-            raise ModelNotFoundError(
-                f"{model} does not come with fastseg. Get {card.checkpoint.file} from {card.page}, "
-                f"then: fastseg export sam --checkpoint {card.checkpoint.file} --out {model}. "
-                f"Models that come with fastseg: {names}."
-            )
+            raise ModelNotFoundError(f"{_absence(card)} Models that come with fastseg: {names}.")
     raise ModelNotFoundError(
         f"there is no model and no folder {str(model)!r}. Models that come with fastseg: {names}."
+    )
+
+
+def _absence(card: ModelCard) -> str:
+    """Say how to get a published model, or that this version cannot run it."""
+    file = card.checkpoint.file if card.checkpoint else "its weights"
+    if not card.exportable:
+        models = ", ".join(other.name for other in KNOWN if other.exportable)
+        return (
+            f"{card.name} does not come with fastseg, and fastseg export does not support its "
+            f"weights ({file}, {card.page}) yet. It supports {models}."
+        )
+    return (
+        f"{card.name} does not come with fastseg. Get {file} from {card.page}, then: "
+        f"fastseg export sam --checkpoint {file} --out {card.name}."
     )
 
 

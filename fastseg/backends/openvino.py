@@ -21,7 +21,7 @@ from fastseg.backends.fork_safety import in_child
 from fastseg.backends.signatures import Declared, check_declared, in_one_line
 from fastseg.backends.stored import choose_file
 from fastseg.contract import LOOK, Array, GraphSpec
-from fastseg.environment import instructions, thread_count, usable_cores
+from fastseg.environment import install_hint, instructions, thread_count, usable_cores
 from fastseg.errors import BackendError, BackendUnavailableError, ModelFolderError, OutputError
 from fastseg.storage.cache import CacheFolder, user_cache_folder
 
@@ -140,7 +140,7 @@ def import_runtime() -> Any:
         raise BackendUnavailableError(
             NAME,
             reason=f"it cannot be imported ({error})",
-            remedy="Install it: pip install 'fastseg-runtime[openvino]'.",
+            remedy=f"{install_hint('openvino')}.",
         ) from error
     version = str(getattr(runtime, "__version__", "unknown"))
     found = re.match(r"(\d+)\.(\d+)", version)

@@ -17,6 +17,7 @@ from fastseg.backends.native.kernel_cache import OpenedKernels
 from fastseg.backends.native.unet import NativeUnet, unsupported_reason
 from fastseg.backends.native.unet import open_kernel as open_unet
 from fastseg.contract import MASK_SLOTS, MASK_VECTOR, UNET_GRAPH, Array, GraphSpec, TensorSpec
+from fastseg.environment import install_hint
 from fastseg.errors import BackendError, BackendUnavailableError
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def _tables() -> tuple[str, ...]:
         raise BackendUnavailableError(
             NAME,
             reason=f"the native kernels do not load ({error})",
-            remedy="Install fastseg again: pip install --force-reinstall fastseg-runtime.",
+            remedy=f"{install_hint()}.",
         ) from error
     return ops.decoder_tables()
 

@@ -16,7 +16,7 @@ from fastseg.backends.onnxruntime import cuda_provider
 from fastseg.backends.signatures import Declared, check_declared, in_one_line
 from fastseg.backends.stored import choose_file
 from fastseg.contract import LOOK, Array, GraphSpec
-from fastseg.environment import thread_count
+from fastseg.environment import install_hint, thread_count
 from fastseg.errors import BackendError, BackendUnavailableError, ModelFolderError
 
 NAME = "onnxruntime"
@@ -150,7 +150,7 @@ def import_runtime() -> Any:
         raise BackendUnavailableError(
             NAME,
             reason=f"it cannot be imported ({error})",
-            remedy="Install it: pip install 'fastseg-runtime[cpu]'.",
+            remedy=f"{install_hint('cpu')}.",
         ) from error
 
 

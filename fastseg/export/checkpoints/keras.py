@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fastseg.environment import install_hint
 from fastseg.errors import BackendUnavailableError, CheckpointError
 from fastseg.export.checkpoints import keras_layers
 from fastseg.export.networks.unet import LEVELS, UNet
@@ -94,7 +95,7 @@ def _h5py() -> Any:
         raise BackendUnavailableError(
             "a .h5 file of weights",
             reason="h5py is not installed",
-            remedy='Install it by: pip install "fastseg-runtime[export]"',
+            remedy=install_hint("export"),
         ) from error
     return h5py
 
