@@ -14,7 +14,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Export; the same as ``fastseg export unet``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("weights", help="of the echo U-Net: .pt, .pth, .safetensors or Keras .h5")
-    parser.add_argument("view", choices=list(VIEWS), help="what the network looks at")
+    parser.add_argument("view", choices=list(VIEWS), help="view of the network")
     parser.add_argument("out", help="the model folder to write")
     parser.add_argument("--store", choices=["float32", "float16"], default="float32")
     parser.add_argument("--precision", choices=["fp32", "fp16"], default="fp32")

@@ -44,10 +44,10 @@ def write(path: Path, text: str) -> Path:
 def test_mixed_precision_graphs_become_engines_as_they_are_written(
     needs_rtx, small_folder, tmp_path
 ):
-    from fastseg.export.fp16.convert import add_half
+    from fastseg.export.fp16.convert import add_fp16
     from fastseg.validation.synthetic import scenes
 
-    add_half(small_folder, tmp_path / "half", pictures=scenes()[:1])
+    add_fp16(small_folder, tmp_path / "half", images=scenes()[:1])
     folder = artifacts.read(tmp_path / "half")
     # The decoder with a mask prompt is the same again, and the longest to build.
     names = ("encoder.fp16", "image_state.fp16", "decoder.fp16", "mask_head.fp16")
@@ -223,10 +223,10 @@ def test_timings_are_kept_for_the_next_build_and_damage_is_harmless(
     at_hand = Order(TENSORRT_RTX, (), "a GPU")
     build_engine(tiny.file(stored), stored.graph, at_hand)
     (kept,) = (tmp_path / "fastseg" / "timings").iterdir()
-    content = tensorrt_builder.read_digested(kept)
+    content = tensorrt_builder.read_checksummed(kept)
     kept.write_bytes(b"damaged")
     build_engine(tiny.file(stored), stored.graph, at_hand)
-    assert tensorrt_builder.read_digested(kept)[:16] == content[:16]
+    assert tensorrt_builder.read_checksummed(kept)[:16] == content[:16]
 
 
 def test_building_loads_no_runtime_before_it_is_needed():

@@ -1,4 +1,4 @@
-"""The U-Net's folder is written whole, with its verdict, or not at all."""
+"""The U-Net's folder is written whole, with its comparison, or not at all."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_the_card_says_what_the_network_is_and_where_its_weights_came_from(folde
     assert {"torch", "onnxruntime"} <= set(manifest.written_by)
 
 
-def test_the_verdict_is_of_one_frame_and_of_three(folder):
+def test_the_comparison_is_of_one_frame_and_of_three(folder):
     rows = artifacts.read(folder).manifest.parity
     assert [row["name"] for row in rows] == ["probabilities, batch 1", "probabilities, batch 3"]
     assert all(row["relative"] <= TOLERANCE for row in rows)
