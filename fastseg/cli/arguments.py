@@ -146,7 +146,7 @@ def needs_extra(extra: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise BackendUnavailableError(
-            f"what needs the extra {extra!r}",
+            f"the extra {extra!r}",
             reason=f"{error.name} is not installed",
             remedy=install_hint(extra),
         ) from error

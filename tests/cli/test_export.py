@@ -85,7 +85,7 @@ def unet_weights(tmp_path_factory) -> Path:
     return path
 
 
-def test_weights_of_a_view_become_a_model_folder_with_its_verdict(
+def test_weights_of_a_view_become_a_model_folder_with_its_comparison(
     unet_weights, tmp_path, capsys
 ) -> None:
     out = tmp_path / "heart"
