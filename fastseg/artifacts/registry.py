@@ -11,7 +11,7 @@ from fastseg import artifacts
 from fastseg.errors import ModelError, ModelNotFoundError
 
 EMBEDDED = Path(__file__).parents[1] / "models"
-"""Where the model folders that come with fastseg are."""
+"""The folder of the model folders that come with fastseg."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,31 +25,31 @@ class PublishedCheckpoint:
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What to know about a model before it is loaded."""
+    """The facts about a model that are known before it is loaded."""
 
     name: str
     family: str
-    """Which pipeline runs it: ``"sam"`` takes prompts, ``"unet"`` takes frames."""
+    """Pipeline of the model: ``"sam"`` takes prompts, ``"unet"`` takes frames."""
 
     description: str
     licence: str
-    """Of the weights."""
+    """Licence of the weights."""
 
     page: str = ""
-    """Where its authors describe it and offer the weights."""
+    """Page on which its authors describe it and offer the weights."""
 
     checkpoint: PublishedCheckpoint | None = None
     """The published weights; None for a model that was trained for fastseg."""
 
     exportable: bool = False
-    """Whether this version turns the published weights into a model folder."""
+    """True if this version exports the published weights to a model folder."""
 
     folder: Path | None = None
     """The model folder, for a model that comes with fastseg; ``load`` takes its name."""
 
     @property
     def embedded(self) -> bool:
-        """Whether the model comes with fastseg."""
+        """True if the model comes with fastseg."""
         return self.folder is not None
 
 
@@ -125,7 +125,7 @@ KNOWN = (
 
 
 def list_models() -> list[ModelCard]:
-    """Every model that fastseg knows: first those that come with it, then the published ones.
+    """List every known model: first those that come with fastseg, then the published ones.
 
     An embedded folder that cannot be read is left out; ``doctor`` says what is wrong with it.
     """
@@ -133,7 +133,7 @@ def list_models() -> list[ModelCard]:
 
 
 def embedded_folders() -> list[Path]:
-    """The model folders that come with fastseg, by name, whether or not they are intact."""
+    """List the model folders that come with fastseg, by name, intact or not."""
     if not EMBEDDED.is_dir():
         return []
     return sorted(path for path in EMBEDDED.iterdir() if artifacts.is_model_folder(path))

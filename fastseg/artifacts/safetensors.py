@@ -23,7 +23,7 @@ from fastseg.errors import ModelFolderError
 _DTYPES: Mapping[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
 
 _HEADER_BYTES = 2**24
-"""A longer header is not ours, and is not read into memory."""
+"""A longer header was not written by fastseg, and is not read into memory."""
 
 _DAMAGES = (ValueError, TypeError, AttributeError, KeyError, RecursionError)
 """Errors that a header of wrong content shows itself by."""

@@ -160,9 +160,9 @@ def _teacher(task: Task) -> Unet:
             f"{name} is for {teacher.view} frames and cannot teach {task.view}. That takes a "
             f"network for {TEACHER_VIEWS[task.view]} frames, such as {TEACHERS[task.view]}."
         )
-    if teacher.manifest.frame.side != own_frames.SIDE:
+    if teacher.manifest.frame_preprocessing.side != own_frames.SIDE:
         raise ModelError(
-            f"{name} sees frames of {teacher.manifest.frame.side} pixels, and labels have "
+            f"{name} sees frames of {teacher.manifest.frame_preprocessing.side} pixels, and labels have "
             f"{own_frames.SIDE}. Choose a teacher such as {TEACHERS[task.view]}."
         )
     return teacher

@@ -142,7 +142,7 @@ def settle(folder: ModelFolder, graph_name: str, precision: str) -> tuple[GraphF
             f"{folder.path} holds no weights for {NAME}: an earlier version of fastseg wrote it. "
             "Export the model again."
         )
-    graph = _graph(graph_name, folder.manifest.picture.side, computes)
+    graph = _graph(graph_name, folder.manifest.image_preprocessing.side, computes)
     return GraphFile(graph, stored.file, stored.sha256, computes, stored.bytes), computes
 
 
@@ -165,7 +165,7 @@ def _settle_unet(folder: ModelFolder, computes: str) -> GraphFile:
             f"{folder.path} holds no weights of this network for {NAME}. Export it again, or use "
             'backend="auto", which finds another runtime.'
         )
-    path, side = folder.file(weights), folder.manifest.frame.side
+    path, side = folder.file(weights), folder.manifest.frame_preprocessing.side
     if reason := unsupported_reason(path, stored.graph, side):
         raise NotServedError(f"{NAME} does not run this network: {reason}. {_ONE_FOR_ALL}")
     return replace(stored, precision=computes)
@@ -190,7 +190,7 @@ def open_graph(
     stored, table = plan.stored, _table(plan.precision)
     if stored.graph.name == UNET_GRAPH:
         weights = folder.manifest.weights[UNET_GRAPH]
-        side = folder.manifest.frame.side
+        side = folder.manifest.frame_preprocessing.side
         unet = open_unet(folder.file(weights), weights.sha256, side)
         return NativeUnet(unet, stored.graph, threads=threads)
     if stored.graph.name == _ENCODER:
@@ -198,7 +198,7 @@ def open_graph(
         encoder = open_kernel(folder.file(weights), weights.sha256, table)
         return NativeEncoder(encoder, stored.graph, threads=threads)
     path = folder.file(stored)
-    kernel = _open(path, stored.sha256, folder.manifest.picture.side, table)
+    kernel = _open(path, stored.sha256, folder.manifest.image_preprocessing.side, table)
     return NativeBackend(kernel, stored.graph, threads=threads)
 
 
