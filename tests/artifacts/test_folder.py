@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fastseg import artifacts
+from fastseg.artifacts import folder as folders
 from fastseg.artifacts.manifest import Manifest, Preprocessing, from_json, to_json
 from fastseg.contract import GraphSpec, TensorSpec
 from fastseg.errors import ModelFolderError, ModelNotFoundError, OutputError
@@ -167,7 +168,7 @@ def test_a_manifest_that_is_not_ours_is_refused(folder, content):
 
 
 def test_a_huge_manifest_is_not_even_read(folder, monkeypatch):
-    monkeypatch.setattr("fastseg.artifacts.folder.MANIFEST_BYTES", 100)
+    monkeypatch.setattr(folders, "MANIFEST_BYTES", 100)
     with pytest.raises(ModelFolderError, match="larger than any"):
         artifacts.read(folder)
 
