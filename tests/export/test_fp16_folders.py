@@ -25,7 +25,7 @@ from fastseg.errors import (
 from fastseg.export import sam
 from fastseg.export.fp16 import calibration as fp16_calibration
 from fastseg.export.fp16 import convert as fp16_convert
-from fastseg.export.fp16.convert import HANDED_ON, add_fp16, spelled_out
+from fastseg.export.fp16.convert import FP16_TENSORS, add_fp16, spelled_out
 from fastseg.export.model_folder import Card
 from fastseg.export.networks.unet import UNet
 from fastseg.export.sam import add_fp16 as add_fp16_from
@@ -79,7 +79,7 @@ def test_both_precisions_stand_in_one_folder(both, small_folder):
             strict=True,
         ):
             assert one.shape == other.shape
-            assert one.dtype == ("float16" if one.name in HANDED_ON else other.dtype)
+            assert one.dtype == ("float16" if one.name in FP16_TENSORS else other.dtype)
 
 
 def test_what_decided_and_how_well_it_went_is_kept_beside_each_graph(both):

@@ -2,7 +2,7 @@
 
 Every name of the contract keeps its dtype, so that both precisions run in the same pipeline:
 images, embeddings, points, scores, mask vectors and logits are float32. Tensors that one graph
-passes to another unchanged, and those that are large for each prompt, are float16: ``HANDED_ON``.
+passes to another unchanged, and those that are large for each prompt, are ``FP16_TENSORS``.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ PRECISION = "fp16"
 
 ARITHMETIC = "float32 sums, every float16 tensor rounded, on the CPU"
 
-HANDED_ON = ("shared_image", "shared_keys", "shared_values", "shared_queries", "image_tokens")
+FP16_TENSORS = ("shared_image", "shared_keys", "shared_values", "shared_queries", "image_tokens")
 """Tensors between graphs that are float16 in a mixed-precision folder."""
 
 CALIBRATION_PROMPTS = 4
@@ -176,7 +176,7 @@ def fp16_graph(graph: GraphSpec) -> GraphSpec:
     """Convert the contract of a float32 graph to that of its mixed-precision form."""
 
     def port(tensor: TensorSpec) -> TensorSpec:
-        return replace(tensor, dtype="float16") if tensor.name in HANDED_ON else tensor
+        return replace(tensor, dtype="float16") if tensor.name in FP16_TENSORS else tensor
 
     return replace(
         graph, inputs=tuple(map(port, graph.inputs)), outputs=tuple(map(port, graph.outputs))
