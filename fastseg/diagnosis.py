@@ -13,7 +13,7 @@ from fastseg.backends.base import Runtime
 from fastseg.backends.selection import choose
 from fastseg.backends.table import runtimes
 from fastseg.cuda import driver
-from fastseg.environment import instructions, machine, usable_cores, versions
+from fastseg.environment import install_hint, instructions, machine, usable_cores, versions
 from fastseg.errors import BackendError, BackendUnavailableError, ModelError
 from fastseg.inference.sessions import Choice, resolve_plans
 
@@ -63,7 +63,7 @@ def _native_kernels() -> dict[str, Any]:
         return {
             "ok": False,
             "reason": str(error),
-            "remedy": "Install fastseg again: pip install --force-reinstall fastseg-runtime",
+            "remedy": install_hint(),
         }
     return {"ok": True, "decoder": tables}
 
@@ -77,7 +77,7 @@ def _cuda_kernels() -> dict[str, Any]:
     except BackendUnavailableError as error:
         return {"ok": False, "reason": error.reason, "remedy": error.remedy}
     except ImportError as error:  # the native kernels are broken, which is reported beside this
-        return {"ok": False, "reason": str(error), "remedy": "Install fastseg again"}
+        return {"ok": False, "reason": str(error), "remedy": install_hint()}
     return {"ok": True, "architectures": module.architectures, "toolkit": module.toolkit}
 
 
@@ -110,7 +110,7 @@ def _model(folder: Path) -> dict[str, Any]:
         return {
             "ok": False,
             "reason": str(error),
-            "remedy": "Install fastseg again: pip install --force-reinstall fastseg-runtime",
+            "remedy": install_hint(),
         }
     manifest = found.manifest
     length = sum(file.bytes for file in manifest.files)

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import platform
+from contextlib import suppress
 from datetime import datetime, timezone
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
 
 CUDA_DRIVER = "libcuda.so.1"
 """The library of the NVIDIA driver."""
+
+_DISTRIBUTION = "fastseg-runtime"
+
+_SOURCE = Path(__file__).parents[1]
+"""The folder that the package stands in: a clone, or the place of installed packages."""
 
 _CPUINFO = Path("/proc/cpuinfo")
 
@@ -33,7 +41,7 @@ def versions() -> dict[str, str]:
     Nothing is imported: the versions are those of the installed distributions. The version of a
     fastseg that runs from its source tree without being installed is ``"source tree"``.
     """
-    found = {"fastseg": _version("fastseg-runtime") or "source tree"}
+    found = {"fastseg": _version(_DISTRIBUTION) or "source tree"}
     found["python"] = platform.python_version()
     for package in _PACKAGES:
         if version := _version(package):
@@ -91,6 +99,38 @@ def thread_count(threads: int) -> int:
     """Convert a ``threads=`` argument: 0 means every usable core, and more are never used."""
     cores = usable_cores()
     return min(threads or cores, cores)
+
+
+def install_hint(extra: str = "") -> str:
+    """Say how to install fastseg again, in the way in which it was installed.
+
+    Args:
+        extra: The extra that is to come along, ``"export"``; none if left out.
+
+    Returns:
+        A sentence without its full stop. From a clone it is a command for that folder. Otherwise no
+        package is named: an index may have another one under that name.
+    """
+    clone = source_folder()
+    if clone is None:
+        return f"Install fastseg with its extra {extra!r}" if extra else "Install fastseg again"
+    what = f"'.[{extra}]'" if extra else "."
+    return f"In your clone, {clone}: pip install -e {what}"
+
+
+def source_folder() -> Path | None:
+    """Find the folder of fastseg's source that it was installed from, or runs in.
+
+    Returns:
+        None if fastseg came as a wheel, or the folder is gone.
+    """
+    folders = [_SOURCE]
+    with suppress(metadata.PackageNotFoundError, ValueError, KeyError, AttributeError, TypeError):
+        stored = metadata.distribution(_DISTRIBUTION).read_text("direct_url.json") or "{}"
+        origin = json.loads(stored)
+        if "dir_info" in origin:
+            folders.insert(0, Path(unquote(urlsplit(origin["url"]).path)))
+    return next((folder for folder in folders if (folder / "pyproject.toml").is_file()), None)
 
 
 def _version(distribution: str) -> str | None:

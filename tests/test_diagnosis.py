@@ -15,6 +15,7 @@ from fastseg.backends import openvino
 from fastseg.backends.tensorrt import library as tensorrt_library
 from fastseg.backends.tensorrt.library import TENSORRT_RTX
 from fastseg.diagnosis import doctor
+from fastseg.environment import install_hint
 from fastseg.errors import BackendUnavailableError
 from fastseg.testing import tiny_sam_folder
 from tests.fakes import fake_machine
@@ -74,8 +75,8 @@ def test_a_machine_without_any_runtime_is_not_ok(monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     report = doctor()
     assert not report["ok"]
-    assert "fastseg-runtime[cpu]" in report["runtimes"]["onnxruntime"]["remedy"]
-    assert "fastseg-runtime[openvino]" in report["runtimes"]["openvino"]["remedy"]
+    assert install_hint("cpu") in report["runtimes"]["onnxruntime"]["remedy"]
+    assert install_hint("openvino") in report["runtimes"]["openvino"]["remedy"]
 
 
 def test_embedded_models_are_verified_bit_by_bit(models):

@@ -25,7 +25,7 @@ from fastseg.backends.tensorrt import open_engine
 from fastseg.backends.tensorrt.library import FLAVOURS
 from fastseg.building import Request, build
 from fastseg.errors import BackendUnavailableError, FastsegError
-from fastseg.export.sam import add_half, export_sam
+from fastseg.export.sam import add_fp16, export_sam
 from fastseg.validation.synthetic import scenes
 from tests.helpers.on_gpu import require_gpu
 from tests.helpers.random_weights import scattered
@@ -126,7 +126,7 @@ def built(checkpoint, tmp_path_factory):
     folder, found = tmp_path_factory.mktemp("models"), {}
     source = folder / "vit-b"
     export_sam(checkpoint, source, licence="none")
-    add_half(source, source, checkpoint=checkpoint, pictures=scenes()[:1])
+    add_fp16(source, source, checkpoint=checkpoint, images=scenes()[:1])
     for flavour, precision in product(installed, ("fp16", "fp32")):
         out = folder / f"{flavour}-{precision}"
         request = Request(flavour, precision, device="cuda", out=out)

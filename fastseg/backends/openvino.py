@@ -27,10 +27,10 @@ from fastseg.backends.base import (
 from fastseg.backends.fork_safety import in_child
 from fastseg.backends.signatures import TensorSignature, check_signature, in_one_line
 from fastseg.contract import Array, GraphSpec, graph_role
-from fastseg.environment import processor, thread_count, usable_cores
+from fastseg.environment import install_hint, processor, thread_count, usable_cores
 from fastseg.errors import BackendError, BackendUnavailableError, ModelFolderError, OutputError
 from fastseg.storage.cache import CacheFolder, user_cache_folder
-from fastseg.storage.checksummed import read_digested, write_digested
+from fastseg.storage.checksummed import read_checksummed, write_checksummed
 
 _NAME = "openvino"
 
@@ -136,7 +136,7 @@ def import_runtime() -> Any:
         raise BackendUnavailableError(
             _NAME,
             reason=f"it cannot be imported ({error})",
-            remedy="Install it: pip install 'fastseg-runtime[openvino]'.",
+            remedy=f"{install_hint('openvino')}.",
         ) from error
     version = str(getattr(runtime, "__version__", "unknown"))
     found = re.match(r"(\d+)\.(\d+)", version)
@@ -350,12 +350,12 @@ def _signature(port: Any) -> TensorSignature:
 def _export(compiled: Any, file: Path) -> None:
     stream = BytesIO()
     compiled.export_model(stream)
-    write_digested(file, stream.getvalue())
+    write_checksummed(file, stream.getvalue())
 
 
 def _import(file: Path, settings: Mapping[str, Any]) -> Any:
     """Load what ``_export`` wrote. The runtime does not check it, so its hash is checked first."""
-    return _core().import_model(read_digested(file), "CPU", dict(settings))
+    return _core().import_model(read_checksummed(file), "CPU", dict(settings))
 
 
 def _version() -> str:

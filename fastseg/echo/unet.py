@@ -62,7 +62,7 @@ class Unet:
         self, folder: ModelFolder, choice: Choice, *, max_pixels: int | None = MAX_PIXELS
     ) -> None:
         manifest = folder.manifest
-        self._frame = manifest.frame
+        self._frame = manifest.frame_preprocessing
         self.view = manifest.view
         """What the network was made to look at: ``"a2c"``, ``"a4c"`` or ``"sax"``."""
         self.classes = manifest.classes

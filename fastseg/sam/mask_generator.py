@@ -235,7 +235,7 @@ class _Search:
         height, width = pixels.shape[:2]
         crops = crop_frames(
             (height, width),
-            model.manifest.picture.side,
+            model.manifest.image_preprocessing.side,
             layers=settings.crop_n_layers,
             overlap_ratio=settings.crop_overlap_ratio,
         )

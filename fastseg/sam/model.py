@@ -88,7 +88,7 @@ class PromptModel:
     @property
     def mask_side(self) -> int:
         """Height and width of low-resolution logits."""
-        return self.manifest.picture.side // 4
+        return self.manifest.image_preprocessing.side // 4
 
     def close(self) -> None:
         """Free the runtime's memory; embeddings and masks stay usable."""
@@ -295,7 +295,7 @@ class PromptModel:
         self, image: ImageSource, channels: Channels, crop: tuple[int, int, int, int] | None
     ) -> Prepared:
         watch = Stopwatch()
-        preprocessing = self.manifest.picture
+        preprocessing = self.manifest.image_preprocessing
         with watch("preprocess"):
             pixels = read_image(image, channels=channels, max_pixels=self.max_pixels)
             height, width = pixels.shape[:2]

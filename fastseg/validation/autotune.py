@@ -156,7 +156,9 @@ class _Search:
         self._choice = Choice("cpu", threads=threads)
         self._progress = progress
         pictures = (read_image(PICTURE), *synthetic.scenes())
-        self._questions = [probes.ask_prompts(each, folder.manifest.picture) for each in pictures]
+        self._questions = [
+            probes.ask_prompts(each, folder.manifest.image_preprocessing) for each in pictures
+        ]
         self._expected: list[Seen] = []
 
     def improve(

@@ -115,8 +115,8 @@ class Answer:
 def ask(manifest: Manifest, image: NDArray[np.uint8]) -> Question:
     """Prepare a picture (H, W, 3) as a model wants it, with prompts laid over if it takes any."""
     if manifest.family != UNET:
-        return ask_prompts(image, manifest.picture)
-    wanted = manifest.frame
+        return ask_prompts(image, manifest.image_preprocessing)
+    wanted = manifest.frame_preprocessing
     frame = read_frame(image, wanted=wanted.channels)
     view = look((frame.shape[0], frame.shape[1]), field_of_view_cm=wanted.field_of_view_cm)
     return FrameQuestion(ops.frame_input(frame, view.window, wanted.side)[None])

@@ -126,7 +126,7 @@ def test_float32_leaves_the_picture_to_the_graph(folder, precision):
 
 def test_mixed_precision_takes_the_weights_along_and_leaves_the_first_folder_alone(copy, tmp_path):
     before = {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in copy.iterdir()}
-    fp16_convert.add_half(copy, tmp_path / "mixed", limits=Limits())
+    fp16_convert.add_fp16(copy, tmp_path / "mixed", limits=Limits())
     after = {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in copy.iterdir()}
     assert after == before
     mixed = artifacts.read(tmp_path / "mixed").manifest

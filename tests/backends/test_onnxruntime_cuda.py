@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ from fastseg.backends.onnxruntime import cuda_provider
 from fastseg.backends.onnxruntime import session as ort
 from fastseg.backends.onnxruntime.cuda_provider import PROVIDER
 from fastseg.backends.selection import choose, open_graph
+from fastseg.environment import install_hint
 from fastseg.errors import BackendError, BackendUnavailableError
 from fastseg.testing import tiny_unet_folder
 from tests.fakes import fake_machine
@@ -86,7 +88,8 @@ def test_a_device_is_settled_by_its_number():
 
 
 def test_a_package_without_cuda_is_named_with_the_one_that_has_it():
-    with pytest.raises(BackendUnavailableError, match=r"built without CUDA.*fastseg-runtime\[gpu"):
+    hint = re.escape(install_hint("gpu"))
+    with pytest.raises(BackendUnavailableError, match=rf"built without CUDA.*{hint}"):
         cuda_provider.require(FakeRuntime(cuda=False), "cuda")
 
 

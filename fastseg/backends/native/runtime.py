@@ -19,10 +19,10 @@ from fastseg.backends.base import (
 from fastseg.backends.native.backend import NativeBackend
 from fastseg.backends.native.encoder import NativeEncoder, open_kernel
 from fastseg.backends.native.kernel_cache import OpenedKernels
-from fastseg.backends.native.unet import NativeUnet, misfit
+from fastseg.backends.native.unet import NativeUnet, unsupported_reason
 from fastseg.backends.native.unet import open_kernel as open_unet
 from fastseg.contract import MASK_SLOTS, MASK_VECTOR, UNET_GRAPH, GraphSpec, TensorSpec
-from fastseg.environment import versions
+from fastseg.environment import install_hint, versions
 from fastseg.errors import BackendError, BackendUnavailableError
 
 if TYPE_CHECKING:
@@ -102,14 +102,16 @@ class NativeRuntime(Runtime):
         """See ``Runtime.open_graph``."""
         stored, table = plan.stored, _table(plan.precision)
         if stored.graph.name == UNET_GRAPH:
-            unet = open_unet(folder.file(stored), stored.sha256, folder.manifest.frame.side)
+            weights = folder.manifest.weights[UNET_GRAPH]
+            side = folder.manifest.frame_preprocessing.side
+            unet = open_unet(folder.file(weights), weights.sha256, side)
             return NativeUnet(unet, stored.graph, threads=threads)
         if stored.graph.name == _ENCODER:
             weights = folder.manifest.weights[_ENCODER]
             encoder = open_kernel(folder.file(weights), weights.sha256, table)
             return NativeEncoder(encoder, stored.graph, threads=threads)
         path = folder.file(stored)
-        kernel = _open_decoder(path, stored.sha256, folder.manifest.picture.side, table)
+        kernel = _open_decoder(path, stored.sha256, folder.manifest.image_preprocessing.side, table)
         return NativeBackend(kernel, stored.graph, threads=threads)
 
     def version(self) -> str:
@@ -147,7 +149,7 @@ def tables() -> tuple[str, ...]:
         raise BackendUnavailableError(
             _NAME,
             reason=f"the native kernels do not load ({error})",
-            remedy="Install fastseg again: pip install --force-reinstall fastseg-runtime.",
+            remedy=f"{install_hint()}.",
         ) from error
     return ops.decoder_tables()
 
@@ -171,7 +173,7 @@ def _decoder_file(folder: ModelFolder, graph_name: str, computes: str) -> GraphF
             f"{folder.path} holds no weights for {_NAME}: an earlier version of fastseg wrote it. "
             "Export the model again."
         )
-    graph = _graph(graph_name, folder.manifest.picture.side, computes)
+    graph = _graph(graph_name, folder.manifest.image_preprocessing.side, computes)
     return GraphFile(graph, stored.file, stored.sha256, computes, stored.bytes)
 
 
@@ -188,7 +190,14 @@ def _unet_file(folder: ModelFolder, computes: str) -> GraphFile:
     if stored is None or stored.precision != "fp32":
         raise NotServedError(f"{folder.path} holds no network in fp32 for {_NAME}. {_USE_AUTO}")
     _require_fast("networks for frames", computes, _USE_AUTO)
-    if reason := misfit(folder.file(stored), stored.graph, folder.manifest.frame.side):
+    weights = folder.manifest.weights.get(UNET_GRAPH)
+    if weights is None:
+        raise NotServedError(
+            f"{folder.path} holds no weights of this network for {_NAME}. Export it again, or use "
+            'backend="auto", which finds another runtime.'
+        )
+    path, side = folder.file(weights), folder.manifest.frame_preprocessing.side
+    if reason := unsupported_reason(path, stored.graph, side):
         raise NotServedError(f"{_NAME} does not run this network: {reason}. {_USE_AUTO}")
     return replace(stored, precision=computes)
 

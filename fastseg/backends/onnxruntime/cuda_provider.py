@@ -11,6 +11,7 @@ from typing import Any
 
 from fastseg import environment
 from fastseg.backends.signatures import in_one_line
+from fastseg.environment import install_hint
 from fastseg.errors import BackendError, BackendUnavailableError
 
 PROVIDER = "CUDAExecutionProvider"
@@ -62,8 +63,7 @@ def require(runtime: Any, device: str) -> str:
         raise BackendUnavailableError(
             device,
             reason=f"the installed onnxruntime {runtime.__version__} is built without CUDA",
-            remedy="Replace it: pip uninstall onnxruntime, then pip install "
-            "'fastseg-runtime[gpu]'.",
+            remedy=f"Uninstall it: pip uninstall onnxruntime. {install_hint('gpu')}.",
         )
     if not _works(runtime, index):
         raise BackendUnavailableError(

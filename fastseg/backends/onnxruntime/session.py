@@ -15,7 +15,7 @@ from fastseg.backends.fork_safety import in_child
 from fastseg.backends.onnxruntime import cuda_provider
 from fastseg.backends.signatures import TensorSignature, check_signature, in_one_line
 from fastseg.contract import Array, GraphSpec, graph_role
-from fastseg.environment import thread_count
+from fastseg.environment import install_hint, thread_count
 from fastseg.errors import BackendError, BackendUnavailableError, ModelFolderError
 
 _NAME = "onnxruntime"
@@ -166,7 +166,7 @@ def import_runtime() -> Any:
         raise BackendUnavailableError(
             _NAME,
             reason=f"it cannot be imported ({error})",
-            remedy="Install it: pip install 'fastseg-runtime[cpu]'.",
+            remedy=f"{install_hint('cpu')}.",
         ) from error
 
 

@@ -16,7 +16,7 @@ from fastseg.backends.tensorrt.optimization_profiles import profiles_of, shapes
 from fastseg.contract import GraphSpec
 from fastseg.errors import EngineError, ModelFolderError, OutputError
 from fastseg.storage.cache import CacheFolder, user_cache_folder
-from fastseg.storage.checksummed import read_digested, write_digested
+from fastseg.storage.checksummed import read_checksummed, write_checksummed
 
 Progress = Callable[[str], None]
 
@@ -157,7 +157,7 @@ class _Timings:
 
     def load(self, config: Any) -> None:
         if self._cache:
-            known = self._cache.get(self._key, read_digested) or b""
+            known = self._cache.get(self._key, read_checksummed) or b""
             config.set_timing_cache(config.create_timing_cache(known), ignore_mismatch=False)
 
     def save(self, config: Any) -> None:
@@ -165,4 +165,4 @@ class _Timings:
             content = bytes(config.get_timing_cache().serialize())
             # Times that cannot be cached are measured again, and nothing else is lost.
             with suppress(OutputError):
-                self._cache.put(self._key, lambda path: write_digested(path, content))
+                self._cache.put(self._key, lambda path: write_checksummed(path, content))

@@ -14,7 +14,7 @@ from fastseg.backends.tensorrt.logger import Log, log_of
 from fastseg.cuda.device import Stream
 from fastseg.errors import BackendError, DeviceMemoryError, EngineError, OutputError
 from fastseg.storage.cache import CacheFolder, user_cache_folder
-from fastseg.storage.checksummed import read_digested, write_digested
+from fastseg.storage.checksummed import read_checksummed, write_checksummed
 
 Shape = tuple[int, ...]
 
@@ -222,7 +222,7 @@ class _Kernels:
     def load(self, config: Any) -> None:
         """Load the kernels of earlier processes into a runtime configuration."""
         self._cache = config.create_runtime_cache()
-        if self._folder and (known := self._folder.get(self._key, read_digested)):
+        if self._folder and (known := self._folder.get(self._key, read_checksummed)):
             self._cache.deserialize(known)
         config.set_runtime_cache(self._cache)
 
@@ -232,4 +232,4 @@ class _Kernels:
             return
         content = bytes(self._cache.serialize())
         with suppress(OutputError):
-            self._folder.put(self._key, lambda path: write_digested(path, content))
+            self._folder.put(self._key, lambda path: write_checksummed(path, content))

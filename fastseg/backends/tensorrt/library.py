@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fastseg.backends.base import USE_CPU
+from fastseg.environment import install_hint
 from fastseg.errors import BackendUnavailableError, EngineError
 
 PORTABLE = "portable"
@@ -181,6 +182,5 @@ def _unavailable(flavour: Flavour, reason: str) -> BackendUnavailableError:
     return BackendUnavailableError(
         flavour.name,
         reason=reason,
-        remedy=f"Install it: pip install 'fastseg-runtime[{flavour.name}]' (docs/gpu.md says from "
-        f"where). {USE_CPU}",
+        remedy=f"{install_hint(flavour.name)} (docs/gpu.md says from where). {USE_CPU}",
     )

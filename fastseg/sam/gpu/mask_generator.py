@@ -175,7 +175,7 @@ def search_on_device(graphs: Sessions) -> DeviceSearch | None:
     device = cuda_device.open_device(int(where.partition(":")[2] or 0))
     return DeviceSearch(
         placed,
-        graphs.folder.manifest.picture,
+        graphs.folder.manifest.image_preprocessing,
         device,
         lambda stream: device_ops.cuda_kernels(device.name, stream),
     )
