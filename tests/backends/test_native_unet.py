@@ -143,7 +143,7 @@ def test_a_network_without_weights_for_it_is_left_to_the_runtimes(tmp_path):
 def test_a_folder_of_before_the_weights_had_a_file_is_left_to_the_runtimes(copy):
     folder = described(copy, lambda document: document.pop("weights"))
     with pytest.raises(NotServedError, match="Export it again"):
-        native.settle(folder, "network", "bf16")
+        native.NATIVE.resolve(folder, "network", "bf16")
     assert plan(folder, "network", precision="bf16").backend != "native"
     assert fastseg.load(copy).segment(phantoms("echo-a4c", 1)[0], channels="ycbcr").names
 
@@ -175,10 +175,10 @@ def test_weights_of_another_network_are_left_to_the_runtimes(copy, change):
 )
 def test_a_layer_that_is_missing_or_of_another_shape_is_named(copy, change, reason):
     folder = with_weights(copy, change)
-    stored, computes = native.settle(folder, "network", "bf16")
+    stored, computes = native.NATIVE.resolve(folder, "network", "bf16")
     chosen = Plan("native", "cpu", stored, computes)
     with pytest.raises(ModelFolderError, match=reason):
-        native.open_graph(folder, chosen, threads=1, keep_memory=False)
+        native.NATIVE.open_graph(folder, chosen, threads=1, keep_memory=False)
 
 
 @needs_amx
@@ -186,7 +186,7 @@ def test_a_file_of_another_format_is_refused_with_its_name(copy):
     (copy / "network.safetensors").write_bytes(b"no arrays")
     folder = artifacts.ModelFolder(copy, artifacts.read(EMBEDDED / "echo-a4c").manifest)
     with pytest.raises(NotServedError, match=r"network\.safetensors holds no arrays"):
-        native.settle(folder, "network", "bf16")
+        native.NATIVE.resolve(folder, "network", "bf16")
 
 
 @needs_amx
