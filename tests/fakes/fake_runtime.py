@@ -1,4 +1,4 @@
-"""A runtime in fastseg's table that a test wrote."""
+"""A fake runtime in fastseg's table of runtimes."""
 
 from __future__ import annotations
 
