@@ -28,6 +28,10 @@ layers:
 test:
 	$(PYTHON) -m pytest
 
+.PHONY: slow
+slow:
+	$(PYTHON) -m pytest -m slow
+
 bench:
 	$(PYTHON) -m pytest benchmarks -s
 
