@@ -133,9 +133,9 @@ def small_folder(small_modules, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def small_fp16_folder(small_folder, tmp_path_factory) -> Path:
     """``small_folder`` with mixed-precision graphs beside the float32 ones."""
-    from fastseg.export.fp16.convert import add_half
+    from fastseg.export.fp16.convert import add_fp16
     from fastseg.validation.synthetic import scenes
 
     out = tmp_path_factory.mktemp("models") / "small-fp16"
-    add_half(small_folder, out, pictures=scenes()[:1])
+    add_fp16(small_folder, out, images=scenes()[:1])
     return out

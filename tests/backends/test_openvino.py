@@ -368,7 +368,7 @@ def test_a_full_disk_costs_nothing_but_time(folder, cache, monkeypatch):
 
 
 def test_a_large_graph_is_not_kept(folder, cache, monkeypatch):
-    monkeypatch.setattr(openvino, "_LARGEST_KEPT", 1000)
+    monkeypatch.setattr(openvino, "_LARGEST_CACHED", 1000)
     opened(folder)
     assert not cache.exists()
 

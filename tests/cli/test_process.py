@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fastseg.environment import install_hint
 from fastseg.testing import tiny_sam_folder
 from tests.helpers.processes import finish, running
 
@@ -89,7 +90,7 @@ def test_a_full_disk_leaves_nothing(tiny, picture, tmp_path) -> None:
     assert list(place.iterdir()) == []
 
 
-def test_a_place_that_cannot_be_written_is_one_readable_line(tiny, picture, tmp_path) -> None:
+def test_an_out_folder_that_cannot_be_made_is_one_line(tiny, picture, tmp_path) -> None:
     (tmp_path / "file").write_text("not a folder")
     out = str(tmp_path / "file" / "out")
     run = finish((*FASTSEG, "segment", picture, "--model", tiny, "--point", "9", "9", "--out", out))
@@ -105,8 +106,7 @@ def test_without_the_cli_extra_one_line_says_how_to_get_it(missing: str) -> None
     run = finish((sys.executable, "-c", f"{script}; sys.exit(main(['doctor']))"))
     assert run.returncode == 2
     assert run.stderr.splitlines() == [
-        f"fastseg: the command line needs {missing}; "
-        'install it by: pip install "fastseg-runtime[cli]"'
+        f"fastseg: the command line needs {missing}. {install_hint('cli')}"
     ]
 
 
@@ -125,7 +125,7 @@ def test_the_library_does_not_need_the_command_line() -> None:
     assert finish((sys.executable, "-c", script)).stdout.strip() == "[]"
 
 
-def test_a_reader_that_leaves_early_is_no_error() -> None:
+def test_a_closed_pipe_is_no_error() -> None:
     pipe = f"{sys.executable} -m fastseg models --json | head -c 10"
     run = finish(("bash", "-c", f"{pipe}; echo; echo ${{PIPESTATUS[0]}}"))
     assert run.stdout.splitlines()[-1] == "0"

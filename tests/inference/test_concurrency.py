@@ -16,7 +16,7 @@ import fastseg
 from fastseg.environment import thread_count, usable_cores
 from fastseg.errors import ImageError, PromptError
 from fastseg.inference.concurrency import Turnstile
-from fastseg.inference.sessions import Graphs
+from fastseg.inference.sessions import fills_cores
 from fastseg.testing import tiny_sam_folder
 from tests.helpers.processes import finish
 
@@ -244,9 +244,7 @@ def test_only_a_runtime_that_looks_at_a_picture_has_the_cores_to_itself(
     model, name, device, backend, fills
 ):
     graphs = model._graphs
-    settled = replace(graphs.plans[name], device=device, backend=backend)
-    other = Graphs(graphs.folder, graphs.choice, {**graphs.plans, name: settled})
-    assert other._fills_cores(name) is fills
+    assert fills_cores(replace(graphs.plans[name], device=device, backend=backend)) is fills
 
 
 def test_what_fails_gives_its_place_back(model):
@@ -276,7 +274,7 @@ def test_any_number_of_threads_gives_the_same_masks(folder, model, threads):
 ONE_CORE = """
 import os, sys, numpy, fastseg
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-from fastseg.backends.protocol import usable_cores
+from fastseg.environment import usable_cores
 assert usable_cores() == 1
 picture = numpy.full((40, 60, 3), 90, numpy.uint8)
 found = []
