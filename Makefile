@@ -3,8 +3,9 @@ PYTHON ?= python
 CPP := $(shell git ls-files -co --exclude-standard 'csrc/*.cpp' 'csrc/*.h' 'csrc/*.cu' 'tools/*.cpp')
 CODE := fastseg tests benchmarks training export examples tools
 PROSE := $(shell git ls-files -co --exclude-standard '*.md')
+WORDS := $(shell git ls-files -co --exclude-standard '*.py' '*.pyi' '*.cpp' '*.h' '*.cu' '*.md' ':!:*/*check_words.py')
 
-.PHONY: check format format-check lint types layers prose test bench table
+.PHONY: check format format-check lint types layers prose words test slow bench table
 
 check: format-check lint types layers prose
 
@@ -29,10 +30,14 @@ layers:
 prose:
 	$(PYTHON) tools/check_prose.py $(PROSE)
 
+# Words that tools/retired_words.txt has replaced.
+words:
+	$(PYTHON) tools/check_words.py $(WORDS)
+
 test:
 	$(PYTHON) -m pytest
 
-.PHONY: slow
+# What takes minutes: published sizes of SAM, engines of whole models, training in full.
 slow:
 	$(PYTHON) -m pytest -m slow
 

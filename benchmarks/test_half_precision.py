@@ -24,7 +24,7 @@ from fastseg.validation import comparison
 from fastseg.validation.comparison import Comparison
 from fastseg.validation.probes import Question, answer_all, ask
 from fastseg.validation.synthetic import scenes
-from tests.conftest import vit_b_checkpoint, vit_b_folder  # noqa: F401
+from tests.conftest import vit_b  # noqa: F401
 
 pytestmark = pytest.mark.timeout(3600)
 """Time limit: every float16 is rounded by two casts, which takes ViT-B a quarter of an hour."""
@@ -108,7 +108,6 @@ def test_vit_b_of_random_weights(
 
     On one image: every rounding of a decoder with 84 prompts takes minutes on a CPU.
     """
-    checkpoint, folder = (
-        request.getfixturevalue(name) for name in ("vit_b_checkpoint", "vit_b_folder")
-    )
-    measure(folder, tmp_path / "vit-b", table, checkpoint=checkpoint, images=scenes()[:1])
+    sam = request.getfixturevalue("vit_b")
+    out = tmp_path / "vit-b"
+    measure(sam.folder, out, table, checkpoint=sam.checkpoint, images=scenes()[:1])

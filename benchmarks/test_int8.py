@@ -25,7 +25,7 @@ from fastseg.errors import BackendError, BackendUnavailableError
 from fastseg.export.int8.convert import add_int8
 from fastseg.validation import probes
 from fastseg.validation.comparison import Comparison, samples
-from tests.conftest import vit_b_checkpoint, vit_b_folder  # noqa: F401
+from tests.conftest import vit_b  # noqa: F401
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -48,7 +48,7 @@ def added(request, tmp_path_factory) -> tuple[ModelFolder, Comparison]:
     except BackendUnavailableError as error:
         pytest.skip(str(error))
     source: Path = (
-        request.getfixturevalue("vit_b_folder")
+        request.getfixturevalue("vit_b").folder
         if request.param == "vit-b"
         else registry.find(request.param)
     )

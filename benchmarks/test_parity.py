@@ -13,7 +13,7 @@ data = pytest.importorskip("skimage.data", reason="the photograph comes with sci
 import fastseg  # noqa: E402
 from fastseg import ops  # noqa: E402
 from fastseg.validation.parity import compare_arrays  # noqa: E402
-from tests.conftest import vit_b_checkpoint, vit_b_folder  # noqa: E402, F401
+from tests.conftest import vit_b  # noqa: E402, F401
 from tests.helpers.reference_sam import nano_reference  # noqa: E402
 from tests.helpers.standins import segment_anything  # noqa: E402
 from tests.sam.test_mask_generator_parity import SETTINGS  # noqa: E402
@@ -26,13 +26,11 @@ def coins() -> np.ndarray:
 
 
 def test_predictor(table: Callable[..., None], request: pytest.FixtureRequest, coins) -> None:
-    checkpoint = request.getfixturevalue("vit_b_checkpoint")
-    folder = request.getfixturevalue("vit_b_folder")
-    reference = segment_anything()
-    predictor = reference.SamPredictor(reference.sam_model_registry["vit_b"](checkpoint))
+    sam = request.getfixturevalue("vit_b")
+    predictor = segment_anything().SamPredictor(sam.reference())
     predictor.set_image(coins)
     rows = [["prompt", "logits, relative", "IoU predictions, absolute", "pixels that differ"]]
-    with fastseg.load(folder) as model:
+    with fastseg.load(sam.folder) as model:
         embedding = model.embed(coins)
         theirs = predictor.get_image_embedding()[0].numpy()
         gap = compare_arrays("embedding", embedding.features, theirs)

@@ -1,19 +1,24 @@
-"""What is too dear to make twice, and what lies beside the checkout or not at all."""
+"""Fixtures that many tests share: what is expensive to make, and what may be missing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import fastseg
 
+if TYPE_CHECKING:
+    from tests.helpers.exported_sam import ExportedSam
+
 SMALL_SIDE = 64
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip what is slow unless ``-m`` names it."""
+    """Skip slow tests unless ``-m`` names them."""
     if "slow" in config.getoption("markexpr"):
         return
     for item in items:
@@ -23,15 +28,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache_of_the_session(tmp_path_factory) -> Iterator[None]:
-    """A cache folder of our own: what the user has measured or compiled is not ours to follow."""
+    """Give the session its own cache folder, without what the user has measured or compiled."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
 
 
+@pytest.fixture
+def use_cores(monkeypatch) -> Callable[[int], None]:
+    """Give the process a number of cores, as far as Python tells."""
+
+    def use(count: int) -> None:
+        cores = set(range(count))
+        monkeypatch.setattr(os, "sched_getaffinity", lambda process: cores, raising=False)
+
+    return use
+
+
 @pytest.fixture(scope="session")
 def echo_examples() -> Path:
-    """Real echocardiograms, licensed for tests only, so they are not part of the project."""
+    """Folder of real echocardiograms, licensed for tests only and so not part of the project."""
     folder = Path(__file__).parents[2] / "shared" / "data" / "echo-examples"
     if not folder.is_dir():
         pytest.skip("needs the echo example frames in ../shared/data/echo-examples")
@@ -51,33 +67,27 @@ def needs_rtx() -> None:
 
 
 @pytest.fixture(scope="session")
-def vit_b_checkpoint(tmp_path_factory) -> Path:
-    """A checkpoint of SAM ViT-B as published, but for its random weights."""
-    torch = pytest.importorskip("torch", reason="exports need torch")
-    from tests.helpers.random_weights import scattered
-    from tests.helpers.standins import segment_anything
-
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        sam = scattered(segment_anything().sam_model_registry["vit_b"]())
-    path = tmp_path_factory.mktemp("checkpoints") / "vit_b.pth"
-    torch.save(sam.state_dict(), path)
-    return path
+def vit_small(tmp_path_factory) -> ExportedSam:
+    """SAM with a small vision transformer, which has every kind of block of the published ones."""
+    return exported_sam("vit_small", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
-def vit_b_folder(vit_b_checkpoint, tmp_path_factory) -> Path:
-    """``vit_b_checkpoint`` as a model folder."""
-    from fastseg.export.sam import export_sam
+def vit_b(tmp_path_factory) -> ExportedSam:
+    """SAM ViT-B with random weights. Its export takes minutes: for slow tests only."""
+    return exported_sam("vit_b", tmp_path_factory)
 
-    folder = tmp_path_factory.mktemp("models") / "vit-b"
-    export_sam(vit_b_checkpoint, folder, licence="none")
-    return folder
+
+def exported_sam(kind: str, places: pytest.TempPathFactory) -> ExportedSam:
+    pytest.importorskip("torch", reason="exports need torch")
+    from tests.helpers.exported_sam import ExportedSam
+
+    return ExportedSam(kind, places.mktemp(kind))
 
 
 @pytest.fixture(scope="module")
 def tiny_folder(tmp_path_factory) -> Path:
-    """A promptable model folder whose graphs run in no time."""
+    """Promptable model folder whose graphs run in milliseconds."""
     from fastseg.testing import tiny_sam_folder
 
     return tiny_sam_folder(tmp_path_factory.mktemp("models") / "tiny")
@@ -92,7 +102,7 @@ def tiny_model(tiny_folder) -> Iterator[fastseg.Sam]:
 
 @pytest.fixture(scope="session")
 def small_modules():
-    """SAM's prompt encoder and decoder behind one convolution, for pictures of 64 x 64 pixels."""
+    """SAM's prompt encoder and decoder behind one convolution, for images of 64 x 64 pixels."""
     torch = pytest.importorskip("torch", reason="exports need torch")
     from fastseg.export.networks.mask_decoder import MaskDecoder
     from fastseg.export.networks.prompt_encoder import PromptEncoder
@@ -112,9 +122,20 @@ def small_modules():
 
 @pytest.fixture(scope="session")
 def small_folder(small_modules, tmp_path_factory) -> Path:
-    """``small_modules`` as a model folder whose weights are stored in half the bytes."""
+    """``small_modules`` as a model folder whose weights are stored in float16."""
     from fastseg.export.sam import Card, write_sam_folder
 
     folder = tmp_path_factory.mktemp("models") / "small"
     write_sam_folder(small_modules, folder, Card("small"), store="float16")
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_fp16_folder(small_folder, tmp_path_factory) -> Path:
+    """``small_folder`` with mixed-precision graphs beside the float32 ones."""
+    from fastseg.export.fp16.convert import add_fp16
+    from fastseg.validation.synthetic import scenes
+
+    out = tmp_path_factory.mktemp("models") / "small-fp16"
+    add_fp16(small_folder, out, images=scenes()[:1])
+    return out

@@ -22,6 +22,7 @@ from tests.fakes.fake_machine import ADA
 
 REQUEST = Request("tensorrt-rtx", "fp32")
 TURING = Gpu("Turing", (7, 5), "13.0")
+SLOW = pytest.mark.slow
 
 
 def never(*_: object):
@@ -45,11 +46,14 @@ def without_a_gpu(needs_rtx) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module", params=["echo-a4c", "sam-nano", "vit-b"])
+@pytest.fixture(
+    scope="module",
+    params=["echo-a4c", "vit_small", *(pytest.param(n, marks=SLOW) for n in ("sam-nano", "vit_b"))],
+)
 def model(request, tmp_path_factory) -> Model:
-    """SAM ViT-B has random weights, which is all the same to a builder."""
+    """Vision transformers have random weights, which is all the same to a builder."""
     name = request.param
-    path = request.getfixturevalue("vit_b_folder") if name == "vit-b" else registry.find(name)
+    path = request.getfixturevalue(name).folder if name.startswith("vit_") else registry.find(name)
     folder = artifacts.read(path, verify=False)
     cache = EngineCache(tmp_path_factory.mktemp("engines"))
     return Model(folder, cache, build(folder, REQUEST, gate=never, cache=cache))
@@ -118,7 +122,7 @@ def test_a_folder_with_engines_holds_all_that_the_model_needs_elsewhere(tmp_path
     assert artifacts.read(out).manifest == manifest
 
 
-@pytest.mark.parametrize("name", ["echo-a4c", "sam-nano"])
+@pytest.mark.parametrize("name", ["echo-a4c", pytest.param("sam-nano", marks=SLOW)])
 def test_mixed_precision_graphs_become_engines_of_half_the_size(name, tmp_path):
     """As an export writes them that finds no block to keep in float32, which it does for these."""
     pytest.importorskip("torch", reason="exports need torch")

@@ -19,15 +19,10 @@ from fastseg.backends.base import NotServedError, Plan
 from fastseg.backends.native import runtime as native
 from fastseg.errors import BackendError, EmbeddingError, ModelFolderError
 from fastseg.export.fp16 import convert as fp16_convert
-from fastseg.export.networks.image_encoder import ImageEncoder, Shape
-from fastseg.export.networks.mask_decoder import MaskDecoder
-from fastseg.export.networks.prompt_encoder import PromptEncoder
-from fastseg.export.networks.sam import SamModules
-from fastseg.export.sam import Card, write_sam_folder
 from fastseg.validation.comparison import Limits
-from tests.helpers.random_weights import scattered
+from tests.helpers.exported_sam import SMALL
 
-SIDE = 256
+SIDE = SMALL.side
 
 needs_amx = pytest.mark.skipif(
     "amx-bf16" not in ops.encoder_tables(), reason="this processor has no AMX"
@@ -35,17 +30,9 @@ needs_amx = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A small vision transformer with SAM's decoder."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        encoder = ImageEncoder(Shape(64, 2, 4, (1,), side=SIDE))
-        modules = SamModules(encoder, PromptEncoder(SIDE // 16, SIDE), MaskDecoder())
-    for module in modules.by_prefix().values():
-        scattered(module)
-    path = tmp_path_factory.mktemp("models") / "small-vit"
-    write_sam_folder(modules, path, Card("small-vit"))
-    return path
+def folder(vit_small):
+    """Model folder of a small vision transformer with SAM's decoder."""
+    return vit_small.folder
 
 
 @pytest.fixture
@@ -124,9 +111,10 @@ def test_float32_leaves_the_picture_to_the_graph(folder, precision):
         native.NATIVE.resolve(artifacts.read(folder), "encoder", precision)
 
 
+@pytest.mark.slow
 def test_mixed_precision_takes_the_weights_along_and_leaves_the_first_folder_alone(copy, tmp_path):
     before = {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in copy.iterdir()}
-    fp16_convert.add_fp16(copy, tmp_path / "mixed", limits=Limits())
+    fp16_convert.add_fp16(copy, tmp_path / "mixed", images=[picture()], limits=Limits())
     after = {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in copy.iterdir()}
     assert after == before
     mixed = artifacts.read(tmp_path / "mixed").manifest

@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import gc
 import os
-import subprocess
 import sys
 import weakref
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,6 +30,7 @@ from fastseg.inference.sessions import Choice
 from fastseg.validation import comparison
 from fastseg.validation.comparison import Limits
 from fastseg.validation.probes import Answer, Question, answer_all, ask
+from tests.helpers.processes import finish
 
 pytest.importorskip("openvino", reason="openvino is not installed")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
@@ -38,9 +39,17 @@ SIZES = {"images": 1, "prompts": 3, "points": 2, "survivors": 3, "masks": 2, "ba
 PARITY = 1e-4
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
+def shared_cache(tmp_path_factory) -> Iterator[None]:
+    """Let tests find the graphs that earlier ones compiled."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("openvino")))
+        yield
+
+
+@pytest.fixture
 def cache(tmp_path, monkeypatch) -> Path:
-    """Where compiled graphs are kept during a test."""
+    """An empty folder for the graphs that are compiled during a test."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "fastseg" / "openvino"
 
@@ -274,8 +283,8 @@ sys.exit(os.waitstatus_to_exitcode(status))
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_process_that_was_forked_after_loading_runs_closes_and_ends():
-    done = subprocess.run([sys.executable, "-c", FORK], capture_output=True, timeout=120)
-    assert done.returncode == 0, done.stderr.decode()
+    done = finish([sys.executable, "-c", FORK])
+    assert done.returncode == 0, done.stderr
 
 
 def test_closing_frees_the_graph(folder):
@@ -314,8 +323,8 @@ def test_a_graph_is_compiled_once_for_all_processes_of_a_user(folder, cache, nev
     np.testing.assert_array_equal(drawn(opened(folder)), expected)
 
 
-def test_a_graph_that_was_compiled_otherwise_is_another(folder, cache, needs_bf16, monkeypatch):
-    monkeypatch.setattr("fastseg.environment.usable_cores", lambda: 2)
+def test_a_graph_that_was_compiled_otherwise_is_another(folder, cache, needs_bf16, use_cores):
+    use_cores(2)
     opened(folder, threads=1)
     opened(folder, threads=2)
     opened(folder, threads=1, precision="bf16")

@@ -152,6 +152,7 @@ def test_plots_without_matplotlib_are_refused_before_anything_is_measured(
     assert install_hint("plot") in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_the_official_export_answers_as_the_predictor_does(tmp_path):
     pytest.importorskip("onnxruntime", reason="the export runs in onnxruntime")

@@ -314,6 +314,7 @@ def test_an_export_answers_as_its_network_does_in_torch(
     assert worst["low_res_logits"] <= 1e-5
 
 
+@pytest.mark.slow
 def test_the_embedded_network_answers_as_in_torch(capsys) -> None:
     pytest.importorskip("torch", reason="the reference needs torch")
     from tests.helpers.reference_sam import NANO_WEIGHTS

@@ -38,16 +38,15 @@ from fastseg.validation.parity import Table
 from fastseg.validation.probes import answer, answer_all, ask
 from fastseg.validation.sectors import sectors
 from fastseg.validation.synthetic import scenes
+from tests.helpers.exported_sam import small_size_known
 
 IMAGES = scenes()[:2]
 
 
 @pytest.fixture(scope="module")
-def both(small_folder, tmp_path_factory):
+def both(small_fp16_folder):
     """A small folder with graphs of both precisions."""
-    out = tmp_path_factory.mktemp("models") / "both"
-    add_fp16(small_folder, out, images=IMAGES[:1])
-    return artifacts.read(out)
+    return artifacts.read(small_fp16_folder)
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +62,14 @@ def heart():
     network.head.weight.mul_(scale.reshape(-1, 1, 1, 1))
     network.head.bias.sub_(scale * logits.mean(dim=(0, 2, 3)))
     return network
+
+
+@pytest.fixture(scope="module")
+def heart_folder(heart, tmp_path_factory):
+    """``heart`` exported in both precisions."""
+    out = tmp_path_factory.mktemp("models") / "heart"
+    write_unet_folder(heart, out, "a4c", Card("heart"), precision="fp16")
+    return artifacts.read(out)
 
 
 def test_both_precisions_stand_in_one_folder(both, small_folder):
@@ -155,15 +162,15 @@ def test_a_constant_picture_gives_the_same_masks(both, level):
     assert comparison.compare(expected, found).within(Limits(mean_iou=0.99))
 
 
-def test_masks_that_differ_leave_the_folder_as_it_was(small_folder, tmp_path, monkeypatch):
-    """With a rule that sees no danger, an overflowing model must fail at the gate."""
-    out = tmp_path / "model"
+def test_masks_that_differ_leave_the_folder_as_it_was(heart_folder, tmp_path):
+    out, frames = tmp_path / "model", tuple(sectors(1))
     with pytest.raises(ParityError, match=r"float32 masks; it was not kept(.*\n)*masks .*\n?"):
-        add_fp16(small_folder, out, images=IMAGES[:1], limits=Limits(mean_iou=1.0))
+        add_fp16(heart_folder.path, out, images=frames, limits=Limits(mean_iou=1.0))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_export_whose_half_graphs_overflow_keeps_nothing(heart, tmp_path, monkeypatch):
+    """With a rule that sees no danger, an overflowing model must fail at the gate."""
     loud = replace_weights(heart, factor=3e5)
     frames = tuple(sectors(1))
     write_unet_folder(loud, tmp_path / "single", "a4c", Card("loud"))
@@ -188,9 +195,8 @@ def replace_weights(network: UNet, *, factor: float) -> UNet:
     return louder
 
 
-def test_an_export_of_a_network_for_frames_has_both_precisions(heart, tmp_path):
-    write_unet_folder(heart, tmp_path / "heart", "a4c", Card("heart"), precision="fp16")
-    folder = artifacts.read(tmp_path / "heart")
+def test_an_export_of_a_network_for_frames_has_both_precisions(heart_folder):
+    folder = heart_folder
     assert list(folder.manifest.graphs) == ["network", "network.fp16"]
     stored = folder.manifest.graphs["network.fp16"]
     assert stored.comparison["limits"] == {"mean_iou": 0.995, "count_change": 0.05}
@@ -220,30 +226,13 @@ def test_an_export_of_sam_converts_what_it_wrote(
     assert "decoder.fp16" in artifacts.read(tmp_path / "model").manifest.graphs
 
 
-def test_tensorrt_rtx_builds_every_half_graph_as_it_is_typed(both):
-    """Networks are strongly typed there, so that a graph of mixed types would be refused."""
-    from fastseg.backends.tensorrt import library as tensorrt_library
-    from fastseg.backends.tensorrt.builder import BuildOptions, build_engine
-
-    try:
-        tensorrt_library.runtime(tensorrt_library.TENSORRT_RTX)
-    except BackendUnavailableError as error:
-        pytest.skip(str(error))
-    options = BuildOptions(tensorrt_library.TENSORRT_RTX, ("portable",))
-    for name, stored in both.manifest.graphs.items():
-        if stored.precision == "fp16":
-            assert len(build_engine(both.file(stored), stored.graph, options)) > 1000, name
-
-
-def test_half_graphs_replace_earlier_ones_in_place(both, tmp_path):
-    out = tmp_path / "model"
-    add_fp16(both.path, out, images=IMAGES[:1])
-    add_fp16(out, out, images=IMAGES[1:])
-    graphs = artifacts.read(out).manifest.graphs
-    assert list(graphs) == list(both.manifest.graphs)
-    assert sorted(path.name for path in out.iterdir()) == sorted(
-        ["model.json", "decoder.safetensors", *(one.file for one in graphs.values())]
-    )
+def test_half_graphs_replace_earlier_ones_in_place(heart_folder, tmp_path):
+    out = shutil.copytree(heart_folder.path, tmp_path / "model")
+    add_fp16(out, out, images=tuple(sectors(2))[1:])
+    assert list(artifacts.read(out).manifest.graphs) == list(heart_folder.manifest.graphs)
+    assert {path.name for path in out.iterdir()} == {
+        path.name for path in heart_folder.path.iterdir()
+    }
 
 
 def test_a_folder_without_float32_graphs_is_refused(both, tmp_path):
@@ -255,9 +244,9 @@ def test_a_folder_without_float32_graphs_is_refused(both, tmp_path):
         fp16_convert.write_fp16(only_fp16(both))
 
 
-def test_a_checkpoint_of_another_model_is_refused(both, vit_b_checkpoint, tmp_path):
-    with pytest.raises(CheckpointError, match="not exported from"):
-        add_fp16_from(both.path, tmp_path / "out", checkpoint=vit_b_checkpoint)
+def test_a_checkpoint_of_another_model_is_refused(both, vit_small, tmp_path):
+    with small_size_known(), pytest.raises(CheckpointError, match="not exported from"):
+        add_fp16_from(both.path, tmp_path / "out", checkpoint=vit_small.checkpoint)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -267,14 +256,18 @@ def test_a_precision_that_no_export_writes_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_line_adds_half_graphs_and_compares_them(small_folder, tmp_path, capsys):
+def test_the_command_line_adds_half_graphs(heart_folder, tmp_path, capsys):
     out = tmp_path / "both"
-    assert run(["export", "half", str(small_folder), "--out", str(out), "--json"]) == 0
+    assert run(["export", "half", str(heart_folder.path), "--out", str(out), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert (document["precision"], document["device"]) == ("fp16", "cpu")
     assert document["comparison"]["pictures"] == 3
+    assert "network.fp16" in artifacts.read(out).manifest.graphs
+
+
+def test_the_command_line_compares_half_graphs(both, capsys):
     two = ["--a", "onnxruntime:fp32", "--b", "rounded:fp16"]
-    assert run(["compare", str(out), *two, "--json"]) == 0
+    assert run(["compare", str(both.path), *two, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["b"] == {"backend": "rounded", "device": "cpu", "precision": "fp16"}
     assert document["limits"] == {"mean_iou": 0.99, "count_change": 0.05}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pytest
 
@@ -16,8 +14,9 @@ from fastseg.export.networks.mask_decoder import MaskDecoder
 from fastseg.export.networks.prompt_encoder import PromptEncoder
 from fastseg.export.networks.sam import SamModules
 from fastseg.export.onnx.writer import write
+from tests.helpers.exported_sam import BOTH_SIZES
 from tests.helpers.random_weights import scattered
-from tests.helpers.standins import segment_anything
+from tests.helpers.reference_sam import reference_encoder
 
 SMALL = Shape(width=48, depth=3, heads=3, global_blocks=(1,), side=256)
 """16 tokens a side, which windows of 14 do not divide."""
@@ -26,24 +25,9 @@ PARAMETERS = {"vit_b": 89_670_912, "vit_l": 308_278_272, "vit_h": 637_026_048}
 ENTRIES = {"vit_b": 314, "vit_l": 482, "vit_h": 594}
 
 
-def reference(shape: Shape):
-    return segment_anything().modeling.ImageEncoderViT(
-        img_size=shape.side,
-        patch_size=16,
-        embed_dim=shape.width,
-        depth=shape.depth,
-        num_heads=shape.heads,
-        out_chans=256,
-        norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
-        use_rel_pos=True,
-        window_size=14,
-        global_attn_indexes=shape.global_blocks,
-    )
-
-
 def pair(shape: Shape):
     """The reference and ours with the same scattered weights."""
-    theirs = scattered(reference(shape))
+    theirs = scattered(reference_encoder(shape))
     with torch.device("meta"):
         ours = ImageEncoder(shape)
     ours.load_state_dict(theirs.state_dict(), assign=True)
@@ -84,14 +68,14 @@ def test_a_graph_takes_any_number_of_images(tmp_path):
     assert relative(found, ours(images).numpy()) <= 1e-5
 
 
-def test_vit_b_embeds_as_the_reference_does(vit_b_checkpoint, vit_b_folder):
-    sam = segment_anything().sam_model_registry["vit_b"]()
-    sam.load_state_dict(torch.load(vit_b_checkpoint, weights_only=True, mmap=True), assign=True)
-    stored = artifacts.read(vit_b_folder).manifest.graphs["encoder"]
-    image = random_image(1024)
+@pytest.mark.parametrize("size", BOTH_SIZES)
+def test_an_exported_graph_embeds_as_the_reference_does(size, request):
+    sam = request.getfixturevalue(size)
+    stored = artifacts.read(sam.folder).manifest.graphs["encoder"]
+    image = random_image(sam.shape.side)
     with torch.inference_mode():
-        expected = sam.image_encoder(image).numpy()
-    backend = OrtBackend(vit_b_folder / stored.file, stored.graph, threads=2)
+        expected = sam.reference().image_encoder(image).numpy()
+    backend = OrtBackend(sam.folder / stored.file, stored.graph, threads=2)
     assert relative(backend.run({"image": image.numpy()})["embedding"], expected) <= 1e-5
 
 

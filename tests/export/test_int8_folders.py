@@ -111,11 +111,9 @@ def test_prompts_are_answered_in_float32(small_folder, tmp_path):
 
 
 @needs_integers
-def test_a_second_time_replaces_the_first_and_half_graphs_stay(small_folder, tmp_path):
-    half = pytest.importorskip("fastseg.export.fp16.convert")
-    half.add_fp16(small_folder, tmp_path / "out", images=scenes()[:1])
-    for _ in range(2):
-        add_int8(tmp_path / "out", tmp_path / "out", images=scenes()[:1], limits=Limits())
+def test_a_second_time_replaces_the_first_and_half_graphs_stay(small_fp16_folder, tmp_path):
+    for source in (small_fp16_folder, tmp_path / "out"):
+        add_int8(source, tmp_path / "out", images=scenes()[:1], limits=Limits())
     folder = artifacts.read(tmp_path / "out")
     precisions = [one.precision for one in folder.manifest.graphs.values()]
     assert precisions.count("int8") == 1

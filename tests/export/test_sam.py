@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
@@ -20,14 +19,12 @@ from fastseg.export import sam as export
 from fastseg.export.model_folder import Card
 from fastseg.export.sam import write_sam_folder
 from fastseg.validation.parity import Table, compare_arrays
+from tests.helpers.exported_sam import BOTH_SIZES
+from tests.helpers.processes import ROOT, finish
 
-ROOT = Path(__file__).parents[2]
 
-
-def run(script: str, *arguments: Path) -> subprocess.CompletedProcess[str]:
-    call = [sys.executable, ROOT / "export" / script, *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(call, capture_output=True, text=True, check=False, env=environment)
+def run(script: str, *arguments: Path) -> CompletedProcess[str]:
+    return finish([sys.executable, ROOT / "export" / script, *arguments])
 
 
 @pytest.fixture
@@ -53,12 +50,14 @@ def test_a_folder_has_every_graph_and_the_comparison(small_folder):
     assert {"torch", "onnxruntime"} <= set(manifest.written_by)
 
 
-def test_a_card_says_where_the_weights_came_from(vit_b_folder, vit_b_checkpoint):
-    manifest = artifacts.read(vit_b_folder).manifest
-    assert manifest.source["sha256"] == artifacts.sha256(vit_b_checkpoint)
-    assert manifest.source["kind"] == "vit_b"
+@pytest.mark.parametrize("size", BOTH_SIZES)
+def test_a_card_says_where_the_weights_came_from(size, request):
+    sam = request.getfixturevalue(size)
+    manifest = artifacts.read(sam.folder).manifest
+    assert manifest.source["sha256"] == artifacts.sha256(sam.checkpoint)
+    assert manifest.source["kind"] == size
     assert manifest.licence == "none"
-    assert manifest.name == "vit-b"
+    assert manifest.name == size.replace("_", "-")
 
 
 def test_weights_stored_in_half_the_bytes_answer_as_the_rounded_modules(
@@ -133,8 +132,8 @@ def test_every_step_is_told(quick, small_modules, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_folder_is_checked_against_its_checkpoint(vit_b_folder, vit_b_checkpoint):
-    answer = run("check.py", vit_b_checkpoint, vit_b_folder)
+def test_a_folder_is_checked_against_its_checkpoint(vit_b):
+    answer = run("check.py", vit_b.checkpoint, vit_b.folder)
     assert answer.returncode == 0, answer.stderr
     assert "decoder_mask low_res_logits" in answer.stdout
 

@@ -18,6 +18,7 @@ from fastseg.errors import CheckpointError
 from fastseg.export.checkpoints.sam import Checkpoint, read
 from fastseg.export.networks.image_encoder import SHAPES
 from fastseg.export.sam import load_modules
+from tests.helpers.exported_sam import BOTH_SIZES, SIZES, small_size_known
 
 POSITIONS = "image_encoder.pos_embed"
 
@@ -39,8 +40,8 @@ def whole(kind: str) -> Checkpoint:
 
     with torch.device("meta"):
         modules = {
-            "image_encoder": ImageEncoder(SHAPES[kind]),
-            "prompt_encoder": PromptEncoder(),
+            "image_encoder": ImageEncoder(SIZES[kind]),
+            "prompt_encoder": PromptEncoder(SIZES[kind].grid, SIZES[kind].side),
             "mask_decoder": MaskDecoder(),
         }
     weights = {
@@ -74,18 +75,20 @@ def test_both_formats_of_torch_and_safetensors_are_read(tmp_path):
     assert read(safe).sha256 == artifacts.sha256(safe)
 
 
-def test_a_whole_checkpoint_fills_every_module(vit_b_checkpoint):
-    modules = load_modules(read(vit_b_checkpoint))
-    weights = torch.load(vit_b_checkpoint, weights_only=True, mmap=True)
-    for prefix, module in modules.by_prefix().items():
+@pytest.mark.parametrize("size", BOTH_SIZES)
+def test_a_whole_checkpoint_fills_every_module(size, request):
+    sam = request.getfixturevalue(size)
+    weights = torch.load(sam.checkpoint, weights_only=True, mmap=True)
+    for prefix, module in sam.modules().by_prefix().items():
         for name, tensor in module.state_dict().items():
             assert torch.equal(tensor, weights[f"{prefix}.{name}"])
 
 
 def test_half_precision_weights_are_widened(tmp_path):
-    checkpoint = whole("vit_b")
+    checkpoint = whole("vit_small")
     halves = {name: torch.zeros(t.shape).half() for name, t in checkpoint.weights.items()}
-    modules = load_modules(replace(checkpoint, weights=halves))
+    with small_size_known():
+        modules = load_modules(replace(checkpoint, weights=halves))
     assert {weight.dtype for weight in modules.mask_decoder.parameters()} == {torch.float32}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -16,10 +15,10 @@ import pytest
 import fastseg
 from fastseg.environment import thread_count, usable_cores
 from fastseg.errors import ImageError, PromptError
-from fastseg.inference import concurrency
 from fastseg.inference.concurrency import Turnstile
 from fastseg.inference.sessions import fills_cores
 from fastseg.testing import tiny_sam_folder
+from tests.helpers.processes import finish
 
 pytest.importorskip("onnx", reason="graphs are written with onnx")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
@@ -146,10 +145,9 @@ def test_eight_callers_get_the_masks_that_one_gets(model):
     ],
 )
 def test_as_much_goes_on_at_once_as_the_cores_are_enough_for(
-    monkeypatch, cores, threads, places, kind
+    use_cores, cores, threads, places, kind
 ):
-    monkeypatch.setattr(concurrency, "usable_cores", lambda: cores)
-    monkeypatch.setattr("fastseg.backends.base.usable_cores", lambda: cores)
+    use_cores(cores)
     gate = Turnstile(threads)
     assert {name: getattr(gate, name) for name in places} == places
     enter = {
@@ -320,17 +318,13 @@ sys.exit(os.waitstatus_to_exitcode(status))
 """
 
 
-def finished(program: str, *words: str) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([sys.executable, "-c", program, *words], capture_output=True, timeout=120)
-
-
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores cannot be taken away here")
 def test_a_process_with_one_core_works(folder):
-    done = finished(ONE_CORE, str(folder))
-    assert done.returncode == 0, done.stderr.decode()
+    done = finish([sys.executable, "-c", ONE_CORE, folder])
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_child_forked_in_the_middle_of_work_runs_and_closes_what_it_inherited(folder):
-    done = finished(FORK, str(folder))
-    assert done.returncode == 0, done.stderr.decode()
+    done = finish([sys.executable, "-c", FORK, folder])
+    assert done.returncode == 0, done.stderr

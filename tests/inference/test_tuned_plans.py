@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import errno
-import os
 import re
-import subprocess
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from fastseg.inference import tuned_plans
 from fastseg.inference.sessions import FOR_FRAMES, UNMEASURED, Choice, Sessions
 from fastseg.inference.tuned_plans import Trial, Verdict
 from fastseg.testing import tiny_sam_folder, tiny_unet_folder
+from tests.helpers.processes import running
 
 pytest.importorskip("onnx", reason="graphs are written with onnx")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
@@ -59,12 +59,11 @@ def test_what_is_kept_is_found_again_whole(folder):
     assert tuned_plans.find(folder) is None
 
 
-def test_it_holds_for_what_it_was_measured_with(folder, monkeypatch):
+def test_it_holds_for_what_it_was_measured_with(folder, use_cores):
     tuned_plans.keep(folder, VERDICT, threads=1)
     assert tuned_plans.find(folder, threads=1) == VERDICT
-    monkeypatch.setattr(tuned_plans, "usable_cores", lambda: 64)
+    use_cores(64)
     assert tuned_plans.find(folder, threads=1) is None
-    monkeypatch.undo()
 
 
 @pytest.mark.parametrize("what", ["processor", "versions", "SCHEMA", "model"])
@@ -96,8 +95,8 @@ def test_a_free_choice_follows_it_and_says_so(folder):
 @pytest.mark.parametrize(
     "named", [{"backend": "onnxruntime"}, {"precision": "fp32"}, {"threads": 1}]
 )
-def test_what_is_named_is_used_whatever_was_measured(folder, named, monkeypatch):
-    monkeypatch.setattr("fastseg.backends.base.usable_cores", lambda: 2)
+def test_what_is_named_is_used_whatever_was_measured(folder, named, use_cores):
+    use_cores(2)
     tuned_plans.keep(folder, VERDICT)
     assert {*Sessions(folder, Choice(**named)).runs.values()} == {"onnxruntime:cpu fp32"}
 
@@ -198,17 +197,12 @@ for turn in range(60):
 
 
 def test_eight_processes_that_share_the_folder_see_whole_verdicts(folder, cache):
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-c", SHARING, str(folder.path), str(number)],
-            stderr=subprocess.PIPE,
-            env=os.environ,
-        )
-        for number in range(8)
-    ]
-    for process in running:
-        _, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, errors.decode()
+    program = [sys.executable, "-c", SHARING, folder.path]
+    with ExitStack() as stack:
+        sharing = [stack.enter_context(running([*program, str(number)])) for number in range(8)]
+        for process in sharing:
+            _, errors = process.communicate(timeout=120)
+            assert process.returncode == 0, errors
     (file,) = cache.iterdir()
     assert file.suffix == ".json"
 

@@ -11,15 +11,13 @@ torch = pytest.importorskip("torch", reason="exports need torch")
 
 from fastseg import artifacts
 from fastseg.backends.onnxruntime.session import OrtBackend
-from fastseg.export.checkpoints import sam as checkpoints
 from fastseg.export.networks.reassociated_decoder import (
     Decoder,
     ImageState,
     MaskHead,
     MaskPromptDecoder,
 )
-from fastseg.export.sam import load_modules
-from tests.helpers.standins import segment_anything
+from tests.helpers.exported_sam import BOTH_SIZES, ExportedSam
 
 TOLERANCE = 1e-5
 """Of the largest logit: a hundred roundings of float32, which is what the two orders differ by."""
@@ -49,16 +47,18 @@ class Prompt:
         return torch.cat(coords, dim=1), torch.cat(labels, dim=1).to(torch.int32)
 
 
-def prompts() -> dict[str, Prompt]:
+def prompts(side: int) -> dict[str, Prompt]:
+    """Make a prompt of each kind for a square of ``side`` pixels."""
     random = torch.Generator().manual_seed(1)
 
     def coords(*shape: int) -> torch.Tensor:
-        return 1100 * torch.rand(*shape, 2, generator=random) - 40  # some lie outside
+        places = 1100 * torch.rand(*shape, 2, generator=random) - 40  # some lie outside
+        return places * (side / 1024)
 
     def labels(*shape: int) -> torch.Tensor:
         return torch.randint(-1, 2, shape, generator=random)
 
-    masks = 6 * torch.randn(2, 1, 256, 256, generator=random)
+    masks = 6 * torch.randn(2, 1, side // 4, side // 4, generator=random)
     return {
         "a click": Prompt(coords(1, 1), torch.ones(1, 1, dtype=torch.int64)),
         "many clicks": Prompt(coords(12, 4), labels(12, 4)),
@@ -69,31 +69,31 @@ def prompts() -> dict[str, Prompt]:
     }
 
 
-@pytest.fixture(scope="module")
-def sam(vit_b_checkpoint):
-    model = segment_anything().sam_model_registry["vit_b"](checkpoint=None)
-    weights = torch.load(vit_b_checkpoint, weights_only=True, mmap=True)
-    model.load_state_dict(weights, assign=True)
-    return model.eval().requires_grad_(False)
+@pytest.fixture(scope="module", params=BOTH_SIZES)
+def exported(request) -> ExportedSam:
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(scope="module")
-def modules(vit_b_checkpoint):
-    found = load_modules(checkpoints.read(vit_b_checkpoint))
-    for module in found.by_prefix().values():
-        module.eval().requires_grad_(False)
-    return found
+def sam(exported):
+    return exported.reference()
 
 
 @pytest.fixture(scope="module")
-def embedding():
-    return torch.randn(1, 256, 64, 64, generator=torch.Generator().manual_seed(2))
+def modules(exported):
+    return exported.modules()
 
 
-@pytest.fixture(scope="module", params=prompts())
-def asked(request, sam, embedding):
+@pytest.fixture(scope="module")
+def embedding(exported):
+    grid = exported.shape.grid
+    return torch.randn(1, 256, grid, grid, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.fixture(scope="module", params=prompts(1024))
+def asked(request, exported, sam, embedding):
     """A prompt, with the reference's logits and scores for all four slots."""
-    prompt = prompts()[request.param]
+    prompt = prompts(exported.shape.side)[request.param]
     points = None if prompt.points is None else (prompt.points, prompt.labels)
     sparse, dense = sam.prompt_encoder(points, prompt.boxes, prompt.masks)
     answers = [
@@ -135,12 +135,13 @@ def test_the_rearranged_decoder_answers_as_the_reference(asked, modules, embeddi
         found = MaskPromptDecoder(*networks)(coords, labels, prompt.masks, state[0])
     predicted, vectors, tokens = found
     assert_close(predicted.numpy(), scores)
-    assert_close(MaskHead(modules.mask_decoder, 64)(tokens, vectors).numpy(), logits)
+    head = MaskHead(modules.mask_decoder, embedding.shape[-1])
+    assert_close(head(tokens, vectors).numpy(), logits)
 
 
 @pytest.fixture(scope="module")
-def graphs(vit_b_folder):
-    folder = artifacts.read(vit_b_folder)
+def graphs(exported):
+    folder = artifacts.read(exported.folder)
     return {
         name: OrtBackend(folder.file(stored), stored.graph, threads=2)
         for name, stored in folder.manifest.graphs.items()
@@ -166,11 +167,12 @@ def test_the_graphs_answer_as_the_reference(asked, graphs, embedding):
         assert_close(drawn, logits[:, slots])
 
 
-def test_prompts_of_several_images_decode_as_one_image_after_another(modules):
+def test_prompts_of_several_images_decode_as_one_image_after_another(modules, exported):
     encoder, decoder = modules.prompt_encoder, modules.mask_decoder
     random = torch.Generator().manual_seed(3)
-    embeddings = torch.randn(2, 256, 64, 64, generator=random)
-    coords = 1024 * torch.rand(4, 2, 2, generator=random)
+    grid, side = exported.shape.grid, exported.shape.side
+    embeddings = torch.randn(2, 256, grid, grid, generator=random)
+    coords = side * torch.rand(4, 2, 2, generator=random)
     sparse, dense = encoder(coords, torch.ones(4, 2, dtype=torch.int64))
     positions = encoder.dense_positions()
     together = decoder(embeddings, positions, sparse, dense)

@@ -59,7 +59,9 @@ def model() -> Iterator[fastseg.Sam]:
         yield loaded
 
 
-@pytest.fixture(scope="module", params=SETTINGS)
+@pytest.fixture(
+    scope="module", params=[pytest.param("loose", marks=pytest.mark.slow), "crops", "regions"]
+)
 def both(request, model, coins):
     settings = SETTINGS[request.param]
     amg = segment_anything().SamAutomaticMaskGenerator(nano_reference(), **settings)

@@ -1,4 +1,4 @@
-"""A photograph through the whole pipeline answers as SAM's predictor does, with a true ViT-B."""
+"""A photograph through the whole pipeline answers as SAM's predictor does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 import skimage.data
 
+pytest.importorskip("torch", reason="the reference needs torch")
+
 import fastseg
+from tests.helpers.exported_sam import BOTH_SIZES, ExportedSam
 from tests.helpers.standins import segment_anything
 
 TOLERANCE = 1e-5
@@ -34,17 +37,21 @@ def coins() -> np.ndarray:
     return np.ascontiguousarray(np.stack([skimage.data.coins()] * 3, axis=-1))
 
 
+@pytest.fixture(scope="module", params=BOTH_SIZES)
+def exported(request) -> ExportedSam:
+    return request.getfixturevalue(request.param)
+
+
 @pytest.fixture(scope="module")
-def predictor(vit_b_checkpoint, coins):
-    reference = segment_anything()
-    predictor = reference.SamPredictor(reference.sam_model_registry["vit_b"](vit_b_checkpoint))
+def predictor(exported, coins):
+    predictor = segment_anything().SamPredictor(exported.reference())
     predictor.set_image(coins)
     return predictor
 
 
 @pytest.fixture(scope="module")
-def model(vit_b_folder) -> Iterator[fastseg.Sam]:
-    with fastseg.load(vit_b_folder) as loaded:
+def model(exported) -> Iterator[fastseg.Sam]:
+    with fastseg.load(exported.folder) as loaded:
         yield loaded
 
 

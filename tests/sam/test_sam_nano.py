@@ -18,6 +18,7 @@ def test_the_folder_takes_at_most_35_megabytes() -> None:
     assert sum(file.stat().st_size for file in folder.iterdir()) <= 35_000_000
 
 
+@pytest.mark.slow
 def test_coins_that_training_never_saw_are_found() -> None:
     quality = evaluation.evaluate("sam-nano")
     assert quality.coins == 22

@@ -7,6 +7,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs torch")
 
 from fastseg.export.networks.nano_encoder import normalised
+from tests.helpers.gradients import both_gradients
 from training.sam_nano import depthwise, loss_sampling, losses
 from training.sam_nano.batches import PromptBatch
 from training.sam_nano.network import SamNano
@@ -106,6 +107,7 @@ def test_losses_of_a_sample_estimate_those_of_the_image() -> None:
     assert torch.stack(estimates).mean() == pytest.approx(float(whole), rel=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", [5, 7, 9])
 def test_the_native_depthwise_gradient_is_that_of_torch(kernel: int) -> None:
     if depthwise.compiled() is None:
@@ -127,6 +129,7 @@ def test_the_native_depthwise_gradient_is_that_of_torch(kernel: int) -> None:
         torch.testing.assert_close(native, expected, rtol=1e-4, atol=1e-3)
 
 
+@both_gradients
 @pytest.mark.parametrize("training", [False, True])
 def test_a_folded_normalisation_computes_the_same(training: bool) -> None:
     pair = normalised(torch.nn.Conv2d(16, 16, 5, padding=2, groups=16, bias=False))
