@@ -20,10 +20,9 @@ import pytest
 
 import fastseg
 from fastseg import acceptance, artifacts
-from fastseg.backends.stored import choose_file
 from fastseg.backends.tensorrt import library as tensorrt_library
+from fastseg.backends.tensorrt import open_engine
 from fastseg.backends.tensorrt.library import FLAVOURS
-from fastseg.backends.tensorrt.runtime import Face
 from fastseg.building import Request, build
 from fastseg.errors import BackendUnavailableError, FastsegError
 from fastseg.export.sam import add_fp16, export_sam
@@ -242,8 +241,8 @@ def test_images_a_second(torch, checkpoint, built, table):
 
     for (flavour, precision), out in built.items():
         folder = artifacts.read(out)
-        stored = choose_file(folder, "encoder", precision=precision)
-        opened = Face(FLAVOURS[flavour]).open_engine(folder, stored, device="cuda", memory="cuda")
+        stored = folder.graph_file("encoder", precision)
+        opened = open_engine(folder, stored, device="cuda", memory="cuda", backend=flavour)
         with closing(opened) as backend:
             name = f"fastseg, {flavour} {precision.upper()}"
             measure(name, partial(backend.run, {"image": images}))

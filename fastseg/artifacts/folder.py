@@ -19,7 +19,7 @@ from fastseg.artifacts.manifest import (
     to_json,
 )
 from fastseg.contract import GraphSpec
-from fastseg.errors import ModelFolderError, ModelNotFoundError, OutputError
+from fastseg.errors import BackendError, ModelFolderError, ModelNotFoundError, OutputError
 from fastseg.storage.atomic import atomic_folder
 
 MANIFEST_FILE = "model.json"
@@ -38,6 +38,35 @@ class ModelFolder:
     def file(self, stored: GraphFile | StoredFile) -> Path:
         """Return the path of one of its files."""
         return self.path / stored.file
+
+    def graph_file(self, graph_name: str, precision: str = "auto") -> GraphFile:
+        """Find the file that holds a graph in a precision.
+
+        Args:
+            graph_name: ``"encoder"``, ``"decoder"``, ... as in ``contract.SAM_GRAPHS``.
+            precision: ``"auto"`` or a precision that a file can hold; ``"auto"`` prefers
+                ``"fp32"``.
+
+        Raises:
+            BackendError: The folder does not hold the graph in this precision.
+            ModelFolderError: The folder does not hold the graph in any precision.
+        """
+        graphs = self.manifest.graphs.values()
+        found = {stored.precision: stored for stored in graphs if stored.graph.name == graph_name}
+        if not found:
+            raise ModelFolderError(
+                f"{self.path} has no graph {graph_name!r}. Export the model again."
+            )
+        if precision == "auto":
+            return found.get("fp32") or next(iter(found.values()))
+        if precision not in found:
+            add = {"fp16": "half", "int8": "int8"}.get(precision)
+            how = f"add it: fastseg export {add}" if add else "export the model again"
+            raise BackendError(
+                f"{self.path} holds {graph_name} in {', '.join(found)}, not in {precision}. "
+                f'Use precision="auto", or {how}.'
+            )
+        return found[precision]
 
 
 def is_model_folder(folder: str | os.PathLike[str]) -> bool:

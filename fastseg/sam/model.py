@@ -19,7 +19,7 @@ from fastseg.environment import thread_count
 from fastseg.errors import ImageError, PromptError
 from fastseg.geometry import Frame
 from fastseg.images import MAX_PIXELS, Channels, ImageSource, is_stack, read_image
-from fastseg.inference.sessions import Choice, Graphs
+from fastseg.inference.sessions import Choice, Sessions
 from fastseg.masks import Masks
 from fastseg.sam.embedding import Embedding
 from fastseg.sam.prompts import PromptRequest, Prompts
@@ -44,7 +44,7 @@ class PromptModel:
     def __init__(
         self, folder: ModelFolder, choice: Choice, *, max_pixels: int | None = MAX_PIXELS
     ) -> None:
-        self._graphs = Graphs(folder, choice)
+        self._graphs = Sessions(folder, choice)
         self.decoder = Decoder(self._graphs)
         """The two stages of the decoder, for pipelines that put them together otherwise."""
         self.threads = thread_count(choice.threads)

@@ -25,7 +25,7 @@ from fastseg.contract import (
 )
 from fastseg.echo.frames import look, read_frame
 from fastseg.geometry import Frame
-from fastseg.inference.sessions import Choice, Graphs, OpenGraphs
+from fastseg.inference.sessions import Choice, GraphRunner, Sessions
 from fastseg.ops import Runs
 from fastseg.sam.embedding import Embedding
 from fastseg.sam.mask_generator import GridSettings
@@ -154,7 +154,7 @@ def answer_all(
     folder: ModelFolder, choice: Choice, questions: Sequence[Question]
 ) -> tuple[Answer, ...]:
     """Answer questions with the graphs of a model folder, which are opened once."""
-    with closing(Graphs(folder, choice)) as graphs:
+    with closing(Sessions(folder, choice)) as graphs:
         return tuple(
             replace(
                 answer(graphs, one, graphs.precision), backend=graphs.backend, device=graphs.device
@@ -163,7 +163,7 @@ def answer_all(
         )
 
 
-def answer(graphs: OpenGraphs, question: Question, precision: str) -> Answer:
+def answer(graphs: GraphRunner, question: Question, precision: str) -> Answer:
     """Answer a question with opened graphs, whose arrays lie in host memory.
 
     Args:

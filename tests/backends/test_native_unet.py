@@ -106,13 +106,13 @@ def test_a_clip_of_any_length_gives_what_its_frames_give():
 def test_float32_leaves_frames_to_the_graph(precision):
     assert not fastseg.load("echo-a4c", precision=precision).runs["network"].startswith("native")
     with pytest.raises(NotServedError, match="bf16 alone"):
-        native.settle(artifacts.read(EMBEDDED / "echo-a4c"), "network", precision)
+        native.NATIVE.resolve(artifacts.read(EMBEDDED / "echo-a4c"), "network", precision)
 
 
 def test_without_amx_it_leaves_frames_to_another_runtime(monkeypatch):
-    monkeypatch.setattr(native, "_tables", lambda: ("avx512-bf16", "portable"))
+    monkeypatch.setattr(native, "tables", lambda: ("avx512-bf16", "portable"))
     with pytest.raises(NotServedError, match="where the processor has AMX"):
-        native.settle(artifacts.read(EMBEDDED / "echo-a4c"), "network", "bf16")
+        native.NATIVE.resolve(artifacts.read(EMBEDDED / "echo-a4c"), "network", "bf16")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -135,7 +135,7 @@ def test_the_weights_are_those_of_the_graph_bit_for_bit(name):
 def test_a_network_without_weights_for_it_is_left_to_the_runtimes(tmp_path):
     folder = artifacts.read(tiny_unet_folder(tmp_path / "tiny"))
     with pytest.raises(NotServedError, match="Export it again"):
-        native.settle(folder, "network", "bf16")
+        native.NATIVE.resolve(folder, "network", "bf16")
     assert plan(folder, "network", precision="auto").backend != "native"
 
 
@@ -143,7 +143,7 @@ def test_a_network_without_weights_for_it_is_left_to_the_runtimes(tmp_path):
 def test_a_folder_of_before_the_weights_had_a_file_is_left_to_the_runtimes(copy):
     folder = described(copy, lambda document: document.pop("weights"))
     with pytest.raises(NotServedError, match="Export it again"):
-        native.settle(folder, "network", "bf16")
+        native.NATIVE.resolve(folder, "network", "bf16")
     assert plan(folder, "network", precision="bf16").backend != "native"
     assert fastseg.load(copy).segment(phantoms("echo-a4c", 1)[0], channels="ycbcr").names
 
@@ -161,7 +161,7 @@ def _flat(weights) -> None:
 def test_weights_of_another_network_are_left_to_the_runtimes(copy, change):
     folder = with_weights(copy, change)
     with pytest.raises(NotServedError, match="does not hold the weights of the echo U-Net"):
-        native.settle(folder, "network", "bf16")
+        native.NATIVE.resolve(folder, "network", "bf16")
     assert plan(folder, "network", precision="bf16").backend != "native"
 
 
@@ -175,10 +175,10 @@ def test_weights_of_another_network_are_left_to_the_runtimes(copy, change):
 )
 def test_a_layer_that_is_missing_or_of_another_shape_is_named(copy, change, reason):
     folder = with_weights(copy, change)
-    stored, computes = native.settle(folder, "network", "bf16")
+    stored, computes = native.NATIVE.resolve(folder, "network", "bf16")
     chosen = Plan("native", "cpu", stored, computes)
     with pytest.raises(ModelFolderError, match=reason):
-        native.open_graph(folder, chosen, threads=1, keep_memory=False)
+        native.NATIVE.open_graph(folder, chosen, threads=1, keep_memory=False)
 
 
 @needs_amx
@@ -186,7 +186,7 @@ def test_a_file_of_another_format_is_refused_with_its_name(copy):
     (copy / "network.safetensors").write_bytes(b"no arrays")
     folder = artifacts.ModelFolder(copy, artifacts.read(EMBEDDED / "echo-a4c").manifest)
     with pytest.raises(NotServedError, match=r"network\.safetensors holds no arrays"):
-        native.settle(folder, "network", "bf16")
+        native.NATIVE.resolve(folder, "network", "bf16")
 
 
 @needs_amx
@@ -195,7 +195,7 @@ def test_what_model_json_says_of_another_size_is_not_run(copy):
         document["graphs"]["network"]["graph"]["outputs"][0]["shape"][1] = 4
 
     with pytest.raises(NotServedError, match=r"sizes that model\.json says"):
-        native.settle(described(copy, one_class_less), "network", "bf16")
+        native.NATIVE.resolve(described(copy, one_class_less), "network", "bf16")
 
 
 @needs_amx
@@ -207,14 +207,14 @@ def test_a_narrow_network_is_left_to_the_runtimes(tmp_path):
 
     write_unet_folder(UNet(1, 3, 8), tmp_path / "narrow", "sax", Card("narrow"))
     with pytest.raises(NotServedError, match="8 channels at the finest level"):
-        native.settle(artifacts.read(tmp_path / "narrow"), "network", "bf16")
+        native.NATIVE.resolve(artifacts.read(tmp_path / "narrow"), "network", "bf16")
 
 
 @needs_amx
 def test_closed_or_given_what_does_not_fit_it_says_so():
     folder = artifacts.read(EMBEDDED / "echo-sax")
-    stored, computes = native.settle(folder, "network", "bf16")
-    backend = native.open_graph(
+    stored, computes = native.NATIVE.resolve(folder, "network", "bf16")
+    backend = native.NATIVE.open_graph(
         folder, Plan("native", "cpu", stored, computes), threads=1, keep_memory=False
     )
     with pytest.raises(BackendError, match="frames"):

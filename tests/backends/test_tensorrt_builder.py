@@ -16,14 +16,14 @@ from fastseg import artifacts
 from fastseg.artifacts import registry
 from fastseg.backends.tensorrt import builder as tensorrt_builder
 from fastseg.backends.tensorrt import library as tensorrt_library
-from fastseg.backends.tensorrt.builder import Order, build_engine
+from fastseg.backends.tensorrt.builder import BuildOptions, build_engine
 from fastseg.backends.tensorrt.library import TENSORRT, TENSORRT_RTX, Flavour
 from fastseg.contract import IR_VERSION, OPSET, GraphSpec, TensorSpec
 from fastseg.environment import install_hint
 from fastseg.errors import BackendUnavailableError, EngineError, ModelFolderError
 from fastseg.testing import tiny_unet_folder
 
-PORTABLE = Order(TENSORRT_RTX, ("portable",))
+PORTABLE = BuildOptions(TENSORRT_RTX, ("portable",))
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_mixed_precision_graphs_become_engines_as_they_are_written(
 def test_engines_for_named_architectures_differ(needs_rtx, tiny):
     stored = tiny.manifest.graphs["network"]
     engines = {
-        targets: build_engine(tiny.file(stored), stored.graph, Order(TENSORRT_RTX, targets))
+        targets: build_engine(tiny.file(stored), stored.graph, BuildOptions(TENSORRT_RTX, targets))
         for targets in (("sm75",), ("sm86", "sm89"), ("sm120",))
     }
     assert len({engine[:4096] for engine in engines.values()}) == 3
@@ -220,7 +220,7 @@ def test_timings_are_kept_for_the_next_build_and_damage_is_harmless(
 ):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     stored = tiny.manifest.graphs["network"]
-    at_hand = Order(TENSORRT_RTX, (), "a GPU")
+    at_hand = BuildOptions(TENSORRT_RTX, (), "a GPU")
     build_engine(tiny.file(stored), stored.graph, at_hand)
     (kept,) = (tmp_path / "fastseg" / "timings").iterdir()
     content = tensorrt_builder.read_checksummed(kept)

@@ -223,16 +223,16 @@ def test_an_export_of_sam_converts_what_it_wrote(
 def test_tensorrt_rtx_builds_every_half_graph_as_it_is_typed(both):
     """Networks are strongly typed there, so that a graph of mixed types would be refused."""
     from fastseg.backends.tensorrt import library as tensorrt_library
-    from fastseg.backends.tensorrt.builder import Order, build_engine
+    from fastseg.backends.tensorrt.builder import BuildOptions, build_engine
 
     try:
         tensorrt_library.runtime(tensorrt_library.TENSORRT_RTX)
     except BackendUnavailableError as error:
         pytest.skip(str(error))
-    order = Order(tensorrt_library.TENSORRT_RTX, ("portable",))
+    options = BuildOptions(tensorrt_library.TENSORRT_RTX, ("portable",))
     for name, stored in both.manifest.graphs.items():
         if stored.precision == "fp16":
-            assert len(build_engine(both.file(stored), stored.graph, order)) > 1000, name
+            assert len(build_engine(both.file(stored), stored.graph, options)) > 1000, name
 
 
 def test_half_graphs_replace_earlier_ones_in_place(both, tmp_path):

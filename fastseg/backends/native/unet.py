@@ -23,7 +23,7 @@ _OPENED: OpenedKernels[ops.UnetKernel] = OpenedKernels()
 class NativeUnet(NativeGraph["ops.UnetKernel"]):
     """The graph of a network for frames, run by the native kernel."""
 
-    def _answer(self, kernel: ops.UnetKernel, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    def _compute(self, kernel: ops.UnetKernel, inputs: Mapping[str, Array]) -> dict[str, Array]:
         found = kernel.probabilities(inputs["frames"], threads=self._threads)
         return {"probabilities": found}
 

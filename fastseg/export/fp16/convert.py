@@ -36,7 +36,7 @@ from fastseg.export.model_folder import (
 )
 from fastseg.export.onnx.blocks import read_graph
 from fastseg.export.onnx.writer import save
-from fastseg.inference.sessions import GivenGraphs
+from fastseg.inference.sessions import PreopenedSessions
 from fastseg.validation import comparison, probes
 from fastseg.validation.comparison import Comparison, Limits
 from fastseg.validation.probes import FrameQuestion, PromptQuestion, Question
@@ -147,7 +147,7 @@ def write_fp16(
 
 
 @contextmanager
-def spelled_out(folder: ModelFolder) -> Iterator[GivenGraphs]:
+def spelled_out(folder: ModelFolder) -> Iterator[PreopenedSessions]:
     """Open the mixed-precision graphs of a folder as a GPU would compute them, on the CPU.
 
     It is slow and serves comparisons: ONNX Runtime leaves out most of the rounding of the graphs as
@@ -169,7 +169,7 @@ def spelled_out(folder: ModelFolder) -> Iterator[GivenGraphs]:
             save(spell_out(read_graph(folder.file(stored))), path)
             backend = OrtBackend(path, stored.graph, keep_memory=stored.graph.name != "encoder")
             backends[stored.graph.name] = opened.enter_context(closing(backend))
-        yield GivenGraphs(backends, PRECISION)
+        yield PreopenedSessions(backends, PRECISION)
 
 
 def fp16_graph(graph: GraphSpec) -> GraphSpec:

@@ -21,7 +21,7 @@ from fastseg.artifacts import ModelFolder
 from fastseg.artifacts.manifest import SAM, GraphFile, Manifest
 from fastseg.backends.base import require_integers
 from fastseg.backends.onnxruntime.session import OrtBackend
-from fastseg.contract import LOOK, Array
+from fastseg.contract import Array
 from fastseg.errors import ModelFolderError
 from fastseg.export.int8 import calibration as int8_calibration
 from fastseg.export.int8.calibration import ProductDecision
@@ -136,7 +136,7 @@ def _feeds(manifest: Manifest, images: Sequence[NDArray[np.uint8]]) -> list[dict
 
 def _fp32_graph(folder: ModelFolder) -> GraphFile:
     for one in folder.manifest.graphs.values():
-        if one.graph.name in LOOK and one.precision == "fp32":
+        if one.graph.role == "image" and one.precision == "fp32":
             return one
     raise ModelFolderError(f"{folder.path} lacks a float32 graph to convert. Export it again.")
 
