@@ -97,7 +97,7 @@ def test_a_free_choice_follows_it_and_says_so(folder):
     "named", [{"backend": "onnxruntime"}, {"precision": "fp32"}, {"threads": 1}]
 )
 def test_what_is_named_is_used_whatever_was_measured(folder, named, monkeypatch):
-    monkeypatch.setattr("fastseg.backends.base.usable_cores", lambda: 2)
+    monkeypatch.setattr("fastseg.environment.usable_cores", lambda: 2)
     tuned_plans.keep(folder, VERDICT)
     assert {*Sessions(folder, Choice(**named)).runs.values()} == {"onnxruntime:cpu fp32"}
 
