@@ -83,7 +83,7 @@ def test_it_answers_as_the_graphs_of_the_folder(nano, masked, precision, toleran
         assert np.abs(actual - wanted).max() <= tolerance * np.abs(wanted).max()
 
 
-def test_auto_takes_it_for_prompts_and_another_runtime_for_the_picture(nano):
+def test_auto_takes_it_for_prompts_and_another_runtime_for_the_image(nano):
     graphs = Sessions(nano, Choice("cpu", "auto", "fp32"))
     assert graphs.backend == "onnxruntime+native"
     assert {graphs.plans[name].backend for name in SERVED} == {"native"}
@@ -97,7 +97,7 @@ def test_a_runtime_that_is_named_keeps_the_whole_model(nano, name):
     assert {each.backend for each in Sessions(nano, Choice(backend=name)).plans.values()} == {name}
 
 
-def test_named_alone_it_leaves_the_picture_to_auto(nano):
+def test_named_alone_it_leaves_the_image_to_auto(nano):
     assert Sessions(nano, Choice(backend="native")).backend == "onnxruntime+native"
 
 
@@ -192,12 +192,12 @@ def test_altered_weights_are_found_at_load(copy):
 
 
 def test_masks_and_mask_prompts_are_those_of_the_graphs():
-    picture = RANDOM.integers(0, 256, (90, 120, 3)).astype(np.uint8)
+    image = RANDOM.integers(0, 256, (90, 120, 3)).astype(np.uint8)
     points = [[[30.0, 40.0]], [[80.0, 20.0]]]
     models = [
         fastseg.load("sam-nano", backend=name) for name in ("onnxruntime", "onnxruntime+native")
     ]
-    embedding = models[0].embed(picture)
+    embedding = models[0].embed(image)
     first = [model.segment(embedding, points=points) for model in models]
     again = [
         model.segment(embedding, points=points, mask_logits=first[0].logits[::3])
@@ -210,15 +210,15 @@ def test_masks_and_mask_prompts_are_those_of_the_graphs():
 
 
 def test_everything_finds_the_same_with_both_stages_at_once_and_in_turn(monkeypatch):
-    picture = RANDOM.integers(0, 256, (90, 120, 3)).astype(np.uint8)
+    image = RANDOM.integers(0, 256, (90, 120, 3)).astype(np.uint8)
     wide = {"points_per_side": 4, "stability_score_thresh": 0.0, "box_nms_thresh": 1.0}
     with fastseg.load("sam-nano", backend="onnxruntime+native") as model:
-        everything = model.everything(picture, pred_iou_thresh=-1e9, **wide)
+        everything = model.everything(image, pred_iou_thresh=-1e9, **wide)
         middle = float(np.median(everything.scores))
-        at_once = model.everything(picture, pred_iou_thresh=middle, **wide)
-        nothing = model.everything(picture, pred_iou_thresh=1e9, **wide)
+        at_once = model.everything(image, pred_iou_thresh=middle, **wide)
+        nothing = model.everything(image, pred_iou_thresh=1e9, **wide)
         monkeypatch.setattr(Sessions, "decode_above", lambda *_: None)
-        in_turn = model.everything(picture, pred_iou_thresh=middle, **wide)
+        in_turn = model.everything(image, pred_iou_thresh=middle, **wide)
     assert 0 < len(at_once) < len(everything)
     assert len(nothing) == 0
     assert at_once.runs.lists() == in_turn.runs.lists()

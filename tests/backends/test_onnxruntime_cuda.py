@@ -79,7 +79,7 @@ def two_devices(monkeypatch) -> None:
     fake_machine.with_driver(monkeypatch, library)
 
 
-def test_a_device_is_settled_by_its_number():
+def test_a_device_is_resolved_by_its_number():
     runtime = FakeRuntime()
     assert cuda_provider.require(runtime, "cuda") == "cuda:0"
     assert cuda_provider.require(runtime, "cuda:1") == "cuda:1"

@@ -189,7 +189,7 @@ def decoding_runtime(monkeypatch):
 
     def resolve(folder, graph_name, precision):
         if graph_name not in ("image_state", "decoder", "mask_head"):
-            raise NotServedError(f"decoding encodes no picture, and {graph_name} is not its own")
+            raise NotServedError(f"decoding encodes no image, and {graph_name} is not its own")
         return folder.graph_file(graph_name), "fp32"
 
     def open_graph(folder, plan, *, threads, keep_memory):
@@ -215,7 +215,7 @@ def test_each_graph_of_a_model_may_run_on_another_runtime(folder, decoding_runti
     assert graphs["decoder"].name == "decoding:cpu"
 
 
-def test_two_names_say_what_looks_at_the_picture_and_what_answers_prompts(folder):
+def test_two_names_are_those_of_the_image_graph_and_the_prompt_graphs(folder):
     pytest.importorskip("openvino", reason="openvino is not installed")
     graphs = Sessions(folder, Choice(backend="openvino+onnxruntime"))
     assert graphs.backend == "openvino+onnxruntime"
@@ -229,7 +229,7 @@ def test_two_names_say_what_looks_at_the_picture_and_what_answers_prompts(folder
 def test_a_runtime_that_is_named_runs_every_graph_or_says_what_it_does_not_run(
     folder, decoding_runtime
 ):
-    with pytest.raises(BackendError, match="decoding encodes no picture"):
+    with pytest.raises(BackendError, match="decoding encodes no image"):
         Sessions(folder, Choice(backend="decoding"))
     assert {*Sessions(folder, Choice(backend="onnxruntime")).runs.values()} == {
         "onnxruntime:cpu fp32"
