@@ -34,6 +34,12 @@ MASK_VECTOR = 32
 MASK_SLOTS = 4
 """Masks that SAM's decoder draws for a prompt: slot 0 alone, or slots 1 to 3 as alternatives."""
 
+ALTERNATIVES = MASK_SLOTS - 1
+"""Masks of a prompt that are alternatives to each other."""
+
+SINGLE, MULTIPLE = slice(0, 1), slice(1, MASK_SLOTS)
+"""Slots of the single mask of a prompt, and of its alternatives."""
+
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:

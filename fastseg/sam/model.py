@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastseg import ops
 from fastseg.artifacts import ModelFolder
 from fastseg.artifacts.manifest import Manifest
+from fastseg.contract import MULTIPLE, SINGLE
 from fastseg.environment import thread_count
 from fastseg.errors import ImageError, PromptError
 from fastseg.geometry import Frame
@@ -23,7 +24,7 @@ from fastseg.inference.sessions import Choice, Graphs
 from fastseg.masks import Masks
 from fastseg.sam.embedding import Embedding
 from fastseg.sam.prompts import PromptRequest, Prompts
-from fastseg.sam.two_stage_decoder import MULTIPLE, PROMPTS_PER_RUN, SINGLE, Decoder
+from fastseg.sam.two_stage_decoder import PROMPTS_PER_RUN, Decoder
 from fastseg.timings import Stopwatch, Timings
 
 Model = TypeVar("Model", bound="PromptModel")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fastseg.contract import Array
+from fastseg.contract import MULTIPLE, Array
 from fastseg.inference.sessions import OpenGraphs, searching
 from fastseg.sam.embedding import Embedding
 from fastseg.sam.prompts import PromptBatch
@@ -16,9 +16,6 @@ from fastseg.sam.prompts import PromptBatch
 PROMPTS_PER_RUN = 16
 """Most prompts in one run. Each holds 4 MB of image tokens several times over while it runs, so
 larger runs cost memory and leave the cache; the results do not depend on it."""
-
-SINGLE, MULTIPLE = slice(0, 1), slice(1, 4)
-"""Slots that are returned: one mask a prompt, or three alternatives."""
 
 PROMPTS_PER_SEARCH, PROMPTS_PER_THREAD = 64, 16
 """Most prompts in one search, which holds no image tokens but those at work; its threads take up to

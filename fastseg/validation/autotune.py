@@ -18,7 +18,7 @@ from fastseg.artifacts.manifest import SAM
 from fastseg.backends.base import Plan
 from fastseg.backends.selection import PRECISIONS, plan
 from fastseg.backends.table import MODULES, runtime
-from fastseg.contract import LOOK
+from fastseg.contract import ALTERNATIVES, LOOK, MULTIPLE
 from fastseg.demo_data import PICTURE
 from fastseg.errors import BackendError, ModelFolderError
 from fastseg.images import read_image
@@ -30,7 +30,7 @@ from fastseg.ops import Binarised, Runs
 from fastseg.sam.embedding import Embedding
 from fastseg.sam.mask_generator import GridSettings
 from fastseg.sam.prompts import PromptBatch
-from fastseg.sam.two_stage_decoder import MULTIPLE, PROMPTS_PER_RUN, Decoder
+from fastseg.sam.two_stage_decoder import PROMPTS_PER_RUN, Decoder
 from fastseg.validation import probes, synthetic
 from fastseg.validation.parity import compare_masks
 from fastseg.validation.probes import PromptQuestion
@@ -49,8 +49,6 @@ LEAST_GAIN = 1.1
 
 ROUNDS = 3
 """Turns in which two ways are timed; the median of each counts."""
-
-ALTERNATIVES = MULTIPLE.stop - MULTIPLE.start
 
 _PARTS = (LOOK, ("image_state", "decoder", "decoder_mask", "mask_head"), ("mask_head",))
 """Graphs that move to another way together, in the order in which they are tried."""

@@ -20,12 +20,11 @@ from numpy.typing import NDArray
 
 from fastseg.artifacts.manifest import Preprocessing
 from fastseg.backends.base import Backend
+from fastseg.contract import ALTERNATIVES, MULTIPLE
 from fastseg.cuda.arrays import DeviceArray
 from fastseg.cuda.kernels import (
-    ALTERNATIVES,
     FILL,
     LABEL,
-    MASK_SLOTS,
     RECORD,
     Candidates,
     Gather,
@@ -36,8 +35,6 @@ from fastseg.ops.rle import Runs
 from fastseg.sam.gpu.memory_budget import MemoryPlan
 from fastseg.sam.gpu.workspace import DeviceWork
 from fastseg.timings import Stopwatch
-
-_SLOTS = slice(1, MASK_SLOTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +203,7 @@ class CropSearch:
         work, kernels, size = self._work, self._work.kernels, gather.size
         tokens, vectors = room.tokens.part(0, size), room.vectors.part(0, size)
         kernels.gather_rows(begun.tokens, gather, out=tokens)
-        kernels.gather_rows(begun.vectors, gather, out=vectors, slots=_SLOTS)
+        kernels.gather_rows(begun.vectors, gather, out=vectors, slots=MULTIPLE)
         inputs = {"image_tokens": tokens, "mask_vectors": vectors}
         logits = work.run(self._graphs["mask_head"], inputs)["low_res_logits"]
         labels = room.labels.part(0, size * ALTERNATIVES)

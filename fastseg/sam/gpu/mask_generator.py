@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from fastseg.artifacts.manifest import Preprocessing
 from fastseg.backends.base import Backend, DeviceBacked
+from fastseg.contract import ALTERNATIVES
 from fastseg.cuda import device as cuda_device
 from fastseg.cuda import kernels as device_ops
 from fastseg.cuda.arrays import DeviceArray
 from fastseg.cuda.device import Device
-from fastseg.cuda.kernels import ALTERNATIVES, DeviceKernels
+from fastseg.cuda.kernels import DeviceKernels
 from fastseg.errors import DeviceMemoryError
 from fastseg.geometry import Frame
 from fastseg.inference.sessions import Graphs
