@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fastseg import environment, overlay, provenance, results
+from fastseg import environment, overlay, results
 from fastseg.demo_data import PICTURE
 from fastseg.environment import usable_cores
 from fastseg.images import read_image
 from fastseg.masks import Masks
-from fastseg.sam.mask_generator import Sam
+from fastseg.sam.model import Sam
 
 __all__ = [
     "BOXES",
@@ -101,7 +101,7 @@ def demo(model: Sam) -> Demo:
     boxed = model.segment(embedding, boxes=BOXES)
     timings = embedding.timings + boxed.timings
     best = boxed.best().with_timings(timings)
-    return Demo(image, whole, best, provenance.of_model(model))
+    return Demo(image, whole, best, model.provenance())
 
 
 def write(shown: Demo, out: str | os.PathLike[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
@@ -62,6 +62,42 @@ class Masks:
     names: tuple[str, ...] | None = None
     """What each mask shows, for networks that know."""
 
+    @classmethod
+    def from_rle(
+        cls,
+        runs: Runs,
+        *,
+        scores: NDArray[np.float32],
+        stability: NDArray[np.float32],
+        boxes: NDArray[np.int64] | None = None,
+        areas: NDArray[np.int64] | None = None,
+        prompt: NDArray[np.int64] | None = None,
+        timings: Timings | None = None,
+        **optional: Any,
+    ) -> Masks:
+        """Make masks of their run lengths, and measure what is not given.
+
+        Args:
+            runs: Run lengths of n masks.
+            scores: (n,) float32.
+            stability: (n,) float32.
+            boxes: (n, 4) int64; None measures them.
+            areas: (n,) int64 in pixels; None measures them.
+            prompt: (n,) int64; None numbers the masks from 0.
+            timings: Of the call; None is zero.
+            optional: The fields ``logits``, ``points``, ``crop_boxes`` and ``names``.
+        """
+        return cls(
+            runs=runs,
+            scores=scores,
+            stability=stability,
+            boxes=ops.runs_boxes(runs) if boxes is None else boxes,
+            areas=ops.runs_areas(runs) if areas is None else areas,
+            prompt=np.arange(len(runs)) if prompt is None else prompt,
+            timings=timings or Timings(),
+            **optional,
+        )
+
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the picture in pixels."""
@@ -83,19 +119,12 @@ class Masks:
         if isinstance(index, list):
             index = np.array(index, np.int64)
         chosen = np.atleast_1d(chosen[index])
-        return Masks(
-            runs=self.runs[chosen],
-            scores=self.scores[chosen],
-            stability=self.stability[chosen],
-            boxes=self.boxes[chosen],
-            areas=self.areas[chosen],
-            prompt=self.prompt[chosen],
-            timings=self.timings,
-            logits=None if self.logits is None else self.logits[chosen],
-            points=None if self.points is None else self.points[chosen],
-            crop_boxes=None if self.crop_boxes is None else self.crop_boxes[chosen],
-            names=None if self.names is None else tuple(self.names[i] for i in chosen),
-        )
+        taken: dict[str, Any] = {}
+        for name in _PER_MASK:
+            array = getattr(self, name)
+            taken[name] = None if array is None else array[chosen]
+        names = None if self.names is None else tuple(self.names[i] for i in chosen)
+        return replace(self, **taken, names=names)
 
     def _named(self, name: str) -> list[int]:
         places = [place for place, found in enumerate(self.names or ()) if found == name]
@@ -181,6 +210,10 @@ class Masks:
         return replace(self, timings=timings)
 
 
+_PER_MASK = tuple(field.name for field in fields(Masks) if field.name not in ("timings", "names"))
+"""Fields that have an entry for each mask and are indexed as arrays are."""
+
+
 def _xywh(box: NDArray[np.int64]) -> list[int]:
     """SAM's box: the far corner minus the near one, without the last pixel."""
     x0, y0, x1, y1 = box.tolist()
@@ -194,15 +227,8 @@ def concatenate(parts: list[Masks], timings: Timings) -> Masks:
         parts: At least one.
         timings: Of the call that made all of them.
     """
-
-    def join(name: str) -> Any:
+    joined: dict[str, Any] = {"runs": Runs.concatenate([part.runs for part in parts])}
+    for name in _PER_MASK[1:]:
         arrays = [getattr(part, name) for part in parts]
-        return None if any(array is None for array in arrays) else np.concatenate(arrays)
-
-    required = ("scores", "stability", "boxes", "areas", "prompt")
-    optional = ("logits", "points", "crop_boxes")
-    return Masks(
-        runs=Runs.concatenate([part.runs for part in parts]),
-        timings=timings,
-        **{name: join(name) for name in (*required, *optional)},
-    )
+        joined[name] = None if any(array is None for array in arrays) else np.concatenate(arrays)
+    return Masks(**joined, timings=timings)

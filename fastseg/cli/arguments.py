@@ -16,7 +16,7 @@ from fastseg.errors import BackendUnavailableError
 from fastseg.images import MAX_PIXELS
 from fastseg.inference.sessions import Choice
 from fastseg.loading import load_sam
-from fastseg.sam.mask_generator import Sam
+from fastseg.sam.model import Sam
 
 Arguments = TypeVar("Arguments")
 Command = TypeVar("Command", bound=Callable[..., Any])

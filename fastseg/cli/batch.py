@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rich.console import RenderableType
 from rich.table import Table
 
-from fastseg import provenance, results
+from fastseg import results
 from fastseg.cli.arguments import OutArguments
 from fastseg.cli.progress import progress
 from fastseg.cli.report import DONE, SOME_FAILED, Report, document, error_body
@@ -21,7 +21,7 @@ from fastseg.errors import FastsegError, ImageError, OutputError
 from fastseg.images import read_image
 from fastseg.masks import Masks
 from fastseg.results import Contents, ResultFolder
-from fastseg.sam.mask_generator import Sam
+from fastseg.sam.model import Sam
 
 SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 """Files of a folder that count as pictures, in any case."""
@@ -82,7 +82,7 @@ def work_through(pictures: Sequence[Path], model: Sam, task: Task, out: OutArgum
 
     A picture that fails is named and does not stop the others; if all fail, nothing is written.
     """
-    info = provenance.of_model(model)
+    info = model.provenance()
     tally = _Tally()
     body: dict[str, Any] = {**info, "settings": task.settings, "pictures": tally.rows}
     with suppress(_NothingDoneError), ExitStack() as stack:

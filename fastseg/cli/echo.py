@@ -242,7 +242,7 @@ def _work_through(
 ) -> Report:
     """Measure every file, and write the results if a folder was given and a file was measured."""
     work = _Work(arguments, models)
-    networks = {view: provenance.of_model(model) for view, model in models.items()}
+    networks = {view: model.provenance() for view, model in models.items()}
     info = {"models": networks, "settings": arguments.settings()}
     body: dict[str, Any] = {**info, "files": work.rows, "studies": []}
     studies: list[Study] = []

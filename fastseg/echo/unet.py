@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 
 from fastseg import ops
 from fastseg.artifacts import ModelFolder
-from fastseg.artifacts.manifest import Manifest
 from fastseg.contract import UNET_GRAPH
 from fastseg.echo.frames import FrameChannels, View, each_frame, is_clip, look, read_frame
-from fastseg.environment import thread_count
 from fastseg.errors import FastsegError, ModelFolderError, PromptError
 from fastseg.images import MAX_PIXELS, ImageSource
-from fastseg.inference.sessions import Choice, Graphs
+from fastseg.inference.loaded_model import LoadedModel
+from fastseg.inference.sessions import Choice
 from fastseg.masks import Masks
 from fastseg.timings import Stopwatch, Timings
 
@@ -55,67 +54,29 @@ class Batch:
     """Why the frame after these could not be read; raised when these were answered."""
 
 
-class Unet:
-    """A network for ultrasound frames on a runtime. Holds no state; safe in several threads."""
+class Unet(LoadedModel):
+    """A network for ultrasound frames. Holds no state between calls; safe in several threads."""
 
     def __init__(
         self, folder: ModelFolder, choice: Choice, *, max_pixels: int | None = MAX_PIXELS
     ) -> None:
-        manifest = folder.manifest
-        self._frame = manifest.frame
-        self.view = manifest.view
-        """What the network was made to look at: ``"a2c"``, ``"a4c"`` or ``"sax"``."""
-        self.classes = manifest.classes
-        """What its output channels show, in order."""
-        self.max_pixels = max_pixels
-        """Largest frame that is accepted, or None for any."""
-        self.threads = thread_count(choice.threads)
-        """Processor threads of a call, at most every core that this process may use."""
-        self._graphs = Graphs(folder, choice)
-        self.backend, _, self.device = self._graphs[UNET_GRAPH].name.partition(":")
-        """The runtime and the device that run the network, ``"onnxruntime"`` and ``"cpu"``."""
+        super().__init__(folder, choice, image_graph=UNET_GRAPH, max_pixels=max_pixels)
+        self._frame = self.manifest.frame
+        self.view = self.manifest.view
+        """The view that the network was trained for: ``"a2c"``, ``"a4c"`` or ``"sax"``."""
+        self.classes = self.manifest.classes
+        """Names of the network's output channels, in order."""
         promised = self._graphs[UNET_GRAPH].graph.outputs[0].shape[1]
         if promised != len(self.classes):
             raise ModelFolderError(
-                f"{folder.path} names {len(self.classes)} classes and its network draws {promised}."
+                f"{folder.path} names {len(self.classes)} classes and its network draws "
+                f"{promised}. Export the model again."
             )
-
-    @property
-    def manifest(self) -> Manifest:
-        """What the model folder says about itself."""
-        return self._graphs.folder.manifest
-
-    @property
-    def precision(self) -> str:
-        """What the network computes in, ``"fp32"``."""
-        return self._graphs.precision
-
-    @property
-    def runs(self) -> Mapping[str, str]:
-        """What runs its graph, in which precision: ``{"network": "openvino:cpu bf16"}``."""
-        return self._graphs.runs
-
-    @property
-    def reason(self) -> str:
-        """Why this was chosen, in a sentence."""
-        return self._graphs.reason
 
     @property
     def chambers(self) -> tuple[str, ...]:
         """Names of the masks that a frame gives, in order: the classes without the union."""
         return tuple(name for name in self.classes if name != UNION)
-
-    def close(self) -> None:
-        """Free the runtime's memory; masks stay usable."""
-        self._graphs.close()
-
-    def __enter__(self) -> Unet:
-        """Use the model in a ``with`` block that closes it."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close the model."""
-        self.close()
 
     @overload
     def segment(  # type: ignore[overload-overlap]  # a str is an Iterable, but one picture
@@ -315,14 +276,10 @@ class Unet:
                     cleaned[index, first:], view.window, view.size, threads=self.threads
                 )
                 drawn.append(
-                    Masks(
-                        runs=runs,
+                    Masks.from_rle(
+                        runs,
                         scores=scores[index, first:],
                         stability=stability[index, first:],
-                        boxes=ops.runs_boxes(runs),
-                        areas=ops.runs_areas(runs),
-                        prompt=np.arange(len(runs)),
-                        timings=Timings(),
                         names=self.chambers,
                     )
                 )
@@ -331,12 +288,7 @@ class Unet:
 
     def _share(self, watch: Stopwatch, frames: int) -> Timings:
         """What one frame of a batch took."""
-        whole = watch.timings(
-            n_masks=len(self.chambers),
-            backend=self.backend,
-            device=self.device,
-            precision=self.precision,
-        )
+        whole = self._timings(watch, n_masks=len(self.chambers))
         return replace(
             whole,
             preprocess=whole.preprocess / frames,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fastseg.errors import EmbeddingError, OutputError
 from fastseg.images import Channels, ImageSource, read_image
 from fastseg.sam.embedding import Embedding
-from fastseg.sam.model import PromptModel
+from fastseg.sam.model import Sam
 from fastseg.storage.cache import CacheFolder
 from fastseg.timings import Timings
 
@@ -81,7 +81,7 @@ class EmbeddingCache:
 
     def embed(
         self,
-        model: PromptModel,
+        model: Sam,
         image: ImageSource,
         *,
         channels: Channels = "rgb",
@@ -137,7 +137,7 @@ class EmbeddingCache:
                 self._held.move_to_end(key)
             return self._held.get(key)
 
-    def _in_folder(self, key: str, model: PromptModel) -> Embedding | None:
+    def _in_folder(self, key: str, model: Sam) -> Embedding | None:
         if self._folder is None:
             return None
         found = self._folder.get(key, lambda path: _read(path, model))
@@ -172,9 +172,7 @@ class EmbeddingCache:
             )
 
 
-def _key(
-    model: PromptModel, pixels: NDArray[np.uint8], crop: tuple[int, int, int, int] | None
-) -> str:
+def _key(model: Sam, pixels: NDArray[np.uint8], crop: tuple[int, int, int, int] | None) -> str:
     """A name for everything that an embedding depends on."""
     parts = (
         KEYS,
@@ -189,7 +187,7 @@ def _key(
     return found.hexdigest()
 
 
-def _read(path: Path, model: PromptModel) -> Embedding:
+def _read(path: Path, model: Sam) -> Embedding:
     embedding = Embedding.load(path)
     embedding.require(model.encoder_sha256)
     return embedding

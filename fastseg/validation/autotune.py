@@ -28,9 +28,9 @@ from fastseg.inference.tuned_plans import Trial, Verdict
 from fastseg.loading import Model
 from fastseg.ops import Binarised, Runs
 from fastseg.sam.embedding import Embedding
-from fastseg.sam.mask_generator import GridSettings
+from fastseg.sam.grid_settings import GridSettings
 from fastseg.sam.prompts import PromptBatch
-from fastseg.sam.two_stage_decoder import PROMPTS_PER_RUN, Decoder
+from fastseg.sam.two_stage_decoder import PROMPTS_PER_RUN, TwoStageDecoder
 from fastseg.validation import probes, synthetic
 from fastseg.validation.parity import compare_masks
 from fastseg.validation.probes import PromptQuestion
@@ -240,7 +240,7 @@ class _Search:
 
 def see(graphs: Graphs, question: PromptQuestion, also: NDArray[np.intp]) -> Seen:
     """Draw the masks of all prompts that can be kept, and those named in ``also``."""
-    decoder, least = Decoder(graphs), np.float32(GridSettings().pred_iou_thresh)
+    decoder, least = TwoStageDecoder(graphs), np.float32(GridSettings().pred_iou_thresh)
     embedding = decoder.complete(look(graphs, question))
     prompts, scores, logits = [], [], []
     for start in range(0, len(question.coords), PROMPTS_PER_RUN):
@@ -321,7 +321,7 @@ def _ratio(graphs: Graphs, others: Graphs, part: Sequence[str], question: Prompt
             if part[0] in LOOK:
                 look(each, question)
             else:
-                decoder = Decoder(each)
+                decoder = TwoStageDecoder(each)
                 decoder.logits(decoder.tokens(decoder.complete(embedding), batch), MULTIPLE)
             times.append(time.perf_counter() - start)
     return statistics.median(took[0][1:]) / statistics.median(took[1][1:])

@@ -28,9 +28,9 @@ from fastseg.geometry import Frame
 from fastseg.inference.sessions import Choice, Graphs, OpenGraphs
 from fastseg.ops import Runs
 from fastseg.sam.embedding import Embedding
-from fastseg.sam.mask_generator import GridSettings
+from fastseg.sam.grid_settings import GridSettings
 from fastseg.sam.prompts import PromptBatch
-from fastseg.sam.two_stage_decoder import PROMPTS_PER_RUN, Decoder
+from fastseg.sam.two_stage_decoder import PROMPTS_PER_RUN, TwoStageDecoder
 
 CLICKS_PER_SIDE, BOXES_PER_SIDE = 8, 4
 """The prompts of a comparison: a grid of clicks and a grid of boxes, and the boxes of the last row
@@ -175,7 +175,7 @@ def answer(graphs: OpenGraphs, question: Question, precision: str) -> Answer:
         backend = graphs[UNET_GRAPH]
         probabilities = backend.run({"frames": question.pixels})["probabilities"]
         return frame_answer(probabilities, backend.name, precision)
-    decoder = Decoder(graphs)
+    decoder = TwoStageDecoder(graphs)
     features = graphs["encoder"].run({"image": question.pixels})["embedding"][0]
     embedding = decoder.complete(Embedding(features=features, frame=question.frame, model=""))
     ious, vectors, logits = [], [], []

@@ -10,7 +10,7 @@ import pytest
 import fastseg
 from fastseg import ops
 from fastseg.errors import PromptError
-from fastseg.sam.mask_generator import GridSettings
+from fastseg.sam.grid_settings import GridSettings
 from fastseg.testing import tiny_sam_folder
 
 LOOSE = {"pred_iou_thresh": -10.0, "stability_score_thresh": 0.0, "box_nms_thresh": 1.0}

@@ -163,9 +163,9 @@ def test_a_stream_reads_only_a_few_pictures_ahead(model, image):
 
 
 def test_a_stream_wants_equally_many_pictures_and_prompts(model, image):
-    with pytest.raises(PromptError, match="there are more pictures"):
+    with pytest.raises(PromptError, match="there are more images"):
         list(model.stream([image, image], boxes=[[10, 10, 40, 40]]))
-    with pytest.raises(PromptError, match="more pictures than there are"):
+    with pytest.raises(PromptError, match="more images than there are"):
         list(model.stream([image], boxes=[[10, 10, 40, 40]] * 2))
 
 
@@ -182,7 +182,7 @@ def test_a_crop_is_looked_at_alone_in_the_pictures_coordinates(model, image):
 
 @pytest.mark.parametrize("crop", [(0, 0, 129, 10), (-1, 0, 10, 10), (5, 5, 5, 10)])
 def test_a_crop_outside_the_picture_is_refused(model, image, crop):
-    with pytest.raises(ImageError, match="inside the picture"):
+    with pytest.raises(ImageError, match="inside the image"):
         model.embed(image, crop=crop)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fastseg.sam.model import PromptModel
+from fastseg.sam.model import Sam
 from training.sam_nano import evaluation
 
 CHAMBERS = ("LA", "LV", "RA", "RV")
@@ -58,7 +58,7 @@ def frame(path: Path) -> tuple[NDArray[np.uint8], dict[str, NDArray[np.bool_]]]:
     return np.repeat(luma[..., None], 3, axis=2), kept
 
 
-def measure(model: PromptModel, folder: Path) -> list[Chamber]:
+def measure(model: Sam, folder: Path) -> list[Chamber]:
     """Ask for every chamber of the apical frames in a folder by the tight box of its mask."""
     found = []
     for path in sorted(folder.glob("A?C_*.npz")):

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from fastseg import contract
-from fastseg.sam.model import PromptModel
+from fastseg.sam.model import Sam
 from training.sam_nano import batches, evaluation, prompts, scene_kinds
 from training.sam_nano.batches import Questions
 from training.sam_nano.cached_scenes import SIXTEENTHS, cover
@@ -151,7 +151,7 @@ def network_says(network: SamNano, held: HeldOut) -> Said:
     return Said(*found)
 
 
-def model_says(model: PromptModel, held: HeldOut) -> Said:
+def model_says(model: Sam, held: HeldOut) -> Said:
     """Ask a loaded model through the public functions; IoU of whole pixels."""
     embedding, number = model.embed(held.image), len(held.masks)
     clicked = model.segment(embedding, points=held.points[:, None])
