@@ -29,11 +29,12 @@ from fastseg.cli.echo_tables import tables
 from fastseg.cli.progress import progress
 from fastseg.cli.report import DONE, SOME_FAILED, Report, document, error_body
 from fastseg.echo import picture
-from fastseg.echo.findings import CHAMBERS, VIEW_NAMES, Finding, Place, find
+from fastseg.echo.findings import Finding, Place, find
 from fastseg.echo.frames import FrameChannels
 from fastseg.echo.picture import EchoPanel
 from fastseg.echo.report import Study, study
 from fastseg.echo.unet import Unet
+from fastseg.echo.views import VIEWS
 from fastseg.errors import FastsegError, MeasurementError, OutputError
 from fastseg.loading import load_unet
 from fastseg.masks import Masks
@@ -143,7 +144,7 @@ class _Work:
             place, shown = found[0].place, film.shown(index)
             name = self.folder.add(str(place), shown, masks, stem=film.stem(index))
             if self.arguments.overlay:
-                title = f"{PurePath(str(place)).name} · {VIEW_NAMES[place.view]}"
+                title = f"{PurePath(str(place)).name} · {VIEWS[place.view].title}"
                 legend = f"{_ran(self.models[place.view])} · mode {self.arguments.mode}"
                 panel = EchoPanel(shown, masks, found, title, legend)
                 self.folder.draw(name, picture.draw(panel))
@@ -167,7 +168,7 @@ class _NothingDoneError(Exception):
 
 @click.command()
 @click.argument("frames", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--view", type=click.Choice([*CHAMBERS]), help="Of all FRAMES, instead of by name.")
+@click.option("--view", type=click.Choice([*VIEWS]), help="Of all FRAMES, instead of by name.")
 @click.option("--patient", help="Whose all FRAMES are, instead of by name.")
 @click.option("--model", help="Network instead of the embedded one: a name or a model folder.")
 @click.option(

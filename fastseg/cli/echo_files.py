@@ -12,16 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fastseg.echo.dicom import is_dicom, read_dicom
-from fastseg.echo.findings import CHAMBERS
-from fastseg.echo.frames import FrameChannels, is_clip
+from fastseg.echo.frames import FrameChannels, is_clip, looks_like_ycbcr
+from fastseg.echo.views import VIEWS
 from fastseg.errors import ImageError, MeasurementError
 from fastseg.images import FORMATS, Channels, read_image
 
 ARRAY = "image"
 """The array of an .npz file that holds the frame or the frames."""
-
-_STORED_SHARE = 0.9
-"""Share of pixels with chroma near its middle, from which on an array is no RGB."""
 
 ARRAYS = frozenset((".npy", ".npz"))
 """Files of arrays; all others are pictures."""
@@ -79,13 +76,13 @@ def recognise(path: Path, *, view: str | None = None, patient: str | None = None
         MeasurementError: The name holds no view, or two.
     """
     words = [word for word in re.split(r"[^0-9A-Za-z]+", path.stem) if word]
-    places = [place for place, word in enumerate(words) if word.lower() in CHAMBERS]
+    places = [place for place, word in enumerate(words) if word.lower() in VIEWS]
     named = dict.fromkeys(words[place].lower() for place in places)
     if view is None and len(named) != 1:
         found = " and ".join(named) or "no view"
         raise MeasurementError(
             f"{path} has {found} in its name. Say which view it shows by --view "
-            f"{'|'.join(CHAMBERS)}, or name it like patient7_a4c_1{path.suffix}."
+            f"{'|'.join(VIEWS)}, or name it like patient7_a4c_1{path.suffix}."
         )
     before = "_".join(words[: places[0]]) if places else ""
     return Recording(path, view or next(iter(named)), before if patient is None else patient)
@@ -120,7 +117,7 @@ def read(
         frames = list(array) if is_clip(array) else [array]
         if not frames or not array.size:
             raise ImageError(f"{path} has no frames: its array is {array.shape}. Record it again.")
-        if channels is None and _looks_stored(frames[0]):
+        if channels is None and looks_like_ycbcr(frames[0]):
             raise ImageError(
                 f"{path} looks like luma and chroma, as DICOM stores frames. Say --channels ycbcr, "
                 "or --channels rgb if these are colours."
@@ -129,21 +126,6 @@ def read(
     film = _film(path, max_pixels)
     pictures = [read_image(path, max_pixels=max_pixels)] if film is None else film
     return Frames(path, list(pictures), "rgb", cm_per_pixel)
-
-
-def _looks_stored(frame: NDArray[Any]) -> bool:
-    """Whether the last two channels are chroma: near their middle wherever something is shown.
-
-    Read as RGB such a frame gives masks that look right and are not. In an RGB frame of grey tissue
-    the channels are as dark and as bright as the tissue.
-    """
-    if frame.ndim != 3 or frame.shape[2] != 3:
-        return False
-    middle, reach = (128, 64) if frame.dtype == np.uint8 else (0.5, 0.25)
-    chroma = frame[frame.any(axis=2)][:, 1:].astype(np.float32)
-    near = (np.abs(chroma - middle) <= reach).all(axis=1)
-    varied = bool((frame != frame[..., :1]).any())
-    return varied and bool(near.mean() >= _STORED_SHARE) if len(near) else False
 
 
 def _array(path: Path) -> NDArray[Any]:

@@ -13,7 +13,7 @@ from fastseg.artifacts import registry
 from fastseg.cli.arguments import into, json_option, needs_extra
 from fastseg.cli.progress import progress
 from fastseg.cli.report import Report
-from fastseg.echo.findings import CHAMBERS
+from fastseg.echo.views import VIEWS
 from fastseg.images import read_image
 from fastseg.validation.comparison import Comparison
 from fastseg.validation.parity import Table
@@ -97,7 +97,7 @@ class UnetArguments:
     type=click.Path(path_type=Path),
     help="Of the echo U-Net: .pt, .pth, .safetensors or a Keras .h5.",
 )
-@click.option("--view", required=True, type=click.Choice([*CHAMBERS]), help="What it looks at.")
+@click.option("--view", required=True, type=click.Choice([*VIEWS]), help="What it looks at.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The model folder.")
 @click.option(
     "--store",

@@ -1,4 +1,4 @@
-"""Segmentation without prompts: frames in, every chamber out, each under its name."""
+"""Segmentation of ultrasound frames without prompts: a mask of every chamber, with its name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, overload
 
 import numpy as np
@@ -16,7 +16,16 @@ from numpy.typing import NDArray
 from fastseg import ops
 from fastseg.artifacts import ModelFolder
 from fastseg.contract import UNET_GRAPH
-from fastseg.echo.frames import FrameChannels, View, each_frame, is_clip, look, read_frame
+from fastseg.echo.frames import (
+    FrameChannels,
+    View,
+    choose_view,
+    each_frame,
+    is_clip,
+    read_frame,
+    settle_channels,
+)
+from fastseg.echo.views import CAVITY, DISC, RING, UNION
 from fastseg.errors import FastsegError, ModelFolderError, PromptError
 from fastseg.images import MAX_PIXELS, ImageSource
 from fastseg.inference.loaded_model import LoadedModel
@@ -24,34 +33,27 @@ from fastseg.inference.sessions import Choice
 from fastseg.masks import Masks
 from fastseg.timings import Stopwatch, Timings
 
-UNION = "union"
-"""The class that is no chamber but all of them; chambers beside it exclude each other."""
-
-RING, DISC, CAVITY = "ring", "disc", "cavity"
-"""The wall of a ventricle in the short axis, and the two outlines that it lies between. Cleaning
-fills holes, and the wall's own is the cavity, so the wall is drawn as what the others leave."""
-
 BATCH = 8
 """Frames that go through the network together; more of them are no faster on a processor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How the frames of one call are to be understood."""
+    """Order of the channels and size of the pixels of the frames of one call."""
 
-    channels: FrameChannels = "rgb"
-    cm_per_pixel: float | None = None
+    channels: FrameChannels
+    cm_per_pixel: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Frames ready for the network."""
+    """Video frames in the form that the network takes."""
 
     pixels: NDArray[np.float32]  # (frames, channels, side, side)
     views: list[View]
     watch: Stopwatch
     error: FastsegError | None = None
-    """Why the frame after these could not be read; raised when these were answered."""
+    """The error of the next frame; it is raised after the masks of these."""
 
 
 class Unet(LoadedModel):
@@ -79,11 +81,11 @@ class Unet(LoadedModel):
         return tuple(name for name in self.classes if name != UNION)
 
     @overload
-    def segment(  # type: ignore[overload-overlap]  # a str is an Iterable, but one picture
+    def segment(  # type: ignore[overload-overlap]  # a str is an Iterable, but one image
         self,
         frames: ImageSource,
         *,
-        channels: FrameChannels = "rgb",
+        channels: FrameChannels | None = None,
         cm_per_pixel: float | None = None,
     ) -> Masks: ...
 
@@ -92,7 +94,7 @@ class Unet(LoadedModel):
         self,
         frames: Iterable[ImageSource],
         *,
-        channels: FrameChannels = "rgb",
+        channels: FrameChannels | None = None,
         cm_per_pixel: float | None = None,
     ) -> list[Masks]: ...
 
@@ -100,21 +102,22 @@ class Unet(LoadedModel):
         self,
         frames: Any,
         *,
-        channels: FrameChannels = "rgb",
+        channels: FrameChannels | None = None,
         cm_per_pixel: float | None = None,
     ) -> Masks | list[Masks]:
-        """Draw every chamber of one frame, or of many.
+        """Segment every chamber of one video frame, or of many.
 
         The network's probabilities are cleaned as published (Ferreira et al. 2025): above 0.5,
         largest piece, closed by a disk of radius 2, holes filled; what two chambers of an apical
         view claim belongs to neither. The wall in the short axis is the disc without the cavity,
         which the cleaning would fill. A mask that is not of a heart looks like one all the same:
-        ``Masks.scores`` tells how sure the network is.
+        ``Masks.scores`` is the network's own estimate of its quality.
 
         Args:
             frames: Path, bytes, PIL image or array (H, W), (H, W, 3) of one frame, uint8 or float
                 0..1; a list, an iterator or a stack (n, H, W) or (n, H, W, 3) of many.
-            channels: Order of an array's channels; files know theirs.
+            channels: Order of an array's channels; files know theirs. None is RGB, but an array
+                that looks like luma and chroma is refused.
             cm_per_pixel: Size of a pixel in cm, so that the network sees the field of view that
                 it was made for. None takes the longer side of a frame for it (20 cm).
 
@@ -125,18 +128,19 @@ class Unet(LoadedModel):
             that above 0.27.
 
         Raises:
-            ImageError: A frame cannot be used.
+            ImageError: A frame cannot be used, or the first looks like luma and chroma.
         """
         if is_clip(frames):
             return list(self.stream(frames, channels=channels, cm_per_pixel=cm_per_pixel))
         with self._graphs.call():
-            return self._answer(self._prepare([frames], Reading(channels, cm_per_pixel)))[0]
+            reading = Reading(settle_channels(frames, channels), cm_per_pixel)
+            return self._masks(self._prepare([frames], reading))[0]
 
     def stream(
         self,
         frames: Iterable[ImageSource],
         *,
-        channels: FrameChannels = "rgb",
+        channels: FrameChannels | None = None,
         cm_per_pixel: float | None = None,
         batch_size: int = BATCH,
     ) -> Iterator[Masks]:
@@ -157,8 +161,9 @@ class Unet(LoadedModel):
         """
         if batch_size < 1:
             raise PromptError(f"batch_size must be at least 1, not {batch_size}.")
-        for batch in self._ahead(each_frame(frames), Reading(channels, cm_per_pixel), batch_size):
-            yield from self._answer(batch)
+        clip, reading = _begin(frames, channels, cm_per_pixel)
+        for batch in self._ahead(clip, reading, batch_size):
+            yield from self._masks(batch)
             if batch.error is not None:
                 raise batch.error
 
@@ -166,10 +171,10 @@ class Unet(LoadedModel):
         self,
         frames: ImageSource | Iterable[ImageSource],
         *,
-        channels: FrameChannels = "rgb",
+        channels: FrameChannels | None = None,
         cm_per_pixel: float | None = None,
     ) -> NDArray[np.float32]:
-        """The network's raw output, in its own square.
+        """Compute the network's raw output, in its own square.
 
         Args:
             frames: As in ``segment``.
@@ -182,13 +187,13 @@ class Unet(LoadedModel):
         Raises:
             ImageError: A frame cannot be used.
         """
-        reading = Reading(channels, cm_per_pixel)
         if not is_clip(frames):
+            reading = Reading(settle_channels(frames, channels), cm_per_pixel)
             with self._graphs.call():
                 only: NDArray[np.float32] = self._run(self._prepare([frames], reading))[0]
             return only
-        # is_clip has looked; mypy cannot know what that says about the type.
-        clip = each_frame(frames)  # type: ignore[arg-type]
+        # is_clip has checked the type, which mypy cannot know.
+        clip, reading = _begin(frames, channels, cm_per_pixel)  # type: ignore[arg-type]
         side, parts = self._frame.side, []
         for batch in self._ahead(clip, reading, BATCH):
             parts.append(self._run(batch))
@@ -197,7 +202,7 @@ class Unet(LoadedModel):
         return np.concatenate([np.empty((0, len(self.classes), side, side), np.float32), *parts])
 
     def _ahead(self, frames: Iterator[Any], reading: Reading, size: int) -> Iterator[Batch]:
-        """Batches of frames, the next one being read while one is computed."""
+        """Yield batches of frames; the next one is read while one is computed."""
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="fastseg-read") as reader:
             waiting: deque[Future[Batch]] = deque()
             try:
@@ -228,7 +233,7 @@ class Unet(LoadedModel):
     def _drawn(
         self, pixels: NDArray[np.float32], frames: list[Any], reading: Reading
     ) -> Iterator[View]:
-        """Draw each frame into its square, several at once, and tell in order what is seen."""
+        """Draw each frame into its square, several at once, and yield their views in order."""
         crew = min(len(frames), self.threads)
         if crew < 2:
             draw = partial(self._draw_in, reading=reading, threads=self.threads)
@@ -241,12 +246,12 @@ class Unet(LoadedModel):
     def _draw_in(
         self, square: NDArray[np.float32], source: Any, *, reading: Reading, threads: int
     ) -> View:
-        """Fill the network's square with what it sees of a frame."""
+        """Draw the view of a frame into the network's square."""
         frame = self._frame
         array = read_frame(
             source, wanted=frame.channels, channels=reading.channels, max_pixels=self.max_pixels
         )
-        view = look(
+        view = choose_view(
             (array.shape[0], array.shape[1]),
             cm_per_pixel=reading.cm_per_pixel,
             field_of_view_cm=frame.field_of_view_cm,
@@ -260,13 +265,15 @@ class Unet(LoadedModel):
         probabilities: NDArray[np.float32] = outputs["probabilities"]
         return probabilities
 
-    def _answer(self, batch: Batch) -> list[Masks]:
-        """Clean what the network drew, and bring it back to each frame's pixels."""
+    def _masks(self, batch: Batch) -> list[Masks]:
+        """Clean the network's output, and bring it back to each frame's pixels."""
         probabilities = self._run(batch)
         first = len(self.classes) - len(self.chambers)
         drawn = []
         with batch.watch("postprocess"):
             cleaned = ops.clean_chambers(probabilities, exclusive=bool(first), threads=self.threads)
+            # Cleaning fills holes, and the wall's own is the cavity: the wall is what the
+            # other two outlines leave.
             if RING in self.classes:
                 ring, disc, cavity = map(self.classes.index, (RING, DISC, CAVITY))
                 cleaned[:, ring] = cleaned[:, disc] & ~cleaned[:, cavity]
@@ -287,7 +294,7 @@ class Unet(LoadedModel):
         return [masks.with_timings(timings) for masks in drawn]
 
     def _share(self, watch: Stopwatch, frames: int) -> Timings:
-        """What one frame of a batch took."""
+        """Divide the times of a batch by its frames."""
         whole = self._timings(watch, n_masks=len(self.chambers))
         return replace(
             whole,
@@ -295,3 +302,13 @@ class Unet(LoadedModel):
             encode=whole.encode / frames,
             postprocess=whole.postprocess / frames,
         )
+
+
+def _begin(
+    frames: Iterable[Any], channels: FrameChannels | None, cm_per_pixel: float | None
+) -> tuple[Iterator[Any], Reading]:
+    """Take the first frame of a clip, which decides the order of the channels."""
+    clip = each_frame(frames)
+    first = list(islice(clip, 1))
+    order = settle_channels(first[0] if first else None, channels)
+    return chain(first, clip), Reading(order, cm_per_pixel)

@@ -23,7 +23,7 @@ from fastseg.contract import (
     Array,
     Dimension,
 )
-from fastseg.echo.frames import look, read_frame
+from fastseg.echo.frames import choose_view, read_frame
 from fastseg.geometry import Frame
 from fastseg.inference.sessions import Choice, Graphs, OpenGraphs
 from fastseg.ops import Runs
@@ -118,7 +118,7 @@ def ask(manifest: Manifest, image: NDArray[np.uint8]) -> Question:
         return ask_prompts(image, manifest.picture)
     wanted = manifest.frame
     frame = read_frame(image, wanted=wanted.channels)
-    view = look((frame.shape[0], frame.shape[1]), field_of_view_cm=wanted.field_of_view_cm)
+    view = choose_view((frame.shape[0], frame.shape[1]), field_of_view_cm=wanted.field_of_view_cm)
     return FrameQuestion(ops.frame_input(frame, view.window, wanted.side)[None])
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastseg.echo.findings import CHAMBERS, Place, find
+from fastseg.echo.findings import Place, find
 from fastseg.echo.picture import PANEL_WIDTH, EchoPanel, colour, draw
+from fastseg.echo.views import VIEWS
 from tests.helpers.measured_bodies import CM_PER_PIXEL, ellipse, named
 from tests.helpers.measured_bodies import draw as drawn_body
 
@@ -63,7 +64,7 @@ def test_the_short_axis_has_two_contours_and_no_axis() -> None:
 
 
 def test_chambers_differ_in_colour() -> None:
-    for chambers in (CHAMBERS["a4c"], ("cavity", "disc")):
+    for chambers in (VIEWS["a4c"].chambers, ("cavity", "disc")):
         shades = np.array([colour(name) for name in chambers])
         apart = np.abs(shades[:, None] - shades).max(axis=2)
         assert apart[~np.eye(len(shades), dtype=bool)].min() > 60
