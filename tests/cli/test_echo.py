@@ -18,6 +18,7 @@ from fastseg.cli.root import run
 from fastseg.echo.findings import Place, find
 from fastseg.echo.views import VIEWS
 from fastseg.errors import ImageError
+from fastseg.inference.loaded_model import LoadedModel
 from fastseg.testing import tiny_unet_folder
 from fastseg.timings import Timings
 from tests.helpers.measured_bodies import CM_PER_PIXEL, draw, ellipse, named
@@ -36,6 +37,7 @@ class Painted:
     backend, device, precision = "painted", "cpu", "fp32"
     runs, reason = {"network": "painted:cpu fp32"}, "as it was asked for"
     manifest = SimpleNamespace(name="painted")
+    provenance = LoadedModel.provenance
 
     def __init__(self, view: str) -> None:
         self.view = view
