@@ -1,4 +1,4 @@
-"""Masks of one picture: run lengths and logits kept small, everything else on demand."""
+"""Masks of one image: run lengths and logits kept small, everything else on demand."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Index: TypeAlias = int | slice | str | NDArray[np.integer[Any]] | NDArray[np.boo
 
 @dataclass(frozen=True, eq=False)
 class Masks:
-    """A flat sequence of masks of one picture; indexing and slicing give ``Masks`` again.
+    """A flat sequence of masks of one image; indexing and slicing give ``Masks`` again.
 
     ``len(masks)`` is prompts x masks per prompt, ordered by prompt. Masks are held as run lengths,
     a few KB each; ``array()`` and the other forms are made when asked for.
     """
 
     runs: Runs
-    """Run lengths, the one truth that every other form is made from."""
+    """Run lengths, from which every other form is made."""
 
     scores: NDArray[np.float32]
     """(n,) the network's own estimate of each mask's IoU; a raw regression, about 0..1."""
@@ -42,7 +42,7 @@ class Masks:
     """(n,) in pixels."""
 
     prompt: NDArray[np.int64]
-    """(n,) index of the prompt that each mask answers."""
+    """(n,) index of the prompt of each mask."""
 
     timings: Timings
     """Measured for the whole call; indexing keeps it."""
@@ -54,13 +54,13 @@ class Masks:
     """
 
     points: NDArray[np.float64] | None = None
-    """(n, 2) the click that each mask answers, x before y in pixels, if one click made it."""
+    """(n, 2) the point prompt of each mask, x before y in pixels, if it had one point alone."""
 
     crop_boxes: NDArray[np.int64] | None = None
-    """(n, 4) x0 y0 x1 y1, end-exclusive: the part of the picture looked at; None is all of it."""
+    """(n, 4) x0 y0 x1 y1, end-exclusive: the encoded part of the image; None is all of it."""
 
     names: tuple[str, ...] | None = None
-    """What each mask shows, for networks that know."""
+    """Name of each mask, for networks that give names."""
 
     @classmethod
     def from_rle(
@@ -100,7 +100,7 @@ class Masks:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the picture in pixels."""
+        """Height and width of the image in pixels."""
         return self.runs.size
 
     def __len__(self) -> int:
@@ -134,26 +134,26 @@ class Masks:
         return places
 
     def __iter__(self) -> Iterator[Masks]:
-        """Each mask as ``Masks`` of length one."""
+        """Yield each mask as ``Masks`` of length one."""
         return (self[index] for index in range(len(self)))
 
     def __repr__(self) -> str:
-        """Count and size; the arrays would fill the screen."""
+        """Name count and size; the arrays would fill the screen."""
         height, width = self.size
         return f"<Masks: {len(self)} of {height} x {width} pixels>"
 
     def best(self) -> Masks:
-        """The best-scoring mask of each prompt, in the order of prompts; ties keep the first."""
+        """Take the best-scoring mask of each prompt, in their order; ties keep the first."""
         order = np.lexsort((-self.scores, self.prompt))
         _, first = np.unique(self.prompt[order], return_index=True)
         return self[order[first]]
 
     def array(self) -> NDArray[np.bool_]:
-        """The masks as bool (n, H, W), full resolution: n x H x W bytes."""
+        """Return the masks as bool (n, H, W), full resolution: n x H x W bytes."""
         return ops.runs_to_array(self.runs)
 
     def rle(self) -> list[dict[str, Any]]:
-        """COCO's uncompressed form, ``{"size": [H, W], "counts": [...]}`` column by column."""
+        """Return COCO's uncompressed form, ``{"size": [H, W], "counts": [...]}``, by columns."""
         bounds = zip(self.runs.offsets[:-1], self.runs.offsets[1:], strict=True)
         return [
             {"size": list(self.size), "counts": self.runs.counts[start:end].tolist()}
@@ -161,14 +161,14 @@ class Masks:
         ]
 
     def coco(self) -> list[dict[str, Any]]:
-        """COCO's compressed form, ``{"size": [H, W], "counts": str}``, ready for JSON."""
+        """Return COCO's compressed form, ``{"size": [H, W], "counts": str}``, ready for JSON."""
         return [
             {"size": list(self.size), "counts": code.decode("ascii")}
             for code in ops.runs_to_strings(self.runs)
         ]
 
     def polygons(self) -> list[list[NDArray[np.int32]]]:
-        """For each mask its rings, (k, 2) pixel corners, x before y: outlines, then holes.
+        """Trace the rings of each mask, (k, 2) pixel corners, x before y: outlines, then holes.
 
         The rings follow the pixels' edges, so that filling them by the even-odd rule gives the
         mask back exactly.
@@ -176,10 +176,10 @@ class Masks:
         return ops.runs_polygons(self.runs)
 
     def records(self, output_mode: OutputMode = "binary_mask") -> list[dict[str, Any]]:
-        """One dictionary for each mask, with the keys and types of SAM's automatic mask generator.
+        """Make one dictionary a mask, with the keys and types of SAM's automatic mask generator.
 
         Args:
-            output_mode: What ``segmentation`` holds: ``"binary_mask"`` bool (H, W),
+            output_mode: Form of ``segmentation``: ``"binary_mask"`` bool (H, W),
                 ``"uncompressed_rle"`` as ``rle()``, ``"coco_rle"`` as ``coco()``.
 
         Raises:
@@ -206,7 +206,7 @@ class Masks:
         ]
 
     def with_timings(self, timings: Timings) -> Masks:
-        """The same masks with other timings."""
+        """Return the same masks with other timings."""
         return replace(self, timings=timings)
 
 
@@ -215,13 +215,13 @@ _PER_MASK = tuple(field.name for field in fields(Masks) if field.name not in ("t
 
 
 def _xywh(box: NDArray[np.int64]) -> list[int]:
-    """SAM's box: the far corner minus the near one, without the last pixel."""
+    """Make SAM's box: the far corner minus the near one, without the last pixel."""
     x0, y0, x1, y1 = box.tolist()
     return [x0, y0, x1 - x0, y1 - y0]
 
 
 def concatenate(parts: list[Masks], timings: Timings) -> Masks:
-    """Join masks of one picture, keeping an optional field only where every part has it.
+    """Join masks of one image, keeping an optional field only where every part has it.
 
     Args:
         parts: At least one.

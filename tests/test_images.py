@@ -227,7 +227,7 @@ def test_an_empty_pil_image_is_refused():
 
 @pytest.mark.parametrize("count", [(4, 5, 2), (4, 5, 5), (7,), (), (1, 2, 3, 4, 5)])
 def test_a_shape_that_is_no_picture_is_refused(count):
-    with pytest.raises(ImageError, match="not shaped like a picture"):
+    with pytest.raises(ImageError, match="not shaped like an image"):
         read_image(np.zeros(count, np.uint8))
 
 

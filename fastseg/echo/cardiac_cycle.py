@@ -1,4 +1,4 @@
-"""Where a clip stands in the heartbeat: which clip to trust, its largest and its smallest frame."""
+"""The heartbeat in a clip: the clip to trust, its largest and its smallest frame."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Extremes:
     """Frame with the smallest area: end-systole of a ventricle."""
 
     r2: float | None
-    """How well the clip's areas follow a sinusoid; None where there was no other clip."""
+    """R2 of a sinusoid fitted to the clip's areas; None where there was no other clip."""
 
 
 def sinusoid_r2(areas_cm2: ArrayLike, *, frames_per_beat: float | None = None) -> float:
-    """How much of a chamber's change of area over a clip is a sinusoid: high in a good clip.
+    """Fit a sinusoid to a chamber's area over a clip and return R2: high in a good clip.
 
     The fit is that of Ferreira et al. 2025: area = a sin(f t + phase) + offset by least squares,
     t even from 0 to pi * round(N / q) with q half of the frames of a beat, started at f = 1; below

@@ -45,7 +45,7 @@ class DicomClip:
 
 
 def is_dicom(path: str | os.PathLike[str]) -> bool:
-    """Whether a file begins as DICOM files do; False if it cannot be read."""
+    """Tell if a file begins as DICOM files do; False if it cannot be read."""
     try:
         with Path(path).open("rb") as file:
             return file.read(_PREAMBLE + len(_MAGIC))[_PREAMBLE:] == _MAGIC

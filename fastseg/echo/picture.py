@@ -1,4 +1,4 @@
-"""One frame of an echocardiogram as a picture: contours, long axes, disks and their numbers."""
+"""One frame of an echocardiogram as a drawing: contours, long axes, disks and their numbers."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def draw(panel: EchoPanel, *, long_side: int = LONG_SIDE) -> Image.Image:
 
     Args:
         panel: What to draw.
-        long_side: Longest side of the frame in the picture, in pixels.
+        long_side: Longest side of the frame in the drawing, in pixels.
 
     Returns:
-        An RGB picture.
+        An RGB image.
     """
     height, width = panel.image.shape[:2]
     scale = min(_LARGEST_SCALE, long_side / max(height, width))
@@ -91,7 +91,7 @@ def _frame(panel: EchoPanel, scale: float) -> Image.Image:
         mask = panel.masks[finding.measurement.name].array()[0]
         if mask.any():
             _outline(canvas, mask, colour(finding.measurement.name))
-    picture = Image.fromarray(np.round(canvas).astype(np.uint8))
+    drawing = Image.fromarray(np.round(canvas).astype(np.uint8))
     lines = Image.new("RGBA", (size[0] * _OVERSAMPLING, size[1] * _OVERSAMPLING))
     pencil = ImageDraw.Draw(lines)
     factor = scale * _OVERSAMPLING
@@ -100,12 +100,12 @@ def _frame(panel: EchoPanel, scale: float) -> Image.Image:
             _disks(pencil, finding.measurement, factor)
     if panel.findings:
         _ruler(pencil, panel.findings[0].measurement.cm_per_pixel / factor, lines.size)
-    picture.paste(small := lines.resize(size, Image.Resampling.BOX), mask=small)
-    tags = ImageDraw.Draw(picture)
+    drawing.paste(small := lines.resize(size, Image.Resampling.BOX), mask=small)
+    tags = ImageDraw.Draw(drawing)
     for finding in panel.findings:
         if finding.place.view != "sax":
             _tag(tags, finding.measurement, scale)
-    return picture
+    return drawing
 
 
 def _outline(
@@ -188,7 +188,7 @@ def _write_quantity(pencil: ImageDraw.ImageDraw, at: tuple[int, int], text: str)
 
 
 def _facts(finding: Finding) -> list[tuple[str, str]]:
-    """What is said of a chamber: a label and a number with its unit."""
+    """List the facts of a chamber: a label and a number with its unit."""
     chamber = finding.measurement
     if chamber.reason:
         return [(chamber.reason, "")]

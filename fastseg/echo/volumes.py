@@ -91,7 +91,7 @@ def mass_g(*, outer_area_cm2: float, inner_area_cm2: float, length_cm: float) ->
 
 
 def ejection_fraction_percent(largest_ml: float, smallest_ml: float) -> float:
-    """What share of the largest volume leaves the chamber: 100 * (EDV - ESV) / EDV, in percent."""
+    """Compute the ejected share of the largest volume: 100 * (EDV - ESV) / EDV, in percent."""
     return _decrease_percent(largest_ml, smallest_ml)
 
 

@@ -312,9 +312,9 @@ class Sam(LoadedModel):
     def _decode(self, embedding: Embedding, prompts: Prompts, multimask: bool) -> Masks:
         """Decode every prompt of a completed embedding to run lengths."""
         slots = MULTIPLE if multimask else SINGLE
-        per_prompt, side = slots.stop - slots.start, self.mask_side
-        logits = np.empty((len(prompts), per_prompt, side, side), np.float32)
-        scores = np.empty((len(prompts), per_prompt), np.float32)
+        count, per_prompt, side = len(prompts), slots.stop - slots.start, self.mask_side
+        logits = np.empty((count, per_prompt, side, side), np.float32)
+        scores = np.empty((count, per_prompt), np.float32)
         watch = Stopwatch()
         with watch("decode"):
             for batch in prompts.batches(embedding.frame, limit=PROMPTS_PER_RUN):
@@ -330,7 +330,7 @@ class Sam(LoadedModel):
             stability=drawn.stability,
             boxes=drawn.boxes,
             areas=drawn.areas,
-            prompt=np.repeat(np.arange(len(prompts)), per_prompt),
+            prompt=np.repeat(np.arange(count), per_prompt),
             timings=embedding.timings + self._timings(watch, n_masks=len(flat)),
             logits=flat,
         )

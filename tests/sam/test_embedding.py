@@ -50,7 +50,7 @@ def test_the_file_gets_exactly_the_name_that_was_given(tmp_path):
 
 def test_an_embedding_of_another_model_is_refused():
     embedding().require(MODEL)
-    with pytest.raises(EmbeddingError, match=r"abababababab.*000000000000.*Embed the picture"):
+    with pytest.raises(EmbeddingError, match=r"abababababab.*000000000000.*Embed the image"):
         embedding().require("0" * 64)
 
 
@@ -140,3 +140,9 @@ def test_a_place_that_cannot_be_written_is_an_output_error(tmp_path):
     with pytest.raises(OutputError):
         embedding().save(tmp_path / "file" / "picture.npz")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_an_embedding_shows_its_size_and_model_and_no_arrays():
+    whole, part = embedding(), embedding(Frame((48, 60), 64, (1, 2, 30, 40)))
+    assert repr(whole) == "<Embedding: 48 x 60 pixels, encoder abababababab>"
+    assert "48 x 60 pixels, crop (1, 2, 30, 40)" in repr(part)

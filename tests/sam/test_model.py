@@ -13,6 +13,7 @@ from fastseg import ops
 from fastseg.environment import usable_cores
 from fastseg.errors import BackendError, EmbeddingError, ImageError, PromptError
 from fastseg.testing import tiny_sam_folder
+from tests.helpers.fresh_interpreter import loaded_by
 
 CLICKS = np.array([[[20.0, 20.0]], [[60.0, 40.0]], [[100.0, 70.0]]])
 
@@ -237,3 +238,19 @@ def test_several_threads_share_a_model(model, image):
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_a_model_names_itself_and_what_it_runs_on(model):
+    about = f"{model.manifest.name} on {model.backend} cpu fp32"
+    assert repr(model) == f"<Sam: {about}>"
+    assert model.provenance()["runs"] == dict(model.runs)
+
+
+def test_a_model_on_the_cpu_loads_nothing_for_gpus(folder):
+    call = (
+        "import fastseg, numpy\n"
+        f"with fastseg.load({str(folder)!r}, device='cpu', backend='onnxruntime') as model:\n"
+        "    model.everything(numpy.zeros((32, 32, 3), numpy.uint8), points_per_side=2)\n"
+    )
+    for_gpus = ("fastseg.sam.gpu", "fastseg.cuda.arrays", "fastseg.cuda.device", "pycuda")
+    assert loaded_by(call, for_gpus) == []
