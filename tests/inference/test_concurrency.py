@@ -278,7 +278,7 @@ def test_any_number_of_threads_gives_the_same_masks(folder, model, threads):
 ONE_CORE = """
 import os, sys, numpy, fastseg
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-from fastseg.backends.protocol import usable_cores
+from fastseg.environment import usable_cores
 assert usable_cores() == 1
 picture = numpy.full((40, 60, 3), 90, numpy.uint8)
 found = []

@@ -182,7 +182,7 @@ def test_a_user_without_a_home_is_told(folder, monkeypatch):
 SHARING = """
 import sys
 from fastseg import artifacts, verdicts
-from fastseg.verdicts import Verdict
+from fastseg.inference.tuned_plans import Verdict
 folder = artifacts.read(sys.argv[1])
 mine = Verdict({"encoder": sys.argv[2] * 5000}, {"encoder": "fp32"}, (), "")
 for turn in range(60):

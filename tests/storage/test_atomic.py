@@ -98,7 +98,7 @@ def test_a_disk_that_fills_up_while_writing_leaves_nothing(tmp_path):
 import resource, signal, sys
 from pathlib import Path
 from fastseg.errors import OutputError
-from fastseg.outputs import atomic_file, atomic_folder
+from fastseg.storage.atomic import atomic_file, atomic_folder
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 out = Path(sys.argv[1])
