@@ -63,9 +63,7 @@ def test_held_out_scenes(table: Callable[..., None], nano: Sam) -> None:
     table(f"{SCENES} generated scenes that training never draws, mean IoU", rows)
 
 
-def test_echo_boxes(
-    table: Callable[..., None], nano: Sam, request: pytest.FixtureRequest
-) -> None:
+def test_echo_boxes(table: Callable[..., None], nano: Sam, request: pytest.FixtureRequest) -> None:
     folder: Path = request.getfixturevalue("echo_examples")
     chambers = echo_boxes.measure(nano, folder)
     rows = [["chamber", "count", "ellipse in the box", "the single mask", "best-scored of three"]]
