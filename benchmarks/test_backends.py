@@ -52,7 +52,7 @@ def nano() -> ModelFolder:
 @pytest.fixture(scope="module")
 def question(nano: ModelFolder) -> PromptQuestion:
     """Return probe inputs of a photograph; the first 64 prompts are the points of an 8 x 8 grid."""
-    return ask_prompts(read_image(PICTURE), nano.manifest.picture)
+    return ask_prompts(read_image(PICTURE), nano.manifest.image_preprocessing)
 
 
 @pytest.fixture(scope="module", params=["embedded", "published"])

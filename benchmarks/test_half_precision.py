@@ -18,7 +18,7 @@ pytest.importorskip("torch", reason="exports need torch")
 
 from fastseg import artifacts
 from fastseg.artifacts import ModelFolder, registry
-from fastseg.export.sam import add_half
+from fastseg.export.sam import add_fp16
 from fastseg.inference.sessions import Choice
 from fastseg.validation import comparison
 from fastseg.validation.comparison import Comparison
@@ -85,7 +85,7 @@ def measure(
     model: Path, out: Path, table: Table, *, checkpoint: Path | None = None, images: Images = ()
 ) -> None:
     """Add mixed precision to a model, which ends in ``ParityError`` if masks differ; print it."""
-    rounded = add_half(model, out, checkpoint=checkpoint, pictures=images)
+    rounded = add_fp16(model, out, checkpoint=checkpoint, images=images)
     folder = artifacts.read(out)
     table(
         f"{out.name}, mixed precision against float32, {rounded.pictures} image(s)",

@@ -21,7 +21,6 @@ from fastseg.artifacts import ModelFolder, registry
 from fastseg.artifacts.manifest import SAM
 from fastseg.backends.base import require_integers
 from fastseg.backends.selection import open_plan, plan
-from fastseg.contract import LOOK
 from fastseg.errors import BackendError, BackendUnavailableError
 from fastseg.export.int8.convert import add_int8
 from fastseg.validation import probes
@@ -60,7 +59,9 @@ def added(request, tmp_path_factory) -> tuple[ModelFolder, Comparison]:
 
 def test_speed_and_masks(added, table: Table) -> None:
     folder, found = added
-    name = next(one for one in LOOK if one in folder.manifest.graphs)
+    name = next(
+        one.graph.name for one in folder.manifest.graphs.values() if one.graph.role == "image"
+    )
     stored = folder.manifest.graphs[f"{name}.int8"]
     pixels = probes.ask(folder.manifest, samples(folder.manifest)[0]).pixels
     feed = {"image" if folder.manifest.family == SAM else "frames": pixels}

@@ -24,7 +24,7 @@ from fastseg.export.model_folder import Card  # noqa: E402
 from fastseg.export.networks.unet import UNet  # noqa: E402
 from fastseg.export.onnx.writer import Source  # noqa: E402
 from fastseg.export.unet import write_unet_folder  # noqa: E402
-from fastseg.inference.sessions import Choice, Graphs  # noqa: E402
+from fastseg.inference.sessions import Choice, Sessions  # noqa: E402
 from fastseg.masks import Masks  # noqa: E402
 from training.echo.phantom import generate  # noqa: E402
 
@@ -100,7 +100,7 @@ def test_the_network(network, folder, batch, table):
     }
     for name, choice in CHOICES.items():
         try:
-            backend = Graphs(artifacts.read(folder), Choice("cpu", **choice))["network"]
+            backend = Sessions(artifacts.read(folder), Choice("cpu", **choice))["network"]
         except BackendError as error:
             print(f"{name}: {error}")
             continue

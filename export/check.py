@@ -11,7 +11,7 @@ from fastseg.export.sam import check_folder
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Compare every graph with the checkpoint's network; 0 if they agree."""
+    """Compare; the same as ``fastseg export check``. Return 0 if graphs and checkpoint agree."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", help="SAM ViT-B, ViT-L or ViT-H: .pth or .safetensors")
     parser.add_argument("folder", help="the model folder that was exported from it")

@@ -14,9 +14,8 @@ from typing import Any
 from fastseg import artifacts
 from fastseg.artifacts import ModelFolder
 from fastseg.artifacts.manifest import GraphFile
-from fastseg.backends.stored import choose_file
 from fastseg.backends.tensorrt import library as tensorrt_library
-from fastseg.backends.tensorrt.builder import Order, Progress, build_engine
+from fastseg.backends.tensorrt.builder import BuildOptions, Progress, build_engine
 from fastseg.backends.tensorrt.engine_cache import (
     ENGINES,
     NOT_COMPARED,
@@ -25,7 +24,6 @@ from fastseg.backends.tensorrt.engine_cache import (
     StoredEngine,
     card_of,
     engines_in,
-    on_probation,
     write_engine,
 )
 from fastseg.backends.tensorrt.engine_key import EngineKey, Gpu, key_of
@@ -202,9 +200,9 @@ class _Bench:
         return key_of(stored, self.flavour, self.version, targets=self.targets, gpu=built_on)
 
     @property
-    def order(self) -> Order:
+    def order(self) -> BuildOptions:
         timed_on = "" if self.flavour.ahead_of_time else str(self.gpu)
-        return Order(self.flavour, self.targets, timed_on)
+        return BuildOptions(self.flavour, self.targets, timed_on)
 
 
 def _gpu(device: str, *, needed: bool) -> Gpu | None:
@@ -223,7 +221,7 @@ def _gpu(device: str, *, needed: bool) -> Gpu | None:
 
 def _graphs(folder: ModelFolder, request: Request) -> list[GraphFile]:
     names = {stored.graph.name: None for stored in folder.manifest.graphs.values()}
-    return [choose_file(folder, name, precision=request.precision) for name in names]
+    return [folder.graph_file(name, request.precision) for name in names]
 
 
 def _obtain(
@@ -268,8 +266,7 @@ def _compare(
     if foreign := key.differences(key.for_gpu(bench.gpu)):
         return Comparison(f"not compared: {foreign[0]}"), ""
     progress("comparing with FP32")
-    with on_probation():
-        verdict = gate(folder, staging, request, bench.device)
+    verdict = gate(folder, staging, request, bench.device)
     if not verdict.passed:
         raise ParityError(
             f"the engines of {folder.manifest.name} in {request.precision} are too far from FP32 "

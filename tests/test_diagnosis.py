@@ -14,8 +14,8 @@ from fastseg.artifacts import registry
 from fastseg.backends import openvino
 from fastseg.backends.tensorrt import library as tensorrt_library
 from fastseg.backends.tensorrt.library import TENSORRT_RTX
-from fastseg.cuda import driver as cuda_driver
 from fastseg.diagnosis import doctor
+from fastseg.environment import install_hint
 from fastseg.errors import BackendUnavailableError
 from fastseg.testing import tiny_sam_folder
 from tests.fakes import fake_machine
@@ -75,8 +75,8 @@ def test_a_machine_without_any_runtime_is_not_ok(monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     report = doctor()
     assert not report["ok"]
-    assert "fastseg-runtime[cpu]" in report["runtimes"]["onnxruntime"]["remedy"]
-    assert "fastseg-runtime[openvino]" in report["runtimes"]["openvino"]["remedy"]
+    assert install_hint("cpu") in report["runtimes"]["onnxruntime"]["remedy"]
+    assert install_hint("openvino") in report["runtimes"]["openvino"]["remedy"]
 
 
 def test_embedded_models_are_verified_bit_by_bit(models):
@@ -151,8 +151,7 @@ def test_a_containers_memory_limit_is_told(monkeypatch):
 
 def test_devices_are_named_with_what_the_driver_says_of_them(monkeypatch):
     library = FakeDriverLibrary((FakeDevice("Large", (9, 0), 80 * 2**30),), cuda=12060)
-    monkeypatch.setattr(cuda_driver, "_library", lambda: library)
-    monkeypatch.setattr(cuda_driver, "_release", lambda: "580.95")
+    fake_machine.with_driver(monkeypatch, library, release="580.95")
     assert doctor()["devices"]["cuda"] == {
         "ok": True,
         "driver": "580.95",

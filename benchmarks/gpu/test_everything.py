@@ -20,13 +20,12 @@ import pytest
 
 import fastseg
 from fastseg import acceptance, artifacts
-from fastseg.backends.stored import choose_file
 from fastseg.backends.tensorrt import library as tensorrt_library
+from fastseg.backends.tensorrt import open_engine
 from fastseg.backends.tensorrt.library import FLAVOURS
-from fastseg.backends.tensorrt.runtime import Face
 from fastseg.building import Request, build
 from fastseg.errors import BackendUnavailableError, FastsegError
-from fastseg.export.sam import add_half, export_sam
+from fastseg.export.sam import add_fp16, export_sam
 from fastseg.validation.synthetic import scenes
 from tests.helpers.on_gpu import require_gpu
 from tests.helpers.random_weights import scattered
@@ -127,7 +126,7 @@ def built(checkpoint, tmp_path_factory):
     folder, found = tmp_path_factory.mktemp("models"), {}
     source = folder / "vit-b"
     export_sam(checkpoint, source, licence="none")
-    add_half(source, source, checkpoint=checkpoint, pictures=scenes()[:1])
+    add_fp16(source, source, checkpoint=checkpoint, images=scenes()[:1])
     for flavour, precision in product(installed, ("fp16", "fp32")):
         out = folder / f"{flavour}-{precision}"
         request = Request(flavour, precision, device="cuda", out=out)
@@ -242,8 +241,8 @@ def test_images_a_second(torch, checkpoint, built, table):
 
     for (flavour, precision), out in built.items():
         folder = artifacts.read(out)
-        stored = choose_file(folder, "encoder", precision=precision)
-        opened = Face(FLAVOURS[flavour]).open_engine(folder, stored, device="cuda", memory="cuda")
+        stored = folder.graph_file("encoder", precision)
+        opened = open_engine(folder, stored, device="cuda", memory="cuda", backend=flavour)
         with closing(opened) as backend:
             name = f"fastseg, {flavour} {precision.upper()}"
             measure(name, partial(backend.run, {"image": images}))

@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.table import guards, plots, report
 from benchmarks.table.rows import ROWS, TableRow
 from benchmarks.table.store import Job, Store, differences
-from fastseg.environment import usable_cores
+from fastseg.environment import install_hint, usable_cores
 
 
 def main(words: list[str] | None = None) -> int:
@@ -22,7 +22,7 @@ def main(words: list[str] | None = None) -> int:
     arguments = parser().parse_args(words)
     folder: Path = arguments.out.resolve()
     if arguments.plots and not plots.drawable():  # before half an hour of measuring
-        parser().error("--plots needs matplotlib: pip install 'fastseg-runtime[plot]'")
+        parser().error(f"--plots needs matplotlib. {install_hint('plot')}")
     if not arguments.print_only:
         run([sys.executable, "-m", "benchmarks.table.material", str(folder / "material")])
         for job in jobs(arguments, folder):

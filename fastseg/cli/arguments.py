@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from fastseg.cli.report import Report
+from fastseg.environment import install_hint
 from fastseg.errors import BackendUnavailableError
 from fastseg.images import MAX_PIXELS
 from fastseg.inference.sessions import Choice
@@ -145,7 +146,7 @@ def needs_extra(extra: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise BackendUnavailableError(
-            f"what needs the extra {extra!r}",
+            f"the extra {extra!r}",
             reason=f"{error.name} is not installed",
-            remedy=f'Install it by: pip install "fastseg-runtime[{extra}]"',
+            remedy=install_hint(extra),
         ) from error

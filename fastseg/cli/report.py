@@ -56,7 +56,7 @@ def show(report: Report, *, as_json: bool) -> int:
         print_json(report.document())
     else:
         width = None if sys.stdout.isatty() else _PLAIN_WIDTH
-        console = Console(width=width, highlight=False)
+        console = Console(width=width, highlight=False, markup=False)
         for part in report.text:
             console.print(part)
     return report.exit_code

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastseg.echo.frames import FrameChannels
+from fastseg.environment import install_hint
 from fastseg.errors import BackendUnavailableError, ImageError
 from fastseg.images import MAX_PIXELS
 
@@ -83,7 +84,7 @@ def read_dicom(
         raise BackendUnavailableError(
             "reading DICOM",
             reason=f"{error.name} is not installed",
-            remedy='Install it by: pip install "fastseg-runtime[dicom]"',
+            remedy=install_hint("dicom"),
         ) from error
     try:
         header = pydicom.dcmread(path)

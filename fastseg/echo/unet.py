@@ -63,7 +63,7 @@ class Unet(LoadedModel):
         self, folder: ModelFolder, choice: Choice, *, max_pixels: int | None = MAX_PIXELS
     ) -> None:
         super().__init__(folder, choice, image_graph=UNET_GRAPH, max_pixels=max_pixels)
-        self._frame = self.manifest.frame
+        self._frame = self.manifest.frame_preprocessing
         self.view = self.manifest.view
         """The view that the network was trained for: ``"a2c"``, ``"a4c"`` or ``"sax"``."""
         self.classes = self.manifest.classes

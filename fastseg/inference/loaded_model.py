@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from fastseg.artifacts import ModelFolder
 from fastseg.artifacts.manifest import Manifest
 from fastseg.environment import thread_count
-from fastseg.inference.sessions import Choice, Graphs
+from fastseg.inference.sessions import Choice, Sessions
 from fastseg.timings import Stopwatch, Timings
 
 Model = TypeVar("Model", bound="LoadedModel")
@@ -29,7 +29,7 @@ class LoadedModel:
     def __init__(
         self, folder: ModelFolder, choice: Choice, *, image_graph: str, max_pixels: int | None
     ) -> None:
-        graphs = self._graphs = Graphs(folder, choice)
+        graphs = self._graphs = Sessions(folder, choice)
         # Nothing of this changes after load, so it is looked up once and not in every call.
         self.manifest: Manifest = folder.manifest
         """The description of the model in its folder."""

@@ -176,7 +176,7 @@ def _key(model: Sam, pixels: NDArray[np.uint8], crop: tuple[int, int, int, int] 
     """Hash everything that an embedding depends on."""
     parts = (
         KEYS,
-        model.manifest.picture,
+        model.manifest.image_preprocessing,
         model.encoder_sha256,
         (model.runs["encoder"], model.runs["image_state"]),
         pixels.shape,

@@ -45,7 +45,7 @@ class Sam(LoadedModel):
         """The two stages of the decoder, for pipelines of one's own."""
         self.encoder_sha256 = self._graphs.plans["encoder"].stored.content
         """Hash of the encoder and its weights; embeddings carry it as ``Embedding.model``."""
-        self.mask_side = self.manifest.picture.side // 4
+        self.mask_side = self.manifest.image_preprocessing.side // 4
         """Height and width of low-resolution logits."""
         files = self.manifest.graphs.values()
         self._encoders = [file.content for file in files if file.graph.name == "encoder"]
@@ -261,7 +261,7 @@ class Sam(LoadedModel):
             embed=self.embed,
             decoder=self.decoder,
             gpu=self.gpu_mask_generator,
-            side=self.manifest.picture.side,
+            side=self.manifest.image_preprocessing.side,
             threads=self.threads,
             max_pixels=self.max_pixels,
         )
@@ -278,7 +278,7 @@ class Sam(LoadedModel):
     def _prepare(self, image: ImageSource, channels: Channels, crop: Crop | None) -> PreparedImage:
         return prepare(
             image,
-            self.manifest.picture,
+            self.manifest.image_preprocessing,
             channels=channels,
             crop=crop,
             max_pixels=self.max_pixels,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastseg.contract import MULTIPLE, Array
-from fastseg.inference.sessions import OpenGraphs, searching
+from fastseg.inference.sessions import GraphRunner, thresholded_decoder
 from fastseg.sam.embedding import Embedding
 from fastseg.sam.prompts import PromptBatch
 
@@ -74,17 +74,17 @@ class TwoStageDecoder:
     An embedding that is decoded must be completed first, once for all its prompts.
     """
 
-    def __init__(self, graphs: OpenGraphs) -> None:
+    def __init__(self, graphs: GraphRunner) -> None:
         self._graphs = graphs
         self._input_names: dict[str, tuple[str, ...]] = {}
 
     def complete(self, embedding: Embedding) -> Embedding:
         """Add the arrays that all prompts of an image share, unless this decoder made them."""
-        made_by = self._state_made_by
-        if embedding.state is not None and embedding.state_of == made_by:
+        runs_on = self._state_runs_on
+        if embedding.state is not None and embedding.state_of == runs_on:
             return embedding
         state = self._graphs.run("image_state", {"embedding": embedding.features[None]})
-        return replace(embedding, state=state, state_of=made_by)
+        return replace(embedding, state=state, state_of=runs_on)
 
     def tokens(self, embedding: Embedding, batch: PromptBatch) -> Tokens:
         """Run the first stage for a batch of at most ``PROMPTS_PER_RUN`` prompts.
@@ -110,7 +110,7 @@ class TwoStageDecoder:
 
         Runs of other decoders hold 4 MB a prompt, and keep every thread busy.
         """
-        return searching(self._graphs) is not None
+        return thresholded_decoder(self._graphs) is not None
 
     def most_prompts(self, threads: int) -> int:
         """Return the most prompts that ``decode_above`` takes: enough to keep all threads busy."""
@@ -133,7 +133,7 @@ class TwoStageDecoder:
         """
         inputs = self._shared_inputs("decoder", embedding.state or {})
         inputs |= {"point_coords": batch.point_coords, "point_labels": batch.point_labels}
-        both = self._graphs.search(inputs, float(above))
+        both = self._graphs.decode_above(inputs, float(above))
         if both is None:
             return self._decode_in_turn(embedding, batch, above)
         scores, logits = both["iou_predictions"][:, MULTIPLE], both["low_res_logits"]
@@ -173,8 +173,8 @@ class TwoStageDecoder:
         return logits
 
     @cached_property
-    def _state_made_by(self) -> str:
-        return self._graphs.made_by("image_state")
+    def _state_runs_on(self) -> str:
+        return self._graphs.runs_on("image_state")
 
     def _shared_inputs(self, name: str, state: Mapping[str, Array]) -> dict[str, Array]:
         """Choose the inputs of a graph that all prompts of an image share."""

@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from fastseg import artifacts, environment, ops
 from fastseg.artifacts import ModelFolder, registry
 from fastseg.artifacts.manifest import SAM
+from fastseg.backends import table
 from fastseg.backends.base import Plan
 from fastseg.backends.selection import PRECISIONS, plan
-from fastseg.backends.table import MODULES, runtime
-from fastseg.contract import ALTERNATIVES, LOOK, MULTIPLE
+from fastseg.contract import ALTERNATIVES, MULTIPLE, graph_role
 from fastseg.demo_data import PICTURE
 from fastseg.errors import BackendError, ModelFolderError
 from fastseg.images import read_image
 from fastseg.inference import tuned_plans
-from fastseg.inference.sessions import Choice, Graphs, exact_plans
+from fastseg.inference.sessions import Choice, Sessions, exact_plans
 from fastseg.inference.tuned_plans import Trial, Verdict
 from fastseg.loading import Model
 from fastseg.ops import Binarised, Runs
@@ -50,7 +50,7 @@ LEAST_GAIN = 1.1
 ROUNDS = 3
 """Turns in which two ways are timed; the median of each counts."""
 
-_PARTS = (LOOK, ("image_state", "decoder", "decoder_mask", "mask_head"), ("mask_head",))
+_PARTS = (("encoder",), ("image_state", "decoder", "decoder_mask", "mask_head"), ("mask_head",))
 """Graphs that move to another way together, in the order in which they are tried."""
 
 
@@ -154,7 +154,9 @@ class _Search:
         self._choice = Choice("cpu", threads=threads)
         self._progress = progress
         pictures = (read_image(PICTURE), *synthetic.scenes())
-        self._questions = [probes.ask_prompts(each, folder.manifest.picture) for each in pictures]
+        self._questions = [
+            probes.ask_prompts(each, folder.manifest.image_preprocessing) for each in pictures
+        ]
         self._expected: list[Seen] = []
 
     def improve(
@@ -164,7 +166,7 @@ class _Search:
         ways = list(self._ways(best, part))
         if not ways:
             return None
-        with closing(Graphs(self._folder, self._choice, best)) as graphs:
+        with closing(Sessions(self._folder, self._choice, best)) as graphs:
             if not self._expected:
                 self._progress(f"{_words(best, part)}: the exact way")
                 self._expected = self._see_all(graphs)
@@ -184,7 +186,7 @@ class _Search:
     ) -> Iterator[tuple[dict[str, Plan], str]]:
         """Every other way to run a part that can be had here, and the precision to ask for."""
         seen = [{name: best[name] for name in part}]
-        for backend in MODULES:
+        for backend in table.RUNTIMES:
             for precision in PRECISIONS:
                 try:
                     found = self._moved(best, part, backend, precision)
@@ -197,7 +199,7 @@ class _Search:
     def _moved(
         self, best: Mapping[str, Plan], part: Sequence[str], backend: str, precision: str
     ) -> dict[str, Plan]:
-        if part == ["mask_head"] and runtime(best["decoder"].backend).OWN_LAYOUT:
+        if part == ["mask_head"] and table.runtime(best["decoder"].backend).own_layout:
             raise BackendError("what the decoder leaves is for its own runtime alone.")
         found: dict[str, Plan] = {}
         for name in part:
@@ -210,12 +212,12 @@ class _Search:
             found |= may_stay
         return found
 
-    def _race(self, graphs: Graphs, plans: Mapping[str, Plan], part: Sequence[str]) -> float:
+    def _race(self, graphs: Sessions, plans: Mapping[str, Plan], part: Sequence[str]) -> float:
         """How many times as fast ``plans`` are as what is open, in turns."""
         self._progress(f"{_words(plans, part)}: speed")
         question = self._questions[0]
         try:
-            with closing(Graphs(self._folder, self._choice, plans)) as others:
+            with closing(Sessions(self._folder, self._choice, plans)) as others:
                 return _ratio(graphs, others, part, question)
         except BackendError:
             return 0.0  # a runtime that is here and does not run the graph is no way to run it
@@ -227,10 +229,10 @@ class _Search:
         if speed < LEAST_GAIN:
             return replace(trial, refused=f"not {LEAST_GAIN} times as fast")
         self._progress(f"{_words(plans, part)}: masks")
-        with closing(Graphs(self._folder, self._choice, plans)) as graphs:
+        with closing(Sessions(self._folder, self._choice, plans)) as graphs:
             return judge(trial, self._expected, self._see_all(graphs))
 
-    def _see_all(self, graphs: Graphs) -> list[Seen]:
+    def _see_all(self, graphs: Sessions) -> list[Seen]:
         """What ``graphs`` make of every picture, with a counterpart for each mask that is kept."""
         nothing = np.empty(0, np.intp)
         wanted = [each.kept_names for each in self._expected] or [nothing] * len(self._questions)
@@ -238,7 +240,7 @@ class _Search:
         return [see(graphs, question, also) for question, also in pairs]
 
 
-def see(graphs: Graphs, question: PromptQuestion, also: NDArray[np.intp]) -> Seen:
+def see(graphs: Sessions, question: PromptQuestion, also: NDArray[np.intp]) -> Seen:
     """Draw the masks of all prompts that can be kept, and those named in ``also``."""
     decoder, least = TwoStageDecoder(graphs), np.float32(GridSettings().pred_iou_thresh)
     embedding = decoder.complete(look(graphs, question))
@@ -263,7 +265,7 @@ def see(graphs: Graphs, question: PromptQuestion, also: NDArray[np.intp]) -> See
     return Seen((names + np.arange(ALTERNATIVES)).reshape(-1), masks, kept)
 
 
-def look(graphs: Graphs, question: PromptQuestion) -> Embedding:
+def look(graphs: Sessions, question: PromptQuestion) -> Embedding:
     """Encode the picture of a question."""
     features = graphs.run("encoder", {"image": question.pixels})["embedding"][0]
     return Embedding(features=features, frame=question.frame, model="")
@@ -310,7 +312,9 @@ def _named(seen: Seen, names: NDArray[np.intp]) -> Runs:
     return seen.masks.runs[order[np.searchsorted(seen.names, names, sorter=order)]]
 
 
-def _ratio(graphs: Graphs, others: Graphs, part: Sequence[str], question: PromptQuestion) -> float:
+def _ratio(
+    graphs: Sessions, others: Sessions, part: Sequence[str], question: PromptQuestion
+) -> float:
     """Median time of ``graphs`` over that of ``others``; the first turn warms up."""
     took: tuple[list[float], list[float]] = ([], [])
     embedding = look(graphs, question)
@@ -318,7 +322,7 @@ def _ratio(graphs: Graphs, others: Graphs, part: Sequence[str], question: Prompt
     for _ in range(1 + ROUNDS):
         for each, times in zip((graphs, others), took, strict=True):
             start = time.perf_counter()
-            if part[0] in LOOK:
+            if graph_role(part[0]) == "image":
                 look(each, question)
             else:
                 decoder = TwoStageDecoder(each)

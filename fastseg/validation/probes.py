@@ -25,7 +25,7 @@ from fastseg.contract import (
 )
 from fastseg.echo.frames import choose_view, read_frame
 from fastseg.geometry import Frame
-from fastseg.inference.sessions import Choice, Graphs, OpenGraphs
+from fastseg.inference.sessions import Choice, GraphRunner, Sessions
 from fastseg.ops import Runs
 from fastseg.sam.embedding import Embedding
 from fastseg.sam.grid_settings import GridSettings
@@ -115,8 +115,8 @@ class Answer:
 def ask(manifest: Manifest, image: NDArray[np.uint8]) -> Question:
     """Prepare a picture (H, W, 3) as a model wants it, with prompts laid over if it takes any."""
     if manifest.family != UNET:
-        return ask_prompts(image, manifest.picture)
-    wanted = manifest.frame
+        return ask_prompts(image, manifest.image_preprocessing)
+    wanted = manifest.frame_preprocessing
     frame = read_frame(image, wanted=wanted.channels)
     view = choose_view((frame.shape[0], frame.shape[1]), field_of_view_cm=wanted.field_of_view_cm)
     return FrameQuestion(ops.frame_input(frame, view.window, wanted.side)[None])
@@ -154,7 +154,7 @@ def answer_all(
     folder: ModelFolder, choice: Choice, questions: Sequence[Question]
 ) -> tuple[Answer, ...]:
     """Answer questions with the graphs of a model folder, which are opened once."""
-    with closing(Graphs(folder, choice)) as graphs:
+    with closing(Sessions(folder, choice)) as graphs:
         return tuple(
             replace(
                 answer(graphs, one, graphs.precision), backend=graphs.backend, device=graphs.device
@@ -163,7 +163,7 @@ def answer_all(
         )
 
 
-def answer(graphs: OpenGraphs, question: Question, precision: str) -> Answer:
+def answer(graphs: GraphRunner, question: Question, precision: str) -> Answer:
     """Answer a question with opened graphs, whose arrays lie in host memory.
 
     Args:

@@ -16,7 +16,7 @@ from benchmarks.table import __main__ as table
 from benchmarks.table import guards, plots, report
 from benchmarks.table.rows import ROWS
 from benchmarks.table.store import Cell, Job, Store, about, differences
-from fastseg.environment import usable_cores
+from fastseg.environment import install_hint, usable_cores
 
 
 def cell(row: str, contender: str, ms: float, **changes) -> Cell:
@@ -149,7 +149,7 @@ def test_plots_without_matplotlib_are_refused_before_anything_is_measured(
     with pytest.raises(SystemExit) as ended:
         table.main(["--out", str(tmp_path), "--plots"])
     assert ended.value.code == 2
-    assert "fastseg-runtime[plot]" in capsys.readouterr().err
+    assert install_hint("plot") in capsys.readouterr().err
 
 
 @pytest.mark.timeout(120)

@@ -15,7 +15,7 @@ from fastseg.artifacts import ModelFolder
 from fastseg.cli.root import run
 from fastseg.demo import PICTURE
 from fastseg.errors import BackendError, ParityError
-from fastseg.inference.sessions import Choice, Graphs
+from fastseg.inference.sessions import Choice, Sessions
 from fastseg.testing import tiny_sam_folder, tiny_unet_folder
 from fastseg.validation import comparison, probes
 from fastseg.validation.comparison import Limits, Way
@@ -201,7 +201,7 @@ class Off:
 
 
 def test_a_gate_lets_the_same_masks_pass_and_no_others(tiny: ModelFolder) -> None:
-    graphs = Graphs(tiny, Choice())
+    graphs = Sessions(tiny, Choice())
     found = comparison.gate(
         tiny, {"mask_head": Off(graphs["mask_head"], 1.001)}, precision="fp16", pictures=[IMAGE]
     )

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 import fastseg
+from fastseg.environment import install_hint
 from fastseg.testing import tiny_sam_folder
 
 ROOT = Path(fastseg.__file__).parents[1]
@@ -127,8 +128,7 @@ def test_without_the_cli_extra_one_line_says_how_to_get_it(missing: str) -> None
     run = finish((sys.executable, "-c", f"{script}; sys.exit(main(['doctor']))"))
     assert run.returncode == 2
     assert run.stderr.splitlines() == [
-        f"fastseg: the command line needs {missing}; "
-        'install it by: pip install "fastseg-runtime[cli]"'
+        f"fastseg: the command line needs {missing}. {install_hint('cli')}"
     ]
 
 

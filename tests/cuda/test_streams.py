@@ -75,7 +75,7 @@ def searching(loaded: fastseg.Sam, device: FakeCuda) -> GpuMaskGenerator:
     kernels = LazyKernels(device)
     return GpuMaskGenerator(
         graphs,
-        loaded.manifest.picture,
+        loaded.manifest.image_preprocessing,
         device,
         lambda stream: DeviceKernels(kernels, device.name, stream),
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from fastseg.backends.signatures import Declared
+from fastseg.backends.signatures import TensorSignature
 from fastseg.contract import Array, GraphSpec, TensorSpec
 from tests.fakes.fake_cuda import NOISE, FakeCuda, FakeStream, as_bytes
 
@@ -35,8 +35,8 @@ class FakeEngine:
         self.device = device
         self.scratch_bytes = scratch_bytes
         self.records = records
-        self.inputs = [_declared(one) for one in graph.inputs]
-        self.outputs = [_declared(one) for one in graph.outputs]
+        self.inputs = [_signature(one) for one in graph.inputs]
+        self.outputs = [_signature(one) for one in graph.outputs]
         self.contexts: list[FakeContext] = []
         self.kept = 0
         """How often it was asked to keep what it compiled."""
@@ -116,9 +116,9 @@ class FakeContext:
             device.at(addresses[name], output.nbytes)[:] = as_bytes(output)
 
 
-def _declared(tensor: TensorSpec) -> Declared:
+def _signature(tensor: TensorSpec) -> TensorSignature:
     shape = tuple(None if isinstance(size, str) else size for size in tensor.shape)
-    return Declared(frozenset({tensor.name}), tensor.dtype, shape)
+    return TensorSignature(frozenset({tensor.name}), tensor.dtype, shape)
 
 
 def _length(tensor: TensorSpec, shape: tuple[int, ...]) -> int:

@@ -18,7 +18,7 @@ from fastseg.environment import thread_count, usable_cores
 from fastseg.errors import ImageError, PromptError
 from fastseg.inference import concurrency
 from fastseg.inference.concurrency import Turnstile
-from fastseg.inference.sessions import Graphs
+from fastseg.inference.sessions import fills_cores
 from fastseg.testing import tiny_sam_folder
 
 pytest.importorskip("onnx", reason="graphs are written with onnx")
@@ -246,9 +246,7 @@ def test_only_a_runtime_that_looks_at_a_picture_has_the_cores_to_itself(
     model, name, device, backend, fills
 ):
     graphs = model._graphs
-    settled = replace(graphs.plans[name], device=device, backend=backend)
-    other = Graphs(graphs.folder, graphs.choice, {**graphs.plans, name: settled})
-    assert other._fills_cores(name) is fills
+    assert fills_cores(replace(graphs.plans[name], device=device, backend=backend)) is fills
 
 
 def test_what_fails_gives_its_place_back(model):

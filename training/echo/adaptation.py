@@ -160,10 +160,11 @@ def _teacher(task: AdaptationTask) -> Unet:
             f"{name} is for {teacher.view} frames and cannot teach {task.view}. That takes a "
             f"network for {TEACHER_VIEWS[task.view]} frames, such as {TEACHERS[task.view]}."
         )
-    if teacher.manifest.frame.side != own_frames.SIDE:
+    side = teacher.manifest.frame_preprocessing.side
+    if side != own_frames.SIDE:
         raise ModelError(
-            f"{name} sees frames of {teacher.manifest.frame.side} pixels, and labels have "
-            f"{own_frames.SIDE}. Choose a teacher such as {TEACHERS[task.view]}."
+            f"{name} sees frames of {side} pixels, and labels have {own_frames.SIDE}. "
+            f"Choose a teacher such as {TEACHERS[task.view]}."
         )
     return teacher
 

@@ -21,7 +21,7 @@ from fastseg.cuda.kernels import DeviceKernels
 from fastseg.errors import DeviceMemoryError, ImageError
 from fastseg.geometry import Frame
 from fastseg.images import Channels, ImageSource, check_size, read_image
-from fastseg.inference.sessions import Graphs
+from fastseg.inference.sessions import Sessions
 from fastseg.sam.gpu.crop import Found, GpuCrop, nothing_found
 from fastseg.sam.gpu.memory_budget import MemoryPlan, plan_memory
 from fastseg.sam.gpu.workspace import GpuWorkspace
@@ -184,7 +184,7 @@ class GpuMaskGenerator:
         return found
 
 
-def open_gpu_mask_generator(graphs: Graphs) -> GpuMaskGenerator | None:
+def open_gpu_mask_generator(graphs: Sessions) -> GpuMaskGenerator | None:
     """Open everything mode on the device where the graphs run.
 
     Returns:
@@ -209,7 +209,7 @@ def open_gpu_mask_generator(graphs: Graphs) -> GpuMaskGenerator | None:
     device = cuda_device.open_device(int(where.partition(":")[2] or 0))
     return GpuMaskGenerator(
         placed,
-        graphs.folder.manifest.picture,
+        graphs.folder.manifest.image_preprocessing,
         device,
         lambda stream: device_ops.cuda_kernels(device.name, stream),
     )
