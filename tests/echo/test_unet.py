@@ -71,7 +71,7 @@ def test_floating_point_frames_give_the_same_masks(model, dtype):
     )
 
 
-def test_colour_grey_files_and_pictures_give_the_same_masks(model, tmp_path):
+def test_colour_grey_files_and_images_give_the_same_masks(model, tmp_path):
     wanted = model.segment(frame()).array()
     colour = np.repeat(frame()[..., None], 3, axis=2)
     Image.fromarray(frame()).save(tmp_path / "frame.png")

@@ -82,11 +82,11 @@ def test_threads_that_take_turns_backwards_change_nothing(tiny_model, tiny_folde
 
 
 def test_an_embedded_model_finds_the_masks_of_the_cpu(device):
-    picture = read_image("fastseg/demo_data/coins.png")
+    coins = read_image("fastseg/demo_data/coins.png")
     with fastseg.load("sam-nano", backend="onnxruntime") as loaded:
-        expected = loaded.everything(picture, points_per_side=4)
+        expected = loaded.everything(coins, points_per_side=4)
         loaded.gpu_mask_generator = searching(loaded, device)
-        found = loaded.everything(picture, points_per_side=4)
+        found = loaded.everything(coins, points_per_side=4)
     assert len(expected) > 5
     # The runtime may round otherwise where it runs more prompts at a time, and few pixels with it.
     assert len(found) == len(expected)
@@ -116,7 +116,7 @@ def test_the_number_of_passes_changes_nothing(tiny_model, on_device, image, pass
     assert_same(found, tiny_model.everything(image, points_per_side=6, **LOOSE))
 
 
-def test_the_picture_goes_up_once_and_run_lengths_come_down_once(on_device, device, image):
+def test_the_image_goes_up_once_and_run_lengths_come_down_once(on_device, device, image):
     masks = on_device.everything(image, points_per_side=6, **LOOSE)
     grid, fills = 36 * 16, 32
     assert sorted(device.uploaded) == sorted([image.nbytes, grid, fills])
@@ -141,7 +141,7 @@ def test_memory_that_runs_out_halves_the_pass_once_and_says_so(tiny_model, tiny_
         with pytest.warns(RuntimeWarning, match="36 prompts at a time .* From now on it is 18"):
             found = loaded.everything(image, points_per_side=6, **LOOSE)
         assert_same(found, expected)
-        # What was learnt holds for the next picture.
+        # What was learnt holds for the next image.
         assert_same(loaded.everything(image, points_per_side=6, **LOOSE), expected)
 
 
@@ -171,20 +171,20 @@ def test_more_run_lengths_than_expected_are_found_room_for(
     assert on_device.gpu_mask_generator._runs_per_mask == learnt
 
 
-def test_a_picture_that_is_on_the_device_stays_there(tiny_model, on_device, device, image):
+def test_an_image_that_is_on_the_device_stays_there(tiny_model, on_device, device, image):
     found = on_device.everything(device_array(image, "image"), points_per_side=6, **LOOSE)
     assert_same(found, tiny_model.everything(image, points_per_side=6, **LOOSE))
     assert image.nbytes not in device.uploaded
 
 
-def test_a_picture_on_the_device_must_be_ready_to_use(on_device, image):
+def test_an_image_on_the_device_must_be_ready_to_use(on_device, image):
     with pytest.raises(ImageError, match="bgr"):
         on_device.everything(device_array(image, "image"), channels="bgr")
     with pytest.raises(fastseg.FastsegError, match="uint8"):
         on_device.everything(device_array(image.astype(np.float32), "image"))
 
 
-def test_a_picture_on_the_device_is_held_to_the_same_size(on_device, image, monkeypatch):
+def test_an_image_on_the_device_is_held_to_the_same_size(on_device, image, monkeypatch):
     monkeypatch.setattr(on_device, "max_pixels", image.shape[0] * image.shape[1] - 1)
     with pytest.raises(ImageError, match=r"more than max_pixels"):
         on_device.everything(device_array(image, "image"))
@@ -193,11 +193,11 @@ def test_a_picture_on_the_device_is_held_to_the_same_size(on_device, image, monk
 
 
 def test_concurrent_calls_take_turns(tiny_model, on_device, image):
-    pictures = [np.roll(image, 10 * i, axis=1) for i in range(4)]
+    rolled = [np.roll(image, 10 * i, axis=1) for i in range(4)]
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda one: on_device.everything(one, points_per_side=5), pictures))
-    for masks, picture in zip(found, pictures, strict=True):
-        assert_same(masks, tiny_model.everything(picture, points_per_side=5))
+        found = list(pool.map(lambda one: on_device.everything(one, points_per_side=5), rolled))
+    for masks, one in zip(found, rolled, strict=True):
+        assert_same(masks, tiny_model.everything(one, points_per_side=5))
 
 
 def test_timings_name_what_ran(on_device, image):

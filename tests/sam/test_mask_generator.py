@@ -82,7 +82,7 @@ def test_a_grid_of_ones_own_is_used(model, image):
     np.testing.assert_array_equal(np.unique(masks.points, axis=0), [[32, 48]])
 
 
-def test_a_picture_in_which_nothing_passes_has_no_masks(model, image):
+def test_an_image_in_which_nothing_passes_has_no_masks(model, image):
     masks = model.everything(image, points_per_side=3, pred_iou_thresh=1e6)
     assert len(masks) == 0
     assert masks.records("coco_rle") == []
