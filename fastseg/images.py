@@ -1,4 +1,4 @@
-"""From whatever a user calls an image to an RGB array."""
+"""Reading of files, bytes and arrays as RGB images."""
 
 from __future__ import annotations
 
@@ -222,7 +222,7 @@ def _decode(
 
 
 def _pixels(image: Image.Image) -> NDArray[np.uint8]:
-    """Copy an RGB image some rows at a time: Pillow's own way takes the whole of it thrice."""
+    """Copy an RGB image by some rows; Pillow's own conversion takes its memory three times."""
     pixels = np.empty((image.height, image.width, 3), np.uint8)
     for top in range(0, image.height, _ROWS_AT_ONCE):
         bottom = min(top + _ROWS_AT_ONCE, image.height)
@@ -256,7 +256,7 @@ def check_size(width: int, height: int, what: str, max_pixels: int | None) -> No
 
 
 def _as_array(source: Any, what: str) -> Array:
-    """Look at another library's array as NumPy, without a copy."""
+    """View another library's array as NumPy, without a copy."""
     if isinstance(source, np.ndarray):
         return source
     if not hasattr(source, "__dlpack__"):

@@ -104,7 +104,7 @@ class Masks:
         return self.runs.size
 
     def __len__(self) -> int:
-        """The number of masks."""
+        """Count the masks."""
         return len(self.scores)
 
     def __getitem__(self, index: Index) -> Masks:

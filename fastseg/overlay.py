@@ -24,7 +24,7 @@ _MARGIN = 2  # source pixels around a mask's box, so that its outline is not cut
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One image with its masks, and what was asked for."""
+    """One image with its masks and its prompts."""
 
     image: NDArray[np.uint8]  # (H, W, 3)
     masks: Masks
@@ -70,7 +70,7 @@ def draw(panel: Panel, *, long_side: int = LONG_SIDE, numbers: bool = True) -> I
     """Draw one panel: the image, dimmed, and every mask filled and outlined, large ones first.
 
     Args:
-        panel: What to draw.
+        panel: The image and its masks.
         long_side: Longest side of the drawing in pixels; an image is enlarged 4 times at most.
         numbers: Write each mask's number (from 1, its place in ``panel.masks``) in its middle,
             where there is room.
@@ -151,7 +151,7 @@ def _paint(canvas: NDArray[np.float32], mask: Masks, colour: NDArray[np.float32]
 
 
 def _write_number(pencil: ImageDraw.ImageDraw, number: int, mask: Masks, scale: float) -> None:
-    """Write a mask's number on a dark tag in the midst of it, unless its box is too small."""
+    """Write a mask's number on a dark tag in its middle, unless its box is too small."""
     font = ImageFont.load_default(size=15)
     box = mask.boxes[0] * scale
     left, top, right, bottom = pencil.textbbox((0, 0), str(number), font=font)
@@ -166,7 +166,7 @@ def _write_number(pencil: ImageDraw.ImageDraw, number: int, mask: Masks, scale: 
 
 
 def _midst(mask: Masks) -> tuple[float, float]:
-    """A place inside a mask that is not empty, x before y, and in its main part.
+    """Find a point inside a mask that is not empty, x before y, and in its main part.
 
     Half of the mask lies to its left; a small piece far away does not draw it there.
     """

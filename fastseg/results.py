@@ -89,7 +89,7 @@ class ResultFolder:
         self._save(drawing, Path("overlays", f"{name}.png"))
 
     def report(self, document: Mapping[str, Any], *, name: str = REPORT_FILE) -> None:
-        """Write what was done, on what, how fast, and what failed, as a JSON file."""
+        """Write the report, with inputs, timings and errors, as a JSON file."""
         text = to_json(document, indent=2) + "\n"
         (self.path / name).write_text(text, encoding="utf-8")
 

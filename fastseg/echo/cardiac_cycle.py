@@ -105,7 +105,7 @@ def extremes(
 
 
 def _fit(areas: NDArray[np.float64], end: float) -> float:
-    """R2 of a sinusoid through ``areas`` at times from 0 to ``end``; 0 if there is none."""
+    """Fit a sinusoid to ``areas`` at times from 0 to ``end`` and return R2; 0 without a fit."""
     try:
         from scipy.optimize import curve_fit
     except ModuleNotFoundError as error:
@@ -118,7 +118,7 @@ def _fit(areas: NDArray[np.float64], end: float) -> float:
     start = [1.0, 3 * float(areas.std()) / math.sqrt(2), 0.0, float(areas.mean())]
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a covariance that cannot be had is not asked for
+            warnings.simplefilter("ignore")  # the covariance is not used
             best, _ = curve_fit(_sinusoid, time, areas, p0=start)
     except (RuntimeError, TypeError, ValueError):
         return 0.0

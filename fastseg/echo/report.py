@@ -23,7 +23,7 @@ from fastseg.errors import MeasurementError
 from fastseg.measure import Measurement
 
 FORESHORTENED = 0.1
-"""Share by which the axes of two views may differ before it is said (Lang et al. 2015)."""
+"""Share by which the axes of two views may differ before a caution is given (Lang et al. 2015)."""
 
 LARGEST_SHARE_PERCENT = 90.0
 """Largest share of its area or volume that a chamber loses in a beat; a higher share comes from a
@@ -58,7 +58,7 @@ class Row:
     """Name, ending in its unit: ``"lv_edv_biplane_ml"``."""
 
     value: float
-    """NaN if it could not be had."""
+    """The number; NaN where it is missing."""
 
     reason: str = ""
     """The reason why ``value`` is NaN, in words."""
@@ -70,7 +70,7 @@ class Row:
     """The frames that it was made from."""
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields without the name, ready for JSON."""
+        """Return the fields without the name, ready for JSON."""
         told = {"reason": self.reason, "caution": self.caution, "frames": list(self.frames)}
         return {"value": self.value, **told}
 
@@ -124,7 +124,7 @@ def study(
         frames_per_beat: As in ``sinusoid_r2``.
 
     Returns:
-        Always the same rows in the same order. What is missing is NaN with its reason.
+        Always the same rows in the same order. A missing value is NaN with its reason.
 
     Raises:
         BackendUnavailableError: There are several clips of a view, and SciPy is not installed.
@@ -300,7 +300,7 @@ def _foreshortening(picks: Sequence[_Pick]) -> str:
 def _row(
     name: str, picks: Sequence[_Pick], compute: Callable[..., float], *, caution: str = ""
 ) -> Row:
-    """Compute a row from the chambers picked, or say which one is missing."""
+    """Compute a row from the chambers picked, or name the one that is missing."""
     findings = [pick.finding for pick in picks if pick.finding is not None]
     frames = tuple(dict.fromkeys(str(finding.place) for finding in findings))
     if len(findings) < len(picks):

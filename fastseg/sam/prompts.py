@@ -59,7 +59,7 @@ class Prompts:
     """(n, h, w) low-resolution logits, or None."""
 
     def __len__(self) -> int:
-        """The number of prompts."""
+        """Count the prompts."""
         return len(self.offsets) - 1
 
     def batches(self, frame: Frame, *, limit: int) -> Iterator[PromptBatch]:
