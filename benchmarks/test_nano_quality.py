@@ -12,7 +12,7 @@ pytest.importorskip("torch", reason="the generator of scenes is part of the trai
 pytest.importorskip("skimage", reason="the photograph comes with scikit-image")
 
 import fastseg
-from fastseg.sam.model import PromptModel
+from fastseg.sam.model import Sam
 from tests.conftest import echo_examples  # noqa: F401
 from training.sam_nano import echo_boxes, evaluation, held_out, scene_kinds
 
@@ -21,7 +21,7 @@ SCENES = 40
 
 
 @pytest.fixture(scope="module")
-def nano() -> Iterator[PromptModel]:
+def nano() -> Iterator[Sam]:
     with fastseg.load("sam-nano") as model:
         yield model
 
@@ -42,7 +42,7 @@ def test_coins(table: Callable[..., None]) -> None:
     table(f"coins, a photograph; {found}", rows)
 
 
-def test_held_out_scenes(table: Callable[..., None], nano: PromptModel) -> None:
+def test_held_out_scenes(table: Callable[..., None], nano: Sam) -> None:
     results: dict[str, list[held_out.SceneResult]] = {kind: [] for kind in scene_kinds.SCENE_KINDS}
     for held in held_out.scenes(SCENES):
         results[held.kind].append(held_out.measure_model(nano, held))
@@ -63,9 +63,7 @@ def test_held_out_scenes(table: Callable[..., None], nano: PromptModel) -> None:
     table(f"{SCENES} generated scenes that training never draws, mean IoU", rows)
 
 
-def test_echo_boxes(
-    table: Callable[..., None], nano: PromptModel, request: pytest.FixtureRequest
-) -> None:
+def test_echo_boxes(table: Callable[..., None], nano: Sam, request: pytest.FixtureRequest) -> None:
     folder: Path = request.getfixturevalue("echo_examples")
     chambers = echo_boxes.measure(nano, folder)
     rows = [["chamber", "count", "ellipse in the box", "the single mask", "best-scored of three"]]

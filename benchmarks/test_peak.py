@@ -19,13 +19,13 @@ import fastseg  # noqa: E402
 from benchmarks.arithmetic import gmac, sam_gmac  # noqa: E402
 from fastseg import ops  # noqa: E402
 from fastseg.benchmarking.bench import clicks  # noqa: E402
-from fastseg.contract import unet_network  # noqa: E402
+from fastseg.contract import MULTIPLE, unet_network  # noqa: E402
 from fastseg.environment import usable_cores  # noqa: E402
 from fastseg.export.networks.unet import UNet  # noqa: E402
 from fastseg.export.onnx.writer import Source  # noqa: E402
 from fastseg.geometry import Frame  # noqa: E402
 from fastseg.sam.prompts import single_points  # noqa: E402
-from fastseg.sam.two_stage_decoder import MULTIPLE, PROMPTS_PER_RUN  # noqa: E402
+from fastseg.sam.two_stage_decoder import PROMPTS_PER_RUN  # noqa: E402
 
 Table = Callable[[str, list[tuple[str, ...]]], None]
 

@@ -17,7 +17,7 @@ for y, x, high, wide in (
 ):
     drawn[((rows - y) / high) ** 2 + ((columns - x) / wide) ** 2 < 1] = 0.05
 masks = fastseg.load("echo-a4c").segment(sys.argv[1] if len(sys.argv) > 1 else drawn)
-for chamber in measure(masks, cm_per_pixel=20 / max(masks.size), upright=True):
+for chamber in measure(masks, cm_per_pixel=20 / max(masks.size)):
     print(
         f"{chamber.name}: {chamber.area_cm2:.1f} cm2, {chamber.length_cm:.1f} cm {chamber.reason}"
     )

@@ -30,7 +30,7 @@ _HOMES = {
     "EmbeddingCache": "sam.embedding_cache",
     "Frame": "geometry",
     "Masks": "masks",
-    "Sam": "sam.mask_generator",
+    "Sam": "sam.model",
     "Timings": "timings",
     "Unet": "echo.unet",
     "calibrate": "validation.autotune",

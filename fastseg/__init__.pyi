@@ -23,7 +23,7 @@ from fastseg.loading import load as load
 from fastseg.masks import Masks as Masks
 from fastseg.sam.embedding import Embedding as Embedding
 from fastseg.sam.embedding_cache import EmbeddingCache as EmbeddingCache
-from fastseg.sam.mask_generator import Sam as Sam
+from fastseg.sam.model import Sam as Sam
 from fastseg.timings import Timings as Timings
 from fastseg.validation.autotune import calibrate as calibrate
 

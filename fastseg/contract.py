@@ -37,6 +37,12 @@ MASK_VECTOR = 32
 MASK_SLOTS = 4
 """Masks of SAM's decoder for a prompt: slot 0 is the single mask, slots 1 to 3 are alternatives."""
 
+ALTERNATIVES = MASK_SLOTS - 1
+"""Masks of a prompt that are alternatives to each other."""
+
+SINGLE, MULTIPLE = slice(0, 1), slice(1, MASK_SLOTS)
+"""Slots of the single mask of a prompt, and of its alternatives."""
+
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:

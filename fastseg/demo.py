@@ -1,4 +1,4 @@
-"""The demonstration: a real photograph, segmented by clicks everywhere and by a few boxes."""
+"""The demonstration: a photograph, segmented by a grid of points and by a few boxes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fastseg import environment, overlay, provenance, results
+from fastseg import environment, overlay, results
 from fastseg.demo_data import PICTURE
 from fastseg.environment import usable_cores
 from fastseg.images import read_image
 from fastseg.masks import Masks
-from fastseg.sam.mask_generator import Sam
+from fastseg.sam.model import Sam
 
 __all__ = [
     "BOXES",
@@ -32,7 +32,7 @@ BOXES = ((305, 15, 365, 72), (245, 94, 297, 145), (188, 169, 237, 218), (18, 232
 """Boxes around four of the coins: x0, y0, x1, y1 in pixels."""
 
 POINTS_PER_SIDE = 24
-"""Clicks along each side in everything mode: a coin is several clicks wide, so none is missed."""
+"""Points along each side in everything mode: a coin is several points wide, so none is missed."""
 
 TIMINGS_FILE = "timings.json"
 OVERLAY_FILE = "overlay.png"
@@ -40,13 +40,13 @@ OVERLAY_FILE = "overlay.png"
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """What the demonstration found, and how long it took."""
+    """The masks of the demonstration, and their timings."""
 
     image: NDArray[np.uint8]
     """(H, W, 3) the photograph."""
 
     everything: Masks
-    """Every object, from a grid of clicks."""
+    """Every object, from a grid of points."""
 
     boxed: Masks
     """The best mask of each of ``BOXES``."""
@@ -55,7 +55,7 @@ class Demo:
     """Model, backend, device and precision."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Counts and timings of every step, ready for JSON."""
+        """Return counts and timings of every step, ready for JSON."""
         return {
             **self.about,
             "state": "first calls after loading",
@@ -70,9 +70,9 @@ class Demo:
         timings = masks.timings.as_dict()
         return {"name": name, "prompts": prompts, "masks": len(masks), "timings": timings}
 
-    def picture(self) -> Image.Image:
-        """The photograph twice, with the masks of either way to ask."""
-        title = f"everything: {len(self.everything)} masks from {POINTS_PER_SIDE**2} clicks"
+    def drawing(self) -> Image.Image:
+        """Draw the photograph twice, with the masks of the grid and of the boxes."""
+        title = f"everything: {len(self.everything)} masks from {POINTS_PER_SIDE**2} points"
         panels = (
             overlay.Panel(self.image, self.everything, title),
             overlay.Panel(self.image, self.boxed, f"{len(BOXES)} box prompts", prompt_boxes=BOXES),
@@ -93,7 +93,7 @@ def demo(model: Sam) -> Demo:
     """Segment the photograph.
 
     Args:
-        model: A loaded model; ``sam-nano`` was made for pictures like this one.
+        model: A loaded model; ``sam-nano`` was made for images like this one.
     """
     image = read_image(PICTURE)
     whole = model.everything(image, points_per_side=POINTS_PER_SIDE)
@@ -101,16 +101,16 @@ def demo(model: Sam) -> Demo:
     boxed = model.segment(embedding, boxes=BOXES)
     timings = embedding.timings + boxed.timings
     best = boxed.best().with_timings(timings)
-    return Demo(image, whole, best, provenance.of_model(model))
+    return Demo(image, whole, best, model.provenance())
 
 
 def write(shown: Demo, out: str | os.PathLike[str]) -> None:
-    """Leave the picture, the masks of everything mode and the timings in a folder.
+    """Write the drawing, the masks of everything mode and the timings to a folder.
 
     An earlier result folder of that name is replaced.
 
     Args:
-        shown: What to write.
+        shown: The demonstration.
         out: The folder, which takes its name when all of it is there.
 
     Raises:
@@ -120,4 +120,4 @@ def write(shown: Demo, out: str | os.PathLike[str]) -> None:
     with results.write(out, shown.about, contents=contents, overwrite=True) as folder:
         folder.add(PICTURE.name, shown.image, shown.everything)
         folder.report(shown.as_dict(), name=TIMINGS_FILE)
-        shown.picture().save(folder.path / OVERLAY_FILE)
+        shown.drawing().save(folder.path / OVERLAY_FILE)

@@ -1,4 +1,4 @@
-"""Where a pixel goes: image coordinates to the model's square and back."""
+"""Coordinates of the image in the model's square, and back."""
 
 from __future__ import annotations
 
@@ -10,44 +10,44 @@ from numpy.typing import ArrayLike, NDArray
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """How one picture, or a crop of it, is laid into the square that a model sees.
+    """The placement of one image, or a crop of it, in the square that a model takes.
 
     The longest side of the crop becomes ``side`` pixels, the rest of the square is padding at the
     bottom and the right (SAM's convention; Kirillov et al. 2023).
     """
 
     image: tuple[int, int]
-    """Height and width of the whole picture in pixels."""
+    """Height and width of the whole image in pixels."""
 
     side: int = 1024
     """Side of the model's square input in pixels."""
 
     crop: tuple[int, int, int, int] | None = None
-    """``x0, y0, x1, y1`` of the looked-at part, end-exclusive; None is the whole picture."""
+    """``x0, y0, x1, y1`` of the encoded part, end-exclusive; None is the whole image."""
 
     @property
     def crop_box(self) -> tuple[int, int, int, int]:
-        """The looked-at part as ``x0, y0, x1, y1``, also when it is the whole picture."""
+        """The encoded part as ``x0, y0, x1, y1``, also when it is the whole image."""
         height, width = self.image
         return self.crop if self.crop is not None else (0, 0, width, height)
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the looked-at part in pixels."""
+        """Height and width of the encoded part in pixels."""
         x0, y0, x1, y1 = self.crop_box
         return y1 - y0, x1 - x0
 
     @property
     def resized(self) -> tuple[int, int]:
-        """Height and width of the looked-at part inside the square, in model pixels."""
+        """Height and width of the encoded part inside the square, in model pixels."""
         height, width = self.size
         scale = self.side / max(height, width)
-        # Half up in double precision, as SAM rounds; at least one pixel, so that a 1x65535
-        # picture has something to look at.
+        # Half up in double precision, as SAM rounds; at least one pixel, so that of an image
+        # of 1x65535 pixels something is left.
         return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
 
     def to_model(self, points: ArrayLike) -> NDArray[np.float32]:
-        """Map ``(..., 2)`` points, x before y, from the whole picture into the square.
+        """Map ``(..., 2)`` points, x before y, from the whole image into the square.
 
         Computed in double precision and rounded once; points outside are mapped, not clipped.
         """
@@ -59,7 +59,7 @@ class Frame:
         return mapped
 
     def to_image(self, points: ArrayLike) -> NDArray[np.float64]:
-        """Map ``(..., 2)`` points, x before y, from the square back into the whole picture."""
+        """Map ``(..., 2)`` points, x before y, from the square back into the whole image."""
         x0, y0, _, _ = self.crop_box
         (height, width), (new_height, new_width) = self.size, self.resized
         scale = np.array([width / new_width, height / new_height])

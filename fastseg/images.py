@@ -1,4 +1,4 @@
-"""From whatever a user calls an image to an RGB array."""
+"""Reading of files, bytes and arrays as RGB images."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class HostArray(Protocol):
 ImageSource: TypeAlias = (
     str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | Array | HostArray
 )
-"""What ``read_image`` takes."""
+"""Sources that ``read_image`` takes."""
 
 MAX_PIXELS = 100_000_000
-"""Larger pictures are refused unless the caller lifts the limit."""
+"""Larger images are refused unless the caller lifts the limit."""
 
 FORMATS = (
     "PNG",
@@ -67,7 +67,7 @@ def read_image(
     max_pixels: int | None = MAX_PIXELS,
     name: str | None = None,
 ) -> NDArray[np.uint8]:
-    """Read one picture.
+    """Read one image.
 
     Files and bytes are decoded by Pillow and turned upright by their EXIF orientation. A PIL image
     is taken as it stands. Grey is copied to three channels, palettes and CMYK become RGB, and alpha
@@ -82,13 +82,13 @@ def read_image(
         channels: Order of an array's colours; files and PIL images know theirs.
         max_pixels: Largest height x width in pixels, None for no limit. It is checked before a file
             is decoded.
-        name: What to call the picture in errors; a path is called by its own name.
+        name: Name of the image in errors; a path is called by its own name.
 
     Returns:
         uint8 (H, W, 3), RGB, C-contiguous. It shares the memory of ``source`` where that fits.
 
     Raises:
-        ImageError: The source is no picture, is damaged, empty, too large, or of a type or shape
+        ImageError: The source is no image, is damaged, empty, too large, or of a type or shape
             that could be read in more than one way. The message names it and the remedy.
     """
     pixels = read_pixels(source, channels=channels, max_pixels=max_pixels, name=name)
@@ -102,7 +102,7 @@ def read_pixels(
     max_pixels: int | None = MAX_PIXELS,
     name: str | None = None,
 ) -> NDArray[np.uint8]:
-    """Read one picture as ``read_image`` does, but leave grey arrays with their one channel.
+    """Read one image as ``read_image`` does, but leave grey arrays with their one channel.
 
     Returns:
         uint8 (H, W, 3), RGB, or (H, W, 1) for an array of one channel, C-contiguous.
@@ -116,7 +116,7 @@ def read_pixels(
     if knows_its_channels(source):
         if channels != "rgb":
             raise ImageError(f"{what} knows its own channel order. Leave channels out.")
-        return _read_picture(source, what, max_pixels)
+        return _read_one(source, what, max_pixels)
     array = _as_array(source, what)
     _check_shape(array, what)
     check_size(array.shape[1], array.shape[0], what, max_pixels)
@@ -124,12 +124,12 @@ def read_pixels(
 
 
 def knows_its_channels(source: object) -> bool:
-    """Whether ``source`` is a file, its bytes or a PIL image, and no bare array."""
+    """Tell if ``source`` is a file, its bytes or a PIL image, and no bare array."""
     return isinstance(source, str | os.PathLike | bytes | bytearray | memoryview | Image.Image)
 
 
 def is_stack(source: object) -> TypeGuard[Iterable[Any]]:
-    """Whether ``source`` is many pictures: a 4-D array, or an iterable that is no picture."""
+    """Tell if ``source`` is many images: a 4-D array, or an iterable that is no image."""
     if knows_its_channels(source):
         return False
     if hasattr(source, "ndim"):
@@ -150,7 +150,7 @@ def _describe(source: object) -> str:
     return f"the image array {dtype} {tuple(shape)}"
 
 
-def _read_picture(source: Any, what: str, max_pixels: int | None) -> NDArray[np.uint8]:
+def _read_one(source: Any, what: str, max_pixels: int | None) -> NDArray[np.uint8]:
     """Decode a file, bytes or a PIL image."""
     if isinstance(source, Image.Image):
         return _decode(source, what, max_pixels)
@@ -209,7 +209,7 @@ def _decode(
     try:
         _check_frames(image, what)
         if upright:
-            # The file was opened here, so nobody else has the picture that is turned in its place.
+            # The file was opened here, so no one else holds the image that is turned in place.
             ImageOps.exif_transpose(image, in_place=True)
         if image.mode == "P" and "transparency" in image.info:
             image = image.convert("RGBA")  # as Pillow asks for, with a warning otherwise
@@ -224,7 +224,7 @@ def _decode(
 
 
 def _pixels(image: Image.Image) -> NDArray[np.uint8]:
-    """Copy an RGB picture some rows at a time: Pillow's own way takes the whole of it thrice."""
+    """Copy an RGB image by some rows; Pillow's own conversion takes its memory three times."""
     pixels = np.empty((image.height, image.width, 3), np.uint8)
     for top in range(0, image.height, _ROWS_AT_ONCE):
         bottom = min(top + _ROWS_AT_ONCE, image.height)
@@ -243,13 +243,13 @@ def _check_frames(image: Image.Image, what: str) -> None:
 
 
 def check_size(width: int, height: int, what: str, max_pixels: int | None) -> None:
-    """Refuse a picture that is empty, or larger than ``max_pixels``; None is no limit.
+    """Refuse an image that is empty, or larger than ``max_pixels``; None is no limit.
 
     Raises:
         ImageError: It is.
     """
     if width < 1 or height < 1:
-        raise ImageError(f"{what} is {width} x {height} pixels. Give a picture that is not empty.")
+        raise ImageError(f"{what} is {width} x {height} pixels. Give an image that is not empty.")
     if max_pixels is not None and width * height > max_pixels:
         raise ImageError(
             f"{what} is {width} x {height} = {width * height:,} pixels, more than "
@@ -258,7 +258,7 @@ def check_size(width: int, height: int, what: str, max_pixels: int | None) -> No
 
 
 def _as_array(source: Any, what: str) -> Array:
-    """Look at another library's array as NumPy, without a copy."""
+    """View another library's array as NumPy, without a copy."""
     if isinstance(source, np.ndarray):
         return source
     if not hasattr(source, "__dlpack__"):
@@ -282,8 +282,8 @@ def _check_shape(array: Array, what: str) -> None:
     if array.ndim == 3 and array.shape[0] in (1, 3, 4):
         remedy = "Its channels come first: transpose it to (H, W, channels)."
     elif array.ndim == 4:
-        remedy = "It is a stack: give one picture of it at a time."
-    raise ImageError(f"{what} is not shaped like a picture. {remedy}")
+        remedy = "It is a stack: give one image of it at a time."
+    raise ImageError(f"{what} is not shaped like an image. {remedy}")
 
 
 def _to_uint8(array: Array, what: str) -> NDArray[np.uint8]:

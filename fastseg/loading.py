@@ -11,7 +11,7 @@ from fastseg.artifacts.manifest import SAM, UNET
 from fastseg.errors import ModelFolderError
 from fastseg.images import MAX_PIXELS
 from fastseg.inference.sessions import Choice
-from fastseg.sam.mask_generator import Sam
+from fastseg.sam.model import Sam
 
 if TYPE_CHECKING:
     from fastseg.echo.unet import Unet

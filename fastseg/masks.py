@@ -1,9 +1,9 @@
-"""Masks of one picture: run lengths and logits kept small, everything else on demand."""
+"""Masks of one image: run lengths and logits kept small, everything else on demand."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
@@ -20,14 +20,14 @@ Index: TypeAlias = int | slice | str | NDArray[np.integer[Any]] | NDArray[np.boo
 
 @dataclass(frozen=True, eq=False)
 class Masks:
-    """A flat sequence of masks of one picture; indexing and slicing give ``Masks`` again.
+    """A flat sequence of masks of one image; indexing and slicing give ``Masks`` again.
 
     ``len(masks)`` is prompts x masks per prompt, ordered by prompt. Masks are held as run lengths,
     a few KB each; ``array()`` and the other forms are made when asked for.
     """
 
     runs: Runs
-    """Run lengths, the one truth that every other form is made from."""
+    """Run lengths, from which every other form is made."""
 
     scores: NDArray[np.float32]
     """(n,) the network's own estimate of each mask's IoU; a raw regression, about 0..1."""
@@ -42,7 +42,7 @@ class Masks:
     """(n,) in pixels."""
 
     prompt: NDArray[np.int64]
-    """(n,) index of the prompt that each mask answers."""
+    """(n,) index of the prompt of each mask."""
 
     timings: Timings
     """Measured for the whole call; indexing keeps it."""
@@ -54,21 +54,57 @@ class Masks:
     """
 
     points: NDArray[np.float64] | None = None
-    """(n, 2) the click that each mask answers, x before y in pixels, if one click made it."""
+    """(n, 2) the point prompt of each mask, x before y in pixels, if it had one point alone."""
 
     crop_boxes: NDArray[np.int64] | None = None
-    """(n, 4) x0 y0 x1 y1, end-exclusive: the part of the picture looked at; None is all of it."""
+    """(n, 4) x0 y0 x1 y1, end-exclusive: the encoded part of the image; None is all of it."""
 
     names: tuple[str, ...] | None = None
-    """What each mask shows, for networks that know."""
+    """Name of each mask, for networks that give names."""
+
+    @classmethod
+    def from_rle(
+        cls,
+        runs: Runs,
+        *,
+        scores: NDArray[np.float32],
+        stability: NDArray[np.float32],
+        boxes: NDArray[np.int64] | None = None,
+        areas: NDArray[np.int64] | None = None,
+        prompt: NDArray[np.int64] | None = None,
+        timings: Timings | None = None,
+        **optional: Any,
+    ) -> Masks:
+        """Make masks of their run lengths, and measure what is not given.
+
+        Args:
+            runs: Run lengths of n masks.
+            scores: (n,) float32.
+            stability: (n,) float32.
+            boxes: (n, 4) int64; None measures them.
+            areas: (n,) int64 in pixels; None measures them.
+            prompt: (n,) int64; None numbers the masks from 0.
+            timings: Of the call; None is zero.
+            optional: The fields ``logits``, ``points``, ``crop_boxes`` and ``names``.
+        """
+        return cls(
+            runs=runs,
+            scores=scores,
+            stability=stability,
+            boxes=ops.runs_boxes(runs) if boxes is None else boxes,
+            areas=ops.runs_areas(runs) if areas is None else areas,
+            prompt=np.arange(len(runs)) if prompt is None else prompt,
+            timings=timings or Timings(),
+            **optional,
+        )
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the picture in pixels."""
+        """Height and width of the image in pixels."""
         return self.runs.size
 
     def __len__(self) -> int:
-        """The number of masks."""
+        """Count the masks."""
         return len(self.scores)
 
     def __getitem__(self, index: Index) -> Masks:
@@ -83,19 +119,12 @@ class Masks:
         if isinstance(index, list):
             index = np.array(index, np.int64)
         chosen = np.atleast_1d(chosen[index])
-        return Masks(
-            runs=self.runs[chosen],
-            scores=self.scores[chosen],
-            stability=self.stability[chosen],
-            boxes=self.boxes[chosen],
-            areas=self.areas[chosen],
-            prompt=self.prompt[chosen],
-            timings=self.timings,
-            logits=None if self.logits is None else self.logits[chosen],
-            points=None if self.points is None else self.points[chosen],
-            crop_boxes=None if self.crop_boxes is None else self.crop_boxes[chosen],
-            names=None if self.names is None else tuple(self.names[i] for i in chosen),
-        )
+        taken: dict[str, Any] = {}
+        for name in _PER_MASK:
+            array = getattr(self, name)
+            taken[name] = None if array is None else array[chosen]
+        names = None if self.names is None else tuple(self.names[i] for i in chosen)
+        return replace(self, **taken, names=names)
 
     def _named(self, name: str) -> list[int]:
         places = [place for place, found in enumerate(self.names or ()) if found == name]
@@ -105,26 +134,26 @@ class Masks:
         return places
 
     def __iter__(self) -> Iterator[Masks]:
-        """Each mask as ``Masks`` of length one."""
+        """Yield each mask as ``Masks`` of length one."""
         return (self[index] for index in range(len(self)))
 
     def __repr__(self) -> str:
-        """Count and size; the arrays would fill the screen."""
+        """Name count and size; the arrays would fill the screen."""
         height, width = self.size
         return f"<Masks: {len(self)} of {height} x {width} pixels>"
 
     def best(self) -> Masks:
-        """The best-scoring mask of each prompt, in the order of prompts; ties keep the first."""
+        """Take the best-scoring mask of each prompt, in their order; ties keep the first."""
         order = np.lexsort((-self.scores, self.prompt))
         _, first = np.unique(self.prompt[order], return_index=True)
         return self[order[first]]
 
     def array(self) -> NDArray[np.bool_]:
-        """The masks as bool (n, H, W), full resolution: n x H x W bytes."""
+        """Return the masks as bool (n, H, W), full resolution: n x H x W bytes."""
         return ops.runs_to_array(self.runs)
 
     def rle(self) -> list[dict[str, Any]]:
-        """COCO's uncompressed form, ``{"size": [H, W], "counts": [...]}`` column by column."""
+        """Return COCO's uncompressed form, ``{"size": [H, W], "counts": [...]}``, by columns."""
         bounds = zip(self.runs.offsets[:-1], self.runs.offsets[1:], strict=True)
         return [
             {"size": list(self.size), "counts": self.runs.counts[start:end].tolist()}
@@ -132,14 +161,14 @@ class Masks:
         ]
 
     def coco(self) -> list[dict[str, Any]]:
-        """COCO's compressed form, ``{"size": [H, W], "counts": str}``, ready for JSON."""
+        """Return COCO's compressed form, ``{"size": [H, W], "counts": str}``, ready for JSON."""
         return [
             {"size": list(self.size), "counts": code.decode("ascii")}
             for code in ops.runs_to_strings(self.runs)
         ]
 
     def polygons(self) -> list[list[NDArray[np.int32]]]:
-        """For each mask its rings, (k, 2) pixel corners, x before y: outlines, then holes.
+        """Trace the rings of each mask, (k, 2) pixel corners, x before y: outlines, then holes.
 
         The rings follow the pixels' edges, so that filling them by the even-odd rule gives the
         mask back exactly.
@@ -147,10 +176,10 @@ class Masks:
         return ops.runs_polygons(self.runs)
 
     def records(self, output_mode: OutputMode = "binary_mask") -> list[dict[str, Any]]:
-        """One dictionary for each mask, with the keys and types of SAM's automatic mask generator.
+        """Make one dictionary a mask, with the keys and types of SAM's automatic mask generator.
 
         Args:
-            output_mode: What ``segmentation`` holds: ``"binary_mask"`` bool (H, W),
+            output_mode: Form of ``segmentation``: ``"binary_mask"`` bool (H, W),
                 ``"uncompressed_rle"`` as ``rle()``, ``"coco_rle"`` as ``coco()``.
 
         Raises:
@@ -177,32 +206,29 @@ class Masks:
         ]
 
     def with_timings(self, timings: Timings) -> Masks:
-        """The same masks with other timings."""
+        """Return the same masks with other timings."""
         return replace(self, timings=timings)
 
 
+_PER_MASK = tuple(field.name for field in fields(Masks) if field.name not in ("timings", "names"))
+"""Fields that have an entry for each mask and are indexed as arrays are."""
+
+
 def _xywh(box: NDArray[np.int64]) -> list[int]:
-    """SAM's box: the far corner minus the near one, without the last pixel."""
+    """Make SAM's box: the far corner minus the near one, without the last pixel."""
     x0, y0, x1, y1 = box.tolist()
     return [x0, y0, x1 - x0, y1 - y0]
 
 
 def concatenate(parts: list[Masks], timings: Timings) -> Masks:
-    """Join masks of one picture, keeping an optional field only where every part has it.
+    """Join masks of one image, keeping an optional field only where every part has it.
 
     Args:
         parts: At least one.
         timings: Of the call that made all of them.
     """
-
-    def join(name: str) -> Any:
+    joined: dict[str, Any] = {"runs": Runs.concatenate([part.runs for part in parts])}
+    for name in _PER_MASK[1:]:
         arrays = [getattr(part, name) for part in parts]
-        return None if any(array is None for array in arrays) else np.concatenate(arrays)
-
-    required = ("scores", "stability", "boxes", "areas", "prompt")
-    optional = ("logits", "points", "crop_boxes")
-    return Masks(
-        runs=Runs.concatenate([part.runs for part in parts]),
-        timings=timings,
-        **{name: join(name) for name in (*required, *optional)},
-    )
+        joined[name] = None if any(array is None for array in arrays) else np.concatenate(arrays)
+    return Masks(**joined, timings=timings)

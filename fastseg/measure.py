@@ -1,4 +1,4 @@
-"""What a chamber measures in one frame: area, long axis, disk diameters, shape."""
+"""Measurements of a chamber in one frame: area, long axis, disk diameters, shape."""
 
 from __future__ import annotations
 
@@ -15,22 +15,27 @@ from fastseg.errors import MaskError, MeasurementError
 from fastseg.masks import Masks
 
 Mode: TypeAlias = Literal["default", "source"]
+_Rule: TypeAlias = Literal["default", "upright", "source"]
 Point: TypeAlias = tuple[float, float]
 """x before y in pixels; the middle of the first pixel is (0, 0)."""
 
 DISKS = 21
 """Disks along the long axis."""
 
+ATRIA = ("LA", "RA")
+"""Chambers whose axis is kept upright: an atrium is often wider than long. A ventricle is longer
+than wide: its own axis is right also where the heart lies flat in the frame."""
+
 FIELD_OF_VIEW_CM = 20.0
-"""What the longer side of a frame spans unless its scale is known."""
+"""Length of a frame's longer side unless its scale is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One chamber in one frame. Whatever cannot be measured is NaN, and ``reason`` says why."""
+    """One chamber in one frame. A value that cannot be measured is NaN, and ``reason`` says why."""
 
     name: str
-    """Which chamber."""
+    """Name of the chamber."""
 
     mode: Mode
     """``"source"`` follows the published method with its quirks, ``"default"`` without them."""
@@ -72,10 +77,10 @@ class Measurement:
     """Parts of the mask that do not touch, not even at corners."""
 
     reason: str
-    """Why something is NaN, in words; empty if nothing is."""
+    """The reason why a value is NaN, in words; empty if none is."""
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields, ready for JSON."""
+        """Return the fields, ready for JSON."""
         return asdict(self)
 
 
@@ -84,7 +89,7 @@ def measure(
     *,
     cm_per_pixel: float,
     mode: Mode = "default",
-    upright: bool = False,
+    upright: bool | None = None,
     names: Sequence[str] | None = None,
     threads: int = 0,
 ) -> list[Measurement]:
@@ -101,8 +106,8 @@ def measure(
             on whole pixels. ``docs/echo.md`` lists the differences.
         upright: In ``"default"`` mode, keep the axis within 0.7 rad of the vertical, as that of a
             heart's chamber in an apical view is; a mask that is wider than long has it across
-            otherwise.
-        names: What each mask shows; those of ``masks`` if left out.
+            otherwise. None does so for ``ATRIA`` alone, as the report does.
+        names: Name of each mask; those of ``masks`` if left out.
         threads: Processor threads; 0 means every core.
 
     Returns:
@@ -121,11 +126,16 @@ def measure(
         )
     pixels = _stack(masks)
     called = _names(masks, names, len(pixels))
-    rule = "upright" if upright and mode == "default" else mode
-    shapes = ops.measure_shapes(pixels, rule, disks=DISKS, threads=threads)
-    return [
-        _measurement(shapes, i, called[i], mode, float(cm_per_pixel)) for i in range(len(pixels))
-    ]
+    turned = [name in ATRIA if upright is None else upright for name in called]
+    keep = np.array(turned, np.bool_) & (mode == "default")
+    measured: dict[int, Measurement] = {}
+    groups: tuple[tuple[_Rule, NDArray[np.bool_]], ...] = (("upright", keep), (mode, ~keep))
+    for rule, chosen in groups:
+        places = np.flatnonzero(chosen)
+        shapes = ops.measure_shapes(pixels[places], rule, disks=DISKS, threads=threads)
+        for row, place in enumerate(places.tolist()):
+            measured[place] = _measurement(shapes, row, called[place], mode, float(cm_per_pixel))
+    return [measured[place] for place in range(len(pixels))]
 
 
 def _stack(masks: Masks | NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -152,7 +162,7 @@ def _names(
 def _measurement(
     shapes: ops.Shapes, index: int, name: str, mode: Mode, scale: float
 ) -> Measurement:
-    """Turn one row of ``shapes`` from pixels into centimetres."""
+    """Convert one row of ``shapes`` from pixels to centimetres."""
     pixels = float(shapes.areas[index])
     length = float(shapes.lengths[index])
     area = pixels * scale**2 if pixels else math.nan

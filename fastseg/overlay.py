@@ -1,4 +1,4 @@
-"""Pictures of results: masks over their image in distinct colours, and a line of facts below."""
+"""Drawings of results: masks over their image in distinct colours, and a line of facts below."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MARGIN = 2  # source pixels around a mask's box, so that its outline is not cut
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One image with its masks, and what was asked for."""
+    """One image with its masks and its prompts."""
 
     image: NDArray[np.uint8]  # (H, W, 3)
     masks: Masks
@@ -70,13 +70,13 @@ def draw(panel: Panel, *, long_side: int = LONG_SIDE, numbers: bool = True) -> I
     """Draw one panel: the image, dimmed, and every mask filled and outlined, large ones first.
 
     Args:
-        panel: What to draw.
+        panel: The image and its masks.
         long_side: Longest side of the drawing in pixels; an image is enlarged 4 times at most.
         numbers: Write each mask's number (from 1, its place in ``panel.masks``) in its middle,
             where there is room.
 
     Returns:
-        An RGB picture.
+        An RGB image.
     """
     height, width = panel.image.shape[:2]
     scale = min(4.0, long_side / max(height, width))
@@ -87,13 +87,13 @@ def draw(panel: Panel, *, long_side: int = LONG_SIDE, numbers: bool = True) -> I
     order = np.argsort(-np.asarray(panel.masks.areas), kind="stable")
     for index in order:
         _paint(canvas, panel.masks[int(index)], palette[index])
-    picture = Image.fromarray(np.round(canvas).astype(np.uint8))
-    pencil = ImageDraw.Draw(picture)
+    drawing = Image.fromarray(np.round(canvas).astype(np.uint8))
+    pencil = ImageDraw.Draw(drawing)
     if numbers:
         for index in order:
             _write_number(pencil, int(index) + 1, panel.masks[int(index)], scale)
     _draw_prompts(pencil, panel, scale)
-    return picture
+    return drawing
 
 
 def compose(panels: Sequence[Panel], legend: str, *, long_side: int = LONG_SIDE) -> Image.Image:
@@ -105,20 +105,20 @@ def compose(panels: Sequence[Panel], legend: str, *, long_side: int = LONG_SIDE)
         long_side: Longest side of each panel in pixels.
 
     Returns:
-        An RGB picture.
+        An RGB image.
     """
     drawn = [draw(panel, long_side=long_side) for panel in panels]
     gap, unit = max(8, long_side // 100), max(14, long_side // 50)
     top = gap + (unit * 2 if any(panel.title for panel in panels) else 0)
-    width = sum(picture.width for picture in drawn) + gap * (len(drawn) + 1)
-    bottom = top + max(picture.height for picture in drawn)
+    width = sum(drawing.width for drawing in drawn) + gap * (len(drawn) + 1)
+    bottom = top + max(drawing.height for drawing in drawn)
     sheet = Image.new("RGB", (width, bottom + unit * 2 + gap), _BACKGROUND)
     pencil = ImageDraw.Draw(sheet)
     left = gap
-    for panel, picture in zip(panels, drawn, strict=True):
-        _write_line(pencil, panel.title, (left, gap + unit), picture.width, unit * 1.15)
-        sheet.paste(picture, (left, top))
-        left += picture.width + gap
+    for panel, drawing in zip(panels, drawn, strict=True):
+        _write_line(pencil, panel.title, (left, gap + unit), drawing.width, unit * 1.15)
+        sheet.paste(drawing, (left, top))
+        left += drawing.width + gap
     _write_line(pencil, legend, (gap, bottom + unit + gap // 2), width - 2 * gap, unit)
     return sheet
 
@@ -132,7 +132,7 @@ def _paint(canvas: NDArray[np.float32], mask: Masks, colour: NDArray[np.float32]
     far = np.minimum(box[2:] + 1 + _MARGIN, [width, height])
     left, top = np.floor(near * scale).astype(int)
     right, bottom = np.minimum(np.ceil(far * scale).astype(int), [columns, rows])
-    # What the touched part of the canvas shows of the picture, which pixels cut in two belong to.
+    # The part of the image under the touched part of the canvas; pixels cut in two belong to it.
     x0, y0 = np.array([left, top]) / scale
     x1, y1 = np.minimum(np.array([right, bottom]) / scale, [width, height])
     first, last = (int(x0), int(y0)), (math.ceil(x1), math.ceil(y1))
@@ -151,7 +151,7 @@ def _paint(canvas: NDArray[np.float32], mask: Masks, colour: NDArray[np.float32]
 
 
 def _write_number(pencil: ImageDraw.ImageDraw, number: int, mask: Masks, scale: float) -> None:
-    """Write a mask's number on a dark tag in the midst of it, unless its box is too small."""
+    """Write a mask's number on a dark tag in its middle, unless its box is too small."""
     font = ImageFont.load_default(size=15)
     box = mask.boxes[0] * scale
     left, top, right, bottom = pencil.textbbox((0, 0), str(number), font=font)
@@ -166,7 +166,7 @@ def _write_number(pencil: ImageDraw.ImageDraw, number: int, mask: Masks, scale: 
 
 
 def _midst(mask: Masks) -> tuple[float, float]:
-    """A place inside a mask that is not empty, x before y, and in its main part.
+    """Find a point inside a mask that is not empty, x before y, and in its main part.
 
     Half of the mask lies to its left; a small piece far away does not draw it there.
     """

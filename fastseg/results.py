@@ -1,4 +1,4 @@
-"""A folder of results: masks as COCO JSON, pictures and a report, there whole or not at all."""
+"""A folder of results: masks as COCO JSON, images and a report, there whole or not at all."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ UNNAMED = "segment"
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a result folder holds beside the masks of every picture."""
+    """The contents of a result folder beside the masks of every image."""
 
     mode: OutputMode = "coco_rle"
-    """How ``masks.json`` spells a mask; ``"binary_mask"`` adds a PNG a mask to COCO's RLE."""
+    """Form of a mask in ``masks.json``; ``"binary_mask"`` adds a PNG a mask to COCO's RLE."""
 
     overlays: bool = True
-    """Whether each picture is drawn with its masks."""
+    """True if each image is drawn with its masks."""
 
 
 @dataclass(slots=True)
@@ -53,16 +53,16 @@ class ResultFolder:
     def add(
         self, source: str, image: NDArray[np.uint8], masks: Masks, *, stem: str | None = None
     ) -> str:
-        """Write the masks of one picture.
+        """Write the masks of one image.
 
         Args:
-            source: The picture as the user named it: a path.
+            source: The image as the user named it: a path.
             image: uint8 (H, W, 3), what the masks lie on.
             masks: What was found; masks that have names get a category of each name.
-            stem: What to call the files of this picture, if not after ``source``.
+            stem: Name of the files of this image, if not that of ``source``.
 
         Returns:
-            What the files of this picture are called, without folder and suffix.
+            Name of the files of this image, without folder and suffix.
         """
         name, image_id = self._free_name(stem or Path(source).stem), len(self._images) + 1
         height, width = image.shape[:2]
@@ -76,32 +76,32 @@ class ResultFolder:
             row = {**own, **annotation, "category_id": category}
             self.coco.write(f"{separator}\n{to_json(row)}")
         if self.contents.overlays:
-            picture = overlay.compose([overlay.Panel(image, masks)], _legend(source, masks))
-            self.draw(name, picture)
+            drawing = overlay.compose([overlay.Panel(image, masks)], _legend(source, masks))
+            self.draw(name, drawing)
         if self.contents.mode == "binary_mask":
             for index in range(len(masks)):
                 pixels = masks[index].array()[0].astype(np.uint8) * 255
                 self._save(Image.fromarray(pixels), Path("masks", name, f"{index + 1:04d}.png"))
         return name
 
-    def draw(self, name: str, picture: Image.Image) -> None:
-        """Write what a picture with its masks looks like, under the name that ``add`` gave."""
-        self._save(picture, Path("overlays", f"{name}.png"))
+    def draw(self, name: str, drawing: Image.Image) -> None:
+        """Write the drawing of an image with its masks, under the name that ``add`` gave."""
+        self._save(drawing, Path("overlays", f"{name}.png"))
 
     def report(self, document: Mapping[str, Any], *, name: str = REPORT_FILE) -> None:
-        """Write what was done, on what, how fast, and what failed, as a JSON file."""
+        """Write the report, with inputs, timings and errors, as a JSON file."""
         text = to_json(document, indent=2) + "\n"
         (self.path / name).write_text(text, encoding="utf-8")
 
     def finish(self) -> None:
-        """Write the end of ``masks.json``: the pictures that the annotations speak of."""
+        """Write the end of ``masks.json``: the images that the annotations refer to."""
         called = self._categories or {UNNAMED: 1}
         categories = [{"id": number, "name": name} for name, number in called.items()]
         rest = f'"images": {to_json(self._images)}, "categories": {to_json(categories)}'
         self.coco.write(f"\n], {rest}}}\n")
 
     def _free_name(self, stem: str) -> str:
-        """``stem``, or ``stem-2`` and so on where another folder had a picture of that name."""
+        """``stem``, or ``stem-2`` and so on where another folder had an image of that name."""
         name, number = stem, 1
         while name in self._names:
             number += 1
@@ -109,10 +109,10 @@ class ResultFolder:
         self._names.add(name)
         return name
 
-    def _save(self, picture: Image.Image, name: Path) -> None:
+    def _save(self, drawing: Image.Image, name: Path) -> None:
         file = self.path / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(file)
+        drawing.save(file)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""How long each stage of a call took, and what it ran on."""
+"""Times of the stages of a call, and the names of what it ran on."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Literal, TypeAlias, get_args
 Stage: TypeAlias = Literal["preprocess", "encode", "decode", "postprocess"]
 
 STAGES: tuple[Stage, ...] = get_args(Stage)
-"""The stages of a call, in the order in which a picture passes through them."""
+"""The stages of a call, in the order in which an image passes through them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Wall-clock milliseconds of each stage of one call, with their circumstances.
+    """Wall-clock milliseconds of each stage of one call, with what it ran on.
 
-    ``Timings() + a + b`` sums the stages of ``a`` and ``b`` and joins their circumstances.
+    ``Timings() + a + b`` sums the stages of ``a`` and ``b`` and joins the names in both.
     """
 
     preprocess: float = 0.0
-    """Reading, resizing and normalising the picture, in ms."""
+    """Reading, resizing and normalising the image, in ms."""
 
     encode: float = 0.0
     """The image encoder and what else runs once per image, in ms."""
@@ -31,8 +31,8 @@ class Timings:
     """The decoder's graphs, in ms."""
 
     postprocess: float = 0.0
-    """From low-resolution logits to run lengths, boxes and scores, in ms. What of it goes on while
-    the decoder's graphs run is in ``decode``."""
+    """From low-resolution logits to run lengths, boxes and scores, in ms. The part that overlaps
+    with the decoder's graphs is in ``decode``."""
 
     n_masks: int = 0
     """Masks that the call returned."""
@@ -41,10 +41,10 @@ class Timings:
     """The runtime that ran, ``"onnxruntime"``; empty while nothing has run."""
 
     device: str = ""
-    """Where it ran, ``"cpu"`` or ``"cuda:0"``."""
+    """The device, ``"cpu"`` or ``"cuda:0"``."""
 
     precision: str = ""
-    """What it ran in, ``"fp32"``."""
+    """The precision, ``"fp32"``."""
 
     @property
     def total(self) -> float:
@@ -57,7 +57,7 @@ class Timings:
         return self.total / self.n_masks if self.n_masks else float("nan")
 
     def __add__(self, other: Timings) -> Timings:
-        """Sum stages and masks; circumstances that differ are joined by ``+``."""
+        """Sum stages and masks; names that differ are joined by ``+``."""
         return Timings(
             preprocess=self.preprocess + other.preprocess,
             encode=self.encode + other.encode,
@@ -70,7 +70,7 @@ class Timings:
         )
 
     def as_dict(self) -> dict[str, float | int | str | None]:
-        """The fields, ``total`` and ``per_mask_ms``, ready for JSON (None in place of NaN)."""
+        """Return the fields, ``total`` and ``per_mask_ms`` for JSON, with None in place of NaN."""
         per_mask_ms = self.per_mask_ms if self.n_masks else None
         return {**asdict(self), "total": self.total, "per_mask_ms": per_mask_ms}
 
@@ -99,12 +99,12 @@ class Stopwatch:
     def timings(
         self, *, n_masks: int = 0, backend: str = "", device: str = "", precision: str = ""
     ) -> Timings:
-        """What was measured so far, with the circumstances that the caller knows."""
+        """Return the times so far, with the names that the caller gives."""
         return Timings(
             n_masks=n_masks, backend=backend, device=device, precision=precision, **self._ms
         )
 
 
 def _join(first: str, second: str) -> str:
-    """Both circumstances, each named once, in the order in which they came."""
+    """Join two lists of names, each name once, in the order in which they came."""
     return "+".join(dict.fromkeys(part for part in (*first.split("+"), *second.split("+")) if part))

@@ -1,4 +1,4 @@
-"""Promises of ``fastseg demo``: a real picture, found and drawn, without anything to download."""
+"""Promises of ``fastseg demo``: a real image, found and drawn, without anything to download."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(tiny_sam_folder(tmp_path_factory.mktemp("models") / "tiny"))
 
 
-def test_the_picture_is_scikit_images_coins() -> None:
+def test_the_image_is_scikit_images_coins() -> None:
     data = pytest.importorskip("skimage.data", reason="the original comes with scikit-image")
     np.testing.assert_array_equal(np.asarray(Image.open(demonstration.PICTURE)), data.coins())
 
@@ -31,14 +31,14 @@ def test_the_source_note_names_this_very_file() -> None:
     assert hashlib.sha256(demonstration.PICTURE.read_bytes()).hexdigest() in note
 
 
-def test_the_boxes_lie_inside_the_picture() -> None:
+def test_the_boxes_lie_inside_the_image() -> None:
     height, width = read_image(demonstration.PICTURE).shape[:2]
     for x0, y0, x1, y1 in demonstration.BOXES:
         assert 0 <= x0 < x1 < width
         assert 0 <= y0 < y1 < height
 
 
-def test_the_demo_leaves_picture_masks_and_timings(tiny, tmp_path: Path, capsys) -> None:
+def test_the_demo_leaves_image_masks_and_timings(tiny, tmp_path: Path, capsys) -> None:
     out = tmp_path / "demo"
     assert run(["demo", "--model", tiny, "--out", str(out), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)

@@ -14,7 +14,7 @@ SIZES = [(1200, 1800), (512, 512), (303, 384), (1, 65535), (1, 1), (4000, 3000),
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_the_resized_picture_has_sams_size(size):
+def test_the_resized_image_has_sams_size(size):
     transforms = segment_anything().utils.transforms
     expected = transforms.ResizeLongestSide.get_preprocess_shape(*size, 1024)
     assert Frame(size).resized == tuple(max(1, side) for side in expected)
@@ -28,7 +28,7 @@ def test_points_are_mapped_as_sam_maps_them(size):
     np.testing.assert_array_equal(Frame(size).to_model(points), expected)
 
 
-def test_a_crop_is_a_picture_of_its_own():
+def test_a_crop_is_an_image_of_its_own():
     whole, crop = Frame((60, 80), side=64), Frame((100, 200), side=64, crop=(20, 10, 100, 70))
     assert crop.size == whole.size
     np.testing.assert_array_equal(crop.to_model([[25, 15]]), whole.to_model([[5, 5]]))
@@ -42,5 +42,5 @@ def test_a_crop_is_a_picture_of_its_own():
 def test_there_and_back_is_the_same_point(height, width, point):
     frame = Frame((height, width))
     back = frame.to_image(frame.to_model([point]))
-    # float32 holds 24 bits: relative to the largest coordinate, scaled back by the picture.
+    # float32 holds 24 bits: relative to the largest coordinate, scaled back by the image.
     np.testing.assert_allclose(back[0], point, atol=5000 * 2**-22)

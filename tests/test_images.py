@@ -1,4 +1,4 @@
-"""Everything that is a picture is read as RGB; everything else says why it is not."""
+"""Everything that is an image is read as RGB; everything else says why it is not."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def _no_warnings():
         yield
 
 
-def encode(picture: Image.Image, kind: str = "PNG", **options) -> bytes:
+def encode(image: Image.Image, kind: str = "PNG", **options) -> bytes:
     stream = io.BytesIO()
-    picture.save(stream, kind, **options)
+    image.save(stream, kind, **options)
     return stream.getvalue()
 
 
@@ -52,7 +52,7 @@ class Foreign:
 
 
 def test_a_file_is_read_from_a_path_a_string_and_its_bytes(tmp_path):
-    path = tmp_path / "picture.png"
+    path = tmp_path / "image.png"
     path.write_bytes(encode(PICTURE))
     content = path.read_bytes()
     for source in (path, str(path), content, bytearray(content), memoryview(content), PICTURE):
@@ -132,14 +132,14 @@ def test_floats_are_rounded_half_to_even():
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGBA", "CMYK", "YCbCr", "HSV"])
 def test_every_pillow_mode_of_eight_bits_becomes_rgb(mode):
-    picture = PICTURE.convert("RGBA").convert("RGB").convert(mode.replace("PA", "P")).convert(mode)
-    np.testing.assert_array_equal(read_image(picture), np.asarray(picture.convert("RGB")))
+    image = PICTURE.convert("RGBA").convert("RGB").convert(mode.replace("PA", "P")).convert(mode)
+    np.testing.assert_array_equal(read_image(image), np.asarray(image.convert("RGB")))
 
 
 def test_a_palette_with_transparency_keeps_its_colours():
-    picture = PICTURE.convert("P")
-    colours = np.asarray(picture.convert("RGB"))
-    content = encode(picture, transparency=bytes(range(256)))
+    image = PICTURE.convert("P")
+    colours = np.asarray(image.convert("RGB"))
+    content = encode(image, transparency=bytes(range(256)))
     np.testing.assert_array_equal(read_image(content), colours)
 
 
@@ -152,7 +152,7 @@ def test_a_file_is_turned_upright(kind):
     np.testing.assert_array_equal(upright, np.rot90(lying, -1))
 
 
-def test_a_picture_of_many_rows_is_copied_whole(tmp_path):
+def test_an_image_of_many_rows_is_copied_whole(tmp_path):
     tall = np.random.default_rng(0).integers(0, 256, (613, 3, 3), dtype=np.uint8)
     Image.fromarray(tall).save(tmp_path / "tall.png")
     np.testing.assert_array_equal(read_image(tmp_path / "tall.png"), tall)
@@ -172,7 +172,7 @@ def test_an_array_of_another_library_is_read_without_numpy_knowing_it():
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 65535), (65535, 1), (1, 1, 3)])
-def test_pictures_of_one_pixel_width_are_read(shape):
+def test_images_of_one_pixel_width_are_read(shape):
     assert read_image(np.zeros(shape, np.uint8)).shape == (*shape[:2], 3)
     if len(shape) == 2:
         height, width = shape
@@ -215,7 +215,7 @@ def test_a_path_that_cannot_be_opened_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(0, 0), (0, 5, 3), (5, 0, 3)])
-def test_an_empty_picture_is_refused(shape):
+def test_an_empty_image_is_refused(shape):
     with pytest.raises(ImageError, match="not empty"):
         read_image(np.zeros(shape, np.uint8))
 
@@ -226,8 +226,8 @@ def test_an_empty_pil_image_is_refused():
 
 
 @pytest.mark.parametrize("count", [(4, 5, 2), (4, 5, 5), (7,), (), (1, 2, 3, 4, 5)])
-def test_a_shape_that_is_no_picture_is_refused(count):
-    with pytest.raises(ImageError, match="not shaped like a picture"):
+def test_a_shape_that_is_no_image_is_refused(count):
+    with pytest.raises(ImageError, match="not shaped like an image"):
         read_image(np.zeros(count, np.uint8))
 
 
@@ -264,7 +264,7 @@ def test_floats_outside_the_range_are_refused_with_their_range(value, says):
         read_image(array)
 
 
-def test_a_picture_without_any_finite_value_is_refused():
+def test_an_image_without_any_finite_value_is_refused():
     with pytest.raises(ImageError, match="no finite value"):
         read_image(np.full((4, 5), np.nan))
 
@@ -295,7 +295,7 @@ def test_channels_must_be_known_and_belong_to_an_array():
 
 
 @pytest.mark.parametrize("source", [None, 7, object(), [1, 2, 3]])
-def test_what_cannot_be_a_picture_is_refused(source):
+def test_what_cannot_be_an_image_is_refused(source):
     with pytest.raises(ImageError, match="is not an image"):
         read_image(source)
 
@@ -315,7 +315,7 @@ def test_the_name_that_the_caller_gives_is_in_the_error():
 # The limit of pixels.
 
 
-def test_a_picture_over_the_limit_is_refused_with_both_numbers_and_the_remedy():
+def test_an_image_over_the_limit_is_refused_with_both_numbers_and_the_remedy():
     for source in (RGB, PICTURE, encode(PICTURE)):
         assert read_image(source, max_pixels=600).shape == (20, 30, 3)
         with pytest.raises(ImageError, match=r"= 600 pixels, more than max_pixels=599.*=None"):
@@ -344,7 +344,7 @@ def test_the_limit_can_be_lifted_beyond_pillows_own_which_stays_as_it_was(monkey
 # One or many.
 
 
-def test_many_pictures_are_told_from_one(tmp_path):
+def test_many_images_are_told_from_one(tmp_path):
     for one in (RGB, RGB[..., 0], PICTURE, b"", "a.png", Path("a.png"), Foreign(RGB), None, 7):
         assert not is_stack(one)
     for many in (RGB[None], [RGB], (PICTURE,), iter([RGB]), ["a.png"], [], Foreign(RGB[None])):

@@ -13,9 +13,9 @@ BOXES = [(10, 10, 29, 29), (40, 20, 69, 49)]
 
 
 def test_masks_are_coloured_and_the_rest_stays_grey() -> None:
-    picture = np.asarray(draw(Panel(GREY, rectangles((60, 80), BOXES)), numbers=False))
-    assert picture.shape == (240, 320, 3), "enlarged four times"
-    spread = picture.max(axis=2).astype(int) - picture.min(axis=2)
+    drawing = np.asarray(draw(Panel(GREY, rectangles((60, 80), BOXES)), numbers=False))
+    assert drawing.shape == (240, 320, 3), "enlarged four times"
+    spread = drawing.max(axis=2).astype(int) - drawing.min(axis=2)
     assert (spread[60:100, 60:100] > 20).all()
     assert (spread[100:180, 180:260] > 20).all()
     assert not spread[:30].any()
@@ -23,13 +23,13 @@ def test_masks_are_coloured_and_the_rest_stays_grey() -> None:
 
 
 def test_two_masks_have_two_colours() -> None:
-    picture = np.asarray(draw(Panel(GREY, rectangles((60, 80), BOXES)), numbers=False))
-    assert np.abs(picture[80, 80].astype(int) - picture[140, 220]).max() > 40
+    drawing = np.asarray(draw(Panel(GREY, rectangles((60, 80), BOXES)), numbers=False))
+    assert np.abs(drawing[80, 80].astype(int) - drawing[140, 220]).max() > 40
 
 
 def test_an_outline_is_a_thin_line_inside_the_mask() -> None:
-    picture = np.asarray(draw(Panel(GREY, rectangles((60, 80), BOXES)), numbers=False)).astype(int)
-    row = picture[140]  # through the middle of the second mask, which covers 160..279
+    drawing = np.asarray(draw(Panel(GREY, rectangles((60, 80), BOXES)), numbers=False)).astype(int)
+    row = drawing[140]  # through the middle of the second mask, which covers 160..279
     inside, strong = row[220], np.abs(row - row[220]).max(axis=1) > 30
     assert strong[160:163].any()
     assert not strong[170:270].any(), f"only the border differs from {inside}"
@@ -37,21 +37,21 @@ def test_an_outline_is_a_thin_line_inside_the_mask() -> None:
 
 def test_a_mask_inside_another_is_drawn_over_it() -> None:
     small_first = rectangles((60, 80), [(30, 20, 49, 39), (0, 0, 79, 59)])
-    picture = np.asarray(draw(Panel(GREY, small_first), numbers=False)).astype(int)
-    assert np.abs(picture[120, 160] - picture[20, 20]).max() > 20
+    drawing = np.asarray(draw(Panel(GREY, small_first), numbers=False)).astype(int)
+    assert np.abs(drawing[120, 160] - drawing[20, 20]).max() > 20
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (3000, 40)])
-def test_any_size_of_picture_can_be_drawn(size: tuple[int, int]) -> None:
+def test_any_size_of_image_can_be_drawn(size: tuple[int, int]) -> None:
     height, width = size
     masks = rectangles(size, [(0, 0, width - 1, height - 1)])
-    picture = draw(Panel(np.zeros((*size, 3), np.uint8), masks), long_side=400)
-    assert max(picture.size) <= 400
-    assert min(picture.size) >= 1
+    drawing = draw(Panel(np.zeros((*size, 3), np.uint8), masks), long_side=400)
+    assert max(drawing.size) <= 400
+    assert min(drawing.size) >= 1
 
 
 @pytest.mark.parametrize("boxes", [[], [(5, 5, 4, 4)]])
-def test_no_mask_and_an_empty_mask_leave_the_picture_as_it_is(boxes: list) -> None:
+def test_no_mask_and_an_empty_mask_leave_the_image_as_it_is(boxes: list) -> None:
     plain = np.asarray(draw(Panel(GREY, rectangles((60, 80), boxes)), numbers=False))
     assert (plain == plain[0, 0]).all()
 

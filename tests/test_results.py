@@ -61,21 +61,21 @@ def test_named_masks_have_a_category_of_their_name(tmp_path: Path) -> None:
     assert nameless["categories"] == [{"id": 1, "name": "segment"}]
 
 
-def test_uncompressed_counts_cover_the_picture(tmp_path: Path) -> None:
+def test_uncompressed_counts_cover_the_image(tmp_path: Path) -> None:
     path = folder(tmp_path, "uncompressed_rle")
     document = json.loads((path / "masks.json").read_text())
     for annotation in document["annotations"]:
         assert sum(annotation["segmentation"]["counts"]) == 30 * 40
 
 
-def test_binary_masks_are_pictures_of_the_mask(tmp_path: Path) -> None:
+def test_binary_masks_are_images_of_the_mask(tmp_path: Path) -> None:
     path = folder(tmp_path, "binary_mask")
     pixels = np.asarray(Image.open(path / "masks" / "one" / "0002.png"))
     np.testing.assert_array_equal(pixels > 0, MASKS.array()[1])
     assert (path / "masks" / "one-2" / "0001.png").is_file(), "same name, other folder"
 
 
-def test_each_picture_has_its_overlay(tmp_path: Path) -> None:
+def test_each_image_has_its_overlay(tmp_path: Path) -> None:
     names = {file.name for file in (folder(tmp_path) / "overlays").iterdir()}
     assert names == {"one.png", "one-2.png"}
 

@@ -208,7 +208,7 @@ def test_a_full_hd_image_and_1024_points(torch, checkpoint, built, image, table)
     for (flavour, precision), out in built.items():
         free = rows.free_bytes()
         with fastseg.load(out, backend=flavour, device="cuda", precision=precision) as model:
-            assert model.device_search is not None
+            assert model.gpu_mask_generator is not None
             work = partial(model.everything, image, max_device_memory=2**32, **LOOSE)
             rows.measure(f"fastseg, {flavour} {precision.upper()}", work, free)
     for name, make in references(torch, checkpoint):

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastseg import environment as circumstances
-from fastseg import provenance
 from fastseg.benchmarking.peak_memory import peak_memory
 from fastseg.benchmarking.repetition import Repeated, Rule, Stages, repeat
 from fastseg.environment import usable_cores
@@ -26,7 +25,7 @@ from fastseg.loading import load_sam
 from fastseg.masks import Masks
 from fastseg.ops import point_grid
 from fastseg.sam.embedding import Embedding
-from fastseg.sam.mask_generator import Sam
+from fastseg.sam.model import Sam
 from fastseg.timings import STAGES
 
 
@@ -107,7 +106,7 @@ def describe(model: Sam, plan: Plan) -> dict[str, Any]:
     """What the numbers of a plan depend on, ready for JSON."""
     height, width = plan.image.shape[:2]
     return {
-        **provenance.of_model(model),
+        **model.provenance(),
         "threads": plan.threads or usable_cores(),
         "images_per_batch": 1,
         "picture": {"width": width, "height": height},

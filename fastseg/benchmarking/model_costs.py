@@ -17,7 +17,7 @@ from fastseg.echo.unet import Unet
 from fastseg.inference.sessions import Choice
 from fastseg.loading import load_sam, load_unet
 from fastseg.masks import Masks
-from fastseg.sam.mask_generator import Sam
+from fastseg.sam.model import Sam
 from fastseg.timings import Timings
 
 SOURCE = "Ferreira and Arnaout, arXiv 2311.04847, table 1"

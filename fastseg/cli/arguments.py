@@ -18,7 +18,7 @@ from fastseg.images import MAX_PIXELS
 from fastseg.inference.sessions import Choice
 from fastseg.loading import load_sam
 from fastseg.results import refuse_foreign
-from fastseg.sam.mask_generator import Sam
+from fastseg.sam.model import Sam
 
 Arguments = TypeVar("Arguments")
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rich.console import RenderableType
 from rich.table import Table
 
-from fastseg import provenance, results
+from fastseg import results
 from fastseg.cli.arguments import DEFAULT_MODEL, OutArguments
 from fastseg.cli.progress import progress
 from fastseg.cli.report import DONE, SOME_FAILED, Report, document, error_body, failure_line
@@ -21,7 +21,7 @@ from fastseg.errors import FastsegError, ImageError, OutputError
 from fastseg.images import read_image
 from fastseg.masks import Masks
 from fastseg.results import Contents, ResultFolder
-from fastseg.sam.mask_generator import Sam
+from fastseg.sam.model import Sam
 
 IMAGE_SUFFIXES = frozenset(
     (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -93,7 +93,7 @@ def run_batch(images: Sequence[Path], model: Sam, task: Task, out: OutArguments)
 
     An image that fails is reported and does not stop the others; if all fail, nothing is written.
     """
-    info = provenance.of_model(model)
+    info = model.provenance()
     outcome = _Outcome()
     body: dict[str, Any] = {**info, "settings": task.settings, "pictures": outcome.rows}
     with suppress(_AllFailedError), ExitStack() as stack:

@@ -29,11 +29,12 @@ from fastseg.cli.echo_tables import tables
 from fastseg.cli.progress import progress
 from fastseg.cli.report import DONE, SOME_FAILED, Report, document, error_body, failure_line
 from fastseg.echo import picture
-from fastseg.echo.findings import CHAMBERS, VIEW_NAMES, Finding, Place, find
+from fastseg.echo.findings import Finding, Place, find
 from fastseg.echo.frames import FrameChannels
 from fastseg.echo.picture import EchoPanel
 from fastseg.echo.report import Study, study
 from fastseg.echo.unet import Unet
+from fastseg.echo.views import VIEWS
 from fastseg.errors import FastsegError, MeasurementError, OutputError
 from fastseg.loading import load_unet
 from fastseg.masks import Masks
@@ -143,7 +144,7 @@ class _Batch:
             place, image = found[0].place, frames.as_image(index)
             name = self.folder.add(str(place), image, masks, stem=frames.stem(index))
             if self.arguments.overlay:
-                title = f"{PurePath(str(place)).name} · {VIEW_NAMES[place.view]}"
+                title = f"{PurePath(str(place)).name} · {VIEWS[place.view].title}"
                 legend = f"{_ran_on(self.models[place.view])} · mode {self.arguments.mode}"
                 panel = EchoPanel(image, masks, found, title, legend)
                 self.folder.draw(name, picture.draw(panel))
@@ -169,7 +170,7 @@ class _AllFailedError(Exception):
 @click.argument("frames", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--view",
-    type=click.Choice([*CHAMBERS]),
+    type=click.Choice([*VIEWS]),
     help="View of all files. Default: from the file name, else the view of --model.",
 )
 @click.option("--patient", help="Patient id of all files. Default: from the file name.")
@@ -263,7 +264,7 @@ def _run_batch(
 ) -> Report:
     """Measure every file, and write the results if a folder was given and a file was measured."""
     batch = _Batch(arguments, models)
-    networks = {view: provenance.of_model(model) for view, model in models.items()}
+    networks = {view: model.provenance() for view, model in models.items()}
     info = {"models": networks, "settings": arguments.settings()}
     body: dict[str, Any] = {**info, "files": batch.rows, "studies": []}
     studies: list[Study] = []

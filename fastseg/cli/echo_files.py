@@ -12,16 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fastseg.echo.dicom import is_dicom, read_dicom
-from fastseg.echo.findings import CHAMBERS
-from fastseg.echo.frames import FrameChannels, is_clip
+from fastseg.echo.frames import FrameChannels, is_clip, looks_like_ycbcr
+from fastseg.echo.views import VIEWS
 from fastseg.errors import ImageError, MeasurementError
 from fastseg.images import FORMATS, Channels, read_image
 
 ARRAY_NAME = "image"
 """Name, in an .npz file, of the array with the frame or the frames."""
-
-_YCBCR_SHARE = 0.9
-"""Share of pixels with chroma near its middle above which an array is taken for YCbCr."""
 
 ARRAY_SUFFIXES = frozenset((".npy", ".npz"))
 """Suffixes of files of arrays; every other file is an image or DICOM."""
@@ -91,14 +88,14 @@ def recognise(
         MeasurementError: The name holds no view, or two.
     """
     words = [word for word in re.split(r"[^0-9A-Za-z]+", path.stem) if word]
-    positions = [index for index, word in enumerate(words) if word.lower() in CHAMBERS]
+    positions = [index for index, word in enumerate(words) if word.lower() in VIEWS]
     named = list(dict.fromkeys(words[index].lower() for index in positions))
     if view is None and not named:
         view = default_view
     if view is None and len(named) != 1:
         found = " and ".join(named) or "no view"
         raise MeasurementError(
-            f"{path} has {found} in its name. Give its view by --view {'|'.join(CHAMBERS)}, or "
+            f"{path} has {found} in its name. Give its view by --view {'|'.join(VIEWS)}, or "
             f"name it like patient7_a4c_1{path.suffix}."
         )
     before = "_".join(words[: positions[0]]) if positions else ""
@@ -134,7 +131,7 @@ def read(
         frames = list(array) if is_clip(array) else [array]
         if not frames or not array.size:
             raise ImageError(f"{path} has no frames: its array is {array.shape}. Record it again.")
-        if channels is None and _looks_like_ycbcr(frames[0]):
+        if channels is None and looks_like_ycbcr(frames[0]):
             raise ImageError(
                 f"{path} looks like luma and chroma, as DICOM stores frames. Say --channels ycbcr, "
                 "or --channels rgb if these are colours."
@@ -143,21 +140,6 @@ def read(
     pages = _image_pages(path, max_pixels)
     images = [read_image(path, max_pixels=max_pixels)] if pages is None else pages
     return Frames(path, list(images), "rgb", cm_per_pixel)
-
-
-def _looks_like_ycbcr(frame: NDArray[Any]) -> bool:
-    """Return True if the last two channels stay near their middle wherever the frame is not black.
-
-    Read as RGB such a frame gives masks that look right and are wrong. In an RGB frame of grey
-    tissue all channels are as dark and as bright as the tissue.
-    """
-    if frame.ndim != 3 or frame.shape[2] != 3:
-        return False
-    middle, reach = (128, 64) if frame.dtype == np.uint8 else (0.5, 0.25)
-    chroma = frame[frame.any(axis=2)][:, 1:].astype(np.float32)
-    near = (np.abs(chroma - middle) <= reach).all(axis=1)
-    varied = bool((frame != frame[..., :1]).any())
-    return varied and bool(near.mean() >= _YCBCR_SHARE) if len(near) else False
 
 
 def _array(path: Path) -> NDArray[Any]:

@@ -25,7 +25,7 @@ from fastseg.cli.batch import Task, expand_folders, run_batch
 from fastseg.cli.report import Report
 from fastseg.masks import Masks, OutputMode
 from fastseg.results import Contents
-from fastseg.sam.mask_generator import GridSettings
+from fastseg.sam.grid_settings import GridSettings
 
 _HELP = {
     "points_per_side": "Points along each side of the grid.",

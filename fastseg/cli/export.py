@@ -13,7 +13,7 @@ from fastseg.artifacts import registry
 from fastseg.cli.arguments import into, json_option, needs_extra
 from fastseg.cli.progress import progress
 from fastseg.cli.report import DONE, SOME_FAILED, Report
-from fastseg.echo.findings import CHAMBERS
+from fastseg.echo.views import VIEWS
 from fastseg.images import read_image
 from fastseg.validation.comparison import Comparison
 from fastseg.validation.parity import Table
@@ -103,7 +103,7 @@ class UnetArguments:
     type=click.Path(path_type=Path),
     help="Weights of the echo U-Net: .pt, .pth, .safetensors or a Keras .h5.",
 )
-@click.option("--view", required=True, type=click.Choice([*CHAMBERS]), help="View of the network.")
+@click.option("--view", required=True, type=click.Choice([*VIEWS]), help="View of the network.")
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Model folder to write."
 )

@@ -15,13 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastseg.contract import ALTERNATIVES, MASK_SLOTS
 from fastseg.cuda.arrays import HOST, DeviceArray, device_array
 from fastseg.errors import BackendUnavailableError, DeviceArrayError
 from fastseg.geometry import Frame
 from fastseg.ops import checks
-
-MASK_SLOTS, ALTERNATIVES = 4, 3
-"""Masks that SAM's decoder draws for a prompt, and those that are alternatives: slots 1 to 3."""
 
 RECORD = np.dtype(
     [

@@ -1,4 +1,4 @@
-"""Where a clip stands in the heartbeat: which clip to trust, its largest and its smallest frame."""
+"""The heartbeat in a clip: the clip to trust, its largest and its smallest frame."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Extremes:
     """Frame with the smallest area: end-systole of a ventricle."""
 
     r2: float | None
-    """How well the clip's areas follow a sinusoid; None where there was no other clip."""
+    """R2 of a sinusoid fitted to the clip's areas; None where there was no other clip."""
 
 
 def sinusoid_r2(areas_cm2: ArrayLike, *, frames_per_beat: float | None = None) -> float:
-    """How much of a chamber's change of area over a clip is a sinusoid: high in a good clip.
+    """Fit a sinusoid to a chamber's area over a clip and return R2: high in a good clip.
 
     The fit is that of Ferreira et al. 2025: area = a sin(f t + phase) + offset by least squares,
     t even from 0 to pi * round(N / q) with q half of the frames of a beat, started at f = 1; below
@@ -105,7 +105,7 @@ def extremes(
 
 
 def _fit(areas: NDArray[np.float64], end: float) -> float:
-    """R2 of a sinusoid through ``areas`` at times from 0 to ``end``; 0 if there is none."""
+    """Fit a sinusoid to ``areas`` at times from 0 to ``end`` and return R2; 0 without a fit."""
     try:
         from scipy.optimize import curve_fit
     except ModuleNotFoundError as error:
@@ -118,7 +118,7 @@ def _fit(areas: NDArray[np.float64], end: float) -> float:
     start = [1.0, 3 * float(areas.std()) / math.sqrt(2), 0.0, float(areas.mean())]
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a covariance that cannot be had is not asked for
+            warnings.simplefilter("ignore")  # the covariance is not used
             best, _ = curve_fit(_sinusoid, time, areas, p0=start)
     except (RuntimeError, TypeError, ValueError):
         return 0.0

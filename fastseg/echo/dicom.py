@@ -1,4 +1,4 @@
-"""Ultrasound frames out of a DICOM file, as the machine stored them, with their scale."""
+"""Reading of ultrasound frames from a DICOM file, as the machine stored them, with their scale."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class DicomClip:
 
 
 def is_dicom(path: str | os.PathLike[str]) -> bool:
-    """Whether a file begins as DICOM files do; False if it cannot be read."""
+    """Tell if a file begins as DICOM files do; False if it cannot be read."""
     try:
         with Path(path).open("rb") as file:
             return file.read(_PREAMBLE + len(_MAGIC))[_PREAMBLE:] == _MAGIC
@@ -127,7 +127,7 @@ def _check_size(header: Any, path: object, max_pixels: int | None) -> None:
 
 
 def _region(regions: Iterable[Any], path: object) -> Any | None:
-    """The only two-dimensional region, or of several the only one of tissue; None without any."""
+    """Find the only two-dimensional region, or of several the only one of tissue; else None."""
     flat = [one for one in regions if one.get("RegionSpatialFormat") == _TWO_DIMENSIONAL]
     if len(flat) > 1:
         flat = [one for one in flat if one.get("RegionDataType") == _TISSUE]
@@ -140,7 +140,7 @@ def _region(regions: Iterable[Any], path: object) -> Any | None:
 
 
 def _scale(region: Any | None, path: object) -> float:
-    """Side of a pixel in cm, as the region says."""
+    """Compute the side of a pixel in cm from the region."""
     units = region and (
         region.get("PhysicalUnitsXDirection"),
         region.get("PhysicalUnitsYDirection"),
@@ -160,7 +160,7 @@ def _scale(region: Any | None, path: object) -> float:
 
 
 def _cut(frames: NDArray[np.uint8], region: Any, path: object) -> NDArray[np.uint8]:
-    """The region of every frame; its corners are pixels that belong to it."""
+    """Cut the region out of every frame; its corners are pixels that belong to it."""
     x0, y0 = int(region.RegionLocationMinX0), int(region.RegionLocationMinY0)
     x1, y1 = int(region.RegionLocationMaxX1), int(region.RegionLocationMaxY1)
     height, width = frames.shape[1:3]

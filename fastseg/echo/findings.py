@@ -1,4 +1,4 @@
-"""A chamber that was found and measured in one frame, and where that frame belongs."""
+"""A chamber found and measured in one video frame, and the place of that frame."""
 
 from __future__ import annotations
 
@@ -6,50 +6,31 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from fastseg.echo.views import RING, VIEWS
 from fastseg.echo.volumes import single_plane_volume_ml
 from fastseg.errors import MeasurementError
 from fastseg.masks import Masks
 from fastseg.measure import Measurement, Mode, measure
 
-CHAMBERS = {
-    "a2c": ("LA", "LV"),
-    "a4c": ("LA", "LV", "RA", "RV"),
-    "sax": ("cavity", "ring", "disc"),
-}
-"""What the masks of each view show, in order."""
-
-ATRIA = ("LA", "RA")
-"""Chambers whose axis may not lie across the heart. A ventricle is longer than wide: its own axis
-is right also where the heart lies flat in the frame."""
-
-UNMEASURED = "ring"
-"""The wall's own mask, the disc without the cavity: an axis and disks mean nothing in a ring."""
-
-VIEW_NAMES = {
-    "a2c": "apical two-chamber view",
-    "a4c": "apical four-chamber view",
-    "sax": "short-axis view",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a frame belongs."""
+    """The view, clip and position of a video frame."""
 
     view: str
     """``"a2c"``, ``"a4c"`` or ``"sax"``."""
 
     frame: int = 0
-    """Its place in the clip, from 0."""
+    """Its index in the clip, from 0."""
 
     clip: str = ""
-    """Which recording of the view it belongs to."""
+    """The recording of the view that it belongs to."""
 
     file: str = ""
-    """What to call it in the report, instead of by clip and place."""
+    """Its name in the report, instead of clip and index."""
 
     def __str__(self) -> str:
-        """The frame in words."""
+        """Name the frame in words."""
         return self.file or f"{self.clip or self.view} frame {self.frame}"
 
 
@@ -63,7 +44,7 @@ class Finding:
     """The IoU that the network itself expects of the mask, 0..1; NaN if it is not known."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Ready for JSON. Chambers of the apical views have their single-plane volume too."""
+        """Return the fields for JSON, in the apical views with the single-plane volume."""
         place, chamber = self.place, self.measurement
         about = {"view": place.view, "clip": place.clip, "frame": place.frame, "file": str(place)}
         volume = {} if place.view == "sax" else {"volume_ml": single_plane_volume_ml(chamber)}
@@ -75,11 +56,9 @@ def find(
 ) -> list[Finding]:
     """Measure the chambers of one frame; of the short axis the cavity and the disc.
 
-    The axis of an atrium is kept upright, see ``measure``: it is often wider than long.
-
     Args:
-        masks: What a network for the view found in the frame.
-        place: Which frame that is.
+        masks: The masks of a network for the view.
+        place: The frame.
         cm_per_pixel: Side of a pixel in cm.
         mode: As in ``measure``.
         threads: Processor threads; 0 means every core.
@@ -96,22 +75,19 @@ def find(
         )
     findings = []
     for chamber in masks:
-        (name,) = chamber.names or ()
-        if name == UNMEASURED:
-            continue
-        (measured,) = measure(
-            chamber, cm_per_pixel=cm_per_pixel, mode=mode, upright=name in ATRIA, threads=threads
-        )
+        if chamber.names == (RING,):
+            continue  # an axis and disks mean nothing in the wall
+        (measured,) = measure(chamber, cm_per_pixel=cm_per_pixel, mode=mode, threads=threads)
         findings.append(Finding(place, measured, float(chamber.scores[0])))
     return findings
 
 
 def chambers_of(view: str) -> tuple[str, ...]:
-    """What is measured in a view.
+    """Return the names of the masks of a view.
 
     Raises:
         MeasurementError: There is no such view.
     """
-    if view not in CHAMBERS:
-        raise MeasurementError(f"the view is one of {', '.join(CHAMBERS)}, not {view!r}.")
-    return CHAMBERS[view]
+    if view not in VIEWS:
+        raise MeasurementError(f"the view is one of {', '.join(VIEWS)}, not {view!r}.")
+    return VIEWS[view].chambers

@@ -1,4 +1,4 @@
-"""From whatever a user calls an ultrasound frame to luma and chroma, and the part that is seen."""
+"""Reading of ultrasound video frames as luma and chroma, and the choice of their view."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ from fastseg.images import (
 FrameChannels: TypeAlias = Literal["rgb", "bgr", "ycbcr"]
 """Order of an array's channels; ultrasound machines store ``"ycbcr"``."""
 
+_YCBCR_SHARE = 0.9
+"""Share of pixels with chroma near its middle from which an array is taken for YCbCr."""
+
 Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.float32]
 
 NEUTRAL_CHROMA = 128
@@ -35,7 +38,7 @@ SMALLEST_SIDE = 16
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The square of a frame that a network looks at; it may reach beyond the frame."""
+    """The square of a video frame that a network sees; it may reach beyond the frame."""
 
     size: tuple[int, int]
     """Height and width of the frame in pixels."""
@@ -44,7 +47,7 @@ class View:
     """``x0, y0, x1, y1``, end-exclusive, in pixels of the frame; zeros lie outside."""
 
 
-def look(
+def choose_view(
     size: tuple[int, int], *, cm_per_pixel: float | None = None, field_of_view_cm: float = 20.0
 ) -> View:
     """Choose the square that spans the field of view, centred in the frame.
@@ -56,7 +59,7 @@ def look(
     Args:
         size: Height and width of the frame in pixels.
         cm_per_pixel: Size of a pixel in cm, or None.
-        field_of_view_cm: What the square shows, in cm.
+        field_of_view_cm: Side of the square in cm.
 
     Raises:
         ImageError: The spacing is not a positive number, or cannot be one of cm per pixel.
@@ -78,7 +81,7 @@ def look(
 
 
 def _start(length: int, side: int) -> int:
-    """Where a centred stretch of ``side`` pixels begins; an odd pixel goes to the far end."""
+    """Return the first pixel of a centred stretch of ``side``; an odd pixel goes to the far end."""
     return (length - side) // 2 if length >= side else -((side - length) // 2)
 
 
@@ -126,7 +129,7 @@ def read_frame(
 
 
 def _read_floating(array: Array, channels: FrameChannels) -> NDArray[np.float32] | None:
-    """A float frame whose channels need no conversion, or None."""
+    """Read a float frame whose channels need no conversion; None for any other."""
     if array.ndim == 3 and array.shape[2] == 3 and channels == "ycbcr":
         frame = array
     elif array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 1):
@@ -140,7 +143,7 @@ def _read_floating(array: Array, channels: FrameChannels) -> NDArray[np.float32]
 
 
 def _is_grey(pixels: NDArray[np.uint8]) -> bool:
-    """Whether all channels are the same; looks at a third of a coloured frame only."""
+    """Tell if all channels are the same; reads a third of a coloured frame only."""
     luma = pixels[..., 0]
     return all(np.array_equal(luma, pixels[..., channel]) for channel in range(1, pixels.shape[2]))
 
@@ -156,18 +159,52 @@ def _spread(frame: Pixels, wanted: int) -> Pixels:
 
 
 def is_clip(source: object) -> bool:
-    """Whether ``source`` is many frames: also a stack (n, H, W) of grey ones."""
+    """Tell if ``source`` is many frames; a stack (n, H, W) of grey ones is."""
     if isinstance(source, np.ndarray) and source.ndim == 3:
         return source.shape[2] not in (1, 3, 4) and source.shape[0] not in (3, 4)
     return is_stack(source)
 
 
 def each_frame(frames: Iterable[Any]) -> Iterator[Any]:
-    """The frames of a clip one by one.
+    """Yield the frames of a clip one by one.
 
     Raises:
-        ImageError: One picture was given where many are asked for.
+        ImageError: One image was given where many are asked for.
     """
     if not is_clip(frames):
         raise ImageError("many frames are a list, an iterator or a stack (n, H, W, 3), not one.")
     yield from frames
+
+
+def looks_like_ycbcr(frame: object) -> bool:
+    """Tell if the last two channels of an array are chroma: near their middle in most pixels.
+
+    Read as RGB such a frame gives masks that look right and are not. In an RGB frame of grey tissue
+    the channels are as dark and as bright as the tissue. Pixels that are zero in every channel are
+    left out, and a grey frame is no such frame.
+    """
+    if not isinstance(frame, np.ndarray) or frame.ndim != 3 or frame.shape[2] != 3:
+        return False
+    middle, reach = (128, 64) if frame.dtype == np.uint8 else (0.5, 0.25)
+    chroma = frame[frame.any(axis=2)][:, 1:].astype(np.float32)
+    near = (np.abs(chroma - middle) <= reach).all(axis=1)
+    varied = bool((frame != frame[..., :1]).any())
+    return varied and bool(near.mean() >= _YCBCR_SHARE) if len(near) else False
+
+
+def resolve_channels(frame: object, channels: FrameChannels | None) -> FrameChannels:
+    """Return the order of channels that a user gave, or RGB where a frame does not contradict it.
+
+    Args:
+        frame: The first frame of a call.
+        channels: Order of an array's channels, or None.
+
+    Raises:
+        ImageError: No order was given, and the frame looks like luma and chroma.
+    """
+    if channels is None and looks_like_ycbcr(frame):
+        raise ImageError(
+            "the frame looks like luma and chroma, as DICOM stores frames. Say "
+            'channels="ycbcr", or channels="rgb" if these are colours.'
+        )
+    return channels or "rgb"

@@ -1,4 +1,4 @@
-"""One frame of an echocardiogram as a picture: contours, long axes, disks and their numbers."""
+"""One frame of an echocardiogram as a drawing: contours, long axes, disks and their numbers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _HUES = {"LV": 1, "LA": 6, "RV": 2, "RA": 0, "cavity": 1, "disc": 6}
 
 @dataclass(frozen=True, slots=True)
 class EchoPanel:
-    """A frame, what was found in it, and what is said about it."""
+    """A frame with its masks, its measurements and its captions."""
 
     image: NDArray[np.uint8]  # (H, W, 3)
     masks: Masks
@@ -53,11 +53,11 @@ def draw(panel: EchoPanel, *, long_side: int = LONG_SIDE) -> Image.Image:
     inner and the outer contour say it all. The ticks at the left edge are 1 cm apart.
 
     Args:
-        panel: What to draw.
-        long_side: Longest side of the frame in the picture, in pixels.
+        panel: The frame and its findings.
+        long_side: Longest side of the frame in the drawing, in pixels.
 
     Returns:
-        An RGB picture.
+        An RGB image.
     """
     height, width = panel.image.shape[:2]
     scale = min(_LARGEST_SCALE, long_side / max(height, width))
@@ -76,13 +76,13 @@ def draw(panel: EchoPanel, *, long_side: int = LONG_SIDE) -> Image.Image:
 
 
 def colour(chamber: str) -> tuple[int, int, int]:
-    """The colour of a chamber that is measured, sRGB 0..255."""
+    """Choose the colour of a measured chamber, sRGB 0..255."""
     red, green, blue = colours(max(_HUES.values()) + 1)[_HUES[chamber]].tolist()
     return red, green, blue
 
 
 def _frame(panel: EchoPanel, scale: float) -> Image.Image:
-    """The enlarged frame with everything that is drawn into it."""
+    """Draw the enlarged frame with contours, axes, disks and names."""
     height, width = panel.image.shape[:2]
     size = max(1, round(width * scale)), max(1, round(height * scale))
     enlarged = Image.fromarray(panel.image).resize(size, Image.Resampling.BICUBIC)
@@ -91,7 +91,7 @@ def _frame(panel: EchoPanel, scale: float) -> Image.Image:
         mask = panel.masks[finding.measurement.name].array()[0]
         if mask.any():
             _outline(canvas, mask, colour(finding.measurement.name))
-    picture = Image.fromarray(np.round(canvas).astype(np.uint8))
+    drawing = Image.fromarray(np.round(canvas).astype(np.uint8))
     lines = Image.new("RGBA", (size[0] * _OVERSAMPLING, size[1] * _OVERSAMPLING))
     pencil = ImageDraw.Draw(lines)
     factor = scale * _OVERSAMPLING
@@ -100,12 +100,12 @@ def _frame(panel: EchoPanel, scale: float) -> Image.Image:
             _disks(pencil, finding.measurement, factor)
     if panel.findings:
         _ruler(pencil, panel.findings[0].measurement.cm_per_pixel / factor, lines.size)
-    picture.paste(small := lines.resize(size, Image.Resampling.BOX), mask=small)
-    tags = ImageDraw.Draw(picture)
+    drawing.paste(small := lines.resize(size, Image.Resampling.BOX), mask=small)
+    tags = ImageDraw.Draw(drawing)
     for finding in panel.findings:
         if finding.place.view != "sax":
             _tag(tags, finding.measurement, scale)
-    return picture
+    return drawing
 
 
 def _outline(
@@ -145,7 +145,7 @@ def _disks(pencil: ImageDraw.ImageDraw, chamber: Measurement, factor: float) -> 
 
 
 def _ruler(pencil: ImageDraw.ImageDraw, cm_per_pixel: float, size: tuple[int, int]) -> None:
-    """Ticks down the left edge, one a centimetre, every fifth longer."""
+    """Draw ticks down the left edge, one a centimetre, every fifth longer."""
     for tick in range(1, math.ceil(size[1] * cm_per_pixel)):
         y = tick / cm_per_pixel
         length = 14 if tick % 5 == 0 else 7
@@ -164,7 +164,7 @@ def _tag(pencil: ImageDraw.ImageDraw, chamber: Measurement, scale: float) -> Non
 
 
 def _numbers(pencil: ImageDraw.ImageDraw, panel: EchoPanel, corner: tuple[int, int]) -> None:
-    """The column of measurements, a block for each chamber."""
+    """Write the column of measurements, a block for each chamber."""
     x, y = corner
     for finding in panel.findings:
         chamber = finding.measurement
@@ -188,7 +188,7 @@ def _write_quantity(pencil: ImageDraw.ImageDraw, at: tuple[int, int], text: str)
 
 
 def _facts(finding: Finding) -> list[tuple[str, str]]:
-    """What is said of a chamber: a label and a number with its unit."""
+    """List the facts of a chamber: a label and a number with its unit."""
     chamber = finding.measurement
     if chamber.reason:
         return [(chamber.reason, "")]
@@ -207,7 +207,7 @@ def _facts(finding: Finding) -> list[tuple[str, str]]:
 
 
 def _block(finding: Finding) -> int:
-    """Height of a chamber's block in the column, in pixels."""
+    """Compute the height of a chamber's block in the column, in pixels."""
     return 46 + 26 * len(_facts(finding)) + 24
 
 
@@ -216,7 +216,7 @@ def _panel_height(panel: EchoPanel) -> int:
 
 
 def _at(point: tuple[float, float], factor: float) -> tuple[float, float]:
-    """A place in the frame, whose pixels have their middle at whole numbers, in the drawing."""
+    """Map a point of the frame, whose pixel centres are whole numbers, into the drawing."""
     return (point[0] + 0.5) * factor, (point[1] + 0.5) * factor
 
 

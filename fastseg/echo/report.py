@@ -23,10 +23,11 @@ from fastseg.errors import MeasurementError
 from fastseg.measure import Measurement
 
 FORESHORTENED = 0.1
-"""Share by which the axes of two views may differ before it is said (Lang et al. 2015)."""
+"""Share by which the axes of two views may differ before a caution is given (Lang et al. 2015)."""
 
 LARGEST_SHARE_PERCENT = 90.0
-"""No chamber gives away more of itself in a beat; a mask that failed in one frame looks so."""
+"""Largest share of its area or volume that a chamber loses in a beat; a higher share comes from a
+mask that failed in one frame."""
 
 DOUBTFUL_SCORE = 0.5
 """Below this the network itself expects less than half of a mask to be right."""
@@ -44,7 +45,7 @@ SEPARATOR = "; "
 """Between the parts of a reason or a caution."""
 
 Phase: TypeAlias = Literal["largest", "smallest", "first"]
-"""Which frame of a clip counts for a chamber."""
+"""The frame of a clip that counts for a chamber."""
 
 _APICAL = ("a2c", "a4c")
 
@@ -54,22 +55,22 @@ class Row:
     """One line of the report."""
 
     name: str
-    """What it is, ending in its unit: ``"lv_edv_biplane_ml"``."""
+    """Name, ending in its unit: ``"lv_edv_biplane_ml"``."""
 
     value: float
-    """NaN if it could not be had."""
+    """The number; NaN where it is missing."""
 
     reason: str = ""
-    """Why ``value`` is NaN, in words."""
+    """The reason why ``value`` is NaN, in words."""
 
     caution: str = ""
-    """What to know before the value is believed."""
+    """A reason to doubt the value, in words."""
 
     frames: tuple[str, ...] = ()
     """The frames that it was made from."""
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields without the name, ready for JSON."""
+        """Return the fields without the name, ready for JSON."""
         told = {"reason": self.reason, "caution": self.caution, "frames": list(self.frames)}
         return {"value": self.value, **told}
 
@@ -83,7 +84,7 @@ class Study:
     findings: tuple[Finding, ...] = field(repr=False)
 
     def __getitem__(self, name: str) -> Row:
-        """The row of that name.
+        """Return the row of that name.
 
         Raises:
             MeasurementError: There is none.
@@ -95,7 +96,7 @@ class Study:
         raise MeasurementError(f"there is no row {name!r}. There are: {names}.")
 
     def as_dict(self) -> dict[str, Any]:
-        """Rows by name and every finding, ready for JSON."""
+        """Return rows by name and every finding, ready for JSON."""
         return {
             "patient": self.patient,
             "rows": {row.name: row.as_dict() for row in self.rows},
@@ -110,7 +111,7 @@ def study(
     bsa_m2: float | None = None,
     frames_per_beat: float | None = None,
 ) -> Study:
-    """Put the findings of one patient together.
+    """Combine the findings of one patient to a report.
 
     In each view and for each chamber the clip with the best sinusoid is chosen, and in it the
     frame of largest area (end-diastole of a ventricle, maximum of an atrium) and the one of
@@ -123,7 +124,7 @@ def study(
         frames_per_beat: As in ``sinusoid_r2``.
 
     Returns:
-        Always the same rows in the same order. What is missing is NaN with its reason.
+        Always the same rows in the same order. A missing value is NaN with its reason.
 
     Raises:
         BackendUnavailableError: There are several clips of a view, and SciPy is not installed.
@@ -170,10 +171,10 @@ class _Heart:
         """Choose the frame of a chamber.
 
         Args:
-            view: Where to look.
-            chamber: Which one.
-            phase: Which frame of the best clip.
-            alone: Whether a clip of a single frame will do; if so, that is said.
+            view: Name of the view.
+            chamber: Name of the chamber.
+            phase: The frame of the best clip.
+            alone: True if a clip of a single frame will do, with a caution.
         """
         clips = list(self._clips.get((view, chamber), {}).values())
         if not clips:
@@ -197,7 +198,7 @@ class _Heart:
         return _Pick(finding, finding.measurement.reason, SEPARATOR.join(cautions))
 
     def beside(self, pick: _Pick, chamber: str) -> _Pick:
-        """Another chamber in the frame of ``pick``."""
+        """Take another chamber in the frame of ``pick``."""
         if pick.finding is None:
             return pick
         place = pick.finding.place
@@ -277,7 +278,7 @@ def _phases(largest: str, smallest: str) -> tuple[tuple[str, Phase], tuple[str, 
 
 
 def _volumes(name: str, picks: Sequence[_Pick]) -> dict[str, Row]:
-    """Volumes of a chamber by every method, from the same frames."""
+    """Compute the volumes of a chamber by every method, from the same frames."""
     rows = {
         view: _row(f"{name}_{view}_ml", [pick], single_plane_volume_ml)
         for view, pick in zip(_APICAL, picks, strict=True)
@@ -299,7 +300,7 @@ def _foreshortening(picks: Sequence[_Pick]) -> str:
 def _row(
     name: str, picks: Sequence[_Pick], compute: Callable[..., float], *, caution: str = ""
 ) -> Row:
-    """Compute a row from the chambers picked, or say which one is missing."""
+    """Compute a row from the chambers picked, or name the one that is missing."""
     findings = [pick.finding for pick in picks if pick.finding is not None]
     frames = tuple(dict.fromkeys(str(finding.place) for finding in findings))
     if len(findings) < len(picks):
@@ -332,7 +333,7 @@ def _per_area(row: Row, bsa_m2: float) -> Row:
 
 
 def _joined(remarks: Iterable[str]) -> str:
-    """Remarks as one, each said once, also where they are joined already."""
+    """Join remarks, each named once, also where they are joined already."""
     parts = (part for remark in remarks for part in remark.split(SEPARATOR))
     return SEPARATOR.join(dict.fromkeys(part for part in parts if part))
 

@@ -1,13 +1,13 @@
-"""Segmentation without prompts: frames in, every chamber out, each under its name."""
+"""Segmentation of ultrasound frames without prompts: a mask of every chamber, with its name."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, overload
 
 import numpy as np
@@ -15,22 +15,23 @@ from numpy.typing import NDArray
 
 from fastseg import ops
 from fastseg.artifacts import ModelFolder
-from fastseg.artifacts.manifest import Manifest
 from fastseg.contract import UNET_GRAPH
-from fastseg.echo.frames import FrameChannels, View, each_frame, is_clip, look, read_frame
-from fastseg.environment import thread_count
+from fastseg.echo.frames import (
+    FrameChannels,
+    View,
+    choose_view,
+    each_frame,
+    is_clip,
+    read_frame,
+    resolve_channels,
+)
+from fastseg.echo.views import CAVITY, DISC, RING, UNION
 from fastseg.errors import FastsegError, ModelFolderError, PromptError
 from fastseg.images import MAX_PIXELS, ImageSource
-from fastseg.inference.sessions import Choice, Sessions
+from fastseg.inference.loaded_model import LoadedModel
+from fastseg.inference.sessions import Choice
 from fastseg.masks import Masks
 from fastseg.timings import Stopwatch, Timings
-
-UNION = "union"
-"""The class that is no chamber but all of them; chambers beside it exclude each other."""
-
-RING, DISC, CAVITY = "ring", "disc", "cavity"
-"""The wall of a ventricle in the short axis, and the two outlines that it lies between. Cleaning
-fills holes, and the wall's own is the cavity, so the wall is drawn as what the others leave."""
 
 BATCH = 8
 """Frames that go through the network together; more of them are no faster on a processor."""
@@ -38,91 +39,53 @@ BATCH = 8
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How the frames of one call are to be understood."""
+    """Order of the channels and size of the pixels of the frames of one call."""
 
-    channels: FrameChannels = "rgb"
-    cm_per_pixel: float | None = None
+    channels: FrameChannels
+    cm_per_pixel: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Frames ready for the network."""
+    """Video frames in the form that the network takes."""
 
     pixels: NDArray[np.float32]  # (frames, channels, side, side)
     views: list[View]
     watch: Stopwatch
     error: FastsegError | None = None
-    """Why the frame after these could not be read; raised when these were answered."""
+    """The error of the next frame; it is raised after the masks of these."""
 
 
-class Unet:
-    """A network for ultrasound frames on a runtime. Holds no state; safe in several threads."""
+class Unet(LoadedModel):
+    """A network for ultrasound frames. Holds no state between calls; safe in several threads."""
 
     def __init__(
         self, folder: ModelFolder, choice: Choice, *, max_pixels: int | None = MAX_PIXELS
     ) -> None:
-        manifest = folder.manifest
-        self._frame = manifest.frame_preprocessing
-        self.view = manifest.view
-        """What the network was made to look at: ``"a2c"``, ``"a4c"`` or ``"sax"``."""
-        self.classes = manifest.classes
-        """What its output channels show, in order."""
-        self.max_pixels = max_pixels
-        """Largest frame that is accepted, or None for any."""
-        self.threads = thread_count(choice.threads)
-        """Processor threads of a call, at most every core that this process may use."""
-        self._graphs = Sessions(folder, choice)
-        self.backend, _, self.device = self._graphs[UNET_GRAPH].name.partition(":")
-        """The runtime and the device that run the network, ``"onnxruntime"`` and ``"cpu"``."""
+        super().__init__(folder, choice, image_graph=UNET_GRAPH, max_pixels=max_pixels)
+        self._frame = self.manifest.frame_preprocessing
+        self.view = self.manifest.view
+        """The view that the network was trained for: ``"a2c"``, ``"a4c"`` or ``"sax"``."""
+        self.classes = self.manifest.classes
+        """Names of the network's output channels, in order."""
         promised = self._graphs[UNET_GRAPH].graph.outputs[0].shape[1]
         if promised != len(self.classes):
             raise ModelFolderError(
-                f"{folder.path} names {len(self.classes)} classes and its network draws {promised}."
+                f"{folder.path} names {len(self.classes)} classes and its network draws "
+                f"{promised}. Export the model again."
             )
-
-    @property
-    def manifest(self) -> Manifest:
-        """What the model folder says about itself."""
-        return self._graphs.folder.manifest
-
-    @property
-    def precision(self) -> str:
-        """What the network computes in, ``"fp32"``."""
-        return self._graphs.precision
-
-    @property
-    def runs(self) -> Mapping[str, str]:
-        """What runs its graph, in which precision: ``{"network": "openvino:cpu bf16"}``."""
-        return self._graphs.runs
-
-    @property
-    def reason(self) -> str:
-        """Why this was chosen, in a sentence."""
-        return self._graphs.reason
 
     @property
     def chambers(self) -> tuple[str, ...]:
         """Names of the masks that a frame gives, in order: the classes without the union."""
         return tuple(name for name in self.classes if name != UNION)
 
-    def close(self) -> None:
-        """Free the runtime's memory; masks stay usable."""
-        self._graphs.close()
-
-    def __enter__(self) -> Unet:
-        """Use the model in a ``with`` block that closes it."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close the model."""
-        self.close()
-
     @overload
-    def segment(  # type: ignore[overload-overlap]  # a str is an Iterable, but one picture
+    def segment(  # type: ignore[overload-overlap]  # a str is an Iterable, but one image
         self,
         frames: ImageSource,
         *,
-        channels: FrameChannels = "rgb",
+        channels: FrameChannels | None = None,
         cm_per_pixel: float | None = None,
     ) -> Masks: ...
 
@@ -131,7 +94,7 @@ class Unet:
         self,
         frames: Iterable[ImageSource],
         *,
-        channels: FrameChannels = "rgb",
+        channels: FrameChannels | None = None,
         cm_per_pixel: float | None = None,
     ) -> list[Masks]: ...
 
@@ -139,21 +102,22 @@ class Unet:
         self,
         frames: Any,
         *,
-        channels: FrameChannels = "rgb",
+        channels: FrameChannels | None = None,
         cm_per_pixel: float | None = None,
     ) -> Masks | list[Masks]:
-        """Draw every chamber of one frame, or of many.
+        """Segment every chamber of one video frame, or of many.
 
         The network's probabilities are cleaned as published (Ferreira et al. 2025): above 0.5,
         largest piece, closed by a disk of radius 2, holes filled; what two chambers of an apical
         view claim belongs to neither. The wall in the short axis is the disc without the cavity,
         which the cleaning would fill. A mask that is not of a heart looks like one all the same:
-        ``Masks.scores`` tells how sure the network is.
+        ``Masks.scores`` is the network's own estimate of its quality.
 
         Args:
             frames: Path, bytes, PIL image or array (H, W), (H, W, 3) of one frame, uint8 or float
                 0..1; a list, an iterator or a stack (n, H, W) or (n, H, W, 3) of many.
-            channels: Order of an array's channels; files know theirs.
+            channels: Order of an array's channels; files know theirs. None is RGB, but an array
+                that looks like luma and chroma is refused.
             cm_per_pixel: Size of a pixel in cm, so that the network sees the field of view that
                 it was made for. None takes the longer side of a frame for it (20 cm).
 
@@ -164,18 +128,19 @@ class Unet:
             that above 0.27.
 
         Raises:
-            ImageError: A frame cannot be used.
+            ImageError: A frame cannot be used, or the first looks like luma and chroma.
         """
         if is_clip(frames):
             return list(self.stream(frames, channels=channels, cm_per_pixel=cm_per_pixel))
         with self._graphs.call():
-            return self._answer(self._prepare([frames], Reading(channels, cm_per_pixel)))[0]
+            reading = Reading(resolve_channels(frames, channels), cm_per_pixel)
+            return self._masks(self._prepare([frames], reading))[0]
 
     def stream(
         self,
         frames: Iterable[ImageSource],
         *,
-        channels: FrameChannels = "rgb",
+        channels: FrameChannels | None = None,
         cm_per_pixel: float | None = None,
         batch_size: int = BATCH,
     ) -> Iterator[Masks]:
@@ -196,8 +161,9 @@ class Unet:
         """
         if batch_size < 1:
             raise PromptError(f"batch_size must be at least 1, not {batch_size}.")
-        for batch in self._ahead(each_frame(frames), Reading(channels, cm_per_pixel), batch_size):
-            yield from self._answer(batch)
+        clip, reading = _begin(frames, channels, cm_per_pixel)
+        for batch in self._ahead(clip, reading, batch_size):
+            yield from self._masks(batch)
             if batch.error is not None:
                 raise batch.error
 
@@ -205,10 +171,10 @@ class Unet:
         self,
         frames: ImageSource | Iterable[ImageSource],
         *,
-        channels: FrameChannels = "rgb",
+        channels: FrameChannels | None = None,
         cm_per_pixel: float | None = None,
     ) -> NDArray[np.float32]:
-        """The network's raw output, in its own square.
+        """Compute the network's raw output, in its own square.
 
         Args:
             frames: As in ``segment``.
@@ -221,13 +187,13 @@ class Unet:
         Raises:
             ImageError: A frame cannot be used.
         """
-        reading = Reading(channels, cm_per_pixel)
         if not is_clip(frames):
+            reading = Reading(resolve_channels(frames, channels), cm_per_pixel)
             with self._graphs.call():
                 only: NDArray[np.float32] = self._run(self._prepare([frames], reading))[0]
             return only
-        # is_clip has looked; mypy cannot know what that says about the type.
-        clip = each_frame(frames)  # type: ignore[arg-type]
+        # is_clip has checked the type, which mypy cannot know.
+        clip, reading = _begin(frames, channels, cm_per_pixel)  # type: ignore[arg-type]
         side, parts = self._frame.side, []
         for batch in self._ahead(clip, reading, BATCH):
             parts.append(self._run(batch))
@@ -236,7 +202,7 @@ class Unet:
         return np.concatenate([np.empty((0, len(self.classes), side, side), np.float32), *parts])
 
     def _ahead(self, frames: Iterator[Any], reading: Reading, size: int) -> Iterator[Batch]:
-        """Batches of frames, the next one being read while one is computed."""
+        """Yield batches of frames; the next one is read while one is computed."""
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="fastseg-read") as reader:
             waiting: deque[Future[Batch]] = deque()
             try:
@@ -267,7 +233,7 @@ class Unet:
     def _drawn(
         self, pixels: NDArray[np.float32], frames: list[Any], reading: Reading
     ) -> Iterator[View]:
-        """Draw each frame into its square, several at once, and tell in order what is seen."""
+        """Draw each frame into its square, several at once, and yield their views in order."""
         crew = min(len(frames), self.threads)
         if crew < 2:
             draw = partial(self._draw_in, reading=reading, threads=self.threads)
@@ -280,12 +246,12 @@ class Unet:
     def _draw_in(
         self, square: NDArray[np.float32], source: Any, *, reading: Reading, threads: int
     ) -> View:
-        """Fill the network's square with what it sees of a frame."""
+        """Draw the view of a frame into the network's square."""
         frame = self._frame
         array = read_frame(
             source, wanted=frame.channels, channels=reading.channels, max_pixels=self.max_pixels
         )
-        view = look(
+        view = choose_view(
             (array.shape[0], array.shape[1]),
             cm_per_pixel=reading.cm_per_pixel,
             field_of_view_cm=frame.field_of_view_cm,
@@ -299,13 +265,15 @@ class Unet:
         probabilities: NDArray[np.float32] = outputs["probabilities"]
         return probabilities
 
-    def _answer(self, batch: Batch) -> list[Masks]:
-        """Clean what the network drew, and bring it back to each frame's pixels."""
+    def _masks(self, batch: Batch) -> list[Masks]:
+        """Clean the network's output, and bring it back to each frame's pixels."""
         probabilities = self._run(batch)
         first = len(self.classes) - len(self.chambers)
         drawn = []
         with batch.watch("postprocess"):
             cleaned = ops.clean_chambers(probabilities, exclusive=bool(first), threads=self.threads)
+            # Cleaning fills holes, and the wall's own is the cavity: the wall is what the
+            # other two outlines leave.
             if RING in self.classes:
                 ring, disc, cavity = map(self.classes.index, (RING, DISC, CAVITY))
                 cleaned[:, ring] = cleaned[:, disc] & ~cleaned[:, cavity]
@@ -315,14 +283,10 @@ class Unet:
                     cleaned[index, first:], view.window, view.size, threads=self.threads
                 )
                 drawn.append(
-                    Masks(
-                        runs=runs,
+                    Masks.from_rle(
+                        runs,
                         scores=scores[index, first:],
                         stability=stability[index, first:],
-                        boxes=ops.runs_boxes(runs),
-                        areas=ops.runs_areas(runs),
-                        prompt=np.arange(len(runs)),
-                        timings=Timings(),
                         names=self.chambers,
                     )
                 )
@@ -330,16 +294,21 @@ class Unet:
         return [masks.with_timings(timings) for masks in drawn]
 
     def _share(self, watch: Stopwatch, frames: int) -> Timings:
-        """What one frame of a batch took."""
-        whole = watch.timings(
-            n_masks=len(self.chambers),
-            backend=self.backend,
-            device=self.device,
-            precision=self.precision,
-        )
+        """Divide the times of a batch by its frames."""
+        whole = self._timings(watch, n_masks=len(self.chambers))
         return replace(
             whole,
             preprocess=whole.preprocess / frames,
             encode=whole.encode / frames,
             postprocess=whole.postprocess / frames,
         )
+
+
+def _begin(
+    frames: Iterable[Any], channels: FrameChannels | None, cm_per_pixel: float | None
+) -> tuple[Iterator[Any], Reading]:
+    """Take the first frame of a clip, which decides the order of the channels."""
+    clip = each_frame(frames)
+    first = list(islice(clip, 1))
+    order = resolve_channels(first[0] if first else None, channels)
+    return chain(first, clip), Reading(order, cm_per_pixel)

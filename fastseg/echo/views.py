@@ -1,4 +1,4 @@
-"""The views of the heart that the U-Net is trained for: what goes in and what comes out."""
+"""The views of the heart that the U-Nets are trained for: their channels, classes and chambers."""
 
 from __future__ import annotations
 
@@ -8,30 +8,44 @@ from types import MappingProxyType
 
 from fastseg.errors import CheckpointError
 
+UNION = "union"
+"""The class that is no chamber but all of them; chambers beside it exclude each other."""
+
+RING, DISC, CAVITY = "ring", "disc", "cavity"
+"""The wall of a ventricle in the short axis, and the two outlines that it lies between."""
+
 
 @dataclass(frozen=True, slots=True)
 class EchoView:
     """Input and output of a view's network."""
 
+    title: str
+    """The view in words."""
+
     channels: int
     """3: luma and chroma; 1: luma alone."""
 
     classes: tuple[str, ...]
-    """What each output channel shows, in order."""
+    """Names of the output channels, in order."""
+
+    @property
+    def chambers(self) -> tuple[str, ...]:
+        """Names of the masks, in order: the classes without the union."""
+        return tuple(name for name in self.classes if name != UNION)
 
 
 VIEWS: Mapping[str, EchoView] = MappingProxyType(
     {
-        "a2c": EchoView(3, ("union", "LA", "LV")),
-        "a4c": EchoView(3, ("union", "LA", "LV", "RA", "RV")),
-        "sax": EchoView(1, ("cavity", "ring", "disc")),
+        "a2c": EchoView("apical two-chamber view", 3, (UNION, "LA", "LV")),
+        "a4c": EchoView("apical four-chamber view", 3, (UNION, "LA", "LV", "RA", "RV")),
+        "sax": EchoView("short-axis view", 1, (CAVITY, RING, DISC)),
     }
 )
-"""Apical two and four chambers, and the short axis at mid-ventricle."""
+"""Apical two and four chambers, and the short axis at mid-ventricle, by name."""
 
 
 def find(view: str) -> EchoView:
-    """The view of that name.
+    """Return the view of that name.
 
     Raises:
         CheckpointError: There is none.
@@ -42,6 +56,6 @@ def find(view: str) -> EchoView:
 
 
 def described(view: str) -> str:
-    """A view by its sizes, for messages: ``"a4c (3 channels in, 5 out)"``."""
+    """Describe a view by its sizes, for messages: ``"a4c (3 channels in, 5 out)"``."""
     found = VIEWS[view]
     return f"{view} ({found.channels} channels in, {len(found.classes)} out)"

@@ -15,7 +15,7 @@ MYOCARDIUM_G_PER_ML = 1.05
 
 
 def biplane_volume_ml(a2c: Measurement, a4c: Measurement) -> float:
-    """Volume by the biplane method of disks, for the left ventricle and the left atrium.
+    """Compute the volume of a left ventricle or atrium by the biplane method of disks.
 
     V = pi/4 * L/n * sum of D_a2c * D_a4c over the n disks, L being the longer of both axes
     (Lang et al., J Am Soc Echocardiogr 28:1, 2015; the longer axis is the less foreshortened).
@@ -43,7 +43,7 @@ def biplane_volume_ml(a2c: Measurement, a4c: Measurement) -> float:
 
 
 def single_plane_volume_ml(chamber: Measurement) -> float:
-    """Volume by the method of disks from one view, every disk being a circle.
+    """Compute the volume by the method of disks from one view, every disk being a circle.
 
     V = pi/4 * L/n * sum of D^2 (Lang et al. 2015). The right atrium is measured so.
     """
@@ -52,7 +52,7 @@ def single_plane_volume_ml(chamber: Measurement) -> float:
 
 
 def area_length_volume_ml(chamber: Measurement, other: Measurement | None = None) -> float:
-    """Volume by the area-length method, a check on the method of disks that needs no diameters.
+    """Compute the volume by the area-length method, a check that needs no diameters.
 
     V = 8 / (3 pi) * A1 * A2 / L, L being the shorter of both axes (Lang et al. 2015); from one view
     A1 = A2. Exact for an ellipsoid. The published method does not use it.
@@ -69,7 +69,7 @@ def area_length_volume_ml(chamber: Measurement, other: Measurement | None = None
 
 
 def mass_g(*, outer_area_cm2: float, inner_area_cm2: float, length_cm: float) -> float:
-    """Mass of the left ventricle by the area-length method.
+    """Compute the mass of the left ventricle by the area-length method.
 
     m = 1.05 * 5/6 * (A1 * (L + t) - A2 * L) with the mean wall thickness t = sqrt(A1/pi) -
     sqrt(A2/pi) (Schiller et al., J Am Soc Echocardiogr 2:358, 1989). 5/6 * A * L is the volume of
@@ -91,17 +91,17 @@ def mass_g(*, outer_area_cm2: float, inner_area_cm2: float, length_cm: float) ->
 
 
 def ejection_fraction_percent(largest_ml: float, smallest_ml: float) -> float:
-    """What share of the largest volume leaves the chamber: 100 * (EDV - ESV) / EDV, in percent."""
+    """Compute the ejected share of the largest volume: 100 * (EDV - ESV) / EDV, in percent."""
     return _decrease_percent(largest_ml, smallest_ml)
 
 
 def fractional_area_change_percent(largest_cm2: float, smallest_cm2: float) -> float:
-    """By what share the area shrinks: 100 * (EDA - ESA) / EDA, in percent (Lang et al. 2015)."""
+    """Compute 100 * (EDA - ESA) / EDA, the loss of area in percent (Lang et al. 2015)."""
     return _decrease_percent(largest_cm2, smallest_cm2)
 
 
 def indexed(value: float, bsa_m2: float) -> float:
-    """``value`` for each square metre of body surface.
+    """Compute ``value`` for each square metre of body surface.
 
     Raises:
         MeasurementError: The body surface area is not a positive number.
@@ -114,13 +114,13 @@ def indexed(value: float, bsa_m2: float) -> float:
 
 
 def longer_axis_cm(a2c: Measurement, a4c: Measurement) -> float:
-    """The long axis of a chamber that was measured in both apical views; NaN if either is."""
+    """Choose the longer axis of a chamber measured in both apical views; NaN if either is."""
     lengths = (a2c.length_cm, a4c.length_cm)
     return math.nan if any(map(math.isnan, lengths)) else max(lengths)
 
 
 def _stations(chamber: Measurement) -> list[float]:
-    """The diameters that count: as published, a station without pixels is no station."""
+    """List the diameters that count: as published, a station without pixels is no station."""
     if chamber.mode == "default":
         return list(chamber.diameters_cm)
     return [diameter for diameter in chamber.diameters_cm if not math.isnan(diameter)]

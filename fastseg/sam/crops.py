@@ -1,4 +1,4 @@
-"""Where SAM's automatic mask generation looks: crops of the picture and grids of clicks."""
+"""The crops of an image that SAM's automatic mask generation encodes."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from fastseg.geometry import Frame
 def crop_frames(
     image: tuple[int, int], side: int, *, layers: int, overlap_ratio: float
 ) -> list[tuple[int, Frame]]:
-    """List ``(layer, frame)`` of the whole picture, then of the crops of each further layer.
+    """List ``(layer, frame)`` of the whole image, then of the crops of each further layer.
 
     Layer ``i`` has ``2**i`` crops a side, from left to right and within that from top to bottom,
-    which overlap by ``overlap_ratio`` of the picture's shorter side, less in each layer
+    which overlap by ``overlap_ratio`` of the image's shorter side, less in each layer
     (Kirillov et al. 2023, appendix B).
 
     Args:
-        image: Height and width of the picture in pixels.
+        image: Height and width of the image in pixels.
         side: Side of the model's square.
-        layers: Layers beyond the whole picture; 0 is the whole picture alone.
+        layers: Layers beyond the whole image; 0 is the whole image alone.
         overlap_ratio: 0..1.
     """
     height, width = image

@@ -1,4 +1,4 @@
-"""What the encoder saw in one picture, kept for any number of prompts."""
+"""The encoder's output for one image, kept for any number of prompts."""
 
 from __future__ import annotations
 
@@ -21,44 +21,50 @@ FORMAT = 1
 """Version of the file that ``save`` writes."""
 
 _ENTRIES = ("format", "features", "frame", "model")
-"""What the file holds. ``frame`` is the picture's height and width, the side of the square and, if
+"""Entries of the file. ``frame`` is the image's height and width, the side of the square and, if
 there is a crop, its x0, y0, x1, y1."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embedding:
-    """One picture, or a crop of it, as its model's decoder takes it."""
+    """One image, or a crop of it, in the form that its model's decoder takes."""
 
     features: NDArray[np.float32]
     """(256, grid, grid) the encoder's output."""
 
     frame: Frame
-    """Where the picture's pixels are in the model's square."""
+    """Position of the image's pixels in the model's square."""
 
     model: str
     """sha256 of the encoder's file; only the decoder of the same model understands ``features``."""
 
     state: Mapping[str, Array] | None = None
-    """What the decoder computes once per picture, by name; None after ``load``, and then computed
-    when it is first needed."""
+    """Arrays that the decoder computes once per image, by name; None after ``load``, and then
+    computed when they are first needed."""
 
     state_of: str = ""
-    """What ``state`` was made by, ``"onnxruntime:cpu fp32"``: its layout is that runtime's own."""
+    """The runtime that made ``state``, ``"onnxruntime:cpu fp32"``, in a layout of its own."""
 
     timings: Timings = field(default_factory=Timings)
-    """How long it took to make."""
+    """Times of the call that made it."""
+
+    def __repr__(self) -> str:
+        """Name size, crop and model; the arrays would fill the screen."""
+        height, width = self.frame.image
+        crop = "" if self.frame.crop is None else f", crop {self.frame.crop}"
+        return f"<Embedding: {height} x {width} pixels{crop}, encoder {self.model[:12]}>"
 
     def require(self, *models: str) -> None:
-        """Check that a model made this whose encoder has one of the sha256 in ``models``.
+        """Check that the encoder that made this has one of the sha256 in ``models``.
 
         Raises:
-            EmbeddingError: Another model did.
+            EmbeddingError: Another encoder made it.
         """
         if self.model not in models:
             encoders = " or ".join(model[:12] for model in models)
             raise EmbeddingError(
                 f"This embedding was made by the encoder {self.model[:12]}, not by "
-                f"{encoders}. Embed the picture with the model that segments it."
+                f"{encoders}. Embed the image with the model that segments it."
             )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -82,7 +88,7 @@ class Embedding:
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Embedding:
-        """Read what ``save`` wrote, bit for bit. Nothing in the file is executed.
+        """Read a file of ``save``, bit for bit. Nothing in the file is executed.
 
         Args:
             path: The file.
@@ -96,20 +102,20 @@ class Embedding:
                 damaged = archive.testzip()
             with np.load(Path(path), allow_pickle=False) as entries:
                 arrays = {name: entries[name] for name in _ENTRIES}
-        except Exception as error:  # damage shows as whatever the readers stumble over
+        except Exception as error:  # readers fail on damage in many ways
             raise EmbeddingError(
-                f"{path} is not an embedding that can be read: {error}. Embed the picture again."
+                f"{path} is not an embedding that can be read: {error}. Embed the image again."
             ) from error
         if damaged is not None or (embedding := _from_arrays(arrays)) is None:
             raise EmbeddingError(
-                f"{path} is damaged, or newer than this fastseg. Embed the picture again, or "
+                f"{path} is damaged, or newer than this fastseg. Embed the image again, or "
                 "upgrade fastseg."
             )
         return embedding
 
 
 def _from_arrays(arrays: Mapping[str, Array]) -> Embedding | None:
-    """The embedding that the entries of a file describe, or None if they contradict themselves."""
+    """Make the embedding of a file's entries, or None if they contradict each other."""
     features, frame, model = arrays["features"], arrays["frame"], arrays["model"]
     if arrays["format"].shape != () or int(arrays["format"]) != FORMAT or model.dtype.kind != "U":
         return None

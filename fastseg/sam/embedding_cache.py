@@ -1,4 +1,4 @@
-"""Embeddings that were made before: a picture that is looked at again is not encoded again."""
+"""A cache of embeddings: an image that comes back is not encoded again."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 from fastseg.errors import EmbeddingError, OutputError
 from fastseg.images import Channels, ImageSource, read_image
 from fastseg.sam.embedding import Embedding
-from fastseg.sam.model import PromptModel
+from fastseg.sam.model import Sam
 from fastseg.storage.cache import CacheFolder
 from fastseg.timings import Timings
 
 KEYS = 2
-"""Version of what keys are made of. Raise it when the same picture is prepared otherwise, so that
-embeddings of before are not found."""
+"""Version of the keys. Raise it when the same image is prepared otherwise, so that earlier
+embeddings are not found."""
 
 
 class CacheStatistics(NamedTuple):
-    """What an ``EmbeddingCache`` did, and what it holds."""
+    """Hits and misses of an ``EmbeddingCache``, and the bytes that it holds."""
 
     hits: int
     """Embeddings that were found, in memory or in the folder."""
@@ -43,22 +43,22 @@ class CacheStatistics(NamedTuple):
 
 
 class EmbeddingCache:
-    """Embeddings by picture and model, in memory and, if wanted, in a folder that outlives it.
+    """Embeddings by image and model, in memory and, if wanted, in a folder that outlives it.
 
-    An embedding is found again by the picture's pixels, so a file, its bytes and its array are one;
-    by the crop; and by the model's encoder, preprocessing, runtime and precision, so what is found
-    is what would be made. Where there is no more room, what was not used for longest goes.
+    The key of an embedding is made of the image's pixels, so a file, its bytes and its array are
+    one; of the crop; and of the model's encoder, preprocessing, runtime and precision, so a found
+    embedding equals a new one. The least recently used ones are dropped where room is short.
 
     Safe in several threads, and any number of processes may share the folder; two that want the
-    same new picture at the same time both encode it. A damaged file is made again. A folder that
+    same new image at the same time both encode it. A damaged file is made again. A folder that
     cannot be written, or a full disk, is warned of once; from then on new embeddings are kept in
     memory alone.
 
-    Embeddings tell what is in a picture: keep the folder as private as the pictures themselves.
+    Embeddings reveal the image: keep the folder as private as the images themselves.
 
     Args:
-        folder: Where embeddings are kept for the next process, 4 MB for a picture of SAM's size;
-            made if it is missing. None keeps them in memory alone.
+        folder: The folder that keeps embeddings for the next process, 4 MB for an image of SAM's
+            size; made if it is missing. None keeps them in memory alone.
         max_bytes: Most that the memory may hold, and most that the folder may hold.
 
     Raises:
@@ -81,13 +81,13 @@ class EmbeddingCache:
 
     def embed(
         self,
-        model: PromptModel,
+        model: Sam,
         image: ImageSource,
         *,
         channels: Channels = "rgb",
         crop: tuple[int, int, int, int] | None = None,
     ) -> Embedding:
-        """Give what ``model.embed`` gives, and run the encoder only if it has not run before.
+        """Return the result of ``model.embed``; run the encoder only if it has not run before.
 
         Args:
             model: A loaded model that takes prompts.
@@ -96,11 +96,11 @@ class EmbeddingCache:
             crop: As in ``Sam.embed``.
 
         Returns:
-            An embedding whose arrays are read-only, since others may be given the same. Its timings
-            are empty where it was found.
+            An embedding whose arrays are read-only, since other callers may share them. Its
+            timings are empty where it was found.
 
         Raises:
-            ImageError: The picture cannot be used.
+            ImageError: The image cannot be used.
             ModelFolderError: The model takes no prompts.
         """
         pixels = read_image(image, channels=channels, max_pixels=model.max_pixels)
@@ -137,12 +137,12 @@ class EmbeddingCache:
                 self._held.move_to_end(key)
             return self._held.get(key)
 
-    def _in_folder(self, key: str, model: PromptModel) -> Embedding | None:
+    def _in_folder(self, key: str, model: Sam) -> Embedding | None:
         if self._folder is None:
             return None
         found = self._folder.get(key, lambda path: _read(path, model))
         if found is not None:
-            # A file holds what the encoder saw; what prompts share is quickly made from it.
+            # A file holds the encoder's output alone; what prompts share is quickly made of it.
             found = model.decoder.complete(found)
             self._remember(key, found)
         return found
@@ -172,10 +172,8 @@ class EmbeddingCache:
             )
 
 
-def _key(
-    model: PromptModel, pixels: NDArray[np.uint8], crop: tuple[int, int, int, int] | None
-) -> str:
-    """A name for everything that an embedding depends on."""
+def _key(model: Sam, pixels: NDArray[np.uint8], crop: tuple[int, int, int, int] | None) -> str:
+    """Hash everything that an embedding depends on."""
     parts = (
         KEYS,
         model.manifest.image_preprocessing,
@@ -189,7 +187,7 @@ def _key(
     return found.hexdigest()
 
 
-def _read(path: Path, model: PromptModel) -> Embedding:
+def _read(path: Path, model: Sam) -> Embedding:
     embedding = Embedding.load(path)
     embedding.require(model.encoder_sha256)
     return embedding

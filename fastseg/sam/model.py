@@ -1,106 +1,71 @@
-"""Promptable segmentation: an image once, then masks for points, boxes and mask prompts."""
+"""Promptable segmentation: an image is encoded once, then prompts are decoded to masks."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from itertools import chain, repeat
-from typing import Any, TypeVar, overload
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fastseg import ops
 from fastseg.artifacts import ModelFolder
-from fastseg.artifacts.manifest import Manifest
-from fastseg.environment import thread_count
-from fastseg.errors import ImageError, PromptError
-from fastseg.geometry import Frame
-from fastseg.images import MAX_PIXELS, Channels, ImageSource, is_stack, read_image
-from fastseg.inference.sessions import Choice, Sessions
+from fastseg.backends.base import DeviceBacked
+from fastseg.contract import MULTIPLE, SINGLE
+from fastseg.images import MAX_PIXELS, Channels, ImageSource, is_stack
+from fastseg.inference.loaded_model import LoadedModel
+from fastseg.inference.sessions import Choice
 from fastseg.masks import Masks
 from fastseg.sam.embedding import Embedding
+from fastseg.sam.grid_settings import SETTINGS, GridSettings
+from fastseg.sam.mask_generator import MaskGenerator, Pipeline
+from fastseg.sam.preprocessing import Crop, PreparedImage, prepare
 from fastseg.sam.prompts import PromptRequest, Prompts
-from fastseg.sam.two_stage_decoder import MULTIPLE, PROMPTS_PER_RUN, SINGLE, Decoder
-from fastseg.timings import Stopwatch, Timings
+from fastseg.sam.streaming import Stages, pair_requests, stream_masks
+from fastseg.sam.two_stage_decoder import PROMPTS_PER_RUN, TwoStageDecoder
+from fastseg.timings import Stopwatch
 
-Model = TypeVar("Model", bound="PromptModel")
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A picture, or a crop of it, as the encoder wants it."""
-
-    pixels: NDArray[np.float32]  # (1, 3, side, side)
-    frame: Frame
-    watch: Stopwatch
+if TYPE_CHECKING:
+    from fastseg.sam.gpu.mask_generator import GpuMaskGenerator
 
 
-class PromptModel:
-    """A SAM-shaped model on a runtime. Holds no state between calls; safe in several threads."""
+class Sam(LoadedModel):
+    """A SAM-shaped model: masks for prompts, or for the whole image without any.
+
+    Holds no state between calls; safe in several threads.
+    """
 
     def __init__(
         self, folder: ModelFolder, choice: Choice, *, max_pixels: int | None = MAX_PIXELS
     ) -> None:
-        self._graphs = Sessions(folder, choice)
-        self.decoder = Decoder(self._graphs)
-        """The two stages of the decoder, for pipelines that put them together otherwise."""
-        self.threads = thread_count(choice.threads)
-        """Processor threads of a call, at most every core that this process may use."""
-        self.max_pixels = max_pixels
-        """Largest picture that is accepted, or None for any."""
-        files = folder.manifest.graphs.values()
-        self._encoders = [file.content for file in files if file.graph.name == "encoder"]
-        # Opening the first graph now makes a runtime that does not run it fail at load.
-        self.device = self._graphs["encoder"].name.partition(":")[2]
-        """Where the encoder runs, ``"cpu"`` or ``"cuda:0"``."""
-        self.backend = self._graphs.backend
-        """The runtime of the model, ``"onnxruntime"``, or of its encoder and its decoder where
-        these are two, ``"openvino+onnxruntime"``."""
-
-    @property
-    def manifest(self) -> Manifest:
-        """What the model folder says about itself."""
-        return self._graphs.folder.manifest
-
-    @property
-    def precision(self) -> str:
-        """What the encoder computes in, ``"fp32"``."""
-        return self._graphs.precision
-
-    @property
-    def runs(self) -> Mapping[str, str]:
-        """What runs each graph, in which precision: ``{"encoder": "openvino:cpu bf16", ...}``."""
-        return self._graphs.runs
-
-    @property
-    def reason(self) -> str:
-        """Why these were chosen, in a sentence."""
-        return self._graphs.reason
-
-    @property
-    def encoder_sha256(self) -> str:
+        super().__init__(folder, choice, image_graph="encoder", max_pixels=max_pixels)
+        self.decoder = TwoStageDecoder(self._graphs)
+        """The two stages of the decoder, for pipelines of one's own."""
+        self.encoder_sha256 = self._graphs.plans["encoder"].stored.content
         """Hash of the encoder and its weights; embeddings carry it as ``Embedding.model``."""
-        return self._graphs.plans["encoder"].stored.content
-
-    @property
-    def mask_side(self) -> int:
+        self.mask_side = self.manifest.image_preprocessing.side // 4
         """Height and width of low-resolution logits."""
-        return self.manifest.image_preprocessing.side // 4
+        files = self.manifest.graphs.values()
+        self._encoders = [file.content for file in files if file.graph.name == "encoder"]
+
+    @cached_property
+    def gpu_mask_generator(self) -> GpuMaskGenerator | None:
+        """Everything mode on the device that holds the model's arrays; None on the CPU."""
+        encoder = self._graphs["encoder"]
+        if encoder.memory == "host" and not isinstance(encoder, DeviceBacked):
+            return None
+        # Imported here, so that a model on the CPU loads nothing that is for GPUs.
+        from fastseg.sam.gpu.mask_generator import open_gpu_mask_generator
+
+        return open_gpu_mask_generator(self._graphs)
 
     def close(self) -> None:
         """Free the runtime's memory; embeddings and masks stay usable."""
-        self._graphs.close()
-
-    def __enter__(self: Model) -> Model:
-        """Use the model in a ``with`` block that closes it."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close the model."""
-        self.close()
+        if (generator := self.__dict__.get("gpu_mask_generator")) is not None:
+            generator.close()
+        super().close()
 
     def embed(
         self,
@@ -114,20 +79,20 @@ class PromptModel:
         Args:
             image: Path, bytes, PIL image, array (H, W), (H, W, 3) or (H, W, 4); see ``read_image``.
             channels: Order of an array's colours, ``"rgb"`` or ``"bgr"``.
-            crop: ``x0, y0, x1, y1``, end-exclusive: look at this part only. Prompts and masks
-                stay in the whole picture's pixels.
+            crop: ``x0, y0, x1, y1``, end-exclusive: encode this part only. Prompts and masks
+                stay in the whole image's pixels.
 
         Returns:
             A frozen embedding for ``segment``, which can be saved and loaded.
 
         Raises:
-            ImageError: The picture cannot be used.
+            ImageError: The image cannot be used.
         """
         with self._graphs.call():
             return self._encode(self._prepare(image, channels, crop))
 
     @overload
-    def segment(  # type: ignore[overload-overlap]  # a str is an Iterable, but one picture
+    def segment(  # type: ignore[overload-overlap]  # a str is an Iterable, but one image
         self,
         image: ImageSource | Embedding,
         *,
@@ -163,20 +128,20 @@ class PromptModel:
         multimask: bool = True,
         channels: Channels = "rgb",
     ) -> Masks | list[Masks]:
-        """Segment what the prompts point at.
+        """Decode the masks of the prompts.
 
         A prompt is some points, a box, a mask, or several of these together; the arguments given
         must be for equally many prompts. The mask of a prompt does not depend on the others.
 
         Args:
-            image: A picture, or an embedding made by this model. Many of them, as a list, an
+            image: An image, or an embedding made by this model. Many of them, as a list, an
                 iterator or a stack (n, H, W, 3), give a list of ``Masks``; each prompt argument is
-                then a sequence with one entry for each picture.
+                then a sequence with one entry for each image.
             points: (2,) or (points, 2) for one prompt, (prompts, points, 2) for many, x before y in
                 pixels, or a list of (points, 2) arrays of any lengths.
             labels: 1 foreground, 0 background, -1 padding, shaped like ``points`` without its last
                 axis; None means all foreground. A padding point takes part as in SAM.
-            boxes: (4,) or (prompts, 4) as x0, y0, x1, y1 in pixels, not clipped to the picture.
+            boxes: (4,) or (prompts, 4) as x0, y0, x1, y1 in pixels, not clipped to the image.
             mask_logits: (h, w) or (prompts, h, w) low-resolution logits as in ``Masks.logits``.
             multimask: Three alternatives for each prompt, unsorted, or the single mask.
             channels: Order of an array's colours, ``"rgb"`` or ``"bgr"``.
@@ -186,25 +151,16 @@ class PromptModel:
             its low-resolution logits, 256 KB at SAM's size.
 
         Raises:
-            ImageError: The picture cannot be used.
+            ImageError: The image cannot be used.
             PromptError: The prompts cannot be used; the message names the first that cannot.
         """
         if is_stack(image):
-            return list(
-                self.stream(
-                    image,
-                    points=points,
-                    labels=labels,
-                    boxes=boxes,
-                    mask_logits=mask_logits,
-                    multimask=multimask,
-                    channels=channels,
-                )
-            )
+            asked = {"points": points, "labels": labels, "boxes": boxes, "mask_logits": mask_logits}
+            return list(self.stream(image, **asked, multimask=multimask, channels=channels))
         request = PromptRequest(points, labels, boxes, mask_logits)
         with self._graphs.call():
-            ready = self._make_ready(image, channels)
-            return self._answer(*self._encode_ready(ready, request), multimask)
+            ready = self._read(image, channels)
+            return self._decode(*self._encode_checked(ready, request), multimask)
 
     def stream(
         self,
@@ -218,120 +174,149 @@ class PromptModel:
         channels: Channels = "rgb",
         batch_size: int = 8,
     ) -> Iterator[Masks]:
-        """Segment many pictures in order, in bounded memory.
+        """Segment many images in order, in bounded memory.
 
         Args:
-            images: Pictures or embeddings; taken one by one, so a generator may be endless.
-            points: For each picture the ``points`` of ``segment``; likewise the other prompts.
-            labels: For each picture.
-            boxes: For each picture.
-            mask_logits: For each picture.
+            images: Images or embeddings; taken one by one, so a generator may be endless.
+            points: For each image the ``points`` of ``segment``; likewise the other prompts.
+            labels: For each image.
+            boxes: For each image.
+            mask_logits: For each image.
             multimask: As in ``segment``.
             channels: As in ``segment``.
-            batch_size: Pictures that are held at once, at least 1: while the masks of one are
-                drawn, the next is encoded and the others are read.
+            batch_size: Images that are held at once, at least 1: while one is decoded, the next is
+                encoded and the others are read.
 
         Yields:
-            One ``Masks`` for each picture.
+            One ``Masks`` for each image.
 
         Raises:
-            ImageError: A picture cannot be used.
-            PromptError: A prompt cannot be used, or pictures and prompts are not equally many.
+            ImageError: An image cannot be used.
+            PromptError: A prompt cannot be used, or images and prompts are not equally many.
         """
-        if batch_size < 1:
-            raise PromptError(f"batch_size must be at least 1, not {batch_size}.")
-        requests = _requests(images, (points, labels, boxes, mask_logits))
-        with (
-            ThreadPoolExecutor(max_workers=1, thread_name_prefix="fastseg-read") as reader,
-            ThreadPoolExecutor(max_workers=1, thread_name_prefix="fastseg-encode") as encoder,
-        ):
-            reading: deque[tuple[Future[Prepared | Embedding], PromptRequest]] = deque()
-            encoding: deque[Future[tuple[Embedding, Prompts]]] = deque()
+        requests = pair_requests(images, (points, labels, boxes, mask_logits))
+        stages = Stages(
+            read=lambda image: self._read(image, channels),
+            encode=self._encode_checked,
+            decode=lambda embedding, prompts: self._decode(embedding, prompts, multimask),
+        )
+        return stream_masks(requests, stages, batch_size=batch_size)
 
-            def encode_next() -> None:
-                if reading and len(encoding) < 2:
-                    encoding.append(encoder.submit(self._encode_read, *reading.popleft()))
+    def everything(
+        self,
+        image: ImageSource,
+        *,
+        points_per_side: int | None = 32,
+        points_per_batch: int = 64,
+        pred_iou_thresh: float = 0.88,
+        stability_score_thresh: float = 0.95,
+        stability_score_offset: float = 1.0,
+        box_nms_thresh: float = 0.7,
+        crop_n_layers: int = 0,
+        crop_nms_thresh: float = 0.7,
+        crop_overlap_ratio: float = 512 / 1500,
+        crop_n_points_downscale_factor: int = 1,
+        point_grids: Sequence[ArrayLike] | None = None,
+        min_mask_region_area: int = 0,
+        channels: Channels = "rgb",
+        max_device_memory: int | None = None,
+    ) -> Masks:
+        """Find every object: decode a grid of points, keep the sure, stable and distinct masks.
 
-            try:
-                for image, request in requests:
-                    reading.append((reader.submit(self._make_ready, image, channels), request))
-                    encode_next()
-                    if len(reading) + len(encoding) >= batch_size:
-                        yield self._answer(*encoding.popleft().result(), multimask)
-                while encoding:
-                    encode_next()
-                    yield self._answer(*encoding.popleft().result(), multimask)
-            finally:
-                for being_read, _ in reading:
-                    being_read.cancel()
-                for being_encoded in encoding:
-                    being_encoded.cancel()
+        The same masks in the same order as SAM's automatic mask generator (Kirillov et al. 2023,
+        appendix B). ``Masks.records(output_mode)`` gives its dictionaries.
 
-    def _encode_read(
-        self, reading: Future[Prepared | Embedding], request: PromptRequest
-    ) -> tuple[Embedding, Prompts]:
-        """Encode a picture as soon as it is read."""
-        return self._encode_ready(reading.result(), request)
+        Args:
+            image: An image, as for ``embed``. Where the model runs on a CUDA device, also an array
+                (H, W, 3) uint8 in the memory of that device, of torch or CuPy for example.
+            points_per_side: Points along each side of the grid; None with ``point_grids``.
+            points_per_batch: Most prompts in one run of the decoder; no result depends on it. On a
+                device ``max_device_memory`` decides instead.
+            pred_iou_thresh: Keep masks whose predicted IoU is above, 0..1.
+            stability_score_thresh: Keep masks at least this stable, 0..1.
+            stability_score_offset: Shift of the logit threshold that stability is measured with.
+            box_nms_thresh: Of boxes with a higher IoU than this, the best-scoring stays.
+            crop_n_layers: Also encode 2**i x 2**i overlapping crops for i up to this.
+            crop_nms_thresh: As ``box_nms_thresh``, between crops; the smaller crop wins.
+            crop_overlap_ratio: Overlap of crops, as a share of the image's shorter side.
+            crop_n_points_downscale_factor: Layer i has points_per_side / factor**i points a side.
+            point_grids: For each crop layer its points, (n, 2) in 0..1, instead of a regular grid.
+            min_mask_region_area: Fill holes and drop islands smaller than this many pixels.
+            channels: Order of an array's colours, ``"rgb"`` or ``"bgr"``.
+            max_device_memory: Bytes that prompts may take at once on a device; None is 2 GiB. With
+                enough, all go through the decoder in one pass.
 
-    def _make_ready(
+        Returns:
+            The masks by falling score; with crops, those of smaller crops first; with
+            ``min_mask_region_area``, edited masks last. ``logits`` are not kept.
+
+        Raises:
+            ImageError: The image cannot be used.
+            PromptError: A setting cannot be used.
+            DeviceMemoryError: The device has too little memory, even for half as much at a time.
+        """
+        given = locals()
+        settings = GridSettings(**{name: given[name] for name in SETTINGS})
+        pipeline = Pipeline(
+            embed=self.embed,
+            decoder=self.decoder,
+            gpu=self.gpu_mask_generator,
+            side=self.manifest.image_preprocessing.side,
+            threads=self.threads,
+            max_pixels=self.max_pixels,
+        )
+        generator = MaskGenerator(pipeline, settings)
+        masks = generator.generate(image, channels)
+        timings = self._timings(generator.watch, n_masks=len(masks))
+        return masks.with_timings(generator.embedded + timings)
+
+    def _read(
         self, image: ImageSource | Embedding, channels: Channels
-    ) -> Prepared | Embedding:
+    ) -> PreparedImage | Embedding:
         return image if isinstance(image, Embedding) else self._prepare(image, channels, None)
 
-    def _encode_ready(
-        self, ready: Prepared | Embedding, request: PromptRequest
+    def _prepare(self, image: ImageSource, channels: Channels, crop: Crop | None) -> PreparedImage:
+        return prepare(
+            image,
+            self.manifest.image_preprocessing,
+            channels=channels,
+            crop=crop,
+            max_pixels=self.max_pixels,
+            threads=self.threads,
+        )
+
+    def _encode_checked(
+        self, ready: PreparedImage | Embedding, request: PromptRequest
     ) -> tuple[Embedding, Prompts]:
-        """Encode a picture, unless its embedding was given or its prompts cannot be used."""
+        """Check the prompts, then encode the image; a given embedding is completed."""
         if isinstance(ready, Embedding):
             ready.require(*self._encoders)
-        # Bad prompts are cheap to find and the encoder is not: look before it runs.
+        # Bad prompts are cheap to find and the encoder is not: they are checked before it runs.
         prompts = request.check(ready.frame, mask_side=self.mask_side)
-        if isinstance(ready, Embedding):
-            # It cost this call nothing.
-            return replace(ready, timings=Timings()), prompts
-        return self._encode(ready), prompts
-
-    def _prepare(
-        self, image: ImageSource, channels: Channels, crop: tuple[int, int, int, int] | None
-    ) -> Prepared:
+        if not isinstance(ready, Embedding):
+            return self._encode(ready), prompts
         watch = Stopwatch()
-        preprocessing = self.manifest.image_preprocessing
-        with watch("preprocess"):
-            pixels = read_image(image, channels=channels, max_pixels=self.max_pixels)
-            height, width = pixels.shape[:2]
-            frame = Frame((height, width), preprocessing.side, _checked(crop, height, width))
-            square = ops.preprocess(
-                pixels,
-                frame,
-                preprocessing.mean,
-                preprocessing.std,
-                threads=self.threads,
-            )
-        return Prepared(square[None], frame, watch)
+        with watch("decode"):
+            embedding = self.decoder.complete(ready)
+        # Its timings are those of an earlier call.
+        return replace(embedding, timings=watch.timings()), prompts
 
-    def _encode(self, prepared: Prepared) -> Embedding:
+    def _encode(self, prepared: PreparedImage) -> Embedding:
         with prepared.watch("encode"):
             features = self._graphs.run("encoder", {"image": prepared.pixels})["embedding"][0]
             embedding = self.decoder.complete(
                 Embedding(features=features, frame=prepared.frame, model=self.encoder_sha256)
             )
-        return replace(embedding, timings=self.circumstances(prepared.watch, n_masks=0))
+        return replace(embedding, timings=self._timings(prepared.watch, n_masks=0))
 
-    def circumstances(self, watch: Stopwatch, *, n_masks: int) -> Timings:
-        """What ``watch`` measured, with what the model runs on."""
-        return watch.timings(
-            n_masks=n_masks, backend=self.backend, device=self.device, precision=self.precision
-        )
-
-    def _answer(self, embedding: Embedding, prompts: Prompts, multimask: bool) -> Masks:
-        """Decode every prompt and make run lengths of every mask."""
+    def _decode(self, embedding: Embedding, prompts: Prompts, multimask: bool) -> Masks:
+        """Decode every prompt of a completed embedding to run lengths."""
         slots = MULTIPLE if multimask else SINGLE
-        per_prompt, side = slots.stop - slots.start, self.mask_side
-        logits = np.empty((len(prompts), per_prompt, side, side), np.float32)
-        scores = np.empty((len(prompts), per_prompt), np.float32)
+        count, per_prompt, side = len(prompts), slots.stop - slots.start, self.mask_side
+        logits = np.empty((count, per_prompt, side, side), np.float32)
+        scores = np.empty((count, per_prompt), np.float32)
         watch = Stopwatch()
         with watch("decode"):
-            embedding = self.decoder.complete(embedding)
             for batch in prompts.batches(embedding.frame, limit=PROMPTS_PER_RUN):
                 tokens = self.decoder.tokens(embedding, batch)
                 logits[batch.indices] = self.decoder.logits(tokens, slots)
@@ -339,46 +324,13 @@ class PromptModel:
         flat = logits.reshape(-1, side, side)
         with watch("postprocess"):
             drawn = ops.binarise(flat, embedding.frame, threads=self.threads)
-        return Masks(
-            runs=drawn.runs,
+        return Masks.from_rle(
+            drawn.runs,
             scores=scores.reshape(-1),
             stability=drawn.stability,
             boxes=drawn.boxes,
             areas=drawn.areas,
-            prompt=np.repeat(np.arange(len(prompts)), per_prompt),
-            timings=embedding.timings + self.circumstances(watch, n_masks=len(flat)),
+            prompt=np.repeat(np.arange(count), per_prompt),
+            timings=embedding.timings + self._timings(watch, n_masks=len(flat)),
             logits=flat,
         )
-
-
-def _checked(
-    crop: tuple[int, int, int, int] | None, height: int, width: int
-) -> tuple[int, int, int, int] | None:
-    if crop is None:
-        return None
-    x0, y0, x1, y1 = crop
-    if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
-        raise ImageError(
-            f"crop {tuple(crop)} must be x0 y0 x1 y1 inside the picture, {width} x {height} pixels."
-        )
-    return int(x0), int(y0), int(x1), int(y1)
-
-
-def _requests(
-    images: Iterable[ImageSource | Embedding], columns: tuple[Iterable[Any] | None, ...]
-) -> Iterator[tuple[ImageSource | Embedding, PromptRequest]]:
-    """Pair each picture with its prompts; too few or too many prompts are an error."""
-    missing = object()
-    given = [
-        repeat(None) if column is None else chain(column, repeat(missing)) for column in columns
-    ]
-    for index, (image, *parts) in enumerate(zip(images, *given, strict=False)):
-        if any(part is missing for part in parts):
-            raise PromptError(
-                f"There are prompts for {index} pictures, but there are more pictures."
-            )
-        yield image, PromptRequest(*parts)
-    # zip asks the pictures first, so when they end no prompt has been taken in vain.
-    left = [next(column) for column in given]
-    if any(part is not None and part is not missing for part in left):
-        raise PromptError("There are prompts for more pictures than there are pictures.")

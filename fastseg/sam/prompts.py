@@ -40,7 +40,7 @@ class PromptBatch:
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """Any number of prompts for one picture, each a run of points in the picture's pixels.
+    """Any number of prompts for one image, each a run of points in the image's pixels.
 
     A box is two points with labels of their own, and a prompt without a box ends with one point of
     padding, exactly as the network was trained (Kirillov et al. 2023, prompt encoder).
@@ -53,20 +53,20 @@ class Prompts:
     """(total,) labels of the points."""
 
     offsets: NDArray[np.int64]
-    """(n + 1,) where each prompt begins in ``points``."""
+    """(n + 1,) first index of each prompt in ``points``, and the end of the last."""
 
     masks: NDArray[np.float32] | None = None
     """(n, h, w) low-resolution logits, or None."""
 
     def __len__(self) -> int:
-        """The number of prompts."""
+        """Count the prompts."""
         return len(self.offsets) - 1
 
     def batches(self, frame: Frame, *, limit: int) -> Iterator[PromptBatch]:
         """Yield batches of at most ``limit`` prompts that have equally many points.
 
         Padding tokens take part in attention, so prompts are never padded to each other's length:
-        the mask of a prompt does not depend on the company it came in.
+        the mask of a prompt does not depend on the other prompts.
         """
         coords = frame.to_model(self.points)
         lengths = np.diff(self.offsets)
@@ -84,7 +84,7 @@ class Prompts:
 
 
 def single_points(points: NDArray[np.float64]) -> Prompts:
-    """Make one foreground click of each of the (n, 2) ``points``."""
+    """Make one prompt, a foreground point, of each of the (n, 2) ``points``."""
     count = len(points)
     padded = np.zeros((count, 2, 2))
     padded[:, 0] = points
@@ -94,7 +94,7 @@ def single_points(points: NDArray[np.float64]) -> Prompts:
 
 @dataclass(frozen=True, slots=True)
 class PromptRequest:
-    """What a user handed to ``segment``, not yet checked. See ``Sam.segment`` for the forms."""
+    """The prompts as given to ``segment``, not yet checked. See ``Sam.segment`` for the forms."""
 
     points: ArrayLike | Sequence[ArrayLike] | None = None
     labels: ArrayLike | Sequence[ArrayLike] | None = None
@@ -102,27 +102,27 @@ class PromptRequest:
     mask_logits: ArrayLike | None = None
 
     def check(self, frame: Frame, *, mask_side: int) -> Prompts:
-        """Check the request against one picture.
+        """Check the request against one image.
 
         Args:
-            frame: The picture; points must lie in it and boxes must touch it.
+            frame: The image; points must lie in it and boxes must touch it.
             mask_side: Height and width of the low-resolution logits of the model.
 
         Raises:
             PromptError: Something is malformed, outside, not finite, or counts disagree.
         """
-        clicks = _clicks(self.points, self.labels, frame)
+        points = _points(self.points, self.labels, frame)
         boxes = _boxes(self.boxes, frame)
         masks = _masks(self.mask_logits, mask_side)
         counts = {
             name: len(part)
-            for name, part in (("points", clicks), ("boxes", boxes), ("mask_logits", masks))
+            for name, part in (("points", points), ("boxes", boxes), ("mask_logits", masks))
             if part is not None
         }
         if not counts:
             raise PromptError(
                 "segment needs points, boxes or mask_logits. Use everything() to segment a "
-                "picture without a prompt."
+                "image without a prompt."
             )
         if len(set(counts.values())) > 1:
             given = ", ".join(f"{name} for {count}" for name, count in counts.items())
@@ -130,11 +130,11 @@ class PromptRequest:
                 f"The numbers of prompts differ: {given}. For n prompts give points "
                 "(n, points, 2), boxes (n, 4) and mask_logits (n, height, width)."
             )
-        return _assemble(next(iter(counts.values())), clicks, boxes, masks)
+        return _assemble(next(iter(counts.values())), points, boxes, masks)
 
 
 @dataclass(frozen=True, slots=True)
-class _Clicks:
+class _Points:
     coords: NDArray[np.float64]  # (total, 2)
     labels: NDArray[np.int32]  # (total,)
     lengths: NDArray[np.int64]  # (n,) points of each prompt
@@ -145,26 +145,26 @@ class _Clicks:
 
 def _assemble(
     count: int,
-    clicks: _Clicks | None,
+    given: _Points | None,
     boxes: NDArray[np.float64] | None,
     masks: NDArray[np.float32] | None,
 ) -> Prompts:
-    """Write the clicks of each prompt, then its corners, or one padding point if it has no box."""
+    """Write the points of each prompt, then its corners, or one padding point if it has no box."""
     if boxes is not None:
         tail_points = boxes.reshape(count, 2, 2)
         tail_labels = np.array([LABEL_BOX_TOP_LEFT, LABEL_BOX_BOTTOM_RIGHT], np.int32)
     else:
-        padded = 1 if clicks is not None else 0
+        padded = 1 if given is not None else 0
         tail_points = np.zeros((count, padded, 2))
         tail_labels = np.full(padded, LABEL_PADDING, np.int32)
-    lengths = np.zeros(count, np.int64) if clicks is None else clicks.lengths
+    lengths = np.zeros(count, np.int64) if given is None else given.lengths
     offsets = np.concatenate([[0], np.cumsum(lengths + len(tail_labels))])
     points = np.zeros((offsets[-1], 2))
     labels = np.zeros(offsets[-1], np.int32)
-    if clicks is not None:
+    if given is not None:
         shift = offsets[:-1] - np.concatenate([[0], np.cumsum(lengths)])[:-1]
-        places = np.arange(len(clicks.labels)) + np.repeat(shift, lengths)
-        points[places], labels[places] = clicks.coords, clicks.labels
+        places = np.arange(len(given.labels)) + np.repeat(shift, lengths)
+        points[places], labels[places] = given.coords, given.labels
     places = offsets[1:, None] - len(tail_labels) + np.arange(len(tail_labels))
     points[places], labels[places] = tail_points, tail_labels
     return Prompts(points, labels, offsets, masks)
@@ -190,7 +190,7 @@ def _ragged(values: object, what: str, axes: int) -> list[NDArray[np.float64]]:
     return [array.reshape((1,) * (axes - array.ndim) + array.shape)]
 
 
-def _clicks(points: object, labels: object, frame: Frame) -> _Clicks | None:
+def _points(points: object, labels: object, frame: Frame) -> _Points | None:
     if points is None:
         if labels is not None:
             raise PromptError("labels were given without points.")
@@ -211,17 +211,17 @@ def _clicks(points: object, labels: object, frame: Frame) -> _Clicks | None:
         if mark.shape != each.shape[:1]:
             raise PromptError(f"{len(each)} points need as many labels, not {mark.shape}.")
     lengths = np.array([len(each) for each in coords], np.int64)
-    return _checked_clicks(
+    return _checked_points(
         np.concatenate([np.zeros((0, 2)), *coords]), np.concatenate([[], *marks]), lengths, frame
     )
 
 
-def _checked_clicks(
+def _checked_points(
     coords: NDArray[np.float64],
     labels: NDArray[np.float64],
     lengths: NDArray[np.int64],
     frame: Frame,
-) -> _Clicks:
+) -> _Points:
     wrong = ~np.isin(labels, _ALLOWED_LABELS)
     if wrong.any():
         raise PromptError(
@@ -236,10 +236,10 @@ def _checked_clicks(
     outside = ((real < 0) | (real > [width, height])).any(axis=1)
     if outside.any():
         raise PromptError(
-            f"point {real[outside][0].tolist()} lies outside the picture of "
+            f"point {real[outside][0].tolist()} lies outside the image of "
             f"{width} x {height} pixels; points are x before y."
         )
-    return _Clicks(np.where(marks[:, None] == LABEL_PADDING, 0.0, coords), marks, lengths)
+    return _Points(np.where(marks[:, None] == LABEL_PADDING, 0.0, coords), marks, lengths)
 
 
 def _boxes(boxes: object, frame: Frame) -> NDArray[np.float64] | None:
@@ -264,7 +264,7 @@ def _boxes(boxes: object, frame: Frame) -> NDArray[np.float64] | None:
     away = ((array[:, :2] >= [width, height]) | (array[:, 2:] <= 0)).any(axis=1)
     if away.any():
         raise PromptError(
-            f"box {array[away][0].tolist()} lies outside the picture of {width} x {height} pixels."
+            f"box {array[away][0].tolist()} lies outside the image of {width} x {height} pixels."
         )
     return array
 

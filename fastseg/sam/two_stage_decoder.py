@@ -1,33 +1,31 @@
-"""SAM's mask decoder in two stages: tokens for every prompt, pictures for the survivors."""
+"""SAM's mask decoder in two stages: tokens for every prompt, logits for the masks worth drawing."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastseg.contract import Array
+from fastseg.contract import MULTIPLE, Array
 from fastseg.inference.sessions import GraphRunner, thresholded_decoder
 from fastseg.sam.embedding import Embedding
 from fastseg.sam.prompts import PromptBatch
 
 PROMPTS_PER_RUN = 16
-"""Most prompts in one run. Each holds 4 MB of image tokens several times over while it runs, so
-larger runs cost memory and leave the cache; the results do not depend on it."""
+"""Most prompts in one run of a stage. A prompt holds 4 MB of image tokens several times over while
+it runs, so larger runs cost memory and leave the cache; the results do not depend on it."""
 
-SINGLE, MULTIPLE = slice(0, 1), slice(1, 4)
-"""Slots that are returned: one mask a prompt, or three alternatives."""
-
-PROMPTS_PER_SEARCH, PROMPTS_PER_THREAD = 64, 16
-"""Most prompts in one search, which holds no image tokens but those at work; its threads take up to
-16 each at a time, for which weights are read once."""
+PROMPTS_PER_FUSED_RUN, PROMPTS_PER_THREAD = 64, 16
+"""Most prompts in one run of both stages, which holds the image tokens of prompts in work only. A
+thread takes up to 16 prompts at a time, for which weights are read once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What the first stage knows of each prompt of a batch."""
+    """Outputs of the first stage for a batch of prompts."""
 
     iou_predictions: NDArray[np.float32]
     """(n, 4) the network's estimate of each mask's IoU."""
@@ -36,13 +34,13 @@ class Tokens:
     """(n, 4, 32) one vector a mask, to be multiplied with the upscaled image tokens."""
 
     image_tokens: Array
-    """(n, ...) the image as the prompt left it, or how to make it; the second stage's input."""
+    """(n, ...) the image tokens after the prompt, in the layout of the decoder's runtime."""
 
     state: Mapping[str, Array] = field(default_factory=dict)
-    """What the prompts' image shares, for a second stage that wants it."""
+    """Arrays that all prompts of the image share, for a second stage that takes them."""
 
     def __getitem__(self, chosen: NDArray[np.intp]) -> Tokens:
-        """Some of the prompts; without a copy if they are all there."""
+        """Take some of the prompts; without a copy if they are all there."""
         if len(chosen) == len(self.iou_predictions):
             return self
         return Tokens(
@@ -55,40 +53,49 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class FoundMasks:
-    """The masks of a batch of prompts that score well enough."""
+    """The masks of a batch of prompts whose score is above a bound."""
 
     logits: NDArray[np.float32]
     """(m, h, w) low-resolution logits; planes that are no such mask hold anything."""
 
     planes: NDArray[np.intp]
-    """(n,) where each mask lies in them, in the order of prompts and slots."""
+    """(n,) index of each mask in ``logits``, in the order of prompts and slots."""
 
     scores: NDArray[np.float32]
     """(n,) the network's estimate of each mask's IoU."""
 
     prompts: NDArray[np.intp]
-    """(n,) of each mask."""
+    """(n,) index of each mask's prompt in the batch."""
 
 
-class Decoder:
-    """Runs the decoder graphs of a SAM folder."""
+class TwoStageDecoder:
+    """The decoder graphs of a SAM folder.
+
+    An embedding that is decoded must be completed first, once for all its prompts.
+    """
 
     def __init__(self, graphs: GraphRunner) -> None:
         self._graphs = graphs
+        self._input_names: dict[str, tuple[str, ...]] = {}
 
     def complete(self, embedding: Embedding) -> Embedding:
-        """Add what all prompts of an image share, unless it is there: its layer 0 projections."""
-        runs_on = self._graphs.runs_on("image_state")
+        """Add the arrays that all prompts of an image share, unless this decoder made them."""
+        runs_on = self._state_runs_on
         if embedding.state is not None and embedding.state_of == runs_on:
             return embedding
         state = self._graphs.run("image_state", {"embedding": embedding.features[None]})
         return replace(embedding, state=state, state_of=runs_on)
 
     def tokens(self, embedding: Embedding, batch: PromptBatch) -> Tokens:
-        """Run the first stage for a batch of at most ``PROMPTS_PER_RUN`` prompts."""
+        """Run the first stage for a batch of at most ``PROMPTS_PER_RUN`` prompts.
+
+        Args:
+            embedding: A completed embedding.
+            batch: The prompts.
+        """
         name = "decoder" if batch.mask_input is None else "decoder_mask"
-        state = self.complete(embedding).state or {}
-        inputs = self._asked_for(name, state)
+        state = embedding.state or {}
+        inputs = self._shared_inputs(name, state)
         inputs |= {"point_coords": batch.point_coords, "point_labels": batch.point_labels}
         if batch.mask_input is not None:
             inputs["mask_input"] = batch.mask_input
@@ -98,32 +105,37 @@ class Decoder:
         )
 
     @property
-    def searches(self) -> bool:
-        """Whether both stages are one, which may be run several times at once.
+    def is_fused(self) -> bool:
+        """True if one run does both stages, and several such runs may go on at once.
 
         Runs of other decoders hold 4 MB a prompt, and keep every thread busy.
         """
         return thresholded_decoder(self._graphs) is not None
 
     def most_prompts(self, threads: int) -> int:
-        """Prompts that ``search`` takes at once: what so many threads are busy with, not more."""
-        if not self.searches:
+        """Return the most prompts that ``decode_above`` takes: enough to keep all threads busy."""
+        if not self.is_fused:
             return PROMPTS_PER_RUN
-        return min(PROMPTS_PER_SEARCH, PROMPTS_PER_THREAD * threads)
+        return min(PROMPTS_PER_FUSED_RUN, PROMPTS_PER_THREAD * threads)
 
-    def search(
+    def decode_above(
         self, embedding: Embedding, batch: PromptBatch, above: np.float32
     ) -> FoundMasks | None:
-        """Run both stages for clicks, the second only where one of three masks scores above.
+        """Run both stages for points, the second only for masks whose score is above a bound.
 
-        At once where what runs the graphs can do so. None if there is no such mask.
+        Args:
+            embedding: A completed embedding.
+            batch: Prompts without mask prompts, at most ``most_prompts``.
+            above: Bound on the predicted IoU of the three alternatives.
+
+        Returns:
+            The masks above the bound, or None if there is none.
         """
-        state = self.complete(embedding).state or {}
-        inputs = self._asked_for("decoder", state)
+        inputs = self._shared_inputs("decoder", embedding.state or {})
         inputs |= {"point_coords": batch.point_coords, "point_labels": batch.point_labels}
         both = self._graphs.decode_above(inputs, float(above))
         if both is None:
-            return self._search_in_turn(embedding, batch, above)
+            return self._decode_in_turn(embedding, batch, above)
         scores, logits = both["iou_predictions"][:, MULTIPLE], both["low_res_logits"]
         prompts, slots = np.nonzero(scores > above)
         if len(prompts) == 0:
@@ -131,7 +143,7 @@ class Decoder:
         planes = prompts * logits.shape[1] + slots
         return FoundMasks(_planes(logits), planes, scores[prompts, slots], prompts)
 
-    def _search_in_turn(
+    def _decode_in_turn(
         self, embedding: Embedding, batch: PromptBatch, above: np.float32
     ) -> FoundMasks | None:
         tokens = self.tokens(embedding, batch)
@@ -145,19 +157,34 @@ class Decoder:
         return FoundMasks(_planes(logits), planes, scores[prompts, slots], prompts)
 
     def logits(self, tokens: Tokens, slots: slice) -> NDArray[np.float32]:
-        """Run the second stage: (n, masks, h, w) low-resolution logits of ``slots``."""
+        """Run the second stage.
+
+        Args:
+            tokens: Outputs of the first stage.
+            slots: ``contract.SINGLE`` or ``contract.MULTIPLE``.
+
+        Returns:
+            (n, masks, h, w) float32 low-resolution logits.
+        """
         vectors = np.ascontiguousarray(tokens.mask_vectors[:, slots])
-        inputs = self._asked_for("mask_head", tokens.state)
+        inputs = self._shared_inputs("mask_head", tokens.state)
         inputs |= {"image_tokens": tokens.image_tokens, "mask_vectors": vectors}
         logits: NDArray[np.float32] = self._graphs.run("mask_head", inputs)["low_res_logits"]
         return logits
 
-    def _asked_for(self, name: str, state: Mapping[str, Array]) -> dict[str, Array]:
-        """What a graph takes of what prompts share."""
-        inputs = self._graphs[name].graph.inputs
-        return {tensor.name: state[tensor.name] for tensor in inputs if tensor.name in state}
+    @cached_property
+    def _state_runs_on(self) -> str:
+        return self._graphs.runs_on("image_state")
+
+    def _shared_inputs(self, name: str, state: Mapping[str, Array]) -> dict[str, Array]:
+        """Choose the inputs of a graph that all prompts of an image share."""
+        names = self._input_names.get(name)
+        if names is None:
+            names = tuple(tensor.name for tensor in self._graphs[name].graph.inputs)
+            self._input_names[name] = names
+        return {wanted: state[wanted] for wanted in names if wanted in state}
 
 
 def _planes(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(prompts, masks, h, w) as (prompts * masks, h, w)."""
+    """Reshape (prompts, masks, h, w) to (prompts * masks, h, w)."""
     return logits.reshape(-1, *logits.shape[2:])

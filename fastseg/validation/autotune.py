@@ -18,7 +18,7 @@ from fastseg.artifacts.manifest import SAM
 from fastseg.backends import table
 from fastseg.backends.base import Plan
 from fastseg.backends.selection import PRECISIONS, plan
-from fastseg.contract import graph_role
+from fastseg.contract import ALTERNATIVES, MULTIPLE, graph_role
 from fastseg.demo_data import PICTURE
 from fastseg.errors import BackendError, ModelFolderError
 from fastseg.images import read_image
@@ -28,9 +28,9 @@ from fastseg.inference.tuned_plans import Trial, Verdict
 from fastseg.loading import Model
 from fastseg.ops import Binarised, Runs
 from fastseg.sam.embedding import Embedding
-from fastseg.sam.mask_generator import GridSettings
+from fastseg.sam.grid_settings import GridSettings
 from fastseg.sam.prompts import PromptBatch
-from fastseg.sam.two_stage_decoder import MULTIPLE, PROMPTS_PER_RUN, Decoder
+from fastseg.sam.two_stage_decoder import PROMPTS_PER_RUN, TwoStageDecoder
 from fastseg.validation import probes, synthetic
 from fastseg.validation.parity import compare_masks
 from fastseg.validation.probes import PromptQuestion
@@ -49,8 +49,6 @@ LEAST_GAIN = 1.1
 
 ROUNDS = 3
 """Turns in which two ways are timed; the median of each counts."""
-
-ALTERNATIVES = MULTIPLE.stop - MULTIPLE.start
 
 _PARTS = (("encoder",), ("image_state", "decoder", "decoder_mask", "mask_head"), ("mask_head",))
 """Graphs that move to another way together, in the order in which they are tried."""
@@ -244,7 +242,7 @@ class _Search:
 
 def see(graphs: Sessions, question: PromptQuestion, also: NDArray[np.intp]) -> Seen:
     """Draw the masks of all prompts that can be kept, and those named in ``also``."""
-    decoder, least = Decoder(graphs), np.float32(GridSettings().pred_iou_thresh)
+    decoder, least = TwoStageDecoder(graphs), np.float32(GridSettings().pred_iou_thresh)
     embedding = decoder.complete(look(graphs, question))
     prompts, scores, logits = [], [], []
     for start in range(0, len(question.coords), PROMPTS_PER_RUN):
@@ -327,7 +325,7 @@ def _ratio(
             if graph_role(part[0]) == "image":
                 look(each, question)
             else:
-                decoder = Decoder(each)
+                decoder = TwoStageDecoder(each)
                 decoder.logits(decoder.tokens(decoder.complete(embedding), batch), MULTIPLE)
             times.append(time.perf_counter() - start)
     return statistics.median(took[0][1:]) / statistics.median(took[1][1:])

@@ -23,14 +23,14 @@ from fastseg.contract import (
     Array,
     Dimension,
 )
-from fastseg.echo.frames import look, read_frame
+from fastseg.echo.frames import choose_view, read_frame
 from fastseg.geometry import Frame
 from fastseg.inference.sessions import Choice, GraphRunner, Sessions
 from fastseg.ops import Runs
 from fastseg.sam.embedding import Embedding
-from fastseg.sam.mask_generator import GridSettings
+from fastseg.sam.grid_settings import GridSettings
 from fastseg.sam.prompts import PromptBatch
-from fastseg.sam.two_stage_decoder import PROMPTS_PER_RUN, Decoder
+from fastseg.sam.two_stage_decoder import PROMPTS_PER_RUN, TwoStageDecoder
 
 CLICKS_PER_SIDE, BOXES_PER_SIDE = 8, 4
 """The prompts of a comparison: a grid of clicks and a grid of boxes, and the boxes of the last row
@@ -118,7 +118,7 @@ def ask(manifest: Manifest, image: NDArray[np.uint8]) -> Question:
         return ask_prompts(image, manifest.image_preprocessing)
     wanted = manifest.frame_preprocessing
     frame = read_frame(image, wanted=wanted.channels)
-    view = look((frame.shape[0], frame.shape[1]), field_of_view_cm=wanted.field_of_view_cm)
+    view = choose_view((frame.shape[0], frame.shape[1]), field_of_view_cm=wanted.field_of_view_cm)
     return FrameQuestion(ops.frame_input(frame, view.window, wanted.side)[None])
 
 
@@ -175,7 +175,7 @@ def answer(graphs: GraphRunner, question: Question, precision: str) -> Answer:
         backend = graphs[UNET_GRAPH]
         probabilities = backend.run({"frames": question.pixels})["probabilities"]
         return frame_answer(probabilities, backend.name, precision)
-    decoder = Decoder(graphs)
+    decoder = TwoStageDecoder(graphs)
     features = graphs["encoder"].run({"image": question.pixels})["embedding"][0]
     embedding = decoder.complete(Embedding(features=features, frame=question.frame, model=""))
     ious, vectors, logits = [], [], []

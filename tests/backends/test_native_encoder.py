@@ -100,7 +100,7 @@ def test_other_weights_are_another_encoder(folder, copy):
     (copy / "model.json").write_text(json.dumps(described))
     changed, model = fastseg.load(copy, precision="fp32"), fastseg.load(folder, precision="fp32")
     assert changed.encoder_sha256 != model.encoder_sha256
-    with pytest.raises(EmbeddingError, match="Embed the picture with the model"):
+    with pytest.raises(EmbeddingError, match="Embed the image with the model"):
         changed.segment(model.embed(picture()), points=[[100, 100]])
 
 

@@ -14,7 +14,7 @@ import pytest
 from fastseg.cuda import dlpack
 from fastseg.cuda.arrays import DeviceArray
 from fastseg.errors import DeviceMemoryError
-from fastseg.sam.gpu.workspace import DeviceWork
+from fastseg.sam.gpu.workspace import GpuWorkspace
 from tests.fakes.engine_on_a_fake import ROW_BYTES, Setup, assert_right, call, compute
 from tests.fakes.fake_cuda import FakeCuda
 
@@ -119,7 +119,7 @@ def test_arrays_handed_over_by_dlpack_are_waited_for_and_kept_as_long_as_they_ar
 def test_a_search_drops_what_its_stream_still_reads():
     setup, calls, found = Setup("cuda"), [call(40, seed=seed) for seed in range(4)], []
     with setup.device.current():
-        work = DeviceWork(setup.device, lambda stream: None)
+        work = GpuWorkspace(setup.device, lambda stream: None)
         for inputs in calls:
             placed = {name: work.upload(array) for name, array in inputs.items()}
             y = work.run(setup.backend, placed)["y"]

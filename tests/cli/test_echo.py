@@ -15,8 +15,10 @@ from PIL import Image
 import fastseg
 from fastseg.cli import echo as verb
 from fastseg.cli.root import run
-from fastseg.echo.findings import CHAMBERS, Place, find
+from fastseg.echo.findings import Place, find
+from fastseg.echo.views import VIEWS
 from fastseg.errors import ImageError
+from fastseg.inference.loaded_model import LoadedModel
 from fastseg.testing import tiny_unet_folder
 from fastseg.timings import Timings
 from tests.helpers.measured_bodies import CM_PER_PIXEL, draw, ellipse, named
@@ -35,6 +37,7 @@ class Painted:
     backend, device, precision = "painted", "cpu", "fp32"
     runs, reason = {"network": "painted:cpu fp32"}, "as it was asked for"
     manifest = SimpleNamespace(name="painted")
+    provenance = LoadedModel.provenance
 
     def __init__(self, view: str) -> None:
         self.view = view
@@ -50,7 +53,7 @@ class Painted:
             if np.shape(frame)[0] < 16:
                 raise ImageError("too small")
             bits = frame if np.ndim(frame) == 2 else frame[..., 0]
-            painted = [bits & (1 << place) > 0 for place in range(len(CHAMBERS[self.view]))]
+            painted = [bits & (1 << place) > 0 for place in range(len(VIEWS[self.view].chambers))]
             yield named(self.view, np.stack(painted)).with_timings(Timings(encode=1.0, n_masks=2))
 
 
@@ -72,7 +75,7 @@ def paint(view: str, size: float = 1.0) -> np.ndarray:
         "disc": draw(ellipse(3.1, 3.1)),
     }
     bits = np.zeros((256, 256), np.uint8)
-    for place, name in enumerate(CHAMBERS[view]):
+    for place, name in enumerate(VIEWS[view].chambers):
         bits |= bodies[name].astype(np.uint8) << place
     return bits
 
@@ -263,7 +266,9 @@ def test_a_result_folder_has_masks_overlays_and_measurements(painted, tmp_path, 
     }
     coco = json.loads((out / "masks.json").read_text())
     names = {one["id"]: one["name"] for one in coco["categories"]}
-    assert [names[one["category_id"]] for one in coco["annotations"]] == [*CHAMBERS["a4c"]] * 2
+    assert [names[one["category_id"]] for one in coco["annotations"]] == [
+        *VIEWS["a4c"].chambers
+    ] * 2
     assert [one["file_name"] for one in coco["images"]] == [
         f"{tmp_path / 'p7_a4c.npy'} frame {index}" for index in (0, 1)
     ]

@@ -18,7 +18,7 @@ import fastseg
 from fastseg.backends.tensorrt.backend import TensorRtBackend
 from fastseg.cuda.kernels import DeviceKernels, emulated_kernels
 from fastseg.sam.gpu import mask_generator as gpu_mask_generator
-from fastseg.sam.gpu.mask_generator import DeviceSearch
+from fastseg.sam.gpu.mask_generator import GpuMaskGenerator
 from fastseg.sam.gpu.memory_budget import plan_memory
 from tests.fakes.fake_cuda import FakeCuda
 from tests.fakes.fake_engine import FakeEngine
@@ -64,7 +64,7 @@ def flat(arguments: Any) -> Iterator[int]:
             yield one
 
 
-def searching(loaded: fastseg.Sam, device: FakeCuda) -> DeviceSearch:
+def searching(loaded: fastseg.Sam, device: FakeCuda) -> GpuMaskGenerator:
     graphs = {}
     for name in gpu_mask_generator.GRAPHS:
         exact = loaded._graphs[name]
@@ -73,7 +73,7 @@ def searching(loaded: fastseg.Sam, device: FakeCuda) -> DeviceSearch:
             engine, exact.graph, device, runtime="tensorrt", memory="cuda"
         )
     kernels = LazyKernels(device)
-    return DeviceSearch(
+    return GpuMaskGenerator(
         graphs,
         loaded.manifest.image_preprocessing,
         device,
@@ -105,7 +105,7 @@ def assert_same(found, expected) -> None:
 def test_the_masks_are_those_of_the_cpu(tiny_folder, tiny_model, image, settings):
     device = FakeCuda()
     with fastseg.load(tiny_folder, backend="onnxruntime") as loaded:
-        loaded.device_search = searching(loaded, device)
+        loaded.gpu_mask_generator = searching(loaded, device)
         # What the first one leaves behind is what the second one works in.
         for picture in (image, np.ascontiguousarray(image[::-1])):
             expected = tiny_model.everything(picture, **settings)
@@ -122,7 +122,7 @@ def test_with_little_memory_there_are_several_passes(tiny_model):
 def test_a_picture_of_another_library_is_waited_for(tiny_folder, tiny_model, image):
     device = FakeCuda()
     with fastseg.load(tiny_folder, backend="onnxruntime") as loaded:
-        loaded.device_search = searching(loaded, device)
+        loaded.gpu_mask_generator = searching(loaded, device)
         found = loaded.everything(device.array(image, stream=77), points_per_side=6, **LOOSE)
     assert_same(found, tiny_model.everything(image, points_per_side=6, **LOOSE))
 
@@ -132,7 +132,7 @@ def test_models_that_share_a_device_do_not_touch_each_others_memory(tiny_folder,
     expected = tiny_model.everything(image, points_per_side=5, **LOOSE)
     models = [fastseg.load(tiny_folder, backend="onnxruntime") for _ in range(3)]
     for loaded in models:
-        loaded.device_search = searching(loaded, device)
+        loaded.gpu_mask_generator = searching(loaded, device)
 
     def search(loaded: fastseg.Sam):
         return [loaded.everything(image, points_per_side=5, **LOOSE) for _ in range(3)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastseg.echo.frames import each_frame, is_clip, look, read_frame
+from fastseg.echo.frames import choose_view, each_frame, is_clip, read_frame
 from fastseg.errors import ImageError
 
 RANDOM = np.random.default_rng(5)
@@ -74,24 +74,24 @@ def test_values_that_could_mean_anything_are_refused(bad):
 
 
 def test_without_a_spacing_the_longer_side_is_the_field_of_view():
-    assert look((256, 256)).window == (0, 0, 256, 256)
-    assert look((600, 800)).window == (0, -100, 800, 700)
-    assert look((801, 600)).window == (-100, 0, 701, 801)
+    assert choose_view((256, 256)).window == (0, 0, 256, 256)
+    assert choose_view((600, 800)).window == (0, -100, 800, 700)
+    assert choose_view((801, 600)).window == (-100, 0, 701, 801)
 
 
 def test_a_wide_frame_loses_columns_and_a_narrow_one_is_padded():
     # 800 columns of 0.05 cm are 40 cm: 400 columns go, half on each side, and rows to match.
-    assert look((600, 800), cm_per_pixel=0.05).window == (200, 100, 600, 500)
+    assert choose_view((600, 800), cm_per_pixel=0.05).window == (200, 100, 600, 500)
     # 300 columns of 0.05 cm are 15 cm: 100 columns are added, and rows up to the square.
-    assert look((300, 300), cm_per_pixel=0.05).window == (-50, -50, 350, 350)
+    assert choose_view((300, 300), cm_per_pixel=0.05).window == (-50, -50, 350, 350)
     # The surplus of 0.5 / 0.3 columns is cut to one.
-    assert look((65, 65), cm_per_pixel=0.3).window == (0, 0, 66, 66)
+    assert choose_view((65, 65), cm_per_pixel=0.3).window == (0, 0, 66, 66)
 
 
 @pytest.mark.parametrize("spacing", [0.0, -0.1, np.nan, np.inf, 100.0, 1e-9])
 def test_a_spacing_that_cannot_be_is_refused(spacing):
     with pytest.raises(ImageError, match="cm_per_pixel"):
-        look((256, 256), cm_per_pixel=spacing)
+        choose_view((256, 256), cm_per_pixel=spacing)
 
 
 def test_a_stack_of_grey_frames_is_many():

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastseg.echo.findings import CHAMBERS, Place, find
+from fastseg.echo.findings import Place, find
 from fastseg.echo.picture import PANEL_WIDTH, EchoPanel, colour, draw
+from fastseg.echo.views import VIEWS
 from tests.helpers.measured_bodies import CM_PER_PIXEL, ellipse, named
 from tests.helpers.measured_bodies import draw as drawn_body
 
@@ -20,9 +21,9 @@ def panel(view: str, masks: np.ndarray, image: np.ndarray = GREY, **words: str) 
     return EchoPanel(image, found, find(found, Place(view), cm_per_pixel=CM_PER_PIXEL), **words)
 
 
-def frame_of(picture) -> np.ndarray:
-    """The part of the picture that shows the frame, four times enlarged."""
-    return np.asarray(picture)[58 : 58 + 1024, 28 : 28 + 1024].astype(int)
+def frame_of(drawing) -> np.ndarray:
+    """The part of the image that shows the frame, four times enlarged."""
+    return np.asarray(drawing)[58 : 58 + 1024, 28 : 28 + 1024].astype(int)
 
 
 def near(pixels: np.ndarray, shade: tuple[int, int, int]) -> np.ndarray:
@@ -63,7 +64,7 @@ def test_the_short_axis_has_two_contours_and_no_axis() -> None:
 
 
 def test_chambers_differ_in_colour() -> None:
-    for chambers in (CHAMBERS["a4c"], ("cavity", "disc")):
+    for chambers in (VIEWS["a4c"].chambers, ("cavity", "disc")):
         shades = np.array([colour(name) for name in chambers])
         apart = np.abs(shades[:, None] - shades).max(axis=2)
         assert apart[~np.eye(len(shades), dtype=bool)].min() > 60
@@ -71,10 +72,10 @@ def test_chambers_differ_in_colour() -> None:
 
 def test_nothing_found_leaves_the_frame_as_it_is_and_says_so() -> None:
     empty = np.zeros((2, 256, 256), np.bool_)
-    picture = draw(panel("a2c", empty))
-    inside = frame_of(picture)[:, 40:]
+    drawing = draw(panel("a2c", empty))
+    inside = frame_of(drawing)[:, 40:]
     assert (inside == inside[0, 0]).all()
-    numbers = np.asarray(picture)[58:400, -PANEL_WIDTH - 28 :]
+    numbers = np.asarray(drawing)[58:400, -PANEL_WIDTH - 28 :]
     assert (numbers > 120).any(), "the column of numbers has words"
 
 
@@ -82,9 +83,9 @@ def test_nothing_found_leaves_the_frame_as_it_is_and_says_so() -> None:
 def test_a_frame_of_any_size_can_be_drawn(size: tuple[int, int]) -> None:
     masks = np.zeros((2, *size), np.bool_)
     masks[:, size[0] // 4 : 3 * size[0] // 4, size[1] // 4 : 3 * size[1] // 4] = True
-    picture = draw(panel("a2c", masks, np.zeros((*size, 3), np.uint8)), long_side=512)
-    assert picture.mode == "RGB"
-    assert picture.width <= 512 + PANEL_WIDTH + 3 * 28
+    drawing = draw(panel("a2c", masks, np.zeros((*size, 3), np.uint8)), long_side=512)
+    assert drawing.mode == "RGB"
+    assert drawing.width <= 512 + PANEL_WIDTH + 3 * 28
 
 
 def test_title_and_notice_are_written_and_made_to_fit() -> None:

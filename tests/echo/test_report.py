@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from fastseg.echo import volumes
-from fastseg.echo.findings import CHAMBERS, Finding, Place, find
+from fastseg.echo.findings import Finding, Place, find
 from fastseg.echo.report import INDEXED, Study, study
+from fastseg.echo.views import VIEWS
 from fastseg.errors import MeasurementError
-from fastseg.measure import DISKS
+from fastseg.measure import DISKS, measure
 from fastseg.results import to_json
 from tests.helpers.measured_bodies import CM_PER_PIXEL, chamber, clip, draw, ellipse, named
 
@@ -266,5 +267,21 @@ def test_a_study_can_be_written_as_json() -> None:
 
 
 def test_every_view_has_its_chambers() -> None:
-    assert set(CHAMBERS) == {"a2c", "a4c", "sax"}
+    assert set(VIEWS) == {"a2c", "a4c", "sax"}
     assert isinstance(study([]), Study)
+
+
+def test_measure_lays_the_axes_as_the_report_does_unless_it_is_told_otherwise() -> None:
+    masks = np.stack([draw(ellipse(3.0, 2.0), tilt=1.4), draw(ellipse(4.2, 2.0), tilt=1.1)])
+    heart = named("a2c", masks)
+    found = find(heart, Place("a2c"), cm_per_pixel=CM_PER_PIXEL)
+    lengths = [one.measurement.length_cm for one in found]
+    assert [one.length_cm for one in measure(heart, cm_per_pixel=CM_PER_PIXEL)] == lengths
+    free, upright = (
+        [one.length_cm for one in measure(heart, cm_per_pixel=CM_PER_PIXEL, upright=told)]
+        for told in (False, True)
+    )
+    assert free[0] > 1.2 * lengths[0]
+    assert free[1] == lengths[1]
+    assert upright[0] == lengths[0]
+    assert upright[1] != lengths[1]

@@ -71,7 +71,7 @@ def test_floating_point_frames_give_the_same_masks(model, dtype):
     )
 
 
-def test_colour_grey_files_and_pictures_give_the_same_masks(model, tmp_path):
+def test_colour_grey_files_and_images_give_the_same_masks(model, tmp_path):
     wanted = model.segment(frame()).array()
     colour = np.repeat(frame()[..., None], 3, axis=2)
     Image.fromarray(frame()).save(tmp_path / "frame.png")
@@ -217,3 +217,31 @@ def test_the_wall_is_the_disc_without_the_cavity():
     assert masks.names == ("cavity", "ring", "disc")
     assert ring.any()
     np.testing.assert_array_equal(ring, disc & ~cavity)
+
+
+def stored() -> np.ndarray:
+    """The frame as DICOM stores it, with chroma near its middle."""
+    luma = frame()
+    chroma = np.full_like(luma, 131)
+    return np.stack([luma, np.full_like(luma, 128), chroma], axis=2)
+
+
+def test_luma_and_chroma_are_not_taken_for_colours(model):
+    wanted = model.segment(stored(), channels="ycbcr").array()
+    calls = (
+        model.segment,
+        model.probabilities,
+        lambda one: model.segment([one, one]),
+        lambda one: next(model.stream(iter([one]))),
+        lambda one: model.probabilities([one]),
+    )
+    for call in calls:
+        with pytest.raises(ImageError, match=r'luma and chroma.*channels="ycbcr"'):
+            call(stored())
+    np.testing.assert_array_equal(wanted, model.segment(frame()).array())
+    assert len(model.segment(stored(), channels="rgb")) == 2
+
+
+def test_a_model_names_itself_and_what_it_runs_on(model):
+    about = f"{model.manifest.name} on {model.backend} cpu fp32"
+    assert repr(model) == f"<Unet: {about}>"

@@ -45,7 +45,7 @@ def assert_close(found, expected):
 
 
 def test_the_whole_search_stays_on_the_device(model, expected):
-    assert model.device_search is not None
+    assert model.gpu_mask_generator is not None
     assert_close(model.everything(PICTURE, **SETTINGS), expected)
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastseg.echo.findings import CHAMBERS, Finding, Place
+from fastseg.echo.findings import Finding, Place
+from fastseg.echo.views import VIEWS
 from fastseg.masks import Masks
 from fastseg.measure import DISKS, Measurement
 from tests.helpers.drawn import drawn
@@ -46,7 +47,7 @@ def draw(body: Body, *, tilt: float = 0.0, centre: tuple[float, float] = (0.13, 
 
 def named(view: str, pixels: NDArray[np.bool_]) -> Masks:
     """Give masks the names of a view's chambers."""
-    return replace(drawn(pixels), names=CHAMBERS[view])
+    return replace(drawn(pixels), names=VIEWS[view].chambers)
 
 
 def chamber(name: str = "LV", **known: Any) -> Measurement:

@@ -19,7 +19,7 @@ def test_crops_are_sams_crops_in_sams_order(image, layers, overlap):
     assert [layer for layer, _ in crops] == numbers
 
 
-def test_the_first_crop_is_the_whole_picture():
+def test_the_first_crop_is_the_whole_image():
     (layer, frame), *_ = crop_frames((30, 40), 64, layers=1, overlap_ratio=0.3)
     assert layer == 0
     assert frame.size == frame.image == (30, 40)

@@ -60,8 +60,8 @@ def prompts(side: int) -> dict[str, Prompt]:
 
     masks = 6 * torch.randn(2, 1, side // 4, side // 4, generator=random)
     return {
-        "a click": Prompt(coords(1, 1), torch.ones(1, 1, dtype=torch.int64)),
-        "many clicks": Prompt(coords(12, 4), labels(12, 4)),
+        "a point": Prompt(coords(1, 1), torch.ones(1, 1, dtype=torch.int64)),
+        "many points": Prompt(coords(12, 4), labels(12, 4)),
         "boxes": Prompt(boxes=coords(3, 2).reshape(3, 4)),
         "boxes and points": Prompt(coords(2, 3), labels(2, 3), coords(2, 2).reshape(2, 4)),
         "points and masks": Prompt(coords(2, 1), labels(2, 1), masks=masks),

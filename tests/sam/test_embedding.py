@@ -32,8 +32,8 @@ def embedding(frame: Frame = Frame((48, 60), 64)) -> Embedding:  # noqa: B008 - 
 )
 def test_features_frame_and_model_come_back_bit_for_bit(tmp_path, frame):
     saved = embedding(frame)
-    saved.save(tmp_path / "picture.npz")
-    loaded = Embedding.load(tmp_path / "picture.npz")
+    saved.save(tmp_path / "image.npz")
+    loaded = Embedding.load(tmp_path / "image.npz")
     assert loaded.features.tobytes() == saved.features.tobytes()
     assert loaded.features.dtype == np.float32
     assert loaded.frame == saved.frame
@@ -43,33 +43,33 @@ def test_features_frame_and_model_come_back_bit_for_bit(tmp_path, frame):
 
 
 def test_the_file_gets_exactly_the_name_that_was_given(tmp_path):
-    embedding().save(tmp_path / "picture.embedding")
-    assert [path.name for path in tmp_path.iterdir()] == ["picture.embedding"]
-    Embedding.load(tmp_path / "picture.embedding")
+    embedding().save(tmp_path / "image.embedding")
+    assert [path.name for path in tmp_path.iterdir()] == ["image.embedding"]
+    Embedding.load(tmp_path / "image.embedding")
 
 
 def test_an_embedding_of_another_model_is_refused():
     embedding().require(MODEL)
-    with pytest.raises(EmbeddingError, match=r"abababababab.*000000000000.*Embed the picture"):
+    with pytest.raises(EmbeddingError, match=r"abababababab.*000000000000.*Embed the image"):
         embedding().require("0" * 64)
 
 
 @pytest.mark.parametrize("keep", [0, 10, 3000, -1, -200])
 def test_a_truncated_file_is_refused(tmp_path, keep):
-    path = tmp_path / "picture.npz"
+    path = tmp_path / "image.npz"
     embedding().save(path)
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(EmbeddingError, match=r"picture\.npz"):
+    with pytest.raises(EmbeddingError, match=r"image\.npz"):
         Embedding.load(path)
 
 
 def test_an_altered_bit_is_found(tmp_path):
-    path = tmp_path / "picture.npz"
+    path = tmp_path / "image.npz"
     embedding().save(path)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(EmbeddingError, match=r"picture\.npz"):
+    with pytest.raises(EmbeddingError, match=r"image\.npz"):
         Embedding.load(path)
 
 
@@ -97,7 +97,7 @@ class Payload:
 
 
 def test_code_in_a_file_is_refused_and_not_executed(tmp_path):
-    path, trace = tmp_path / "picture.npz", tmp_path / "trace"
+    path, trace = tmp_path / "image.npz", tmp_path / "trace"
     features = np.array([Payload(trace)], dtype=object)
     with path.open("wb") as file:
         np.savez(file, format=1, features=features, frame=[48, 60, 64], model=MODEL)
@@ -138,5 +138,11 @@ def test_entries_that_contradict_each_other_are_refused(tmp_path, wrong):
 def test_a_place_that_cannot_be_written_is_an_output_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError):
-        embedding().save(tmp_path / "file" / "picture.npz")
+        embedding().save(tmp_path / "file" / "image.npz")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_an_embedding_shows_its_size_and_model_and_no_arrays():
+    whole, part = embedding(), embedding(Frame((48, 60), 64, (1, 2, 30, 40)))
+    assert repr(whole) == "<Embedding: 48 x 60 pixels, encoder abababababab>"
+    assert "48 x 60 pixels, crop (1, 2, 30, 40)" in repr(part)

@@ -16,7 +16,7 @@ from fastseg.cuda.kernels import RECORD, emulated_kernels
 from fastseg.errors import DeviceMemoryError, ImageError, PromptError
 from fastseg.images import read_image
 from fastseg.sam.gpu import mask_generator as gpu_mask_generator
-from fastseg.sam.gpu.mask_generator import DeviceSearch
+from fastseg.sam.gpu.mask_generator import GpuMaskGenerator
 from tests.fakes.emulated_device import EmulatedDevice
 
 LOOSE = {"pred_iou_thresh": -10.0, "stability_score_thresh": 0.0, "box_nms_thresh": 1.0}
@@ -32,14 +32,14 @@ def device():
 def on_device(tiny_folder, device) -> Iterator[fastseg.Sam]:
     """The same model, whose arrays are on an emulated device."""
     with fastseg.load(tiny_folder, backend="onnxruntime") as loaded:
-        loaded.device_search = searching(loaded, device)
+        loaded.gpu_mask_generator = searching(loaded, device)
         yield loaded
 
 
 def searching(loaded, device, **how):
     graphs = {name: loaded._graphs[name] for name in gpu_mask_generator.GRAPHS}
     preprocessing = loaded.manifest.image_preprocessing
-    return DeviceSearch(graphs, preprocessing, device, lambda stream: emulated_kernels(**how))
+    return GpuMaskGenerator(graphs, preprocessing, device, lambda stream: emulated_kernels(**how))
 
 
 @pytest.fixture(scope="module")
@@ -77,16 +77,16 @@ def test_the_masks_are_those_of_the_cpu(tiny_model, on_device, image, settings):
 
 def test_threads_that_take_turns_backwards_change_nothing(tiny_model, tiny_folder, image, device):
     with fastseg.load(tiny_folder, backend="onnxruntime") as loaded:
-        loaded.device_search = searching(loaded, device, backwards=True)
+        loaded.gpu_mask_generator = searching(loaded, device, backwards=True)
         assert_same(loaded.everything(image, **LOOSE), tiny_model.everything(image, **LOOSE))
 
 
 def test_an_embedded_model_finds_the_masks_of_the_cpu(device):
-    picture = read_image("fastseg/demo_data/coins.png")
+    coins = read_image("fastseg/demo_data/coins.png")
     with fastseg.load("sam-nano", backend="onnxruntime") as loaded:
-        expected = loaded.everything(picture, points_per_side=4)
-        loaded.device_search = searching(loaded, device)
-        found = loaded.everything(picture, points_per_side=4)
+        expected = loaded.everything(coins, points_per_side=4)
+        loaded.gpu_mask_generator = searching(loaded, device)
+        found = loaded.everything(coins, points_per_side=4)
     assert len(expected) > 5
     # The runtime may round otherwise where it runs more prompts at a time, and few pixels with it.
     assert len(found) == len(expected)
@@ -116,7 +116,7 @@ def test_the_number_of_passes_changes_nothing(tiny_model, on_device, image, pass
     assert_same(found, tiny_model.everything(image, points_per_side=6, **LOOSE))
 
 
-def test_the_picture_goes_up_once_and_run_lengths_come_down_once(on_device, device, image):
+def test_the_image_goes_up_once_and_run_lengths_come_down_once(on_device, device, image):
     masks = on_device.everything(image, points_per_side=6, **LOOSE)
     grid, fills = 36 * 16, 32
     assert sorted(device.uploaded) == sorted([image.nbytes, grid, fills])
@@ -134,14 +134,14 @@ def test_memory_that_runs_out_halves_the_pass_once_and_says_so(tiny_model, tiny_
     expected = tiny_model.everything(image, points_per_side=6, **LOOSE)
     plenty = EmulatedDevice()
     with fastseg.load(tiny_folder, backend="onnxruntime") as loaded:
-        loaded.device_search = searching(loaded, plenty)
+        loaded.gpu_mask_generator = searching(loaded, plenty)
         loaded.everything(image, points_per_side=6, **LOOSE)
         scarce = EmulatedDevice(memory_bytes=plenty.most_bytes - 1)
-        loaded.device_search = searching(loaded, scarce)
+        loaded.gpu_mask_generator = searching(loaded, scarce)
         with pytest.warns(RuntimeWarning, match="36 prompts at a time .* From now on it is 18"):
             found = loaded.everything(image, points_per_side=6, **LOOSE)
         assert_same(found, expected)
-        # What was learnt holds for the next picture.
+        # What was learnt holds for the next image.
         assert_same(loaded.everything(image, points_per_side=6, **LOOSE), expected)
 
 
@@ -151,7 +151,7 @@ def test_memory_that_never_suffices_is_a_typed_error_and_leaves_the_model_usable
 ):
     with fastseg.load(tiny_folder, backend="onnxruntime") as loaded:
         device = EmulatedDevice(memory_bytes=600_000)
-        loaded.device_search = searching(loaded, device)
+        loaded.gpu_mask_generator = searching(loaded, device)
         with pytest.raises(DeviceMemoryError, match=r"no .* bytes left"):
             loaded.everything(image, points_per_side=6, **LOOSE)
         device.memory_bytes = 2**40
@@ -162,29 +162,29 @@ def test_memory_that_never_suffices_is_a_typed_error_and_leaves_the_model_usable
 def test_more_run_lengths_than_expected_are_found_room_for(
     tiny_model, on_device, image, monkeypatch
 ):
-    on_device.device_search._runs_per_mask = 2
+    on_device.gpu_mask_generator._runs_per_mask = 2
     expected = tiny_model.everything(image, points_per_side=6, **LOOSE)
     assert_same(on_device.everything(image, points_per_side=6, **LOOSE), expected)
-    learnt = on_device.device_search._runs_per_mask
+    learnt = on_device.gpu_mask_generator._runs_per_mask
     assert learnt > 2
     assert_same(on_device.everything(image, points_per_side=6, **LOOSE), expected)
-    assert on_device.device_search._runs_per_mask == learnt
+    assert on_device.gpu_mask_generator._runs_per_mask == learnt
 
 
-def test_a_picture_that_is_on_the_device_stays_there(tiny_model, on_device, device, image):
+def test_an_image_that_is_on_the_device_stays_there(tiny_model, on_device, device, image):
     found = on_device.everything(device_array(image, "image"), points_per_side=6, **LOOSE)
     assert_same(found, tiny_model.everything(image, points_per_side=6, **LOOSE))
     assert image.nbytes not in device.uploaded
 
 
-def test_a_picture_on_the_device_must_be_ready_to_use(on_device, image):
+def test_an_image_on_the_device_must_be_ready_to_use(on_device, image):
     with pytest.raises(ImageError, match="bgr"):
         on_device.everything(device_array(image, "image"), channels="bgr")
     with pytest.raises(fastseg.FastsegError, match="uint8"):
         on_device.everything(device_array(image.astype(np.float32), "image"))
 
 
-def test_a_picture_on_the_device_is_held_to_the_same_size(on_device, image, monkeypatch):
+def test_an_image_on_the_device_is_held_to_the_same_size(on_device, image, monkeypatch):
     monkeypatch.setattr(on_device, "max_pixels", image.shape[0] * image.shape[1] - 1)
     with pytest.raises(ImageError, match=r"more than max_pixels"):
         on_device.everything(device_array(image, "image"))
@@ -193,11 +193,11 @@ def test_a_picture_on_the_device_is_held_to_the_same_size(on_device, image, monk
 
 
 def test_concurrent_calls_take_turns(tiny_model, on_device, image):
-    pictures = [np.roll(image, 10 * i, axis=1) for i in range(4)]
+    rolled = [np.roll(image, 10 * i, axis=1) for i in range(4)]
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda one: on_device.everything(one, points_per_side=5), pictures))
-    for masks, picture in zip(found, pictures, strict=True):
-        assert_same(masks, tiny_model.everything(picture, points_per_side=5))
+        found = list(pool.map(lambda one: on_device.everything(one, points_per_side=5), rolled))
+    for masks, one in zip(found, rolled, strict=True):
+        assert_same(masks, tiny_model.everything(one, points_per_side=5))
 
 
 def test_timings_name_what_ran(on_device, image):
@@ -207,7 +207,7 @@ def test_timings_name_what_ran(on_device, image):
 
 
 def test_a_model_in_the_hosts_memory_searches_there(tiny_model):
-    assert tiny_model.device_search is None
+    assert tiny_model.gpu_mask_generator is None
 
 
 class Twin:
@@ -254,7 +254,7 @@ def test_without_the_cuda_kernels_the_host_goes_on(tiny_model, tiny_folder, imag
     monkeypatch.setattr(OrtBackend, "on_device", lambda self: None, raising=False)
     monkeypatch.setitem(sys.modules, "fastseg._cuda", None)
     with fastseg.load(tiny_folder, backend="onnxruntime") as loaded:
-        assert loaded.device_search is None
+        assert loaded.gpu_mask_generator is None
         assert len(loaded.everything(image, points_per_side=6, **LOOSE)) > 0
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -10,7 +12,8 @@ import pytest
 import fastseg
 from fastseg import ops
 from fastseg.errors import PromptError
-from fastseg.sam.mask_generator import GridSettings
+from fastseg.sam.grid_settings import SETTINGS, GridSettings
+from fastseg.sam.mask_generator import MaskGenerator
 from fastseg.testing import tiny_sam_folder
 
 LOOSE = {"pred_iou_thresh": -10.0, "stability_score_thresh": 0.0, "box_nms_thresh": 1.0}
@@ -79,7 +82,7 @@ def test_a_grid_of_ones_own_is_used(model, image):
     np.testing.assert_array_equal(np.unique(masks.points, axis=0), [[32, 48]])
 
 
-def test_a_picture_in_which_nothing_passes_has_no_masks(model, image):
+def test_an_image_in_which_nothing_passes_has_no_masks(model, image):
     masks = model.everything(image, points_per_side=3, pred_iou_thresh=1e6)
     assert len(masks) == 0
     assert masks.records("coco_rle") == []
@@ -147,3 +150,29 @@ def test_a_grid_is_missing_or_malformed(model, image):
         )
     with pytest.raises(PromptError, match=r"0\.\.1"):
         model.everything(image, points_per_side=None, point_grids=[np.full((1, 2), 7)])
+
+
+def test_everything_names_each_setting_as_the_settings_do():
+    """The signature is spelled out for readers; the settings are the truth."""
+    signature = inspect.signature(fastseg.Sam.everything).parameters
+    defaults = {name: one.default for name, one in signature.items()}
+    assert set(defaults) - set(SETTINGS) == {"self", "image", "channels"}
+    for setting in fields(GridSettings):
+        assert defaults[setting.name] == setting.default, setting.name
+
+
+def test_every_setting_reaches_the_settings(model, image, monkeypatch):
+    given = {name: getattr(GridSettings(), name) for name in SETTINGS}
+    given |= {name: 1 for name in SETTINGS if isinstance(given[name], int)}
+    given |= {name: 0.125 for name in SETTINGS if isinstance(given[name], float)}
+    given |= {"points_per_side": None, "point_grids": [np.zeros((1, 2))] * 2}
+    given |= {"max_device_memory": 10**9}
+    reached = []
+
+    def generate(self, image, channels):
+        reached.append(self._settings)
+        return model.segment(image, boxes=np.zeros((0, 4)))
+
+    monkeypatch.setattr(MaskGenerator, "generate", generate)
+    model.everything(image, **given)
+    assert {name: getattr(reached[0], name) for name in SETTINGS} == given

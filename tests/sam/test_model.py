@@ -1,4 +1,4 @@
-"""One picture, many prompts: what ``segment``, ``embed`` and ``stream`` promise."""
+"""One image, many prompts: what ``segment``, ``embed`` and ``stream`` promise."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from fastseg import ops
 from fastseg.environment import usable_cores
 from fastseg.errors import BackendError, EmbeddingError, ImageError, PromptError
 from fastseg.testing import tiny_sam_folder
+from tests.helpers.fresh_interpreter import loaded_by
 
-CLICKS = np.array([[[20.0, 20.0]], [[60.0, 40.0]], [[100.0, 70.0]]])
+POINTS = np.array([[[20.0, 20.0]], [[60.0, 40.0]], [[100.0, 70.0]]])
 
 
 @pytest.fixture(scope="module")
@@ -52,36 +53,36 @@ def test_no_kernel_gets_more_threads_than_there_are_cores(folder, image, monkeyp
 
     monkeypatch.setattr(ops, "binarise", watched)
     with fastseg.load(folder, threads=asked) as model:
-        model.segment(image, points=CLICKS)
+        model.segment(image, points=POINTS)
         model.everything(image, points_per_side=2, pred_iou_thresh=-1.0)
     assert len(given) > 1
     assert set(given) == {used}
 
 
-def test_an_embedding_answers_as_its_picture_does(model, image):
+def test_an_embedding_answers_as_its_image_does(model, image):
     embedding = model.embed(image)
-    assert same(model.segment(embedding, points=CLICKS), model.segment(image, points=CLICKS))
+    assert same(model.segment(embedding, points=POINTS), model.segment(image, points=POINTS))
 
 
 def test_a_saved_embedding_answers_as_before(model, image, tmp_path):
     embedding = model.embed(image)
-    embedding.save(tmp_path / "picture.npz")
-    loaded = fastseg.Embedding.load(tmp_path / "picture.npz")
-    assert same(model.segment(loaded, points=CLICKS), model.segment(embedding, points=CLICKS))
+    embedding.save(tmp_path / "image.npz")
+    loaded = fastseg.Embedding.load(tmp_path / "image.npz")
+    assert same(model.segment(loaded, points=POINTS), model.segment(embedding, points=POINTS))
 
 
 def test_a_prompt_gives_three_masks_or_one(model, image):
-    several = model.segment(image, points=CLICKS)
-    single = model.segment(image, points=CLICKS, multimask=False)
+    several = model.segment(image, points=POINTS)
+    single = model.segment(image, points=POINTS, multimask=False)
     np.testing.assert_array_equal(several.prompt, [0, 0, 0, 1, 1, 1, 2, 2, 2])
     np.testing.assert_array_equal(single.prompt, [0, 1, 2])
     assert several.logits is not None
     assert several.logits.shape == (9, model.mask_side, model.mask_side)
 
 
-def test_a_mask_contains_its_click_and_fills_its_box(model, image):
-    clicked = model.segment(image, points=CLICKS).best().array()
-    for mask, ((x, y),) in zip(clicked, CLICKS.astype(int), strict=True):
+def test_a_mask_contains_its_point_and_fills_its_box(model, image):
+    masks = model.segment(image, points=POINTS).best().array()
+    for mask, ((x, y),) in zip(masks, POINTS.astype(int), strict=True):
         assert mask[y, x]
     boxed = model.segment(image, boxes=[[30, 20, 90, 60]]).best()
     assert np.abs(boxed.boxes[0] - [30, 20, 90, 60]).max() <= 8
@@ -115,34 +116,34 @@ def test_thousands_of_prompts_are_one_call(model, image):
 
 def test_logits_go_back_in_as_a_mask_prompt(model, image):
     embedding = model.embed(image)
-    first = model.segment(embedding, points=CLICKS).best()
-    refined = model.segment(embedding, points=CLICKS, mask_logits=first.logits, multimask=False)
+    first = model.segment(embedding, points=POINTS).best()
+    refined = model.segment(embedding, points=POINTS, mask_logits=first.logits, multimask=False)
     assert len(refined) == 3
     alone = model.segment(embedding, mask_logits=first.logits, multimask=False)
     assert len(alone) == 3
 
 
 def test_timings_say_what_ran_and_how_long(model, image):
-    timings = model.segment(image, points=CLICKS).timings
+    timings = model.segment(image, points=POINTS).timings
     assert (timings.backend, timings.device, timings.precision) == ("onnxruntime", "cpu", "fp32")
     assert timings.n_masks == 9
     assert min(timings.preprocess, timings.encode, timings.decode, timings.postprocess) > 0
     assert timings.per_mask_ms == pytest.approx(timings.total / 9)
-    again = model.segment(model.embed(image), points=CLICKS).timings
+    again = model.segment(model.embed(image), points=POINTS).timings
     assert again.preprocess == again.encode == 0
 
 
-def test_many_pictures_give_a_list_in_order(model, image):
-    pictures = [image, image[:48], image[:, :64]]
+def test_many_images_give_a_list_in_order(model, image):
+    several = [image, image[:48], image[:, :64]]
     boxes = [[10, 10, 40, 40]] * 3
-    for stack in (pictures, iter(pictures)):
+    for stack in (several, iter(several)):
         results = model.segment(stack, boxes=boxes)
         assert [result.size for result in results] == [(96, 128), (48, 128), (96, 64)]
     stacked = model.segment(np.stack([image] * 2), boxes=boxes[:2])
     assert [result.size for result in stacked] == [(96, 128)] * 2
 
 
-def test_a_stream_reads_only_a_few_pictures_ahead(model, image):
+def test_a_stream_reads_only_a_few_images_ahead(model, image):
     taken = 0
 
     def endless() -> Iterator[np.ndarray]:
@@ -162,14 +163,14 @@ def test_a_stream_reads_only_a_few_pictures_ahead(model, image):
     stream.close()
 
 
-def test_a_stream_wants_equally_many_pictures_and_prompts(model, image):
-    with pytest.raises(PromptError, match="there are more pictures"):
+def test_a_stream_wants_equally_many_images_and_prompts(model, image):
+    with pytest.raises(PromptError, match="there are more images"):
         list(model.stream([image, image], boxes=[[10, 10, 40, 40]]))
-    with pytest.raises(PromptError, match="more pictures than there are"):
+    with pytest.raises(PromptError, match="more images than there are"):
         list(model.stream([image], boxes=[[10, 10, 40, 40]] * 2))
 
 
-def test_a_crop_is_looked_at_alone_in_the_pictures_coordinates(model, image):
+def test_a_crop_is_encoded_alone_in_the_images_coordinates(model, image):
     embedding = model.embed(image, crop=(32, 24, 96, 72))
     masks = model.segment(embedding, points=[[60, 40]])
     assert masks.size == (96, 128)
@@ -181,18 +182,18 @@ def test_a_crop_is_looked_at_alone_in_the_pictures_coordinates(model, image):
 
 
 @pytest.mark.parametrize("crop", [(0, 0, 129, 10), (-1, 0, 10, 10), (5, 5, 5, 10)])
-def test_a_crop_outside_the_picture_is_refused(model, image, crop):
-    with pytest.raises(ImageError, match="inside the picture"):
+def test_a_crop_outside_the_image_is_refused(model, image, crop):
+    with pytest.raises(ImageError, match="inside the image"):
         model.embed(image, crop=crop)
 
 
 def test_a_failed_call_leaves_the_model_usable(model, image):
-    expected = model.segment(image, points=CLICKS)
+    expected = model.segment(image, points=POINTS)
     with pytest.raises(PromptError):
         model.segment(image, points=[[500, 500]])
     with pytest.raises(ImageError):
-        model.segment(b"no picture", points=CLICKS)
-    assert same(model.segment(image, points=CLICKS), expected)
+        model.segment(b"no image", points=POINTS)
+    assert same(model.segment(image, points=POINTS), expected)
 
 
 def test_an_embedding_of_another_model_is_refused(model, image, tmp_path):
@@ -205,10 +206,10 @@ def test_an_embedding_of_another_model_is_refused(model, image, tmp_path):
         timings=embedding.timings,
     )
     with pytest.raises(EmbeddingError):
-        model.segment(stranger, points=CLICKS)
+        model.segment(stranger, points=POINTS)
 
 
-def test_a_picture_over_the_limit_is_refused_unless_the_limit_is_lifted(folder, image):
+def test_an_image_over_the_limit_is_refused_unless_the_limit_is_lifted(folder, image):
     with fastseg.load(folder, max_pixels=1000) as small, pytest.raises(ImageError, match="max_pix"):
         small.embed(image)
     with fastseg.load(folder, max_pixels=None) as any_size:
@@ -220,15 +221,15 @@ def test_a_closed_model_says_so(folder, image):
     embedding = model.embed(image)
     model.close()
     with pytest.raises(BackendError, match="closed"):
-        model.segment(embedding, points=CLICKS)
+        model.segment(embedding, points=POINTS)
 
 
 def test_several_threads_share_a_model(model, image):
-    expected = model.segment(image, points=CLICKS)
+    expected = model.segment(image, points=POINTS)
     wrong: list[int] = []
 
     def work(index: int) -> None:
-        if not same(model.segment(image, points=CLICKS), expected):
+        if not same(model.segment(image, points=POINTS), expected):
             wrong.append(index)
 
     threads = [threading.Thread(target=work, args=(index,)) for index in range(8)]
@@ -237,3 +238,19 @@ def test_several_threads_share_a_model(model, image):
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_a_model_names_itself_and_what_it_runs_on(model):
+    about = f"{model.manifest.name} on {model.backend} cpu fp32"
+    assert repr(model) == f"<Sam: {about}>"
+    assert model.provenance()["runs"] == dict(model.runs)
+
+
+def test_a_model_on_the_cpu_loads_nothing_for_gpus(folder):
+    call = (
+        "import fastseg, numpy\n"
+        f"with fastseg.load({str(folder)!r}, device='cpu', backend='onnxruntime') as model:\n"
+        "    model.everything(numpy.zeros((32, 32, 3), numpy.uint8), points_per_side=2)\n"
+    )
+    for_gpus = ("fastseg.sam.gpu", "fastseg.cuda.arrays", "fastseg.cuda.device", "pycuda")
+    assert loaded_by(call, for_gpus) == []

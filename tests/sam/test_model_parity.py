@@ -20,10 +20,10 @@ TOLERANCE = 1e-5
 network's logits cross zero everywhere, so that here and there a rounding turns a pixel over."""
 
 PROMPTS: dict[str, dict[str, Any]] = {
-    "a click": {"points": [[200, 150]]},
-    "clicks of both kinds": {"points": [[200, 150], [230, 80], [60, 40]], "labels": [1, 0, 1]},
+    "a point": {"points": [[200, 150]]},
+    "points of both kinds": {"points": [[200, 150], [230, 80], [60, 40]], "labels": [1, 0, 1]},
     "a box": {"boxes": [100, 60, 260, 200]},
-    "a box and clicks": {
+    "a box and points": {
         "points": [[180, 120], [150, 90]],
         "labels": [1, 0],
         "boxes": [90, 50, 270, 210],
@@ -89,7 +89,7 @@ def test_a_prompt_gives_the_references_masks(model, embedding, predictor, name, 
 
 
 def test_logits_fed_back_give_the_references_masks(model, embedding, predictor):
-    prompt = PROMPTS["a click"]
+    prompt = PROMPTS["a point"]
     _, scores, logits = expected(predictor, prompt)
     best = logits[[scores.argmax()]]
     ours = model.segment(embedding, **prompt, mask_logits=best, multimask=False)

@@ -1,4 +1,4 @@
-"""Prompts are checked against the picture and laid out as the network was trained."""
+"""Prompts are checked against the image and laid out as the network was trained."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def check(**request: object) -> Prompts:
     return PromptRequest(**request).check(FRAME, mask_side=SIDE)  # type: ignore[arg-type]
 
 
-def test_a_click_is_followed_by_one_padding_point():
+def test_a_point_is_followed_by_one_padding_point():
     prompts = check(points=[10, 20])
     np.testing.assert_array_equal(prompts.points, [[10, 20], [0, 0]])
     np.testing.assert_array_equal(prompts.labels, [1, -1])
@@ -98,18 +98,18 @@ def test_no_prompts_make_no_batches(empty):
     ("request_", "words"),
     [
         ({}, "everything"),
-        ({"points": [641, 3]}, "outside the picture"),
-        ({"points": [-1, 3]}, "outside the picture"),
+        ({"points": [641, 3]}, "outside the image"),
+        ({"points": [-1, 3]}, "outside the image"),
         ({"points": [np.nan, 3]}, "finite"),
         ({"points": [1, 2, 3]}, r"\(points, 2\)"),
-        ({"points": "click"}, "numbers"),
+        ({"points": "point"}, "numbers"),
         ({"points": [1, 2], "labels": [7]}, "label 7"),
         ({"points": [1, 2], "labels": [1, 1]}, "as many labels"),
         ({"points": [[[1, 2]], [[3, 4]]], "labels": [[1]]}, "labels for 1"),
         ({"labels": [1]}, "without points"),
         ({"boxes": [30, 20, 10, 40]}, "reversed or empty"),
         ({"boxes": [10, 20, 10, 40]}, "reversed or empty"),
-        ({"boxes": [700, 500, 800, 600]}, "outside the picture"),
+        ({"boxes": [700, 500, 800, 600]}, "outside the image"),
         ({"boxes": [0, 0, np.inf, 4]}, "finite"),
         ({"boxes": [[0, 0, 4]]}, r"\(prompts, 4\)"),
         ({"points": [1, 2], "boxes": [[0, 0, 4, 4]] * 2}, "points for 1, boxes for 2"),

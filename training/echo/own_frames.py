@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fastseg import ops
-from fastseg.echo.frames import look, read_frame
+from fastseg.echo.frames import choose_view, read_frame
 from fastseg.errors import ImageError
 from fastseg.images import FORMATS
 
@@ -39,7 +39,7 @@ class OwnFrames:
     def __getitem__(self, index: int) -> NDArray[np.float32]:
         """Read one frame: float32 (channels, 256, 256) in [0, 1]."""
         pixels = read_frame(self.paths[index], wanted=self.channels)
-        view = look((pixels.shape[0], pixels.shape[1]), cm_per_pixel=self.cm_per_pixel)
+        view = choose_view((pixels.shape[0], pixels.shape[1]), cm_per_pixel=self.cm_per_pixel)
         return ops.frame_input(pixels, view.window, SIDE, threads=1)
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fastseg.sam.model import PromptModel
+from fastseg.sam.model import Sam
 from training.echo.evaluation import dice
 from training.sam_nano import evaluation
 
@@ -54,7 +54,7 @@ def frame(path: Path) -> tuple[NDArray[np.uint8], dict[str, NDArray[np.bool_]]]:
     return np.repeat(luma[..., None], 3, axis=2), kept
 
 
-def measure(model: PromptModel, folder: Path) -> list[ChamberDice]:
+def measure(model: Sam, folder: Path) -> list[ChamberDice]:
     """Segment every chamber of the apical frames in a folder by the tight box of its mask."""
     found = []
     for path in sorted(folder.glob("A?C_*.npz")):

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from fastseg import contract
-from fastseg.sam.model import PromptModel
+from fastseg.sam.model import Sam
 from training.sam_nano import batches, evaluation, prompts, scene_kinds
 from training.sam_nano.batches import PromptBatch
 from training.sam_nano.cached_scenes import PIXELS_PER_MASK_PIXEL, count_covered
@@ -154,7 +154,7 @@ def measure_network(network: SamNano, held: HeldOutScene) -> SceneResult:
     return SceneResult(*found)
 
 
-def measure_model(model: PromptModel, held: HeldOutScene) -> SceneResult:
+def measure_model(model: Sam, held: HeldOutScene) -> SceneResult:
     """Measure a loaded model through the public functions; IoU of whole pixels."""
     embedding, number = model.embed(held.image), len(held.masks)
     by_point = model.segment(embedding, points=held.points[:, None])

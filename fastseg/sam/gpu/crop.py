@@ -1,12 +1,12 @@
-"""One crop of a picture searched on a device: from its pixels there to its masks' run lengths.
+"""Everything mode for one crop on a device: from its pixels there to the run lengths of its masks.
 
-Work is queued on one stream and nothing waits for it, with two exceptions. How many prompts of a
-pass go on to the second stage is known only on the device, and the host must know it to draw no
-more than these: four bytes come back, and the host looks at them after it has queued the next pass,
-so the device has work meanwhile. And at the end the host waits for the masks.
+Work is queued on one stream and nothing waits for it, with two exceptions. The number of prompts of
+a pass that go on to the second stage is known only on the device, and the host must know it to draw
+no more than these: four bytes come back, and the host reads them after it has queued the next pass,
+so the device has work meanwhile. At the end the host waits for the masks.
 
-Drawing a fixed number of masks of every pass, with those that do not exist masked out, would save
-the four bytes and cost the mask head for every prompt: half of the whole decoder.
+A fixed number of masks of every pass, with those that do not exist masked out, would save the four
+bytes and cost the mask head for every prompt: half of the whole decoder.
 """
 
 from __future__ import annotations
@@ -20,12 +20,11 @@ from numpy.typing import NDArray
 
 from fastseg.artifacts.manifest import Preprocessing
 from fastseg.backends.base import Backend
+from fastseg.contract import ALTERNATIVES, MULTIPLE
 from fastseg.cuda.arrays import DeviceArray
 from fastseg.cuda.kernels import (
-    ALTERNATIVES,
     FILL,
     LABEL,
-    MASK_SLOTS,
     RECORD,
     Candidates,
     Gather,
@@ -34,45 +33,32 @@ from fastseg.cuda.kernels import (
 from fastseg.geometry import Frame
 from fastseg.ops.rle import Runs
 from fastseg.sam.gpu.memory_budget import MemoryPlan
-from fastseg.sam.gpu.workspace import DeviceWork
+from fastseg.sam.gpu.workspace import GpuWorkspace
+from fastseg.sam.grid_settings import GridSettings
 from fastseg.timings import Stopwatch
-
-_SLOTS = slice(1, MASK_SLOTS)
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What masks must be like, with the names of ``Sam.everything``."""
-
-    pred_iou_thresh: float
-    stability_score_thresh: float
-    stability_score_offset: float
-    box_nms_thresh: float
-    max_device_memory: int | None = None
-    """Bytes that prompts may take at once; None is ``memory_plan.DEFAULT_BYTES``."""
 
 
 class Found(NamedTuple):
     """The masks of one crop that passed every filter, by falling score."""
 
     records: NDArray[np.void]
-    """(n,) ``ops.device.RECORD``."""
+    """(n,) of the dtype ``cuda.kernels.RECORD``."""
 
     runs: Runs
 
 
 def nothing_found(frame: Frame) -> Found:
-    """No masks, as for a crop that has no clicks."""
+    """Make no masks, as for a crop that has no points."""
     runs = Runs(np.zeros(0, np.uint32), np.zeros(1, np.int64), frame.image)
     return Found(np.zeros(0, RECORD), runs)
 
 
 @dataclass(frozen=True, slots=True)
 class _Pass:
-    """Prompts that went through the first stage."""
+    """One pass of prompts, after the first stage."""
 
     first: int
-    clicks: tuple[DeviceArray, DeviceArray]  # (n, 2, 2), (n, 2)
+    prompt_inputs: tuple[DeviceArray, DeviceArray]  # (n, 2, 2), (n, 2)
     scores: DeviceArray  # (n, 4)
     tokens: DeviceArray  # (n, ...)
     vectors: DeviceArray  # (n, 4, 32)
@@ -80,29 +66,29 @@ class _Pass:
     count: DeviceArray  # (1,) how many
 
 
-class CropSearch:
-    """One crop of one search."""
+class GpuCrop:
+    """One crop of one image."""
 
     def __init__(
         self,
         graphs: Mapping[str, Backend],
         preprocessing: Preprocessing,
-        work: DeviceWork,
+        work: GpuWorkspace,
         frame: Frame,
-        limits: Limits,
+        settings: GridSettings,
     ) -> None:
         self._graphs, self._preprocessing, self._work = graphs, preprocessing, work
-        self._frame, self._limits = frame, limits
+        self._frame, self._settings = frame, settings
         self._filter = MaskFilter(
-            stability_offset=limits.stability_score_offset,
-            least_stability=limits.stability_score_thresh,
+            stability_offset=settings.stability_score_offset,
+            least_stability=settings.stability_score_thresh,
         )
         self._state: dict[str, DeviceArray] = {}
         self._count = work.pinned.take(4)
         self._room: _PieceRoom | None = None
 
     def encode(self, image: DeviceArray) -> None:
-        """Preprocess and encode the crop, and make what all prompts share."""
+        """Preprocess and encode the crop, and compute the arrays that all prompts share."""
         work, kernels = self._work, self._work.kernels
         encoder = self._graphs["encoder"]
         preprocessing = self._preprocessing
@@ -120,17 +106,27 @@ class CropSearch:
         embedding = work.run(encoder, {"image": square})
         self._state = work.run(self._graphs["image_state"], embedding)
 
-    def forget(self) -> None:
-        """Let go of what the decoder took."""
+    def release(self) -> None:
+        """Release the decoder's memory."""
         self._room = None
 
     def masks(
         self, grid: NDArray[np.float64], plan: MemoryPlan, runs: int, watch: Stopwatch
     ) -> tuple[Found | None, int]:
-        """Decode all clicks; None if ``runs`` was too little room, with the room that is needed."""
+        """Decode all points.
+
+        Args:
+            grid: (n, 2) points in 0..1 of the crop.
+            plan: Prompts of each pass.
+            runs: Room for so many run lengths.
+            watch: Adds up the times.
+
+        Returns:
+            The masks, or None if ``runs`` was too little room; and the room that is needed.
+        """
         work, masks = self._work, len(grid) * ALTERNATIVES
         head = 2 * FILL.itemsize
-        # One array for all that is known in advance to come back: both fills, then the records.
+        # One array for everything whose size is known in advance: both fills, then the records.
         answer = work.empty((head + masks * RECORD.itemsize,), np.uint8)
         zeros = work.upload(np.zeros(head, np.uint8))
         work.stream.copy(answer.address, zeros.address, head)
@@ -150,7 +146,7 @@ class CropSearch:
             return self._choose(candidates, chosen, answer)
 
     def _decode(self, points: DeviceArray, plan: MemoryPlan, candidates: Candidates) -> None:
-        """Both stages for all clicks; masks that pass become candidates, in order."""
+        """Run both stages for all points; masks that pass the filters become candidates."""
         room = self._room = _PieceRoom(self._work, self._graphs, plan, self._frame)
         waiting: _Pass | None = None
         for first, end in plan.passes(points.shape[0]):
@@ -173,7 +169,7 @@ class CropSearch:
         outputs = work.run(decoder, inputs | {"point_coords": coords, "point_labels": labels})
         begun = _Pass(
             first=first,
-            clicks=(coords, labels),
+            prompt_inputs=(coords, labels),
             scores=outputs["iou_predictions"],
             tokens=outputs["image_tokens"],
             vectors=outputs["mask_vectors"],
@@ -182,14 +178,14 @@ class CropSearch:
         )
         kernels.select_prompts(
             begun.scores,
-            self._limits.pred_iou_thresh,
+            self._settings.pred_iou_thresh,
             prompts=begun.prompts,
             count=begun.count,
         )
         return begun
 
     def _ask_count(self, begun: _Pass) -> None:
-        """Have the number of prompts that go on copied to the host, in a stream of its own."""
+        """Copy the number of prompts that go on to the host, in a stream of its own."""
         work = self._work
         work.device.order(work.stream.handle, work.readback.handle)
         work.readback.download(self._count, begun.count.address)
@@ -197,7 +193,7 @@ class CropSearch:
     def _second_stage(
         self, begun: _Pass, plan: MemoryPlan, room: _PieceRoom, candidates: Candidates
     ) -> None:
-        """Draw the masks of a pass, piece by piece, and keep those that pass the filters."""
+        """Draw the masks of a pass piece by piece, and keep those that pass the filters."""
         self._work.readback.synchronise()
         for first, size in plan.pieces(int(self._count.view(np.int32)[0])):
             self._draw(begun, Gather(begun.prompts, begun.count, first, size), room, candidates)
@@ -206,14 +202,14 @@ class CropSearch:
         work, kernels, size = self._work, self._work.kernels, gather.size
         tokens, vectors = room.tokens.part(0, size), room.vectors.part(0, size)
         kernels.gather_rows(begun.tokens, gather, out=tokens)
-        kernels.gather_rows(begun.vectors, gather, out=vectors, slots=_SLOTS)
+        kernels.gather_rows(begun.vectors, gather, out=vectors, slots=MULTIPLE)
         inputs = {"image_tokens": tokens, "mask_vectors": vectors}
         logits = work.run(self._graphs["mask_head"], inputs)["low_res_logits"]
         labels = room.labels.part(0, size * ALTERNATIVES)
         kernels.label_planes(
             begun.scores,
             gather,
-            self._limits.pred_iou_thresh,
+            self._settings.pred_iou_thresh,
             first_prompt=begun.first,
             labels=labels,
         )
@@ -229,13 +225,13 @@ class CropSearch:
     def _choose(
         self, candidates: Candidates, chosen: Candidates, answer: DeviceArray
     ) -> tuple[Found | None, int]:
-        """Suppress what overlaps, and bring the rest to the host."""
+        """Suppress masks that overlap, and copy the others to the host."""
         work, masks = self._work, candidates.records.shape[0]
         kept, count = work.empty((masks,), np.int32), work.empty((1,), np.int32)
         need = work.kernels.box_nms_workspace(masks)
         work.kernels.box_nms(
             candidates,
-            self._limits.box_nms_thresh,
+            self._settings.box_nms_thresh,
             kept=kept,
             count=count,
             workspace=work.empty((need,), np.uint8),
@@ -258,7 +254,7 @@ class _PieceRoom:
     """Memory that every piece of the second stage uses again."""
 
     def __init__(
-        self, work: DeviceWork, graphs: Mapping[str, Backend], plan: MemoryPlan, frame: Frame
+        self, work: GpuWorkspace, graphs: Mapping[str, Backend], plan: MemoryPlan, frame: Frame
     ) -> None:
         inputs = {tensor.name: tensor for tensor in graphs["mask_head"].graph.inputs}
         low = graphs["mask_head"].graph.outputs[0].shape[2:]

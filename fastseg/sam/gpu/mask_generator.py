@@ -1,4 +1,4 @@
-"""Everything mode wholly on a device: the picture goes up once, run lengths come down once."""
+"""Everything mode wholly on a device: the image goes up once, run lengths come down once."""
 
 from __future__ import annotations
 
@@ -12,34 +12,41 @@ from numpy.typing import NDArray
 
 from fastseg.artifacts.manifest import Preprocessing
 from fastseg.backends.base import Backend, DeviceBacked
+from fastseg.contract import ALTERNATIVES
 from fastseg.cuda import device as cuda_device
 from fastseg.cuda import kernels as device_ops
-from fastseg.cuda.arrays import DeviceArray
+from fastseg.cuda.arrays import DeviceArray, device_array, is_on_device
 from fastseg.cuda.device import Device
-from fastseg.cuda.kernels import ALTERNATIVES, DeviceKernels
-from fastseg.errors import DeviceMemoryError
+from fastseg.cuda.kernels import DeviceKernels
+from fastseg.errors import DeviceMemoryError, ImageError
 from fastseg.geometry import Frame
+from fastseg.images import Channels, ImageSource, check_size, read_image
 from fastseg.inference.sessions import Sessions
-from fastseg.sam.gpu.crop import CropSearch, Found, Limits, nothing_found
+from fastseg.sam.gpu.crop import Found, GpuCrop, nothing_found
 from fastseg.sam.gpu.memory_budget import MemoryPlan, plan_memory
-from fastseg.sam.gpu.workspace import DeviceWork
+from fastseg.sam.gpu.workspace import GpuWorkspace
+from fastseg.sam.grid_settings import GridSettings
 from fastseg.timings import Stopwatch
 
 GRAPHS = ("encoder", "image_state", "decoder", "mask_head")
-"""What a search runs."""
+"""The graphs that everything mode runs."""
 
 FIRST_RUNS_PER_MASK = 1024
-"""Room for run lengths at first; a search that finds more is made again with as much as it needs,
+"""Room for run lengths at first. A crop that needs more is decoded again with as much as it needs,
 and the room is kept."""
 
 
-class DeviceSearch:
-    """Searches pictures on one device. Safe in several threads, which take turns.
+class GpuMaskGenerator:
+    """Everything mode on one device. Safe in several threads, which take turns.
+
+    Memory that runs out is met in two places. A TensorRT backend whose graph run fails halves that
+    run first and by itself, so that nothing above it changes. An allocation that fails here halves
+    the prompts of a pass, once for each crop, and for all later images.
 
     Args:
-        graphs: Those in ``GRAPHS`` by name, which take and give arrays of the device. The search
+        graphs: Those in ``GRAPHS`` by name, which take and give arrays of the device. ``close``
             closes them.
-        preprocessing: How a picture becomes the encoder's input.
+        preprocessing: How an image becomes the encoder's input.
         device: Its memory and streams.
         kernels: Its operations on the stream of a handle.
     """
@@ -56,36 +63,60 @@ class DeviceSearch:
         self._preprocessing = preprocessing
         self._kernels = kernels
         self._lock = threading.Lock()
-        self._work: DeviceWork | None = None
+        self._work: GpuWorkspace | None = None
         self._runs_per_mask = FIRST_RUNS_PER_MASK
         self._most_prompts: int | None = None
 
-    def search(
+    def read(
+        self, image: ImageSource, *, channels: Channels, max_pixels: int | None
+    ) -> NDArray[np.uint8] | DeviceArray:
+        """Read an image to the host's memory, unless it is an array of this device.
+
+        Raises:
+            ImageError: The image cannot be used.
+        """
+        if not is_on_device(image):
+            return read_image(image, channels=channels, max_pixels=max_pixels)
+        if channels != "rgb":
+            raise ImageError(
+                f'an image on {self.device.name} must have channels="rgb", not {channels!r}. '
+                "Turn them there, or give a host array."
+            )
+        array = device_array(
+            image, "image", device=self.device.name, dtype=np.uint8, shape=(None, None, 3)
+        )
+        check_size(array.shape[1], array.shape[0], "image", max_pixels)
+        return array
+
+    def generate(
         self,
         image: NDArray[np.uint8] | DeviceArray,
         crops: Sequence[tuple[Frame, NDArray[np.float64]]],
-        limits: Limits,
+        settings: GridSettings,
         watch: Stopwatch,
     ) -> list[Found]:
-        """Find the masks of a picture, or of crops of it.
+        """Find the masks of an image, or of crops of it.
 
         Args:
             image: (height, width, 3) uint8; one that is on the device stays where it is.
-            crops: Each with its clicks, (n, 2) in 0..1.
-            limits: What masks must be like.
-            watch: Adds up how long the host was busy with each stage; the device works on
-                meanwhile, so only their sum says how long the search took.
+            crops: Each with its points, (n, 2) in 0..1.
+            settings: The filters, and the device memory that prompts may take.
+            watch: Adds up the time that the host spends in each stage; the device works on
+                meanwhile, so only their sum is the time of the call.
 
         Raises:
             DeviceMemoryError: The device has too little memory, even for half as much at a time.
             BackendError: A graph failed.
         """
         with self._lock, self.device.current():
-            work = self._work = self._work or DeviceWork(self.device, self._kernels)
+            work = self._work = self._work or GpuWorkspace(self.device, self._kernels)
             try:
                 with watch("preprocess"):
-                    pixels = work.picture(image)
-                return [self._crop(work, pixels, *crop, limits, watch) for crop in crops]
+                    pixels = work.image(image)
+                found = []
+                for frame, grid in crops:
+                    found.append(self._crop(work, pixels, frame, grid, settings, watch))
+                return found
             finally:
                 work.end()
 
@@ -101,17 +132,17 @@ class DeviceSearch:
 
     def _crop(
         self,
-        work: DeviceWork,
+        work: GpuWorkspace,
         image: DeviceArray,
         frame: Frame,
         grid: NDArray[np.float64],
-        limits: Limits,
+        settings: GridSettings,
         watch: Stopwatch,
     ) -> Found:
         if len(grid) == 0:
             return nothing_found(frame)
-        plan = self._plan(len(grid), limits)
-        crop = CropSearch(self._graphs, self._preprocessing, work, frame, limits)
+        plan = self._plan(len(grid), settings)
+        crop = GpuCrop(self._graphs, self._preprocessing, work, frame, settings)
         with watch("encode"):
             crop.encode(image)
         try:
@@ -126,36 +157,39 @@ class DeviceSearch:
                 stacklevel=5,
             )
         # Outside the handler, whose error holds on to the memory of what failed.
-        crop.forget()
+        crop.release()
         self.device.give_back()
         return self._masks(crop, grid, smaller, watch)
 
-    def _plan(self, prompts: int, limits: Limits) -> MemoryPlan:
+    def _plan(self, prompts: int, settings: GridSettings) -> MemoryPlan:
         graphs = [self._graphs[name].graph for name in ("decoder", "mask_head")]
-        plan = plan_memory(*graphs, prompts=prompts, most_bytes=limits.max_device_memory)
+        plan = plan_memory(*graphs, prompts=prompts, most_bytes=settings.max_device_memory)
         if self._most_prompts is None or plan.prompts_per_pass <= self._most_prompts:
             return plan
         return replace(plan, prompts_per_pass=self._most_prompts)
 
     def _masks(
-        self, crop: CropSearch, grid: NDArray[np.float64], plan: MemoryPlan, watch: Stopwatch
+        self, crop: GpuCrop, grid: NDArray[np.float64], plan: MemoryPlan, watch: Stopwatch
     ) -> Found:
-        """Decode and filter; once more if the run lengths found no room."""
+        """Decode and filter; a second time if there was too little room for the run lengths."""
         masks = len(grid) * ALTERNATIVES
         found, needed = crop.masks(grid, plan, masks * self._runs_per_mask, watch)
         if found is None:
             self._runs_per_mask = -(-needed // masks)
             found, _ = crop.masks(grid, plan, needed, watch)
         if found is None:
-            raise DeviceMemoryError("The same picture gave more run lengths the second time.")
+            raise DeviceMemoryError(
+                "The same image gave more run lengths the second time. Try again."
+            )
         return found
 
 
-def search_on_device(graphs: Sessions) -> DeviceSearch | None:
-    """A search where the graphs run, or None where they cannot leave their arrays on a device.
+def open_gpu_mask_generator(graphs: Sessions) -> GpuMaskGenerator | None:
+    """Open everything mode on the device where the graphs run.
 
-    Also None if they can and the CUDA kernels were not built: then what the graphs give is copied
-    to the host, and the CPU's kernels go on.
+    Returns:
+        None where the graphs cannot leave their arrays on a device, or can and the CUDA kernels
+        were not built: then their outputs are copied to the host, and the CPU's kernels go on.
 
     Raises:
         BackendUnavailableError: A graph takes and gives nothing but arrays on a device, and the
@@ -173,7 +207,7 @@ def search_on_device(graphs: Sessions) -> DeviceSearch | None:
             return None
     where = graphs["encoder"].name.partition(":")[2]  # "cuda:1"
     device = cuda_device.open_device(int(where.partition(":")[2] or 0))
-    return DeviceSearch(
+    return GpuMaskGenerator(
         placed,
         graphs.folder.manifest.image_preprocessing,
         device,

@@ -1,4 +1,4 @@
-"""How many prompts go through the decoder at a time, so that a device's memory suffices."""
+"""The number of prompts that go through the decoder at a time, given a device's memory."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from fastseg.contract import GraphSpec
 from fastseg.errors import DeviceMemoryError, PromptError
 
 DEFAULT_BYTES = 2 * 2**30
-"""What prompts may take on a device at once if nobody says otherwise."""
+"""Memory that prompts may take on a device at once where no limit is given."""
 
 PASSES_HELD = 2
 """Passes whose outputs are held at once: the one that runs, and the one whose masks are drawn."""
 
 WORKING_COPIES = 4
 """Copies of a prompt's largest tensor that a graph holds beside its inputs and outputs while it
-runs: queries, keys, values and what is added to them. An estimate; engines say less or more."""
+runs: queries, keys, values and their residuals. An estimate; engines take less or more."""
 
 PROMPTS_PER_PIECE = 64
 """Most prompts whose masks are drawn at a time: enough to fill a device, and 190 MB of logits and
@@ -40,15 +40,15 @@ class MemoryPlan:
     """Prompts in one run of ``mask_head``, at most."""
 
     bytes: int
-    """What both take at once, as far as the graphs tell."""
+    """Memory of both at once, estimated from the shapes of the graphs."""
 
     def passes(self, prompts: int) -> list[tuple[int, int]]:
-        """First and end of each pass over so many prompts."""
+        """List first and end of each pass over so many prompts."""
         step = self.prompts_per_pass
         return [(first, min(first + step, prompts)) for first in range(0, prompts, step)]
 
     def pieces(self, prompts: int) -> list[tuple[int, int]]:
-        """First and size of each piece of so many prompts; the last may reach beyond them."""
+        """List first and size of each piece of so many prompts; the last may reach beyond them."""
         step = self.prompts_per_piece
         return [
             (first, min(step, -(-(prompts - first) // ROUND_TO) * ROUND_TO))
@@ -56,7 +56,7 @@ class MemoryPlan:
         ]
 
     def halved(self) -> MemoryPlan:
-        """The plan for half as much at a time.
+        """Make the plan for half as many prompts at a time.
 
         Raises:
             DeviceMemoryError: It is one prompt already.
@@ -110,7 +110,7 @@ def plan_memory(
 
 
 def _bytes_per_prompt(graph: GraphSpec) -> dict[str, int]:
-    """Of each output, for one prompt and SAM's three alternatives."""
+    """Count the bytes of each output, for one prompt and SAM's three alternatives."""
     return {
         tensor.name: math.prod(
             size if isinstance(size, int) else (3 if size == "masks" else 1)

@@ -1,4 +1,4 @@
-"""A stream of a device, with arrays, copies and graphs in its order."""
+"""A stream of a device, with arrays, copies and graph runs in its order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fastseg.cuda.kernels import DeviceKernels
 
 
 class PinnedMemory:
-    """Page-locked host memory, which takes milliseconds to get, kept from search to search."""
+    """Page-locked host memory, which takes milliseconds to get, kept from call to call."""
 
     def __init__(self, device: Device) -> None:
         self._device = device
@@ -24,7 +24,7 @@ class PinnedMemory:
         self._used: list[Bytes] = []
 
     def take(self, length: int) -> Bytes:
-        """So many bytes, until ``take_back``."""
+        """Take ``length`` bytes until ``take_back``."""
         fitting = [i for i, held in enumerate(self._free) if len(held) >= length]
         if fitting:
             held = self._free.pop(min(fitting, key=lambda i: len(self._free[i])))
@@ -34,13 +34,13 @@ class PinnedMemory:
         return held[:length]
 
     def take_back(self) -> None:
-        """Nobody uses what was taken any more."""
+        """Make all memory that was taken free again."""
         self._free += self._used
         self._used = []
 
 
-class DeviceWork:
-    """The stream of searches, one at a time, and arrays in the device's memory.
+class GpuWorkspace:
+    """The stream of one mask generator, and arrays in the device's memory in its order.
 
     Arrays are dropped while the stream still uses them: their memory goes to later ones alone.
     """
@@ -53,13 +53,13 @@ class DeviceWork:
         self.kernels = kernels(self.stream.handle)
 
     def end(self) -> None:
-        """Wait until nothing is at work, and be ready for the next search."""
+        """Wait until the stream is idle, and make the pinned memory free again."""
         self.stream.synchronise()
         self.readback.synchronise()
         self.pinned.take_back()
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
-        """An array of the device, to be written in the stream."""
+        """Allocate an array of the device, to be written in the stream."""
         kind = np.dtype(dtype)
         length = max(math.prod(shape) * kind.itemsize, 1)
         allocation: Allocation = self.device.allocate(length, self.stream.handle)
@@ -68,19 +68,19 @@ class DeviceWork:
     def placed(
         self, address: int, shape: tuple[int, ...], dtype: Any, owner: object
     ) -> DeviceArray:
-        """An array at an address."""
+        """Wrap the memory at an address as an array."""
         kind, stream = np.dtype(dtype), self.stream.handle
         return DeviceArray(address, shape, kind, self.device.name, owner, stream)
 
-    def picture(self, image: NDArray[np.uint8] | DeviceArray) -> DeviceArray:
-        """The picture on the device, where it may be already."""
+    def image(self, image: NDArray[np.uint8] | DeviceArray) -> DeviceArray:
+        """Upload the image, unless it is on the device already."""
         if not isinstance(image, DeviceArray):
             return self.upload(np.ascontiguousarray(image))
         self._wait_for(image)
         return image
 
     def upload(self, array: NDArray[Any]) -> DeviceArray:
-        """Copy an array to the device, after what is in the stream."""
+        """Copy an array to the device, in the order of the stream."""
         target = self.empty(array.shape, array.dtype)
         source = self.pinned.take(array.nbytes)
         source[:] = array.reshape(-1).view(np.uint8)
@@ -88,7 +88,7 @@ class DeviceWork:
         return target
 
     def download(self, array: DeviceArray) -> NDArray[np.uint8]:
-        """Copy an array to the host, and wait for it and all that was before it."""
+        """Copy an array to the host, and wait for it and all work before it."""
         target = self.pinned.take(array.nbytes)
         self.stream.download(target, array.address)
         self.stream.synchronise()
@@ -109,6 +109,6 @@ class DeviceWork:
         return placed
 
     def _wait_for(self, array: DeviceArray) -> None:
-        """Let what follows in the stream use an array that is made elsewhere."""
+        """Make later work in the stream wait for an array that another stream writes."""
         if array.stream not in (None, self.stream.handle):
             self.device.order(array.stream, self.stream.handle)

@@ -1,0 +1,93 @@
+"""Settings of everything mode, and the grids of points that they describe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastseg import ops
+from fastseg.errors import PromptError
+from fastseg.geometry import Frame
+
+
+@dataclass(frozen=True, slots=True)
+class GridSettings:
+    """Settings of ``Sam.everything``, which explains each, with SAM's names and defaults."""
+
+    points_per_side: int | None = 32
+    points_per_batch: int = 64
+    pred_iou_thresh: float = 0.88
+    stability_score_thresh: float = 0.95
+    stability_score_offset: float = 1.0
+    box_nms_thresh: float = 0.7
+    crop_n_layers: int = 0
+    crop_nms_thresh: float = 0.7
+    crop_overlap_ratio: float = 512 / 1500
+    crop_n_points_downscale_factor: int = 1
+    point_grids: Sequence[ArrayLike] | None = None
+    min_mask_region_area: int = 0
+    max_device_memory: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check every setting that does not depend on the image.
+
+        Raises:
+            PromptError: A setting is out of range, or both or neither kind of grid is given.
+        """
+        if (self.points_per_side is None) == (self.point_grids is None):
+            raise PromptError("Give either points_per_side or point_grids, and not both.")
+        at_least = {
+            "points_per_batch": 1,
+            "crop_n_layers": 0,
+            "crop_n_points_downscale_factor": 1,
+            "min_mask_region_area": 0,
+        }
+        for name in ("points_per_side", "max_device_memory"):
+            if getattr(self, name) is not None:
+                at_least[name] = 1
+        for name, least in at_least.items():
+            value = getattr(self, name)
+            if not isinstance(value, (int, np.integer)) or value < least:
+                raise PromptError(f"{name} must be an integer of at least {least}, not {value!r}.")
+        if not 0 <= self.crop_overlap_ratio < 1:
+            raise PromptError(
+                f"crop_overlap_ratio must be in [0, 1), not {self.crop_overlap_ratio!r}."
+            )
+        for name in ("pred_iou_thresh", "stability_score_thresh", "stability_score_offset"):
+            if not np.isfinite(getattr(self, name)):
+                raise PromptError(f"{name} must be a finite number, not {getattr(self, name)!r}.")
+
+    def grid(self, layer: int) -> NDArray[np.float64]:
+        """Return the points of crop layer ``layer``: (n, 2) in 0..1, x before y.
+
+        Raises:
+            PromptError: ``point_grids`` has no grid for this layer, or it is malformed.
+        """
+        if self.point_grids is None:
+            shrink = self.crop_n_points_downscale_factor**layer
+            per_side = int((self.points_per_side or 0) / shrink)
+            return ops.point_grid(per_side) if per_side else np.zeros((0, 2))
+        if layer >= len(self.point_grids):
+            raise PromptError(
+                f"point_grids has {len(self.point_grids)} grids, but crop_n_layers="
+                f"{self.crop_n_layers} needs {self.crop_n_layers + 1}."
+            )
+        grid = np.asarray(self.point_grids[layer], np.float64)
+        if grid.ndim != 2 or grid.shape[1] != 2 or not ((grid >= 0) & (grid <= 1)).all():
+            raise PromptError(f"point_grids[{layer}] must be (n, 2) with values in 0..1.")
+        return grid
+
+
+SETTINGS = tuple(field.name for field in fields(GridSettings))
+"""Names of the settings, in order."""
+
+
+def grid_points(grid: NDArray[np.float64], frame: Frame) -> NDArray[np.float64]:
+    """Place points (n, 2) in 0..1 of a crop in the pixels of the whole image."""
+    x0, y0, _, _ = frame.crop_box
+    height, width = frame.size
+    points: NDArray[np.float64] = grid * [width, height] + [x0, y0]
+    return points

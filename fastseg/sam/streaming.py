@@ -1,0 +1,115 @@
+"""Segmentation of many images in order: the next ones are read and encoded in the meantime."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain, repeat
+from typing import Any, Generic, TypeVar
+
+from fastseg.errors import PromptError
+from fastseg.images import ImageSource
+from fastseg.masks import Masks
+from fastseg.sam.embedding import Embedding
+from fastseg.sam.prompts import PromptRequest, Prompts
+
+Read = TypeVar("Read")
+"""An image that was read and is ready to be encoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stages(Generic[Read]):
+    """The three steps of ``segment``, each of which may run in a thread of its own."""
+
+    read: Callable[[ImageSource | Embedding], Read]
+    encode: Callable[[Read, PromptRequest], tuple[Embedding, Prompts]]
+    decode: Callable[[Embedding, Prompts], Masks]
+
+
+def stream_masks(
+    requests: Iterable[tuple[ImageSource | Embedding, PromptRequest]],
+    stages: Stages[Read],
+    *,
+    batch_size: int,
+) -> Iterator[Masks]:
+    """Segment one image after the other.
+
+    Args:
+        requests: Images or embeddings with their prompts; taken one by one.
+        stages: The steps of one image.
+        batch_size: Images that are held at once, at least 1: while the masks of one are decoded,
+            the next is encoded and the others are read.
+
+    Yields:
+        One ``Masks`` for each image.
+
+    Raises:
+        ImageError: An image cannot be used.
+        PromptError: A prompt or ``batch_size`` cannot be used.
+    """
+    if batch_size < 1:
+        raise PromptError(f"batch_size must be at least 1, not {batch_size}.")
+    with (
+        ThreadPoolExecutor(max_workers=1, thread_name_prefix="fastseg-read") as reader,
+        ThreadPoolExecutor(max_workers=1, thread_name_prefix="fastseg-encode") as encoder,
+    ):
+        reading: deque[tuple[Future[Read], PromptRequest]] = deque()
+        encoding: deque[Future[tuple[Embedding, Prompts]]] = deque()
+
+        def encode_when_read(
+            being_read: Future[Read], request: PromptRequest
+        ) -> tuple[Embedding, Prompts]:
+            return stages.encode(being_read.result(), request)
+
+        def encode_next() -> None:
+            if reading and len(encoding) < 2:
+                encoding.append(encoder.submit(encode_when_read, *reading.popleft()))
+
+        try:
+            for image, request in requests:
+                reading.append((reader.submit(stages.read, image), request))
+                encode_next()
+                if len(reading) + len(encoding) >= batch_size:
+                    yield stages.decode(*encoding.popleft().result())
+            while encoding:
+                encode_next()
+                yield stages.decode(*encoding.popleft().result())
+        finally:
+            for being_read, _ in reading:
+                being_read.cancel()
+            for being_encoded in encoding:
+                being_encoded.cancel()
+
+
+def pair_requests(
+    images: Iterable[ImageSource | Embedding], columns: tuple[Iterable[Any] | None, ...]
+) -> Iterator[tuple[ImageSource | Embedding, PromptRequest]]:
+    """Pair each image with its prompts.
+
+    Args:
+        images: Images or embeddings.
+        columns: For each field of ``PromptRequest`` one entry an image, or None.
+
+    Raises:
+        PromptError: There are more images than prompts, or more prompts than images.
+    """
+    missing = object()
+    given = [
+        repeat(None) if column is None else chain(column, repeat(missing)) for column in columns
+    ]
+    for index, (image, *parts) in enumerate(zip(images, *given, strict=False)):
+        if any(part is missing for part in parts):
+            raise PromptError(
+                f"There are prompts for {index} images, but there are more images. Give each "
+                "image its own entry."
+            )
+        yield image, PromptRequest(*parts)
+    # zip asks the images first, so when they end no prompt has been taken in vain.
+    left = [next(column) for column in given]
+    if any(part is not None and part is not missing for part in left):
+        raise PromptError(
+            "There are prompts for more images than there are images. Give each image its own "
+            "entry."
+        )
