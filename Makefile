@@ -32,6 +32,10 @@ prose:
 test:
 	$(PYTHON) -m pytest
 
+.PHONY: slow
+slow:
+	$(PYTHON) -m pytest -m slow
+
 bench:
 	$(PYTHON) -m pytest benchmarks -s
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 
 import pytest
@@ -20,6 +19,7 @@ from fastseg.errors import BackendUnavailableError
 from fastseg.testing import tiny_sam_folder
 from tests.fakes import fake_machine
 from tests.fakes.fake_driver import FakeDevice, FakeDriverLibrary
+from tests.helpers import processes
 from tests.helpers.fresh_interpreter import loaded_by
 
 
@@ -101,9 +101,8 @@ from fastseg.diagnosis import doctor
 report = doctor()
 print(json.dumps([report["ok"], report["native_kernels"]["ok"], bool(report["versions"])]))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
+    done = processes.finish([sys.executable, "-c", program])
+    assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [False, False, True]
 
 

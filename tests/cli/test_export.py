@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import fastseg
 from fastseg import artifacts
 from fastseg.cli.root import run
 from fastseg.environment import install_hint
-
-ROOT = Path(fastseg.__file__).parents[1]
+from tests.helpers.processes import finish
 
 
 class Trap:
@@ -63,13 +60,7 @@ def test_a_missing_checkpoint_is_an_input_that_fails(verb, tmp_path, capsys) -> 
 def test_without_the_export_extra_one_line_says_how_to_get_it(verb, tmp_path) -> None:
     script = "import sys; sys.modules['torch'] = None; from fastseg.__main__ import main"
     call = [*verb, "a.pth", "--out", str(tmp_path / "model")]
-    answer = subprocess.run(
-        [sys.executable, "-c", f"{script}; sys.exit(main({call}))"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        check=False,
-    )
+    answer = finish([sys.executable, "-c", f"{script}; sys.exit(main({call}))"])
     assert answer.returncode == 2
     assert install_hint("export") in answer.stderr
     assert len(answer.stderr.splitlines()) == 1

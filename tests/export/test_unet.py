@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
@@ -27,8 +26,8 @@ from fastseg.export.model_folder import TOLERANCE, Card
 from fastseg.export.networks.unet import UNet
 from fastseg.export.unet import export_unet, write_unet_folder
 from tests.helpers import keras_unet
+from tests.helpers.processes import ROOT, finish
 
-ROOT = Path(__file__).parents[2]
 WIDTH = 8
 
 
@@ -197,10 +196,8 @@ def test_an_interrupted_export_leaves_what_was_there(folder, weights, tmp_path):
 
 
 def test_the_script_exports_and_says_in_one_line_what_is_wrong(weights, tmp_path):
-    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        call = [sys.executable, ROOT / "export" / "unet_to_onnx.py", *map(str, arguments)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        return subprocess.run(call, capture_output=True, text=True, check=False, env=environment)
+    def run(*arguments: str | Path) -> CompletedProcess[str]:
+        return finish([sys.executable, ROOT / "export" / "unet_to_onnx.py", *arguments])
 
     good = run(weights, "a4c", tmp_path / "good", "--store", "float16")
     assert good.returncode == 0, good.stderr

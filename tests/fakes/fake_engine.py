@@ -1,4 +1,4 @@
-"""An engine that is not there: its network is a function of NumPy arrays."""
+"""A fake engine, whose network is a function of NumPy arrays."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class FakeEngine:
         self.outputs = [_signature(one) for one in graph.outputs]
         self.contexts: list[FakeContext] = []
         self.kept = 0
-        """How often it was asked to keep what it compiled."""
+        """Number of requests to keep compiled kernels."""
 
     def context(self, stream: FakeStream) -> FakeContext:
-        """Make an execution context."""
+        """Create an execution context."""
         self.device.check_current()
         context = FakeContext(self, stream)
         self.contexts.append(context)
@@ -54,13 +54,13 @@ class FakeEngine:
 
 
 class FakeContext:
-    """Runs the function of an engine on the memory of its device."""
+    """An execution context, which runs the function of an engine on the memory of its device."""
 
     def __init__(self, engine: FakeEngine, stream: FakeStream) -> None:
         self.engine = engine
         self.stream = stream
         self.calls: list[tuple[int, dict[str, tuple[int, ...]]]] = []
-        """Profile and shapes of each call that was put into a stream, or recorded."""
+        """Profile and shapes of each call that was submitted to a stream, or recorded."""
 
         self._profile = 0
         self._shapes: Mapping[str, tuple[int, ...]] = {}
@@ -68,18 +68,18 @@ class FakeContext:
         self._scratch = (0, 0)
 
     def prepare(self, profile: int, shapes: Mapping[str, tuple[int, ...]]) -> int:
-        """Take shapes."""
+        """Set the shapes of inputs."""
         self._profile, self._shapes = profile, shapes
         return self.engine.scratch_bytes * max(shape[0] for shape in shapes.values())
 
     def bind(self, addresses: Mapping[str, int], scratch: tuple[int, int]) -> None:
-        """Take addresses."""
+        """Set the addresses of tensors."""
         if any(address % 256 for address in (*addresses.values(), scratch[0])):
             raise AssertionError("an address is not a multiple of 256")
         self._addresses, self._scratch = addresses, scratch
 
     def enqueue(self) -> None:
-        """Put the call into the stream."""
+        """Submit the call to the stream."""
         self.calls.append((self._profile, dict(self._shapes)))
         shapes, addresses, scratch = self._shapes, self._addresses, self._scratch
         graph = self.engine.graph

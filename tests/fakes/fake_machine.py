@@ -1,4 +1,4 @@
-"""A machine with a GPU, TensorRT and pycuda, or without a driver, whatever this one has."""
+"""A fake machine: with a GPU, TensorRT and pycuda, or without a driver."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ADA = Gpu("Ada", (8, 9), "13.0")
 
 
 def without_driver(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let there be no NVIDIA driver."""
+    """Hide the NVIDIA driver."""
     monkeypatch.setattr(environment, "CUDA_DRIVER", "libcuda-that-nobody-has.so.1")
     forget_driver(monkeypatch)
 
@@ -44,7 +44,7 @@ def with_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def with_runtimes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let TensorRT, TensorRT-RTX and pycuda be installed, which then have to be faked as well."""
+    """Pretend that TensorRT, TensorRT-RTX and pycuda are installed; they have to be faked too."""
     monkeypatch.setattr(tensorrt_library, "version", lambda flavour: "1.7")
     monkeypatch.setattr(tensorrt_library, "runtime", lambda flavour: object())
     monkeypatch.setattr(cuda_device, "import_pycuda", object)

@@ -1,4 +1,4 @@
-"""A runtime that a test wrote, and the table of runtimes with it."""
+"""A fake runtime in fastseg's table of runtimes."""
 
 from __future__ import annotations
 
