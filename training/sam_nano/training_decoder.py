@@ -44,7 +44,7 @@ def run_transformer(
     outputs = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
     prompt = torch.cat([outputs.expand(count, -1, -1), sparse], dim=1)
     tokens = prompt
-    for layer in transformer.exchanges:
+    for layer in transformer.two_way_layers:
         if layer.first:
             tokens = layer.self_attn(tokens, tokens, tokens)
         else:
