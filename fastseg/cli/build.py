@@ -9,7 +9,7 @@ from typing import Any
 import click
 from rich.table import Table
 
-from fastseg import acceptance, artifacts, building, environment
+from fastseg import artifacts, building, environment
 from fastseg.artifacts import registry
 from fastseg.backends.tensorrt.library import FLAVOURS
 from fastseg.building import Built, Request
@@ -69,7 +69,7 @@ def build(arguments: Arguments) -> Report:
     """
     folder = artifacts.read(registry.find(arguments.model))
     with progress(None) as step:
-        built = building.build(folder, arguments.request, gate=acceptance.compare, progress=step)
+        built = building.build(folder, arguments.request, progress=step)
     body = {
         "model": folder.manifest.name,
         "backend": arguments.backend,
@@ -79,8 +79,8 @@ def build(arguments: Arguments) -> Report:
         "gpu": None if built.gpu is None else str(built.gpu),
         "device": "none" if built.gpu is None else arguments.device,
         "engines": [
-            {"graph": row.graph, "bytes": row.bytes, "seconds": row.seconds, "origin": row.origin}
-            for row in built.rows
+            {"graph": one.graph, "bytes": one.bytes, "seconds": one.seconds, "origin": one.origin}
+            for one in built.engines
         ],
         "comparison": {"state": built.comparison.state, "numbers": built.comparison.numbers},
         "out": None if arguments.out is None else str(arguments.out),
@@ -93,8 +93,8 @@ def _text(name: str, arguments: Arguments, built: Built) -> tuple[Any, ...]:
     table = Table("graph", "MB", "seconds", "from", box=None, pad_edge=False, header_style="bold")
     for column in (1, 2):
         table.columns[column].justify = "right"
-    for row in built.rows:
-        table.add_row(row.graph, f"{row.bytes / 1e6:.1f}", f"{row.seconds:.1f}", row.origin)
+    for one in built.engines:
+        table.add_row(one.graph, f"{one.bytes / 1e6:.1f}", f"{one.seconds:.1f}", one.origin)
     where = arguments.out or built.cache or "no folder: this user has no home"
     comparison = built.table or f"{built.comparison.state}."
     if not built.comparison.passed and arguments.precision != "fp32":
