@@ -18,7 +18,7 @@ from fastseg.backends.selection import open_plan, plan
 from fastseg.contract import LOOK, Array
 from fastseg.errors import BackendError, ModelFolderError
 from fastseg.inference import tuned_plans
-from fastseg.inference.concurrency import Turnstile
+from fastseg.inference.concurrency import ConcurrencyLimiter
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Graphs:
         self.plans: Mapping[str, Plan] = MappingProxyType({**plans})
         """What runs each graph."""
         self._opened: dict[str, Backend] = {}
-        self._turnstile = Turnstile(choice.threads)
+        self._limiter = ConcurrencyLimiter(choice.threads)
         self._lock = threading.Lock()
         self._closed = False
         in_child(self, Graphs._unlock)
@@ -109,8 +109,8 @@ class Graphs:
             return self._opened[name]
 
     def call(self) -> AbstractContextManager[object]:
-        """A context for a whole call, see ``Turnstile.call``."""
-        return self._turnstile.call()
+        """A context for a whole call, see ``ConcurrencyLimiter.call``."""
+        return self._limiter.call()
 
     def run(self, name: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run a graph; callers in several threads take turns where cores are short.
@@ -120,7 +120,7 @@ class Graphs:
             ModelFolderError: The folder lacks the graph, or its file is damaged.
         """
         backend = self[name]
-        with self._turnstile.run(looks=self._fills_cores(name)):
+        with self._limiter.run(heavy=self._fills_cores(name)):
             return backend.run(inputs)
 
     def search(self, inputs: Mapping[str, Array], above: float) -> dict[str, Array] | None:
@@ -128,7 +128,7 @@ class Graphs:
         decoder = searching(self)
         if decoder is None:
             return None
-        with self._turnstile.run(looks=False):
+        with self._limiter.run(heavy=False):
             return decoder.search(inputs, above)
 
     def made_by(self, name: str) -> str:

@@ -16,7 +16,7 @@ from fastseg.cuda.arrays import DeviceArray, device_array, is_on_device
 from fastseg.errors import ImageError, PromptError
 from fastseg.geometry import Frame
 from fastseg.images import Channels, ImageSource, check_size, read_image
-from fastseg.inference.thread_map import shared_out
+from fastseg.inference.concurrency import ordered_map
 from fastseg.masks import Masks, concatenate
 from fastseg.sam.crops import crop_frames
 from fastseg.sam.embedding import Embedding
@@ -306,7 +306,7 @@ class _Search:
 
         # While one batch is decoded, masks of another are cut out of their logits.
         with self._watch("decode"):
-            parts = shared_out(find, batches, workers=min(2, threads))
+            parts = ordered_map(find, batches, workers=min(2, threads))
         found = [part for part in parts if part is not None]
         if not found:
             return self._found((embedding.frame, grid), nothing_found(embedding.frame))
