@@ -141,9 +141,7 @@ def test_growth_is_drawn_from_what_was_measured(counts, tmp_path):
         assert drawn.width > drawn.height > 500
 
 
-def test_plots_without_matplotlib_are_refused_before_anything_is_measured(
-    tmp_path, monkeypatch, capsys
-):
+def test_plots_without_matplotlib_are_refused_before_measuring(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(plots, "find_spec", lambda name: None)
     monkeypatch.setattr(table, "run", lambda command: pytest.fail("it measured"))
     with pytest.raises(SystemExit) as ended:
