@@ -22,7 +22,7 @@ from fastseg.export.sam import add_half
 from fastseg.inference.sessions import Choice
 from fastseg.validation import comparison
 from fastseg.validation.comparison import Comparison
-from fastseg.validation.probes import Question, answer_all, ask
+from fastseg.validation.probes import Probe, build_probe, run_probes
 from fastseg.validation.synthetic import scenes
 from tests.conftest import vit_b_checkpoint, vit_b_folder  # noqa: F401
 
@@ -55,11 +55,11 @@ def rows(arithmetic: str, found: Comparison) -> list[list[str]]:
 
 def lenient(folder: ModelFolder, pictures: Pictures) -> Comparison:
     """ONNX Runtime's own arithmetic against float32."""
-    asked: list[Question] = [
-        ask(folder.manifest, one) for one in pictures or comparison.samples(folder.manifest)
+    asked: list[Probe] = [
+        build_probe(folder.manifest, one) for one in pictures or comparison.samples(folder.manifest)
     ]
     exact, half = (Choice("cpu", "onnxruntime", precision) for precision in ("fp32", "fp16"))
-    return comparison.compare(answer_all(folder, exact, asked), answer_all(folder, half, asked))
+    return comparison.compare(run_probes(folder, exact, asked), run_probes(folder, half, asked))
 
 
 def islands(folder: ModelFolder) -> list[list[str]]:
@@ -88,7 +88,7 @@ def measure(
     rounded = add_half(model, out, checkpoint=checkpoint, pictures=pictures)
     folder = artifacts.read(out)
     table(
-        f"{out.name}, mixed precision against float32, {rounded.pictures} picture(s)",
+        f"{out.name}, mixed precision against float32, {rounded.images} picture(s)",
         [HEADING, *rows("rounded", rounded), *rows("onnxruntime", lenient(folder, pictures))],
     )
     table(f"{out.name}, what stays in float32", islands(folder))

@@ -62,7 +62,7 @@ def test_speed_and_masks(added, table: Table) -> None:
     folder, found = added
     name = next(one for one in LOOK if one in folder.manifest.graphs)
     stored = folder.manifest.graphs[f"{name}.int8"]
-    pixels = probes.ask(folder.manifest, samples(folder.manifest)[0]).pixels
+    pixels = probes.build_probe(folder.manifest, samples(folder.manifest)[0]).pixels
     feed = {"image" if folder.manifest.family == SAM else "frames": pixels}
     runs = {}
     with ExitStack() as opened:

@@ -263,7 +263,7 @@ def _compare(
     # Engines in FP32 too: another order of sums moves numbers by more than two runtimes on one
     # processor differ, so the masks are held to limits and the tensors are not.
     limits = Limits.of_masks(folder.manifest.family)
-    table = found.told(limits)
+    table = found.summary(limits)
     if not found.within(limits):
         raise ParityError(
             f"the engines of {folder.manifest.name} in {request.precision} are too far from FP32 "
@@ -289,9 +289,9 @@ def compare_with_fp32(
     exact = Choice(device="cpu", precision="fp32")
     fast = Choice(device=device, backend=request.backend, precision=request.precision)
     manifest = folder.manifest
-    asked = [probes.ask(manifest, image) for image in comparison.samples(manifest)]
+    asked = [probes.build_probe(manifest, image) for image in comparison.samples(manifest)]
     return comparison.compare(
-        probes.answer_all(folder, exact, asked), probes.answer_all(engines, fast, asked)
+        probes.run_probes(folder, exact, asked), probes.run_probes(engines, fast, asked)
     )
 
 

@@ -75,7 +75,7 @@ class FakeComparison:
     def __init__(self, passed: bool = True) -> None:
         iou = 1.0 if passed else 0.5
         masks = Difference("masks", 0.0, 0.0, 0.0, mask_iou_min=iou, mask_iou_mean=iou)
-        self.result = Comparison(Table((masks,)), kept=(1, 1), pictures=1, masks=1)
+        self.result = Comparison((1, 1), images=1, masks=1, table=Table((masks,)))
         self.seen: list[str] = []
 
     def __call__(self, folder, engines, request, device) -> Comparison:
@@ -145,7 +145,7 @@ def test_a_model_folder_with_engines_is_written_whole(folder, tmp_path, cache):
     assert sidecar["key"]["targets"] == ["portable"]
 
 
-def test_engines_in_a_model_folder_are_found_there_and_others_stay(folder, tmp_path, cache):
+def test_engines_of_a_model_folder_are_found_and_others_stay(folder, tmp_path, cache):
     out = tmp_path / "out"
     build(folder, replace(FP32, out=out))
     for path in kept(cache):
@@ -159,7 +159,7 @@ def test_engines_in_a_model_folder_are_found_there_and_others_stay(folder, tmp_p
     assert [one.origin for one in again.engines] == ["model folder"]
 
 
-def test_a_folder_that_is_taken_is_not_replaced_and_nothing_is_kept(folder, tmp_path, cache):
+def test_an_occupied_folder_is_not_replaced_and_nothing_is_kept(folder, tmp_path, cache):
     out = tmp_path / "out"
     out.mkdir()
     (out / "mine").write_text("mine")
@@ -169,7 +169,7 @@ def test_a_folder_that_is_taken_is_not_replaced_and_nothing_is_kept(folder, tmp_
     assert kept(cache) == []
 
 
-def test_an_altered_engine_in_a_model_folder_is_an_error_that_names_it(folder, tmp_path, cache):
+def test_an_altered_engine_in_a_model_folder_is_named(folder, tmp_path, cache):
     out = tmp_path / "out"
     build(folder, replace(FP32, out=out))
     for path in kept(cache):
@@ -255,7 +255,7 @@ def test_an_engine_built_elsewhere_is_compared_by_building_again(
     assert find_engine(carried, stored, TENSORRT_RTX, ADA).read()
 
 
-def test_engines_for_another_architecture_are_built_and_not_compared(half, ada):
+def test_engines_for_another_architecture_are_not_compared(half, ada):
     request = Request("tensorrt-rtx", "fp16", ("sm120",))
     built = build(half, request)
     assert built.comparison.state.startswith("not compared: it was built for sm120, and this is")
@@ -265,7 +265,7 @@ def test_engines_for_another_architecture_are_built_and_not_compared(half, ada):
 # The command.
 
 
-def test_the_command_says_what_it_made_and_that_it_was_not_compared(folder, capsys, tmp_path):
+def test_the_command_lists_engines_that_were_not_compared(folder, capsys, tmp_path):
     words = ["build", str(folder.path), "--backend", "tensorrt-rtx", "--precision", "fp32"]
     assert run([*words, "--target", "sm86, sm89", "--out", str(tmp_path / "out")]) == 0
     out = capsys.readouterr().out

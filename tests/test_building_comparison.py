@@ -85,7 +85,7 @@ def test_engines_that_give_the_masks_of_fp32_are_kept_and_chosen(folder, engines
     assert plan(folder, graph).backend == "tensorrt-rtx"
 
 
-def test_engines_with_other_masks_are_not_kept_and_a_table_says_why(folder, engines):
+def test_engines_with_other_masks_are_refused_with_a_table(folder, engines):
     def disturb(name: str, array: np.ndarray) -> np.ndarray:
         wrong = name in ("low_res_logits", "probabilities")
         return np.roll(array, array.shape[-1] // 3, axis=-1) if wrong else array

@@ -83,7 +83,7 @@ def test_engines_run_where_they_fit_and_others_say_why_not(model, monkeypatch):
         find(ADA)
 
 
-def test_an_engine_that_was_cut_off_is_built_anew_and_the_others_are_found(model):
+def test_a_truncated_engine_alone_is_built_anew(model):
     shortest = min(model.built.engines, key=lambda one: one.bytes)
     (engine,) = model.cache.all(shortest.graph)
     engine.path.write_bytes(engine.path.read_bytes()[:-1])
@@ -104,7 +104,7 @@ def test_another_target_is_built_anew_and_runs_there_alone(model, tmp_path):
         find_engine(alone, next(iter(graphs.values())), TENSORRT_RTX, ADA, cache)
 
 
-def test_a_folder_with_engines_holds_all_that_the_model_needs_elsewhere(tmp_path):
+def test_a_folder_with_engines_keeps_every_file_of_the_model(tmp_path):
     """Also what no graph holds: the weights that the native decoder reads."""
     folder = artifacts.read(registry.find("sam-nano"))
     graphs = {"mask_head": folder.manifest.graphs["mask_head"]}

@@ -221,7 +221,7 @@ def _added(verb: str, precision: str, model: str, out: Path, found: Comparison) 
     }
     kept = f"masks that a pipeline would keep: {found.kept[0]} and {found.kept[1]}"
     text = (
-        f"{precision} against fp32, {found.masks} masks on {found.pictures} pictures",
+        f"{precision} against fp32, {found.masks} masks on {found.images} images",
         str(found.table),
         kept,
         f"\nmodel in {out}",

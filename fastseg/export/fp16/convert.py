@@ -34,7 +34,7 @@ from fastseg.export.onnx.writer import save
 from fastseg.inference.sessions import GivenGraphs
 from fastseg.validation import comparison, probes
 from fastseg.validation.comparison import Comparison, Limits
-from fastseg.validation.probes import FrameQuestion, PromptQuestion, Question
+from fastseg.validation.probes import FrameProbe, Probe, PromptProbe
 
 PRECISION = "fp16"
 
@@ -111,7 +111,7 @@ def write_half(
     sources = {name: folder.file(stored) for name, stored in singles.items()}
     if encoder is not None:
         sources["encoder"] = encoder
-    asked = [probes.ask(manifest, one) for one in pictures or comparison.samples(manifest)]
+    asked = [probes.build_probe(manifest, one) for one in pictures or comparison.samples(manifest)]
     step("measuring ranges")
     calibrations = {name: Calibration(path, singles[name].graph) for name, path in sources.items()}
     _calibrate(calibrations, asked)
@@ -130,7 +130,7 @@ def write_half(
             candidate[name] = opened.enter_context(closing(backend))
         step("comparing masks")
         found = comparison.gate(
-            folder, candidate, precision=PRECISION, pictures=pictures, limits=limits
+            folder, candidate, precision=PRECISION, images=pictures, limits=limits
         )
     asked_of = limits or Limits.between(manifest.family, (PRECISION,))
     passed = verdict(found, asked_of, arithmetic=ARITHMETIC)
@@ -186,13 +186,13 @@ def _write(calibration: Calibration, decisions: Sequence[Decision], path: Path) 
     return replace(stored, blocks=tuple(one.as_dict() for one in decisions))
 
 
-def _calibrate(calibrations: Mapping[str, Calibration], asked: Sequence[Question]) -> None:
-    """Run every graph on what it would see of the questions, one graph after the other."""
-    frames = [one.pixels for one in asked if isinstance(one, FrameQuestion)]
+def _calibrate(calibrations: Mapping[str, Calibration], asked: Sequence[Probe]) -> None:
+    """Run every graph on the inputs that the probes give it, one graph after the other."""
+    frames = [one.pixels for one in asked if isinstance(one, FrameProbe)]
     if frames:
         calibrations[UNET_GRAPH].run([{"frames": pixels} for pixels in frames])
         return
-    prompted = [one for one in asked if isinstance(one, PromptQuestion)]
+    prompted = [one for one in asked if isinstance(one, PromptProbe)]
     embeddings = calibrations["encoder"].run([{"image": one.pixels} for one in prompted])
     states = calibrations["image_state"].run(embeddings)
     for name in ("decoder", "decoder_mask"):
@@ -209,10 +209,10 @@ def _calibrate(calibrations: Mapping[str, Calibration], asked: Sequence[Question
 
 
 def _prompts(
-    question: PromptQuestion, state: Mapping[str, Array], *, masked: bool
+    probe: PromptProbe, state: Mapping[str, Array], *, masked: bool
 ) -> Iterator[dict[str, Array]]:
     """A few of the prompts of one kind, from the first to the last: clicks and boxes."""
-    every = question.batches(len(question.coords))
+    every = probe.batches(len(probe.coords))
     for batch in (one for one in every if (one.mask_input is not None) == masked):
         count = len(batch.point_coords)
         some = np.linspace(0, count - 1, min(count, CALIBRATION_PROMPTS)).round().astype(int)

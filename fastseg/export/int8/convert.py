@@ -31,8 +31,7 @@ from fastseg.export.onnx import blocks as graph_blocks
 from fastseg.export.onnx.writer import save
 from fastseg.validation import comparison, probes
 from fastseg.validation.comparison import Comparison, Limits
-from fastseg.validation.sectors import sectors
-from fastseg.validation.synthetic import scenes
+from fastseg.validation.synthetic import scenes, sectors
 
 PRECISION = "int8"
 
@@ -125,7 +124,7 @@ def calibration_pictures(manifest: Manifest) -> list[NDArray[np.uint8]]:
 
 def _feeds(manifest: Manifest, pictures: Sequence[NDArray[np.uint8]]) -> list[dict[str, Array]]:
     name = "image" if manifest.family == SAM else "frames"
-    return [{name: probes.ask(manifest, one).pixels} for one in pictures]
+    return [{name: probes.build_probe(manifest, one).pixels} for one in pictures]
 
 
 def _single(folder: ModelFolder) -> GraphFile:
