@@ -1,11 +1,12 @@
 # What a person runs is what CI runs. Needs: pip install -e '.[dev]'
 PYTHON ?= python
 CPP := $(shell git ls-files -co --exclude-standard 'csrc/*.cpp' 'csrc/*.h' 'csrc/*.cu' 'tools/*.cpp')
-CODE := fastseg tests benchmarks training export examples
+CODE := fastseg tests benchmarks training export examples tools
+PROSE := $(shell git ls-files -co --exclude-standard '*.md')
 
-.PHONY: check format format-check lint types layers test bench table
+.PHONY: check format format-check lint types layers prose test bench table
 
-check: format-check lint types layers
+check: format-check lint types layers prose
 
 format:
 	$(PYTHON) -m ruff format $(CODE)
@@ -25,8 +26,15 @@ types:
 layers:
 	lint-imports
 
+prose:
+	$(PYTHON) tools/check_prose.py $(PROSE)
+
 test:
 	$(PYTHON) -m pytest
+
+.PHONY: slow
+slow:
+	$(PYTHON) -m pytest -m slow
 
 bench:
 	$(PYTHON) -m pytest benchmarks -s

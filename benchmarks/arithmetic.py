@@ -1,4 +1,4 @@
-"""How much arithmetic the graphs are, counted from the modules that they are written from."""
+"""Arithmetic of the graphs, counted from the modules that they are exported from."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from fastseg.export.networks.sam import TRACED, SamModules
 from fastseg.export.onnx.writer import Source
 
 COUNTED_IN = {"decoder": "prompts", "decoder_mask": "prompts", "mask_head": "survivors"}
-"""Which of the sizes that a graph is traced with its arithmetic grows with."""
+"""Traced size that a graph's arithmetic grows with, by graph."""
 
 
 def sam_gmac(kind: str) -> Mapping[str, float]:
-    """Thousand million multiplications of each graph, for one image or one prompt.
+    """Count the GMAC of each graph, for one image or one prompt.
 
-    Matrix products and convolutions alone; nothing is computed for it.
+    Matrix products and convolutions alone; nothing is computed.
 
     Args:
         kind: ``"sam-nano"`` or one of ``SHAPES``.
@@ -36,7 +36,7 @@ def sam_gmac(kind: str) -> Mapping[str, float]:
 
 
 def gmac(source: Source) -> float:
-    """Of one run with the inputs that a module is traced with."""
+    """Count the GMAC of one run with the traced inputs of a module."""
     inputs = [tensor.to("meta") for tensor in source.inputs]
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         source.module.to("meta")(*inputs)

@@ -1,4 +1,4 @@
-"""The circumstances of every benchmark, printed once, and their tables, printed at the end."""
+"""Environment of the benchmarks, printed once, and their tables, printed at the end."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 
 from fastseg import environment
 
-Row = Sequence[str]
-_TABLES = pytest.StashKey[list[tuple[str, list[Row]]]]()
+Line = Sequence[str]
+_TABLES = pytest.StashKey[list[tuple[str, list[Line]]]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -17,7 +17,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header() -> str:
-    return f"circumstances: {environment.line()}"
+    return f"environment: {environment.line()}"
 
 
 def pytest_terminal_summary(
@@ -35,10 +35,10 @@ def pytest_terminal_summary(
 
 
 @pytest.fixture
-def table(pytestconfig: pytest.Config) -> Callable[[str, list[Row]], None]:
+def table(pytestconfig: pytest.Config) -> Callable[[str, list[Line]], None]:
     """Print a table after the last benchmark: ``table(title, [heading, row, ...])``."""
 
-    def add(title: str, rows: list[Row]) -> None:
+    def add(title: str, rows: list[Line]) -> None:
         pytestconfig.stash[_TABLES].append((title, rows))
 
     return add

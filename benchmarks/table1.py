@@ -1,7 +1,7 @@
 """Resources of SAM ViT-H, SAM ViT-B and the published U-Net, with random weights of their shapes.
 
 ``python -m benchmarks.table1 --out FOLDER``. Time and size do not depend on the weights. Exporting
-ViT-H takes minutes, 2.6 GB of disk and about 8 GB of memory; folders that are there are kept.
+ViT-H takes minutes, 2.6 GB of disk and about 8 GB of memory; existing folders are kept.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from fastseg.export.unet import write_unet_folder
 
 
 def export_sam(kind: str, out: Path) -> None:
-    """A SAM of random weights."""
+    """Export a SAM of random weights."""
     shape = SHAPES[kind]
     modules = SamModules(ImageEncoder(shape), PromptEncoder(shape.grid, shape.side), MaskDecoder())
     write_sam_folder(modules, out, Card(f"{kind}, random weights", licence="none"))
 
 
 def export_unet(out: Path) -> None:
-    """The published network for four chambers, of random weights."""
+    """Export the published network for four chambers, with random weights."""
     card = Card("published U-Net, random weights", licence="none")
     write_unet_folder(UNet(3, 5, 32), out, "a4c", card)
 
@@ -46,21 +46,21 @@ EXPORTS: Mapping[str, Callable[[Path], None]] = {
 
 
 def main(words: list[str] | None = None) -> int:
-    """Export what is missing, and let ``fastseg bench --table1`` measure it."""
-    asks = argparse.ArgumentParser(prog="python -m benchmarks.table1", description=__doc__)
-    asks.add_argument("--out", type=Path, required=True, help="the folder for the models")
-    asks.add_argument("--models", nargs="+", choices=EXPORTS, default=list(EXPORTS))
-    asks.add_argument("--precision", default="fp32")
-    asks.add_argument("--export-only", action="store_true")
-    asked = asks.parse_args(words)
+    """Export missing models, and let ``fastseg bench --table1`` measure it."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.table1", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="the folder for the models")
+    parser.add_argument("--models", nargs="+", choices=EXPORTS, default=list(EXPORTS))
+    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--export-only", action="store_true")
+    arguments = parser.parse_args(words)
     torch.manual_seed(0)
-    for name in asked.models:
-        if not (asked.out / name).is_dir():
-            EXPORTS[name](asked.out / name)
-    if asked.export_only:
+    for name in arguments.models:
+        if not (arguments.out / name).is_dir():
+            EXPORTS[name](arguments.out / name)
+    if arguments.export_only:
         return 0
-    folders = [str(asked.out / name) for name in asked.models]
-    return run(["bench", *folders, "--table1", "--precision", asked.precision])
+    folders = [str(arguments.out / name) for name in arguments.models]
+    return run(["bench", *folders, "--table1", "--precision", arguments.precision])
 
 
 if __name__ == "__main__":

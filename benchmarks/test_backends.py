@@ -36,7 +36,7 @@ PROMPTS = 64
 VIEW = "a4c"
 
 BASE = "onnxruntime fp32"
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 Outputs = dict[str, Array]
 Rows = list[tuple[str, ...]]
 Table = Callable[[str, Rows], None]
@@ -51,13 +51,13 @@ def nano() -> ModelFolder:
 
 @pytest.fixture(scope="module")
 def probe(nano: ModelFolder) -> PromptProbe:
-    """A photograph, with its first 64 prompts the clicks of an 8 x 8 grid."""
-    return build_prompt_probe(read_image(PICTURE), nano.manifest.picture)
+    """Return probe inputs of a photograph; the first 64 prompts are the points of an 8 x 8 grid."""
+    return build_prompt_probe(read_image(PICTURE), nano.manifest.image_preprocessing)
 
 
 @pytest.fixture(scope="module", params=["embedded", "published"])
 def unet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ModelFolder:
-    """The embedded network, or one of the published width with random weights."""
+    """Return the embedded network, or one of the published width with random weights."""
     if request.param == "embedded":
         try:
             return artifacts.read(registry.find(f"echo-{VIEW}"))
@@ -75,7 +75,7 @@ def unet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def contenders(folder: ModelFolder, graph: str) -> dict[str, Backend]:
-    """The graph on each runtime in each precision, also where ``plan`` would not choose it."""
+    """Open the graph on each runtime in each precision, also where ``plan`` would not choose it."""
     found: dict[str, Backend] = {
         BASE: open_graph(folder, graph),
         "openvino fp32": open_graph(folder, graph, backend="openvino"),
@@ -94,16 +94,16 @@ def in_bf16(folder: ModelFolder, graph: str) -> str:
 
 
 def compared(
-    runs: dict[str, Callable[[], Answer]], compare: Callable[[Answer, Answer], Difference]
+    runs: dict[str, Callable[[], Result]], compare: Callable[[Result, Result], Difference]
 ) -> Rows:
-    """A row for each contestant; the first is what the others are measured against."""
-    answers = {name: run() for name, run in runs.items()}
-    expected = answers[BASE]
+    """Return a row for each contender; the first is the base of the ratios."""
+    results = {name: run() for name, run in runs.items()}
+    expected = results[BASE]
     times = milliseconds(runs, ROUNDS)
     base = float(np.median(times[BASE]))
     rows: Rows = [HEADING]
     for name, taken in times.items():
-        median, found = float(np.median(taken)), compare(answers[name], expected)
+        median, found = float(np.median(taken)), compare(results[name], expected)
         ious = "-"
         if found.mask_iou_mean is not None:
             ious = f"{found.mask_iou_mean:.5f} ({found.mask_iou_min:.5f})"
@@ -114,7 +114,7 @@ def compared(
 
 
 def worst(actual: Outputs, expected: Outputs) -> Difference:
-    """The output that is furthest away."""
+    """Return the difference of the output that differs most."""
     found = [parity.compare_arrays(name, actual[name], expected[name]) for name in expected]
     return max(found, key=lambda difference: difference.relative)
 
@@ -135,13 +135,13 @@ def features(nano: ModelFolder, probe: PromptProbe) -> Array:
 
 
 def each_part(
-    state: Backend, decoder: Backend, features: Array, asked: PromptProbe
+    state: Backend, decoder: Backend, features: Array, probe: PromptProbe
 ) -> Iterator[Outputs]:
-    """What the first stage makes of the clicks, a few at a time."""
+    """Yield the outputs of the first stage for the points, a few at a time."""
     shared = state.run({"embedding": features})
     for first in range(0, PROMPTS, PROMPTS_PER_RUN):
         some = slice(first, min(first + PROMPTS_PER_RUN, PROMPTS))
-        points = {"point_coords": asked.coords[some], "point_labels": asked.labels[some]}
+        points = {"point_coords": probe.coords[some], "point_labels": probe.labels[some]}
         yield decoder.run({**points, **shared})
 
 
@@ -158,7 +158,7 @@ def test_the_decoder(nano: ModelFolder, probe: PromptProbe, features: Array, tab
 
     runs = {name: lambda name=name: decode(name) for name in decoders}
     rows = compared(runs, worst)
-    table(f"sam-nano, image_state and decoder, {PROMPTS} clicks, {usable_cores()} threads", rows)
+    table(f"sam-nano, image_state and decoder, {PROMPTS} points, {usable_cores()} threads", rows)
 
 
 def test_the_mask_head(
@@ -187,27 +187,27 @@ def test_the_mask_head(
     table(title, compared(runs, compare))
 
 
-def test_a_picture_and_its_clicks(table: Table) -> None:
-    """The whole way, in the precisions that ``plan`` gives each graph."""
-    picture = read_image(PICTURE)
-    height, width = picture.shape[:2]
-    clicks = (ops.point_grid(8) * [width, height])[:, None]
+def test_an_image_and_its_points(table: Table) -> None:
+    """Measure the whole pipeline, in the precisions that ``plan`` gives each graph."""
+    image = read_image(PICTURE)
+    height, width = image.shape[:2]
+    points = (ops.point_grid(8) * [width, height])[:, None]
     choices = {BASE: {}, "openvino fp32": {"backend": "openvino"}}
     if "bf16" in openvino.precisions():
         choices["openvino bf16"] = {"backend": "openvino", "precision": "bf16"}
     models = {name: fastseg.load("sam-nano", **choice) for name, choice in choices.items()}
     runs = {
-        name: lambda model=model: model.segment(picture, points=clicks).runs
+        name: lambda model=model: model.segment(image, points=points).runs
         for name, model in models.items()
     }
     rows = compared(runs, lambda actual, expected: parity.compare_masks("", actual, expected))
-    table(f"sam-nano, a picture and {PROMPTS} clicks to masks, {usable_cores()} threads", rows)
+    table(f"sam-nano, an image and {PROMPTS} points to masks, {usable_cores()} threads", rows)
     for model in models.values():
         model.close()
 
 
 def frames(count: int) -> Array:
-    """Generated four-chamber frames as the network takes them."""
+    """Generate four-chamber frames as the network takes them."""
     from training.echo.phantom import generate
 
     random = np.random.default_rng(2026)

@@ -1,4 +1,4 @@
-"""Cleaning and measuring the masks of echo frames."""
+"""Speed of cleaning and measuring the masks of echo frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Callers in several threads beside single calls one after another.
+"""Speed of callers in several threads beside single calls one after another.
 
 Run by ``python -m pytest benchmarks/test_concurrency.py -s``. A ratio below its floor fails.
 """
@@ -27,10 +27,10 @@ CALLS = 8
 ROUNDS = 5
 
 LEAST_FROM_CORES = 1.2
-"""Times the speed of calls of one thread that as many callers as there are cores must reach."""
+"""Least speed of as many callers as cores, as a multiple of calls of one thread."""
 
 LEAST = 0.95
-"""Of the speed of single calls: eight callers lose nothing, within what one machine varies by."""
+"""Least speed of eight callers as a share of single calls; the rest is the machine's variation."""
 
 
 @pytest.fixture(scope="module")
@@ -44,41 +44,41 @@ def model():
 
 @pytest.fixture(scope="module")
 def photograph() -> bytes:
-    """The demo's picture at 3 megapixels, as a file, so that reading it takes a while."""
+    """Return the demo image at 3 megapixels, as a file, so that reading it takes a while."""
     large = Image.fromarray(read_image(PICTURE)).resize((2000, 1500))
     file = BytesIO()
     large.save(file, "jpeg")
     return file.getvalue()
 
 
-def compared(name: str, ways: dict[str, Callable[[], object]], *, calls: int) -> dict[str, float]:
-    """Print every way beside ``"serial"``, and give how many times as fast it is."""
-    took = {way: statistics.median(times) for way, times in milliseconds(ways, ROUNDS).items()}
-    for way, ms in took.items():
-        print(f"{name:28} {way:10} {ms / calls:8.1f} ms a call  {took['serial'] / ms:.2f}x")
-    return {way: took["serial"] / ms for way, ms in took.items()}
+def compared(name: str, runs: dict[str, Callable[[], object]], *, calls: int) -> dict[str, float]:
+    """Print every run beside ``"serial"``, and return its speed as a multiple of that."""
+    medians = {run: statistics.median(times) for run, times in milliseconds(runs, ROUNDS).items()}
+    for run, ms in medians.items():
+        print(f"{name:28} {run:10} {ms / calls:8.1f} ms a call  {medians['serial'] / ms:.2f}x")
+    return {run: medians["serial"] / ms for run, ms in medians.items()}
 
 
 def test_eight_callers_lose_nothing(model, photograph):
     embedding = model.embed(photograph)
     work = {
-        "a picture and a click": partial(model.segment, photograph, points=[1000, 750]),
-        "a click": partial(model.segment, embedding, points=[1000, 750]),
+        "an image and a point": partial(model.segment, photograph, points=[1000, 750]),
+        "a point": partial(model.segment, embedding, points=[1000, 750]),
     }
     for name, call in work.items():
         with ThreadPoolExecutor(CALLERS) as pool:
-            ways = {
+            runs = {
                 "serial": lambda call=call: [call() for _ in range(CALLS)],
                 "8 callers": lambda call=call, pool=pool: list(
                     pool.map(lambda _: call(), range(CALLS))
                 ),
             }
-            assert compared(name, ways, calls=CALLS)["8 callers"] >= LEAST
+            assert compared(name, runs, calls=CALLS)["8 callers"] >= LEAST
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_calls_of_one_thread_each_fill_the_cores(backend):
-    """``threads=1`` and a caller for each core beside one caller with all cores."""
+    """Compare ``threads=1`` and a caller for each core with one caller with all cores."""
     pytest.importorskip(backend, reason=f"{backend} is not installed")
     if usable_cores() == 1:
         pytest.skip("one core is all of them")
@@ -88,11 +88,11 @@ def test_calls_of_one_thread_each_fill_the_cores(backend):
         fastseg.load("echo-a4c", backend=backend, precision="fp32", threads=1) as single,
         ThreadPoolExecutor(usable_cores()) as pool,
     ):
-        ways = {
+        runs = {
             "serial": lambda: [whole.segment(frame) for frame in frames],
             "one thread": lambda: [single.segment(frame) for frame in frames],
             "a caller a core": lambda: list(pool.map(single.segment, frames)),
         }
-        gains = compared(f"a frame, {backend}", ways, calls=CALLS)
+        gains = compared(f"a frame, {backend}", runs, calls=CALLS)
         assert gains["a caller a core"] >= LEAST
         assert gains["a caller a core"] >= LEAST_FROM_CORES * gains["one thread"]

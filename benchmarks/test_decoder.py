@@ -1,4 +1,4 @@
-"""64 clicks on one image: the reference decoder, its plain ONNX, and the two stages of ours."""
+"""Speed of 64 points on one image: reference decoder, its plain ONNX, the two-stage decoder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GRID, SIDE = 64, 1024
 
 
 class Plain(torch.nn.Module):
-    """Prompt encoder and decoder in one graph, nothing re-arranged: what a plain export is."""
+    """Prompt encoder and decoder in one graph, as in a plain export."""
 
     def __init__(self, modules: SamModules) -> None:
         super().__init__()
@@ -53,23 +53,23 @@ def embedding() -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def clicks() -> np.ndarray:
+def points() -> np.ndarray:
     return SIDE * np.random.default_rng(0).random((PROMPTS, 1, 2), dtype=np.float32)
 
 
 @pytest.fixture(scope="module")
-def reference(modules, embedding, clicks) -> Callable[[], np.ndarray]:
+def reference(modules, embedding, points) -> Callable[[], np.ndarray]:
     weights = {
         f"{prefix}.{name}": tensor
         for prefix, module in modules.by_prefix().items()
         for name, tensor in module.state_dict().items()
     }
     sam = reference_sam(torch.nn.Identity(), weights)
-    points = torch.from_numpy(clicks), torch.ones(PROMPTS, 1, dtype=torch.int64)
+    prompts = torch.from_numpy(points), torch.ones(PROMPTS, 1, dtype=torch.int64)
 
     def decode() -> np.ndarray:
         with torch.inference_mode():
-            sparse, dense = sam.prompt_encoder(points, None, None)
+            sparse, dense = sam.prompt_encoder(prompts, None, None)
             logits, _ = sam.mask_decoder(
                 embedding, sam.prompt_encoder.get_dense_pe(), sparse, dense, True
             )
@@ -79,7 +79,7 @@ def reference(modules, embedding, clicks) -> Callable[[], np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def plain(modules, embedding, clicks, tmp_path_factory) -> Callable[[], np.ndarray]:
+def plain(modules, embedding, points, tmp_path_factory) -> Callable[[], np.ndarray]:
     path = tmp_path_factory.mktemp("plain") / "plain.onnx"
     logits = (4 * GRID, 4 * GRID)
     graph = GraphSpec(
@@ -97,7 +97,7 @@ def plain(modules, embedding, clicks, tmp_path_factory) -> Callable[[], np.ndarr
     traced = embedding, torch.zeros(5, 2, 2), torch.zeros(5, 2, dtype=torch.int32)
     write(Source(graph, Plain(modules).eval(), traced), path)
     backend = OrtBackend(path, graph)
-    coords, labels = padded(clicks)
+    coords, labels = padded(points)
 
     def decode() -> np.ndarray:
         parts = []
@@ -122,23 +122,23 @@ def backends(modules, tmp_path_factory) -> dict[str, OrtBackend]:
     return found
 
 
-def padded(clicks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """SAM pads a prompt without a box by one point that is none."""
-    coords = np.concatenate([clicks, np.zeros_like(clicks)], axis=1)
-    return coords, np.array([[1, -1]] * len(clicks), np.int32)
+def padded(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pad prompts without a box by SAM's padding point."""
+    coords = np.concatenate([points, np.zeros_like(points)], axis=1)
+    return coords, np.array([[1, -1]] * len(points), np.int32)
 
 
-def ours(backends, embedding, clicks, *, per_run: int, survivors: bool = True):
-    """Both stages for every click, or the first alone."""
-    coords, labels = padded(clicks)
+def ours(backends, embedding, points, *, per_run: int, survivors: bool = True):
+    """Return a function that runs both stages for every point, or the first alone."""
+    coords, labels = padded(points)
 
     def decode() -> np.ndarray:
         state = backends["image_state"].run({"embedding": embedding.numpy()})
         parts = []
         for first in range(0, PROMPTS, per_run):
             some = slice(first, first + per_run)
-            points = {"point_coords": coords[some], "point_labels": labels[some]}
-            found = backends["decoder"].run({**points, **state})
+            prompts = {"point_coords": coords[some], "point_labels": labels[some]}
+            found = backends["decoder"].run({**prompts, **state})
             del found["iou_predictions"]
             if survivors:
                 vectors = np.ascontiguousarray(found["mask_vectors"][:, 1:])
@@ -149,16 +149,16 @@ def ours(backends, embedding, clicks, *, per_run: int, survivors: bool = True):
     return decode
 
 
-def test_decoding_64_clicks(reference, plain, backends, embedding, clicks, table):
+def test_decoding_64_points(reference, plain, backends, embedding, points, table):
     runs = {
         "reference torch": reference,
         "plain ONNX": plain,
         **{
-            f"ours, {per_run} prompts a run": ours(backends, embedding, clicks, per_run=per_run)
+            f"ours, {per_run} prompts a run": ours(backends, embedding, points, per_run=per_run)
             for per_run in (4, 8, 16, 32)
         },
         "ours, first stage alone": ours(
-            backends, embedding, clicks, per_run=PROMPTS_PER_RUN, survivors=False
+            backends, embedding, points, per_run=PROMPTS_PER_RUN, survivors=False
         ),
     }
     expected = reference()
@@ -172,4 +172,4 @@ def test_decoding_64_clicks(reference, plain, backends, embedding, clicks, table
         median = float(np.median(taken))
         spread = f"{min(taken):.0f}..{max(taken):.0f}"
         rows.append((name, f"{median:.0f}", spread, f"{base / median:.1f}"))
-    table(f"{PROMPTS} clicks on one image, all masks, {usable_cores()} threads", rows)
+    table(f"{PROMPTS} points on one image, all masks, {usable_cores()} threads", rows)

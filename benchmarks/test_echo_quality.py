@@ -1,4 +1,4 @@
-"""How well the embedded echo networks find chambers on real frames, beside a fixed template.
+"""Quality of the embedded echo networks on real frames, beside a fixed template.
 
 The frames are licensed for tests alone; where they do not lie beside the checkout this is skipped.
 """
@@ -21,7 +21,7 @@ from training.echo.heart import VIEWS, View
 from training.echo.publish import publish
 
 RUNS = Path(__file__).parents[1] / "training" / "runs" / "echo"
-"""Where training leaves its weights; not part of the project."""
+"""Folder of the training runs' weights; not part of the project."""
 
 Scores = list[dict[str, float]]
 

@@ -1,7 +1,7 @@
-"""What mixed precision costs in masks: every figure is against the float32 graphs on the CPU.
+"""Mask differences of mixed precision against the float32 graphs on the CPU.
 
 Two arithmetics of the same files: as a GPU would compute them, with every float16 tensor rounded,
-and as ONNX Runtime computes them on a CPU, which leaves most of the rounding out.
+and as ONNX Runtime computes them on a CPU, which omits most of the rounding.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ pytest.importorskip("torch", reason="exports need torch")
 
 from fastseg import artifacts
 from fastseg.artifacts import ModelFolder, registry
-from fastseg.export.sam import add_half
+from fastseg.export.sam import add_fp16
 from fastseg.inference.sessions import Choice
 from fastseg.validation import comparison
 from fastseg.validation.comparison import Comparison
@@ -27,18 +27,18 @@ from fastseg.validation.synthetic import scenes
 from tests.conftest import vit_b_checkpoint, vit_b_folder  # noqa: F401
 
 pytestmark = pytest.mark.timeout(3600)
-"""Every float16 is rounded by two casts: minutes for sam-nano, a quarter of an hour for ViT-B."""
+"""Time limit: every float16 is rounded by two casts, which takes ViT-B a quarter of an hour."""
 
 EMBEDDED = ("sam-nano", "echo-a2c", "echo-a4c", "echo-sax")
 
 HEADING = ["arithmetic", "of", "max abs", "NMSE", "IoU mean", "IoU least", "number"]
 
 Table = Callable[..., None]
-Pictures = Sequence[NDArray[np.uint8]]
+Images = Sequence[NDArray[np.uint8]]
 
 
 def rows(arithmetic: str, found: Comparison) -> list[list[str]]:
-    """A row for each tensor, for all masks, and for those that a pipeline would keep."""
+    """Return a row for each tensor, for all masks, and for those that a pipeline would keep."""
     *tensors, masks = found.table.rows
     written = [
         [arithmetic, row.name, f"{row.max_abs:.1e}", f"{row.nmse:.1e}", "", "", ""]
@@ -53,17 +53,17 @@ def rows(arithmetic: str, found: Comparison) -> list[list[str]]:
     return written
 
 
-def lenient(folder: ModelFolder, pictures: Pictures) -> Comparison:
-    """ONNX Runtime's own arithmetic against float32."""
-    asked: list[Probe] = [
-        build_probe(folder.manifest, one) for one in pictures or comparison.samples(folder.manifest)
+def lenient(folder: ModelFolder, images: Images) -> Comparison:
+    """Compare ONNX Runtime's own arithmetic with float32."""
+    probes: list[Probe] = [
+        build_probe(folder.manifest, one) for one in images or comparison.samples(folder.manifest)
     ]
     exact, half = (Choice("cpu", "onnxruntime", precision) for precision in ("fp32", "fp16"))
-    return comparison.compare(run_probes(folder, exact, asked), run_probes(folder, half, asked))
+    return comparison.compare(run_probes(folder, exact, probes), run_probes(folder, half, probes))
 
 
 def islands(folder: ModelFolder) -> list[list[str]]:
-    """What stays in float32, graph by graph, and how near the others come to the limits."""
+    """Return the float32 blocks of each graph, and the margins of the others."""
     written = [["graph", "blocks", "in float32", "largest number", "worst own NMSE in float16"]]
     for name, stored in folder.manifest.graphs.items():
         if stored.precision == "fp16":
@@ -82,16 +82,16 @@ def islands(folder: ModelFolder) -> list[list[str]]:
 
 
 def measure(
-    model: Path, out: Path, table: Table, *, checkpoint: Path | None = None, pictures: Pictures = ()
+    model: Path, out: Path, table: Table, *, checkpoint: Path | None = None, images: Images = ()
 ) -> None:
-    """Add mixed precision to a model, which ends in ``ParityError`` if masks differ; tell of it."""
-    rounded = add_half(model, out, checkpoint=checkpoint, pictures=pictures)
+    """Add mixed precision to a model, which ends in ``ParityError`` if masks differ; print it."""
+    rounded = add_fp16(model, out, checkpoint=checkpoint, images=images)
     folder = artifacts.read(out)
     table(
-        f"{out.name}, mixed precision against float32, {rounded.images} picture(s)",
-        [HEADING, *rows("rounded", rounded), *rows("onnxruntime", lenient(folder, pictures))],
+        f"{out.name}, mixed precision against float32, {rounded.images} image(s)",
+        [HEADING, *rows("rounded", rounded), *rows("onnxruntime", lenient(folder, images))],
     )
-    table(f"{out.name}, what stays in float32", islands(folder))
+    table(f"{out.name}, blocks in float32", islands(folder))
     assert rounded.of_masks.mask_iou_mean is not None
     assert rounded.of_masks.mask_iou_mean >= comparison.MEAN_IOU[folder.manifest.family]
 
@@ -104,11 +104,11 @@ def test_embedded_models(name: str, tmp_path: Path, table: Table) -> None:
 def test_vit_b_of_random_weights(
     request: pytest.FixtureRequest, tmp_path: Path, table: Table
 ) -> None:
-    """The true architecture; its masks are noise, with outlines everywhere.
+    """Measure the true architecture; its masks are noise, with outlines everywhere.
 
-    On one picture: every rounding of a decoder with 84 prompts takes minutes on a CPU.
+    On one image: every rounding of a decoder with 84 prompts takes minutes on a CPU.
     """
     checkpoint, folder = (
         request.getfixturevalue(name) for name in ("vit_b_checkpoint", "vit_b_folder")
     )
-    measure(folder, tmp_path / "vit-b", table, checkpoint=checkpoint, pictures=scenes()[:1])
+    measure(folder, tmp_path / "vit-b", table, checkpoint=checkpoint, images=scenes()[:1])

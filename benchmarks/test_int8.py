@@ -1,7 +1,7 @@
-"""What looks at a picture in 8-bit integers: its speed beside other precisions, and its masks.
+"""Image graphs in 8-bit integers: speed beside other precisions, and mask differences.
 
 Run by ``python -m pytest benchmarks/test_int8.py -s``; ViT-B takes minutes, ``-k "not vit"`` leaves
-it out. Fails where no choice of products gives the masks of FP32.
+it out. Fails if no choice of products gives the masks of FP32.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from fastseg.artifacts import ModelFolder, registry
 from fastseg.artifacts.manifest import SAM
 from fastseg.backends.base import require_integers
 from fastseg.backends.selection import open_plan, plan
-from fastseg.contract import LOOK
 from fastseg.errors import BackendError, BackendUnavailableError
 from fastseg.export.int8.convert import add_int8
 from fastseg.validation import probes
@@ -32,7 +31,7 @@ pytestmark = pytest.mark.timeout(3600)
 
 ROUNDS = 5
 BASE = "onnxruntime fp32"
-WAYS = (
+CONFIGURATIONS = (
     *(("onnxruntime", precision) for precision in ("fp32", "int8")),
     *(("openvino", precision) for precision in ("fp32", "bf16", "int8")),
     ("native", "bf16"),
@@ -43,7 +42,7 @@ Table = Callable[[str, list[tuple[str, ...]]], None]
 
 @pytest.fixture(scope="module", params=["sam-nano", "echo-a4c", "vit-b"])
 def added(request, tmp_path_factory) -> tuple[ModelFolder, Comparison]:
-    """A model with an INT8 graph, and the comparison that it passed."""
+    """Return a model with an INT8 graph, and the comparison that it passed."""
     try:
         require_integers("an INT8 graph")
     except BackendUnavailableError as error:
@@ -60,28 +59,30 @@ def added(request, tmp_path_factory) -> tuple[ModelFolder, Comparison]:
 
 def test_speed_and_masks(added, table: Table) -> None:
     folder, found = added
-    name = next(one for one in LOOK if one in folder.manifest.graphs)
+    name = next(
+        one.graph.name for one in folder.manifest.graphs.values() if one.graph.role == "image"
+    )
     stored = folder.manifest.graphs[f"{name}.int8"]
     pixels = probes.build_probe(folder.manifest, samples(folder.manifest)[0]).pixels
     feed = {"image" if folder.manifest.family == SAM else "frames": pixels}
     runs = {}
     with ExitStack() as opened:
-        for backend, precision in WAYS:
+        for backend, precision in CONFIGURATIONS:
             try:
-                settled = plan(folder, name, device="cpu", backend=backend, precision=precision)
-                graph = opened.enter_context(closing(open_plan(folder, settled)))
+                resolved = plan(folder, name, device="cpu", backend=backend, precision=precision)
+                graph = opened.enter_context(closing(open_plan(folder, resolved)))
             except BackendError as error:
                 print(f"{backend} {precision}: {error}")
                 continue
-            if settled.backend == backend and settled.precision == precision:
+            if resolved.backend == backend and resolved.precision == precision:
                 runs[f"{backend} {precision}"] = lambda graph=graph: graph.run(feed)
         times = milliseconds(runs, ROUNDS)
     base = float(np.median(times[BASE]))
     rows = [("", "median ms", "spread", f"x {BASE}")]
-    for way, taken in times.items():
+    for run, taken in times.items():
         median = float(np.median(taken))
         spread = f"{min(taken):.1f}..{max(taken):.1f}"
-        rows.append((way, f"{median:.1f}", spread, f"{base / median:.2f}"))
+        rows.append((run, f"{median:.1f}", spread, f"{base / median:.2f}"))
     table(f"{folder.manifest.name}, {name}; {environment.line()}", rows)
     integers = sum(one["precision"] == "int8" for one in stored.blocks)
     print(f"{integers} of {len(stored.blocks)} products in int8, {stored.bytes / 1e6:.1f} MB")

@@ -1,4 +1,4 @@
-"""The native kernels beside what a user would run instead, on the same cores in one run."""
+"""Speed of the native kernels beside the usual alternatives, on the same cores in one run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ amg: Any = pytest.importorskip("tests.helpers.standins").segment_anything().util
 Logits = NDArray[np.float32]
 Table = Callable[[str, list[tuple[str, ...]]], None]
 
-MASKS = 192  # a batch of SAM's mask generator: 64 clicks, 3 masks each
+MASKS = 192  # a batch of SAM's mask generator: 64 points, 3 masks each
 FRAME = Frame((768, 1024))
 RULE = StoppingRule(warm_up=1, min_rounds=7, max_rounds=50, max_seconds=5.0)
 SLOW = StoppingRule(warm_up=1, min_rounds=3, max_rounds=3)
@@ -30,7 +30,7 @@ MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 def blobs() -> Logits:
-    """What a decoder draws: one object a mask, a few logits steep, with rough outlines."""
+    """Draw logits like a decoder's: one object a mask, a few logits steep, rough outlines."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:256, :256]
     masks = []
@@ -42,7 +42,7 @@ def blobs() -> Logits:
 
 
 def smooth() -> Logits:
-    """Outlines everywhere: the worst that can be asked for."""
+    """Draw the worst case: outlines everywhere."""
     return noise(6, 4.0).astype(np.float32)
 
 
@@ -53,7 +53,7 @@ def noise(width: float, deviation: float) -> NDArray[np.float64]:
 
 
 def reference_postprocessing(logits: Any) -> tuple[Any, Any, list[dict[str, Any]]]:
-    """What SAM's mask generator does with a batch: stability, boxes and run lengths."""
+    """Postprocess a batch like SAM's mask generator: stability, boxes and RLE."""
     height, width = FRAME.resized
     square = enlarge(logits[:, None], (FRAME.side, FRAME.side))[..., :height, :width]
     full = enlarge(square, FRAME.size)[:, 0]
@@ -105,7 +105,7 @@ def test_preprocessing(table: Table) -> None:
 
     np.testing.assert_array_equal(ops.preprocess(image, frame, MEAN, STD), reference().numpy())
     table(
-        "preprocessing a picture of 4000 x 3000 for a square of 1024, equal bit for bit",
+        "preprocessing an image of 4000 x 3000 for a square of 1024, equal bit for bit",
         rows(
             {
                 "Pillow and torch": reference,
@@ -224,7 +224,7 @@ def test_axis_and_disks(table: Table) -> None:
 
 
 def hearts() -> NDArray[np.float32]:
-    """What an echo network draws: four chambers a frame, with soft and rough outlines."""
+    """Draw probabilities like an echo network's: four chambers a frame, soft rough outlines."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:256, :256]
     planes = []
@@ -287,7 +287,7 @@ def test_frames(size: tuple[int, int], table: Table) -> None:
 def rows(
     calls: Mapping[str, Callable[[], Any]], slow: tuple[str, ...] = ()
 ) -> list[tuple[str, ...]]:
-    """Measure calls one after another; the first one is what the others are compared with."""
+    """Measure calls one after another; the first one is the base of the ratios."""
     measured = {
         name: repeat(name, timed(call), SLOW if name in slow else RULE)
         for name, call in calls.items()

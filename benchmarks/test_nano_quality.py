@@ -1,4 +1,4 @@
-"""How good sam-nano is: a photograph, generated scenes, boxes in echocardiograms."""
+"""Quality of sam-nano: a photograph, generated scenes, boxes in echocardiograms."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.conftest import echo_examples  # noqa: F401
 from training.sam_nano import echo_boxes, evaluation, held_out, scene_kinds
 
 SCENES = 40
-"""Held-out scenes, eight of each look."""
+"""Held-out scenes, eight of each kind."""
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +30,10 @@ def test_coins(table: Callable[..., None]) -> None:
     quality = evaluation.evaluate("sam-nano")
     rows = [
         ["prompt", "mask", "mean IoU"],
-        ["box", "the single mask", f"{quality.box_alone:.3f}"],
+        ["box", "the single mask", f"{quality.box_single:.3f}"],
         ["box", "best-scored of three", f"{quality.box_chosen:.3f}"],
-        ["one click", "best-scored of three", f"{quality.click_chosen:.3f}"],
-        ["one click", "best of three", f"{quality.click_best:.3f}"],
+        ["one point", "best-scored of three", f"{quality.point_chosen:.3f}"],
+        ["one point", "best of three", f"{quality.point_best:.3f}"],
     ]
     found = (
         f"everything mode finds {quality.found} of {quality.coins} at IoU "
@@ -43,20 +43,20 @@ def test_coins(table: Callable[..., None]) -> None:
 
 
 def test_held_out_scenes(table: Callable[..., None], nano: PromptModel) -> None:
-    answers: dict[str, list[held_out.Said]] = {look: [] for look in scene_kinds.LOOKS}
+    results: dict[str, list[held_out.SceneResult]] = {kind: [] for kind in scene_kinds.SCENE_KINDS}
     for held in held_out.scenes(SCENES):
-        answers[held.look].append(held_out.model_says(nano, held))
-    everything = [said for look in answers.values() for said in look]
-    rows = [["look", "objects", "box", "click, best of 3", "click, best-scored", "score error"]]
-    for look, said in [*answers.items(), ("all", everything)]:
-        quality = held_out.summary(said)
+        results[held.kind].append(held_out.measure_model(nano, held))
+    everything = [result for some in results.values() for result in some]
+    rows = [["kind", "objects", "box", "point, best of 3", "point, best-scored", "score error"]]
+    for kind, some in [*results.items(), ("all", everything)]:
+        quality = held_out.summarise(some)
         rows.append(
             [
-                look,
-                str(sum(len(answer.box) for answer in said)),
+                kind,
+                str(sum(len(result.box) for result in some)),
                 f"{quality.box:.3f}",
-                f"{quality.click_best:.3f}",
-                f"{quality.click_chosen:.3f}",
+                f"{quality.point_best:.3f}",
+                f"{quality.point_chosen:.3f}",
                 f"{quality.score_error:.3f}",
             ]
         )
@@ -71,6 +71,6 @@ def test_echo_boxes(
     rows = [["chamber", "count", "ellipse in the box", "the single mask", "best-scored of three"]]
     for name in (*echo_boxes.CHAMBERS, "all"):
         some = [chamber for chamber in chambers if name in ("all", chamber.name)]
-        means = np.mean([[c.ellipse, c.alone, c.chosen] for c in some], axis=0)
+        means = np.mean([[c.ellipse, c.single, c.chosen] for c in some], axis=0)
         rows.append([name, str(len(some)), *(f"{mean:.3f}" for mean in means)])
     table("real apical frames, a tight box around each chamber, mean Dice", rows)

@@ -1,8 +1,9 @@
-"""Prompts on one image: the native decoder beside ONNX Runtime and OpenVINO, and beside a click."""
+"""Speed of prompts on one image: the native decoder beside ONNX Runtime and OpenVINO."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 
 import numpy as np
@@ -23,10 +24,10 @@ SIDE, GRID, ROUNDS = 1024, 64, 3
 GRAPHS = ("image_state", "decoder", "mask_head")
 
 GFLOP = {"scores": 2 * 0.44, "all masks": 2 * 0.85}
-"""What a click of 7 tokens takes if nothing is computed twice; the native mask head does 0.18 GMAC
-again to make the image tokens that it did not keep."""
+"""Operations of a point of 7 tokens without recomputation; the native mask head recomputes 0.18
+GMAC for the image tokens that it did not keep."""
 
-CONTESTANTS = (
+CONTENDERS = (
     ("onnxruntime", "fp32"),
     ("openvino", "fp32"),
     ("openvino", "bf16"),
@@ -39,7 +40,7 @@ CONTESTANTS = (
 def decoders() -> dict[str, dict[str, Backend]]:
     folder = artifacts.read(registry.find("sam-nano"))
     found = {}
-    for backend, precision in CONTESTANTS:
+    for backend, precision in CONTENDERS:
         if backend == "native" and precision not in native.precisions():
             continue
         try:
@@ -52,7 +53,7 @@ def decoders() -> dict[str, dict[str, Backend]]:
 
 
 def opened(folder: ModelFolder, name: str, backend: str, precision: str) -> Backend:
-    """A graph in the precision that is meant, also where fastseg would keep it in FP32."""
+    """Open a graph in the given precision, also where fastseg would keep it in FP32."""
     if backend != "openvino":
         return open_graph(folder, name, backend=backend, precision=precision)
     from fastseg.backends.openvino import OpenVinoBackend
@@ -69,10 +70,10 @@ def features() -> np.ndarray:
 def runner(
     graphs: dict[str, Backend], features: np.ndarray, prompts: int, *, draw: bool
 ) -> Callable[[], int]:
-    """Decode clicks as the pipeline does; the image's state is made beforehand."""
+    """Return a function that decodes points as the pipeline does, after the image state."""
     random = np.random.default_rng(1)
-    clicks = np.zeros((prompts, 2, 2), np.float32)
-    clicks[:, 0] = SIDE * random.random((prompts, 2))
+    coords = np.zeros((prompts, 2, 2), np.float32)
+    coords[:, 0] = SIDE * random.random((prompts, 2))
     labels = np.array([[1, -1]] * prompts, np.int32)
     state = graphs["image_state"].run({"embedding": features})
     wants_state = {tensor.name for tensor in graphs["mask_head"].graph.inputs} & set(state)
@@ -81,7 +82,7 @@ def runner(
         drawn = 0
         for first in range(0, prompts, PROMPTS_PER_RUN):
             some = slice(first, first + PROMPTS_PER_RUN)
-            points = {"point_coords": clicks[some], "point_labels": labels[some]}
+            points = {"point_coords": coords[some], "point_labels": labels[some]}
             found = graphs["decoder"].run({**points, **state})
             if draw:
                 inputs = {name: state[name] for name in wants_state}
@@ -94,7 +95,7 @@ def runner(
 
 
 def peak_gflops() -> dict[str, float]:
-    """The fastest matrix product that torch makes here, as a measure of the machine."""
+    """Measure the fastest matrix product of torch, as the peak of the machine."""
     torch = pytest.importorskip("torch", reason="the peak is measured with torch")
     torch.set_num_threads(usable_cores())
     found = {}
@@ -106,9 +107,9 @@ def peak_gflops() -> dict[str, float]:
 
 
 @pytest.mark.parametrize("stage", GFLOP)
-def test_decoding_clicks(decoders, features, table, stage):
+def test_decoding_points(decoders, features, table, stage):
     peak = peak_gflops()
-    header = ("decoder", *(f"{n} clicks, ms" for n in (1, 8, 64)), "GFLOP/s", "of the peak")
+    header = ("decoder", *(f"{n} points, ms" for n in (1, 8, 64)), "GFLOP/s", "of the peak")
     rows = [(*header, "x onnxruntime")]
     times = {
         count: milliseconds(
@@ -129,11 +130,11 @@ def test_decoding_clicks(decoders, features, table, stage):
         rows.append((name, *cells, f"{speed:.0f}", f"{share:.0%}", f"{base / medians[-1]:.1f}"))
     peaks = ", ".join(f"{name} {value:.0f}" for name, value in peak.items())
     tables = [name for name in ops.decoder_tables() if name.split("-")[0] in ("amx", "avx512")]
-    title = f"{stage} of clicks, {usable_cores()} threads, peak GFLOP/s {peaks}, {tables}"
+    title = f"{stage} of points, {usable_cores()} threads, peak GFLOP/s {peaks}, {tables}"
     table(title, rows)
 
 
-def test_a_grid_of_1024_clicks(decoders, features, table):
+def test_a_grid_of_1024_points(decoders, features, table):
     rows = [("decoder", "scores of 1024, s", "all masks of 1024, s")]
     for name in ("onnxruntime fp32", "native fp32", "native bf16"):
         if name not in decoders:
@@ -145,21 +146,21 @@ def test_a_grid_of_1024_clicks(decoders, features, table):
             run()
             cells.append(f"{perf_counter() - start:.2f}")
         rows.append((name, *cells))
-    table(f"A grid of 32 x 32 clicks, {usable_cores()} threads, once", rows)
+    table(f"A grid of 32 x 32 points, {usable_cores()} threads, once", rows)
 
 
-def test_one_click_on_an_embedding(table):
-    picture = np.random.default_rng(2).integers(0, 256, (768, 1024, 3)).astype(np.uint8)
-    ways = ("onnxruntime", "onnxruntime+native")
-    models = {way: fastseg.load("sam-nano", backend=way) for way in ways}
-    embeddings = {way: model.embed(picture) for way, model in models.items()}
+def test_one_point_on_an_embedding(table):
+    image = np.random.default_rng(2).integers(0, 256, (768, 1024, 3)).astype(np.uint8)
+    backends = ("onnxruntime", "onnxruntime+native")
+    models = {backend: fastseg.load("sam-nano", backend=backend) for backend in backends}
+    embeddings = {backend: model.embed(image) for backend, model in models.items()}
     runs = {
-        way: (lambda way=way: models[way].segment(embeddings[way], points=[[400.0, 300.0]]))
-        for way in ways
+        backend: partial(model.segment, embeddings[backend], points=[[400.0, 300.0]])
+        for backend, model in models.items()
     }
     times = milliseconds(runs, 15)
     rows = [("backend", "median ms", "spread")]
-    for way, taken in times.items():
+    for backend, taken in times.items():
         spread = f"{min(taken):.1f}..{max(taken):.1f}"
-        rows.append((way, f"{float(np.median(taken)):.1f}", spread))
-    table("One click after the embedding: three masks of 768 x 1024, as run lengths, FP32", rows)
+        rows.append((backend, f"{float(np.median(taken)):.1f}", spread))
+    table("One point after the embedding: three masks of 768 x 1024, as RLE, FP32", rows)

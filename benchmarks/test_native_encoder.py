@@ -1,4 +1,4 @@
-"""SAM ViT-B's encoder: the native kernel beside torch and two runtimes, and its errors."""
+"""Speed and errors of SAM ViT-B's encoder: the native kernel beside torch and two runtimes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROUNDS = 3
 Embed = Callable[[], Array]
 
 LEAST_GAIN = 1.5
-"""Times as fast as the best runtime that the kernel must be, or it is not worth its code."""
+"""Least speed of the kernel as a multiple of the best runtime's, or it is not worth its code."""
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def modules() -> SamModules:
 
 @pytest.fixture(scope="module")
 def graph(modules, tmp_path_factory) -> tuple[Path, contract.GraphSpec, Path]:
-    """The encoder's graph, and the weights that it shares with the kernel."""
+    """Export the encoder's graph, and the weights that it shares with the kernel."""
     folder = tmp_path_factory.mktemp("encoder")
     weights = folder / "encoder.safetensors"
     safetensors.write(weights, modules.encoder_weights())
@@ -54,46 +54,46 @@ def graph(modules, tmp_path_factory) -> tuple[Path, contract.GraphSpec, Path]:
 
 
 @pytest.fixture(scope="module")
-def contestants(modules, graph) -> dict[str, Embed]:
+def contenders(modules, graph) -> dict[str, Embed]:
     path, described, weights = graph
-    picture = np.random.default_rng(0).standard_normal((1, 3, 1024, 1024)).astype(np.float32)
+    image = np.random.default_rng(0).standard_normal((1, 3, 1024, 1024)).astype(np.float32)
     torch.set_num_threads(usable_cores())
 
     def in_torch(bf16: bool) -> Embed:
         def embed() -> Array:
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                return modules.image_encoder(torch.from_numpy(picture)).float().numpy()
+                return modules.image_encoder(torch.from_numpy(image)).float().numpy()
 
         return embed
 
     found = {"torch FP32": in_torch(False), "torch BF16": in_torch(True)}
     runtime = OrtBackend(path, described)
-    found["ONNX Runtime FP32"] = lambda: runtime.run({"image": picture})["embedding"]
+    found["ONNX Runtime FP32"] = lambda: runtime.run({"image": image})["embedding"]
     try:
         from fastseg.backends.openvino import OpenVinoBackend
 
         for precision in ("fp32", "bf16"):
             opened = OpenVinoBackend(path, described, precision=precision)
             found[f"OpenVINO {precision.upper()}"] = lambda opened=opened: opened.run(
-                {"image": picture}
+                {"image": image}
             )["embedding"]
     except BackendError as error:
         print(f"OpenVINO: {error}")
     for name in ops.encoder_tables():
         kernel = ops.EncoderKernel(safetensors.read(weights), table=name)
-        found[f"native {name}"] = lambda kernel=kernel: kernel.embed(picture)
+        found[f"native {name}"] = lambda kernel=kernel: kernel.embed(image)
     return found
 
 
-def test_a_picture(contestants, table):
+def test_an_image(contenders, table):
     if not ops.encoder_tables():
         pytest.skip("this processor has no bfloat16 products")
-    exact = contestants["torch FP32"]()
+    exact = contenders["torch FP32"]()
     errors = {
         name: float(np.sqrt(((embed() - exact) ** 2).mean() / (exact**2).mean()))
-        for name, embed in contestants.items()
+        for name, embed in contenders.items()
     }
-    times = {name: np.array(ms) for name, ms in milliseconds(contestants, ROUNDS).items()}
+    times = {name: np.array(ms) for name, ms in milliseconds(contenders, ROUNDS).items()}
     medians = {name: float(np.median(ms)) for name, ms in times.items()}
     gflop = 2 * sam_gmac("vit_b")["encoder"]
     base = medians["torch FP32"]

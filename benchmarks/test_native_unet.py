@@ -1,4 +1,4 @@
-"""The echo U-Net, embedded and of the published width: native, in torch and in two runtimes."""
+"""Speed of the echo U-Net of both widths: native, in torch and in two runtimes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from fastseg.export.model_folder import Card  # noqa: E402
 from fastseg.export.networks.unet import UNet  # noqa: E402
 from fastseg.export.onnx.writer import Source  # noqa: E402
 from fastseg.export.unet import write_unet_folder  # noqa: E402
-from fastseg.inference.sessions import Choice, Graphs  # noqa: E402
+from fastseg.inference.sessions import Choice, Sessions  # noqa: E402
 from fastseg.masks import Masks  # noqa: E402
 from training.echo.phantom import generate  # noqa: E402
 
@@ -34,7 +34,7 @@ ROUNDS = 5
 Run = Callable[[], Any]
 
 LEAST_GAIN = 1.0
-"""Times as fast as the best of the others that the kernel must be, or it is not worth its code. A
+"""Least speed of the kernel as a multiple of the best other's, or it is not worth its code. A
 run takes a few milliseconds, so the host's other work moves the ratio: between 1.1 and 2.4."""
 
 CHOICES = {
@@ -52,7 +52,7 @@ def network(request) -> UNet:
 
 @pytest.fixture(scope="module")
 def folder(network, tmp_path_factory) -> Path:
-    """The embedded model, or a folder of the published width."""
+    """Return the embedded model, or a folder of the published width."""
     if network.width == 16:
         return registry.find(f"echo-{VIEW}")
     path: Path = tmp_path_factory.mktemp("unet") / "published"
@@ -78,7 +78,7 @@ def in_torch(network: UNet, inputs: Array, *, bf16: bool) -> Run:
 
 
 def rows_of(runs: dict[str, Run], batch: int, speed: float) -> tuple[list[tuple[str, ...]], float]:
-    """A row for each contestant, and how many times as fast the kernel is as the best other."""
+    """Return a row for each contender, and the kernel's speed as a multiple of the best other's."""
     times = {name: np.array(ms) / batch for name, ms in milliseconds(runs, ROUNDS).items()}
     medians = {name: float(np.median(ms)) for name, ms in times.items()}
     rows = [("", "ms a frame", "least", "GFLOP/s")]
@@ -100,7 +100,7 @@ def test_the_network(network, folder, batch, table):
     }
     for name, choice in CHOICES.items():
         try:
-            backend = Graphs(artifacts.read(folder), Choice("cpu", **choice))["network"]
+            backend = Sessions(artifacts.read(folder), Choice("cpu", **choice))["network"]
         except BackendError as error:
             print(f"{name}: {error}")
             continue
@@ -119,7 +119,7 @@ def test_the_network(network, folder, batch, table):
 
 @pytest.mark.parametrize("batch", [1, 8])
 def test_frames_to_masks(network, folder, batch, table):
-    """With everything around the network."""
+    """Measure the network with pre- and postprocessing."""
     if ops.UNET_TABLE not in ops.decoder_tables():
         pytest.skip("this processor has no AMX")
     clip = frames(batch).transpose(0, 2, 3, 1)
@@ -138,7 +138,7 @@ def test_frames_to_masks(network, folder, batch, table):
 
 
 def agreement(found: list[Masks], expected: list[Masks]) -> str:
-    """Mean and least IoU of masks that are not empty."""
+    """Return mean and least IoU of masks that are not empty."""
     ours, theirs = (np.concatenate([one.array() for one in masks]) for masks in (found, expected))
     either = (ours | theirs).sum((1, 2))
     ious = ((ours & theirs).sum((1, 2)) / np.maximum(either, 1))[either > 0]

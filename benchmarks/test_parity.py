@@ -1,4 +1,4 @@
-"""How equal: the figures behind the parity tests, as tables."""
+"""Differences of the parity tests, as tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What graphs and kernels achieve of the machine's peak, which is measured in the same run."""
+"""Share of the machine's peak that graphs and kernels reach, measured in the same run."""
 
 from __future__ import annotations
 
@@ -31,31 +31,31 @@ Table = Callable[[str, list[tuple[str, ...]]], None]
 
 ROUNDS = 7
 SIDE = 3072
-"""Of the square matrices that the peak is measured with: 2 x 29 thousand million operations."""
+"""Side of the square matrices of the peak measurement: 2 x 29 thousand million operations."""
 
 COPIED_BYTES = 2**29
 
 
 @dataclass(frozen=True)
 class Peak:
-    """The most that this machine was seen to do."""
+    """Measured peak of this machine."""
 
     gflops: dict[str, float]
-    """Of a large matrix product, by precision."""
+    """GFLOP/s of a large matrix product, by precision."""
 
     gigabytes: float
-    """Read and written a second by a copy far larger than the caches."""
+    """GB/s read and written by a copy far larger than the caches."""
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """Something that runs, with its arithmetic and the memory that it cannot do without."""
+    """A function with its arithmetic and its least memory traffic."""
 
     name: str
     run: Callable[[], object]
     gmac: float
     bytes: int
-    """Read and written at least once: inputs, outputs, weights."""
+    """Bytes read and written at least once: inputs, outputs, weights."""
 
     precision: str = "fp32"
 
@@ -73,7 +73,7 @@ def peak() -> Peak:
 
 
 def seconds(run: Callable[[], object]) -> list[float]:
-    """Of each round, warm."""
+    """Measure the seconds of each round, warm."""
     run()
     took = []
     for _ in range(ROUNDS):
@@ -84,7 +84,7 @@ def seconds(run: Callable[[], object]) -> list[float]:
 
 
 def table_of(kernels: Iterator[Kernel], peak: Peak) -> list[tuple[str, ...]]:
-    """A row a kernel; what has no matrix product is judged by memory alone."""
+    """Return a row a kernel; kernels without a matrix product are measured by memory alone."""
     rows = [("", "ms", "GFLOP/s", "of peak", "least MB", "GB/s", "of copy")]
     for kernel in kernels:
         took = statistics.median(seconds(kernel.run))
@@ -111,25 +111,25 @@ def title(what: str, peak: Peak) -> str:
 
 
 def sam_kernels(precision: str) -> Iterator[Kernel]:
-    """Encoder and both stages of the decoder of sam-nano."""
+    """Yield the encoder and both stages of the decoder of sam-nano."""
     counted = sam_gmac("sam-nano")
-    picture = np.random.default_rng(0).integers(0, 256, (768, 1024, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (768, 1024, 3), dtype=np.uint8)
     with fastseg.load("sam-nano", precision=precision) as model:
         stored = {one.graph.name: one.bytes for one in model.manifest.graphs.values()}
-        embedding = model.embed(picture)
+        embedding = model.embed(pixels)
         points = spread_points(PROMPTS_PER_RUN, (768, 1024))
         (batch,) = single_points(points).batches(embedding.frame, limit=PROMPTS_PER_RUN)
         tokens = model.decoder.tokens(embedding, batch)
         image = 4 * 256 * 64 * 64
         yield Kernel(
             "encoder and image state",
-            lambda: model.embed(picture),
+            lambda: model.embed(pixels),
             counted["encoder"] + counted["image_state"],
             stored["encoder"] + stored["image_state"] + 3 * 4 * 1024**2 + 5 * image,
             computes_in(model, "encoder"),
         )
         yield Kernel(
-            f"decoder, {PROMPTS_PER_RUN} clicks",
+            f"decoder, {PROMPTS_PER_RUN} points",
             lambda: model.decoder.tokens(embedding, batch),
             counted["decoder"] * PROMPTS_PER_RUN,
             stored["decoder"] + 4 * image + PROMPTS_PER_RUN * image,
@@ -145,12 +145,12 @@ def sam_kernels(precision: str) -> Iterator[Kernel]:
 
 
 def computes_in(model: fastseg.Sam, graph: str) -> str:
-    """The precision that a graph runs in, which is not the same for all of a model."""
+    """Return the precision of a graph, which is not the same for all of a model."""
     return str(model.runs[graph]).split()[-1]
 
 
 def unet_kernels(precision: str) -> Iterator[Kernel]:
-    """The embedded network for frames."""
+    """Yield the embedded network for frames."""
     batch, side = 8, 256
     frames = np.random.default_rng(0).random((batch, side, side, 3), dtype=np.float32)
     network = UNet(3, 5, 16).to("meta")
@@ -168,7 +168,7 @@ def unet_kernels(precision: str) -> Iterator[Kernel]:
 
 
 def native_kernels() -> Iterator[Kernel]:
-    """Kernels that compute little and read much."""
+    """Yield kernels that compute little and read much."""
     rng = np.random.default_rng(0)
     image, frame = rng.integers(0, 256, (3000, 4000, 3), dtype=np.uint8), Frame((3000, 4000))
     statistics_of_sam = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)

@@ -1,4 +1,4 @@
-"""How long it takes until there is something to call."""
+"""Time to import fastseg in a fresh interpreter."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def test_time_to_import(table: Callable[..., None]) -> None:
 
 
 def import_times(code: str) -> Iterator[float]:
-    """Milliseconds that a statement takes, each time in a fresh interpreter."""
+    """Yield the milliseconds of a statement, each time in a fresh interpreter."""
     script = f"import time; t = time.perf_counter(); {code}; print(1e3 * (time.perf_counter() - t))"
     for _ in range(7):
         yield float(run_python(script))
 
 
 def run_python(script: str, *words: str) -> Any:
-    """What a script prints, read as JSON."""
+    """Run a script and read its output as JSON."""
     command = [sys.executable, "-c", script, *words]
     root = Path(fastseg.__file__).parents[1]
     run = subprocess.run(command, capture_output=True, check=True, cwd=root)

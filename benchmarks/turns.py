@@ -1,4 +1,4 @@
-"""Contestants timed in turns, so that a busy moment meets them all."""
+"""Timing of contenders in turns, so that a busy moment affects them all."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import time
 from collections.abc import Callable, Mapping
 
 SECONDS_OF_REST = 0.2
-"""Until threads of a runtime that has nothing to do are asleep."""
+"""Seconds until the idle threads of a runtime sleep."""
 
 
 def milliseconds(runs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Time every contestant ``rounds`` times.
+    """Time every contender ``rounds`` times.
 
-    Each warms up at the beginning of each turn: what the one before left in the caches and in the
-    allocator is not its business. Nor are that one's threads, which wait for more work without
-    sleep for some time.
+    Each warms up at the beginning of each turn, so that caches and allocator are not those of the
+    previous one. The rest before it lets the previous one's threads, which spin for some time, fall
+    asleep.
     """
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):

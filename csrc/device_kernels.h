@@ -17,23 +17,23 @@ namespace fastseg {
 // A cudaStream_t; what it means to a device without streams is said there.
 using Stream = void*;
 
-// Numbers in single or half precision (IEEE binary16).
+// Numbers in float32 or, if `fp16`, in IEEE 754 binary16.
 struct Numbers {
     void* data;
-    bool half;
+    bool fp16;
 };
 
 // A network's low-resolution logits. // [count, height, width]
 struct LogitPlanes {
     const void* data;
-    bool half;
+    bool fp16;
     int64_t count, height, width;
 };
 
-// What a plane of logits belongs to.
+// The prompt that a plane of logits belongs to.
 struct PlaneLabel {
     float score;     // predicted IoU
-    int32_t prompt;  // index of its click in the grid; negative: a plane that is not looked at
+    int32_t prompt;  // index of its point in the grid; negative: a plane that is skipped
 };
 
 // A mask that passed the filters, in the order of prompts and slots.
@@ -45,14 +45,14 @@ struct MaskRecord {
     int64_t begin, length;  // of its positions or run lengths
 };
 
-// How far a list was filled. Beyond the capacity nothing is written and counting goes on, so that
-// the host can see how much room there should have been.
+// The length of a list. Beyond the capacity nothing is written and counting goes on, so that the
+// host can see the capacity that was needed.
 struct Fill {
     int64_t masks, runs;
 };
 
 // Masks found so far. `positions` are where, in column-major order, a mask begins or ends; the last
-// one of a mask is its picture's area, unless it ended there.
+// one of a mask is its image's area, unless it ended there.
 struct Candidates {
     MaskRecord* records;  // [mask_capacity]
     uint32_t* positions;  // [run_capacity]
@@ -83,21 +83,20 @@ struct RowGather {
 
 struct DeviceKernels {
     std::string_view name;
-    Memory memory;
 
     // Bytes of scratch memory that these operations need.
     int64_t (*preprocess_workspace)(Frame frame);
     int64_t (*binarise_workspace)(int64_t planes, Size low, Frame frame);
     int64_t (*box_nms_workspace)(int64_t mask_capacity);
 
-    // As Kernels::preprocess. // out [3, side, side]
-    void (*preprocess)(Picture picture, Frame frame, Normalisation normalisation, Numbers out,
+    // As cpu::preprocess. // out [3, side, side]
+    void (*preprocess)(Image image, Frame frame, Normalisation normalisation, Numbers out,
                        void* workspace, Stream stream);
 
-    // As Kernels::point_grid.
+    // As cpu::point_grid.
     void (*point_grid)(int64_t per_side, double* out, Stream stream);
 
-    // One foreground click and one point of padding for each of the points on the unit square.
+    // One foreground point and one point of padding for each of the points on the unit square.
     // coords [count, 2, 2], labels [count, 2]
     void (*click_prompts)(const double* points, int64_t count, Frame frame, float* coords,
                           int32_t* labels, Stream stream);
@@ -114,12 +113,12 @@ struct DeviceKernels {
     void (*label_planes)(const float* scores, RowGather rows, float threshold, int64_t first_prompt,
                          PlaneLabel* labels, Stream stream);
 
-    // As Kernels::binarise, for planes with a label; masks that pass are added to the candidates.
+    // As cpu::binarise, for planes with a label; masks that pass are added to the candidates.
     void (*binarise)(LogitPlanes logits, const PlaneLabel* labels, Frame frame,
                      Thresholds thresholds, MaskFilter filter, Candidates candidates,
                      void* workspace, Stream stream);
 
-    // As Kernels::box_nms, over the candidates. // kept [mask_capacity], kept_count [1]
+    // As cpu::box_nms, over the candidates. // kept [mask_capacity], kept_count [1]
     void (*box_nms)(Candidates candidates, double iou_threshold, int32_t* kept, int32_t* kept_count,
                     void* workspace, Stream stream);
 

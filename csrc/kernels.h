@@ -1,8 +1,8 @@
-// Every native operation of fastseg, for whatever processor provides it.
+// The native operations of fastseg on a CPU.
 //
-// Plain data in, plain data out: no Python, no CUDA header, no owner of memory. Pointers live where
-// the table says (`Kernels::memory`). Results whose size is known only afterwards are written to
-// memory that the caller hands out through `Allocate`, called exactly once per call that succeeds.
+// Plain data in, plain data out: no Python, no CUDA header, no owner of memory. Results whose size
+// is known only afterwards are written to memory that the caller hands out through `Allocate`,
+// which is called exactly once by a call that succeeds.
 //
 // Every operation gives the same bits for any number of threads and on any processor (but for the
 // last bit of the C library's atan2, sin and cos in measure_shapes). Malformed input throws
@@ -15,8 +15,6 @@
 #include <variant>
 
 namespace fastseg {
-
-enum class Memory { host, cuda };
 
 template <class T>
 using Allocate = std::function<T*(int64_t count)>;
@@ -37,16 +35,16 @@ struct Size {
     int64_t area() const { return height * width; }
 };
 
-// One row-major RGB picture, 8 bits a channel. // [height, width, 3]
-struct Picture {
+// One row-major RGB image, 8 bits a channel. // [height, width, 3]
+struct Image {
     const uint8_t* data;
     Size size;
 };
 
-// How a part of a picture is laid into the square that a model sees (fastseg/geometry.py).
+// The placement of a part of an image in the square input of a model (fastseg/geometry.py).
 struct Frame {
-    Size image;              // the whole picture
-    int64_t x0, y0, x1, y1;  // the part that is looked at, end-exclusive
+    Size image;              // the whole image
+    int64_t x0, y0, x1, y1;  // the part, end-exclusive
     int64_t side;            // of the square
     Size resized;            // the part inside the square
 
@@ -54,26 +52,26 @@ struct Frame {
 };
 
 // COCO run lengths of masks of one size: column by column, the first count is background.
-struct Runs {
+struct Rle {
     const uint32_t* counts;  // [offsets[masks]]
     const int64_t* offsets;  // [masks + 1]
     int64_t masks;
     Size size;
 };
 
-struct RunsOut {
+struct RleOut {
     Allocate<uint32_t> counts;
     int64_t* offsets;  // [masks + 1]
 };
 
 // Byte strings, one after another.
-struct Texts {
+struct Strings {
     const char* data;
     const int64_t* offsets;  // [count + 1]
     int64_t count;
 };
 
-struct TextsOut {
+struct StringsOut {
     Allocate<char> data;
     int64_t* offsets;  // [count + 1]
 };
@@ -87,7 +85,7 @@ struct Thresholds {
 };
 
 struct BinarisedOut {
-    RunsOut runs;
+    RleOut runs;
     int64_t* areas;    // [masks]
     int64_t* boxes;    // [masks, 4] x0 y0 x1 y1, inclusive; an empty mask gives zeros
     float* stability;  // [masks] pixels above `high` / pixels above `low`; 0 / 0 is NaN
@@ -121,12 +119,12 @@ struct Pixels {
 
 using FramePixels = std::variant<Pixels<uint8_t>, Pixels<float>>;
 
-// The part of a frame that a network looks at, end-exclusive; it may reach beyond the frame.
+// The part of a frame that is a network's input, end-exclusive; it may reach beyond the frame.
 struct Window {
     int64_t x0, y0, x1, y1;
 };
 
-// How the chambers of the heart are cut out of a network's probabilities.
+// Settings for the masks of heart chambers from a network's probabilities.
 struct Cleaning {
     int64_t channels;  // planes of one frame; they follow each other
     float threshold;   // a mask is what lies above it
@@ -138,10 +136,10 @@ struct ChamberScores {
     float* stability;  // [planes] pixels above logit 1 / pixels above logit -1; 0 / 0 is NaN
 };
 
-// How a mask's long axis and its disks are found, see cpu/disks.h.
-enum class AxisRule { exact, upright, source };
+// The rule by which a mask's long axis and its disks are found, see cpu/echo/disks.h.
+enum class AxisRule { exact, upright, as_published };
 
-struct Cuts {
+struct DiskSettings {
     int64_t disks;
     AxisRule rule;
 };
@@ -163,67 +161,65 @@ struct ShapesOut {
     double* diameters;        // [masks, disks]
 };
 
-// The operations of one processor. `threads` is how many a call may use at most; 0 is all of them.
-struct Kernels {
-    std::string_view name;
-    Memory memory;
+// `threads` is the number of threads that a call may use at most; 0 is one for every core.
+namespace cpu {
 
-    // 8-bit bilinear resampling with antialiasing, bit for bit Pillow's. // out [height, width, 3]
-    void (*resize_bilinear)(Picture picture, Size size, uint8_t* out, int threads);
+// 8-bit bilinear resampling with antialiasing, bit for bit Pillow's. // out [height, width, 3]
+void resize_bilinear(Image image, Size size, uint8_t* out, int threads);
 
-    // Crop, resize, normalise, pad with zeros. // out [3, side, side]
-    void (*preprocess)(Picture picture, Frame frame, Normalisation normalisation, float* out,
-                       int threads);
+// Crop, resize, normalise, pad with zeros. // out [3, side, side]
+void preprocess(Image image, Frame frame, Normalisation normalisation, float* out, int threads);
 
-    // Centres of a square grid on the unit square, x fastest. // out [per_side * per_side, 2]
-    void (*point_grid)(int64_t per_side, double* out);
+// Centres of a square grid on the unit square, x fastest. // out [per_side * per_side, 2]
+void point_grid(int64_t per_side, double* out);
 
-    // Low-resolution logits to masks of the whole picture, see cpu/binarise.cpp. `sieve` is the
-    // widest vector that may be used by name, see cpu/sieve.h; empty for what the processor has.
-    void (*binarise)(Planes<const float> logits, Frame frame, Thresholds thresholds,
-                     const BinarisedOut& out, int threads, std::string_view sieve);
+// Low-resolution logits to masks of the whole image, see cpu/masks/binarise.cpp. `kernel` is the
+// widest vector that may be used by name, see cpu/masks/row_threshold.h; empty for what the
+// processor has.
+void binarise(Planes<const float> logits, Frame frame, Thresholds thresholds,
+              const BinarisedOut& out, int threads, std::string_view kernel);
 
-    // Throws std::invalid_argument naming the first mask whose counts do not fill its size.
-    void (*runs_check)(Runs runs);
-    void (*runs_areas)(Runs runs, int64_t* out);                  // out [masks]
-    void (*runs_boxes)(Runs runs, int64_t* out);                  // out [masks, 4]
-    void (*runs_iou)(Runs a, Runs b, double* out, int threads);   // out [a.masks, b.masks]
-    void (*runs_to_array)(Runs runs, uint8_t* out, int threads);  // out [masks, height, width]
-    void (*runs_from_array)(Planes<const uint8_t> masks, const RunsOut& out, int threads);
-    void (*runs_to_strings)(Runs runs, const TextsOut& out);
-    void (*runs_from_strings)(Texts texts, Size size, const RunsOut& out);
-    void (*runs_polygons)(Runs runs, const PolygonsOut& out, int threads);
+// Throws std::invalid_argument naming the first mask whose counts do not fill its size.
+void rle_check(Rle runs);
+void rle_areas(Rle runs, int64_t* out);                  // out [masks]
+void rle_boxes(Rle runs, int64_t* out);                  // out [masks, 4]
+void rle_iou(Rle a, Rle b, double* out, int threads);    // out [a.masks, b.masks]
+void rle_to_array(Rle runs, uint8_t* out, int threads);  // out [masks, height, width]
+void rle_from_array(Planes<const uint8_t> masks, const RleOut& out, int threads);
+void rle_to_strings(Rle runs, const StringsOut& out);
+void rle_from_strings(Strings texts, Size size, const RleOut& out);
+void rle_polygons(Rle runs, const PolygonsOut& out, int threads);
 
-    // changed [masks] is 1 where a region went.
-    void (*runs_remove_small_regions)(Runs runs, SmallRegions what, const RunsOut& out,
-                                      uint8_t* changed, int threads);
+// changed [masks] is 1 where a region went.
+void rle_remove_small_regions(Rle runs, SmallRegions what, const RleOut& out, uint8_t* changed,
+                              int threads);
 
-    // Greedy suppression; returns how many of the indices in `kept` [boxes.count] are valid.
-    int64_t (*box_nms)(Boxes boxes, const float* scores, double iou_threshold, int64_t* kept);
+// Greedy suppression; returns how many of the indices in `kept` [boxes.count] are valid.
+int64_t box_nms(Boxes boxes, const float* scores, double iou_threshold, int64_t* kept);
 
-    // 1 where a box ends at an edge of the crop that is no edge of the picture. // out [count]
-    void (*near_crop_edge)(const int64_t* boxes, int64_t count, Frame frame, double tolerance,
-                           uint8_t* out);
+// 1 where a box ends at an edge of the crop that is no edge of the image. // out [count]
+void near_crop_edge(const int64_t* boxes, int64_t count, Frame frame, double tolerance,
+                    uint8_t* out);
 
-    // A window, resampled and stretched to 0..1, see cpu/frame_input.cpp. // out [C, side, side]
-    void (*frame_input)(FramePixels frame, Window window, int64_t side, float* out, int threads);
+// A window, resampled and stretched to 0..1, see cpu/image/frame_input.cpp. // out [C, side, side]
+void frame_input(FramePixels frame, Window window, int64_t side, float* out, int threads);
 
-    // Masks of a window to masks of its frame, see cpu/mask_frames.cpp.
-    void (*masks_to_frame)(Planes<const uint8_t> masks, Window window, Size size,
-                           const RunsOut& out, int threads);
+// Masks of a window to masks of its frame, see cpu/echo/masks_to_frame.cpp.
+void masks_to_frame(Planes<const uint8_t> masks, Window window, Size size, const RleOut& out,
+                    int threads);
 
-    // Largest component, closing by a disk, holes filled, see cpu/chambers.cpp. // out as the input
-    void (*clean_chambers)(Planes<const float> probabilities, Cleaning cleaning, uint8_t* out,
-                           int threads);
+// Largest component, closing by a disk, holes filled, see cpu/echo/clean_chambers.cpp. // out as
+// the input
+void clean_chambers(Planes<const float> probabilities, Cleaning cleaning, uint8_t* out,
+                    int threads);
 
-    // masks [planes, height, width]
-    void (*chamber_scores)(Planes<const float> probabilities, const uint8_t* masks,
-                           ChamberScores out, int threads);
+// masks [planes, height, width]
+void chamber_scores(Planes<const float> probabilities, const uint8_t* masks, ChamberScores out,
+                    int threads);
 
-    void (*measure_shapes)(Planes<const uint8_t> masks, Cuts cuts, const ShapesOut& out,
-                           int threads);
-};
+void measure_shapes(Planes<const uint8_t> masks, DiskSettings disk_settings, const ShapesOut& out,
+                    int threads);
 
-const Kernels& cpu_kernels();
+}  // namespace cpu
 
 }  // namespace fastseg

@@ -1,4 +1,4 @@
-"""Boxes in, masks out: embed a picture once, then ask as often as you like."""
+"""Masks for boxes: an image is embedded once, and then answers any number of prompts."""
 
 import fastseg
 from fastseg.demo import BOXES, PICTURE

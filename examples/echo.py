@@ -1,4 +1,4 @@
-"""Chambers of one ultrasound frame, and what they measure; without a file, of a drawn frame."""
+"""Measurements of the heart chambers in an ultrasound frame: a file, or else a drawn frame."""
 
 import sys
 

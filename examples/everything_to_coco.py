@@ -1,4 +1,4 @@
-"""Every object of a picture, as COCO run-length codes in a JSON file."""
+"""Every object of an image, as COCO run-length codes in a JSON file."""
 
 import json
 import sys

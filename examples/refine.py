@@ -1,4 +1,4 @@
-"""A click, then a correcting click that starts from the first answer."""
+"""Refinement: a second point corrects the mask of the first, starting from its logits."""
 
 import fastseg
 from fastseg.demo import PICTURE

@@ -1,10 +1,10 @@
-"""Many pictures in bounded memory: the next ones are read while this one is segmented."""
+"""Many images in bounded memory: the next ones are read while one is segmented."""
 
 import fastseg
 from fastseg.demo import BOXES, PICTURE
 
 model = fastseg.load("sam-nano")
-pictures = (PICTURE for _ in range(3))  # any iterable, a generator over a cohort for one
-boxes = (box for box in BOXES[:3])  # one entry a picture
+pictures = (PICTURE for _ in range(3))  # any iterable, for example a generator over a cohort
+boxes = (box for box in BOXES[:3])  # one entry for each image
 for number, masks in enumerate(model.stream(pictures, boxes=boxes, multimask=False)):
     print(f"picture {number}: {masks.areas[0]} pixels in {masks.timings.total:.0f} ms")

@@ -1,4 +1,4 @@
-"""A model folder to engines: ``python export/build_engines.py FOLDER OUT``."""
+"""Build of engines from a model folder: ``python export/build_engines.py FOLDER OUT``."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--backend", choices=[*FLAVOURS], default="tensorrt-rtx")
     parser.add_argument("--precision", choices=["fp16", "fp32"], default="fp16")
     parser.add_argument("--target", nargs="*", default=[], help="sm86 sm89; portable if left out")
-    asked = parser.parse_args(arguments)
-    request = Request(asked.backend, asked.precision, tuple(asked.target), out=asked.out)
+    options = parser.parse_args(arguments)
+    request = Request(options.backend, options.precision, tuple(options.target), out=options.out)
     try:
-        folder = artifacts.read(asked.folder)
+        folder = artifacts.read(options.folder)
         built = build(folder, request, progress=print)
     except FastsegError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)

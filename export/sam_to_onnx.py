@@ -1,4 +1,4 @@
-"""A SAM checkpoint to a model folder: ``python export/sam_to_onnx.py sam_vit_b.pth OUT``."""
+"""Export of a SAM checkpoint as a folder: ``python export/sam_to_onnx.py sam_vit_b.pth OUT``."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--name", help="the model's name; that of the folder if left out")
     parser.add_argument("--licence", help="of the weights")
     parser.add_argument("--precision", choices=["fp32", "fp16"], default="fp32")
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
         table = export_sam(
-            asked.checkpoint,
-            asked.out,
-            precision=asked.precision,
-            name=asked.name,
-            licence=asked.licence,
+            options.checkpoint,
+            options.out,
+            precision=options.precision,
+            name=options.name,
+            licence=options.licence,
             progress=print,
         )
     except FastsegError as error:

@@ -1,4 +1,4 @@
-"""The echo U-Net's weights to a model folder: ``python export/unet_to_onnx.py W.h5 a4c OUT``."""
+"""Export of the echo U-Net to a model folder: ``python export/unet_to_onnx.py W.h5 a4c OUT``."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ def main(arguments: list[str] | None = None) -> int:
     """Export; the same as ``fastseg export unet``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("weights", help="of the echo U-Net: .pt, .pth, .safetensors or Keras .h5")
-    parser.add_argument("view", choices=list(VIEWS), help="what the network looks at")
+    parser.add_argument("view", choices=list(VIEWS), help="the view of the frames")
     parser.add_argument("out", help="the model folder to write")
     parser.add_argument("--store", choices=["float32", "float16"], default="float32")
     parser.add_argument("--precision", choices=["fp32", "fp16"], default="fp32")
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
         table = export_unet(
-            asked.weights,
-            asked.out,
-            asked.view,
-            store=asked.store,
-            precision=asked.precision,
+            options.weights,
+            options.out,
+            options.view,
+            store=options.store,
+            precision=options.precision,
             progress=print,
         )
     except FastsegError as error:

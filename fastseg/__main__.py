@@ -28,10 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             package = (error.name or "").partition(".")[0]
             if package not in ("click", "rich"):
                 raise
-            sys.stderr.write(
-                f"fastseg: the command line needs {package}; "
-                'install it by: pip install "fastseg-runtime[cli]"\n'
-            )
+            from fastseg.environment import install_hint
+
+            sys.stderr.write(f"fastseg: the command line needs {package}. {install_hint('cli')}\n")
             return 2
         code = run(list(sys.argv[1:] if argv is None else argv))
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""Names, shapes and dtypes of every graph: what an export writes and a backend must run."""
+"""The contract of every graph: the names, shapes and dtypes that exports write and backends run."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ Dimension: TypeAlias = int | str
 
 DType: TypeAlias = Literal["float32", "float16", "int32"]
 
+Role: TypeAlias = Literal["image", "prompt"]
+"""The input that a graph works on: an image, or prompts on an image that was encoded."""
+
 OPSET = 18
-"""ONNX operator set of every written graph; runtimes in the field refuse newer ones."""
+"""ONNX operator set of every written graph; installed runtimes refuse newer ones."""
 
 IR_VERSION = 9
 """ONNX file format of every written graph."""
@@ -29,10 +32,10 @@ LABEL_BOX_TOP_LEFT = 2
 LABEL_BOX_BOTTOM_RIGHT = 3
 
 MASK_VECTOR = 32
-"""Length of the vector that draws a mask from the upscaled image tokens."""
+"""Length of the vector whose product with the upscaled image tokens is a mask."""
 
 MASK_SLOTS = 4
-"""Masks that SAM's decoder draws for a prompt: slot 0 alone, or slots 1 to 3 as alternatives."""
+"""Masks of SAM's decoder for a prompt: slot 0 is the single mask, slots 1 to 3 are alternatives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +49,19 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class GraphSpec:
-    """One network in one file: what goes in and what comes out, in order."""
+    """One network in one file: its inputs and outputs, in order."""
 
     name: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
+    @property
+    def role(self) -> Role:
+        """The input that the graph works on."""
+        return graph_role(self.name)
+
     def mismatch(self, arrays: Mapping[str, Array]) -> str | None:
-        """Say in words why ``arrays`` cannot be the inputs of this graph, or None if they can."""
+        """Say in words why ``arrays`` cannot be the inputs of this graph; None if they can."""
         expected = {tensor.name: tensor for tensor in self.inputs}
         if set(arrays) != set(expected):
             return f"{self.name} takes {sorted(expected)}, not {sorted(arrays)}"
@@ -79,16 +87,16 @@ SAM_GRAPHS: Mapping[str, str] = MappingProxyType(
         "mask_head": "image tokens and mask vectors -> low-resolution logits, for the survivors",
     }
 )
-"""The graphs of a SAM folder. Inputs and outputs that the pipeline itself touches:
+"""The graphs of a SAM folder. Inputs and outputs that the pipeline itself reads and writes:
 
 - ``encoder``: ``image`` float32 (images, 3, side, side), normalised and padded, to ``embedding``
   float32 (images, 256, grid, grid), grid = side / 16.
-- ``image_state``: ``embedding`` (1, 256, grid, grid) to any number of outputs. Each is handed, by
-  name and untouched, to the graphs below that have an input of that name.
+- ``image_state``: ``embedding`` (1, 256, grid, grid) to any number of outputs. Each is passed, by
+  name and unchanged, to the graphs below that have an input of that name.
 - ``decoder``: ``point_coords`` float32 (prompts, points, 2), x before y in pixels of the square,
   ``point_labels`` int32 (prompts, points), boxes being two points with labels 2 and 3, padding
   -1; to ``iou_predictions`` float32 (prompts, 4), ``mask_vectors`` float32 (prompts, 4, 32) and
-  ``image_tokens``, whose first axis is prompts and whose layout is the affair of whoever runs it.
+  ``image_tokens``, whose first axis is prompts and whose other axes each runtime defines.
 - ``decoder_mask``: the same and ``mask_input`` float32 (prompts, 1, 4*grid, 4*grid).
 - ``mask_head``: ``image_tokens`` (survivors, ...) and ``mask_vectors`` (survivors, masks, 32) to
   ``low_res_logits`` float32 (survivors, masks, 4*grid, 4*grid).
@@ -97,12 +105,22 @@ SAM_GRAPHS: Mapping[str, str] = MappingProxyType(
 UNET_GRAPH = "network"
 """The one graph of a folder of family ``"unet"``."""
 
-LOOK = ("encoder", UNET_GRAPH)
-"""Graphs that look at the picture; the others answer prompts. A model's precision is theirs."""
+_IMAGE_GRAPHS = ("encoder", UNET_GRAPH)
+
+
+def graph_role(name: str) -> Role:
+    """Tell which input a graph works on.
+
+    The precision and the device of a model are those of its image graph.
+
+    Args:
+        name: A key of ``SAM_GRAPHS``, or ``UNET_GRAPH``.
+    """
+    return "image" if name in _IMAGE_GRAPHS else "prompt"
 
 
 def unet_network(side: int, channels: int, classes: int) -> GraphSpec:
-    """The graph of a network that segments frames without prompts.
+    """Describe the graph of a network that segments frames without prompts.
 
     Args:
         side: Height and width of a frame in pixels.

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import ctypes
+import json
 import os
 import platform
+from contextlib import suppress
 from datetime import datetime, timezone
+from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+CUDA_DRIVER = "libcuda.so.1"
+"""The library of the NVIDIA driver."""
+
+_DISTRIBUTION = "fastseg-runtime"
+
+_SOURCE = Path(__file__).parents[1]
+"""The folder that the package stands in: a clone, or the place of installed packages."""
 
 _CPUINFO = Path("/proc/cpuinfo")
 
@@ -22,12 +36,12 @@ _PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Versions of fastseg, Python and every installed package that can take part in a result.
+    """List the versions of fastseg, Python and each installed package that can affect a result.
 
-    Nothing is imported for it: the versions are those of the installed distributions. A fastseg
-    that runs from its source tree without being installed calls itself ``"source tree"``.
+    Nothing is imported: the versions are those of the installed distributions. The version of a
+    fastseg that runs from its source tree without being installed is ``"source tree"``.
     """
-    found = {"fastseg": _version("fastseg-runtime") or "source tree"}
+    found = {"fastseg": _version(_DISTRIBUTION) or "source tree"}
     found["python"] = platform.python_version()
     for package in _PACKAGES:
         if version := _version(package):
@@ -46,39 +60,77 @@ def machine() -> dict[str, str | int]:
 
 
 def processor() -> str:
-    """The processor's name and instructions, as one text: what rounding and speed depend on."""
-    lines = _cpuinfo()
-    instructions = (line for line in lines if line.startswith(("flags", "Features")))
-    return f"{_cpu_name()} {next(instructions, '')}"
+    """Describe the processor in one line: its name and instruction sets.
+
+    Rounding and speed depend on both.
+    """
+    return f"{_cpu_name()} {_cpuinfo(_CPUINFO).flags}"
 
 
 def line() -> str:
-    """Machine and versions in one line, for the head of a table."""
+    """Describe machine and versions in one line, for the head of a table."""
     about = machine()
     packages = ", ".join(f"{name} {version}" for name, version in versions().items())
     return f"{about['cpu']}, {about['cores']} cores, {about['system']}; {packages}; {about['time']}"
 
 
 def instructions() -> frozenset[str]:
-    """Instruction sets by the names that Linux has for them; none where it does not tell."""
-    for line in _cpuinfo():
-        name, _, flags = line.partition(":")
-        if name.strip() in ("flags", "Features"):
-            return frozenset(flags.split())
-    return frozenset()
+    """List the instruction sets by their names in Linux; empty where the system has no list."""
+    _, _, flags = _cpuinfo(_CPUINFO).flags.partition(":")
+    return frozenset(flags.split())
+
+
+def has_cuda_driver() -> bool:
+    """Tell whether the library of an NVIDIA driver loads, without starting the driver.
+
+    Where it does not load there is no CUDA device, and nothing of ``fastseg.cuda`` is needed.
+    """
+    return _loads(CUDA_DRIVER)
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on, which can be fewer than the machine has."""
+    """Count the cores that this process may run on, which can be fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def thread_count(threads: int) -> int:
-    """Threads that ``threads=`` means: 0 is every core, and more than there are cores is no use."""
+    """Convert a ``threads=`` argument: 0 means every usable core, and more are never used."""
     cores = usable_cores()
     return min(threads or cores, cores)
+
+
+def install_hint(extra: str = "") -> str:
+    """Say how to install fastseg again, in the way in which it was installed.
+
+    Args:
+        extra: The extra that is to come along, ``"export"``; none if left out.
+
+    Returns:
+        A sentence without its full stop. From a clone it is a command for that folder. Otherwise no
+        package is named: an index may have another one under that name.
+    """
+    clone = source_folder()
+    if clone is None:
+        return f"Install fastseg with its extra {extra!r}" if extra else "Install fastseg again"
+    what = f"'.[{extra}]'" if extra else "."
+    return f"In your clone, {clone}: pip install -e {what}"
+
+
+def source_folder() -> Path | None:
+    """Find the folder of fastseg's source that it was installed from, or runs in.
+
+    Returns:
+        None if fastseg came as a wheel, or the folder is gone.
+    """
+    folders = [_SOURCE]
+    with suppress(metadata.PackageNotFoundError, ValueError, KeyError, AttributeError, TypeError):
+        stored = metadata.distribution(_DISTRIBUTION).read_text("direct_url.json") or "{}"
+        origin = json.loads(stored)
+        if "dir_info" in origin:
+            folders.insert(0, Path(unquote(urlsplit(origin["url"]).path)))
+    return next((folder for folder in folders if (folder / "pyproject.toml").is_file()), None)
 
 
 def _version(distribution: str) -> str | None:
@@ -89,15 +141,35 @@ def _version(distribution: str) -> str | None:
 
 
 def _cpu_name() -> str:
-    """The processor's own name where the system tells it, else its architecture."""
-    for entry in _cpuinfo():
-        if entry.startswith("model name"):
-            return entry.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    """Return the processor's name where the system has it, else its architecture."""
+    return _cpuinfo(_CPUINFO).name or platform.processor() or platform.machine()
 
 
-def _cpuinfo() -> list[str]:
+class _CpuInfo(NamedTuple):
+    """The entries of ``/proc/cpuinfo`` that are used; empty where they are missing."""
+
+    name: str
+    flags: str
+    """The whole line, ``"flags : fpu vme ..."`` or ``"Features : fp asimd ..."``."""
+
+
+@cache
+def _cpuinfo(path: Path) -> _CpuInfo:
+    """Parse the file once a process; it is long on machines with many cores."""
     try:
-        return _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return []
+        return _CpuInfo("", "")
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    flags = (line for line in lines if line.partition(":")[0].strip() in ("flags", "Features"))
+    return _CpuInfo(next(names, ""), next(flags, ""))
+
+
+@cache
+def _loads(library: str) -> bool:
+    """Try to load a library once a process."""
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True

@@ -162,6 +162,8 @@ def _read_picture(source: Any, what: str, max_pixels: int | None) -> NDArray[np.
     except (OSError, ValueError) as error:
         if isinstance(error, ImageError):
             raise
+        if isinstance(error, FileNotFoundError):
+            raise ImageError(f"{what}: no such file. Check the path.") from error
         reason = getattr(error, "strerror", None) or error
         raise ImageError(f"{what} cannot be read: {reason}. Check the path.") from error
 

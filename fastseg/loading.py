@@ -1,4 +1,4 @@
-"""From a name or a folder to a model that is ready to run."""
+"""Loading of models by name or folder."""
 
 from __future__ import annotations
 
@@ -70,27 +70,27 @@ def load(
         model: The name of an embedded model (``fastseg.list_models()``) or a model folder.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
         backend: ``"auto"``, ``"onnxruntime"``, ``"openvino"``, ``"tensorrt"``, ``"tensorrt-rtx"``,
-            ``"native"`` (fastseg's own kernels, for prompts and in ``"bf16"`` for SAM's vision
-            transformers and the echo U-Net; other pictures are left to ``"auto"``), or two of
-            them as in ``"openvino+onnxruntime"``: the encoder's and the decoder's.
-        precision: ``"auto"``, ``"fp32"``, ``"bf16"``, ``"fp16"`` or ``"int8"``. ``"bf16"`` needs
-            a processor that has it, and OpenVINO for what looks at the picture, but for SAM's
-            vision transformers and the echo U-Net where there is AMX; what places prompts stays
-            in FP32. ``"fp16"`` and ``"int8"`` need graphs that ``fastseg export half`` or ``int8``
-            added.
+            ``"native"``, or two of them for encoder and decoder, ``"openvino+onnxruntime"``.
+            ``"native"`` is fastseg's own kernels: prompt decoding, and in ``"bf16"`` SAM's ViT
+            encoders and the echo U-Net. It leaves other encoders to ``"auto"``.
+        precision: ``"auto"``, ``"fp32"``, ``"bf16"``, ``"fp16"`` or ``"int8"``. ``"bf16"`` is
+            supported by OpenVINO for the encoder on CPUs with BF16, and by the native kernels on
+            CPUs with AMX (SAM's ViT encoders, echo U-Net). Prompt decoding stays in FP32 there.
+            ``"fp16"`` and ``"int8"`` need graphs that ``fastseg export half`` or ``int8`` added.
         threads: Processor threads of a call; 0 means every core that this process may use. With
-            fewer, callers in several threads run as many calls at once as the cores are enough for:
-            ``threads=1`` is for throughput, all of them for one call's latency.
-        max_pixels: Largest picture accepted, height x width; None lifts the limit.
+            fewer, calls from several threads run at once, as many as the cores suffice for:
+            ``threads=1`` is for throughput, every core for the latency of one call.
+        max_pixels: Largest image accepted, height x width; None lifts the limit.
 
     Returns:
-        A ``Sam`` for a model that takes prompts, a ``Unet`` for one that takes frames. What is
-        named is used; only ``"auto"`` chooses, for each graph, and ``model.runs`` says what.
+        A ``Sam`` for a model that takes prompts, a ``Unet`` for one that takes frames. A backend,
+        device or precision that is named is used or raises; ``"auto"`` chooses for each graph, and
+        ``model.runs`` is the result.
 
     Raises:
         ModelNotFoundError: There is no such name and no such folder.
         ModelFolderError: The folder is incomplete, altered, or from a newer version.
-        BackendUnavailableError: What was asked for by name cannot be had here.
+        BackendUnavailableError: A named backend, device or precision is not available here.
     """
     folder, choice = _read(model), Choice(device, backend, precision, threads)
     if folder.manifest.family == UNET:
@@ -99,12 +99,12 @@ def load(
 
 
 def load_sam(model: Model, choice: Choice, *, max_pixels: int | None = MAX_PIXELS) -> Sam:
-    """Load a model that takes prompts, or say that the one named takes none.
+    """Load a model that takes prompts.
 
     Raises:
         ModelNotFoundError: There is no such name and no such folder.
         ModelFolderError: The folder is incomplete, altered, or of another family.
-        BackendUnavailableError: What was asked for by name cannot be had here.
+        BackendUnavailableError: A named backend, device or precision is not available here.
     """
     folder = _read(model)
     if folder.manifest.family != SAM:
@@ -116,12 +116,12 @@ def load_sam(model: Model, choice: Choice, *, max_pixels: int | None = MAX_PIXEL
 
 
 def load_unet(model: Model, choice: Choice, *, max_pixels: int | None = MAX_PIXELS) -> Unet:
-    """Load a network for frames, or say that the model named is none.
+    """Load a network for ultrasound frames.
 
     Raises:
         ModelNotFoundError: There is no such name and no such folder.
         ModelFolderError: The folder is incomplete, altered, or of another family.
-        BackendUnavailableError: What was asked for by name cannot be had here.
+        BackendUnavailableError: A named backend, device or precision is not available here.
     """
     folder = _read(model)
     if folder.manifest.family != UNET:
@@ -133,7 +133,7 @@ def load_unet(model: Model, choice: Choice, *, max_pixels: int | None = MAX_PIXE
 
 
 def _unet(folder: ModelFolder, choice: Choice, max_pixels: int | None) -> Unet:
-    # Imported by those who use it alone: it would be a part of every start.
+    # Imported here, because SAM models do not need it.
     from fastseg.echo.unet import Unet
 
     return Unet(folder, choice, max_pixels=max_pixels)

@@ -190,6 +190,6 @@ def _legend(source: str, masks: Masks) -> str:
     timings = masks.timings
     facts = [Path(source).name, f"{len(masks)} masks", f"{timings.total:.0f} ms"]
     if len(masks):
-        facts.append(f"{timings.per_mask_ms:.1f} ms per mask")
+        facts.append(f"{timings.per_mask_ms:.1f} ms for each of {timings.n_masks} masks")
     facts.append(f"{timings.backend} {timings.device} {timings.precision}")
     return " · ".join(facts)

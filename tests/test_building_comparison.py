@@ -11,8 +11,8 @@ import pytest
 from fastseg import artifacts, building
 from fastseg.backends.onnxruntime.session import OrtBackend
 from fastseg.backends.selection import plan
+from fastseg.backends.tensorrt import engine
 from fastseg.backends.tensorrt import library as tensorrt_library
-from fastseg.backends.tensorrt import runtime as tensorrt_runtime
 from fastseg.backends.tensorrt.engine_cache import EngineCache
 from fastseg.building import Request, build
 from fastseg.cuda import device as cuda_device
@@ -63,7 +63,7 @@ def engines(monkeypatch, folder):
 
             return FakeEngine(stored.graph, compute, device=device)
 
-        monkeypatch.setattr(tensorrt_runtime, "load_engine", load_engine)
+        monkeypatch.setattr(engine, "load_engine", load_engine)
 
     return use
 

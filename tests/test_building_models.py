@@ -11,10 +11,9 @@ import pytest
 from fastseg import artifacts, building
 from fastseg.artifacts import ModelFolder, registry
 from fastseg.backends.tensorrt import library as tensorrt_library
-from fastseg.backends.tensorrt.builder import Order, build_engine
-from fastseg.backends.tensorrt.engine_cache import EngineCache
+from fastseg.backends.tensorrt.builder import BuildOptions, build_engine
+from fastseg.backends.tensorrt.engine_cache import EngineCache, find_engine
 from fastseg.backends.tensorrt.engine_key import Gpu
-from fastseg.backends.tensorrt.engine_lookup import find_engine
 from fastseg.backends.tensorrt.library import TENSORRT_RTX
 from fastseg.building import Built, Request, build
 from fastseg.errors import EngineError
@@ -120,19 +119,19 @@ def test_a_folder_with_engines_keeps_every_file_of_the_model(tmp_path):
 def test_mixed_precision_graphs_become_engines_of_half_the_size(name, tmp_path):
     """As an export writes them that finds no block to keep in float32, which it does for these."""
     pytest.importorskip("torch", reason="exports need torch")
-    from fastseg.export.fp16.convert import half_graph
-    from fastseg.export.fp16.rewrite import to_half
-    from fastseg.export.onnx import blocks
+    from fastseg.export.fp16.convert import fp16_graph
+    from fastseg.export.fp16.rewrite import to_fp16
+    from fastseg.export.onnx.blocks import read_graph
     from fastseg.export.onnx.writer import save
 
     folder = artifacts.read(registry.find(name), verify=False)
-    order = Order(TENSORRT_RTX, ("portable",))
+    options = BuildOptions(TENSORRT_RTX, ("portable",))
     # The decoder with a mask prompt is the same again, and the longest to build.
     for stored in (one for key, one in folder.manifest.graphs.items() if key != "decoder_mask"):
-        graph, path = half_graph(stored.graph), tmp_path / stored.file
+        graph, path = fp16_graph(stored.graph), tmp_path / stored.file
         ports = {port.name: port.dtype for port in (*graph.inputs, *graph.outputs)}
-        save(to_half(blocks.read(folder.file(stored)), islands=(), ports=ports), path)
-        assert len(build_engine(path, graph, order)) >= 0.99 * weights_in(path)
+        save(to_fp16(read_graph(folder.file(stored)), fp32_blocks=(), ports=ports), path)
+        assert len(build_engine(path, graph, options)) >= 0.99 * weights_in(path)
 
 
 def weights_in(path: Path) -> int:

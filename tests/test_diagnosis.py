@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 
 import pytest
@@ -14,12 +13,13 @@ from fastseg.artifacts import registry
 from fastseg.backends import openvino
 from fastseg.backends.tensorrt import library as tensorrt_library
 from fastseg.backends.tensorrt.library import TENSORRT_RTX
-from fastseg.cuda import driver as cuda_driver
 from fastseg.diagnosis import doctor
+from fastseg.environment import install_hint
 from fastseg.errors import BackendUnavailableError
 from fastseg.testing import tiny_sam_folder
 from tests.fakes import fake_machine
 from tests.fakes.fake_driver import FakeDevice, FakeDriverLibrary
+from tests.helpers import processes
 from tests.helpers.fresh_interpreter import loaded_by
 
 
@@ -75,8 +75,8 @@ def test_a_machine_without_any_runtime_is_not_ok(monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     report = doctor()
     assert not report["ok"]
-    assert "fastseg-runtime[cpu]" in report["runtimes"]["onnxruntime"]["remedy"]
-    assert "fastseg-runtime[openvino]" in report["runtimes"]["openvino"]["remedy"]
+    assert install_hint("cpu") in report["runtimes"]["onnxruntime"]["remedy"]
+    assert install_hint("openvino") in report["runtimes"]["openvino"]["remedy"]
 
 
 def test_embedded_models_are_verified_bit_by_bit(models):
@@ -101,9 +101,8 @@ from fastseg.diagnosis import doctor
 report = doctor()
 print(json.dumps([report["ok"], report["native_kernels"]["ok"], bool(report["versions"])]))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
+    done = processes.finish([sys.executable, "-c", program])
+    assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [False, False, True]
 
 
@@ -151,8 +150,7 @@ def test_a_containers_memory_limit_is_told(monkeypatch):
 
 def test_devices_are_named_with_what_the_driver_says_of_them(monkeypatch):
     library = FakeDriverLibrary((FakeDevice("Large", (9, 0), 80 * 2**30),), cuda=12060)
-    monkeypatch.setattr(cuda_driver, "_library", lambda: library)
-    monkeypatch.setattr(cuda_driver, "_release", lambda: "580.95")
+    fake_machine.with_driver(monkeypatch, library, release="580.95")
     assert doctor()["devices"]["cuda"] == {
         "ok": True,
         "driver": "580.95",

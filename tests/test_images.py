@@ -206,7 +206,7 @@ def test_a_truncated_file_is_refused(kind):
 
 
 def test_a_path_that_cannot_be_opened_is_named(tmp_path):
-    with pytest.raises(ImageError, match=r"absent\.png.*No such file"):
+    with pytest.raises(ImageError, match=r"absent\.png: no such file"):
         read_image(tmp_path / "absent.png")
     with pytest.raises(ImageError, match="directory"):
         read_image(tmp_path)

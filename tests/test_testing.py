@@ -9,6 +9,7 @@ from fastseg import artifacts
 from fastseg.backends.selection import open_graph
 from fastseg.contract import SAM_GRAPHS, Array
 from fastseg.testing import GRID, LOW, RADII, SIDE, tiny_sam_folder
+from tests.helpers.fresh_interpreter import loaded_by
 
 pytest.importorskip("onnx", reason="graphs are written with onnx")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
@@ -51,7 +52,11 @@ def distance(x: float, y: float) -> Array:
     return np.hypot(CENTRES[None] - x, CENTRES[:, None] - y)
 
 
-def test_the_folder_has_every_graph_of_a_sam_and_is_the_same_each_time(tmp_path):
+def test_the_package_for_tests_needs_nothing_of_our_own_tests():
+    assert loaded_by("import fastseg.testing", ["tests", "onnx", "pytest"]) == []
+
+
+def test_the_folder_has_every_graph_and_is_the_same_each_time(tmp_path):
     first, again = (
         artifacts.read(tiny_sam_folder(tmp_path / name)).manifest for name in ("first", "again")
     )
@@ -59,13 +64,13 @@ def test_the_folder_has_every_graph_of_a_sam_and_is_the_same_each_time(tmp_path)
     assert first == again
 
 
-def test_a_click_gives_discs_about_it_of_every_slots_radius(tiny):
+def test_a_point_gives_discs_about_it_of_every_slots_radius(tiny):
     _, logits = tiny.draw([[[40, 60], [0, 0]]], [[1, -1]])
     for slot, radius in enumerate(RADII):
         np.testing.assert_array_equal(logits[0, slot] > 0, distance(40, 60) < radius)
 
 
-def test_several_clicks_give_a_disc_about_their_middle(tiny):
+def test_several_points_give_a_disc_about_their_middle(tiny):
     _, logits = tiny.draw([[[30, 60], [50, 64], [0, 0]]], [[1, 1, -1]])
     np.testing.assert_array_equal(logits[0, 0] > 0, distance(40, 62) < RADII[0])
 
@@ -77,7 +82,7 @@ def test_a_box_gives_the_box(tiny):
     assert (logits[0, 1] > 0).sum() < inside.sum() < (logits[0, 3] > 0).sum()
 
 
-def test_a_background_click_is_outside_every_mask(tiny):
+def test_a_background_point_is_outside_every_mask(tiny):
     _, logits = tiny.draw([[[62, 62], [70, 62], [0, 0]]], [[1, 0, -1]])
     column, row = int(70 * LOW / SIDE), int(62 * LOW / SIDE)
     assert (logits[0, :, row, column] < 0).all()
@@ -93,7 +98,7 @@ def test_a_mask_prompt_alone_gives_a_disc_of_its_place_and_area(tiny):
     np.testing.assert_allclose([CENTRES[columns].mean(), CENTRES[rows].mean()], [44, 80], atol=1)
 
 
-def test_scores_rise_with_brightness_and_lie_on_both_sides_of_the_usual_threshold(tiny):
+def test_scores_rise_with_brightness_across_the_usual_threshold(tiny):
     scores, _ = tiny.draw([[[20, 60], [0, 0]], [[110, 60], [0, 0]]], [[1, -1], [1, -1]])
     assert (scores[1] > scores[0]).all()
     assert ((scores > 0) & (scores < 1)).all()
@@ -101,7 +106,7 @@ def test_scores_rise_with_brightness_and_lie_on_both_sides_of_the_usual_threshol
     assert (scores[0] < 0.88).any()
 
 
-def test_a_prompt_is_answered_the_same_in_any_company(tiny):
+def test_a_prompt_gives_the_same_in_any_batch(tiny):
     coords = np.random.default_rng(0).uniform(0, SIDE, (7, 2, 2))
     labels = [[1, -1]] * 7
     scores, logits = tiny.draw(coords, labels)

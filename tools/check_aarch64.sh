@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Do the native kernels give the same bits on aarch64? Builds them for x86-64 and, with Debian's
-# cross compiler, for aarch64; runs both, the second under qemu-user; compares what they print.
-# Where nvcc is there, also compiles the CUDA kernels for Jetson's GPUs. Takes some minutes.
+# Check that the native kernels give the same bits on aarch64: build them for x86-64 and, with
+# Debian's cross compiler, for aarch64; run both, the second under qemu-user; compare the digests.
+# With nvcc, also compile the CUDA kernels for Jetson's GPUs. Takes some minutes.
 #
 #   apt-get install g++-aarch64-linux-gnu qemu-user cmake ninja-build
 #   tools/check_aarch64.sh [BUILD_FOLDER]
 #
-# Ends with 0 if all digests are equal; a * marks what takes functions from the C library.
+# Exits with 0 if all digests are equal; a * marks kernels that call functions of the C library.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 build=${1:-build}
 limit=${TIME_LIMIT_SECONDS:-900}
 
 for tool in aarch64-linux-gnu-g++ qemu-aarch64 cmake ninja; do
-  command -v "$tool" >/dev/null || { echo "needs $tool, which is not here" >&2; exit 2; }
+  command -v "$tool" >/dev/null || { echo "needs $tool, which is not installed" >&2; exit 2; }
 done
 
 digests() { # folder, CMake arguments
@@ -36,8 +36,8 @@ timeout "$limit" qemu-aarch64 -L /usr/aarch64-linux-gnu "$build/aarch64/kernel_d
 cat "$build/aarch64.txt"
 
 if command -v nvcc >/dev/null; then
-  # Compiled without CMake, which wants to link: a toolkit for x86-64 has the headers that Jetson's
-  # has, and not its libraries.
+  # Compiled without CMake, which wants to link: a toolkit for x86-64 has Jetson's headers, but not
+  # its libraries.
   headers=/usr/local/cuda/include
   for source in csrc/cuda/*.cu; do
     timeout "$limit" nvcc -std=c++20 -O3 --fmad=false -Icsrc "-I$headers" -ccbin aarch64-linux-gnu-g++ \

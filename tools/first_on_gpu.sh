@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# What to run first on a machine with a GPU: from what must hold to what is merely fast. Each step
-# has a time limit and a log of its own, and one that fails does not keep the next from running.
+# First checks on a machine with a GPU: correctness first, then speed. Each step has its own time
+# limit and log, and a failed step does not stop the next.
 #
 #   tools/first_on_gpu.sh LOG_FOLDER [STEP...]      all steps without a name: 15 minutes at most
 #
 # Needs fastseg with its CUDA kernels, pycuda and pytest; for engines a TensorRT that knows the GPU;
-# for `speed` torch with CUDA. What is missing is skipped by name. Ends with 0 if every step did.
+# for `speed` torch with CUDA. Missing parts are skipped by name. Exits with 0 if every step did.
 set -uo pipefail
 logs=$(mkdir -p "$1" && cd "$1" && pwd) || exit 2
 shift
@@ -38,8 +38,8 @@ for name in "${order[@]}"; do
   begin=$SECONDS
   timeout --signal=INT --kill-after=10 "${seconds[$name]}" bash -c "step_$name" >"$logs/$name.log" 2>&1
   code=$?
-  [ $code -eq 124 ] && said="ran out of its ${seconds[$name]} s" || said="ended with $code"
+  [ $code -eq 124 ] && outcome="ran out of its ${seconds[$name]} s" || outcome="ended with $code"
   [ $code -eq 0 ] || failed=1
-  echo "$name: $said after $((SECONDS - begin)) s; $(grep -E '(passed|failed|skipped|error)' "$logs/$name.log" | tail -n 1)"
+  echo "$name: $outcome after $((SECONDS - begin)) s; $(grep -E '(passed|failed|skipped|error)' "$logs/$name.log" | tail -n 1)"
 done
 exit $failed

@@ -1,4 +1,4 @@
-// Prints a digest of what every native kernel makes of generated inputs, one line a kernel.
+// Prints a digest of the result of every native kernel for generated inputs, one line a kernel.
 //
 // Kernels promise the same bits on every processor: two builds whose output differs break it. The
 // one exception, measure_shapes (atan2, sin and cos of the C library), is marked as such.
@@ -100,29 +100,29 @@ const Frame whole{{480, 640}, 0, 0, 640, 480, 256, {192, 256}};
 const Frame crop{{480, 640}, 100, 50, 300, 470, 256, {256, 122}};
 const Normalisation normalisation{{123.675f, 116.28f, 103.53f}, {58.395f, 57.12f, 57.375f}};
 
-void pictures(const Kernels& kernels) {
-    const std::vector<uint8_t> image = bytes(480 * 640 * 3, 1);
-    const Picture picture{image.data(), {480, 640}};
+void images() {
+    const std::vector<uint8_t> pixels = bytes(480 * 640 * 3, 1);
+    const Image image{pixels.data(), {480, 640}};
     Digest resized, prepared;
     for (const Size size : {Size{100, 300}, Size{700, 90}, Size{480, 1000}}) {
         std::vector<uint8_t> out(static_cast<size_t>(size.area() * 3));
-        kernels.resize_bilinear(picture, size, out.data(), 2);
+        cpu::resize_bilinear(image, size, out.data(), 2);
         resized.add(out);
     }
     resized.print("resize_bilinear");
     for (const Frame& frame : {whole, crop}) {
         std::vector<float> out(3 * 256 * 256);
-        kernels.preprocess(picture, frame, normalisation, out.data(), 2);
+        cpu::preprocess(image, frame, normalisation, out.data(), 2);
         prepared.add(out);
     }
     prepared.print("preprocess");
 }
 
-void prompts(const Kernels& kernels) {
+void prompts() {
     Digest grids;
     for (const int64_t per_side : {1, 7, 32}) {
         std::vector<double> out(static_cast<size_t>(per_side * per_side * 2));
-        kernels.point_grid(per_side, out.data());
+        cpu::point_grid(per_side, out.data());
         grids.add(out);
     }
     grids.print("point_grid");
@@ -133,19 +133,19 @@ struct Made {
     std::vector<int64_t> offsets;
     Size size{480, 640};
 
-    Runs runs() const {
+    Rle runs() const {
         return {counts.data(), offsets.data(), static_cast<int64_t>(offsets.size()) - 1, size};
     }
 };
 
-Made binarised(const Kernels& kernels, const Frame& frame, Digest& digest) {
+Made binarised(const Frame& frame, Digest& digest) {
     constexpr int64_t count = 12, side = 64;
     const std::vector<float> logits = waves(count, side, 3, -6.0f, 6.0f);
     Made made;
     made.offsets.resize(count + 1);
     std::vector<int64_t> areas(count), boxes(count * 4);
     std::vector<float> stability(count);
-    kernels.binarise(
+    cpu::binarise(
         {logits.data(), count, side, side, side * side}, frame, {-1.0f, 0.0f, 1.0f},
         {{into(made.counts), made.offsets.data()}, areas.data(), boxes.data(), stability.data()}, 2,
         {});
@@ -153,52 +153,52 @@ Made binarised(const Kernels& kernels, const Frame& frame, Digest& digest) {
     return made;
 }
 
-void run_lengths(const Kernels& kernels, const Made& made) {
-    const Runs runs = made.runs();
+void run_lengths(const Made& made) {
+    const Rle runs = made.runs();
     const size_t count = static_cast<size_t>(runs.masks);
     std::vector<int64_t> areas(count), boxes(count * 4);
-    kernels.runs_areas(runs, areas.data());
-    kernels.runs_boxes(runs, boxes.data());
-    Digest().add(areas).add(boxes).print("runs_areas, runs_boxes");
+    cpu::rle_areas(runs, areas.data());
+    cpu::rle_boxes(runs, boxes.data());
+    Digest().add(areas).add(boxes).print("rle_areas, rle_boxes");
 
     std::vector<double> iou(count * count);
-    kernels.runs_iou(runs, runs, iou.data(), 2);
-    Digest().add(iou).print("runs_iou");
+    cpu::rle_iou(runs, runs, iou.data(), 2);
+    Digest().add(iou).print("rle_iou");
 
     std::vector<uint8_t> array(count * static_cast<size_t>(runs.size.area()));
-    kernels.runs_to_array(runs, array.data(), 2);
-    Digest().add(array).print("runs_to_array");
+    cpu::rle_to_array(runs, array.data(), 2);
+    Digest().add(array).print("rle_to_array");
 
     Made again;
     again.offsets.resize(count + 1);
-    kernels.runs_from_array({array.data(), runs.masks, 480, 640, 480 * 640},
-                            {into(again.counts), again.offsets.data()}, 2);
-    Digest().add(again.counts).add(again.offsets).print("runs_from_array");
+    cpu::rle_from_array({array.data(), runs.masks, 480, 640, 480 * 640},
+                        {into(again.counts), again.offsets.data()}, 2);
+    Digest().add(again.counts).add(again.offsets).print("rle_from_array");
 
     std::vector<char> text;
     std::vector<int64_t> text_offsets(count + 1);
-    kernels.runs_to_strings(runs, {into(text), text_offsets.data()});
-    Digest().add(text).add(text_offsets).print("runs_to_strings");
-    kernels.runs_from_strings({text.data(), text_offsets.data(), runs.masks}, runs.size,
-                              {into(again.counts), again.offsets.data()});
-    Digest().add(again.counts).add(again.offsets).print("runs_from_strings");
+    cpu::rle_to_strings(runs, {into(text), text_offsets.data()});
+    Digest().add(text).add(text_offsets).print("rle_to_strings");
+    cpu::rle_from_strings({text.data(), text_offsets.data(), runs.masks}, runs.size,
+                          {into(again.counts), again.offsets.data()});
+    Digest().add(again.counts).add(again.offsets).print("rle_from_strings");
 
     std::vector<int32_t> points;
     std::vector<int64_t> rings, mask_offsets(count + 1);
-    kernels.runs_polygons(runs, {into(points), into(rings), mask_offsets.data()}, 2);
-    Digest().add(points).add(rings).add(mask_offsets).print("runs_polygons");
+    cpu::rle_polygons(runs, {into(points), into(rings), mask_offsets.data()}, 2);
+    Digest().add(points).add(rings).add(mask_offsets).print("rle_polygons");
 
     Digest small;
     for (const Regions mode : {Regions::holes, Regions::islands}) {
         std::vector<uint8_t> changed(count);
-        kernels.runs_remove_small_regions(
+        cpu::rle_remove_small_regions(
             runs, {60.0, mode}, {into(again.counts), again.offsets.data()}, changed.data(), 2);
         small.add(again.counts).add(again.offsets).add(changed);
     }
-    small.print("runs_remove_small_regions");
+    small.print("rle_remove_small_regions");
 }
 
-void boxes(const Kernels& kernels) {
+void boxes() {
     constexpr int64_t count = 500;
     Draws numbers(4);
     std::vector<float> corners, scores = units(count, 5);
@@ -211,20 +211,20 @@ void boxes(const Kernels& kernels) {
         }
     }
     std::vector<int64_t> kept(count, -1);
-    kernels.box_nms({corners.data(), count}, scores.data(), 0.4, kept.data());
+    cpu::box_nms({corners.data(), count}, scores.data(), 0.4, kept.data());
     Digest().add(kept).print("box_nms");
     std::vector<uint8_t> near(count);
-    kernels.near_crop_edge(whole_corners.data(), count, crop, 20.0, near.data());
+    cpu::near_crop_edge(whole_corners.data(), count, crop, 20.0, near.data());
     Digest().add(near).print("near_crop_edge");
 }
 
-void hearts(const Kernels& kernels) {
+void hearts() {
     const std::vector<uint8_t> frame = bytes(300 * 400 * 3, 6);
     std::vector<float> input(3 * 128 * 128);
     Digest inputs;
     for (const Window window : {Window{-20, 10, 330, 360}, Window{50, 50, 120, 120}}) {
-        kernels.frame_input(Pixels<uint8_t>{frame.data(), {300, 400}, 3}, window, 128, input.data(),
-                            2);
+        cpu::frame_input(Pixels<uint8_t>{frame.data(), {300, 400}, 3}, window, 128, input.data(),
+                         2);
         inputs.add(input);
     }
     inputs.print("frame_input");
@@ -233,26 +233,26 @@ void hearts(const Kernels& kernels) {
     const std::vector<float> probabilities = waves(planes, side, 7, -0.1f, 1.0f);
     const Planes<const float> given{probabilities.data(), planes, side, side, side * side};
     std::vector<uint8_t> masks(planes * side * side);
-    kernels.clean_chambers(given, {4, 0.5f, true}, masks.data(), 2);
+    cpu::clean_chambers(given, {4, 0.5f, true}, masks.data(), 2);
     Digest().add(masks).print("clean_chambers");
     std::vector<float> scores(planes), stability(planes);
-    kernels.chamber_scores(given, masks.data(), {scores.data(), stability.data()}, 2);
+    cpu::chamber_scores(given, masks.data(), {scores.data(), stability.data()}, 2);
     Digest().add(scores).add(stability).print("chamber_scores");
 
     const Planes<const uint8_t> cleaned{masks.data(), planes, side, side, side * side};
     Made made;
     made.offsets.resize(planes + 1);
-    kernels.masks_to_frame(cleaned, {-20, 10, 330, 360}, {300, 400},
-                           {into(made.counts), made.offsets.data()}, 2);
+    cpu::masks_to_frame(cleaned, {-20, 10, 330, 360}, {300, 400},
+                        {into(made.counts), made.offsets.data()}, 2);
     Digest().add(made.counts).add(made.offsets).print("masks_to_frame");
 
     for (const auto& [name, rule] : {std::pair{"measure_shapes exact", AxisRule::exact},
                                      std::pair{"measure_shapes upright", AxisRule::upright},
-                                     std::pair{"measure_shapes source", AxisRule::source}}) {
+                                     std::pair{"measure_shapes source", AxisRule::as_published}}) {
         std::vector<ShapeMeasures> measures(planes);
         std::vector<double> chords(planes * 21 * 4), diameters(planes * 21);
-        kernels.measure_shapes(cleaned, {21, rule},
-                               {measures.data(), chords.data(), diameters.data()}, 2);
+        cpu::measure_shapes(cleaned, {21, rule}, {measures.data(), chords.data(), diameters.data()},
+                            2);
         Digest().add(measures).add(chords).add(diameters).print((std::string(name) + " *").c_str());
     }
 }
@@ -273,7 +273,7 @@ void emulated(const DeviceKernels& kernels) {
     std::vector<Word> room = scratch<Word>(kernels.preprocess_workspace(crop));
     kernels.preprocess({image.data(), {480, 640}}, crop, normalisation, {square.data(), true},
                        room.data(), nullptr);
-    Digest().add(square).print("device preprocess, half");
+    Digest().add(square).print("device preprocess, fp16");
 
     constexpr int64_t planes = 12, side = 64, runs = 200000;
     const std::vector<float> logits = waves(planes, side, 3, -6.0f, 6.0f);
@@ -304,15 +304,14 @@ void emulated(const DeviceKernels& kernels) {
 }  // namespace
 
 int main() {
-    const Kernels& kernels = cpu_kernels();
-    pictures(kernels);
-    prompts(kernels);
+    images();
+    prompts();
     Digest masks;
-    binarised(kernels, crop, masks);
-    const Made made = binarised(kernels, whole, masks);
+    binarised(crop, masks);
+    const Made made = binarised(whole, masks);
     masks.print("binarise");
-    run_lengths(kernels, made);
-    boxes(kernels);
-    hearts(kernels);
+    run_lengths(made);
+    boxes();
+    hearts();
     emulated(emulated_kernels());
 }

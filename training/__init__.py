@@ -1,1 +1,1 @@
-"""How the embedded weights were made: generated scenes, losses, training loops, evaluation."""
+"""Training of the embedded weights: generated scenes, losses, training loops, evaluation."""

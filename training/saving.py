@@ -1,4 +1,4 @@
-"""What a run leaves behind: its state, its weights, and the card of the model they become."""
+"""Files of a run: its state, its weights, and the card of the exported model."""
 
 from __future__ import annotations
 

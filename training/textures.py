@@ -11,7 +11,7 @@ Plane = NDArray[np.float32]
 
 
 def smooth_noise(random: np.random.Generator, size: tuple[int, int], grain: float) -> Plane:
-    """Noise of unit deviation whose bumps are about ``grain`` pixels wide."""
+    """Draw noise of unit deviation with bumps of about ``grain`` pixels."""
     height, width = size
     coarse = (max(2, round(height / grain) + 1), max(2, round(width / grain) + 1))
     seeds = Image.fromarray(random.standard_normal(coarse, dtype=np.float32))
@@ -29,7 +29,7 @@ def soften(plane: Plane, times: int) -> Plane:
 
 
 def mottled(random: np.random.Generator, size: tuple[int, int], coarsest: float) -> Plane:
-    """Several octaves of smooth noise with a random balance between them."""
+    """Draw several octaves of smooth noise with a random balance between them."""
     fall = random.uniform(0.35, 1.0)
     plane = np.zeros(size, dtype=np.float32)
     weight, total, grain = 1.0, 0.0, coarsest
@@ -41,7 +41,7 @@ def mottled(random: np.random.Generator, size: tuple[int, int], coarsest: float)
 
 
 def stripes(random: np.random.Generator, size: tuple[int, int]) -> Plane:
-    """Straight or wavy stripes, soft or hard."""
+    """Draw straight or wavy stripes, soft or hard."""
     y, x = np.mgrid[: size[0], : size[1]].astype(np.float32)
     angle, period = random.uniform(0, np.pi), random.uniform(6, 40)
     phase = (np.cos(angle) * x + np.sin(angle) * y) * np.float32(2 * np.pi / period)
@@ -52,14 +52,14 @@ def stripes(random: np.random.Generator, size: tuple[int, int]) -> Plane:
 
 
 def checks(random: np.random.Generator, size: tuple[int, int]) -> Plane:
-    """A chequered surface."""
+    """Draw a chequered surface."""
     y, x = np.mgrid[: size[0], : size[1]]
     cell = random.integers(5, 24)
     return ((x // cell + y // cell) % 2 * 2 - 1).astype(np.float32)
 
 
 def relief(random: np.random.Generator, size: tuple[int, int]) -> Plane:
-    """A stamped surface lit from one side: the slope of hard-edged smooth noise."""
+    """Draw an embossed surface lit from one side: the slope of hard-edged smooth noise."""
     grain = random.uniform(6, max(7, min(size) / 3))
     height = np.tanh(2.5 * smooth_noise(random, size, grain))
     height += 0.4 * smooth_noise(random, size, max(3, grain / 3))
@@ -70,7 +70,7 @@ def relief(random: np.random.Generator, size: tuple[int, int]) -> Plane:
 
 
 def surface(random: np.random.Generator, size: tuple[int, int]) -> Plane:
-    """Any texture of about unit deviation, or a plain one."""
+    """Draw any texture of about unit deviation, or a plain one."""
     kind = random.random()
     if kind < 0.25:
         return np.zeros(size, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""The device that all of these share."""
+"""The GPU that these benchmarks share."""
 
 from tests.helpers.on_gpu import gpu
 

@@ -1,4 +1,4 @@
-"""How fast the CUDA kernels are, beside the CPU's on the same machine. Needs a GPU."""
+"""Speed of the CUDA kernels beside the CPU's on the same machine. Needs a GPU."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CALLS, ROUNDS = 20, 15
 
 
 def timed(work, wait, calls):
-    """Median and relative spread of one call in ms: calls on end, and one wait for all of them."""
+    """Return median and relative spread of a call in ms: consecutive calls, and one wait."""
     work(), wait()
     rounds = []
     for _ in range(ROUNDS):
@@ -41,7 +41,7 @@ def compare(table, title, on_gpu, on_cpu, gpu):
     cpu_ms, cpu_spread = timed(on_cpu, lambda: None, 1)
     gpu_ms, gpu_spread = timed(on_gpu, gpu.stream.synchronise, CALLS)
     rows.append(("cpu", f"{cpu_ms:.3f}", f"±{cpu_spread:.0%}", "1.0"))
-    where = f"{gpu.device.name}, {CALLS} calls on end"
+    where = f"{gpu.device.name}, {CALLS} consecutive calls"
     rows.append((where, f"{gpu_ms:.3f}", f"±{gpu_spread:.0%}", f"{cpu_ms / gpu_ms:.1f}"))
     table(title, rows)
     assert gpu_ms > 0
@@ -53,7 +53,7 @@ def test_preprocessing(gpu, table):
     scratch = gpu.empty((gpu.kernels.preprocess_workspace(FRAME),), np.uint8)
     compare(
         table,
-        "preprocess, 1080p to 1024 x 1024, float32; the picture lies where it is needed",
+        "preprocess, 1080p to 1024 x 1024, float32; the image lies in the memory of its kernel",
         lambda: gpu.kernels.preprocess(given, FRAME, MEAN, STD, out=out, workspace=scratch),
         lambda: ops.preprocess(image, FRAME, MEAN, STD),
         gpu,
@@ -66,9 +66,9 @@ def test_logits_to_masks(gpu, table, threshold):
     given, labels = gpu.up(logits), gpu.up(emulated_memory.as_bytes(emulated_memory.labels(PLANES)))
     need = gpu.kernels.binarise_workspace(PLANES, (256, 256), FRAME)
     scratch, how = gpu.empty((need,), np.uint8), MaskFilter(0.0, 1.0, threshold, -1.0)
-    # Every call adds to them: masks beyond the room are measured and not written.
-    room = len(ops.binarise(logits, FRAME).runs.counts) * (CALLS + 1) * (ROUNDS + 1)
-    found = gpu.candidates(PLANES * (CALLS + 1) * (ROUNDS + 1), room)
+    # Every call adds candidates: masks beyond the capacity are measured and not written.
+    capacity = len(ops.binarise(logits, FRAME).runs.counts) * (CALLS + 1) * (ROUNDS + 1)
+    found = gpu.candidates(PLANES * (CALLS + 1) * (ROUNDS + 1), capacity)
     compare(
         table,
         f"binarise, {PLANES} masks of 1080p, rough outlines, stability of at least {threshold}",

@@ -1,9 +1,9 @@
-"""Everything mode and encoding on a GPU beside what one would run instead there. Needs a GPU.
+"""Everything mode and encoding on a GPU beside the usual alternatives. Needs a GPU.
 
 The reference is SAM's own package in torch: eager in FP32, and in BF16 with scaled dot-product
-attention and ``torch.compile``. All have the same random weights of ViT-B, 1080p, 1024 clicks and
-run lengths out. fastseg runs engines that were built here, in FP16 and in FP32. Memory is what a
-contestant has taken of the device when it is done, with what it keeps for the next picture.
+attention and ``torch.compile``. All have the same random weights of ViT-B, 1080p, 1024 points and
+RLE output. fastseg runs engines that were built here, in FP16 and in FP32. Memory is that of the
+device after the run, with what a contender keeps for the next image.
 """
 
 from __future__ import annotations
@@ -20,13 +20,12 @@ import pytest
 
 import fastseg
 from fastseg import artifacts
-from fastseg.backends.stored import choose_file
 from fastseg.backends.tensorrt import library as tensorrt_library
+from fastseg.backends.tensorrt import open_engine
 from fastseg.backends.tensorrt.library import FLAVOURS
-from fastseg.backends.tensorrt.runtime import Face
 from fastseg.building import Request, build
 from fastseg.errors import BackendUnavailableError, FastsegError
-from fastseg.export.sam import add_half, export_sam
+from fastseg.export.sam import add_fp16, export_sam
 from fastseg.validation.synthetic import scenes
 from tests.helpers.on_gpu import require_gpu
 from tests.helpers.random_weights import scattered
@@ -39,7 +38,7 @@ BATCH, CALLS = 8, 5
 EAGER = "segment-anything, eager FP32"
 
 LOOSE = {"pred_iou_thresh": -10.0, "stability_score_thresh": 0.5, "points_per_side": 32}
-"""Random weights predict nothing: thresholds that let about as many masks pass as real ones do."""
+"""Thresholds for random weights that pass about as many masks as real ones do."""
 
 
 @pytest.fixture(scope="module")
@@ -67,22 +66,22 @@ def image():
 
 
 def references(torch, checkpoint):
-    """SAM in both manners, by name: made when it is its turn."""
+    """Yield the names of both forms of SAM, and functions that make them."""
 
-    def made(*, compiled: bool):
+    def make(*, compiled: bool):
         sam = segment_anything().sam_model_registry["vit_b"](checkpoint=str(checkpoint))
         sam = sam.cuda().eval()
         if compiled:
             sam.image_encoder = torch.compile(with_sdpa(torch, sam.image_encoder))
-            sam.mask_decoder.forward = in_single(torch.compile(sam.mask_decoder.forward))
+            sam.mask_decoder.forward = in_float32(torch.compile(sam.mask_decoder.forward))
         return sam
 
-    yield EAGER, partial(made, compiled=False)
-    yield "segment-anything, BF16, SDPA, compiled", partial(made, compiled=True)
+    yield EAGER, partial(make, compiled=False)
+    yield "segment-anything, BF16, SDPA, compiled", partial(make, compiled=True)
 
 
-def in_single(decode):
-    """The same decoder, whose answers the package can take to NumPy, which knows no BF16."""
+def in_float32(decode):
+    """Return the decoder with float32 outputs, because NumPy has no BF16."""
 
     def forward(**given):
         masks, scores = decode(**given)
@@ -92,7 +91,7 @@ def in_single(decode):
 
 
 def with_sdpa(torch, encoder):
-    """The same encoder, whose attention runs fused; relative positions go in as a bias."""
+    """Return the encoder with fused attention; relative positions become a bias."""
     from segment_anything.modeling import image_encoder
 
     def forward(self, x):
@@ -116,9 +115,9 @@ def with_sdpa(torch, encoder):
 
 @pytest.fixture(scope="module")
 def built(checkpoint, tmp_path_factory):
-    """Folders with engines of each runtime and precision that can be had here, by name.
+    """Build folders with engines of each available runtime and precision, by name.
 
-    FP16 graphs are compared on one picture with every rounding carried out, which takes minutes on
+    FP16 graphs are compared on one image with every rounding carried out, which takes minutes on
     the processor; then their engines are compared on the GPU, as all are.
     """
     installed = list(filter(is_installed, FLAVOURS))
@@ -127,7 +126,7 @@ def built(checkpoint, tmp_path_factory):
     folder, found = tmp_path_factory.mktemp("models"), {}
     source = folder / "vit-b"
     export_sam(checkpoint, source, licence="none")
-    add_half(source, source, checkpoint=checkpoint, pictures=scenes()[:1])
+    add_fp16(source, source, checkpoint=checkpoint, images=scenes()[:1])
     for flavour, precision in product(installed, ("fp16", "fp32")):
         out = folder / f"{flavour}-{precision}"
         request = Request(flavour, precision, device="cuda", out=out)
@@ -141,7 +140,7 @@ def built(checkpoint, tmp_path_factory):
 
 
 def is_installed(flavour):
-    """Whether a runtime is here; says why it is not."""
+    """Return True if a runtime is available; print the reason if not."""
     try:
         tensorrt_library.runtime(FLAVOURS[flavour])
     except BackendUnavailableError as error:
@@ -151,7 +150,7 @@ def is_installed(flavour):
 
 
 def timed(work, synchronise, rounds=ROUNDS):
-    """Median in ms, relative spread, and what the last call gave; warm."""
+    """Return the median in ms, the relative spread, and the last result; warm."""
     work(), work()
     times, result = [], None
     for _ in range(rounds):
@@ -163,21 +162,21 @@ def timed(work, synchronise, rounds=ROUNDS):
     return median(times), (max(times) - min(times)) / median(times) / 2, result
 
 
-class Rows:
-    """What was measured, told at once: a run that is cut off has told what it had."""
+class Measurements:
+    """Measured rows, printed at once, so that an interrupted run has printed its results."""
 
     def __init__(self, torch) -> None:
         self._torch = torch
         self.found: list[tuple[str, float, float, int, float]] = []
 
     def free_bytes(self) -> int:
-        """What nobody has taken of the device, after those who are gone have given back theirs."""
+        """Return the free memory of the device, after unused memory is returned."""
         gc.collect()
         self._torch.cuda.empty_cache()
         return self._torch.cuda.mem_get_info()[0]
 
     def measure(self, name, work, free_before, rounds=ROUNDS):
-        """Time one contestant, and see how much of the device it has taken."""
+        """Time one contender, and measure the device memory that it has taken."""
         ms, spread, result = timed(work, self._torch.cuda.synchronize, rounds)
         taken = (free_before - self._torch.cuda.mem_get_info()[0]) / 2**20
         self.found.append((name, ms, spread, len(result), taken))
@@ -185,9 +184,9 @@ class Rows:
         print(f"{name}: {ms:.1f} ms ±{spread:.0%}, {masks}", flush=True)
 
     def table(self):
-        """All of it, beside the eager reference where that was measured."""
+        """Return all rows, with ratios to the eager reference where that was measured."""
         eager = next((ms for name, ms, *_ in self.found if name == EAGER), None)
-        heading = ("contestant", "ms", "spread", "masks", "MiB taken", "ratio")
+        heading = ("contender", "ms", "spread", "masks", "MiB taken", "ratio")
         return [
             heading,
             *(
@@ -204,8 +203,8 @@ class Rows:
         ]
 
 
-def test_a_full_hd_picture_and_1024_clicks(torch, checkpoint, built, image, table):
-    rows = Rows(torch)
+def test_a_full_hd_image_and_1024_points(torch, checkpoint, built, image, table):
+    rows = Measurements(torch)
     for (flavour, precision), out in built.items():
         free = rows.free_bytes()
         with fastseg.load(out, backend=flavour, device="cuda", precision=precision) as model:
@@ -221,15 +220,15 @@ def test_a_full_hd_picture_and_1024_clicks(torch, checkpoint, built, image, tabl
             rows.measure(name, partial(generator.generate, image), free, rounds=3)
         del generator
     gpu = torch.cuda.get_device_name()
-    table(f"everything, ViT-B (random weights), 1080p, 1024 clicks, {gpu}, warm", rows.table())
+    table(f"everything, ViT-B (random weights), 1080p, 1024 points, {gpu}, warm", rows.table())
     if not built:
         pytest.skip(f"no runtime of fastseg builds engines for {gpu}; the references were measured")
 
 
-def test_pictures_a_second(torch, checkpoint, built, table):
-    """The encoder alone, on pictures that are on the device: ``BATCH`` a call, ``CALLS`` on end."""
-    pictures = torch.zeros((BATCH, 3, 1024, 1024), device="cuda")
-    rows = [("contestant", "pictures/s", "spread")]
+def test_images_a_second(torch, checkpoint, built, table):
+    """Measure the encoder alone on device images: ``BATCH`` a call, ``CALLS`` consecutively."""
+    images = torch.zeros((BATCH, 3, 1024, 1024), device="cuda")
+    rows = [("contender", "images/s", "spread")]
 
     def measure(name, encode):
         def work():
@@ -242,16 +241,16 @@ def test_pictures_a_second(torch, checkpoint, built, table):
 
     for (flavour, precision), out in built.items():
         folder = artifacts.read(out)
-        stored = choose_file(folder, "encoder", precision=precision)
-        opened = Face(FLAVOURS[flavour]).open_engine(folder, stored, device="cuda", memory="cuda")
+        stored = folder.graph_file("encoder", precision)
+        opened = open_engine(folder, stored, device="cuda", memory="cuda", backend=flavour)
         with closing(opened) as backend:
             name = f"fastseg, {flavour} {precision.upper()}"
-            measure(name, partial(backend.run, {"image": pictures}))
+            measure(name, partial(backend.run, {"image": images}))
     for name, make in references(torch, checkpoint):
         sam = make()
         with torch.no_grad(), torch.autocast("cuda", torch.bfloat16, enabled=name != EAGER):
-            measure(name, partial(sam.image_encoder, pictures))
+            measure(name, partial(sam.image_encoder, images))
     gpu = torch.cuda.get_device_name()
-    table(f"encoder, ViT-B (random weights), {BATCH} pictures a call, {gpu}, warm", rows)
+    table(f"encoder, ViT-B (random weights), {BATCH} images a call, {gpu}, warm", rows)
     if not built:
         pytest.skip(f"no runtime of fastseg builds engines for {gpu}; the references were measured")

@@ -1,1 +1,1 @@
-"""Every way to run the same network side by side; ``python -m benchmarks.table --out FOLDER``."""
+"""Table of all ways to run a network side by side; ``python -m benchmarks.table --out FOLDER``."""

@@ -1,4 +1,4 @@
-"""Measure and print the table: ``python -m benchmarks.table --out FOLDER``."""
+"""Command that measures and prints the table: ``python -m benchmarks.table --out FOLDER``."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from itertools import groupby
 from pathlib import Path
 
 from benchmarks.table import guards, plots, report
-from benchmarks.table.rows import ROWS, Row
+from benchmarks.table.rows import ROWS, TableRow
 from benchmarks.table.store import Job, Store, differences
-from fastseg.environment import usable_cores
+from fastseg.environment import install_hint, usable_cores
 
 
 def main(words: list[str] | None = None) -> int:
-    """Measure what is asked for, print everything that lies in the folder, check the guards."""
-    asked = parser().parse_args(words)
-    folder: Path = asked.out.resolve()
-    if asked.plots and not plots.drawable():  # told now, not after half an hour
-        parser().error("--plots needs matplotlib: pip install 'fastseg-runtime[plot]'")
-    if not asked.print_only:
+    """Measure the chosen rows, print all cells of the folder, check the guards."""
+    arguments = parser().parse_args(words)
+    folder: Path = arguments.out.resolve()
+    if arguments.plots and not plots.drawable():  # before half an hour of measuring
+        parser().error(f"--plots needs matplotlib. {install_hint('plot')}")
+    if not arguments.print_only:
         run([sys.executable, "-m", "benchmarks.table.material", str(folder / "material")])
-        for job in jobs(asked, folder):
+        for job in jobs(arguments, folder):
             print(f"{job.contender}: {', '.join(job.rows)}", file=sys.stderr, flush=True)
             run([sys.executable, "-m", "benchmarks.table.cell", job.to_json()])
     every = list(Store(folder / "cells"))
-    cells = [cell for cell in every if cell.threads == asked.threads]
+    cells = [cell for cell in every if cell.threads == arguments.threads]
     if not cells:
-        print(f"nothing was measured with {asked.threads} threads in {folder}", file=sys.stderr)
+        print(f"nothing was measured with {arguments.threads} threads in {folder}", file=sys.stderr)
         return 1
     if unfair := differences(cells):
         print(f"these cells cannot share a table; {'; '.join(unfair)}", file=sys.stderr)
@@ -40,38 +40,38 @@ def main(words: list[str] | None = None) -> int:
     lines = [*report.text(cells), *(f"\n**BROKEN** {one}" for one in broken)]
     (folder / "table.md").write_text("\n".join(lines) + "\n")
     shown = {"cells": [asdict(cell) for cell in cells], "broken": broken}
-    print(json.dumps(shown, indent=1) if asked.json else "\n".join(lines))
-    if asked.plots:
+    print(json.dumps(shown, indent=1) if arguments.json else "\n".join(lines))
+    if arguments.plots:
         plots.draw(every, folder)
     return 1 if broken else 0
 
 
 def parser() -> argparse.ArgumentParser:
-    """What can be asked."""
-    asks = argparse.ArgumentParser(prog="python -m benchmarks.table", description=__doc__)
-    asks.add_argument("--out", type=Path, required=True, help="cells, models, table and plots")
-    asks.add_argument("--rows", nargs="+", default=["*"], help="such as 'vit-b/prompts-*'")
-    asks.add_argument("--contenders", nargs="+", default=["*"], help="such as 'fastseg*'")
-    asks.add_argument("--threads", type=int, default=usable_cores())
-    asks.add_argument(
-        "--full", action="store_true", help="let the references answer all 1024 prompts: minutes"
+    """Return the parser of the command line."""
+    command = argparse.ArgumentParser(prog="python -m benchmarks.table", description=__doc__)
+    command.add_argument("--out", type=Path, required=True, help="cells, models, table and plots")
+    command.add_argument("--rows", nargs="+", default=["*"], help="such as 'vit-b/prompts-*'")
+    command.add_argument("--contenders", nargs="+", default=["*"], help="such as 'fastseg*'")
+    command.add_argument("--threads", type=int, default=usable_cores())
+    command.add_argument(
+        "--full", action="store_true", help="let the references decode all 1024 prompts: minutes"
     )
-    asks.add_argument("--print-only", action="store_true", help="measure nothing")
-    asks.add_argument("--plots", action="store_true", help="also draw how the cost grows")
-    asks.add_argument("--json", action="store_true", help="print every cell as JSON")
-    return asks
+    command.add_argument("--print-only", action="store_true", help="measure nothing")
+    command.add_argument("--plots", action="store_true", help="also draw how the cost grows")
+    command.add_argument("--json", action="store_true", help="print every cell as JSON")
+    return command
 
 
-def jobs(asked: argparse.Namespace, folder: Path) -> list[Job]:
-    """One process for each model and contender, contenders of a model one after another."""
-    rows = [row for row in ROWS if any(fnmatch(row.name, wanted) for wanted in asked.rows)]
+def jobs(arguments: argparse.Namespace, folder: Path) -> list[Job]:
+    """Return a job for each model and contender, contenders of a model one after another."""
+    rows = [row for row in ROWS if any(fnmatch(row.name, wanted) for wanted in arguments.rows)]
     found = []
     for _, group in groupby(rows, key=lambda row: row.model):
-        some: list[Row] = list(group)
+        some: list[TableRow] = list(group)
         for name in dict.fromkeys(name for row in some for name in row.contenders):
-            if any(fnmatch(name, wanted) for wanted in asked.contenders):
+            if any(fnmatch(name, wanted) for wanted in arguments.contenders):
                 names = tuple(row.name for row in some if name in row.contenders)
-                found.append(Job(folder, name, names, asked.threads, short=not asked.full))
+                found.append(Job(folder, name, names, arguments.threads, short=not arguments.full))
     return found
 
 

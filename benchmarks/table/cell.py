@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 import fastseg
 from benchmarks.table import frame_contenders
-from benchmarks.table.contenders import PROMPTS_AT_ONCE, Contender, Search, load
+from benchmarks.table.contenders import PROMPTS_AT_ONCE, Contender, MaskGeneration, load
 from benchmarks.table.material import Material
-from benchmarks.table.rows import OURS, PROMPTS_ON, ROWS, SIDE, Row
+from benchmarks.table.rows import OURS, PROMPTS_ON, ROWS, SIDE, TableRow
 from benchmarks.table.store import Cell, Job, about
 from fastseg.benchmarking.bench import spread_points
 from fastseg.benchmarking.peak_memory import peak_memory
@@ -25,51 +25,51 @@ from fastseg.benchmarking.repetition import repeat
 from fastseg.ops import point_grid
 
 SHORT_BATCHES = 2
-"""How many batches of prompts stand for all of them where a reference is cut short."""
+"""Batches of prompts that represent all of them where a reference is cut short."""
 
 FULL_SIZE_BYTES = 2 * 10**9
-"""Most that a reference's full-size logits of one batch may take; batches shrink to fit."""
+"""Greatest size of a reference's full-size logits of one batch; batches shrink to fit."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What is repeated."""
+    """A repeated function with its preparation and scale."""
 
     run: Callable[[], int]
-    """Answers with how many masks it made."""
+    """Function to time; returns the number of masks."""
 
     prepare: Callable[[], object] = lambda: None
-    """Once, before it is repeated."""
+    """Function to call once before the repetitions."""
 
     whole: Callable[[float], float] = float
-    """From the milliseconds of a round to what stands in the table."""
+    """Map from the milliseconds of a round to those of the table."""
 
     how: str = ""
 
 
 @dataclass(frozen=True)
 class Bench:
-    """A contender and what it is measured with."""
+    """A contender with the inputs and the job of its measurement."""
 
     contender: Contender
     material: Material
     job: Job
     encoder_ms: list[float] = field(default_factory=list)
-    """What the network took each time that a picture was embedded for prompts."""
+    """Milliseconds of the network for each embedding for prompts."""
 
     @property
     def is_ours(self) -> bool:
-        """Whether it is fastseg, which is never cut short."""
+        """True for fastseg, which is never cut short."""
         return self.job.contender in OURS
 
-    def work(self, row: Row) -> Work:
-        """What a row of a SAM-shaped model asks for."""
+    def work(self, row: TableRow) -> Work:
+        """Return the work of a row of a SAM-shaped model."""
         if row.work in ("everything", "file"):
-            return self.search(row)
-        picture = read(self.material.photograph(PROMPTS_ON))
+            return self.mask_generation(row)
+        image = read(self.material.photograph(PROMPTS_ON))
 
         def embed() -> int:
-            self.contender.embed(picture)
+            self.contender.embed(image)
             self.encoder_ms.append(self.contender.encoder_ms)
             return 0
 
@@ -78,9 +78,9 @@ class Bench:
         # Prompts of several rows are given on one embedding.
         ready = int if self.encoder_ms else embed
         if row.work == "mask":
-            somewhere = iter(spread_points(4096, picture.shape[:2])[::17].tolist() * 4)
+            somewhere = iter(spread_points(4096, image.shape[:2])[::17].tolist() * 4)
             return Work(lambda: self.contender.segment(np.array([next(somewhere)])), ready)
-        points = spread_points(row.amount, picture.shape[:2])
+        points = spread_points(row.amount, image.shape[:2])
         if not self.cut_short(row.amount):
             return Work(lambda: self.contender.segment(points), ready)
         some = SHORT_BATCHES * PROMPTS_AT_ONCE
@@ -88,44 +88,42 @@ class Bench:
         how = f"{some} prompts, extrapolated linearly"
         return Work(lambda: self.contender.segment(part), ready, lambda ms: ms * times, how)
 
-    def search(self, row: Row) -> Work:
-        """Everything mode, from an array or from a file."""
+    def mask_generation(self, row: TableRow) -> Work:
+        """Return the work of everything mode, from an array or from a file."""
         thresholds = self.material.thresholds(row.model)
         file = self.material.photograph(row.amount)
-        picture: Any = file if row.work == "file" else read(file)
-        search = Search(point_grid(SIDE), thresholds)
+        image: Any = file if row.work == "file" else read(file)
+        request = MaskGeneration(point_grid(SIDE), thresholds)
         if self.is_ours:
-            return Work(lambda: self.contender.everything(picture, search))
+            return Work(lambda: self.contender.everything(image, request))
         fits = FULL_SIZE_BYTES // (3 * 4 * row.amount * 10**6)
         at_once = min(PROMPTS_AT_ONCE, 2 ** int(np.log2(fits)))
         how = [] if at_once == PROMPTS_AT_ONCE else [f"{at_once} prompts at once"]
-        search = replace(search, at_once=at_once)
+        request = replace(request, at_once=at_once)
         if not self.cut_short(SIDE**2):
-            return Work(lambda: self.contender.everything(picture, search), how=", ".join(how))
+            return Work(lambda: self.contender.everything(image, request), how=", ".join(how))
         some = SHORT_BATCHES * at_once
-        part = replace(search, grid=search.grid[:: SIDE**2 // some][:some])
+        part = replace(request, grid=request.grid[:: SIDE**2 // some][:some])
 
         def whole(ms: float) -> float:
             embed = self.contender.embed_ms
             return embed + (ms - embed) * SIDE**2 / some
 
         how.append(f"{some} of {SIDE**2} prompts, extrapolated linearly")
-        return Work(
-            lambda: self.contender.everything(picture, part), whole=whole, how=", ".join(how)
-        )
+        return Work(lambda: self.contender.everything(image, part), whole=whole, how=", ".join(how))
 
     def cut_short(self, prompts: int) -> bool:
-        """Whether fewer prompts stand for these."""
+        """Return True if fewer prompts represent these."""
         return self.job.short and not self.is_ours and prompts == SIDE**2
 
 
 def read(file: Path) -> NDArray[np.uint8]:
-    """A picture of any size as an array."""
+    """Read an image of any size as an array."""
     return fastseg.read_image(file, max_pixels=None)
 
 
-def measure(row: Row, work: Work, ran: str, job: Job) -> Cell:
-    """Repeat the work of a row and note the worst moment of its memory."""
+def measure(row: TableRow, work: Work, ran: str, job: Job) -> Cell:
+    """Repeat the work of a row and record its peak memory."""
     made: list[int] = []
     took: list[float] = []
 
@@ -151,13 +149,13 @@ def measure(row: Row, work: Work, ran: str, job: Job) -> Cell:
     )
 
 
-def sam_cells(rows: list[Row], job: Job, material: Material) -> None:
+def sam_cells(rows: list[TableRow], job: Job, material: Material) -> None:
     """Measure a SAM-shaped model."""
     contender = load(job.contender, rows[0].model, material, job.threads)
     bench = Bench(contender, material, job)
-    # Everything that is loaded when it is first needed is loaded now.
+    # Load everything that is loaded lazily.
     small = read(material.photograph(1))[:64, :64].copy()
-    contender.everything(small, Search(point_grid(1), material.thresholds(rows[0].model)))
+    contender.everything(small, MaskGeneration(point_grid(1), material.thresholds(rows[0].model)))
     with peak_memory() as loaded:
         pass
     for row in rows:
@@ -168,10 +166,10 @@ def sam_cells(rows: list[Row], job: Job, material: Material) -> None:
         job.store.keep(cell)
         if row.work == "embedding":
             alone = bench.encoder_ms[-len(cell.rounds_ms) :]
-            job.store.keep(replace(cell, row=Row(row.model, "encoder").name, rounds_ms=alone))
+            job.store.keep(replace(cell, row=TableRow(row.model, "encoder").name, rounds_ms=alone))
 
 
-def frame_cells(rows: list[Row], job: Job, material: Material) -> None:
+def frame_cells(rows: list[TableRow], job: Job, material: Material) -> None:
     """Measure a network for frames."""
     run, ran = frame_contenders.load(job.contender, rows[0].model, material, job.threads)
     frames = material.frames()
@@ -185,7 +183,7 @@ def frame_cells(rows: list[Row], job: Job, material: Material) -> None:
 
 
 def main(words: str) -> None:
-    """Measure what a job names; its rows are of one model."""
+    """Measure the rows of a job, which are of one model."""
     job = Job.from_json(words)
     # The encoder's time comes with the embedding's.
     wanted = {name.replace("/encoder", "/embedding") for name in job.rows}

@@ -16,52 +16,52 @@ from benchmarks.table.rows import BFLOAT16, OFFICIAL, OURS
 from fastseg.timings import STAGES
 from tests.helpers.standins import segment_anything
 
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 Points = NDArray[np.float64]
 
 PROMPTS_AT_ONCE = 64
-"""As in the reference's mask generator. Fewer where 64 x 3 full-size masks do not fit."""
+"""Batch of the reference's mask generator; smaller where 64 x 3 full-size masks do not fit."""
 
 
 @dataclass(frozen=True)
-class Search:
+class MaskGeneration:
     """One call of everything mode."""
 
     grid: Points
-    """(n, 2) clicks in 0..1."""
+    """(n, 2) points in 0..1."""
 
     thresholds: Thresholds
     at_once: int = PROMPTS_AT_ONCE
 
 
 class Contender(Protocol):
-    """A model that is loaded, in one way to run it."""
+    """A loaded model in one of the ways to run it."""
 
     embed_ms: float
-    """What the last embedding took, preprocessing included."""
+    """Milliseconds of the last embedding, preprocessing included."""
 
     encoder_ms: float
-    """The part of it that the network took."""
+    """Milliseconds of the network alone."""
 
     stages_ms: dict[str, float]
-    """Where the time of the last search went; empty where nobody tells."""
+    """Milliseconds of each stage of everything mode; empty if unknown."""
 
     @property
     def ran(self) -> str:
-        """What it runs on."""
+        """Runtime and precision."""
 
-    def embed(self, picture: Picture) -> None:
-        """Run the encoder, and keep the answer for ``segment``."""
+    def embed(self, image: Image) -> None:
+        """Run the encoder, and keep the embedding for ``segment``."""
 
     def segment(self, points: Points) -> int:
-        """Answer (n, 2) clicks on the embedded picture with three masks each; count them."""
+        """Segment (n, 2) points on the embedded image into three masks each; count them."""
 
-    def everything(self, picture: Picture, search: Search) -> int:
-        """Find masks all over the picture; count them."""
+    def everything(self, image: Image, request: MaskGeneration) -> int:
+        """Generate masks of the whole image; count them."""
 
 
 class Fastseg:
-    """fastseg through its public functions; masks end as run lengths."""
+    """fastseg through its public functions; masks end as RLE."""
 
     def __init__(self, model: fastseg.Sam) -> None:
         self._model = model
@@ -69,17 +69,17 @@ class Fastseg:
         self.embed_ms = self.encoder_ms = 0.0
         self.stages_ms: dict[str, float] = {}
 
-    def embed(self, picture: Picture) -> None:
-        self._embedding = self._model.embed(picture)
+    def embed(self, image: Image) -> None:
+        self._embedding = self._model.embed(image)
         timings = self._embedding.timings
         self.embed_ms, self.encoder_ms = timings.total, timings.encode
 
     def segment(self, points: Points) -> int:
         return len(self._model.segment(self._embedding, points=points[:, None]))
 
-    def everything(self, picture: Picture, search: Search) -> int:
+    def everything(self, image: Image, request: MaskGeneration) -> int:
         masks = self._model.everything(
-            picture, points_per_side=None, point_grids=[search.grid], **asdict(search.thresholds)
+            image, points_per_side=None, point_grids=[request.grid], **asdict(request.thresholds)
         )
         self.stages_ms = {stage: getattr(masks.timings, stage) for stage in STAGES}
         return len(masks)
@@ -90,7 +90,7 @@ class Reference:
 
     def __init__(self, predictor: Any, ran: str) -> None:
         self._predictor = predictor
-        self._encoder = Clocked(predictor.model.image_encoder)
+        self._encoder = TimedNetwork(predictor.model.image_encoder)
         predictor.model.image_encoder = self._encoder
         self.ran = ran
         self.embed_ms = 0.0
@@ -100,13 +100,13 @@ class Reference:
     def encoder_ms(self) -> float:
         return self._encoder.ms
 
-    def embed(self, picture: Picture) -> None:
+    def embed(self, image: Image) -> None:
         start = time.perf_counter()
-        self._predictor.set_image(picture)
+        self._predictor.set_image(image)
         self.embed_ms = 1e3 * (time.perf_counter() - start)
 
     def segment(self, points: Points) -> int:
-        """In batches as the package's generator makes them; a batch's masks are then let go."""
+        """Segment in batches of the package's generator; a batch's masks are then released."""
         predictor, count = self._predictor, 0
         moved = predictor.transform.apply_coords(points, predictor.original_size)
         for some in np.split(moved, range(PROMPTS_AT_ONCE, len(moved), PROMPTS_AT_ONCE)):
@@ -115,21 +115,21 @@ class Reference:
             count += masks.shape[0] * masks.shape[1]
         return count
 
-    def everything(self, picture: Picture, search: Search) -> int:
+    def everything(self, image: Image, request: MaskGeneration) -> int:
         generator = segment_anything().SamAutomaticMaskGenerator(
             self._predictor.model,
             points_per_side=None,
-            point_grids=[search.grid],
-            points_per_batch=search.at_once,
+            point_grids=[request.grid],
+            points_per_batch=request.at_once,
             output_mode="uncompressed_rle",
-            **asdict(search.thresholds),
+            **asdict(request.thresholds),
         )
-        generator.predictor = Relay(self._predictor, self.embed)
-        return len(generator.generate(picture))
+        generator.predictor = TimedPredictor(self._predictor, self.embed)
+        return len(generator.generate(image))
 
 
-class Relay:
-    """A predictor whose embedding is timed apart."""
+class TimedPredictor:
+    """A predictor whose embedding is timed separately."""
 
     def __init__(self, predictor: Any, embed: Any) -> None:
         self._predictor, self.set_image = predictor, embed
@@ -138,8 +138,8 @@ class Relay:
         return getattr(self._predictor, name)
 
 
-class Clocked(torch.nn.Module):
-    """A network that notes how long it took."""
+class TimedNetwork(torch.nn.Module):
+    """A network that records its milliseconds."""
 
     def __init__(self, network: Any) -> None:
         super().__init__()
@@ -147,13 +147,13 @@ class Clocked(torch.nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         start = time.perf_counter()
-        answer = self.network(pixels)
+        output = self.network(pixels)
         self.ms = 1e3 * (time.perf_counter() - start)
-        return answer
+        return output
 
 
 class InBfloat16(torch.nn.Module):
-    """A network under torch's autocast; its answers are float32 again, as NumPy needs them."""
+    """A network under torch's autocast; its outputs are float32 again, as NumPy needs them."""
 
     def __init__(self, network: Any) -> None:
         super().__init__()
@@ -161,14 +161,14 @@ class InBfloat16(torch.nn.Module):
 
     def forward(self, *given: Any, **named: Any) -> Any:
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            answer = self.network(*given, **named)
-        if isinstance(answer, tuple):
-            return tuple(part.float() for part in answer)
-        return answer.float()
+            output = self.network(*given, **named)
+        if isinstance(output, tuple):
+            return tuple(part.float() for part in output)
+        return output.float()
 
 
 def load(name: str, model: str, material: Material, threads: int) -> Contender:
-    """Load a model in one of the ways of ``Row.contenders``."""
+    """Load a model in one of the ways of ``TableRow.contenders``."""
     if name in OURS:
         sam = fastseg.load(material.model(model), threads=threads, max_pixels=None, **OURS[name])
         return Fastseg(sam)

@@ -1,6 +1,6 @@
 """Ways to run the echo networks: torch in three forms, a plain export, and fastseg in two.
 
-The references take frames that are ready and end at probabilities; fastseg begins at stored frames
+The references take preprocessed frames and end at probabilities; fastseg begins at stored frames
 and ends at cleaned masks under their names.
 """
 
@@ -28,7 +28,7 @@ MASKS_A_FRAME = 4
 def load(
     name: str, model: str, material: Material, threads: int
 ) -> tuple[Callable[[Frames], int], str]:
-    """Load a network; what is returned segments (n, 256, 256, 3) frames and counts the masks."""
+    """Load a network; return a function that segments (n, 256, 256, 3) frames and counts masks."""
     if name in OURS:
         unet = fastseg.load(material.model(model), threads=threads, **OURS[name])
 
@@ -48,10 +48,10 @@ def load(
 
 
 def plain(unet: torch.nn.Module, name: str, threads: int) -> Callable[[torch.Tensor], Any]:
-    """The network alone, in one of the forms of the references."""
+    """Return the network alone, in one of the forms of the references."""
     if name == OFFICIAL:
-        with TemporaryDirectory() as place:
-            path = Path(place) / "unet.onnx"
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "unet.onnx"
             example = {"frames": torch.zeros(2, 3, 256, 256)}
             batch = {"frames": {0: "batch"}}
             whole = torch.nn.Sequential(unet, torch.nn.Sigmoid())

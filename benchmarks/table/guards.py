@@ -1,4 +1,4 @@
-"""Ratios that must not fall: checked whenever the table is printed, and a failure is loud."""
+"""Guards of ratios and memory, checked whenever the table is printed."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from benchmarks.table.store import Cell
 
 @dataclass(frozen=True)
 class Floor:
-    """How many times as fast one contender must at least be as another."""
+    """Least speed of one contender as a multiple of another's."""
 
     row: str
     fast: str
     slow: str
     least: float
-    """Below the ratio last measured by what a busy machine takes away."""
+    """Least ratio: the one last measured, minus the loss of a busy machine."""
 
 
 @dataclass(frozen=True)
 class Ceiling:
-    """Most memory above the loaded model."""
+    """Greatest memory above the loaded model."""
 
     row: str
     contender: str
@@ -50,7 +50,7 @@ CEILINGS = tuple(
 
 
 def broken(cells: list[Cell]) -> Iterator[str]:
-    """Say of each guard that does not hold what was found; what was not measured is not judged."""
+    """Describe each guard that does not hold; guards without measurements are skipped."""
     found = {(cell.row, cell.contender): cell for cell in cells}
     for floor in FLOORS:
         fast, slow = found.get((floor.row, floor.fast)), found.get((floor.row, floor.slow))

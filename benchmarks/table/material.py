@@ -1,4 +1,4 @@
-"""What the contenders run: the same weights in every form, and a photograph in several sizes."""
+"""Inputs of the contenders: the same weights in every form, a photograph in several sizes."""
 
 from __future__ import annotations
 
@@ -33,40 +33,40 @@ FRAMES = 32
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Of everything mode, the same for every contender."""
+    """Thresholds of everything mode, the same for every contender."""
 
     pred_iou_thresh: float = 0.88
     stability_score_thresh: float = 0.95
 
 
 class Material:
-    """A folder that is filled once; every process finds what it needs there."""
+    """A folder of models and images, filled once and shared by all processes."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def model(self, name: str) -> Path | str:
-        """What ``fastseg.load`` takes."""
+        """Return the argument of ``fastseg.load``."""
         embedded = {"sam-nano": "sam-nano", "unet-16": f"echo-{VIEW}"}
         return embedded.get(name) or self.folder / name / "model"
 
     def official(self, name: str) -> Path:
-        """The folder of the official export."""
+        """Return the folder of the official export."""
         return self.folder / name
 
     def reference(self, name: str) -> Any:
-        """The model in the reference package."""
+        """Load the model in the reference package."""
         if name == "sam-nano":
             return nano_reference()
         registry = segment_anything().sam_model_registry
         return registry["vit_b"](checkpoint=str(self.folder / name / "checkpoint.pth")).eval()
 
     def thresholds(self, name: str) -> Thresholds:
-        """What keeps a realistic number of masks."""
+        """Read the thresholds that keep a realistic number of masks."""
         return Thresholds(**json.loads((self.folder / name / "thresholds.json").read_text()))
 
     def photograph(self, megapixels: int) -> Path:
-        """The photograph enlarged to about so many million pixels, as a PNG file."""
+        """Return a PNG file of the photograph, enlarged to about so many million pixels."""
         path = self.folder / f"photograph-{megapixels}.png"
         if not path.is_file():
             with atomic_file(path) as file:
@@ -74,7 +74,7 @@ class Material:
         return path
 
     def frames(self) -> NDArray[np.float32]:
-        """Generated four-chamber frames, (n, 256, 256, 3), luma and chroma."""
+        """Generate four-chamber frames, (n, 256, 256, 3), luma and chroma."""
         from training.echo.phantom import generate
 
         random = np.random.default_rng(2026)
@@ -82,11 +82,11 @@ class Material:
         return np.ascontiguousarray(channels_first.transpose(0, 2, 3, 1))
 
     def prepare(self) -> None:
-        """Write what is not there yet: checkpoints, exports of either kind, thresholds."""
+        """Write missing files: checkpoints, exports of either kind, thresholds."""
         for name in ("vit-b", "sam-nano"):
-            place = self.folder / name
-            place.mkdir(parents=True, exist_ok=True)
-            if not (place / "thresholds.json").is_file():
+            folder = self.folder / name
+            folder.mkdir(parents=True, exist_ok=True)
+            if not (folder / "thresholds.json").is_file():
                 if name == "vit-b":
                     self._vit_b()
                 official_onnx.export(self.reference(name), self.official(name))
@@ -95,7 +95,7 @@ class Material:
             write_unet_folder(network(32), self.folder / "unet-32" / "model", VIEW, Card("random"))
 
     def _vit_b(self) -> None:
-        """ViT-B with a random encoder and sam-nano's decoder, which draws about its clicks."""
+        """Write ViT-B with a random encoder and sam-nano's decoder, whose masks surround points."""
         checkpoint = self.folder / "vit-b" / "checkpoint.pth"
         torch.manual_seed(0)
         weights = segment_anything().sam_model_registry["vit_b"]().state_dict()
@@ -105,7 +105,7 @@ class Material:
         export_sam(checkpoint, checkpoint.with_name("model"), name="vit-b-random-encoder")
 
     def _choose_thresholds(self, name: str) -> None:
-        """Such that half of the masks pass each: with SAM's own, these networks keep hardly any."""
+        """Write thresholds that half of the masks pass: SAM's own keep hardly any of them."""
         wide = {"pred_iou_thresh": -1e9, "stability_score_thresh": -1.0, "box_nms_thresh": 1.0}
         with fastseg.load(self.model(name), precision="fp32") as model:
             masks = model.everything(self.photograph(1), points_per_side=8, **wide)
@@ -114,7 +114,7 @@ class Material:
 
 
 def enlarged(megapixels: int) -> Image.Image:
-    """A cup of coffee (``skimage.data.coffee``, 600 x 400, CC0), 3:2."""
+    """Enlarge a photograph, ``skimage.data.coffee`` (600 x 400, CC0), 3:2."""
     from skimage.data import coffee
 
     height = round((megapixels * 1e6 / 1.5) ** 0.5)
@@ -122,7 +122,7 @@ def enlarged(megapixels: int) -> Image.Image:
 
 
 def network(width: int) -> UNet:
-    """The published U-Net's layers at some width, with random weights."""
+    """Build the published U-Net's layers at some width, with random weights."""
     torch.manual_seed(0)
     return UNet(CHANNELS, CLASSES, width).eval().requires_grad_(False)
 

@@ -1,6 +1,6 @@
-"""The export that the reference package offers, and its predictor on ONNX Runtime.
+"""The export of the reference package, and its predictor on ONNX Runtime.
 
-The package exports its decoder for one prompt a run, resizing to the picture included; the encoder
+The package exports its decoder for one prompt a run, resizing to the image included; the encoder
 is exported as it stands. Everything around the two graphs is the package's own.
 """
 
@@ -21,8 +21,8 @@ ENCODER, DECODER = "official_encoder.onnx", "official_decoder.onnx"
 
 def export(sam: Any, folder: Path) -> None:
     """Write both graphs of a reference model into a folder."""
-    picture = torch.zeros(1, 3, sam.image_encoder.img_size, sam.image_encoder.img_size)
-    write(sam.image_encoder, {"image": picture}, ["embedding"], folder / ENCODER)
+    image = torch.zeros(1, 3, sam.image_encoder.img_size, sam.image_encoder.img_size)
+    write(sam.image_encoder, {"image": image}, ["embedding"], folder / ENCODER)
     grid = sam.prompt_encoder.image_embedding_size
     inputs = {
         "image_embeddings": torch.zeros(1, 256, *grid),
@@ -32,33 +32,33 @@ def export(sam: Any, folder: Path) -> None:
         "has_mask_input": torch.zeros(1),
         "orig_im_size": torch.tensor([600.0, 800.0]),
     }
-    decoder = free_in_size(sam)
+    decoder = with_dynamic_size(sam)
     outputs = ["masks", "iou_predictions", "low_res_masks"]
     points = {"point_coords": {1: "points"}, "point_labels": {1: "points"}}
     write(decoder, inputs, outputs, folder / DECODER, dynamic=points)
 
 
-def free_in_size(sam: Any) -> torch.nn.Module:
-    """The package's module for the export, for pictures of any shape.
+def with_dynamic_size(sam: Any) -> torch.nn.Module:
+    """Return the package's module for the export, for images of any shape.
 
     Its release 1.0 turns the padding that is cut away into numbers of Python, so that tracing
-    freezes it to the traced picture's.
+    freezes it to the traced image's.
     """
     from segment_anything.utils.onnx import SamOnnxModel
 
-    class FreeInSize(SamOnnxModel):  # type: ignore[misc]
+    class DynamicSize(SamOnnxModel):  # type: ignore[misc]
         def mask_postprocessing(self, logits: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
-            """Small logits to those of a picture of (height, width)."""
+            """Resize small logits to an image of (height, width)."""
             square = enlarged(logits, (self.img_size, self.img_size))
             height, width = self.resize_longest_image_size(size, self.img_size)
             whole = size.to(torch.int64)
             return enlarged(square[..., :height, :width], (whole[0], whole[1]))
 
-    return FreeInSize(sam, return_single_mask=False)
+    return DynamicSize(sam, return_single_mask=False)
 
 
 def enlarged(values: torch.Tensor, size: tuple[Any, Any]) -> torch.Tensor:
-    """Bilinearly, as everywhere in SAM."""
+    """Resize bilinearly, as everywhere in SAM."""
     return torch.nn.functional.interpolate(values, size, mode="bilinear", align_corners=False)
 
 
@@ -99,12 +99,12 @@ class OrtEncoder(torch.nn.Module):
 
 
 def predictor(sam: Any, folder: Path, threads: int) -> Any:
-    """A predictor of the package whose networks are the exported graphs.
+    """Return a predictor of the package that runs the exported graphs.
 
     Args:
         sam: The reference model, for its sizes and its preprocessing; its encoder is replaced.
-        folder: Where ``export`` wrote.
-        threads: Of ONNX Runtime.
+        folder: The folder of ``export``.
+        threads: Threads of ONNX Runtime.
     """
     sam.image_encoder = OrtEncoder(folder, sam.image_encoder.img_size, threads)
     decoder = session(folder / DECODER, threads)
@@ -114,7 +114,7 @@ def predictor(sam: Any, folder: Path, threads: int) -> Any:
     }
 
     class OnnxPredictor(segment_anything().SamPredictor):  # type: ignore[misc]
-        """Prompts one by one: the exported decoder takes no more."""
+        """A predictor that decodes prompts one by one, as the exported decoder requires."""
 
         def predict_torch(
             self,
@@ -123,29 +123,29 @@ def predictor(sam: Any, folder: Path, threads: int) -> Any:
             multimask_output: bool = True,
             return_logits: bool = False,
         ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-            """Answer (n, 1, 2) clicks with (n, 3, H, W) masks, scores and small logits."""
-            parts = [self.answer(*one) for one in zip(point_coords, point_labels, strict=True)]
+            """Predict (n, 3, H, W) masks, scores and small logits of (n, 1, 2) points."""
+            parts = [self.decode(*one) for one in zip(point_coords, point_labels, strict=True)]
             masks, scores, low = (
                 torch.cat([torch.from_numpy(part[index][:, 1:]) for part in parts])
                 for index in range(3)
             )
             return (masks if return_logits else masks > 0), scores, low
 
-        def answer(self, coords: torch.Tensor, labels: torch.Tensor) -> list[np.ndarray]:
-            """One run of the decoder: the click, and the padding point that the caller adds."""
+        def decode(self, coords: torch.Tensor, labels: torch.Tensor) -> list[np.ndarray]:
+            """Run the decoder once, with the padding point that the caller has to add."""
             points = np.concatenate([coords.numpy(), np.zeros((1, 2))])[None].astype(np.float32)
             kinds = np.append(labels.numpy(), -1)[None].astype(np.float32)
             size = np.array(self.original_size, np.float32)
-            clicks = {"point_coords": points, "point_labels": kinds, "orig_im_size": size}
-            inputs = {"image_embeddings": self.features.numpy(), **clicks, **no_mask}
-            answer: list[np.ndarray] = decoder.run(None, inputs)
-            return answer
+            prompts = {"point_coords": points, "point_labels": kinds, "orig_im_size": size}
+            inputs = {"image_embeddings": self.features.numpy(), **prompts, **no_mask}
+            outputs: list[np.ndarray] = decoder.run(None, inputs)
+            return outputs
 
     return OnnxPredictor(sam)
 
 
 def session(path: Path, threads: int) -> Any:
-    """An ONNX Runtime session with every optimisation that it has by default."""
+    """Open an ONNX Runtime session with its default optimisations."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -1,4 +1,4 @@
-"""How the cost grows with prompts, picture and threads, drawn from the cells of a table."""
+"""Plots of the cost by prompts, image size and threads, from the cells of a table."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.table.report import median
-from benchmarks.table.rows import ROWS, Row
+from benchmarks.table.rows import ROWS, TableRow
 from benchmarks.table.store import Cell
 from fastseg.storage.atomic import atomic_file
 
@@ -17,7 +17,7 @@ ON_THREADS = ("encoder", "prompts-64", "everything-2")
 
 
 def drawable() -> bool:
-    """Whether there is matplotlib to draw with."""
+    """Return True if matplotlib is installed."""
     return find_spec("matplotlib") is not None
 
 
@@ -49,7 +49,7 @@ def draw(cells: list[Cell], folder: Path) -> None:
 
 
 def by_amount(axes: Any, cells: list[Cell], kind: str, label: str) -> None:
-    """Seconds by the amount of a kind of work, a line for each contender."""
+    """Draw seconds by the amount of a kind of work, a line for each contender."""
     rows = [row for row in ROWS if row.name.startswith(f"{kind}-")]
     for index, name in enumerate(rows[0].contenders):
         points = [(row.amount, cell) for row in rows for cell in found(cells, row, name)]
@@ -68,7 +68,7 @@ def by_amount(axes: Any, cells: list[Cell], kind: str, label: str) -> None:
 
 
 def by_threads(axes: Any, cells: list[Cell], model: str) -> None:
-    """How many times as fast fastseg becomes with more threads than one."""
+    """Draw the speed of fastseg by threads, as a multiple of one thread's."""
     counts = sorted({cell.threads for cell in cells})
     if counts[0] > 1:
         axes.set_axis_off()
@@ -90,6 +90,6 @@ def by_threads(axes: Any, cells: list[Cell], model: str) -> None:
     axes.legend(fontsize=7, loc="lower right")
 
 
-def found(cells: list[Cell], row: Row, contender: str) -> list[Cell]:
-    """The cells of a contender on a row, one for each number of threads."""
+def found(cells: list[Cell], row: TableRow, contender: str) -> list[Cell]:
+    """Return the cells of a contender on a row, one for each number of threads."""
     return [cell for cell in cells if (cell.row, cell.contender) == (row.name, contender)]

@@ -1,4 +1,4 @@
-"""The table as Markdown: first in short, all contenders beside each other, then every cell."""
+"""The table as Markdown: a summary with all contenders side by side, then every cell."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from itertools import groupby
 
 import numpy as np
 
-from benchmarks.table.rows import OURS, ROWS, Row
+from benchmarks.table.rows import OURS, ROWS, TableRow
 from benchmarks.table.store import Cell
 
 BASES = {"torch fp32": "torch", "official ONNX": "ONNX"}
-"""What the last columns compare with."""
+"""Contenders that the last columns compare with."""
 
 
 def text(cells: list[Cell]) -> Iterator[str]:
-    """Lines of the whole report; all cells are of one machine and one number of threads."""
-    yield circumstances(cells)
+    """Yield the lines of the report; all cells are of one machine and one number of threads."""
+    yield environment(cells)
     for model, rows in groupby(ROWS, key=lambda row: row.model):
         present = [row for row in rows if any(cell.row == row.name for cell in cells)]
         if present:
@@ -26,8 +26,8 @@ def text(cells: list[Cell]) -> Iterator[str]:
             yield from markdown(details(present, cells))
 
 
-def circumstances(cells: list[Cell]) -> str:
-    """What the numbers depend on, in one line."""
+def environment(cells: list[Cell]) -> str:
+    """Describe machine, versions and time in one line."""
     times = sorted(cell.about["time"] for cell in cells)
     about = next((cell for cell in cells if cell.contender in OURS), cells[0]).about
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
@@ -37,8 +37,8 @@ def circumstances(cells: list[Cell]) -> str:
     )
 
 
-def summary(rows: Sequence[Row], cells: list[Cell]) -> list[Sequence[str]]:
-    """Medians of a model, a line for each row and a column for each contender."""
+def summary(rows: Sequence[TableRow], cells: list[Cell]) -> list[Sequence[str]]:
+    """Return the medians of a model, a line for each row and a column for each contender."""
     names = list(dict.fromkeys(cell.contender for row in rows for cell in of(row, cells)))
     fastest = names[-1]
     heading = ["", *names, *(f"{fastest} x {short}" for short in BASES.values())]
@@ -54,8 +54,8 @@ def summary(rows: Sequence[Row], cells: list[Cell]) -> list[Sequence[str]]:
     return lines
 
 
-def details(rows: Sequence[Row], cells: list[Cell]) -> list[Sequence[str]]:
-    """Every cell of a model: how it spreads, what it takes, and how it was measured."""
+def details(rows: Sequence[TableRow], cells: list[Cell]) -> list[Sequence[str]]:
+    """Return every cell of a model with its spread, memory and manner of measurement."""
     lines: list[Sequence[str]] = [
         ("", "contender", "ran on", "median ms", "p90", "p99", "least..most", "rounds", "peak MB",
          "masks", "how")
@@ -82,29 +82,29 @@ def details(rows: Sequence[Row], cells: list[Cell]) -> list[Sequence[str]]:
     return lines
 
 
-def of(row: Row, cells: list[Cell]) -> list[Cell]:
-    """The cells of a row, in the order of its contenders."""
+def of(row: TableRow, cells: list[Cell]) -> list[Cell]:
+    """Return the cells of a row, in the order of its contenders."""
     found = {cell.contender: cell for cell in cells if cell.row == row.name}
     return [found[name] for name in row.contenders if name in found]
 
 
 def stages(cell: Cell) -> str:
-    """Where the time went, in words."""
+    """Describe the milliseconds of each stage."""
     return ", ".join(f"{name} {number(ms)}" for name, ms in cell.stages_ms.items())
 
 
 def median(cell: Cell) -> float:
-    """In milliseconds, of what the row counts."""
+    """Return the median in milliseconds of the unit of the row."""
     return float(np.median(cell.rounds_ms))
 
 
 def number(ms: float) -> str:
-    """Three digits are more than a machine repeats."""
+    """Format three digits, which is more than a machine repeats."""
     return f"{ms:.0f}" if ms >= 100 else f"{ms:.1f}" if ms >= 10 else f"{ms:.2f}"
 
 
 def markdown(lines: Sequence[Sequence[str]]) -> Iterator[str]:
-    """A table, its columns aligned for the eye."""
+    """Yield the lines of a Markdown table with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     rule = ["-" * max(width, 3) for width in widths]
     for line in (lines[0], rule, *lines[1:]):

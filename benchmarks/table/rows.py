@@ -1,4 +1,4 @@
-"""What is measured: a model, a kind of work and its amount."""
+"""Rows of the table: a model, a kind of work and its amount."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ OURS: Mapping[str, dict[str, str]] = {
     "fastseg fp32": {"precision": "fp32"},
     "fastseg fastest": {"precision": "bf16"},
 }
-"""Contenders that are fastseg, and what ``fastseg.load`` is asked for."""
+"""Contenders that are fastseg, and the arguments of ``fastseg.load``."""
 
 SIDE = 32
-"""Points per side of everything mode, as in SAM: 1024 clicks."""
+"""Points per side of everything mode, as in SAM: 1024 points."""
 
-MASKS_A_CLICK = 3
+MASKS_A_POINT = 3
 
 PROMPTS_ON = 2
-"""Megapixels of the picture that prompts are given on."""
+"""Megapixels of the image that prompts are given on."""
 
 QUICK = StoppingRule(warm_up=1, min_rounds=7, max_rounds=40, max_seconds=5.0)
 SLOW = StoppingRule(warm_up=0, min_rounds=3, max_rounds=9, max_seconds=15.0)
@@ -34,28 +34,28 @@ LATENCY = StoppingRule(warm_up=2, min_rounds=200, max_rounds=200, max_seconds=8.
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One line of the table."""
 
     model: str
     work: Work
     amount: int = 0
-    """Prompts, megapixels or frames, whatever the work is counted in."""
+    """Prompts, megapixels or frames, depending on the work."""
 
     @property
     def name(self) -> str:
-        """``"vit-b/prompts-64"``."""
+        """Name, such as ``"vit-b/prompts-64"``."""
         return f"{self.model}/{self.work}" + (f"-{self.amount}" if self.amount else "")
 
     @property
     def title(self) -> str:
-        """In words."""
+        """Title in words."""
         counted = "prompt" if self.amount == 1 else "prompts"
         return {
             "encoder": "encoder alone",
             "embedding": f"embedding of {PROMPTS_ON} megapixels",
             "prompts": f"{self.amount} {counted} after embedding",
-            "mask": f"a mask of a click, {MASKS_A_CLICK} of which come together",
+            "mask": f"a mask of a point, {MASKS_A_POINT} of which come together",
             "everything": f"everything mode, {self.amount} megapixels",
             "file": f"everything mode from a PNG file of {self.amount} megapixels",
             "frames": f"a frame, in batches of {self.amount}",
@@ -63,7 +63,7 @@ class Row:
 
     @property
     def rule(self) -> StoppingRule:
-        """How often it is repeated."""
+        """Rule of repetition."""
         if self.work == "mask":
             return LATENCY
         whole = self.work in ("everything", "file")
@@ -71,31 +71,31 @@ class Row:
 
     @property
     def per(self) -> int:
-        """What a round is divided by to give the number of the table."""
-        return {"frames": self.amount, "mask": MASKS_A_CLICK}.get(self.work, 1)
+        """Divisor of a round's time that gives the number of the table."""
+        return {"frames": self.amount, "mask": MASKS_A_POINT}.get(self.work, 1)
 
     @property
     def contenders(self) -> tuple[str, ...]:
-        """Who takes part; the references have no memory for the largest pictures."""
+        """Contenders of the row; the references have no memory for the largest images."""
         if self.work == "frames":
             return (*REFERENCES[:1], CHANNELS_LAST, *REFERENCES[1:], *OURS)
         return tuple(OURS) if self.work == "file" else (*REFERENCES, *OURS)
 
 
-def _sam(model: str) -> list[Row]:
+def _sam(model: str) -> list[TableRow]:
     return [
-        Row(model, "encoder"),
-        Row(model, "embedding"),
-        *(Row(model, "prompts", count) for count in (1, 8, 64)),
-        Row(model, "mask"),
-        Row(model, "prompts", 1024),
-        *(Row(model, "everything", megapixels) for megapixels in (1, 2, 12)),
-        *(Row(model, "file", megapixels) for megapixels in (1, 12, 100)),
+        TableRow(model, "encoder"),
+        TableRow(model, "embedding"),
+        *(TableRow(model, "prompts", count) for count in (1, 8, 64)),
+        TableRow(model, "mask"),
+        TableRow(model, "prompts", 1024),
+        *(TableRow(model, "everything", megapixels) for megapixels in (1, 2, 12)),
+        *(TableRow(model, "file", megapixels) for megapixels in (1, 12, 100)),
     ]
 
 
 ROWS = (
     *_sam("vit-b"),
     *_sam("sam-nano"),
-    *(Row(unet, "frames", batch) for unet in ("unet-32", "unet-16") for batch in (1, 8, 32)),
+    *(TableRow(unet, "frames", batch) for unet in ("unet-32", "unet-16") for batch in (1, 8, 32)),
 )

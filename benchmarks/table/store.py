@@ -26,10 +26,10 @@ class Cell:
     says so."""
 
     peak_bytes: int | None
-    """Most resident memory above the loaded model, None where the system does not tell."""
+    """Peak resident memory above the loaded model, None where it is unknown."""
 
     masks: int | None
-    """What the last round found; None if it did not see all prompts."""
+    """Masks of the last round; None if it did not decode all prompts."""
 
     ran: str
     how: str
@@ -37,10 +37,10 @@ class Cell:
     """Machine, versions, commit, time."""
 
     stages_ms: dict[str, float] = field(default_factory=dict)
-    """Where the time of the last round went, for contenders that tell."""
+    """Milliseconds of each stage of the last round; empty if unknown."""
 
     def above(self, loaded_bytes: int) -> Cell:
-        """The same with its memory counted from the loaded model's."""
+        """Return the cell with its memory counted from the loaded model's."""
         if self.peak_bytes is None:
             return self
         return replace(self, peak_bytes=max(0, self.peak_bytes - loaded_bytes))
@@ -48,7 +48,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of cells, one file each; a later measurement takes the place of an earlier one."""
+    """A folder of cells, one file each; a later measurement replaces an earlier one."""
 
     folder: Path
 
@@ -65,7 +65,7 @@ class Store:
 
 @dataclass(frozen=True)
 class Job:
-    """What one process is to measure."""
+    """The rows that one process measures for one contender."""
 
     folder: Path
     contender: str
@@ -75,22 +75,22 @@ class Job:
 
     @property
     def store(self) -> Store:
-        """Where its cells go."""
+        """The store of its cells."""
         return Store(self.folder / "cells")
 
     def to_json(self) -> str:
-        """For the command line of the process."""
+        """Write the job for the command line of its process."""
         return json.dumps({**asdict(self), "folder": str(self.folder)})
 
     @staticmethod
     def from_json(words: str) -> Job:
-        """What ``to_json`` wrote."""
+        """Read the output of ``to_json``."""
         given = json.loads(words)
         return Job(**{**given, "folder": Path(given["folder"]), "rows": tuple(given["rows"])})
 
 
 def about() -> dict[str, Any]:
-    """Machine, versions, commit and time of a measurement."""
+    """Return machine, versions, commit and time of a measurement."""
     return {
         **environment.machine(),
         "versions": environment.versions(),
@@ -99,7 +99,7 @@ def about() -> dict[str, Any]:
 
 
 def commit() -> str:
-    """The commit of this tree, with a ``+`` if something is changed since."""
+    """Return the commit of this tree, with a ``+`` if the tree has changes."""
     root = Path(__file__).parents[2]
     words = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
     run = subprocess.run(words, cwd=root, capture_output=True, text=True, check=False)
@@ -107,7 +107,7 @@ def commit() -> str:
 
 
 def differences(cells: list[Cell]) -> list[str]:
-    """What is not the same for all cells and would make a table of them unfair: in words.
+    """Describe the differences in environment that make a table of these cells unfair.
 
     The commit is that of fastseg's own cells: the references run none of its code.
     """

@@ -11,14 +11,14 @@ namespace {
 
 int64_t box_nms(const In<float, 2>& boxes, const In<float, 1>& scores, double iou_threshold,
                 const Out<int64_t, 1>& kept) {
-    return cpu_kernels().box_nms({boxes.data(), static_cast<int64_t>(boxes.shape(0))},
-                                 scores.data(), iou_threshold, kept.data());
+    return cpu::box_nms({boxes.data(), static_cast<int64_t>(boxes.shape(0))}, scores.data(),
+                        iou_threshold, kept.data());
 }
 
 void near_crop_edge(const In<int64_t, 2>& boxes, const FrameNumbers& frame, double tolerance,
                     const Out<uint8_t, 1>& out) {
-    cpu_kernels().near_crop_edge(boxes.data(), static_cast<int64_t>(boxes.shape(0)),
-                                 frame_of(frame), tolerance, out.data());
+    cpu::near_crop_edge(boxes.data(), static_cast<int64_t>(boxes.shape(0)), frame_of(frame),
+                        tolerance, out.data());
 }
 
 }  // namespace

@@ -18,14 +18,14 @@ Planes<const float> planes_of(const In<float, 4>& probabilities) {
 void clean_chambers(const In<float, 4>& probabilities, float threshold, bool exclusive,
                     const Out<uint8_t, 4>& out, int threads) {
     const int64_t channels = static_cast<int64_t>(probabilities.shape(1));
-    cpu_kernels().clean_chambers(planes_of(probabilities), {channels, threshold, exclusive},
-                                 out.data(), threads);
+    cpu::clean_chambers(planes_of(probabilities), {channels, threshold, exclusive}, out.data(),
+                        threads);
 }
 
 void chamber_scores(const In<float, 4>& probabilities, const In<uint8_t, 4>& masks,
                     const Out<float, 2>& scores, const Out<float, 2>& stability, int threads) {
-    cpu_kernels().chamber_scores(planes_of(probabilities), masks.data(),
-                                 {scores.data(), stability.data()}, threads);
+    cpu::chamber_scores(planes_of(probabilities), masks.data(), {scores.data(), stability.data()},
+                        threads);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "cpu/decoder/decoder.h"
+#include "cpu/sam_decoder/decoder.h"
 
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
@@ -16,19 +16,19 @@ using namespace nb::literals;
 
 namespace {
 
-using cpu::decoder::Decoder;
+using cpu::sam_decoder::Decoder;
 
 // Weights by name; they are copied into the decoder's own layout.
 std::unique_ptr<Decoder> decoder_open(const nb::dict& weights, int64_t grid, int64_t side,
                                       const std::string& table) {
-    const cpu::decoder::Weights found = weights_by_name(weights);
+    const cpu::nn::Weights found = weights_by_name(weights);
     const nb::gil_scoped_release released;
     return std::make_unique<Decoder>(found, grid, side, table);
 }
 
-// Floats of the state of an image, and of what is kept of a prompt with `points`.
+// Floats of the state of an image, and of the state of a prompt with `points`.
 std::tuple<int64_t, int64_t> decoder_sizes(const Decoder& decoder, int64_t points, bool with_mask) {
-    return {decoder.state_size(), decoder.memory_size(points, with_mask)};
+    return {decoder.state_size(), decoder.prompt_state_size(points, with_mask)};
 }
 
 void decoder_image_state(const Decoder& decoder, const In<float, 4>& embedding,
@@ -54,10 +54,10 @@ void decoder_search(const Decoder& decoder, const In<float, 3>& points,
                     const Out<float, 2>& ious, const Out<float, 4>& logits, int threads) {
     const int64_t count = static_cast<int64_t>(labels.shape(0));
     const std::vector<int32_t> first_image(static_cast<size_t>(count), 0);
-    decoder.search({points.data(), labels.data(), nullptr, first_image.data(), count,
-                    static_cast<int64_t>(labels.shape(1))},
-                   states.data(), static_cast<int64_t>(states.shape(0)), ious.data(),
-                   {above, logits.data()}, threads);
+    decoder.decode_above({points.data(), labels.data(), nullptr, first_image.data(), count,
+                          static_cast<int64_t>(labels.shape(1))},
+                         states.data(), static_cast<int64_t>(states.shape(0)), ious.data(),
+                         {above, logits.data()}, threads);
 }
 
 void decoder_draw(const Decoder& decoder, const In<float, 2>& memory, const In<float, 3>& vectors,
@@ -74,7 +74,7 @@ void decoder_draw(const Decoder& decoder, const In<float, 2>& memory, const In<f
 void add_decoder(nb::module_& module) {
     using Guard = nb::call_guard<nb::gil_scoped_release>;
     nb::class_<Decoder>(module, "Decoder");
-    module.def("decoder_tables", &cpu::decoder::table_names);
+    module.def("decoder_tables", &cpu::sam_decoder::table_names);
     module.def("decoder_open", &decoder_open, "weights"_a, "grid"_a, "side"_a, "table"_a);
     module.def("decoder_sizes", &decoder_sizes, "decoder"_a, "points"_a, "with_mask"_a);
     module.def("decoder_image_state", &decoder_image_state, "decoder"_a, "embedding"_a.noconvert(),

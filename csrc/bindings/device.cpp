@@ -20,7 +20,7 @@ using Triple = std::tuple<float, float, float>;
 // records, positions, fill; how many masks and positions there is room for.
 using CandidateNumbers = std::tuple<Address, Address, Address, int64_t, int64_t>;
 
-// data, whether in half precision; planes, height, width.
+// data, whether in fp16; planes, height, width.
 using PlaneNumbers = std::tuple<Address, bool, int64_t, int64_t, int64_t>;
 
 // source, stride, bytes of a row; rows, their number; first, size.
@@ -93,10 +93,10 @@ void add_masks(nb::module_& module, const DeviceKernels& kernels) {
         [&kernels](const PlaneNumbers& logits, Address labels, const FrameNumbers& frame,
                    const Triple& thresholds, const std::tuple<float, double>& filter,
                    const CandidateNumbers& candidates, Address workspace, Address stream) {
-            const auto [data, half, count, height, width] = logits;
+            const auto [data, fp16, count, height, width] = logits;
             const auto [low, middle, high] = thresholds;
             const auto [least_stability, edge_tolerance] = filter;
-            kernels.binarise({at<const void>(data), half, count, height, width},
+            kernels.binarise({at<const void>(data), fp16, count, height, width},
                              at<const PlaneLabel>(labels), frame_of(frame), {low, middle, high},
                              {least_stability, edge_tolerance}, candidates_of(candidates),
                              at<void>(workspace), at<void>(stream));
@@ -146,11 +146,11 @@ void add_device(nb::module_& module, const DeviceKernels& kernels) {
     module.def(
         "preprocess",
         [&kernels](Address image, const FrameNumbers& frame, const Triple& mean,
-                   const Triple& deviation, Address out, bool half, Address workspace,
+                   const Triple& deviation, Address out, bool fp16, Address workspace,
                    Address stream) {
             const Frame placed = frame_of(frame);
             kernels.preprocess({at<const uint8_t>(image), placed.image}, placed,
-                               normalisation_of(mean, deviation), {at<void>(out), half},
+                               normalisation_of(mean, deviation), {at<void>(out), fp16},
                                at<void>(workspace), at<void>(stream));
         },
         "image"_a, "frame"_a, "mean"_a, "deviation"_a, "out"_a, "half"_a, "workspace"_a, "stream"_a,

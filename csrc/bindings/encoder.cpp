@@ -1,4 +1,4 @@
-#include "cpu/encoder/encoder.h"
+#include "cpu/sam_encoder/encoder.h"
 
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/unique_ptr.h>
@@ -13,10 +13,10 @@ using namespace nb::literals;
 
 namespace {
 
-using cpu::encoder::Encoder;
+using cpu::sam_encoder::Encoder;
 
 std::unique_ptr<Encoder> encoder_open(const nb::dict& weights, const std::string& table) {
-    const cpu::decoder::Weights found = weights_by_name(weights);
+    const cpu::nn::Weights found = weights_by_name(weights);
     const nb::gil_scoped_release released;
     return std::make_unique<Encoder>(found, table);
 }
@@ -25,7 +25,7 @@ void encoder_run(const Encoder& encoder, const In<float, 4>& images,
                  const Out<float, 4>& embeddings, int threads) {
     const auto count = static_cast<int64_t>(images.shape(0));
     const int64_t pixels = 3 * encoder.pixels() * encoder.pixels();
-    const int64_t floats = cpu::encoder::out_width * encoder.grid() * encoder.grid();
+    const int64_t floats = cpu::sam_encoder::out_width * encoder.grid() * encoder.grid();
     for (int64_t index = 0; index < count; ++index)
         encoder.run(images.data() + index * pixels, embeddings.data() + index * floats, threads);
 }

@@ -38,8 +38,8 @@ void frame_input(const AnyFrame& frame, const WindowNumbers& window, const Out<f
                  int threads) {
     const FramePixels pixels = frame_pixels_of(frame);
     const nb::gil_scoped_release released;
-    cpu_kernels().frame_input(pixels, window_of(window), static_cast<int64_t>(out.shape(1)),
-                              out.data(), threads);
+    cpu::frame_input(pixels, window_of(window), static_cast<int64_t>(out.shape(1)), out.data(),
+                     threads);
 }
 
 Array32 masks_to_frame(const In<uint8_t, 3>& masks, const WindowNumbers& window, HeightWidth size,
@@ -52,8 +52,8 @@ Array32 masks_to_frame(const In<uint8_t, 3>& masks, const WindowNumbers& window,
     {
         const nb::gil_scoped_release released;
         const auto [frame_height, frame_width] = size;
-        cpu_kernels().masks_to_frame(planes, window_of(window), {frame_height, frame_width},
-                                     {counts.allocate(), offsets.data()}, threads);
+        cpu::masks_to_frame(planes, window_of(window), {frame_height, frame_width},
+                            {counts.allocate(), offsets.data()}, threads);
     }
     return counts.array();
 }

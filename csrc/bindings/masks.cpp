@@ -5,7 +5,7 @@
 
 #include "bindings/arrays.h"
 #include "bindings/module.h"
-#include "cpu/sieve.h"
+#include "cpu/masks/row_threshold.h"
 
 namespace fastseg::bindings {
 
@@ -20,7 +20,7 @@ using Array64 = nb::ndarray<int64_t, nb::numpy, nb::ndim<1>>;
 using ArrayPoints = nb::ndarray<int32_t, nb::numpy, nb::ndim<1>>;
 using Released = nb::gil_scoped_release;
 
-Runs runs_of(const In<uint32_t, 1>& counts, const In<int64_t, 1>& offsets, HeightWidth size) {
+Rle rle_of(const In<uint32_t, 1>& counts, const In<int64_t, 1>& offsets, HeightWidth size) {
     const auto [height, width] = size;
     return {
         counts.data(), offsets.data(), static_cast<int64_t>(offsets.shape(0)) - 1, {height, width}};
@@ -31,7 +31,7 @@ Array32 binarise(const nb::ndarray<const float, nb::numpy, nb::ndim<3>, nb::devi
                  const In<int64_t, 1>& chosen, const FrameNumbers& frame,
                  const std::tuple<float, float, float>& thresholds, const Out<int64_t, 1>& offsets,
                  const Out<int64_t, 1>& areas, const Out<int64_t, 2>& boxes,
-                 const Out<float, 1>& stability, int threads, std::string_view sieve) {
+                 const Out<float, 1>& stability, int threads, std::string_view kernel) {
     const auto [low, middle, high] = thresholds;
     const Planes<const float> planes{logits.data(),
                                      static_cast<int64_t>(chosen.shape(0)),
@@ -42,40 +42,41 @@ Array32 binarise(const nb::ndarray<const float, nb::numpy, nb::ndim<3>, nb::devi
     Grown<uint32_t> counts;
     {
         const Released released;
-        cpu_kernels().binarise(
+        cpu::binarise(
             planes, frame_of(frame), {low, middle, high},
             {{counts.allocate(), offsets.data()}, areas.data(), boxes.data(), stability.data()},
-            threads, sieve);
+            threads, kernel);
     }
     return counts.array();
 }
 
-std::vector<std::string> sieve_names() {
+std::vector<std::string> row_threshold_kernel_names() {
     std::vector<std::string> names;
-    for (const cpu::Sieve* const* sieve = cpu::sieves(); *sieve; ++sieve) {
-        names.emplace_back((*sieve)->name);
+    for (const cpu::RowThresholdKernel* const* kernel = cpu::row_threshold_kernels(); *kernel;
+         ++kernel) {
+        names.emplace_back((*kernel)->name);
     }
     return names;
 }
 
 void runs_check(const In<uint32_t, 1>& counts, const In<int64_t, 1>& offsets, HeightWidth size) {
-    cpu_kernels().runs_check(runs_of(counts, offsets, size));
+    cpu::rle_check(rle_of(counts, offsets, size));
 }
 
 void runs_areas(const In<uint32_t, 1>& counts, const In<int64_t, 1>& offsets, HeightWidth size,
                 const Out<int64_t, 1>& out) {
-    cpu_kernels().runs_areas(runs_of(counts, offsets, size), out.data());
+    cpu::rle_areas(rle_of(counts, offsets, size), out.data());
 }
 
 void runs_boxes(const In<uint32_t, 1>& counts, const In<int64_t, 1>& offsets, HeightWidth size,
                 const Out<int64_t, 2>& out) {
-    cpu_kernels().runs_boxes(runs_of(counts, offsets, size), out.data());
+    cpu::rle_boxes(rle_of(counts, offsets, size), out.data());
 }
 
 void runs_to_array(const In<uint32_t, 1>& counts, const In<int64_t, 1>& offsets,
                    const Out<uint8_t, 3>& out, int threads) {
     const HeightWidth size{out.shape(1), out.shape(2)};
-    cpu_kernels().runs_to_array(runs_of(counts, offsets, size), out.data(), threads);
+    cpu::rle_to_array(rle_of(counts, offsets, size), out.data(), threads);
 }
 
 Array32 runs_from_array(const In<uint8_t, 3>& masks, const Out<int64_t, 1>& offsets, int threads) {
@@ -86,7 +87,7 @@ Array32 runs_from_array(const In<uint8_t, 3>& masks, const Out<int64_t, 1>& offs
     Grown<uint32_t> counts;
     {
         const Released released;
-        cpu_kernels().runs_from_array(planes, {counts.allocate(), offsets.data()}, threads);
+        cpu::rle_from_array(planes, {counts.allocate(), offsets.data()}, threads);
     }
     return counts.array();
 }
@@ -96,22 +97,20 @@ Text runs_to_strings(const In<uint32_t, 1>& counts, const In<int64_t, 1>& offset
     Grown<char> text;
     {
         const Released released;
-        cpu_kernels().runs_to_strings(runs_of(counts, offsets, size),
-                                      {text.allocate(), text_offsets.data()});
+        cpu::rle_to_strings(rle_of(counts, offsets, size), {text.allocate(), text_offsets.data()});
     }
     return text.bytes();
 }
 
 Array32 runs_from_strings(const Text& text, const In<int64_t, 1>& text_offsets, HeightWidth size,
                           const Out<int64_t, 1>& offsets) {
-    const Texts texts{text.c_str(), text_offsets.data(),
-                      static_cast<int64_t>(text_offsets.shape(0)) - 1};
+    const Strings texts{text.c_str(), text_offsets.data(),
+                        static_cast<int64_t>(text_offsets.shape(0)) - 1};
     const auto [height, width] = size;
     Grown<uint32_t> counts;
     {
         const Released released;
-        cpu_kernels().runs_from_strings(texts, {height, width},
-                                        {counts.allocate(), offsets.data()});
+        cpu::rle_from_strings(texts, {height, width}, {counts.allocate(), offsets.data()});
     }
     return counts.array();
 }
@@ -123,9 +122,9 @@ std::tuple<ArrayPoints, Array64> runs_polygons(const In<uint32_t, 1>& counts,
     Grown<int64_t> ring_offsets;
     {
         const Released released;
-        cpu_kernels().runs_polygons(
-            runs_of(counts, offsets, size),
-            {points.allocate(), ring_offsets.allocate(), mask_offsets.data()}, threads);
+        cpu::rle_polygons(rle_of(counts, offsets, size),
+                          {points.allocate(), ring_offsets.allocate(), mask_offsets.data()},
+                          threads);
     }
     return {points.array(), ring_offsets.array()};
 }
@@ -139,9 +138,9 @@ Array32 runs_remove_small_regions(const In<uint32_t, 1>& counts, const In<int64_
     Grown<uint32_t> grown;
     {
         const Released released;
-        cpu_kernels().runs_remove_small_regions(runs_of(counts, offsets, size), what,
-                                                {grown.allocate(), new_offsets.data()},
-                                                changed.data(), threads);
+        cpu::rle_remove_small_regions(rle_of(counts, offsets, size), what,
+                                      {grown.allocate(), new_offsets.data()}, changed.data(),
+                                      threads);
     }
     return grown.array();
 }
@@ -149,8 +148,8 @@ Array32 runs_remove_small_regions(const In<uint32_t, 1>& counts, const In<int64_
 void runs_iou(const In<uint32_t, 1>& counts_a, const In<int64_t, 1>& offsets_a,
               const In<uint32_t, 1>& counts_b, const In<int64_t, 1>& offsets_b, HeightWidth size,
               const Out<double, 2>& out, int threads) {
-    cpu_kernels().runs_iou(runs_of(counts_a, offsets_a, size), runs_of(counts_b, offsets_b, size),
-                           out.data(), threads);
+    cpu::rle_iou(rle_of(counts_a, offsets_a, size), rle_of(counts_b, offsets_b, size), out.data(),
+                 threads);
 }
 
 }  // namespace
@@ -163,7 +162,7 @@ void add_masks(nb::module_& module) {
     module.def("binarise", &binarise, "logits"_a.noconvert(), "chosen"_a.noconvert(), "frame"_a,
                "thresholds"_a, offsets, "areas"_a.noconvert(), "boxes"_a.noconvert(),
                "stability"_a.noconvert(), "threads"_a, "sieve"_a);
-    module.def("sieves", &sieve_names);
+    module.def("sieves", &row_threshold_kernel_names);
     module.def("runs_check", &runs_check, counts, offsets, "size"_a, Guard());
     module.def("runs_areas", &runs_areas, counts, offsets, "size"_a, out, Guard());
     module.def("runs_boxes", &runs_boxes, counts, offsets, "size"_a, out, Guard());

@@ -8,7 +8,7 @@ using namespace nb::literals;
 namespace {
 
 void point_grid(const Out<double, 2>& out, int64_t per_side) {
-    cpu_kernels().point_grid(per_side, out.data());
+    cpu::point_grid(per_side, out.data());
 }
 
 }  // namespace

@@ -14,7 +14,7 @@ static_assert(sizeof(ShapeMeasures) == 14 * sizeof(double));
 // measures [masks, 14] in the order of the struct, chords [masks, disks, 4], diameters alike.
 void measure_shapes(const In<uint8_t, 3>& masks, int rule, const Out<double, 2>& measures,
                     const Out<double, 3>& chords, const Out<double, 2>& diameters, int threads) {
-    if (rule < 0 || rule > static_cast<int>(AxisRule::source)) {
+    if (rule < 0 || rule > static_cast<int>(AxisRule::as_published)) {
         throw std::invalid_argument("there is no such rule for the axis");
     }
     if (measures.shape(1) * sizeof(double) != sizeof(ShapeMeasures)) {
@@ -24,9 +24,10 @@ void measure_shapes(const In<uint8_t, 3>& masks, int rule, const Out<double, 2>&
     const int64_t width = static_cast<int64_t>(masks.shape(2));
     const Planes<const uint8_t> planes{masks.data(), static_cast<int64_t>(masks.shape(0)), height,
                                        width, height * width};
-    const Cuts cuts{static_cast<int64_t>(diameters.shape(1)), static_cast<AxisRule>(rule)};
-    cpu_kernels().measure_shapes(
-        planes, cuts,
+    const DiskSettings disk_settings{static_cast<int64_t>(diameters.shape(1)),
+                                     static_cast<AxisRule>(rule)};
+    cpu::measure_shapes(
+        planes, disk_settings,
         {reinterpret_cast<ShapeMeasures*>(measures.data()), chords.data(), diameters.data()},
         threads);
 }

@@ -1,4 +1,4 @@
-#include "cpu/unet/unet.h"
+#include "cpu/echo_unet/unet.h"
 
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/unique_ptr.h>
@@ -13,10 +13,10 @@ using namespace nb::literals;
 
 namespace {
 
-using cpu::unet::Unet;
+using cpu::echo_unet::Unet;
 
 std::unique_ptr<Unet> unet_open(const nb::dict& weights, int64_t side) {
-    const cpu::decoder::Weights found = weights_by_name(weights);
+    const cpu::nn::Weights found = weights_by_name(weights);
     const nb::gil_scoped_release released;
     return std::make_unique<Unet>(found, side);
 }
@@ -31,7 +31,8 @@ void unet_run(const Unet& unet, const In<float, 4>& frames, const Out<float, 4>&
 void add_unet(nb::module_& module) {
     using Guard = nb::call_guard<nb::gil_scoped_release>;
     nb::class_<Unet>(module, "Unet");
-    module.def("unet_misfit", &cpu::unet::misfit, "width"_a, "channels"_a, "classes"_a, "side"_a);
+    module.def("unet_misfit", &cpu::echo_unet::unsupported_reason, "width"_a, "channels"_a,
+               "classes"_a, "side"_a);
     module.def("unet_open", &unet_open, "weights"_a, "side"_a);
     module.def("unet_channels", &Unet::channels, "unet"_a);
     module.def("unet_classes", &Unet::classes, "unet"_a);

@@ -4,14 +4,14 @@
 #include <string>
 
 #include "bindings/arrays.h"
-#include "cpu/decoder/model.h"
+#include "cpu/nn/weights.h"
 
 namespace fastseg::bindings {
 
 // Views of float32 arrays of any shapes; what is made of them copies what it needs.
-inline cpu::decoder::Weights weights_by_name(const nb::dict& weights) {
+inline cpu::nn::Weights weights_by_name(const nb::dict& weights) {
     using AnyFloats = nb::ndarray<const float, nb::numpy, nb::c_contig, nb::device::cpu>;
-    cpu::decoder::Weights found;
+    cpu::nn::Weights found;
     for (const auto& [name, array] : weights) {
         const auto floats = nb::cast<AnyFloats>(array, false);
         std::vector<int64_t> shape;

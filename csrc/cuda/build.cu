@@ -1,5 +1,5 @@
 #include "cuda/build.h"
-#include "cuda/queue.h"
+#include "cuda/launcher.h"
 
 namespace fastseg::cuda {
 

@@ -1,4 +1,4 @@
-// What the CUDA kernels were built by and for, and whether there is a device to run them.
+// The toolkit and the architectures of the CUDA kernels, and the number of devices.
 #pragma once
 
 #include <string>

@@ -4,19 +4,19 @@
 // (tracing.h) instead of storing what the first pass saw. The first pass counts: pixels above each
 // threshold, box, and where each column begins and ends runs. That is all the filters need, so
 // masks that do not pass are never written. One thread has one column: neighbouring threads see the
-// same few logits, and a mask of 1920 x 1080 gives 60 warps that agree on which cells are settled.
+// same few logits, and a mask of 1920 x 1080 gives 60 warps that agree on which cells are decided.
 #pragma once
 
 #include <stdexcept>
 #include <type_traits>
 
-#include "box_arithmetic.h"
+#include "common/box_math.h"
 #include "device/frame_check.h"
 #include "device/tracing.h"
 
 namespace fastseg::device {
 
-// What the first pass finds of one mask.
+// The result of the first pass for one mask.
 struct PlaneMeasure {
     uint32_t low, middle, high;  // pixels above the thresholds
     int32_t box[4];              // x0 y0 x1 y1 in the crop; x0 > x1 if empty
@@ -36,7 +36,7 @@ struct FillAxes {
                        static_cast<int32_t>(here.first)};
     }
 
-    // Rows of cells begin where `first` grows; a cell that no output sees is empty.
+    // Rows of cells begin where `first` grows; a cell without outputs is empty.
     FASTSEG_HOST_DEVICE void begin_cells(int64_t y) const {
         const int64_t before = y > 0 ? stencil(y - 1, down).first : -1;
         const int64_t here = stencil(y, down).first;
@@ -117,9 +117,9 @@ struct MeasureMasks {
     FASTSEG_HOST_DEVICE void operator()(Block<threads> block, Shared& shared) const {
         if (labels[block.y].prompt < 0) return;
         block.step([&](int t) { trace(block, shared, t); });
-        for (int half = threads / 2; half > 0; half /= 2) {
+        for (int active = threads / 2; active > 0; active /= 2) {
             block.step([&](int t) {
-                if (t < half) merge(shared, t, t + half);
+                if (t < active) merge(shared, t, t + active);
             });
         }
         block.step([&](int t) {
@@ -177,8 +177,8 @@ struct KeepMasks {
     }
 
     // A mask whose positions find no room is there without any; the host sees it by `fill`.
-    FASTSEG_HOST_DEVICE void add(int64_t plane, int64_t place, int64_t begin) const {
-        if (place >= candidates.mask_capacity) return;
+    FASTSEG_HOST_DEVICE void add(int64_t plane, int64_t index, int64_t begin) const {
+        if (index >= candidates.mask_capacity) return;
         PlaneMeasure& mask = measures[plane];
         MaskRecord record{labels[plane].score,
                           stability(mask),
@@ -192,7 +192,7 @@ struct KeepMasks {
             record.begin = mask.begin = begin;
             record.length = mask.changes;
         }
-        candidates.records[place] = record;
+        candidates.records[index] = record;
     }
 
     FASTSEG_HOST_DEVICE void operator()(Block<threads> block, Shared& shared) const {
@@ -264,7 +264,7 @@ struct WriteMasks {
     }
 };
 
-// How the scratch memory is divided; the largest alignment comes first.
+// The division of the scratch memory; the largest alignment comes first.
 struct BinarisePlan {
     Axes axes;
     PlaneMeasure* measures;
@@ -272,17 +272,17 @@ struct BinarisePlan {
     int64_t total;
 
     BinarisePlan(int64_t planes, Size low, Size size, void* workspace) {
-        char* place = static_cast<char*>(workspace);
+        char* address = static_cast<char*>(workspace);
         const auto take = [&](auto*& array, int64_t count) {
-            array = reinterpret_cast<std::remove_reference_t<decltype(array)>>(place);
-            place += count * int64_t{sizeof(*array)};
+            array = reinterpret_cast<std::remove_reference_t<decltype(array)>>(address);
+            address += count * int64_t{sizeof(*array)};
         };
         take(axes.columns, size.width);
         take(axes.rows, size.height);
         take(measures, planes);
         take(axes.row_begins, low.height + 1);
         take(columns, planes * size.width);
-        total = place - static_cast<char*>(workspace);
+        total = address - static_cast<char*>(workspace);
     }
 };
 
@@ -304,8 +304,8 @@ inline int64_t binarise_workspace(int64_t planes, Size low, Frame frame) {
     return BinarisePlan(planes, low, frame.size(), nullptr).total;
 }
 
-template <class Queue>
-void binarise(Queue queue, LogitPlanes logits, const PlaneLabel* labels, Frame frame,
+template <class Launcher>
+void binarise(Launcher launcher, LogitPlanes logits, const PlaneLabel* labels, Frame frame,
               Thresholds thresholds, MaskFilter filter, Candidates candidates, void* workspace) {
     const Size low{logits.height, logits.width}, size = frame.size();
     check_frame(frame);
@@ -314,9 +314,9 @@ void binarise(Queue queue, LogitPlanes logits, const PlaneLabel* labels, Frame f
     const Enlargement across{low.width, frame.side, frame.resized.width, size.width};
     const Enlargement down{low.height, frame.side, frame.resized.height, size.height};
     const int64_t longest = size.width > size.height ? size.width : size.height;
-    queue.launch(FillAxes{plan.axes, across, down}, {blocks_for(longest, FillAxes::threads)});
-    queue.launch(ClearMeasures{plan.measures, logits.count},
-                 {blocks_for(logits.count, ClearMeasures::threads)});
+    launcher.launch(FillAxes{plan.axes, across, down}, {blocks_for(longest, FillAxes::threads)});
+    launcher.launch(ClearMeasures{plan.measures, logits.count},
+                    {blocks_for(logits.count, ClearMeasures::threads)});
     const auto trace = [&](const auto* numbers) {
         using Number = std::remove_const_t<std::remove_pointer_t<decltype(numbers)>>;
         const Tracing<Number> job{
@@ -333,15 +333,15 @@ void binarise(Queue queue, LogitPlanes logits, const PlaneLabel* labels, Frame f
             {margin(thresholds.low), margin(thresholds.middle), margin(thresholds.high)},
             plan.axes};
         const Grid strips{blocks_for(size.width, MeasureMasks<Number>::threads), logits.count};
-        queue.launch(MeasureMasks<Number>{job, labels, plan.measures, plan.columns}, strips);
-        queue.launch(KeepMasks{labels, plan.measures, logits.count, frame, filter, candidates},
-                     {1});
-        queue.launch(ScanColumns{plan.measures, size.width, plan.columns}, {logits.count});
-        queue.launch(WriteMasks<Number>{job, plan.measures, plan.columns, candidates.positions},
-                     strips);
+        launcher.launch(MeasureMasks<Number>{job, labels, plan.measures, plan.columns}, strips);
+        launcher.launch(KeepMasks{labels, plan.measures, logits.count, frame, filter, candidates},
+                        {1});
+        launcher.launch(ScanColumns{plan.measures, size.width, plan.columns}, {logits.count});
+        launcher.launch(WriteMasks<Number>{job, plan.measures, plan.columns, candidates.positions},
+                        strips);
     };
-    if (logits.half) {
-        trace(static_cast<const Half*>(logits.data));
+    if (logits.fp16) {
+        trace(static_cast<const Fp16*>(logits.data));
     } else {
         trace(static_cast<const float*>(logits.data));
     }

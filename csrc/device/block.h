@@ -1,14 +1,14 @@
-// How a kernel is written so that a graphics processor and a plain loop both run it.
+// The form of a kernel that both a graphics processor and a plain loop run.
 //
 // A kernel is a struct with its arguments, `threads` (of a block), `Shared` (memory that a block's
 // threads have in common) and `operator()(block, shared)`. It does its work in steps: all threads
-// of the block finish one before any begins the next, and nothing else passes from step to step but
-// what lies in memory. On the device a step ends with __syncthreads(); on the host it is a loop.
+// of the block finish one before any begins the next, and steps pass values to each other in
+// memory alone. On the device a step ends with __syncthreads(); on the host it is a loop.
 #pragma once
 
 #include <cstdint>
 
-#include "host_device.h"
+#include "common/host_device.h"
 
 namespace fastseg::device {
 
@@ -35,13 +35,13 @@ struct Block {
 #endif
     }
 
-    // A step in which this block's threads take one piece each of what all blocks along x share:
-    // those of `count` that are theirs.
-    template <class Piece>
-    FASTSEG_HOST_DEVICE void each(int64_t count, Piece piece) const {
+    // A step in which this block's threads take one item each of the `count` items that all
+    // blocks along x share.
+    template <class Body>
+    FASTSEG_HOST_DEVICE void each(int64_t count, Body body) const {
         step([&](int t) {
             const int64_t i = x * threads + t;
-            if (i < count) piece(i);
+            if (i < count) body(i);
         });
     }
 };
@@ -90,7 +90,7 @@ struct PrefixSums {
     T total;
 
     // `value(thread)` is what a thread adds; afterwards `before(thread)` is the sum before it.
-    // A step must lie between the last look at one result and the next computation.
+    // A step must lie between the last read of one result and the next computation.
     template <class Value>
     FASTSEG_HOST_DEVICE void compute(const Block<threads>& block, Value value) {
         block.step([&](int t) { rows[0][t] = value(t); });

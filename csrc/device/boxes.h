@@ -9,7 +9,7 @@
 #include <limits>
 #include <type_traits>
 
-#include "box_arithmetic.h"
+#include "common/box_math.h"
 #include "device/block.h"
 #include "device_kernels.h"
 
@@ -23,28 +23,28 @@ struct SortedBox {
 };
 
 struct NmsPlan {
-    int64_t words;       // of one row of overlaps
-    SortedBox* boxes;    // [mask_capacity]
-    int32_t* order;      // [mask_capacity]
-    uint64_t* overlaps;  // [mask_capacity, words]
-    uint64_t* gone;      // [words]
+    int64_t words;         // of one row of overlaps
+    SortedBox* boxes;      // [mask_capacity]
+    int32_t* order;        // [mask_capacity]
+    uint64_t* overlaps;    // [mask_capacity, words]
+    uint64_t* suppressed;  // [words]
     int64_t total;
 
     NmsPlan(int64_t capacity, void* workspace) : words(blocks_for(capacity, word_bits)) {
-        char* place = static_cast<char*>(workspace);
+        char* address = static_cast<char*>(workspace);
         const auto take = [&](auto*& array, int64_t count) {
-            array = reinterpret_cast<std::remove_reference_t<decltype(array)>>(place);
-            place += count * int64_t{sizeof(*array)};
+            array = reinterpret_cast<std::remove_reference_t<decltype(array)>>(address);
+            address += count * int64_t{sizeof(*array)};
         };
         take(overlaps, capacity * words);
-        take(gone, words);
+        take(suppressed, words);
         take(boxes, capacity);
         take(order, capacity);
-        total = place - static_cast<char*>(workspace);
+        total = address - static_cast<char*>(workspace);
     }
 };
 
-// How many masks there really are.
+// The number of masks in the list.
 FASTSEG_HOST_DEVICE inline int64_t count_of(const Candidates& candidates) {
     return lesser_of(candidates.fill->masks, candidates.mask_capacity);
 }
@@ -119,22 +119,24 @@ struct CompareBoxes {
             uint64_t word = 0;
             for (int i = 0; i < others; ++i) {
                 const SortedBox& other = shared.others[i];
-                const bool hides = first + i > row && box_overlap(own.box, own.area, other.box,
-                                                                  other.area) > iou_threshold;
-                word |= static_cast<uint64_t>(hides) << i;
+                const bool suppresses = first + i > row && box_overlap(own.box, own.area, other.box,
+                                                                       other.area) > iou_threshold;
+                word |= static_cast<uint64_t>(suppresses) << i;
             }
             overlaps[row * words + block.x] = word;
         });
     }
 };
 
-// Of 64 boxes in order, those that no kept one hides; `gone` are hidden by earlier words.
-FASTSEG_HOST_DEVICE inline uint64_t resolve_word(const uint64_t* hides, int count, uint64_t gone) {
+// Of 64 boxes in order, those that no kept one suppresses; `suppressed` are hidden by earlier
+// words.
+FASTSEG_HOST_DEVICE inline uint64_t resolve_word(const uint64_t* suppresses, int count,
+                                                 uint64_t suppressed) {
     uint64_t kept = 0;
     for (int i = 0; i < count; ++i) {
-        if (gone >> i & 1) continue;
+        if (suppressed >> i & 1) continue;
         kept |= uint64_t{1} << i;
-        gone |= hides[i];
+        suppressed |= suppresses[i];
     }
     return kept;
 }
@@ -150,14 +152,14 @@ FASTSEG_HOST_DEVICE inline int bits_in(uint64_t word) {
 struct ResolveBoxes {
     static constexpr int threads = 256;
     struct Shared {
-        uint64_t hides[word_bits];
+        uint64_t suppresses[word_bits];
         uint64_t kept;
     };
     Candidates candidates;
     const int32_t* order;
     int64_t words;
     const uint64_t* overlaps;
-    uint64_t* gone;
+    uint64_t* suppressed;
     int32_t* kept;
     int32_t* kept_count;
 
@@ -165,16 +167,16 @@ struct ResolveBoxes {
         const int64_t count = count_of(candidates), used = blocks_for(count, word_bits);
         int32_t found = 0;
         block.step([&](int t) {
-            for (int64_t word = t; word < used; word += threads) gone[word] = 0;
+            for (int64_t word = t; word < used; word += threads) suppressed[word] = 0;
         });
         for (int64_t word = 0; word < used; ++word) {
             const int64_t first = word * word_bits;
             const int here = static_cast<int>(lesser_of(count - first, int64_t{word_bits}));
             block.step([&](int t) {
-                if (t < here) shared.hides[t] = overlaps[(first + t) * words + word];
+                if (t < here) shared.suppresses[t] = overlaps[(first + t) * words + word];
             });
             block.step([&](int t) {
-                if (t == 0) shared.kept = resolve_word(shared.hides, here, gone[word]);
+                if (t == 0) shared.kept = resolve_word(shared.suppresses, here, suppressed[word]);
             });
             block.step([&](int t) {
                 for (int64_t later = word + 1 + t; later < used; later += threads) {
@@ -183,7 +185,7 @@ struct ResolveBoxes {
                         const bool is_kept = shared.kept >> i & 1;
                         if (is_kept) hidden |= overlaps[(first + i) * words + later];
                     }
-                    gone[later] |= hidden;
+                    suppressed[later] |= hidden;
                 }
                 if (t < here && (shared.kept >> t & 1)) {
                     const uint64_t before = shared.kept & ((uint64_t{1} << t) - 1);
@@ -210,18 +212,18 @@ inline int64_t box_nms_workspace(int64_t mask_capacity) {
     return NmsPlan(mask_capacity, nullptr).total;
 }
 
-template <class Queue>
-void box_nms(Queue queue, Candidates candidates, double iou_threshold, int32_t* kept,
+template <class Launcher>
+void box_nms(Launcher launcher, Candidates candidates, double iou_threshold, int32_t* kept,
              int32_t* kept_count, void* workspace) {
     const NmsPlan plan(candidates.mask_capacity, workspace);
-    queue.launch(SortByScore{candidates, plan.boxes, plan.order},
-                 {blocks_for(candidates.mask_capacity, SortByScore::threads)});
-    queue.launch(
+    launcher.launch(SortByScore{candidates, plan.boxes, plan.order},
+                    {blocks_for(candidates.mask_capacity, SortByScore::threads)});
+    launcher.launch(
         CompareBoxes{candidates, plan.boxes, float_below(iou_threshold), plan.words, plan.overlaps},
         {plan.words, plan.words});
-    queue.launch(ResolveBoxes{candidates, plan.order, plan.words, plan.overlaps, plan.gone, kept,
-                              kept_count},
-                 {1});
+    launcher.launch(ResolveBoxes{candidates, plan.order, plan.words, plan.overlaps, plan.suppressed,
+                                 kept, kept_count},
+                    {1});
 }
 
 }  // namespace fastseg::device

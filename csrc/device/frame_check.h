@@ -1,4 +1,4 @@
-// What no kernel can take, found on the host before anything is launched.
+// Checks on the host, before any launch, of frames that no kernel supports.
 #pragma once
 
 #include <stdexcept>
@@ -10,7 +10,7 @@ namespace fastseg::device {
 inline void check_frame(const Frame& frame) {
     const bool inside = 0 <= frame.x0 && frame.x0 < frame.x1 && frame.x1 <= frame.image.width &&
                         0 <= frame.y0 && frame.y0 < frame.y1 && frame.y1 <= frame.image.height;
-    if (!inside) throw std::invalid_argument("the crop does not lie in the picture");
+    if (!inside) throw std::invalid_argument("the crop does not lie in the image");
     if (frame.resized.height > frame.side || frame.resized.width > frame.side) {
         throw std::invalid_argument("the resized part is larger than the square");
     }

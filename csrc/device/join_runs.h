@@ -6,7 +6,7 @@
 
 namespace fastseg::device {
 
-// Where the run lengths of each kept mask go. One block, so that the order is that of `kept`.
+// Offsets of the run lengths of each kept mask. One block, so that the order is that of `kept`.
 struct PlaceRuns {
     static constexpr int threads = 256;
     struct Shared {
@@ -62,12 +62,12 @@ struct WriteRuns {
     }
 };
 
-template <class Queue>
-void join_runs(Queue queue, Candidates candidates, const int32_t* kept, const int32_t* kept_count,
-               Survivors out) {
-    queue.launch(PlaceRuns{candidates, kept, kept_count, out}, {1});
-    queue.launch(WriteRuns{candidates, kept, kept_count, out},
-                 {WriteRuns::blocks_a_mask, candidates.mask_capacity});
+template <class Launcher>
+void join_runs(Launcher launcher, Candidates candidates, const int32_t* kept,
+               const int32_t* kept_count, Survivors out) {
+    launcher.launch(PlaceRuns{candidates, kept, kept_count, out}, {1});
+    launcher.launch(WriteRuns{candidates, kept, kept_count, out},
+                    {WriteRuns::blocks_a_mask, candidates.mask_capacity});
 }
 
 }  // namespace fastseg::device

@@ -1,4 +1,4 @@
-// A picture on the device to a network's input, by the very integers of the CPU's kernel.
+// An image on the device to a network's input, by the very integers of the CPU's kernel.
 //
 // Four launches: the weights of both axes, the first pass into bytes, the second pass together with
 // normalising and padding. Neighbouring threads take neighbouring columns, so bytes that they share
@@ -8,11 +8,11 @@
 #include <stdexcept>
 #include <type_traits>
 
+#include "common/pillow_filter.h"
 #include "device/block.h"
+#include "device/fp16.h"
 #include "device/frame_check.h"
-#include "device/half.h"
 #include "device_kernels.h"
-#include "triangle.h"
 
 namespace fastseg::device {
 
@@ -50,7 +50,8 @@ FASTSEG_HOST_DEVICE inline void resample(const uint8_t* line, int64_t step,
     const int32_t first = triangle.spans()[2 * output], count = triangle.spans()[2 * output + 1];
     const int32_t* weights = triangle.weights + output * triangle.widest;
     const uint8_t* pixel = line + first * step;
-    int32_t sums[channels] = {TriangleAxis::half, TriangleAxis::half, TriangleAxis::half};
+    int32_t sums[channels] = {TriangleAxis::rounding, TriangleAxis::rounding,
+                              TriangleAxis::rounding};
     for (int32_t i = 0; i < count; ++i, pixel += step) {
         for (int channel = 0; channel < channels; ++channel) {
             sums[channel] += pixel[channel] * weights[i];
@@ -89,8 +90,8 @@ template <class Number>
 struct SecondPass {
     static constexpr int threads = 128;
     using Shared = Nothing;
-    const uint8_t* half;
-    int64_t half_width;
+    const uint8_t* intermediate;
+    int64_t intermediate_width;
     DeviceTriangle triangle;
     bool vertical;
     Size filled;
@@ -104,9 +105,11 @@ struct SecondPass {
             const bool inside = y < filled.height && x < filled.width;
             uint8_t bytes[channels];
             if (inside && vertical) {
-                resample(half + x * channels, half_width * channels, triangle, y, bytes);
+                resample(intermediate + x * channels, intermediate_width * channels, triangle, y,
+                         bytes);
             } else if (inside) {
-                resample(half + y * half_width * channels, channels, triangle, x, bytes);
+                resample(intermediate + y * intermediate_width * channels, channels, triangle, x,
+                         bytes);
             }
             for (int channel = 0; channel < channels; ++channel) {
                 const float value =
@@ -119,10 +122,10 @@ struct SecondPass {
     }
 };
 
-// How the scratch memory is divided.
+// The division of the scratch memory.
 struct PreprocessPlan {
     bool vertical_first;
-    Size half;  // after the first pass
+    Size intermediate;  // after the first pass
     DeviceTriangle first, second;
     uint8_t* bytes;
     int64_t total;
@@ -130,16 +133,17 @@ struct PreprocessPlan {
     PreprocessPlan(Frame frame, void* workspace) {
         const Size part = frame.size(), into = frame.resized;
         vertical_first = vertical_pass_first(part.height - into.height, part.width - into.width);
-        half = vertical_first ? Size{into.height, part.width} : Size{part.height, into.width};
+        intermediate =
+            vertical_first ? Size{into.height, part.width} : Size{part.height, into.width};
         const TriangleAxis down{part.height, into.height}, across{part.width, into.width};
         first = {vertical_first ? down : across, 0, static_cast<int32_t*>(workspace)};
         first.widest = first.axis.widest();
         second = {vertical_first ? across : down, 0, nullptr};
         second.widest = second.axis.widest();
-        char* place = static_cast<char*>(workspace) + first.bytes();
-        second.weights = reinterpret_cast<int32_t*>(place);
-        bytes = reinterpret_cast<uint8_t*>(place + second.bytes());
-        total = first.bytes() + second.bytes() + half.area() * channels;
+        char* address = static_cast<char*>(workspace) + first.bytes();
+        second.weights = reinterpret_cast<int32_t*>(address);
+        bytes = reinterpret_cast<uint8_t*>(address + second.bytes());
+        total = first.bytes() + second.bytes() + intermediate.area() * channels;
     }
 };
 
@@ -148,31 +152,32 @@ inline int64_t preprocess_workspace(Frame frame) {
     return PreprocessPlan(frame, nullptr).total;
 }
 
-template <class Queue>
-void preprocess(Queue queue, Picture picture, Frame frame, Normalisation normalisation, Numbers out,
-                void* workspace) {
+template <class Launcher>
+void preprocess(Launcher launcher, Image image, Frame frame, Normalisation normalisation,
+                Numbers out, void* workspace) {
     check_frame(frame);
-    if (picture.size.height != frame.image.height || picture.size.width != frame.image.width) {
-        throw std::invalid_argument("the frame is for a picture of another size");
+    if (image.size.height != frame.image.height || image.size.width != frame.image.width) {
+        throw std::invalid_argument("the frame is for an image of another size");
     }
     const PreprocessPlan plan(frame, workspace);
-    const int64_t row_bytes = picture.size.width * channels, side = frame.side;
-    const uint8_t* part = picture.data + frame.y0 * row_bytes + frame.x0 * channels;
+    const int64_t row_bytes = image.size.width * channels, side = frame.side;
+    const uint8_t* part = image.data + frame.y0 * row_bytes + frame.x0 * channels;
     for (const DeviceTriangle& triangle : {plan.first, plan.second}) {
-        queue.launch(FillTriangle{triangle},
-                     {blocks_for(triangle.axis.outputs, FillTriangle::threads)});
+        launcher.launch(FillTriangle{triangle},
+                        {blocks_for(triangle.axis.outputs, FillTriangle::threads)});
     }
-    queue.launch(FirstPass{part, row_bytes, plan.first, plan.vertical_first, plan.half, plan.bytes},
-                 {blocks_for(plan.half.width, FirstPass::threads), plan.half.height});
+    launcher.launch(
+        FirstPass{part, row_bytes, plan.first, plan.vertical_first, plan.intermediate, plan.bytes},
+        {blocks_for(plan.intermediate.width, FirstPass::threads), plan.intermediate.height});
     const auto finish = [&](auto* numbers) {
         using Number = std::remove_pointer_t<decltype(numbers)>;
-        const SecondPass<Number> pass{plan.bytes,           plan.half.width, plan.second,
-                                      !plan.vertical_first, frame.resized,   side,
-                                      normalisation,        numbers};
-        queue.launch(pass, {blocks_for(side, SecondPass<Number>::threads), side});
+        const SecondPass<Number> pass{
+            plan.bytes, plan.intermediate.width, plan.second, !plan.vertical_first, frame.resized,
+            side,       normalisation,           numbers};
+        launcher.launch(pass, {blocks_for(side, SecondPass<Number>::threads), side});
     };
-    if (out.half) {
-        finish(static_cast<Half*>(out.data));
+    if (out.fp16) {
+        finish(static_cast<Fp16*>(out.data));
     } else {
         finish(static_cast<float*>(out.data));
     }

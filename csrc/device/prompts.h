@@ -1,11 +1,11 @@
-// Clicks on the device: where they are, which of them have a mask worth drawing, and what belongs
-// to them.
+// Point prompts on the device: their coordinates, the selection of those with a mask worth drawing,
+// and the rows that belong to them.
 #pragma once
 
 #include <stdexcept>
 #include <type_traits>
 
-#include "click_grid.h"
+#include "common/point_grid.h"
 #include "device/block.h"
 #include "device_kernels.h"
 
@@ -27,13 +27,14 @@ struct PointGrid {
     }
 };
 
-template <class Queue>
-void point_grid(Queue queue, int64_t per_side, double* out) {
+template <class Launcher>
+void point_grid(Launcher launcher, int64_t per_side, double* out) {
     if (per_side < 1) throw std::invalid_argument("points per side must be at least 1");
-    queue.launch(PointGrid{per_side, out}, {blocks_for(per_side * per_side, PointGrid::threads)});
+    launcher.launch(PointGrid{per_side, out},
+                    {blocks_for(per_side * per_side, PointGrid::threads)});
 }
 
-struct ClickPrompts {
+struct PointPrompts {
     static constexpr int threads = 128;
     using Shared = Nothing;
     const double* points;
@@ -62,11 +63,11 @@ struct ClickPrompts {
     }
 };
 
-template <class Queue>
-void click_prompts(Queue queue, const double* points, int64_t count, Frame frame, float* coords,
-                   int32_t* labels) {
-    queue.launch(ClickPrompts{points, count, frame, coords, labels},
-                 {blocks_for(count, ClickPrompts::threads)});
+template <class Launcher>
+void click_prompts(Launcher launcher, const double* points, int64_t count, Frame frame,
+                   float* coords, int32_t* labels) {
+    launcher.launch(PointPrompts{points, count, frame, coords, labels},
+                    {blocks_for(count, PointPrompts::threads)});
 }
 
 // One block goes through all prompts, a tile at a time, so that their order stays.
@@ -108,17 +109,17 @@ struct SelectPrompts {
     }
 };
 
-template <class Queue>
-void select_prompts(Queue queue, const float* scores, int64_t count, float threshold,
+template <class Launcher>
+void select_prompts(Launcher launcher, const float* scores, int64_t count, float threshold,
                     int32_t* prompts, int32_t* prompt_count) {
-    queue.launch(SelectPrompts{scores, count, threshold, prompts, prompt_count}, {1});
+    launcher.launch(SelectPrompts{scores, count, threshold, prompts, prompt_count}, {1});
 }
 
 // Image tokens are megabytes a row, so rows are cut into pieces of a block each.
 template <class Word>
 struct GatherRows {
     static constexpr int threads = 256, words_a_thread = 8;
-    static constexpr int64_t piece = int64_t{threads} * words_a_thread;
+    static constexpr int64_t words_a_block = int64_t{threads} * words_a_thread;
     using Shared = Nothing;
     RowGather gather;
     Word* out;
@@ -132,7 +133,7 @@ struct GatherRows {
         Word* into = out + block.y * words;
         block.step([&](int t) {
             for (int i = 0; i < words_a_thread; ++i) {
-                const int64_t word = block.x * piece + i * threads + t;
+                const int64_t word = block.x * words_a_block + i * threads + t;
                 if (word < words) into[word] = source[word];
             }
         });
@@ -143,21 +144,21 @@ struct alignas(16) FourWords {
     uint32_t words[4];
 };
 
-template <class Queue>
-void gather_rows(Queue queue, RowGather gather, void* out) {
-    const uint64_t together = reinterpret_cast<uint64_t>(gather.source) |
-                              reinterpret_cast<uint64_t>(out) |
-                              static_cast<uint64_t>(gather.source_stride | gather.row_bytes);
-    if (together % sizeof(uint32_t) != 0) {
+template <class Launcher>
+void gather_rows(Launcher launcher, RowGather gather, void* out) {
+    const uint64_t alignment = reinterpret_cast<uint64_t>(gather.source) |
+                               reinterpret_cast<uint64_t>(out) |
+                               static_cast<uint64_t>(gather.source_stride | gather.row_bytes);
+    if (alignment % sizeof(uint32_t) != 0) {
         throw std::invalid_argument("rows to gather begin and end at multiples of 4 bytes");
     }
     const auto launch = [&](auto* words) {
         using Word = std::remove_pointer_t<decltype(words)>;
         const int64_t count = gather.row_bytes / int64_t{sizeof(Word)};
-        queue.launch(GatherRows<Word>{gather, words},
-                     {blocks_for(count, GatherRows<Word>::piece), gather.size});
+        launcher.launch(GatherRows<Word>{gather, words},
+                        {blocks_for(count, GatherRows<Word>::words_a_block), gather.size});
     };
-    if (together % sizeof(FourWords) == 0) {
+    if (alignment % sizeof(FourWords) == 0) {
         launch(static_cast<FourWords*>(out));
     } else {
         launch(static_cast<uint32_t*>(out));
@@ -189,11 +190,11 @@ struct LabelPlanes {
     }
 };
 
-template <class Queue>
-void label_planes(Queue queue, const float* scores, RowGather rows, float threshold,
+template <class Launcher>
+void label_planes(Launcher launcher, const float* scores, RowGather rows, float threshold,
                   int64_t first_prompt, PlaneLabel* labels) {
-    queue.launch(LabelPlanes{scores, rows, threshold, first_prompt, labels},
-                 {blocks_for(rows.size * alternatives, LabelPlanes::threads)});
+    launcher.launch(LabelPlanes{scores, rows, threshold, first_prompt, labels},
+                    {blocks_for(rows.size * alternatives, LabelPlanes::threads)});
 }
 
 }  // namespace fastseg::device

@@ -1,22 +1,22 @@
 // One column of one mask, from its low-resolution logits: the body of both passes of binarise.
 //
-// As cpu/binarise.cpp: an output is a weighted sum of 3x3 logits, and where all nine lie on one
-// side of every threshold (sampling.h) a whole cell of outputs is settled without arithmetic. A
-// thread walks down its column with the three weighed rows of the cell in registers.
+// As cpu/masks/binarise.cpp: an output is a weighted sum of 3x3 logits, and where all nine lie on
+// one side of every threshold (common/logit_stencil.h) a whole cell of outputs is decided without
+// arithmetic. A thread walks down its column with the three weighted rows of the cell in registers.
 #pragma once
 
 #include <cstdint>
 
+#include "common/logit_stencil.h"
 #include "device/block.h"
-#include "device/half.h"
+#include "device/fp16.h"
 #include "device_kernels.h"
-#include "sampling.h"
 
 namespace fastseg::device {
 
 constexpr int levels = 3;  // thresholds
 
-// What one output takes along one axis. // 16 bytes, one load
+// The weights of one output along one axis. // 16 bytes, one load
 struct alignas(16) AxisTap {
     float weight[taps];
     int32_t first;
@@ -29,7 +29,7 @@ struct Axes {
     int32_t* row_begins;  // [low.height + 1]
 };
 
-// What all columns of a call have in common.
+// The parameters that all columns of a call share.
 template <class Number>
 struct Tracing {
     const Number* logits;  // [planes, low.height, low.width]
@@ -43,43 +43,43 @@ struct Tracing {
     FASTSEG_HOST_DEVICE bool full_height() const { return height == image_height; }
 };
 
-// The three logits of a low-resolution row that a column sees: weighed, and their extremes.
-struct WeighedRow {
+// The three logits of a low-resolution row of a column: their weighted sum and their extremes.
+struct WeightedRow {
     float value, least, most;
 };
 
 template <class Number>
-FASTSEG_HOST_DEVICE inline WeighedRow weighed_row(const Tracing<Number>& job, const Number* plane,
-                                                  const AxisTap& tap, int64_t row) {
+FASTSEG_HOST_DEVICE inline WeightedRow weighted_row(const Tracing<Number>& job, const Number* plane,
+                                                    const AxisTap& tap, int64_t row) {
     const int64_t last = job.low_width - 1, first = tap.first;
     const Number* line = plane + (row < job.low_height ? row : job.low_height - 1) * job.low_width;
     const float a = finite(to_float(line[first]));
     const float b = finite(to_float(line[first + 1 < last ? first + 1 : last]));
     const float c = finite(to_float(line[first + 2 < last ? first + 2 : last]));
     const float ab_least = a < b ? a : b, ab_most = a < b ? b : a;
-    return {weigh(tap.weight[0], tap.weight[1], tap.weight[2], a, b, c),
+    return {weighted_sum(tap.weight[0], tap.weight[1], tap.weight[2], a, b, c),
             ab_least < c ? ab_least : c, ab_most < c ? c : ab_most};
 }
 
-FASTSEG_HOST_DEVICE inline float weighed_pixel(const AxisTap& tap, const WeighedRow rows[taps]) {
-    return weigh(tap.weight[0], tap.weight[1], tap.weight[2], rows[0].value, rows[1].value,
-                 rows[2].value);
+FASTSEG_HOST_DEVICE inline float weighted_pixel(const AxisTap& tap, const WeightedRow rows[taps]) {
+    return weighted_sum(tap.weight[0], tap.weight[1], tap.weight[2], rows[0].value, rows[1].value,
+                        rows[2].value);
 }
 
-// Whether the mask holds the pixel before the first one of column x, in column-major order.
+// True if the mask holds the pixel before the first one of column x, in column-major order.
 template <class Number>
 FASTSEG_HOST_DEVICE inline bool inside_before(const Tracing<Number>& job, const Number* plane,
                                               int64_t x) {
     if (x == 0 || !job.full_height()) return false;
     const AxisTap column = job.axes.columns[x - 1], row = job.axes.rows[job.height - 1];
-    WeighedRow rows[taps];
+    WeightedRow rows[taps];
     for (int tap = 0; tap < taps; ++tap) {
-        rows[tap] = weighed_row(job, plane, column, row.first + tap);
+        rows[tap] = weighted_row(job, plane, column, row.first + tap);
     }
-    return weighed_pixel(row, rows) > job.thresholds.middle;
+    return weighted_pixel(row, rows) > job.thresholds.middle;
 }
 
-// What a column adds to its mask's measurements.
+// The part of a column in its mask's measures.
 struct ColumnCounts {
     uint32_t low = 0, middle = 0, high = 0;  // pixels above the thresholds
     int32_t top = INT32_MAX, bottom = -1;    // of those above the middle one
@@ -96,7 +96,7 @@ struct ColumnCounts {
 };
 
 // Calls `change(position)` where the mask begins or ends in column x, in order, and in the last
-// column for the end of the picture, if the mask's run lengths need it.
+// column for the end of the image, if the mask's run lengths need it.
 template <class Number, class Change>
 FASTSEG_HOST_DEVICE inline ColumnCounts trace_column(const Tracing<Number>& job,
                                                      const Number* plane, int64_t x,
@@ -114,8 +114,9 @@ FASTSEG_HOST_DEVICE inline ColumnCounts trace_column(const Tracing<Number>& job,
         change(start + static_cast<uint32_t>(begin));
     };
     const int64_t last_cell = job.axes.rows[job.height - 1].first;
-    WeighedRow rows[taps] = {weighed_row(job, plane, column, 0), weighed_row(job, plane, column, 1),
-                             weighed_row(job, plane, column, 2)};
+    WeightedRow rows[taps] = {weighted_row(job, plane, column, 0),
+                              weighted_row(job, plane, column, 1),
+                              weighted_row(job, plane, column, 2)};
     int64_t begin = 0;
     for (int64_t cell = 0; cell <= last_cell; ++cell) {
         const int64_t end = job.axes.row_begins[cell + 1];
@@ -134,7 +135,7 @@ FASTSEG_HOST_DEVICE inline ColumnCounts trace_column(const Tracing<Number>& job,
                 pass(begin, end, above);
             } else {
                 for (int64_t y = begin; y < end; ++y) {
-                    const float logit = weighed_pixel(job.axes.rows[y], rows);
+                    const float logit = weighted_pixel(job.axes.rows[y], rows);
                     pass(y, y + 1,
                          (logit > limits.low) + (logit > limits.middle) + (logit > limits.high));
                 }
@@ -143,7 +144,7 @@ FASTSEG_HOST_DEVICE inline ColumnCounts trace_column(const Tracing<Number>& job,
         }
         rows[0] = rows[1];
         rows[1] = rows[2];
-        rows[2] = weighed_row(job, plane, column, cell + 3);
+        rows[2] = weighted_row(job, plane, column, cell + 3);
     }
     if (inside && !job.full_height()) {
         const uint32_t below = start + static_cast<uint32_t>(job.height);

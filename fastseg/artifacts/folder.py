@@ -1,4 +1,4 @@
-"""The model folder: ``model.json`` and the graphs that it lists, each known by its hash."""
+"""The model folder: ``model.json``, and the graphs and weights that it lists by their hashes."""
 
 from __future__ import annotations
 
@@ -12,59 +12,65 @@ from pathlib import Path
 
 from fastseg.artifacts.manifest import (
     REMEDY,
-    SCHEMA,
-    FramePreprocessing,
     GraphFile,
     Manifest,
-    Preprocessing,
     StoredFile,
     from_json,
     to_json,
 )
 from fastseg.contract import GraphSpec
-from fastseg.errors import ModelFolderError, ModelNotFoundError, OutputError
+from fastseg.errors import BackendError, ModelFolderError, ModelNotFoundError, OutputError
 from fastseg.storage.atomic import atomic_folder
-
-__all__ = [
-    "MANIFEST_FILE",
-    "SCHEMA",
-    "FramePreprocessing",
-    "GraphFile",
-    "Manifest",
-    "ModelFolder",
-    "Preprocessing",
-    "StoredFile",
-    "from_json",
-    "graph_file",
-    "is_model_folder",
-    "read",
-    "sha256",
-    "stored_file",
-    "to_json",
-    "write",
-    "write_manifest",
-]
 
 MANIFEST_FILE = "model.json"
 
 MANIFEST_BYTES = 16 * 2**20
-"""A longer ``model.json`` is not ours, and is not read into memory."""
+"""A longer ``model.json`` was not written by fastseg, and is not read into memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
-    """A model folder that was read: where it is and what it says."""
+    """A model folder that was read, with its path and manifest."""
 
     path: Path
     manifest: Manifest
 
     def file(self, stored: GraphFile | StoredFile) -> Path:
-        """Where one of its files is."""
+        """Return the path of one of its files."""
         return self.path / stored.file
+
+    def graph_file(self, graph_name: str, precision: str = "auto") -> GraphFile:
+        """Find the file that holds a graph in a precision.
+
+        Args:
+            graph_name: ``"encoder"``, ``"decoder"``, ... as in ``contract.SAM_GRAPHS``.
+            precision: ``"auto"`` or a precision that a file can hold; ``"auto"`` prefers
+                ``"fp32"``.
+
+        Raises:
+            BackendError: The folder does not hold the graph in this precision.
+            ModelFolderError: The folder does not hold the graph in any precision.
+        """
+        graphs = self.manifest.graphs.values()
+        found = {stored.precision: stored for stored in graphs if stored.graph.name == graph_name}
+        if not found:
+            raise ModelFolderError(
+                f"{self.path} has no graph {graph_name!r}. Export the model again."
+            )
+        if precision == "auto":
+            return found.get("fp32") or next(iter(found.values()))
+        if precision not in found:
+            add = {"fp16": "half", "int8": "int8"}.get(precision)
+            how = f"add it: fastseg export {add}" if add else "export the model again"
+            raise BackendError(
+                f"{self.path} holds {graph_name} in {', '.join(found)}, not in {precision}. "
+                f'Use precision="auto", or {how}.'
+            )
+        return found[precision]
 
 
 def is_model_folder(folder: str | os.PathLike[str]) -> bool:
-    """Whether a folder claims to be a model folder, without a look at its graphs."""
+    """Tell whether a folder has a ``model.json``; its graphs are not read."""
     return (Path(folder) / MANIFEST_FILE).is_file()
 
 
@@ -73,8 +79,8 @@ def read(folder: str | os.PathLike[str], verify: bool = True) -> ModelFolder:
 
     Args:
         folder: The folder that holds ``model.json``.
-        verify: Whether the content of each file is compared with its hash. Without it only the
-            presence and the length of the files are checked.
+        verify: Compare the content of each file with its hash. Without it only the presence and
+            the length of the files are checked.
 
     Raises:
         ModelNotFoundError: There is no such folder.
@@ -89,8 +95,7 @@ def read(folder: str | os.PathLike[str], verify: bool = True) -> ModelFolder:
     for file in stored:
         _verify_length(path, file)
     if verify:
-        # Hashing releases the GIL: on two cores the decoder's files take no time beside the
-        # encoder's.
+        # Hashing releases the GIL: on two cores the decoder's files add no time to the encoder's.
         with ThreadPoolExecutor(max_workers=4) as pool:
             for _ in pool.map(lambda file: _verify_content(path, file), stored):
                 pass
@@ -106,8 +111,8 @@ def write(folder: str | os.PathLike[str], *, overwrite: bool = False) -> Iterato
 
     Args:
         folder: The folder to write.
-        overwrite: Whether a model folder of that name may be replaced. Another folder that has
-            something in it never is.
+        overwrite: Allow a model folder of that name to be replaced. Another folder that is not
+            empty never is.
 
     Yields:
         An empty folder to write the graphs and, by ``write_manifest``, ``model.json`` into.

@@ -1,4 +1,4 @@
-"""What a model folder says about itself in ``model.json``."""
+"""The manifest of a model folder, ``model.json``."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ SCHEMA = 1
 REMEDY = "Copy the folder again, or export the model again."
 
 LONGEST_SIDE = "longest_side_bilinear"
-"""How pictures are resized for SAM. A picture that is resized in another way than its model was
-trained with gives masks that look right, so an unknown word is an error."""
+"""Resizing of images for SAM. An image that is resized in another way than in its model's training
+gives masks that look right, so an unknown word is an error."""
 
 AREA_CUBIC = "area_400_cubic"
-"""How frames are resized: by area to 400 pixels, then bicubically to the network's side."""
+"""Resizing of frames: by area to 400 pixels, then bicubically to the network's side."""
 
 JOINT_MIN_MAX = "joint_min_max"
-"""How frames are normalised: (x - min) / (max - min) over all channels of a frame together."""
+"""Normalisation of frames: (x - min) / (max - min) over all channels of a frame together."""
 
 SAM = "sam"
 """The family of promptable models."""
@@ -39,7 +39,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """How a picture becomes the encoder's input."""
+    """The conversion of an image to the encoder's input."""
 
     side: int
     """Side of the model's square input in pixels."""
@@ -56,7 +56,7 @@ class Preprocessing:
 
 @dataclass(frozen=True, slots=True)
 class FramePreprocessing:
-    """How an ultrasound frame becomes the input of a network that takes no prompt."""
+    """The conversion of an ultrasound frame to the input of a network that takes no prompt."""
 
     side: int = 256
     """Side of the network's square input in pixels."""
@@ -67,7 +67,7 @@ class FramePreprocessing:
     resize: str = AREA_CUBIC
     normalise: str = JOINT_MIN_MAX
     field_of_view_cm: float = 20.0
-    """What the side of the square shows, in cm."""
+    """Side of the square in cm."""
 
     @property
     def cm_per_pixel(self) -> float:
@@ -77,7 +77,7 @@ class FramePreprocessing:
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """One file of the folder, by its content."""
+    """One file of the folder, with its hash and length."""
 
     file: str
     """Name inside the folder, without any directory."""
@@ -91,35 +91,34 @@ class StoredFile:
 
 @dataclass(frozen=True, slots=True)
 class GraphFile:
-    """One graph of the folder and the file that holds it."""
+    """One graph of the folder with its files."""
 
     graph: GraphSpec
     file: str
     sha256: str
     precision: str
-    """What the graph computes in: ``"fp32"``, ``"fp16"``, ..."""
+    """Precision of the graph's arithmetic: ``"fp32"``, ``"fp16"`` or ``"int8"``."""
 
     bytes: int
     data: tuple[StoredFile, ...] = ()
-    """Weights kept outside the graph's file: those that a kernel of ours reads too, and, as ONNX
-    asks for, those of more than 2 GB."""
+    """Weights outside the graph's file: those that a native kernel reads too, and those beyond the
+    2 GB that one ONNX file can hold."""
 
     blocks: tuple[Json, ...] = ()
-    """Of a graph of reduced precision: what each of its blocks computes in and the measurements
-    that decided it."""
+    """For a graph of reduced precision: the precision of each block, with its measurements."""
 
     comparison: Json = field(default_factory=dict)
-    """Of a graph of reduced precision: how far its masks are from the float32 ones. A graph without
-    one was never compared."""
+    """For a graph of reduced precision: the comparison of its masks with the float32 ones. A graph
+    without one was never compared."""
 
     @property
     def files(self) -> tuple[StoredFile, ...]:
-        """Every file that the graph needs, its own first."""
+        """The files that the graph needs, its own first."""
         return (StoredFile(self.file, self.sha256, self.bytes), *self.data)
 
     @property
     def content(self) -> str:
-        """One hash for the graph with its outside weights: the file's own where it has none."""
+        """The hash of the graph with its outside weights; the file's own where there are none."""
         if not self.data:
             return self.sha256
         return sha256("".join(file.sha256 for file in self.files).encode()).hexdigest()
@@ -130,7 +129,7 @@ class Manifest:
     """The whole of ``model.json``."""
 
     family: str
-    """Which pipeline runs the graphs: ``"sam"``, or ``"unet"`` for frames without prompts."""
+    """Pipeline of the graphs: ``"sam"``, or ``"unet"`` for frames without prompts."""
 
     name: str
     preprocessing: Preprocessing | FramePreprocessing
@@ -138,19 +137,18 @@ class Manifest:
     """By a key that is unique in the folder: the graph's name, for the precision exported first."""
 
     weights: Mapping[str, StoredFile] = field(default_factory=dict)
-    """Weights without a graph (``tensor_file``), by the graph that a kernel of ours runs with them;
-    folders of earlier versions have none."""
+    """Weights for native kernels (``artifacts.safetensors``), by the graph that a kernel runs."""
 
     source: Json = field(default_factory=dict)
-    """Where the weights came from: checkpoint file, sha256, kind of network."""
+    """Origin of the weights: checkpoint file, sha256, kind of network."""
 
     licence: str = ""
     description: str = ""
     written_by: Mapping[str, str] = field(default_factory=dict)
-    """Versions of everything that took part in the export."""
+    """Versions of the packages that took part in the export."""
 
     parity: tuple[Json, ...] = ()
-    """How far the graphs were from the source network when they were written, a row a tensor."""
+    """Differences of the graphs from the source network when they were written, a row a tensor."""
 
     extra: Json = field(default_factory=dict)
     """Anything else that JSON can hold."""
@@ -159,12 +157,12 @@ class Manifest:
 
     @property
     def files(self) -> tuple[StoredFile, ...]:
-        """Every file of the folder beside ``model.json``, once."""
+        """The files of the folder beside ``model.json``, each once."""
         of_graphs = [file for graph in self.graphs.values() for file in graph.files]
         return tuple(dict.fromkeys((*of_graphs, *self.weights.values())))
 
     @property
-    def picture(self) -> Preprocessing:
+    def image_preprocessing(self) -> Preprocessing:
         """``preprocessing`` of a model that takes prompts.
 
         Raises:
@@ -175,7 +173,7 @@ class Manifest:
         return self.preprocessing
 
     @property
-    def frame(self) -> FramePreprocessing:
+    def frame_preprocessing(self) -> FramePreprocessing:
         """``preprocessing`` of a network that takes frames.
 
         Raises:
@@ -187,7 +185,7 @@ class Manifest:
 
     @property
     def view(self) -> str:
-        """What a network for frames was made to look at, ``"a4c"``.
+        """The view that a network for frames is made for, ``"a4c"``.
 
         Raises:
             ModelFolderError: The folder does not say.
@@ -196,7 +194,7 @@ class Manifest:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """What each output channel of a network for frames shows, in order.
+        """The class of each output channel of a network for frames, in order.
 
         Raises:
             ModelFolderError: The folder does not say, or says something twice.
@@ -209,7 +207,7 @@ class Manifest:
 
 
 def to_json(manifest: Manifest) -> str:
-    """``manifest`` as the text of ``model.json``; ``from_json`` gives an equal one back."""
+    """Write a manifest as the text of ``model.json``; ``from_json`` returns an equal one."""
     fields = asdict(manifest)
     ordered = {"schema": fields.pop("schema"), **fields}
     return json.dumps(ordered, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -251,7 +249,7 @@ def from_json(text: str) -> Manifest:
 
 
 class _Fields:
-    """A JSON object whose fields are asked for by name and type."""
+    """A JSON object whose fields are read by name and type."""
 
     def __init__(self, document: object, where: str) -> None:
         self.where = where
@@ -260,7 +258,7 @@ class _Fields:
         self.document: dict[str, Any] = document
 
     def get(self, name: str, kind: type[Value], default: Value | None = None) -> Value:
-        """The field ``name``, which must be a ``kind``; ``default``, if any, where it is absent."""
+        """Read the field ``name``, which must be a ``kind``; ``default``, if any, where absent."""
         if name not in self.document:
             if default is not None:
                 return default
@@ -271,11 +269,11 @@ class _Fields:
         return value
 
     def objects(self, name: str) -> list[_Fields]:
-        """The field ``name``, a list of objects."""
+        """Read the field ``name``, a list of objects."""
         return [_Fields(value, f"{self.where} {name}") for value in self.get(name, list)]
 
     def refuse(self, reason: str) -> NoReturn:
-        """Raise the error that says what is wrong here."""
+        """Raise an error for this object."""
         raise ModelFolderError(f"{self.where} {reason}. {REMEDY}")
 
 
@@ -319,7 +317,7 @@ def _frame_preprocessing(fields: _Fields) -> FramePreprocessing:
 
 
 def _known(what: str, word: str, known: str) -> None:
-    """Refuse a way of preparing pictures that only a newer fastseg can know."""
+    """Refuse a preprocessing that only a newer fastseg can know."""
     if word != known:
         raise ModelFolderError(
             f"model.json asks for the {what} {word!r}, and this fastseg knows only {known!r}. "
@@ -346,7 +344,7 @@ def _graph_file(fields: _Fields) -> GraphFile:
         bytes=own.bytes,
         precision=fields.get("precision", str),
         data=tuple(_stored_file(stored) for stored in fields.objects("data")),
-        # Folders written before there was reduced precision have neither.
+        # A float32 graph need not have either.
         blocks=tuple(fields.get("blocks", list, [])),
         comparison=fields.get("comparison", dict, {}),
     )

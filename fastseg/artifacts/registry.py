@@ -11,11 +11,11 @@ from fastseg import artifacts
 from fastseg.errors import ModelError, ModelNotFoundError
 
 EMBEDDED = Path(__file__).parents[1] / "models"
-"""Where the model folders that come with fastseg are."""
+"""The folder of the model folders that come with fastseg."""
 
 
 @dataclass(frozen=True, slots=True)
-class Checkpoint:
+class PublishedCheckpoint:
     """A published weights file, known by its content."""
 
     file: str
@@ -25,31 +25,31 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What to know about a model before it is loaded."""
+    """The facts about a model that are known before it is loaded."""
 
     name: str
     family: str
-    """Which pipeline runs it: ``"sam"`` takes prompts, ``"unet"`` takes frames."""
+    """Pipeline of the model: ``"sam"`` takes prompts, ``"unet"`` takes frames."""
 
     description: str
     licence: str
-    """Of the weights."""
+    """Licence of the weights."""
 
     page: str = ""
-    """Where its authors describe it and offer the weights."""
+    """Page on which its authors describe it and offer the weights."""
 
-    checkpoint: Checkpoint | None = None
+    checkpoint: PublishedCheckpoint | None = None
     """The published weights; None for a model that was trained for fastseg."""
 
     exportable: bool = False
-    """Whether this version turns the published weights into a model folder."""
+    """True if this version exports the published weights to a model folder."""
 
     folder: Path | None = None
     """The model folder, for a model that comes with fastseg; ``load`` takes its name."""
 
     @property
     def embedded(self) -> bool:
-        """Whether the model comes with fastseg."""
+        """True if the model comes with fastseg."""
         return self.folder is not None
 
 
@@ -64,7 +64,7 @@ KNOWN = (
         licence=_APACHE,
         exportable=True,
         page=_SAM_PAGE,
-        checkpoint=Checkpoint(
+        checkpoint=PublishedCheckpoint(
             "sam_vit_b_01ec64.pth",
             375_042_383,
             "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
@@ -77,7 +77,7 @@ KNOWN = (
         licence=_APACHE,
         exportable=True,
         page=_SAM_PAGE,
-        checkpoint=Checkpoint(
+        checkpoint=PublishedCheckpoint(
             "sam_vit_l_0b3195.pth",
             1_249_524_607,
             "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
@@ -90,7 +90,7 @@ KNOWN = (
         licence=_APACHE,
         exportable=True,
         page=_SAM_PAGE,
-        checkpoint=Checkpoint(
+        checkpoint=PublishedCheckpoint(
             "sam_vit_h_4b8939.pth",
             2_564_550_879,
             "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
@@ -102,7 +102,7 @@ KNOWN = (
         description="MobileSAM, TinyViT image encoder (Zhang et al. 2023)",
         licence=_APACHE,
         page="https://github.com/ChaoningZhang/MobileSAM",
-        checkpoint=Checkpoint(
+        checkpoint=PublishedCheckpoint(
             "mobile_sam.pt",
             40_728_226,
             "6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
@@ -114,7 +114,7 @@ KNOWN = (
         description="MedSAM, ViT-B fine-tuned on medical images, for boxes (Ma et al. 2024)",
         licence=_APACHE,
         page="https://github.com/bowang-lab/MedSAM",
-        checkpoint=Checkpoint(
+        checkpoint=PublishedCheckpoint(
             "medsam_vit_b.pth",
             375_049_145,
             "34b34b78c1d18cb8c6bf84cf9c00e135d6d6c965699f3c0e31ef1bc9dcb5be74",
@@ -125,7 +125,7 @@ KNOWN = (
 
 
 def list_models() -> list[ModelCard]:
-    """Every model that fastseg knows: first those that come with it, then the published ones.
+    """List every known model: first those that come with fastseg, then the published ones.
 
     An embedded folder that cannot be read is left out; ``doctor`` says what is wrong with it.
     """
@@ -133,7 +133,7 @@ def list_models() -> list[ModelCard]:
 
 
 def embedded_folders() -> list[Path]:
-    """The model folders that come with fastseg, by name, whether or not they are intact."""
+    """List the model folders that come with fastseg, by name, intact or not."""
     if not EMBEDDED.is_dir():
         return []
     return sorted(path for path in EMBEDDED.iterdir() if artifacts.is_model_folder(path))
@@ -164,13 +164,24 @@ def find(model: str | os.PathLike[str]) -> Path:
         )
     for card in KNOWN:
         if card.name == str(model) and card.checkpoint is not None:
-            raise ModelNotFoundError(
-                f"{model} does not come with fastseg. Get {card.checkpoint.file} from {card.page}, "
-                f"then: fastseg export sam --checkpoint {card.checkpoint.file} --out {model}. "
-                f"Models that come with fastseg: {names}."
-            )
+            raise ModelNotFoundError(f"{_absence(card)} Models that come with fastseg: {names}.")
     raise ModelNotFoundError(
         f"there is no model and no folder {str(model)!r}. Models that come with fastseg: {names}."
+    )
+
+
+def _absence(card: ModelCard) -> str:
+    """Say how to get a published model, or that this version cannot run it."""
+    file = card.checkpoint.file if card.checkpoint else "its weights"
+    if not card.exportable:
+        models = ", ".join(other.name for other in KNOWN if other.exportable)
+        return (
+            f"{card.name} does not come with fastseg, and fastseg export does not support its "
+            f"weights ({file}, {card.page}) yet. It supports {models}."
+        )
+    return (
+        f"{card.name} does not come with fastseg. Get {file} from {card.page}, then: "
+        f"fastseg export sam --checkpoint {file} --out {card.name}."
     )
 
 

@@ -1,13 +1,14 @@
-"""Arrays by name in one file, read and written with NumPy alone.
+"""Named arrays in one file of the safetensors format, read and written with NumPy alone.
 
-The format is that of safetensors (https://github.com/huggingface/safetensors): 8 bytes with the
-length of a header, the header in JSON, and behind it the arrays, one after another.
+The format (https://github.com/huggingface/safetensors) is 8 bytes with the length of a header, the
+header in JSON, and the arrays, one after another.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from itertools import accumulate
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,43 +23,56 @@ from fastseg.errors import ModelFolderError
 _DTYPES: Mapping[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
 
 _HEADER_BYTES = 2**24
-"""A longer header is not ours, and is not read into memory."""
+"""A longer header was not written by fastseg, and is not read into memory."""
+
+_DAMAGES = (ValueError, TypeError, AttributeError, KeyError, RecursionError)
+"""Errors that a header of wrong content shows itself by."""
 
 _ALIGNMENT = 8
 """The header is filled with spaces to a multiple of it, as the format's own writer does."""
 
 
-def write(path: Path, arrays: Mapping[str, NDArray[np.float32]], *, halve: bool = False) -> None:
+def write(
+    path: Path, arrays: Mapping[str, NDArray[np.float32]], *, lossless_fp16: bool = False
+) -> None:
     """Write float32 arrays of any shapes.
 
     Args:
         path: The file to write.
         arrays: By name; every value must be finite.
-        halve: Store as float16 each array that loses nothing by it.
+        lossless_fp16: Store as float16 each array that loses nothing by it.
     """
-    stored = {name: _smallest(array, halve=halve) for name, array in arrays.items()}
-    header: dict[str, Any] = {}
-    end = 0
-    for name, array in stored.items():
-        begin, end = end, end + array.nbytes
-        dtype = "F16" if array.dtype.itemsize == 2 else "F32"
-        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [begin, end]}
+    stored = {name: _stored(array, lossless_fp16) for name, array in arrays.items()}
+    # Float32 first: every array is aligned to its own type then.
+    order = sorted(stored, key=lambda name: -stored[name].itemsize)
+    ends = dict(zip(order, accumulate(stored[name].nbytes for name in order), strict=True))
+    header = {
+        name: {
+            "dtype": "F16" if array.itemsize == 2 else "F32",
+            "shape": list(array.shape),
+            "data_offsets": [ends[name] - array.nbytes, ends[name]],
+        }
+        for name, array in stored.items()
+    }
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % _ALIGNMENT)
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little"))
         file.write(text)
-        for array in stored.values():
-            file.write(array.tobytes())
+        for name in order:
+            file.write(stored[name].tobytes())
 
 
-class Place(NamedTuple):
-    """Where an array lies in its file."""
+class Entry(NamedTuple):
+    """The header's entry of one array."""
+
+    shape: tuple[int, ...]
 
     offset: int
-    """Bytes before it."""
+    """Bytes of the file before the array."""
 
     bytes: int
+    """Length of the array in bytes: 2 or 4 for each element."""
 
 
 def read(path: Path) -> dict[str, NDArray[np.float32]]:
@@ -78,22 +92,35 @@ def read(path: Path) -> dict[str, NDArray[np.float32]]:
     try:
         header, start = _header(content)
         return {name: _array(content[start:], **entry) for name, entry in header.items()}
-    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+    except _DAMAGES as error:
         raise _damaged(path, str(error)) from error
 
 
-def places(path: Path) -> dict[str, Place]:
-    """Where the arrays of a file that ``write`` made lie in it."""
-    with path.open("rb") as file:
-        content = file.read(8)
-        content += file.read(int.from_bytes(content, "little"))
-    header, start = _header(content)
-    spans = {name: entry["data_offsets"] for name, entry in header.items()}
-    return {name: Place(start + begin, end - begin) for name, (begin, end) in spans.items()}
+def entries(path: Path) -> dict[str, Entry]:
+    """Read the header of a file alone: the shape and the position of each array by name.
+
+    Raises:
+        ModelFolderError: The file is missing or of another format.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(8)
+            content += file.read(min(int.from_bytes(content, "little"), _HEADER_BYTES))
+    except OSError as error:
+        raise ModelFolderError(f"{path} cannot be read: {error}. {REMEDY}") from error
+    try:
+        header, start = _header(content)
+        return {
+            name: Entry(tuple(entry["shape"]), start + begin, end - begin)
+            for name, entry in header.items()
+            for begin, end in [entry["data_offsets"]]
+        }
+    except _DAMAGES as error:
+        raise _damaged(path, str(error)) from error
 
 
 def _header(content: memoryview | bytes) -> tuple[dict[str, Any], int]:
-    """What the file says of its arrays, and where the first one begins."""
+    """Parse the header; the entries by name, and the offset of the first array."""
     length = int.from_bytes(content[:8], "little")
     if len(content) < 8 or not 2 <= length <= min(_HEADER_BYTES, len(content) - 8):
         raise ValueError("its header is not whole")
@@ -102,13 +129,14 @@ def _header(content: memoryview | bytes) -> tuple[dict[str, Any], int]:
     return header, 8 + length
 
 
-def _smallest(array: NDArray[np.float32], *, halve: bool) -> Array:
+def _stored(array: NDArray[np.float32], lossless_fp16: bool) -> Array:
+    """Convert an array to the type that it is stored in."""
     array = np.asarray(array, "<f4", order="C")
-    if halve:
+    if lossless_fp16:
         with np.errstate(over="ignore"):
-            halves = array.astype("<f2")
-        if np.array_equal(halves.astype("<f4"), array):
-            return halves
+            rounded = array.astype("<f2")
+        if np.array_equal(rounded.astype("<f4"), array):
+            return rounded
     return array
 
 

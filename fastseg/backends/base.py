@@ -1,11 +1,12 @@
-"""The seam between fastseg and a runtime: one loaded graph, ready to run."""
+"""The interface between fastseg and a runtime: ``Backend``, a loaded graph, and ``Runtime``."""
 
 from __future__ import annotations
 
 import platform
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from fastseg.artifacts import ModelFolder
 from fastseg.artifacts.manifest import GraphFile
@@ -34,7 +35,7 @@ class Backend(Protocol):
 
     @property
     def memory(self) -> Memory:
-        """Where ``run`` takes and leaves its arrays."""
+        """Memory of the arrays that ``run`` takes and returns."""
 
     @property
     def graph(self) -> GraphSpec:
@@ -54,7 +55,7 @@ class Backend(Protocol):
         """
 
     def close(self) -> None:
-        """Give back what the graph holds; harmless when called again."""
+        """Free the graph and its memory; harmless when called again."""
 
 
 @runtime_checkable
@@ -62,33 +63,33 @@ class DeviceBacked(Protocol):
     """A backend that can also leave its outputs on the device where it runs."""
 
     def on_device(self) -> Backend:
-        """The same graph with ``memory == "cuda"``, to be closed by itself."""
+        """Return the same graph with ``memory == "cuda"``, to be closed by itself."""
 
 
 @runtime_checkable
-class Searching(Protocol):
-    """A decoder that can also draw masks worth keeping as soon as it has found them."""
+class ThresholdedDecoder(Protocol):
+    """A decoder that runs its mask head itself, for the masks that score above a threshold."""
 
-    def search(self, inputs: Mapping[str, Array], above: float) -> dict[str, Array]:
-        """Run the decoder, and the mask head for those of three masks that score above a bound.
+    def decode_above(self, inputs: Mapping[str, Array], threshold: float) -> dict[str, Array]:
+        """Run the decoder, and the mask head for each of three masks above a threshold.
 
         Args:
             inputs: As for ``run``.
-            above: The bound on the predicted IoU.
+            threshold: Predicted IoU that a mask must exceed.
 
         Returns:
-            ``iou_predictions`` (n, 4) and ``low_res_logits`` (n, 3, h, w) float32, where the masks
-            that were not drawn hold anything.
+            ``iou_predictions`` (n, 4) and ``low_res_logits`` (n, 3, h, w) float32. The logits of
+            masks that do not exceed the threshold are undefined.
         """
 
 
 class NotServedError(BackendError):
-    """A runtime does not run this graph of this folder, in whatever precision."""
+    """A runtime does not run this graph of this folder, in any precision."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a graph is run by, settled before anything is loaded."""
+    """The runtime, device, file and precision of a graph, resolved before anything is loaded."""
 
     backend: str
     device: str
@@ -96,53 +97,81 @@ class Plan:
     """The file of the folder that holds the graph."""
 
     precision: str
-    """What the backend computes in, which need not be what the file holds."""
+    """The precision that the backend computes in; the file may hold another one."""
+
+    allow_uncompared: bool = False
+    """See ``Runtime.resolve``."""
 
     def __str__(self) -> str:
         """``"openvino:cpu bf16"``."""
         return f"{self.backend}:{self.device} {self.precision}"
 
 
-class Runtime(Protocol):
-    """What a module of the table offers. Nothing here loads a graph but ``open_graph``."""
+class Runtime(ABC):
+    """An entry of the table of runtimes. Only ``open_graph`` loads a graph."""
+
+    name: str
+    """The word that ``backend=`` takes."""
+
+    devices: tuple[str, ...]
+    """Kinds of devices that it runs on, ``"cpu"`` or ``"cuda"``, the preferred one first."""
+
+    own_layout: bool = False
+    """True if arrays between its graphs have a layout of its own.
+
+    Another runtime cannot take such arrays. Where this runtime is chosen for one prompt graph, it
+    is chosen for all that it serves.
+    """
+
+    fills_cores: bool = True
+    """True if an image graph keeps all of its threads busy on a CPU, so that a second one waits."""
+
+    runs_whole_models: bool = True
+    """True if it runs every graph of any model. Other runtimes leave image graphs to ``"auto"``."""
+
+    slow_for_images: tuple[str, ...] = ()
+    """Precisions in which ``"auto"`` prefers any other runtime for image graphs."""
 
     @property
-    def NAME(self) -> str:  # noqa: N802 - a constant of a module
-        """The word that ``backend=`` takes."""
+    def needs_gpu(self) -> bool:
+        """True if it runs on GPUs alone."""
+        return "cpu" not in self.devices
 
-    @property
-    def DEVICES(self) -> tuple[str, ...]:  # noqa: N802 - a constant of a module
-        """Kinds of devices that it can run on, ``"cpu"`` or ``"cuda"``, the preferred one first."""
-
-    @property
-    def OWN_LAYOUT(self) -> bool:  # noqa: N802 - a constant of a module
-        """Whether what passes from graph to graph is laid out as only this runtime knows.
-
-        What one of its graphs leaves, another runtime cannot go on with then: where it is taken for
-        one graph that decodes prompts, it is taken for all that it serves.
-        """
-
+    @abstractmethod
     def require(self, device: str, precision: str) -> str:
-        """Settle the device, ``"cpu"`` or ``"cuda:0"``, if this runtime can be had.
+        """Check that this runtime is available, and resolve the device.
 
         Args:
             device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
-            precision: What is to be computed in, as ``settle`` gave it.
+            precision: The precision to compute in, as ``resolve`` returned it.
+
+        Returns:
+            ``"cpu"`` or ``"cuda:0"``.
 
         Raises:
-            BackendUnavailableError: It is not installed, too old or does not load; there is no such
-                device; or the device cannot compute in the precision.
-            BackendError: It never computes in the precision.
+            BackendUnavailableError: The runtime is not installed, too old or does not load; there
+                is no such device; or the device cannot compute in the precision.
+            BackendError: The runtime never computes in the precision.
         """
 
-    def settle(self, folder: ModelFolder, graph_name: str, precision: str) -> tuple[GraphFile, str]:
-        """Settle which file of a folder this runtime takes for a graph, and what it computes in.
+    @abstractmethod
+    def resolve(
+        self,
+        folder: ModelFolder,
+        graph_name: str,
+        precision: str,
+        *,
+        allow_uncompared: bool = False,
+    ) -> tuple[GraphFile, str]:
+        """Resolve the file of a graph, and the precision to compute in.
 
         Args:
             folder: A model folder that was read.
             graph_name: ``"encoder"``, ``"decoder"``, ... as in ``contract.SAM_GRAPHS``.
-            precision: ``"auto"`` or what the model as a whole was asked to run in. A graph that
-                does not bear it is computed in another one.
+            precision: ``"auto"`` or the precision that the model as a whole was asked for. A graph
+                that does not support it is computed in another one.
+            allow_uncompared: Whether an engine below FP32 may run that was not compared with FP32
+                on this GPU. Only comparisons allow it.
 
         Raises:
             NotServedError: This runtime never runs the graph.
@@ -150,6 +179,7 @@ class Runtime(Protocol):
             ModelFolderError: The folder lacks the graph.
         """
 
+    @abstractmethod
     def open_graph(
         self, folder: ModelFolder, plan: Plan, *, threads: int, keep_memory: bool
     ) -> Backend:
@@ -157,18 +187,34 @@ class Runtime(Protocol):
 
         Args:
             folder: A model folder that was read (and, normally, verified).
-            plan: What ``require`` and ``settle`` gave.
+            plan: The results of ``require`` and ``resolve``.
             threads: CPU cores to use, 0 for all that this process may run on.
             keep_memory: Whether the memory of one run is kept for the next.
 
         Raises:
             BackendError: The runtime cannot run the file.
-            ModelFolderError: The file is not what it should be.
+            ModelFolderError: The file is damaged, or another graph than the manifest describes.
         """
+
+    @abstractmethod
+    def version(self) -> str:
+        """Return the version of the installed runtime.
+
+        Raises:
+            BackendUnavailableError: It is not installed, or does not load.
+        """
+
+    def report(self) -> dict[str, Any]:
+        """Describe the available runtime for ``doctor``: its version and what else it can do."""
+        return {"version": self.version()}
+
+    def use_without_device(self) -> str:
+        """Describe what the runtime still does where it runs no graph; empty if nothing."""
+        return ""
 
 
 def without_instructions(name: str, precision: str) -> BackendUnavailableError:
-    """The error of a runtime that computes in a precision, but not on this processor."""
+    """Make the error of a precision that a runtime has and this processor has not."""
     return BackendUnavailableError(
         f"{name} in {precision}",
         reason="this processor has no instructions for it",
@@ -180,7 +226,7 @@ def check_device(name: str, devices: tuple[str, ...], device: str) -> None:
     """Refuse a device of a kind that a runtime does not run on.
 
     Raises:
-        BackendUnavailableError: It is of another kind than ``devices``.
+        BackendUnavailableError: ``device`` is of another kind than ``devices``.
     """
     kind = device.partition(":")[0]
     if kind not in ("auto", *devices):
@@ -192,13 +238,13 @@ def check_device(name: str, devices: tuple[str, ...], device: str) -> None:
 
 
 def require_integers(runtime: str) -> None:
-    """Refuse products of 8-bit integers where runtimes would add two of them in 16 bits.
+    """Refuse INT8 on processors where runtimes would add two products in 16 bits.
 
-    That is what x86-64 has without VNNI. The sum of two products of 255 and 127 does not fit there
-    and is cut off, so that masks would be wrong and nobody told.
+    These are x86-64 processors without VNNI. The sum of two products of 255 and 127 exceeds 16 bits
+    and saturates, so masks would be wrong without an error.
 
     Args:
-        runtime: Who would compute, for the message.
+        runtime: Name of the runtime, for the message.
 
     Raises:
         BackendUnavailableError: The processor is such a one.

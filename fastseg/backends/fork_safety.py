@@ -1,4 +1,4 @@
-"""What is to be done in a forked child, where the threads of its parent are missing."""
+"""Actions for forked children, where the threads of the parent are missing."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _ACTIONS: WeakKeyDictionary[object, Callable[[object], None]] = WeakKeyDictionar
 
 
 def in_child(owner: Owner, action: Callable[[Owner], None]) -> None:
-    """Have ``action(owner)`` called in every child that is forked while ``owner`` is alive.
+    """Call ``action(owner)`` in every child that is forked while ``owner`` is alive.
 
-    A runtime that was inherited runs there, in the thread that calls it; freeing it would wait for
-    threads that did not come along. A lock that another thread held is held there for ever.
+    An inherited runtime runs in a child, in the thread that calls it; freeing it would wait for
+    threads that were not inherited. A lock that another thread held stays locked there forever.
     """
     _ACTIONS[owner] = action  # type: ignore[assignment]  # called with its owner alone
 

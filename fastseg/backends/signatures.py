@@ -1,4 +1,4 @@
-"""What a file says about its graph, held against the contract."""
+"""The inputs and outputs that a file declares, compared with the contract."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ from fastseg.contract import GraphSpec, TensorSpec
 from fastseg.errors import ModelFolderError
 
 
-class Declared(NamedTuple):
+class TensorSignature(NamedTuple):
     """An input or output as the file declares it."""
 
     names: frozenset[str]
-    """Every name that it goes by; most runtimes know one."""
+    """All of its names; most runtimes have one."""
 
     dtype: str
     shape: tuple[int | str | None, ...]
-    """A size that is not a number is left to the call."""
+    """A size that is not a number is chosen by the call."""
 
 
-def check_declared(
-    path: Path, graph: GraphSpec, inputs: Sequence[Declared], outputs: Sequence[Declared]
+def check_signature(
+    path: Path,
+    graph: GraphSpec,
+    inputs: Sequence[TensorSignature],
+    outputs: Sequence[TensorSignature],
 ) -> None:
     """Compare the contract with what a file declares.
 
@@ -34,12 +37,12 @@ def check_declared(
 
 
 def in_one_line(error: Exception) -> str:
-    """The message of a runtime as a part of a sentence."""
+    """Make the message of a runtime a part of a sentence."""
     return " ".join(str(error).split()).rstrip(".")
 
 
 def _check(
-    path: Path, wanted: Sequence[TensorSpec], found: Sequence[Declared], *, kind: str
+    path: Path, wanted: Sequence[TensorSpec], found: Sequence[TensorSignature], *, kind: str
 ) -> None:
     by_name = {name: one for one in found for name in one.names}
     names = [tensor.name for tensor in wanted]
@@ -57,7 +60,7 @@ def _check(
 
 
 def _fits(wanted: int | str, declared: int | str | None) -> bool:
-    """Whether a declared size can be the wanted one; the file may leave more open, never less."""
+    """Tell whether a declared size allows the wanted one; a file may leave more open."""
     return wanted == declared or not isinstance(declared, int)
 
 

@@ -1,43 +1,77 @@
-"""The table of runtimes, and the face that each of its modules has."""
+"""The table of runtimes, in the order in which ``"auto"`` prefers them."""
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import cast
 
 from fastseg.backends.base import Runtime
 from fastseg.errors import BackendError
 
-MODULES: Mapping[str, str] = MappingProxyType(
+
+def _tensorrt() -> Runtime:
+    from fastseg.backends.tensorrt.runtime import TENSORRT_RUNTIME
+
+    return TENSORRT_RUNTIME
+
+
+def _tensorrt_rtx() -> Runtime:
+    from fastseg.backends.tensorrt.runtime import TENSORRT_RTX_RUNTIME
+
+    return TENSORRT_RTX_RUNTIME
+
+
+def _native() -> Runtime:
+    from fastseg.backends.native.runtime import NATIVE
+
+    return NATIVE
+
+
+def _onnxruntime() -> Runtime:
+    from fastseg.backends.onnxruntime.session import ONNXRUNTIME
+
+    return ONNXRUNTIME
+
+
+def _openvino() -> Runtime:
+    from fastseg.backends.openvino import OPENVINO
+
+    return OPENVINO
+
+
+RUNTIMES: Mapping[str, Callable[[], Runtime]] = MappingProxyType(
     {
-        "tensorrt": "fastseg.backends.tensorrt",
-        "tensorrt-rtx": "fastseg.backends.tensorrt.rtx",
-        "native": "fastseg.backends.native.runtime",
-        "onnxruntime": "fastseg.backends.onnxruntime.session",
-        "openvino": "fastseg.backends.openvino",
+        "tensorrt": _tensorrt,
+        "tensorrt-rtx": _tensorrt_rtx,
+        "native": _native,
+        "onnxruntime": _onnxruntime,
+        "openvino": _openvino,
     }
 )
-"""The module of each runtime, in the order in which ``"auto"`` prefers them. A module is imported
-when its runtime is asked for: most starts need one."""
-
-ON_GPUS = ("tensorrt", "tensorrt-rtx")
-"""Runtimes that ``"auto"`` thinks of only where there is a GPU."""
-
-FOR_PROMPTS = ("native",)
-"""Runtimes that answer prompts, and may leave the picture to another one."""
+"""Each runtime by its name, imported when it is called for: most models need one or two."""
 
 
 def runtime(name: str) -> Runtime:
-    """The module of a runtime.
+    """Look a runtime up.
 
     Args:
-        name: A key of ``MODULES``.
+        name: A key of ``RUNTIMES``.
 
     Raises:
         BackendError: There is no such runtime.
     """
-    if name not in MODULES:
-        raise BackendError(f"There is no runtime {name!r}, but {', '.join(MODULES)}.")
-    return cast("Runtime", importlib.import_module(MODULES[name]))
+    if name not in RUNTIMES:
+        raise BackendError(f"There is no runtime {name!r}, but {', '.join(RUNTIMES)}.")
+    return RUNTIMES[name]()
+
+
+def runtimes(*, with_gpu: bool) -> Iterator[Runtime]:
+    """Iterate over the runtimes in the order of preference, installed or not.
+
+    Args:
+        with_gpu: Whether those that run on GPUs alone are among them.
+    """
+    for make in RUNTIMES.values():
+        found = make()
+        if with_gpu or not found.needs_gpu:
+            yield found

@@ -1,4 +1,4 @@
-"""Options that several verbs share, and the dataclass that a verb receives them in."""
+"""Options shared by several verbs, and the dataclasses that hold them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from typing import Any, TypeVar
 import click
 
 from fastseg.cli.report import Report
-from fastseg.errors import BackendUnavailableError
+from fastseg.environment import install_hint
+from fastseg.errors import BackendUnavailableError, OutputError
 from fastseg.images import MAX_PIXELS
 from fastseg.inference.sessions import Choice
 from fastseg.loading import load_sam
+from fastseg.results import refuse_foreign
 from fastseg.sam.mask_generator import Sam
 
 Arguments = TypeVar("Arguments")
@@ -26,7 +28,7 @@ DEFAULT_MODEL = "sam-nano"
 
 @dataclass(frozen=True, kw_only=True)
 class ModelArguments:
-    """Which model runs, and on what."""
+    """The model, and the device, backend and precision to run it on."""
 
     model: str
     device: str
@@ -35,19 +37,19 @@ class ModelArguments:
     threads: int
 
     def load(self) -> Sam:
-        """Load a model that takes prompts; what was named is used or raises."""
-        # Pictures are read, and limited, before the model sees them.
+        """Load a model that takes prompts; a device or backend given by name is used, or raises."""
+        # The size limit applies where images are read, before the model gets them.
         return load_sam(self.model, self.choice, max_pixels=None)
 
     @property
     def choice(self) -> Choice:
-        """What the model is to run on."""
+        """Device, backend, precision and threads, as the loaders take them."""
         return Choice(self.device, self.backend, self.precision, self.threads)
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureArguments:
-    """Which pictures are accepted."""
+class ImageArguments:
+    """Limit on the size of images."""
 
     max_pixels: int
 
@@ -59,15 +61,27 @@ class PictureArguments:
 
 @dataclass(frozen=True, kw_only=True)
 class OutArguments:
-    """Where results go, and what is drawn."""
+    """The result folder, and the drawing of overlays."""
 
     out: Path | None
     overwrite: bool
     overlay: bool
 
+    def check_out(self) -> None:
+        """Refuse a result folder that cannot be written, before any model is loaded.
+
+        Raises:
+            OutputError: ``out`` is not empty, and holds no results or must not be overwritten.
+        """
+        if self.out is None:
+            return
+        refuse_foreign(self.out)
+        if not self.overwrite and self.out.is_dir() and any(self.out.iterdir()):
+            raise OutputError(f"{self.out}/ is not empty. Use another --out, or --overwrite.")
+
 
 def into(kind: type[Arguments]) -> Callable[[Callable[[Arguments], Report]], Callable[..., Report]]:
-    """Hand a verb its options as one ``kind``, whose fields are the options' names."""
+    """Pass a verb its options as one ``kind``, a dataclass with a field for each option."""
 
     def decorate(verb: Callable[[Arguments], Report]) -> Callable[..., Report]:
         @wraps(verb)
@@ -80,72 +94,86 @@ def into(kind: type[Arguments]) -> Callable[[Callable[[Arguments], Report]], Cal
 
 
 def json_option(command: Command) -> Command:
-    """``--json``; ``root.run`` looks for it itself, so that even a bad call answers in JSON."""
+    """Add ``--json``; ``root.run`` reads it from argv, so that a bad call answers in JSON."""
     text = "Print one JSON document instead of text."
     return click.option("--json", is_flag=True, expose_value=False, help=text)(command)
 
 
 def runtime_options(command: Command) -> Command:
-    """``--device --backend --precision --threads``."""
+    """Add ``--device --backend --precision --threads``."""
     for option in (
         click.option(
             "--threads",
             type=click.IntRange(min=0),
             default=0,
-            help="Processor threads; 0 is every core that may be used.",
+            show_default=True,
+            help="Processor threads; 0 uses every available core.",
         ),
-        click.option("--precision", default="auto", help="auto, fp32, bf16, fp16 or int8."),
         click.option(
-            "--backend", default="auto", help="auto, onnxruntime, openvino, tensorrt, tensorrt-rtx."
+            "--precision",
+            default="auto",
+            show_default=True,
+            help="auto, fp32, bf16, fp16 or int8.",
         ),
-        click.option("--device", default="auto", help="auto, cpu, cuda or cuda:1."),
+        click.option(
+            "--backend",
+            default="auto",
+            show_default=True,
+            help="auto, onnxruntime, openvino, native, tensorrt or tensorrt-rtx.",
+        ),
+        click.option(
+            "--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1."
+        ),
     ):
         command = option(command)
     return command
 
 
 def model_options(command: Command) -> Command:
-    """``--model`` and what it runs on."""
-    text = "An embedded model's name, or a model folder."
+    """Add ``--model`` and the options of ``runtime_options``."""
+    text = "Name of an embedded model, or a model folder."
     option = click.option("--model", default=DEFAULT_MODEL, show_default=True, help=text)
     return option(runtime_options(command))
 
 
-def picture_options(command: Command) -> Command:
-    """``--max-pixels``."""
+def image_options(command: Command) -> Command:
+    """Add ``--max-pixels``."""
     return click.option(
         "--max-pixels",
         type=click.IntRange(min=0),
         default=MAX_PIXELS,
         show_default=True,
-        help="Refuse larger pictures before they are decoded; 0 lifts the limit.",
+        help="Refuse images with more pixels before they are decoded; 0 means no limit.",
     )(command)
 
 
 def out_options(command: Command) -> Command:
-    """``--out --overwrite --overlay/--no-overlay``."""
+    """Add ``--out --overwrite --overlay/--no-overlay``."""
     overlay = click.option(
-        "--overlay/--no-overlay", default=True, help="Draw each image with its masks."
+        "--overlay/--no-overlay",
+        default=True,
+        show_default=True,
+        help="Draw each image with its masks into --out.",
     )
     overwrite = click.option(
-        "--overwrite", is_flag=True, help="Replace an earlier result folder of that name."
+        "--overwrite", is_flag=True, help="Replace --out if it is an earlier result folder."
     )
     out = click.option(
         "--out",
         type=click.Path(path_type=Path),
-        help="Folder for the results, written whole or not at all. Without it nothing is written.",
+        help="Folder for the results; it appears once it is complete. Default: write no files.",
     )
     return out(overwrite(overlay(command)))
 
 
 @contextmanager
 def needs_extra(extra: str) -> Iterator[None]:
-    """Turn a package that is missing inside the block into an error that says how to get it."""
+    """Turn a missing package inside the block into an error that says how to install it."""
     try:
         yield
     except ModuleNotFoundError as error:
         raise BackendUnavailableError(
-            f"what needs the extra {extra!r}",
+            f"the extra {extra!r}",
             reason=f"{error.name} is not installed",
-            remedy=f'Install it by: pip install "fastseg-runtime[{extra}]"',
+            remedy=install_hint(extra),
         ) from error

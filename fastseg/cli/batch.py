@@ -1,4 +1,4 @@
-"""Many pictures through one call: each is done or named as failed, and the results are kept."""
+"""Batches of images: each is segmented or reported as failed, and the results are written."""
 
 from __future__ import annotations
 
@@ -14,121 +14,145 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from fastseg import provenance, results
-from fastseg.cli.arguments import OutArguments
+from fastseg.cli.arguments import DEFAULT_MODEL, OutArguments
 from fastseg.cli.progress import progress
-from fastseg.cli.report import DONE, SOME_FAILED, Report, document, error_body
+from fastseg.cli.report import DONE, SOME_FAILED, Report, document, error_body, failure_line
 from fastseg.errors import FastsegError, ImageError, OutputError
 from fastseg.images import read_image
 from fastseg.masks import Masks
 from fastseg.results import Contents, ResultFolder
 from fastseg.sam.mask_generator import Sam
 
-SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"))
-"""Files of a folder that count as pictures, in any case."""
+IMAGE_SUFFIXES = frozenset(
+    (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+)
+"""Suffixes, in any case, of the files that a folder contributes."""
+
+LOW_SCORE = 0.5
+"""Score below which a mask of the embedded model is probably wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is done with every picture, and what is kept of it."""
+    """The work on every image, and the form of its results."""
 
     verb: str
     call: Callable[[NDArray[np.uint8]], Masks]
     settings: dict[str, Any]
-    """What was asked for, as it is written beside the results."""
+    """Prompts and options of the call, as they are written beside the results."""
 
     contents: Contents
+    per_mask: str
+    """Masks that ``ms per mask`` is averaged over, in words."""
+
     max_pixels: int | None
-    """Largest picture that is read, height x width."""
+    """Largest image that is read, height x width; None for any."""
 
 
 @dataclass(slots=True)
-class _Tally:
-    """What has been done so far."""
+class _Outcome:
+    """Results and failures so far."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     last: Masks | None = None
+    best_score: float = 0.0
+    """Highest score of all masks; 0 while there is none."""
 
     @property
     def exit_code(self) -> int:
-        """1 as soon as a picture has failed."""
+        """Exit code: 1 once an image has failed."""
         return SOME_FAILED if self.failures else DONE
 
 
-class _NothingDoneError(Exception):
-    """Every picture failed, so that there is nothing to keep."""
+class _AllFailedError(Exception):
+    """Every image failed, so no result folder is written."""
 
 
-def expand(sources: Sequence[Path]) -> list[Path]:
-    """Replace every folder by the pictures in it, in the order of their names.
+def expand_folders(sources: Sequence[Path]) -> list[Path]:
+    """Replace every folder by the images in it, in the order of their names.
 
     Raises:
-        ImageError: A folder has no picture in it.
+        ImageError: A folder has no image in it.
     """
     found: list[Path] = []
     for source in sources:
         if not source.is_dir():
             found.append(source)
             continue
-        inside = [file for file in sorted(source.iterdir()) if file.suffix.lower() in SUFFIXES]
+        inside = [one for one in sorted(source.iterdir()) if one.suffix.lower() in IMAGE_SUFFIXES]
         if not inside:
-            raise ImageError(f"{source} has no picture in it ({', '.join(sorted(SUFFIXES))})")
+            suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
+            raise ImageError(f"{source} has no image in it. fastseg looks for {suffixes}.")
         found += inside
     return found
 
 
-def work_through(pictures: Sequence[Path], model: Sam, task: Task, out: OutArguments) -> Report:
-    """Do ``task`` with every picture, and write the results if a folder was given.
+def run_batch(images: Sequence[Path], model: Sam, task: Task, out: OutArguments) -> Report:
+    """Run ``task`` on every image, and write the results if a folder was given.
 
-    A picture that fails is named and does not stop the others; if all fail, nothing is written.
+    An image that fails is reported and does not stop the others; if all fail, nothing is written.
     """
     info = provenance.of_model(model)
-    tally = _Tally()
-    body: dict[str, Any] = {**info, "settings": task.settings, "pictures": tally.rows}
-    with suppress(_NothingDoneError), ExitStack() as stack:
+    outcome = _Outcome()
+    body: dict[str, Any] = {**info, "settings": task.settings, "pictures": outcome.rows}
+    with suppress(_AllFailedError), ExitStack() as stack:
         folder: ResultFolder | None = None
         if out.out is not None:
             writing = results.write(out.out, info, contents=task.contents, overwrite=out.overwrite)
             folder = stack.enter_context(writing)
-        step = stack.enter_context(progress(len(pictures)))
-        for picture in pictures:
-            step(picture.name)
-            _do(picture, task, folder, tally)
-        if len(tally.failures) == len(pictures):
-            raise _NothingDoneError
+        step = stack.enter_context(progress(len(images)))
+        for file in images:
+            step(file.name)
+            _segment_file(file, task, folder, outcome)
+        if len(outcome.failures) == len(images):
+            raise _AllFailedError
         if folder is not None:
-            folder.report(document(task.verb, body, tally.exit_code))
-    written = None if tally.last is None else out.out
-    text = tuple(_text(tally, info, written))
+            folder.report(document(task.verb, body, outcome.exit_code))
+    written = None if outcome.last is None else out.out
+    text = tuple(_text(outcome, task, info, written))
     body = {**body, "out": None if written is None else str(written)}
-    return Report(task.verb, body, text, tally.exit_code, tally.failures)
+    hints = tuple(_hints(outcome, info["model"]))
+    return Report(task.verb, body, text, outcome.exit_code, outcome.failures, hints)
 
 
-def _do(picture: Path, task: Task, folder: ResultFolder | None, tally: _Tally) -> None:
-    row: dict[str, Any] = {"file": str(picture)}
-    tally.rows.append(row)
+def _segment_file(file: Path, task: Task, folder: ResultFolder | None, outcome: _Outcome) -> None:
+    row: dict[str, Any] = {"file": str(file)}
+    outcome.rows.append(row)
     try:
-        image = read_image(picture, max_pixels=task.max_pixels)
+        image = read_image(file, max_pixels=task.max_pixels)
         masks = task.call(image)
         row |= {"width": image.shape[1], "height": image.shape[0], "masks": len(masks)}
         row["timings"] = masks.timings.as_dict()
         if folder is None:
             row["annotations"] = list(results.describe(masks, task.contents.mode))
         else:
-            folder.add(str(picture), image, masks)
-        tally.last = masks
+            folder.add(str(file), image, masks)
+        outcome.last = masks
+        outcome.best_score = max(outcome.best_score, float(masks.scores.max(initial=0)))
     except OutputError:
         raise
     except FastsegError as error:
         row |= error_body(error)
-        tally.failures.append(f"{picture}: {error}")
+        outcome.failures.append(failure_line(str(file), error))
 
 
-def _text(tally: _Tally, info: dict[str, str], out: Path | None) -> Iterator[RenderableType]:
-    done = [row for row in tally.rows if "error" not in row]
+def _hints(outcome: _Outcome, model: str) -> Iterator[str]:
+    """Yield a hint if the embedded model found nothing that it is sure of."""
+    if model == DEFAULT_MODEL and outcome.last is not None and outcome.best_score < LOW_SCORE:
+        yield (
+            f"{model} knows compact objects on a plain ground (coins, cells), not ordinary "
+            "photographs; see docs/models.md"
+        )
+
+
+def _text(
+    outcome: _Outcome, task: Task, info: dict[str, str], out: Path | None
+) -> Iterator[RenderableType]:
+    done = [row for row in outcome.rows if "error" not in row]
     if not done:
         return
-    table = Table("picture", "size", box=None, pad_edge=False)
+    table = Table("image", "size", box=None, pad_edge=False)
     for heading in ("masks", "ms", "ms per mask"):
         table.add_column(heading, justify="right")
     for row in done:
@@ -142,16 +166,17 @@ def _text(tally: _Tally, info: dict[str, str], out: Path | None) -> Iterator[Ren
             "-" if per_mask is None else f"{per_mask:.1f}",
         )
     yield table
-    if len(done) == 1 and tally.last is not None:
+    yield f"ms per mask: ms divided by {task.per_mask}"
+    if len(done) == 1 and outcome.last is not None:
         yield ""
-        yield mask_table(tally.last)
+        yield mask_table(outcome.last)
     yield f"\n{info['model']} on {info['backend']} {info['device']} {info['precision']}"
     if out is not None:
         yield f"results in {out}"
 
 
 def mask_table(masks: Masks) -> Table:
-    """One row a mask: its prompt, box, area, and the two scores."""
+    """Build a table with a row for each mask: its prompt, box, area, and the two scores."""
     table = Table(box=None, pad_edge=False)
     for heading in ("mask", "prompt", "x0", "y0", "x1", "y1", "area", "score", "stability"):
         table.add_column(heading, justify="right")

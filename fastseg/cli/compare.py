@@ -10,7 +10,6 @@ import click
 
 from fastseg import artifacts, environment
 from fastseg.artifacts import ModelFolder, registry
-from fastseg.backends.tensorrt.engine_cache import on_probation
 from fastseg.cli.arguments import into, json_option, needs_extra
 from fastseg.cli.progress import progress
 from fastseg.cli.report import DONE, SOME_FAILED, Report
@@ -133,10 +132,10 @@ def _run(
         return _run_torch(side, folder, asked, arguments.checkpoint)
     if side.backend == "rounded":
         return _run_rounded(side, folder, asked)
-    choice = Choice(arguments.device, side.backend, side.precision, arguments.threads)
-    # Engines that were not compared yet are refused elsewhere; here they are to be compared.
-    with on_probation():
-        return probes.run_probes(folder, choice, asked)
+    choice = Choice(
+        arguments.device, side.backend, side.precision, arguments.threads, allow_uncompared=True
+    )
+    return probes.run_probes(folder, choice, asked)
 
 
 def _run_torch(

@@ -1,4 +1,4 @@
-"""``fastseg doctor``: what is here, what is not, and what to do about it."""
+"""``fastseg doctor``: the parts that are installed, and the remedy for each that is missing."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _MACHINE_BYTES = ("memory", "memory_available", "memory_limit", "disk_free")
 @click.command()
 @json_option
 def doctor() -> Report:
-    """Say what is installed, what can run, and what to do about what cannot.
+    """List what is installed and what can run, with a remedy for everything that cannot.
 
-    Ends with 1 if no model can run here.
+    The exit code is 1 if no model can run here.
     """
     found = diagnosis.doctor()
-    verdict = "\nfastseg can run here." if found["ok"] else "\nfastseg cannot run here."
-    text = (environment.line(), _memory(found["machine"]), "", _table(found), verdict)
+    conclusion = "\nfastseg can run here." if found["ok"] else "\nfastseg cannot run here."
+    text = (environment.line(), _memory(found["machine"]), "", _table(found), conclusion)
     return Report("doctor", found, text, DONE if found["ok"] else SOME_FAILED)
 
 

@@ -1,8 +1,8 @@
-"""``fastseg echo``: chambers of the heart, and what they measure."""
+"""``fastseg echo``: the chambers of the heart, and their measurements."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from itertools import chain
@@ -15,19 +15,19 @@ from rich.console import RenderableType
 from fastseg import provenance, results
 from fastseg.cli import echo_files
 from fastseg.cli.arguments import (
+    ImageArguments,
     ModelArguments,
     OutArguments,
-    PictureArguments,
+    image_options,
     into,
     json_option,
     out_options,
-    picture_options,
     runtime_options,
 )
-from fastseg.cli.echo_files import Recording
+from fastseg.cli.echo_files import EchoFile
 from fastseg.cli.echo_tables import tables
 from fastseg.cli.progress import progress
-from fastseg.cli.report import DONE, SOME_FAILED, Report, document, error_body
+from fastseg.cli.report import DONE, SOME_FAILED, Report, document, error_body, failure_line
 from fastseg.echo import picture
 from fastseg.echo.findings import CHAMBERS, VIEW_NAMES, Finding, Place, find
 from fastseg.echo.frames import FrameChannels
@@ -45,8 +45,8 @@ MEASUREMENTS_FILE = "measurements.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments(ModelArguments, PictureArguments, OutArguments):
-    """What ``fastseg echo`` was asked for."""
+class Arguments(ModelArguments, ImageArguments, OutArguments):
+    """Options of ``fastseg echo``."""
 
     frames: tuple[Path, ...]
     view: str | None
@@ -58,7 +58,7 @@ class Arguments(ModelArguments, PictureArguments, OutArguments):
     frames_per_beat: float | None
 
     def settings(self) -> dict[str, Any]:
-        """What decides the numbers, ready for JSON."""
+        """Return the options that the measurements depend on, ready for JSON."""
         return {
             "mode": self.mode,
             "channels": self.channels,
@@ -69,8 +69,8 @@ class Arguments(ModelArguments, PictureArguments, OutArguments):
 
 
 @dataclass(slots=True)
-class _Work:
-    """The files of one call, one after the other, and what came of them."""
+class _Batch:
+    """Files, findings and failures of one call."""
 
     arguments: Arguments
     models: Mapping[str, Unet]  # by view
@@ -82,40 +82,40 @@ class _Work:
 
     @property
     def exit_code(self) -> int:
-        """1 as soon as a file has failed."""
+        """Exit code: 1 once a file has failed."""
         return SOME_FAILED if self.failures else DONE
 
-    def do(self, file: Recording) -> None:
-        """Segment and measure one file; one that fails is named and does not stop the others."""
+    def measure(self, file: EchoFile) -> None:
+        """Segment and measure one file; one that fails is reported and does not stop the others."""
         row: dict[str, Any] = {"file": str(file.path), "view": file.view, "patient": file.patient}
         self.rows.append(row)
         try:
-            film = echo_files.read(
+            frames = echo_files.read(
                 file.path,
                 channels=self.arguments.channels,
                 max_pixels=self.arguments.limit,
                 cm_per_pixel=self.arguments.cm_per_pixel,
             )
-            scale = film.cm_per_pixel
+            scale = frames.cm_per_pixel
             model = self.models[file.view]
-            stream = model.stream(film.arrays, channels=film.channels, cm_per_pixel=scale)
+            stream = model.stream(frames.arrays, channels=frames.channels, cm_per_pixel=scale)
             clip = list(stream)
             height, width = clip[0].size
             scale = scale or FIELD_OF_VIEW_CM / max(height, width)
-            findings = self._measure(file, clip, scale)
-            self._keep(film, clip, findings)
+            findings = self._find(file, clip, scale)
+            self._write(frames, clip, findings)
         except OutputError:
             raise
         except FastsegError as error:
             row |= error_body(error)
-            self.failures.append(f"{file.path}: {error}")
+            self.failures.append(failure_line(str(file.path), error))
             return
         row |= {"frames": len(clip), "width": width, "height": height, "cm_per_pixel": scale}
         row["timings"] = sum((masks.timings for masks in clip), Timings()).as_dict()
         self.findings.setdefault(file.study, []).extend(chain.from_iterable(findings))
 
-    def _measure(self, file: Recording, clip: list[Masks], scale: float) -> list[list[Finding]]:
-        """The chambers of each frame, whose place goes on from earlier files of the clip."""
+    def _find(self, file: EchoFile, clip: list[Masks], scale: float) -> list[list[Finding]]:
+        """Measure the chambers of each frame; frame numbers continue those of the clip so far."""
         name, start = file.clip(len(clip)), self.lengths.get(file.clip(len(clip)), 0)
         findings = []
         for index, masks in enumerate(clip):
@@ -133,23 +133,23 @@ class _Work:
         self.lengths[name] = start + len(clip)
         return findings
 
-    def _keep(
-        self, film: echo_files.Frames, clip: list[Masks], findings: list[list[Finding]]
+    def _write(
+        self, frames: echo_files.Frames, clip: list[Masks], findings: list[list[Finding]]
     ) -> None:
-        """Write the masks and a picture of each frame, if a folder was asked for."""
+        """Write the masks and an overlay of each frame, if a folder was given."""
         if self.folder is None:
             return
         for index, (masks, found) in enumerate(zip(clip, findings, strict=True)):
-            place, shown = found[0].place, film.shown(index)
-            name = self.folder.add(str(place), shown, masks, stem=film.stem(index))
+            place, image = found[0].place, frames.as_image(index)
+            name = self.folder.add(str(place), image, masks, stem=frames.stem(index))
             if self.arguments.overlay:
                 title = f"{PurePath(str(place)).name} · {VIEW_NAMES[place.view]}"
-                legend = f"{_ran(self.models[place.view])} · mode {self.arguments.mode}"
-                panel = EchoPanel(shown, masks, found, title, legend)
+                legend = f"{_ran_on(self.models[place.view])} · mode {self.arguments.mode}"
+                panel = EchoPanel(image, masks, found, title, legend)
                 self.folder.draw(name, picture.draw(panel))
 
     def studies(self) -> list[Study]:
-        """The study of each patient, in the order in which they came."""
+        """Return the study of each patient, in the order of their first files."""
         return [
             study(
                 findings,
@@ -161,111 +161,132 @@ class _Work:
         ]
 
 
-class _NothingDoneError(Exception):
-    """Every file failed, so that there is nothing to keep."""
+class _AllFailedError(Exception):
+    """Every file failed, so no result folder is written."""
 
 
 @click.command()
 @click.argument("frames", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--view", type=click.Choice([*CHAMBERS]), help="Of all FRAMES, instead of by name.")
-@click.option("--patient", help="Whose all FRAMES are, instead of by name.")
-@click.option("--model", help="Network instead of the embedded one: a name or a model folder.")
+@click.option(
+    "--view",
+    type=click.Choice([*CHAMBERS]),
+    help="View of all files. Default: from the file name, else the view of --model.",
+)
+@click.option("--patient", help="Patient id of all files. Default: from the file name.")
+@click.option(
+    "--model",
+    help="Name of an embedded model, or a model folder. Default: the embedded model of the view.",
+)
 @click.option(
     "--cm-per-pixel",
     type=click.FloatRange(min=0, min_open=True),
-    help="Size of a pixel. Without it the longer side of a frame spans 20 cm.",
+    help="Side of a pixel in cm. Default: the file's own (DICOM), else the longer side of a frame "
+    "spans 20 cm.",
 )
 @click.option(
     "--channels",
     type=click.Choice(get_args(FrameChannels)),
-    help="Order in .npy and .npz files, rgb unless told; as DICOM stores them, mostly ycbcr.",
+    help="Channels of .npy and .npz files. Default: rgb. Arrays taken from DICOM are mostly ycbcr.",
 )
 @click.option(
     "--mode",
     type=click.Choice(get_args(Mode)),
     default="default",
     show_default=True,
-    help="How to measure; source: as published, quirks included.",
+    help="Method of measurement; source is the published one, quirks included.",
 )
 @click.option(
     "--bsa",
     type=click.FloatRange(min=0, min_open=True),
-    help="Body surface area in m2, for indices.",
+    help="Body surface area in m2. Default: no values per m2 are reported.",
 )
 @click.option(
     "--frames-per-beat",
     type=click.FloatRange(min=0, min_open=True),
-    help="Of clips; ranks several of one view. Without it a clip is two beats long.",
+    help="Frames in one heartbeat, to pick the best of several clips. Default: half the clip.",
 )
-@picture_options
+@image_options
 @runtime_options
 @out_options
 @json_option
 @into(Arguments)
 def echo(arguments: Arguments) -> Report:
-    """Measure the heart's chambers in ultrasound FRAMES: pictures, .npy, .npz, or films of many.
+    """Measure the heart's chambers in ultrasound FRAMES: images, .npy, .npz, DICOM or clips.
 
-    The view (a2c, a4c or sax) is told by --view or by the file's name, <patient>_<view>_..., and
-    the files of one patient make one study. For research use only; not a medical device.
+    The view (a2c, a4c or sax) and the patient come from the file name, <patient>_<view>_..., or
+    from --view and --patient. A file name without a view takes the view of --model. The files of
+    one patient make one study. For research use only; not a medical device.
     """
-    files = [
-        echo_files.recognise(path, view=arguments.view, patient=arguments.patient)
-        for path in arguments.frames
-    ]
+    arguments.check_out()
     with ExitStack() as stack:
-        models = {
-            view: stack.enter_context(_network(arguments, view))
-            for view in dict.fromkeys(file.view for file in files)
-        }
-        return _work_through(files, models, arguments)
+        named = _load(arguments.model, arguments, stack) if arguments.model else None
+        files = [
+            echo_files.recognise(
+                path,
+                view=arguments.view,
+                patient=arguments.patient,
+                default_view=named.view if named else None,
+            )
+            for path in arguments.frames
+        ]
+        views = dict.fromkeys(file.view for file in files)
+        if named is None:
+            models = {view: _load(f"echo-{view}", arguments, stack) for view in views}
+        else:
+            _check_views(views, named, arguments.model)
+            models = {named.view: named}
+        return _run_batch(files, models, arguments)
 
 
-def _network(arguments: Arguments, view: str) -> Unet:
-    """Load the network for a view.
+def _load(name: str, arguments: Arguments, stack: ExitStack) -> Unet:
+    """Load a network, which ``stack`` closes."""
+    model = load_unet(name, arguments.choice, max_pixels=arguments.limit)
+    return stack.enter_context(model)
+
+
+def _check_views(views: Iterable[str], model: Unet, name: str) -> None:
+    """Refuse files whose view is not that of the network given by ``--model``.
 
     Raises:
-        MeasurementError: The network that was named is for another view.
+        MeasurementError: There is such a file.
     """
-    name = arguments.model or f"echo-{view}"
-    model = load_unet(name, arguments.choice, max_pixels=arguments.limit)
-    if (made_for := model.view) != view:
-        model.close()
-        raise MeasurementError(
-            f"{name} was made for the view {made_for}, and there are frames of {view}. Leave "
-            f"--model out, or name a network for {view}."
-        )
-    return model
+    for view in views:
+        if view != model.view:
+            raise MeasurementError(
+                f"{name} is a network for the view {model.view}, but there are frames of {view}. "
+                f"Leave --model out, or name a network for {view}."
+            )
 
 
-def _work_through(
-    files: Sequence[Recording], models: Mapping[str, Unet], arguments: Arguments
+def _run_batch(
+    files: Sequence[EchoFile], models: Mapping[str, Unet], arguments: Arguments
 ) -> Report:
     """Measure every file, and write the results if a folder was given and a file was measured."""
-    work = _Work(arguments, models)
+    batch = _Batch(arguments, models)
     networks = {view: provenance.of_model(model) for view, model in models.items()}
     info = {"models": networks, "settings": arguments.settings()}
-    body: dict[str, Any] = {**info, "files": work.rows, "studies": []}
+    body: dict[str, Any] = {**info, "files": batch.rows, "studies": []}
     studies: list[Study] = []
-    with suppress(_NothingDoneError), ExitStack() as stack:
+    with suppress(_AllFailedError), ExitStack() as stack:
         if arguments.out is not None:
             contents, overwrite = Contents(overlays=False), arguments.overwrite
             writing = results.write(arguments.out, info, contents=contents, overwrite=overwrite)
-            work.folder = stack.enter_context(writing)
+            batch.folder = stack.enter_context(writing)
         step = stack.enter_context(progress(len(files)))
         for file in files:
             step(file.path.name)
-            work.do(file)
-        if not work.findings:
-            raise _NothingDoneError
-        studies = work.studies()
+            batch.measure(file)
+        if not batch.findings:
+            raise _AllFailedError
+        studies = batch.studies()
         body["studies"] = [one.as_dict() for one in studies]
-        if work.folder is not None:
-            answer = document("echo", body, work.exit_code)
-            work.folder.report(answer, name=MEASUREMENTS_FILE)
+        if batch.folder is not None:
+            content = document("echo", body, batch.exit_code)
+            batch.folder.report(content, name=MEASUREMENTS_FILE)
     out = arguments.out if studies else None
     body["out"] = None if out is None else str(out)
     text = tuple(_text(studies, models, arguments.mode, out))
-    return Report("echo", body, text, work.exit_code, work.failures)
+    return Report("echo", body, text, batch.exit_code, batch.failures)
 
 
 def _text(
@@ -275,13 +296,13 @@ def _text(
         yield from tables(one)
     if not studies:
         return
-    ran = ", ".join(f"{view} by {_ran(model)}" for view, model in models.items())
+    ran = ", ".join(f"{view} by {_ran_on(model)}" for view, model in models.items())
     yield f"\n{ran}; mode {mode}"
     yield provenance.NOTICE
     if out is not None:
         yield f"results in {out}"
 
 
-def _ran(model: Unet) -> str:
-    """A network and what it ran on."""
+def _ran_on(model: Unet) -> str:
+    """Name a network and the backend, device and precision that it ran on."""
     return f"{model.manifest.name} on {model.backend} {model.device} {model.precision}"

@@ -1,4 +1,4 @@
-"""Files with ultrasound frames: what they show, whose they are, and the frames in them."""
+"""Files of ultrasound frames: the view, the patient, and the frames in them."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from fastseg.echo.frames import FrameChannels, is_clip
 from fastseg.errors import ImageError, MeasurementError
 from fastseg.images import FORMATS, Channels, read_image
 
-ARRAY = "image"
-"""The array of an .npz file that holds the frame or the frames."""
+ARRAY_NAME = "image"
+"""Name, in an .npz file, of the array with the frame or the frames."""
 
-_STORED_SHARE = 0.9
-"""Share of pixels with chroma near its middle, from which on an array is no RGB."""
+_YCBCR_SHARE = 0.9
+"""Share of pixels with chroma near its middle above which an array is taken for YCbCr."""
 
-ARRAYS = frozenset((".npy", ".npz"))
-"""Files of arrays; all others are pictures."""
+ARRAY_SUFFIXES = frozenset((".npy", ".npz"))
+"""Suffixes of files of arrays; every other file is an image or DICOM."""
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class EchoFile:
     """One file of frames."""
 
     path: Path
     view: str
     patient: str
-    """Whose heart it is; empty where the name does not say."""
+    """Patient identifier; empty if neither the name nor the caller gives one."""
 
     @property
     def study(self) -> str:
-        """What belongs together: the files of a patient, or a file that names none."""
+        """Key of the study: the patient, or the path of a file without a patient."""
         return self.patient or str(self.path)
 
     def clip(self, frames: int) -> str:
-        """The clip that its frames belong to; single frames of a patient's view are one clip."""
+        """Return the key of the clip; single frames of a patient's view are one clip."""
         return f"{self.patient} {self.view}" if self.patient and frames == 1 else str(self.path)
 
 
@@ -54,14 +54,14 @@ class Frames:
     arrays: list[NDArray[Any]]  # (H, W), (H, W, 1) or (H, W, 3)
     channels: FrameChannels
     cm_per_pixel: float | None = None
-    """Side of a pixel in cm, if the file knows."""
+    """Side of a pixel in cm, or None if the file does not say."""
 
     def stem(self, index: int) -> str:
-        """What to call files that are made of one frame."""
+        """Return the stem for files that are made from one frame."""
         return self.path.stem if len(self.arrays) == 1 else f"{self.path.stem}-{index:04d}"
 
-    def shown(self, index: int) -> NDArray[np.uint8]:
-        """One frame as a picture, uint8 (H, W, 3); of luma and chroma the luma."""
+    def as_image(self, index: int) -> NDArray[np.uint8]:
+        """Return one frame as an RGB image, uint8 (H, W, 3); for YCbCr the luma alone, in grey."""
         frame = self.arrays[index]
         if self.channels == "ycbcr" and frame.ndim == 3:
             frame = frame[..., :1]
@@ -69,26 +69,40 @@ class Frames:
         return read_image(frame, channels=order, max_pixels=None)
 
 
-def recognise(path: Path, *, view: str | None = None, patient: str | None = None) -> Recording:
-    """Tell view and patient, by the file's name where they are not given.
+def recognise(
+    path: Path,
+    *,
+    view: str | None = None,
+    patient: str | None = None,
+    default_view: str | None = None,
+) -> EchoFile:
+    """Take the view and the patient from a file's name where they are not given.
 
     A name is read as ``<patient>_<view>_<anything>``: the first of its words that is a view, in any
-    case, is the view, and what stands before it is the patient.
+    case, is the view, and the words before it are the patient.
+
+    Args:
+        path: The file; only its name is looked at.
+        view: View of the file, whatever its name says.
+        patient: Patient of the file, whatever its name says.
+        default_view: View of a file whose name has none; None refuses such a file.
 
     Raises:
         MeasurementError: The name holds no view, or two.
     """
     words = [word for word in re.split(r"[^0-9A-Za-z]+", path.stem) if word]
-    places = [place for place, word in enumerate(words) if word.lower() in CHAMBERS]
-    named = dict.fromkeys(words[place].lower() for place in places)
+    positions = [index for index, word in enumerate(words) if word.lower() in CHAMBERS]
+    named = list(dict.fromkeys(words[index].lower() for index in positions))
+    if view is None and not named:
+        view = default_view
     if view is None and len(named) != 1:
         found = " and ".join(named) or "no view"
         raise MeasurementError(
-            f"{path} has {found} in its name. Say which view it shows by --view "
-            f"{'|'.join(CHAMBERS)}, or name it like patient7_a4c_1{path.suffix}."
+            f"{path} has {found} in its name. Give its view by --view {'|'.join(CHAMBERS)}, or "
+            f"name it like patient7_a4c_1{path.suffix}."
         )
-    before = "_".join(words[: places[0]]) if places else ""
-    return Recording(path, view or next(iter(named)), before if patient is None else patient)
+    before = "_".join(words[: positions[0]]) if positions else ""
+    return EchoFile(path, view or named[0], before if patient is None else patient)
 
 
 def read(
@@ -101,12 +115,12 @@ def read(
     """Read the frames of a file.
 
     Args:
-        path: A picture, also a TIFF or GIF with many; .npy, or .npz with an array ``image``: one
+        path: An image, also a TIFF or GIF with many; .npy, or .npz with an array ``image``: one
             frame (H, W) or (H, W, 3), or many (n, H, W) or (n, H, W, 3). Or DICOM, by any name.
-        channels: Order of the channels of arrays; pictures know theirs. None is RGB, but what looks
-            like luma and chroma is refused.
-        max_pixels: Largest picture that is decoded, height x width; None for any.
-        cm_per_pixel: Side of a pixel in cm, if it is known better than the file knows it.
+        channels: Order of the channels of arrays; images know theirs. None is RGB, but an array
+            that looks like YCbCr is refused.
+        max_pixels: Largest image that is decoded, height x width; None for any.
+        cm_per_pixel: Side of a pixel in cm; takes precedence over the file's own.
 
     Raises:
         BackendUnavailableError: The file is DICOM, and pydicom is not installed.
@@ -115,27 +129,27 @@ def read(
     if is_dicom(path):
         clip = read_dicom(path, cm_per_pixel=cm_per_pixel, max_pixels=max_pixels)
         return Frames(path, list(clip.frames), clip.channels, clip.cm_per_pixel)
-    if path.suffix.lower() in ARRAYS:
+    if path.suffix.lower() in ARRAY_SUFFIXES:
         array = _array(path)
         frames = list(array) if is_clip(array) else [array]
         if not frames or not array.size:
             raise ImageError(f"{path} has no frames: its array is {array.shape}. Record it again.")
-        if channels is None and _looks_stored(frames[0]):
+        if channels is None and _looks_like_ycbcr(frames[0]):
             raise ImageError(
                 f"{path} looks like luma and chroma, as DICOM stores frames. Say --channels ycbcr, "
                 "or --channels rgb if these are colours."
             )
         return Frames(path, frames, channels or "rgb", cm_per_pixel)
-    film = _film(path, max_pixels)
-    pictures = [read_image(path, max_pixels=max_pixels)] if film is None else film
-    return Frames(path, list(pictures), "rgb", cm_per_pixel)
+    pages = _image_pages(path, max_pixels)
+    images = [read_image(path, max_pixels=max_pixels)] if pages is None else pages
+    return Frames(path, list(images), "rgb", cm_per_pixel)
 
 
-def _looks_stored(frame: NDArray[Any]) -> bool:
-    """Whether the last two channels are chroma: near their middle wherever something is shown.
+def _looks_like_ycbcr(frame: NDArray[Any]) -> bool:
+    """Return True if the last two channels stay near their middle wherever the frame is not black.
 
-    Read as RGB such a frame gives masks that look right and are not. In an RGB frame of grey tissue
-    the channels are as dark and as bright as the tissue.
+    Read as RGB such a frame gives masks that look right and are wrong. In an RGB frame of grey
+    tissue all channels are as dark and as bright as the tissue.
     """
     if frame.ndim != 3 or frame.shape[2] != 3:
         return False
@@ -143,7 +157,7 @@ def _looks_stored(frame: NDArray[Any]) -> bool:
     chroma = frame[frame.any(axis=2)][:, 1:].astype(np.float32)
     near = (np.abs(chroma - middle) <= reach).all(axis=1)
     varied = bool((frame != frame[..., :1]).any())
-    return varied and bool(near.mean() >= _STORED_SHARE) if len(near) else False
+    return varied and bool(near.mean() >= _YCBCR_SHARE) if len(near) else False
 
 
 def _array(path: Path) -> NDArray[Any]:
@@ -152,13 +166,15 @@ def _array(path: Path) -> NDArray[Any]:
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
                 return loaded
-            if ARRAY not in loaded:
+            if ARRAY_NAME not in loaded:
                 names = ", ".join(loaded) or "nothing"
-                raise ImageError(f"{path} holds {names}. Call its array of frames {ARRAY!r}.")
-            array: NDArray[Any] = loaded[ARRAY]
+                raise ImageError(f"{path} holds {names}. Call its array of frames {ARRAY_NAME!r}.")
+            array: NDArray[Any] = loaded[ARRAY_NAME]
             return array
     except ImageError:
         raise
+    except FileNotFoundError as error:
+        raise ImageError(f"{path}: no such file. Check the path.") from error
     except Exception as error:  # NumPy's reader raises whatever a damaged file leads it to
         reason = getattr(error, "strerror", None) or error
         raise ImageError(
@@ -166,23 +182,23 @@ def _array(path: Path) -> NDArray[Any]:
         ) from error
 
 
-def _film(path: Path, max_pixels: int | None) -> list[NDArray[np.uint8]] | None:
-    """Every frame of a TIFF or GIF that has several, None of any other file."""
+def _image_pages(path: Path, max_pixels: int | None) -> list[NDArray[np.uint8]] | None:
+    """Return the frames of a TIFF or GIF that has several, and None for any other file."""
     try:
         image = Image.open(path, formats=FORMATS)
-    except Exception:  # read_image says what is wrong with the file
+    except Exception:  # read_image reports the fault of the file
         return None
     with image:
         count = getattr(image, "n_frames", 1)
         too_large = max_pixels is not None and image.width * image.height > max_pixels
         if count == 1 or image.format == "MPO" or too_large:
             return None
-        return [_page(image, place, f"{path} frame {place}", max_pixels) for place in range(count)]
+        return [_page(image, index, f"{path} frame {index}", max_pixels) for index in range(count)]
 
 
-def _page(image: Image.Image, place: int, name: str, max_pixels: int | None) -> NDArray[np.uint8]:
+def _page(image: Image.Image, index: int, name: str, max_pixels: int | None) -> NDArray[np.uint8]:
     try:
-        image.seek(place)
+        image.seek(index)
         page = image.copy()
     except Exception as error:  # Pillow's readers raise whatever a damaged file leads them to
         raise ImageError(f"{name} is damaged: {error}. Copy the file again.") from error

@@ -1,4 +1,4 @@
-"""A study as tables for a person."""
+"""Tables of a study, for a person."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from rich.table import Table
 from fastseg.echo.findings import Finding
 from fastseg.echo.report import SEPARATOR, Row, Study
 
-FEW = 4
-"""Frames that are all shown; of more, those that the rows were made from."""
+MAX_FRAMES_SHOWN = 4
+"""Largest study shown whole; of a larger one only the frames that its rows use are shown."""
 
 _UNITS = {
     "_ml_per_m2": "mL/m2",
@@ -29,11 +29,11 @@ _UNITS = {
 _ABBREVIATED = frozenset(
     ("a2c", "a4c", "ed", "eda", "edv", "ef", "es", "esa", "esv", "fac", "la", "lv", "ra", "rv")
 )
-"""Words of names that a report writes in capitals."""
+"""Words of row names that are written in capitals."""
 
 
 def tables(study: Study) -> Iterator[RenderableType]:
-    """The chambers of the frames that count, the rows that have a value, and why some have none."""
+    """Yield the chambers, the rows with a value, and the reasons of the rows without one."""
     yield f"\n{study.patient}"
     yield _chambers(study)
     found = [row for row in study.rows if not math.isnan(row.value)]
@@ -42,13 +42,14 @@ def tables(study: Study) -> Iterator[RenderableType]:
         yield _values(found)
     missing = [row for row in study.rows if math.isnan(row.value)]
     if missing:
-        yield f"\nwithout a value: {len(missing)} of {len(study.rows)} (--json names each), because"
+        share = f"{len(missing)} of {len(study.rows)} measurements"
+        yield f"\nwithout a value: {share}, for these reasons (--json lists each):"
         counts = Counter(part for row in missing for part in row.reason.split(SEPARATOR))
         yield "\n".join(f"  {reason} ({count})" for reason, count in counts.most_common())
 
 
-def unit_apart(name: str) -> tuple[str, str]:
-    """A row's name in words, and its unit: ``lv_edv_a4c_ml`` is ``LV EDV A4C`` and ``mL``."""
+def split_unit(name: str) -> tuple[str, str]:
+    """Split a row's name into words and unit: ``lv_edv_a4c_ml`` is ``LV EDV A4C`` and ``mL``."""
     ending = next((ending for ending in _UNITS if name.endswith(ending)), "")
     words = name[: len(name) - len(ending)].split("_")
     text = " ".join(word.upper() if word in _ABBREVIATED else word for word in words)
@@ -59,12 +60,12 @@ def _chambers(study: Study) -> Table:
     table = Table("frame", "view", "chamber", box=None, pad_edge=False)
     for heading in ("area cm2", "length cm", "volume mL", "eccentricity", "solidity", "score"):
         table.add_column(heading, justify="right")
-    for finding in _that_count(study):
-        told, chamber = finding.as_dict(), finding.measurement
+    for finding in _shown_findings(study):
+        fields, chamber = finding.as_dict(), finding.measurement
         numbers = (
             f"{chamber.area_cm2:.2f}",
             f"{chamber.length_cm:.2f}",
-            f"{told['volume_ml']:.1f}" if "volume_ml" in told else "",
+            f"{fields['volume_ml']:.1f}" if "volume_ml" in fields else "",
             f"{chamber.eccentricity:.3f}",
             f"{chamber.solidity:.3f}",
             f"{finding.score:.3f}",
@@ -75,9 +76,9 @@ def _chambers(study: Study) -> Table:
     return table
 
 
-def _that_count(study: Study) -> Iterator[Finding]:
+def _shown_findings(study: Study) -> Iterator[Finding]:
     places = {str(finding.place) for finding in study.findings}
-    if len(places) > FEW:
+    if len(places) > MAX_FRAMES_SHOWN:
         places = {frame for row in study.rows for frame in row.frames}
     return (finding for finding in study.findings if str(finding.place) in places)
 
@@ -88,6 +89,6 @@ def _values(rows: list[Row]) -> Table:
     table.add_column("unit")
     table.add_column("caution")
     for row in rows:
-        name, unit = unit_apart(row.name)
+        name, unit = split_unit(row.name)
         table.add_row(name, f"{row.value:.1f}", unit, row.caution)
     return table

@@ -1,4 +1,4 @@
-"""``fastseg everything``: every object of many pictures, without a prompt."""
+"""``fastseg everything``: every object of many images, without a prompt."""
 
 from __future__ import annotations
 
@@ -12,40 +12,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastseg.cli.arguments import (
+    ImageArguments,
     ModelArguments,
     OutArguments,
-    PictureArguments,
+    image_options,
     into,
     json_option,
     model_options,
     out_options,
-    picture_options,
 )
-from fastseg.cli.batch import Task, expand, work_through
+from fastseg.cli.batch import Task, expand_folders, run_batch
 from fastseg.cli.report import Report
 from fastseg.masks import Masks, OutputMode
 from fastseg.results import Contents
 from fastseg.sam.mask_generator import GridSettings
 
 _HELP = {
-    "points_per_side": "Clicks along each side of the grid.",
-    "points_per_batch": "Most prompts in one run of the decoder; no result depends on it.",
-    "pred_iou_thresh": "Keep masks whose predicted IoU is above.",
-    "stability_score_thresh": "Keep masks at least this stable.",
-    "stability_score_offset": "Shift of the logit threshold that stability is measured with.",
-    "box_nms_thresh": "Of boxes with a higher IoU than this, the best-scoring stays.",
-    "crop_n_layers": "Also look at 2**i x 2**i overlapping crops for i up to this.",
-    "crop_nms_thresh": "As --box-nms-thresh, between crops; the smaller crop wins.",
-    "crop_overlap_ratio": "Overlap of crops, as a share of the shorter side.",
-    "crop_n_points_downscale_factor": "Layer i has points-per-side / factor**i clicks a side.",
-    "min_mask_region_area": "Fill holes and drop islands smaller than this many pixels.",
+    "points_per_side": "Points along each side of the grid.",
+    "points_per_batch": "Prompts per run of the decoder, at most; it does not change results.",
+    "pred_iou_thresh": "Keep masks with a predicted IoU above this.",
+    "stability_score_thresh": "Keep masks with a stability score of at least this.",
+    "stability_score_offset": "Shift of the logit threshold for the stability score.",
+    "box_nms_thresh": "If two boxes have a higher IoU than this, keep the mask that scores best.",
+    "crop_n_layers": "Also segment 2**i x 2**i overlapping crops, for i from 1 to this.",
+    "crop_nms_thresh": "Same as --box-nms-thresh, between crops; the smaller crop wins.",
+    "crop_overlap_ratio": "Overlap of crops, as a fraction of the image's shorter side.",
+    "crop_n_points_downscale_factor": "Crops of layer i have points-per-side / factor**i points "
+    "a side.",
+    "min_mask_region_area": "Fill holes and remove islands with fewer pixels than this; 0: none.",
 }
-"""SAM's settings of the automatic mask generator, by their names."""
+"""Help of each setting of SAM's automatic mask generator."""
+
+PER_MASK = "the masks that passed the filters"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments(ModelArguments, PictureArguments, OutArguments):
-    """What ``fastseg everything`` was asked for, with the settings of ``GridSettings``."""
+class Arguments(ModelArguments, ImageArguments, OutArguments):
+    """Options of ``fastseg everything``, with the settings of ``GridSettings``."""
 
     sources: tuple[Path, ...]
     output_mode: OutputMode
@@ -63,7 +66,7 @@ class Arguments(ModelArguments, PictureArguments, OutArguments):
 
 
 def grid_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Every setting of ``GridSettings`` as an option of its name and default."""
+    """Add every setting of ``GridSettings`` as an option with its name and default."""
     for setting in reversed(fields(GridSettings)):
         if setting.name in _HELP:
             command = click.option(
@@ -84,9 +87,9 @@ def grid_options(command: Callable[..., Any]) -> Callable[..., Any]:
     type=click.Choice(get_args(OutputMode)),
     default="coco_rle",
     show_default=True,
-    help="How masks are written; binary_mask adds one PNG a mask.",
+    help="Form of the masks; binary_mask also writes one PNG for each mask.",
 )
-@picture_options
+@image_options
 @model_options
 @out_options
 @json_option
@@ -94,16 +97,17 @@ def grid_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def everything(arguments: Arguments) -> Report:
     """Find every object in SOURCES: images, or folders of images.
 
-    The settings have the names and the defaults of SAM's automatic mask generator.
+    The settings have the names and defaults of SAM's automatic mask generator.
     """
     settings: dict[str, Any] = {name: getattr(arguments, name) for name in _HELP}
-    GridSettings(**settings)  # raises for all pictures at once, before the model is loaded
-    pictures = expand(arguments.sources)
+    GridSettings(**settings)  # raises once for all images, before the model is loaded
+    images = expand_folders(arguments.sources)
+    arguments.check_out()
     with arguments.load() as model:
 
         def call(image: NDArray[np.uint8]) -> Masks:
             return model.everything(image, **settings)
 
         contents = Contents(mode=arguments.output_mode, overlays=arguments.overlay)
-        task = Task("everything", call, settings, contents, arguments.limit)
-        return work_through(pictures, model, task, arguments)
+        task = Task("everything", call, settings, contents, PER_MASK, arguments.limit)
+        return run_batch(images, model, task, arguments)

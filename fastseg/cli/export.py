@@ -1,4 +1,4 @@
-"""``fastseg export``: from weights to a model folder."""
+"""``fastseg export``: write model folders, add precisions to them, and check them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 from fastseg.artifacts import registry
 from fastseg.cli.arguments import into, json_option, needs_extra
 from fastseg.cli.progress import progress
-from fastseg.cli.report import Report
+from fastseg.cli.report import DONE, SOME_FAILED, Report
 from fastseg.echo.findings import CHAMBERS
 from fastseg.images import read_image
 from fastseg.validation.comparison import Comparison
@@ -21,12 +21,24 @@ from fastseg.validation.parity import Table
 
 @click.group()
 def export() -> None:
-    """Turn weights into a model folder that fastseg runs."""
+    """Write model folders from weights, add precisions to them, and check them."""
+
+
+out_option = click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Model folder to write."
+)
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(["fp32", "fp16"]),
+    default="fp32",
+    show_default=True,
+    help="fp16 adds mixed-precision graphs for GPUs, if their masks agree with fp32.",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SamArguments:
-    """What ``fastseg export sam`` was asked for."""
+    """The arguments of ``fastseg export sam``."""
 
     checkpoint: Path
     out: Path
@@ -35,32 +47,26 @@ class SamArguments:
     licence: str | None
 
 
-precision_option = click.option(
-    "--precision",
-    type=click.Choice(["fp32", "fp16"]),
-    default="fp32",
-    show_default=True,
-    help="fp16 adds mixed-precision graphs for GPUs, if their masks are those of fp32.",
-)
-
-
 @export.command()
 @click.option(
     "--checkpoint",
     required=True,
     type=click.Path(path_type=Path),
-    help="SAM ViT-B, ViT-L or ViT-H: .pth or .safetensors.",
+    help="Checkpoint of SAM ViT-B, ViT-L or ViT-H: .pth or .safetensors.",
 )
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The model folder.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Model folder to write."
+)
 @precision_option
-@click.option("--name", help="The model's name; that of the folder if left out.")
-@click.option("--licence", help="The licence of the weights, for the model's card.")
+@click.option("--name", help="Name of the model. Default: the folder's name.")
+@click.option("--licence", help="Licence of the weights, for model.json.")
 @json_option
 @into(SamArguments)
 def sam(arguments: SamArguments) -> Report:
-    """Export a SAM checkpoint and compare the graphs with it.
+    """Export a SAM checkpoint to a model folder.
 
-    The folder appears whole, and only if the graphs agree with the checkpoint's network.
+    The folder appears whole, and only if its graphs agree with the checkpoint's network in torch.
+    ViT-B takes about 3 minutes of processor time.
     """
     with needs_extra("export"):
         from fastseg.export.sam import export_sam
@@ -79,7 +85,7 @@ def sam(arguments: SamArguments) -> Report:
 
 @dataclass(frozen=True, kw_only=True)
 class UnetArguments:
-    """What ``fastseg export unet`` was asked for."""
+    """The arguments of ``fastseg export unet``."""
 
     weights: Path
     view: str
@@ -95,26 +101,28 @@ class UnetArguments:
     "--weights",
     required=True,
     type=click.Path(path_type=Path),
-    help="Of the echo U-Net: .pt, .pth, .safetensors or a Keras .h5.",
+    help="Weights of the echo U-Net: .pt, .pth, .safetensors or a Keras .h5.",
 )
-@click.option("--view", required=True, type=click.Choice([*CHAMBERS]), help="What it looks at.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The model folder.")
+@click.option("--view", required=True, type=click.Choice([*CHAMBERS]), help="View of the network.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Model folder to write."
+)
 @click.option(
     "--store",
     type=click.Choice(["float32", "float16"]),
     default="float32",
     show_default=True,
-    help="How weights lie in the file of the fp32 graph; float16 rounds them.",
+    help="Type of the stored weights. float16 rounds them and halves the folder.",
 )
 @precision_option
-@click.option("--name", help="The model's name; that of the folder if left out.")
-@click.option("--licence", default="", help="The licence of the weights, for the model's card.")
+@click.option("--name", help="Name of the model. Default: the folder's name.")
+@click.option("--licence", default="", help="Licence of the weights, for model.json.")
 @json_option
 @into(UnetArguments)
 def unet(arguments: UnetArguments) -> Report:
-    """Export the weights of an echo view's U-Net and compare the graph with them.
+    """Export the U-Net of an echo view to a model folder.
 
-    The folder appears whole, and only if the graph agrees with the network in torch.
+    The folder appears whole, and only if its graph agrees with the network in torch.
     """
     with needs_extra("export"):
         from fastseg.export.model_folder import Card
@@ -141,7 +149,7 @@ def unet(arguments: UnetArguments) -> Report:
 
 @dataclass(frozen=True, kw_only=True)
 class HalfArguments:
-    """What ``fastseg export half`` was asked for."""
+    """The arguments of ``fastseg export half``."""
 
     model: str
     out: Path
@@ -150,24 +158,26 @@ class HalfArguments:
 
 @export.command()
 @click.argument("model")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The model folder.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Model folder to write."
+)
 @click.option(
     "--checkpoint",
     type=click.Path(path_type=Path),
-    help="That MODEL was exported from: SAM's encoder is then written anew, in the form for GPUs.",
+    help="SAM checkpoint that MODEL was exported from. With it the encoder gets its form for GPUs.",
 )
 @json_option
 @into(HalfArguments)
 def half(arguments: HalfArguments) -> Report:
-    """Write MODEL anew with mixed-precision graphs (fp16) beside its own.
+    """Add mixed-precision graphs (fp16) to MODEL, for GPUs.
 
-    MODEL is a name or a folder, which --out may name as well. What each block computes in is
-    decided by measuring it. The folder appears whole, and only if the masks are those of fp32.
+    MODEL is a name or a folder; --out may be the same folder. Measurements decide the precision of
+    each block. The folder appears whole, and only if the masks agree with those of fp32.
     """
     with needs_extra("export"):
-        from fastseg.export.sam import add_half
+        from fastseg.export.sam import add_fp16
     with progress(None) as step:
-        found = add_half(
+        found = add_fp16(
             registry.find(arguments.model),
             arguments.out,
             checkpoint=arguments.checkpoint,
@@ -178,25 +188,27 @@ def half(arguments: HalfArguments) -> Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Int8Arguments:
-    """What ``fastseg export int8`` was asked for."""
+    """The arguments of ``fastseg export int8``."""
 
     model: str
-    pictures: tuple[str, ...]
+    images: tuple[str, ...]
     out: Path
 
 
 @export.command("int8")
 @click.argument("model")
-@click.argument("pictures", nargs=-1)
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The model folder.")
+@click.argument("images", nargs=-1)
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Model folder to write."
+)
 @json_option
 @into(Int8Arguments)
 def quantised(arguments: Int8Arguments) -> Report:
-    """Write MODEL anew with its encoder in 8-bit integers (int8) beside its own.
+    """Add an encoder in 8-bit integers (int8) to MODEL.
 
-    MODEL is a name or a folder, which --out may name as well. What is rounded to is measured on
-    PICTURES, some of those that the model is for, or on generated ones. The folder appears whole,
-    and only if the masks are those of fp32.
+    MODEL is a name or a folder; --out may be the same folder. IMAGES calibrate the encoder: give
+    typical ones of yours; without any, generated ones are used. The folder appears whole, and only
+    if the masks agree with those of fp32.
     """
     with needs_extra("export"):
         from fastseg.export.int8.convert import add_int8
@@ -204,14 +216,65 @@ def quantised(arguments: Int8Arguments) -> Report:
         found = add_int8(
             registry.find(arguments.model),
             arguments.out,
-            pictures=[read_image(picture) for picture in arguments.pictures],
+            images=[read_image(image) for image in arguments.images],
             progress=step,
         )
     return _added("export int8", "int8", arguments.model, arguments.out, found)
 
 
+@dataclass(frozen=True, kw_only=True)
+class CheckArguments:
+    """The arguments of ``fastseg export check``."""
+
+    model: str
+    checkpoint: Path
+    tolerance: float | None
+
+
+@export.command()
+@click.argument("model")
+@click.option(
+    "--checkpoint",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The SAM checkpoint that MODEL was exported from: .pth or .safetensors.",
+)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0),
+    help="Largest relative difference that passes; that of the exports, 1e-4, if left out.",
+)
+@json_option
+@into(CheckArguments)
+def check(arguments: CheckArguments) -> Report:
+    """Compare MODEL with the SAM checkpoint it is from.
+
+    MODEL is a name or a folder. Its fp32 graphs are compared with the checkpoint's network in
+    torch. Nothing is written. Ends with 1 if a tensor differs by more than the tolerance.
+    """
+    with needs_extra("export"):
+        from fastseg.export.model_folder import TOLERANCE
+        from fastseg.export.sam import check_folder
+    with progress(None) as step:
+        step("comparing the graphs with the checkpoint")
+        table = check_folder(registry.find(arguments.model), arguments.checkpoint)
+    tolerance = TOLERANCE if arguments.tolerance is None else arguments.tolerance
+    passed = table.within(tolerance)
+    body = {
+        "model": arguments.model,
+        "checkpoint": str(arguments.checkpoint),
+        "tolerance": tolerance,
+        "device": "cpu",
+        "passed": passed,
+        "parity": table.as_rows(),
+    }
+    relation = "within" if passed else "not within"
+    text = (str(table), f"\n{relation} a relative difference of {tolerance:g}")
+    return Report("export check", body, text, DONE if passed else SOME_FAILED)
+
+
 def _added(verb: str, precision: str, model: str, out: Path, found: Comparison) -> Report:
-    """What was added to a folder, and the comparison that it has passed."""
+    """Report the precision that was added to a folder, and the comparison that it has passed."""
     body = {
         "model": model,
         "out": str(out),
@@ -219,7 +282,9 @@ def _added(verb: str, precision: str, model: str, out: Path, found: Comparison) 
         "precision": precision,
         "comparison": found.as_dict(),
     }
-    kept = f"masks that a pipeline would keep: {found.kept[0]} and {found.kept[1]}"
+    kept = (
+        f"masks that a pipeline would keep: {found.kept[0]} in fp32, {found.kept[1]} in {precision}"
+    )
     text = (
         f"{precision} against fp32, {found.masks} masks on {found.images} images",
         str(found.table),
@@ -230,6 +295,6 @@ def _added(verb: str, precision: str, model: str, out: Path, found: Comparison) 
 
 
 def _report(verb: str, out: Path, table: Table, asked: Mapping[str, str]) -> Report:
-    """The verdict of an export, which always runs on the processor."""
+    """Report the comparison of an export, which always runs on the CPU."""
     body = {"out": str(out), **asked, "device": "cpu", "parity": table.as_rows()}
     return Report(verb, body, (str(table), f"\nmodel in {out}"))

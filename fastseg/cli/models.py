@@ -1,4 +1,4 @@
-"""``fastseg models``: which there are, whether they are whole, and away with those not wanted."""
+"""``fastseg models``: list, verify and remove models."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fastseg import artifacts
 from fastseg.artifacts import registry
 from fastseg.cli.arguments import into, json_option
 from fastseg.cli.progress import progress
-from fastseg.cli.report import DONE, SOME_FAILED, Report, error_body
+from fastseg.cli.report import DONE, SOME_FAILED, Report, error_body, failure_line
 from fastseg.errors import FastsegError, ModelFolderError, OutputError
 
 
@@ -36,7 +36,7 @@ def list_() -> Report:
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyArguments:
-    """What ``fastseg models verify`` was asked for."""
+    """Options of ``fastseg models verify``."""
 
     names: tuple[str, ...]
 
@@ -46,9 +46,9 @@ class VerifyArguments:
 @json_option
 @into(VerifyArguments)
 def verify(arguments: VerifyArguments) -> Report:
-    """Compare every file of NAMES with its hash: model folders or embedded models.
+    """Compare every file of the models NAMES with its hash.
 
-    Without NAMES all embedded models are verified.
+    NAMES are embedded models or model folders. Default: all embedded models.
     """
     names = arguments.names or tuple(folder.name for folder in registry.embedded_folders())
     rows: list[dict[str, Any]] = []
@@ -63,7 +63,7 @@ def verify(arguments: VerifyArguments) -> Report:
                 row |= {"folder": str(folder.path), "graphs": len(folder.manifest.graphs)}
             except FastsegError as error:
                 row |= error_body(error)
-                failures.append(f"{name}: {error}")
+                failures.append(failure_line(name, error))
     text = [f"{row['name']}: {row['graphs']} graphs, whole" for row in rows if "graphs" in row]
     code = SOME_FAILED if failures else DONE
     return Report("models verify", {"models": rows}, text, code, failures)
@@ -71,7 +71,7 @@ def verify(arguments: VerifyArguments) -> Report:
 
 @dataclass(frozen=True, kw_only=True)
 class RemoveArguments:
-    """What ``fastseg models rm`` was asked for."""
+    """Options of ``fastseg models rm``."""
 
     folder: Path
     yes: bool
@@ -79,27 +79,31 @@ class RemoveArguments:
 
 @models.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Remove without asking.")
 @json_option
 @into(RemoveArguments)
 def rm(arguments: RemoveArguments) -> Report:
-    """Remove a model FOLDER, and nothing that is not one."""
+    """Remove a model FOLDER. Folders of anything else are refused."""
     folder = arguments.folder
     if not artifacts.is_model_folder(folder):
-        raise ModelFolderError(f"{folder} is not a model folder, so it is not removed")
+        raise ModelFolderError(
+            f"{folder} is not a model folder, so it is not removed. Name a model folder."
+        )
     if folder.resolve().parent == registry.EMBEDDED.resolve():
-        raise ModelFolderError(f"{folder} comes with fastseg and goes with it: uninstall fastseg")
-    if not arguments.yes and not _agreed(f"Remove {folder}?"):
-        raise click.UsageError(f"{folder} stays; --yes removes it without asking")
+        raise ModelFolderError(
+            f"{folder} is a part of fastseg, so it is not removed. Uninstall fastseg to remove it."
+        )
+    if not arguments.yes and not _confirmed(f"Remove {folder}?"):
+        raise click.UsageError(f"{folder} was not removed. Pass --yes to remove it without asking.")
     try:
         shutil.rmtree(folder)
     except OSError as error:
-        raise OutputError(f"cannot remove {folder}: {error.strerror}. Check who owns it") from error
+        raise OutputError(f"cannot remove {folder}: {error.strerror}. Check its owner.") from error
     return Report("models rm", {"removed": str(folder)}, (f"removed {folder}",))
 
 
-def _agreed(question: str) -> bool:
-    """Whether somebody is there and says yes."""
+def _confirmed(question: str) -> bool:
+    """Ask on a terminal, and return True for a yes."""
     return sys.stdin.isatty() and click.confirm(question, err=True)
 
 

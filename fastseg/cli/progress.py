@@ -1,4 +1,4 @@
-"""Progress of long work, on stderr, where somebody watches."""
+"""Progress of long work, on stderr, if that is a terminal."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ def progress(total: int | None) -> Iterator[Callable[[str], None]]:
     """Show a bar while the block runs, if stderr is a terminal.
 
     Args:
-        total: How many steps there will be, or None if that is not known.
+        total: Number of steps, or None if it is not known.
 
     Yields:
-        A function that is told, in a few words, which step begins now.
+        A function to call with the name of each step, in a few words, as the step begins.
     """
     if not sys.stderr.isatty():
         yield lambda _: None
@@ -30,7 +30,7 @@ def progress(total: int | None) -> Iterator[Callable[[str], None]]:
         TimeElapsedColumn,
     )
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn())
     count = (MofNCompleteColumn(),) if total else ()
     console = Console(stderr=True)
     with Progress(*columns, *count, TimeElapsedColumn(), console=console, transient=True) as bar:

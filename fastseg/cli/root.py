@@ -1,4 +1,4 @@
-"""The ``fastseg`` command: finds the verb, prints what it answers, turns errors into exit codes."""
+"""The ``fastseg`` command: runs a verb, prints its report, and turns errors into exit codes."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from fastseg.cli.report import (
     INTERRUPTED,
     SOME_FAILED,
     Report,
-    complain,
     document,
     error_body,
+    print_error,
     print_json,
     show,
 )
@@ -34,13 +34,13 @@ from fastseg.cli.segment import segment
 from fastseg.errors import CheckpointError, FastsegError, ImageError, MaskError, ParityError
 
 _INPUT_ERRORS = (ImageError, MaskError, CheckpointError, ParityError)
-"""Errors of what was given to work on; all others are of the call itself."""
+"""Errors in an input, exit code 1; every other error is one of the call, exit code 2."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(environment.versions()["fastseg"], prog_name="fastseg")
 def root() -> None:
-    """Promptable and prompt-free segmentation, fast and exact.
+    """Segment images with Segment Anything models, and measure the heart in ultrasound frames.
 
     For research use only; not a medical device.
     """
@@ -54,15 +54,15 @@ for verb in (
 
 
 def run(argv: Sequence[str]) -> int:
-    """Run one command and return its exit code: 0, 1, 2 or 130, as the package documents.
+    """Run one command and return its exit code: 0, 1, 2 or 130 (see docs/cli.md).
 
     Args:
         argv: The words after ``fastseg``.
     """
     as_json = "--json" in argv
     try:
-        answer = root.main(args=list(argv), prog_name="fastseg", standalone_mode=False)
-        code = show(answer, as_json=as_json) if isinstance(answer, Report) else int(answer or 0)
+        result = root.main(args=list(argv), prog_name="fastseg", standalone_mode=False)
+        code = show(result, as_json=as_json) if isinstance(result, Report) else int(result or 0)
         sys.stdout.flush()
     except click.Abort:
         return _fail(KeyboardInterrupt("interrupted"), "interrupted", INTERRUPTED, as_json)
@@ -75,14 +75,14 @@ def run(argv: Sequence[str]) -> int:
         code = SOME_FAILED if isinstance(error, _INPUT_ERRORS) else BAD_CALL
         return _fail(error, str(error), code, as_json)
     except BrokenPipeError:
-        # The reader has left (``fastseg models | head``): say nothing more, not even at exit.
+        # The reader has gone (``fastseg models | head``): print nothing more, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return code
 
 
 def _fail(error: BaseException, message: str, exit_code: int, as_json: bool) -> int:
-    complain(" ".join(message.split()))
+    print_error(" ".join(message.split()))
     if as_json:
         print_json(document(None, error_body(error), exit_code))
     return exit_code

@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastseg.cli.arguments import (
+    ImageArguments,
     ModelArguments,
     OutArguments,
-    PictureArguments,
+    image_options,
     into,
     json_option,
     model_options,
     out_options,
-    picture_options,
 )
-from fastseg.cli.batch import Task, work_through
+from fastseg.cli.batch import Task, run_batch
 from fastseg.cli.report import Report
 from fastseg.masks import Masks, OutputMode
 from fastseg.results import Contents
@@ -28,10 +28,12 @@ from fastseg.results import Contents
 Box = tuple[float, float, float, float]
 Point = tuple[float, float]
 
+PER_MASK = "the masks that the model predicted, before --best"
+
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments(ModelArguments, PictureArguments, OutArguments):
-    """What ``fastseg segment`` was asked for."""
+class Arguments(ModelArguments, ImageArguments, OutArguments):
+    """Options of ``fastseg segment``."""
 
     images: tuple[Path, ...]
     box: tuple[Box, ...]
@@ -51,36 +53,56 @@ class Prompts:
     labels: NDArray[np.int32] | None  # (1, points)
 
     def as_dict(self) -> dict[str, Any]:
-        """What was given, ready for JSON."""
+        """Return the prompts that were given, ready for JSON."""
         given = {"boxes": self.boxes, "points": self.points, "labels": self.labels}
         return {name: array.tolist() for name, array in given.items() if array is not None}
 
 
 @click.command()
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--box", nargs=4, type=float, multiple=True, help="x0 y0 x1 y1 in pixels.")
-@click.option("--point", nargs=2, type=float, multiple=True, help="x y in pixels.")
+@click.option(
+    "--box",
+    nargs=4,
+    type=float,
+    multiple=True,
+    metavar="X0 Y0 X1 Y1",
+    help="A box in pixels: left, top, right, bottom. May be given several times.",
+)
+@click.option(
+    "--point",
+    nargs=2,
+    type=float,
+    multiple=True,
+    metavar="X Y",
+    help="A point in pixels. May be given several times.",
+)
 @click.option(
     "--label",
     type=click.IntRange(0, 1),
     multiple=True,
-    help="1 for a point on the object, 0 for one beside it; one a point, all 1 if left out.",
+    help="1 = foreground, 0 = background. One for each --point, in order. Default: all 1.",
 )
-@click.option("--multimask/--single", default=True, help="Three masks a prompt, or one.")
-@click.option("--best", is_flag=True, help="Keep the best-scoring mask of each prompt.")
-@click.option("--mask-png", is_flag=True, help="Also write one PNG a mask.")
-@picture_options
+@click.option(
+    "--multimask/--single",
+    default=True,
+    show_default=True,
+    help="Predict three masks for each prompt, or one.",
+)
+@click.option("--best", is_flag=True, help="Keep only the best-scoring mask of each prompt.")
+@click.option("--mask-png", is_flag=True, help="Also write one PNG for each mask into --out.")
+@image_options
 @model_options
 @out_options
 @json_option
 @into(Arguments)
 def segment(arguments: Arguments) -> Report:
-    """Find what boxes and points show, in one or many IMAGES.
+    """Segment the objects that boxes and points mark, in one or many IMAGES.
 
     Each --box is a prompt of its own. All --point together are one prompt, and belong to the box
-    if there is exactly one. The same prompts are used for every image.
+    if there is exactly one. Every image gets the same prompts.
     """
     prompts = prompts_of(arguments)
+    arguments.check_out()
     with arguments.load() as model:
 
         def call(image: NDArray[np.uint8]) -> Masks:
@@ -100,15 +122,15 @@ def segment(arguments: Arguments) -> Report:
         }
         mode: OutputMode = "binary_mask" if arguments.mask_png else "coco_rle"
         contents = Contents(mode=mode, overlays=arguments.overlay)
-        task = Task("segment", call, settings, contents, arguments.limit)
-        return work_through(arguments.images, model, task, arguments)
+        task = Task("segment", call, settings, contents, PER_MASK, arguments.limit)
+        return run_batch(arguments.images, model, task, arguments)
 
 
 def prompts_of(arguments: Arguments) -> Prompts:
-    """Lay the options out as prompts.
+    """Turn the options into prompts.
 
     Raises:
-        click.UsageError: There are none, or they can be read in more than one way.
+        click.UsageError: There is no prompt, or the options are ambiguous.
     """
     boxes, points, labels = arguments.box, arguments.point, arguments.label
     if not boxes and not points:

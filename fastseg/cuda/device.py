@@ -1,8 +1,7 @@
 """A CUDA device: memory, streams and recorded graphs, by pycuda in the primary context.
 
-The primary context is the one that torch, CuPy and the CUDA runtime use, so their arrays are ours
-and ours theirs. This is a seam: ``fastseg.testing.FakeCuda`` stands in for a device that is not
-there.
+The primary context is the one that torch, CuPy and the CUDA runtime use, so arrays are valid in all
+of them. ``Device`` is an interface: tests run on ``tests.fakes.fake_cuda.FakeCuda`` without a GPU.
 """
 
 from __future__ import annotations
@@ -18,36 +17,37 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fastseg.cuda import driver as cuda_driver
+from fastseg.cuda import driver
+from fastseg.environment import CUDA_DRIVER
 from fastseg.errors import BackendError, BackendUnavailableError, DeviceMemoryError
 
 Bytes = NDArray[np.uint8]
 
 _NO_TIMING = 2
-"""An event that orders work and measures nothing is cheaper."""
+"""Flag of an event without a time stamp, which is cheaper."""
 
 _NON_BLOCKING = 1
-"""A stream that waits for others only where it is told to, and not for the default one. Otherwise
-torch's work there would come between ours, and fail while ours is being recorded."""
+"""Flag of a stream that does not wait for the default stream. Otherwise torch's work there would
+interleave with that of fastseg, and fail during a capture."""
 
 _CAPTURE_THIS_THREAD = 1
-"""Other threads may go on allocating while one records."""
+"""Capture mode in which other threads may allocate memory."""
 
 
 class Allocation(Protocol):
-    """Device memory, freed when this is dropped."""
+    """Device memory, freed when the object is dropped."""
 
     @property
     def address(self) -> int:
-        """Where it begins, a multiple of 256."""
+        """The device address, a multiple of 256."""
 
     @property
     def length(self) -> int:
-        """In bytes, at least what was asked for."""
+        """Length in bytes, at least what was asked for."""
 
 
 class Stream(Protocol):
-    """Work that the device does in order, some time after it is put in."""
+    """A queue of work that the device does in order, asynchronously."""
 
     @property
     def handle(self) -> int:
@@ -63,84 +63,84 @@ class Stream(Protocol):
         """Copy between two addresses on the device."""
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Record what ``work`` puts into this stream, undone, as a CUDA graph.
+        """Capture what ``work`` enqueues in this stream as a CUDA graph, without running it.
 
         Returns:
-            A function that puts all of it into this stream at once.
+            A function that launches the graph in this stream.
         """
 
     def is_done(self) -> bool:
-        """Whether everything is done.
+        """Tell whether all work is done.
 
         Raises:
-            BackendError: Something of it failed.
+            BackendError: Some of it failed.
         """
 
     def synchronise(self) -> None:
-        """Wait until everything is done.
+        """Wait until all work is done.
 
         Raises:
-            BackendError: Something of it failed.
+            BackendError: Some of it failed.
         """
 
 
 class Device(Protocol):
-    """One device. Every call is made inside ``current()``."""
+    """One device. Calls are made inside ``current()``."""
 
     @property
     def name(self) -> str:
         """``"cuda:0"``."""
 
     def current(self) -> AbstractContextManager[None]:
-        """Make the device's context that of this thread."""
+        """Make the device's context current in this thread."""
 
     def allocate(self, length: int, stream: int | None = None) -> Allocation:
-        """Take device memory.
+        """Allocate device memory.
 
         Args:
-            length: In bytes.
-            stream: In whose order it is used, by its handle: memory that is dropped goes to what
-                is taken for the same stream alone, whatever is still at work there, and its first
-                use must come after what was in the stream when it was taken. Without one it goes
-                to anybody, so nothing may use it any more when it is dropped.
+            length: Length in bytes.
+            stream: Handle of the stream that uses it. Memory that is dropped is reused for the same
+                stream alone, even while work is running there; its first use must come after the
+                work that was in the stream at the allocation. Without a stream it is reused for
+                any, so nothing may use it when it is dropped.
 
         Raises:
             DeviceMemoryError: There is not enough.
         """
 
     def order(self, before: int, after: int) -> None:
-        """Do what follows in a stream after all that is now in another one.
+        """Make a stream wait for all work that is now in another one.
 
         Args:
-            before: Handle of the other stream; 1 and 2 are the default ones.
+            before: Handle of the other stream; 1 and 2 are the default streams.
             after: Handle of the stream that waits.
         """
 
     def wait_for(self, stream: int) -> None:
-        """Wait until everything in the stream of a handle is done.
+        """Wait until all work in the stream of a handle is done.
 
         Raises:
-            BackendError: Something of it failed.
+            BackendError: Some of it failed.
         """
 
     def pinned(self, length: int) -> Bytes:
-        """Take page-locked host memory."""
+        """Allocate page-locked host memory."""
 
     def stream(self) -> Stream:
         """Make a stream."""
 
     def give_back(self) -> None:
-        """Return memory that was freed here, and is kept for reuse, to the driver."""
+        """Return the memory that is pooled for reuse to the driver."""
 
 
 @cache
 def open_device(index: int) -> Device:
-    """The device of a number, one object for the whole process.
+    """Return the device of a number, one object for the process.
 
     Raises:
         BackendUnavailableError: There is no such device, or pycuda is not installed.
     """
-    cuda_driver.require_device(f"cuda:{index}")
+    driver.require_device(f"cuda:{index}")
     return PycudaDevice(index)
 
 
@@ -163,8 +163,8 @@ def import_pycuda() -> Any:
 class PycudaDevice:
     """A device by pycuda.
 
-    Memory that is dropped is kept in pools, one for each stream that it is taken for: the driver's
-    own functions are slow, and wait for all that the device has to do.
+    Memory that is dropped goes to pools, one for each stream: the driver's own functions are slow,
+    and wait for all work of the device.
     """
 
     def __init__(self, index: int) -> None:
@@ -172,13 +172,13 @@ class PycudaDevice:
         self.driver: Any = import_pycuda()
         self.driver.init()
         self._context = self.driver.Device(index).retain_primary_context()
-        self._library = ctypes.CDLL(cuda_driver.LIBRARY)
+        self._library = ctypes.CDLL(CUDA_DRIVER)
         self._pools: dict[int | None, Any] = {}
         self._lock = threading.Lock()
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """Make the device's context that of this thread."""
+        """Make the device's context current in this thread."""
         self._context.push()
         try:
             yield
@@ -186,11 +186,11 @@ class PycudaDevice:
             self._context.pop()
 
     def allocate(self, length: int, stream: int | None = None) -> Allocation:
-        """Take device memory from the pool of a stream, or from the one for all."""
+        """Allocate device memory from the pool of a stream, or from the common one."""
         try:
             return self._allocate(length, stream)
         except self.driver.MemoryError:
-            self.give_back()  # other pools may hold what this one lacks
+            self.give_back()  # other pools may hold enough memory
         try:
             return self._allocate(length, stream)
         except self.driver.MemoryError as error:
@@ -207,8 +207,8 @@ class PycudaDevice:
         return _Pooled(pool.allocate(max(length, 1)), length)
 
     def order(self, before: int, after: int) -> None:
-        """Do what follows in a stream after all that is now in another one."""
-        # pycuda's events do not tell their handle, and are recorded in pycuda's streams alone.
+        """Make a stream wait for all work that is now in another one."""
+        # pycuda's events have no public handle, and are recorded in pycuda's streams alone.
         event, library = ctypes.c_void_p(), self._library
         check(library.cuEventCreate(ctypes.byref(event), _NO_TIMING))
         try:
@@ -218,11 +218,11 @@ class PycudaDevice:
             library.cuEventDestroy_v2(event)
 
     def wait_for(self, stream: int) -> None:
-        """Wait until everything in the stream of a handle is done."""
+        """Wait until all work in the stream of a handle is done."""
         check(self._library.cuStreamSynchronize(ctypes.c_void_p(stream)))
 
     def pinned(self, length: int) -> Bytes:
-        """Take page-locked host memory."""
+        """Allocate page-locked host memory."""
         taken: Bytes = self.driver.pagelocked_empty(length, np.uint8)
         return taken
 
@@ -231,14 +231,14 @@ class PycudaDevice:
         return _PycudaStream(self.driver, self._library)
 
     def give_back(self) -> None:
-        """Return what the pools hold to the driver, which waits for what still uses it."""
+        """Return the memory of the pools to the driver, which waits for work that uses it."""
         with self._lock:
             for pool in self._pools.values():
                 pool.free_held()
 
 
 class _Pooled:
-    """Memory of the pool, to which it goes back when this is dropped."""
+    """Memory of a pool, to which it returns when the object is dropped."""
 
     def __init__(self, memory: Any, length: int) -> None:
         self._memory = memory
@@ -247,7 +247,7 @@ class _Pooled:
 
 
 class _PycudaStream:
-    """A stream by pycuda; what pycuda lacks is asked of the driver's library."""
+    """A stream by pycuda; the driver's library is called for what pycuda lacks."""
 
     def __init__(self, driver: Any, library: Any) -> None:
         self._driver, self._library = driver, library
@@ -271,14 +271,14 @@ class _PycudaStream:
         self._driver.memcpy_dtod_async(target, source, length, self._stream)
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Record what ``work`` puts into this stream as a CUDA graph."""
+        """Capture what ``work`` enqueues in this stream as a CUDA graph."""
         stream, library = ctypes.c_void_p(self.handle), self._library
         graph, executable = ctypes.c_void_p(), ctypes.c_void_p()
         check(library.cuStreamBeginCapture_v2(stream, _CAPTURE_THIS_THREAD))
         try:
             work()
         except BaseException:
-            # A stream that goes on recording does nothing else.
+            # A stream whose capture does not end can do nothing else.
             if library.cuStreamEndCapture(stream, ctypes.byref(graph)) == 0:
                 library.cuGraphDestroy(graph)
             raise
@@ -291,18 +291,18 @@ class _PycudaStream:
         return _RecordedGraph(library, executable, stream)
 
     def is_done(self) -> bool:
-        """Whether everything is done."""
+        """Tell whether all work is done."""
         with self._failing():
             return bool(self._stream.is_done())
 
     def synchronise(self) -> None:
-        """Wait until everything is done."""
+        """Wait until all work is done."""
         with self._failing():
             self._stream.synchronize()
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
-        """Work fails when somebody asks what became of it."""
+        """Turn errors of earlier work, which are raised when the stream is queried, into ours."""
         try:
             yield
         except self._driver.Error as error:
@@ -310,17 +310,17 @@ class _PycudaStream:
 
 
 def check(result: int) -> None:
-    """Raise unless the driver answered with success.
+    """Raise unless a call to the driver succeeded.
 
     Raises:
-        BackendError: It did not.
+        BackendError: The call failed.
     """
     if result:
-        raise BackendError(f"the CUDA driver answers with error {result}. Load the model again.")
+        raise BackendError(f"the CUDA driver returned error {result}. Load the model again.")
 
 
 class _RecordedGraph:
-    """A CUDA graph, destroyed when this is dropped."""
+    """A CUDA graph, destroyed when the object is dropped."""
 
     def __init__(self, library: Any, executable: ctypes.c_void_p, stream: ctypes.c_void_p) -> None:
         self._library, self._executable, self._stream = library, executable, stream

@@ -1,20 +1,21 @@
-"""The NVIDIA driver, asked through its own library which devices it has and what they are."""
+"""The NVIDIA driver and its devices, read through the library of the driver."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from fastseg import environment
 from fastseg.errors import BackendUnavailableError
 
-LIBRARY = "libcuda.so.1"
-
 OLDEST_CUDA = (12, 0)
-"""Newest CUDA that a driver must serve at least; JetPack 6 serves 12.6."""
+"""The CUDA version that a driver must support at least; JetPack 6 supports 12.6."""
 
 _USE_CPU = 'Use device="cpu", or "auto" for device and backend.'
 _INSTALL_DRIVER = "Install the NVIDIA driver of this GPU (nvidia-smi must list it)."
@@ -29,9 +30,9 @@ _REASONS = {
     101: "the device cannot be used by this process",
     803: "the driver's library and its kernel module are of different versions",
     804: "this GPU does not run the compatibility libraries of a newer driver",
-    999: "the driver failed to start and does not say why",
+    999: "the driver failed to start and gives no reason",
 }
-"""Results of the driver that a user can do something about; the numbers are NVIDIA's."""
+"""Results of the driver that a user can act on; the numbers are NVIDIA's."""
 
 _REMEDIES = {
     3: "Start processes by multiprocessing's 'spawn' where the parent uses CUDA.",
@@ -53,7 +54,7 @@ class CudaDevice:
     """One device as the driver describes it."""
 
     index: int
-    """Number among those that this process sees, the 1 of ``"cuda:1"``."""
+    """Number among the devices of this process, the 1 of ``"cuda:1"``."""
 
     name: str
     """``"NVIDIA H100 80GB HBM3"``."""
@@ -75,10 +76,10 @@ class CudaDriver:
     """The driver and its devices."""
 
     cuda: tuple[int, int]
-    """The newest CUDA that it serves, (13, 0)."""
+    """The newest CUDA version that it supports, (13, 0)."""
 
     release: str
-    """Version of the driver itself, ``"580.95.05"``; that of ``cuda`` where it is not told."""
+    """Version of the driver itself, ``"580.95.05"``; that of ``cuda`` where it is not known."""
 
     devices: tuple[CudaDevice, ...]
 
@@ -88,12 +89,17 @@ class CudaDriver:
         return f"{self.cuda[0]}.{self.cuda[1]}"
 
 
+@cache
 def probe() -> CudaDriver:
-    """Start the driver and list its devices.
+    """Start the driver and list its devices, once a process.
+
+    A test that fakes the driver replaces the cache, as ``tests.fakes.fake_machine`` does, or calls
+    ``probe.cache_clear()``. A forked child starts with an empty cache: it cannot use the driver of
+    its parent.
 
     Raises:
         BackendUnavailableError: There is no driver, it does not start, it is too old, or it has no
-            device. The message names which, and what to do.
+            device. The message gives reason and remedy. Errors are not cached.
     """
     library = _library()
     _check(library.cuInit(0))
@@ -102,7 +108,7 @@ def probe() -> CudaDriver:
     if version < OLDEST_CUDA:
         raise BackendUnavailableError(
             "cuda",
-            reason=f"the driver serves CUDA {version[0]}.{version[1]}, and at least "
+            reason=f"the driver supports CUDA {version[0]}.{version[1]}, and at least "
             f"{OLDEST_CUDA[0]}.{OLDEST_CUDA[1]} is needed",
             remedy=f"Install a newer NVIDIA driver. {_USE_CPU}",
         )
@@ -114,7 +120,7 @@ def probe() -> CudaDriver:
 
 
 def require_device(device: str) -> CudaDevice:
-    """The device of a name.
+    """Find the device of a name.
 
     Args:
         device: ``"cuda"``, which is the first, or ``"cuda:1"``.
@@ -139,7 +145,7 @@ def require_device(device: str) -> CudaDevice:
 
 
 def is_here() -> bool:
-    """Whether there is a driver with a device that fastseg can use."""
+    """Tell whether there is a driver with a device that fastseg can use."""
     try:
         probe()
     except BackendUnavailableError:
@@ -148,9 +154,9 @@ def is_here() -> bool:
 
 
 def _library() -> Any:
-    """The driver's library."""
+    """Load the driver's library."""
     try:
-        return ctypes.CDLL(LIBRARY)
+        return ctypes.CDLL(environment.CUDA_DRIVER)
     except OSError as error:
         raise BackendUnavailableError(
             "cuda",
@@ -171,7 +177,7 @@ def _device(library: Any, index: int) -> CudaDevice:
 
 
 def _integer(function: Any, *arguments: int) -> int:
-    """What a function of the driver writes to the integer that its first argument points to."""
+    """Return the integer that a function of the driver writes through its first argument."""
     value = ctypes.c_int()
     _check(function(ctypes.byref(value), *arguments))
     return value.value
@@ -181,14 +187,22 @@ def _check(result: int) -> None:
     if result:
         raise BackendUnavailableError(
             "cuda",
-            reason=_REASONS.get(result, f"the driver answers with error {result}"),
+            reason=_REASONS.get(result, f"the driver returned error {result}"),
             remedy=_REMEDIES.get(result, f"{_INSTALL_DRIVER} {_USE_CPU}"),
         )
 
 
 def _release() -> str | None:
-    """The driver's own version, which only its kernel module tells."""
+    """Read the driver's own version, which only its kernel module has."""
     with suppress(OSError):
         found = re.search(r"\s(\d+\.\d+[.\d]*)\s", _KERNEL_MODULE.read_text(errors="replace"))
         return found and found[1]
     return None
+
+
+def _after_fork() -> None:
+    probe.cache_clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastseg.environment import install_hint
 from fastseg.errors import BackendUnavailableError, MaskError, MeasurementError
 
 GOOD_FIT = 0.4
@@ -111,7 +112,7 @@ def _fit(areas: NDArray[np.float64], end: float) -> float:
         raise BackendUnavailableError(
             "the choice between clips",
             reason=f"{error.name} is not installed",
-            remedy='Install it by: pip install "fastseg-runtime[echo]", or give one clip a view.',
+            remedy=f"{install_hint('echo')}, or give one clip a view.",
         ) from error
     time = np.linspace(0.0, end, len(areas))
     start = [1.0, 3 * float(areas.std()) / math.sqrt(2), 0.0, float(areas.mean())]

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastseg.echo.frames import FrameChannels
+from fastseg.environment import install_hint
 from fastseg.errors import BackendUnavailableError, ImageError
 from fastseg.images import MAX_PIXELS
 
@@ -83,7 +84,7 @@ def read_dicom(
         raise BackendUnavailableError(
             "reading DICOM",
             reason=f"{error.name} is not installed",
-            remedy='Install it by: pip install "fastseg-runtime[dicom]"',
+            remedy=install_hint("dicom"),
         ) from error
     try:
         header = pydicom.dcmread(path)
@@ -146,8 +147,8 @@ def _scale(region: Any | None, path: object) -> float:
     )
     if region is None or units != (_CENTIMETRES, _CENTIMETRES):
         raise ImageError(
-            f"{path} does not say how large its pixels are. Give cm_per_pixel, the side of one in "
-            "cm."
+            f"{path} does not give the size of its pixels in cm. Give cm_per_pixel "
+            "(--cm-per-pixel), the side of a pixel in cm."
         )
     across, down = abs(float(region.PhysicalDeltaX)), abs(float(region.PhysicalDeltaY))
     if not (across > 0 and math.isclose(across, down, rel_tol=_SQUARE)):
@@ -165,7 +166,8 @@ def _cut(frames: NDArray[np.uint8], region: Any, path: object) -> NDArray[np.uin
     height, width = frames.shape[1:3]
     if not (0 <= x0 < x1 < width and 0 <= y0 < y1 < height):
         raise ImageError(
-            f"{path} has the region {x0} {y0} {x1} {y1} in frames of {width} x {height} pixels. "
-            "Its header is damaged: give the frames as an array."
+            f"{path} has an ultrasound region {x0} {y0} {x1} {y1} outside its frames of "
+            f"{width} x {height} pixels: its header is damaged, or the clip was resized. "
+            "Save the frames by numpy.save, and give that file with cm_per_pixel."
         )
     return frames[:, y0 : y1 + 1, x0 : x1 + 1]

@@ -21,7 +21,7 @@ from fastseg.echo.frames import FrameChannels, View, each_frame, is_clip, look, 
 from fastseg.environment import thread_count
 from fastseg.errors import FastsegError, ModelFolderError, PromptError
 from fastseg.images import MAX_PIXELS, ImageSource
-from fastseg.inference.sessions import Choice, Graphs
+from fastseg.inference.sessions import Choice, Sessions
 from fastseg.masks import Masks
 from fastseg.timings import Stopwatch, Timings
 
@@ -62,7 +62,7 @@ class Unet:
         self, folder: ModelFolder, choice: Choice, *, max_pixels: int | None = MAX_PIXELS
     ) -> None:
         manifest = folder.manifest
-        self._frame = manifest.frame
+        self._frame = manifest.frame_preprocessing
         self.view = manifest.view
         """What the network was made to look at: ``"a2c"``, ``"a4c"`` or ``"sax"``."""
         self.classes = manifest.classes
@@ -71,7 +71,7 @@ class Unet:
         """Largest frame that is accepted, or None for any."""
         self.threads = thread_count(choice.threads)
         """Processor threads of a call, at most every core that this process may use."""
-        self._graphs = Graphs(folder, choice)
+        self._graphs = Sessions(folder, choice)
         self.backend, _, self.device = self._graphs[UNET_GRAPH].name.partition(":")
         """The runtime and the device that run the network, ``"onnxruntime"`` and ``"cpu"``."""
         promised = self._graphs[UNET_GRAPH].graph.outputs[0].shape[1]

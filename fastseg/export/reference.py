@@ -1,4 +1,4 @@
-"""A checkpoint's network as plain torch modules: slow, and what every other way answers to."""
+"""A checkpoint's network as plain torch modules, the slow reference of every other backend."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from fastseg.artifacts.manifest import UNET, Manifest
 from fastseg.contract import UNET_GRAPH
 from fastseg.errors import CheckpointError
-from fastseg.export.checkpoints import nano as nano_weights
-from fastseg.export.checkpoints import sam as checkpoints
+from fastseg.export.checkpoints import nano as nano_checkpoint
+from fastseg.export.checkpoints import sam as sam_checkpoint
 from fastseg.export.fp16 import storage as fp16_storage
 from fastseg.export.networks.sam import SamModules
 from fastseg.export.sam import load_modules
@@ -45,8 +45,8 @@ def torch_network(manifest: Manifest, checkpoint: str | os.PathLike[str]) -> Tor
     """Load the weights that a model folder was exported from.
 
     Args:
-        manifest: Of the folder; says which network the weights are of. Where its files hold them
-            in half the bytes they are rounded here too.
+        manifest: Of the folder; it names the network of the weights. Where its files hold them in
+            float16, they are rounded here too.
         checkpoint: SAM as published, the weights of sam-nano, or those of a view's U-Net.
 
     Raises:
@@ -56,10 +56,10 @@ def torch_network(manifest: Manifest, checkpoint: str | os.PathLike[str]) -> Tor
         network = Probabilities(load_unet(checkpoint, manifest.view))
         _round_alike(manifest, UNET_GRAPH, network, network)
         return TorchUnet(network)
-    if manifest.source.get("kind") == nano_weights.KIND:
-        modules = nano_weights.read(checkpoint)
+    if manifest.source.get("kind") == nano_checkpoint.KIND:
+        modules = nano_checkpoint.read(checkpoint)
     else:
-        modules = load_modules(checkpoints.read(checkpoint))
+        modules = load_modules(sam_checkpoint.read(checkpoint))
     _round_alike(manifest, "encoder", modules.image_encoder, *modules.by_prefix().values())
     return TorchSam(modules)
 
@@ -67,9 +67,9 @@ def torch_network(manifest: Manifest, checkpoint: str | os.PathLike[str]) -> Tor
 def _round_alike(
     manifest: Manifest, graph: str, measured: torch.nn.Module, *modules: torch.nn.Module
 ) -> None:
-    """Round the weights of ``modules`` if a folder's files hold them in half the bytes.
+    """Round the weights of ``modules`` if a folder's files hold them in float16.
 
-    Told by the length of a graph's file beside the weights of ``measured``.
+    The length of a graph's files, compared with the weights of ``measured``, tells.
     """
     stored = next(one for one in manifest.graphs.values() if one.graph.name == graph)
     whole = 4 * sum(weight.numel() for weight in measured.parameters())
@@ -95,7 +95,7 @@ class TorchUnet:
 
 
 class TorchSam:
-    """SAM as published: its prompt encoder and decoder, not the re-arranged ones."""
+    """SAM as published, with its own prompt encoder and decoder."""
 
     def __init__(self, modules: SamModules) -> None:
         self._modules = modules
@@ -113,7 +113,7 @@ class TorchSam:
     def _decode(
         self, embedding: torch.Tensor, batch: PromptBatch
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """IoU predictions (prompts, 4) and low-resolution logits (prompts, 4, h, w)."""
+        """Compute IoU predictions (prompts, 4) and low-resolution logits (prompts, 4, h, w)."""
         prompts, decoder = self._modules.prompt_encoder, self._modules.mask_decoder
         mask = None if batch.mask_input is None else torch.from_numpy(batch.mask_input)
         points = torch.from_numpy(batch.point_coords), torch.from_numpy(batch.point_labels)

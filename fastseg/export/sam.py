@@ -1,4 +1,4 @@
-"""From a SAM checkpoint to a model folder, compared with its source before it takes its name."""
+"""Export of a SAM checkpoint to a model folder, compared with its source."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from fastseg import artifacts
 from fastseg.artifacts import ModelFolder, registry, safetensors
-from fastseg.artifacts.manifest import GraphFile, Manifest, Preprocessing
-from fastseg.errors import CheckpointError
-from fastseg.export.checkpoints import sam as checkpoints
+from fastseg.artifacts.manifest import SAM, GraphFile, Manifest, Preprocessing
+from fastseg.errors import CheckpointError, ModelFolderError
+from fastseg.export.checkpoints import sam as sam_checkpoint
 from fastseg.export.checkpoints.sam import Checkpoint
 from fastseg.export.fp16 import convert as fp16_convert
 from fastseg.export.fp16 import storage as fp16_storage
@@ -36,7 +36,7 @@ from fastseg.export.networks.mask_decoder import MaskDecoder
 from fastseg.export.networks.prompt_encoder import PromptEncoder
 from fastseg.export.networks.sam import SamModules
 from fastseg.export.onnx.writer import Store, write
-from fastseg.export.verification import Graphs, compare
+from fastseg.export.verification import GraphFiles, compare
 from fastseg.validation.comparison import Comparison
 from fastseg.validation.parity import Table
 
@@ -45,10 +45,10 @@ STD = (58.395, 57.12, 57.375)
 """SAM's statistics of R, G, B on the 0..255 scale."""
 
 DECODER_WEIGHTS = "decoder.safetensors"
-"""What the native decoder reads: the weights of prompt encoder and mask decoder, as published."""
+"""Weights of prompt encoder and mask decoder as published, for the native decoder."""
 
 ENCODER_WEIGHTS = "encoder.safetensors"
-"""What the native encoder reads, and the graph of the encoder too."""
+"""Weights of the encoder, which the native encoder and the graph read."""
 
 
 def export_sam(
@@ -62,8 +62,8 @@ def export_sam(
 ) -> Table:
     """Turn a SAM checkpoint into a model folder.
 
-    The folder appears whole and only if every graph, run in ONNX Runtime, agrees with the torch
-    modules; how well is noted in its ``model.json``.
+    The folder appears whole, and only if every graph, run in ONNX Runtime, agrees with the torch
+    modules. Its ``model.json`` holds the differences.
 
     Args:
         checkpoint: A ``.pth`` or ``.safetensors`` file of SAM ViT-B, ViT-L or ViT-H.
@@ -77,7 +77,7 @@ def export_sam(
         The differences between graphs and modules, a row a tensor.
 
     Raises:
-        CheckpointError: The file is not such a checkpoint; see ``checkpoint.read``.
+        CheckpointError: The file is not such a checkpoint; see ``checkpoints.sam.read``.
         BackendUnavailableError: The precision cannot be written, or ONNX Runtime is missing.
         OutputError: The folder cannot be written.
         ParityError: A graph does not do what its module does, or the masks of the mixed-precision
@@ -86,7 +86,7 @@ def export_sam(
     require_precision(precision)
     step = progress or silent
     step("reading the checkpoint")
-    read = checkpoints.read(checkpoint)
+    read = sam_checkpoint.read(checkpoint)
     card = _card(read, name or Path(out).name, licence)
     return write_sam_folder(load_modules(read), out, card, precision=precision, progress=step)
 
@@ -120,11 +120,12 @@ def write_sam_folder(
 
     Args:
         modules: Encoder, prompt encoder and mask decoder. They are set to evaluation and frozen;
-            with ``store="float16"`` they are changed as ``half_weights.prepare`` describes.
+            with ``store="float16"`` they are changed as ``fp16.storage.prepare`` describes.
         out: The folder to write. A model folder of that name is replaced, another one never.
         card: Name, licence and origin.
-        store: How weights lie in the files of the float32 graphs.
-        precision: ``"fp16"`` for mixed-precision graphs beside the float32 ones; see ``half``.
+        store: Type of the weights in the files of the float32 graphs.
+        precision: ``"fp16"`` for mixed-precision graphs beside the float32 ones; see
+            ``fp16.convert``.
         progress: Called with a few words as each step begins.
 
     Returns:
@@ -155,7 +156,7 @@ def write_sam_folder(
         table = compare(modules, _located(folder, graphs))
         require_parity(card.name, table)
         manifest = Manifest(
-            family="sam",
+            family=SAM,
             name=card.name,
             preprocessing=Preprocessing(modules.side, MEAN, STD),
             graphs=graphs,
@@ -168,7 +169,7 @@ def write_sam_folder(
         )
         if precision == fp16_convert.PRECISION:
             with folded_encoder(modules) as encoder:
-                _, manifest = fp16_convert.write_half(
+                _, manifest = fp16_convert.write_fp16(
                     ModelFolder(folder, manifest), encoder=encoder, progress=step
                 )
         artifacts.write_manifest(folder, manifest)
@@ -176,9 +177,9 @@ def write_sam_folder(
 
 
 def _write_weights(modules: SamModules, folder: Path, store: Store) -> dict[str, Path]:
-    """Write what kernels of ours read, by the graph that they run."""
+    """Write the weights for native kernels; return the files by the graph that a kernel runs."""
     found = {"decoder": folder / DECODER_WEIGHTS}
-    safetensors.write(found["decoder"], modules.decoder_weights(), halve=store == "float16")
+    safetensors.write(found["decoder"], modules.decoder_weights(), lossless_fp16=store == "float16")
     encoder = modules.encoder_weights()
     if encoder is not None and store == "float32":
         found["encoder"] = folder / ENCODER_WEIGHTS
@@ -186,23 +187,22 @@ def _write_weights(modules: SamModules, folder: Path, store: Store) -> dict[str,
     return found
 
 
-def add_half(
+def add_fp16(
     folder: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
     checkpoint: str | os.PathLike[str] | None = None,
-    pictures: Sequence[NDArray[np.uint8]] = (),
+    images: Sequence[NDArray[np.uint8]] = (),
     progress: Progress | None = None,
 ) -> Comparison:
-    """Add mixed-precision graphs to a model folder, as ``half.add_half`` does.
+    """Add mixed-precision graphs to a model folder, as ``fp16.convert.add_fp16`` does.
 
     Args:
         folder: A model folder of either family.
         out: The folder to write, which may be ``folder``.
         checkpoint: The SAM checkpoint that the folder was exported from. With it the encoder's
             relative positions are folded into queries and keys, as runtimes for GPUs want them.
-        pictures: uint8 (H, W, 3) to measure ranges on and to compare on; generated ones if there
-            are none.
+        images: uint8 (H, W, 3) to measure ranges on and to compare on; generated ones if empty.
         progress: Called with a few words as each step begins.
 
     Raises:
@@ -213,20 +213,20 @@ def add_half(
     """
     step = progress or silent
     if checkpoint is None:
-        return fp16_convert.add_half(folder, out, pictures=pictures, progress=step)
+        return fp16_convert.add_fp16(folder, out, images=images, progress=step)
     step("reading the checkpoint")
-    read = checkpoints.read(checkpoint)
+    read = sam_checkpoint.read(checkpoint)
     if artifacts.read(folder).manifest.source.get("sha256") != read.sha256:
         raise CheckpointError(
             f"{folder} was not exported from {checkpoint}. Give its own checkpoint, or none."
         )
     with folded_encoder(load_modules(read)) as encoder:
-        return fp16_convert.add_half(folder, out, encoder=encoder, pictures=pictures, progress=step)
+        return fp16_convert.add_fp16(folder, out, encoder=encoder, images=images, progress=step)
 
 
 @contextmanager
 def folded_encoder(modules: SamModules) -> Iterator[Path | None]:
-    """Write SAM's encoder with folded relative positions for a while; None for any other one."""
+    """Write SAM's encoder with folded relative positions, for the block; None for another one."""
     if not isinstance(modules.image_encoder, ImageEncoder):
         yield None
         return
@@ -239,25 +239,37 @@ def folded_encoder(modules: SamModules) -> Iterator[Path | None]:
 
 
 def check_folder(folder: str | os.PathLike[str], checkpoint: str | os.PathLike[str]) -> Table:
-    """Compare the graphs of a model folder with a checkpoint, as an export does at its end.
+    """Compare the float32 graphs of a model folder with a checkpoint, as an export does at its end.
+
+    Args:
+        folder: A model folder that was exported from SAM ViT-B, ViT-L or ViT-H.
+        checkpoint: The ``.pth`` or ``.safetensors`` file.
+
+    Returns:
+        The differences between graphs and torch modules, a row a tensor.
 
     Raises:
-        ModelFolderError: The folder is incomplete or altered.
+        ModelFolderError: The folder is incomplete, altered or of another family.
         CheckpointError: The file is not a SAM checkpoint.
     """
-    modules = load_modules(checkpoints.read(checkpoint))
-    found = artifacts.read(folder)
+    read, found = sam_checkpoint.read(checkpoint), artifacts.read(folder)
+    if found.manifest.family != SAM:
+        raise ModelFolderError(
+            f"{folder} is of family {found.manifest.family!r}, and only SAM's graphs are compared "
+            "with a checkpoint. Name a model folder that fastseg export sam wrote."
+        )
+    modules = load_modules(read)
     for module in modules.by_prefix().values():
         module.eval().requires_grad_(False)
     return compare(modules, _located(found.path, found.manifest.graphs))
 
 
-def _located(folder: Path, graphs: Mapping[str, GraphFile]) -> Graphs:
+def _located(folder: Path, graphs: Mapping[str, GraphFile]) -> GraphFiles:
     return {name: (folder / stored.file, stored.graph) for name, stored in graphs.items()}
 
 
 def _card(checkpoint: Checkpoint, name: str, licence: str | None) -> Card:
-    """What is known of a checkpoint: all of a published one, else its kind and hash."""
+    """Describe a checkpoint: all facts of a published one, else its kind and hash."""
     published = next((card for card in registry.KNOWN if _is(card, checkpoint)), None)
     known_licence = published.licence if published else ""
     return Card(

@@ -1,4 +1,4 @@
-"""From the weights of an echo view's U-Net to a model folder, compared with its source."""
+"""Export of an echo view's U-Net to a model folder, compared with its source."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fastseg import artifacts, contract
-from fastseg.artifacts import ModelFolder
+from fastseg.artifacts import ModelFolder, safetensors
 from fastseg.artifacts.manifest import UNET, FramePreprocessing, Manifest
 from fastseg.backends.onnxruntime.session import OrtBackend
 from fastseg.contract import GraphSpec
-from fastseg.echo import views as echo_views
+from fastseg.echo import views
 from fastseg.errors import CheckpointError
 from fastseg.export.checkpoints.unet import read_unet_weights
 from fastseg.export.fp16 import convert as fp16_convert
@@ -38,6 +38,9 @@ from fastseg.export.onnx.writer import Source, Store, write
 from fastseg.validation import parity
 from fastseg.validation.parity import Difference, Table
 
+WEIGHTS = "network.safetensors"
+"""The weights under the names of ``UNet``'s state dict: the native kernel and the graph read it."""
+
 BATCHES = (1, 3)
 """Frames in each run of the comparison: a batch is free in the graph."""
 
@@ -54,19 +57,18 @@ def export_unet(
 ) -> Table:
     """Turn the weights of a view's U-Net into a model folder.
 
-    The folder appears whole and only if the graph, run in ONNX Runtime, agrees with the torch
-    module; how well is noted in its ``model.json``.
+    The folder appears whole, and only if the graph, run in ONNX Runtime, agrees with the torch
+    module. Its ``model.json`` holds the differences.
 
     Args:
         weights: A ``.pt``, ``.pth``, ``.safetensors`` or Keras ``.h5`` file; see
-            ``unet_weights.read_unet_weights``.
+            ``checkpoints.unet.read_unet_weights``.
         out: The folder to write. A model folder of that name is replaced, another one never.
         view: ``"a2c"``, ``"a4c"`` or ``"sax"``.
-        store: How weights lie in the file of the float32 graph: ``"float16"`` rounds them and
-            halves it.
+        store: Type of the weights in the folder: ``"float16"`` rounds them and halves its size.
         precision: ``"fp32"``, or ``"fp16"`` for a mixed-precision graph beside the float32 one.
-        card: Name, licence and description; what is known of the file is added to its source. An
-            empty name becomes that of the folder, an empty description a plain one.
+        card: Name, licence and description; file, hash and view are added to its source. An empty
+            name becomes that of the folder, an empty description a plain one.
         progress: Called with a few words as each step begins.
 
     Returns:
@@ -102,7 +104,7 @@ def load_unet(weights: str | os.PathLike[str], view: str) -> UNet:
         CheckpointError: The file is not such weights.
     """
     found, width = read_unet_weights(weights, view)
-    expected = echo_views.find(view)
+    expected = views.find(view)
     with torch.device("meta"):
         network = UNet(expected.channels, len(expected.classes), width)
     network.load_state_dict(found, assign=True)
@@ -126,9 +128,10 @@ def write_unet_folder(
         out: The folder to write. A model folder of that name is replaced, another one never.
         view: ``"a2c"``, ``"a4c"`` or ``"sax"``; its channels and classes must be the network's.
         card: Name, licence, description and origin.
-        store: How weights lie in the file. With ``"float16"`` the large ones are rounded first,
-            and the comparison is with the rounded network.
-        precision: ``"fp16"`` for a mixed-precision graph beside the float32 one; see ``half``.
+        store: Type of the weights in the folder. With ``"float16"`` the large ones are rounded
+            first, and the comparison is with the rounded network.
+        precision: ``"fp16"`` for a mixed-precision graph beside the float32 one; see
+            ``fp16.convert``.
         progress: Called with a few words as each step begins.
 
     Returns:
@@ -142,11 +145,11 @@ def write_unet_folder(
             mixed-precision one are too far from the others; nothing is left.
     """
     step = progress or silent
-    expected = echo_views.find(view)
+    expected = views.find(view)
     if (network.channels, network.classes) != (expected.channels, len(expected.classes)):
         raise CheckpointError(
             f"a network of {network.channels} channels and {network.classes} classes is not one "
-            f"of view {echo_views.described(view)}"
+            f"of view {views.described(view)}"
         )
     frozen = deepcopy(network).cpu().float().eval().requires_grad_(False)
     if store == "float16":
@@ -156,9 +159,11 @@ def write_unet_folder(
     module = Probabilities(frozen)
     with artifacts.write(out, overwrite=True) as folder:
         step(f"writing {graph.name}")
-        path = folder / f"{graph.name}.onnx"
+        path, weights = folder / f"{graph.name}.onnx", folder / WEIGHTS
+        _write_weights(frozen, weights, store)
         example = torch.zeros(1, network.channels, preprocessing.side, preprocessing.side)
-        outside = write(Source(graph, module, (example,), batch="batch"), path, store=store)
+        source = Source(graph, module, (example,), batch="batch")
+        outside = write(source, path, store=store, weights=weights)
         step("comparing the graph with its source")
         table = compare(module, path, graph)
         require_parity(card.name, table)
@@ -167,6 +172,7 @@ def write_unet_folder(
             name=card.name,
             preprocessing=preprocessing,
             graphs={graph.name: artifacts.graph_file(graph, path, data=outside)},
+            weights={graph.name: artifacts.stored_file(weights)},
             source={**card.source, "parameters": parameter_count(network)},
             licence=card.licence,
             description=card.description,
@@ -175,13 +181,19 @@ def write_unet_folder(
             extra={"view": view, "classes": list(expected.classes)},
         )
         if precision == fp16_convert.PRECISION:
-            _, manifest = fp16_convert.write_half(ModelFolder(folder, manifest), progress=step)
+            _, manifest = fp16_convert.write_fp16(ModelFolder(folder, manifest), progress=step)
         artifacts.write_manifest(folder, manifest)
     return table
 
 
+def _write_weights(network: UNet, path: Path, store: Store) -> None:
+    """Write the state dict, which the native kernel reads and the graph refers to."""
+    arrays = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    safetensors.write(path, arrays, lossless_fp16=store == "float16")
+
+
 class Probabilities(nn.Module):
-    """A U-Net and the sigmoid behind it: what the graph holds."""
+    """A U-Net followed by a sigmoid, as the graph holds it."""
 
     def __init__(self, network: UNet) -> None:
         super().__init__()
@@ -218,7 +230,7 @@ def _difference(
 
 
 def _frames(batch: int, channels: int, side: int, random: torch.Generator) -> Tensor:
-    """Something between speckle and shapes in [0, 1], each frame with other contrasts."""
+    """Generate frames between speckle and shapes in [0, 1], each with other contrasts."""
     coarse = torch.rand(batch, channels, 6, 6, generator=random)
     smooth = functional.interpolate(coarse, (side, side), mode="bicubic").clamp(0, 1)
     grain = torch.rand(smooth.shape, generator=random)

@@ -1,4 +1,4 @@
-"""The graphs of a SAM folder against the torch modules that they were made from."""
+"""Comparison of a SAM folder's graphs with the torch modules that they were made from."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ LABELS = (
 """A prompt of each kind."""
 
 
-Graphs = Mapping[str, tuple[Path, GraphSpec]]
-"""Name to file and contract."""
+GraphFiles = Mapping[str, tuple[Path, GraphSpec]]
+"""File and contract of each graph, by name."""
 
 
-def compare(modules: SamModules, graphs: Graphs) -> Table:
+def compare(modules: SamModules, graphs: GraphFiles) -> Table:
     """Run every graph in ONNX Runtime on the CPU and compare it with the modules.
 
     Args:
-        modules: The networks as published: their prompt encoder and mask decoder, not the
-            re-arranged ones that were exported, are what the graphs answer to.
+        modules: The networks as published: the reference is their prompt encoder and mask decoder,
+            not the re-associated ones that were exported.
         graphs: All graphs of a SAM folder.
 
     Returns:
@@ -44,17 +44,17 @@ def compare(modules: SamModules, graphs: Graphs) -> Table:
         of every kind, without and with a mask prompt.
     """
     random = torch.Generator().manual_seed(0)
-    picture = _picture(modules.side, random)
+    image = _image(modules.side, random)
     coords = modules.side * torch.rand(len(LABELS), len(LABELS[0]), 2, generator=random)
     labels = torch.tensor(LABELS, dtype=torch.int32)
     with torch.inference_mode():
-        embedding: Tensor = modules.image_encoder(picture)
+        embedding: Tensor = modules.image_encoder(image)
         logits, ious = _decode(modules, embedding, (coords, labels))
         mask_input = logits[:, 1:2]
         again, ious_again = _decode(modules, embedding, (coords, labels, mask_input))
     points = {"point_coords": coords.numpy(), "point_labels": labels.numpy()}
     masked = {**points, "mask_input": mask_input.numpy()}
-    found = _run(graphs["encoder"], {"image": picture.numpy()})
+    found = _run(graphs["encoder"], {"image": image.numpy()})
     state = _run(graphs["image_state"], {"embedding": embedding.numpy()})
     return Table(
         (
@@ -66,9 +66,9 @@ def compare(modules: SamModules, graphs: Graphs) -> Table:
 
 
 def _compare_decoder(
-    name: str, graphs: Graphs, inputs: Mapping[str, Array], expected: tuple[Tensor, Tensor]
+    name: str, graphs: GraphFiles, inputs: Mapping[str, Array], expected: tuple[Tensor, Tensor]
 ) -> Iterator[Difference]:
-    """Compare the IoU predictions of one decoder graph, and what the mask head makes of it."""
+    """Compare the IoU predictions of one decoder graph, and the logits of the mask head on it."""
     ious, logits = expected
     wanted = {port.name for port in graphs[name][1].inputs}
     found = _run(graphs[name], {key: inputs[key] for key in wanted})
@@ -91,14 +91,14 @@ def _decode(
     return logits, ious
 
 
-def _picture(side: int, random: torch.Generator) -> Tensor:
-    """Something between a photograph and noise: normalised values, smooth and with grain."""
+def _image(side: int, random: torch.Generator) -> Tensor:
+    """Generate an image between a photograph and noise: normalised, smooth and with grain."""
     coarse = torch.randn(1, 3, 8, 8, generator=random)
     smooth = functional.interpolate(coarse, (side, side), mode="bilinear")
     return smooth + 0.1 * torch.randn(smooth.shape, generator=random)
 
 
 def _run(graph: tuple[Path, GraphSpec], inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """Load a graph, run it once and let it go: the largest ones fill the memory of a laptop."""
+    """Load a graph, run it once and close it: the largest ones fill the memory of a laptop."""
     with closing(OrtBackend(*graph)) as backend:
         return backend.run(inputs)

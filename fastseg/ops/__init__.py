@@ -6,6 +6,17 @@ Every function is exact: the same bits for any number of threads and on any proc
 Those that take ``Runs`` raise ``MaskError`` when run lengths do not sum to height times width.
 """
 
+try:
+    import fastseg._core  # noqa: F401 - only whether it is there
+except ModuleNotFoundError as error:
+    from fastseg.environment import install_hint
+
+    raise ImportError(
+        "the native kernels (fastseg._core) are not built in the source folder that Python imports "
+        f"fastseg from, {__file__.rpartition('/ops/')[0]}. {install_hint()}; or start Python in "
+        "another folder, where it finds the fastseg that is installed."
+    ) from error
+
 from fastseg.ops.binarise import Binarised, binarise, sieves
 from fastseg.ops.boxes import box_nms, near_crop_edge
 from fastseg.ops.chambers import ChamberScores, chamber_scores, clean_chambers

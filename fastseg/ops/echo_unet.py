@@ -17,7 +17,7 @@ UNET_TABLE = "amx-bf16"
 
 
 def unet_misfit(*, width: int, channels: int, classes: int, side: int) -> str:
-    """Why ``UnetKernel`` is not made for a network of such sizes; empty if it is.
+    """Say why ``UnetKernel`` does not support a network of such sizes; empty if it does.
 
     Args:
         width: Channels of the finest level.
@@ -35,7 +35,7 @@ class UnetKernel:
     float32. For one processor the bits are always the same, for any number of threads and frames.
 
     Args:
-        weights: Float32 arrays by their names in the state dict of ``export.unet_network.UNet``.
+        weights: Float32 arrays by their names in the state dict of ``export.networks.unet.UNet``.
             ``unet_misfit`` says which sizes they may have.
         side: Of the square frames in pixels.
 

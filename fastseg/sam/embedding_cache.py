@@ -178,7 +178,7 @@ def _key(
     """A name for everything that an embedding depends on."""
     parts = (
         KEYS,
-        model.manifest.picture,
+        model.manifest.image_preprocessing,
         model.encoder_sha256,
         (model.runs["encoder"], model.runs["image_state"]),
         pixels.shape,

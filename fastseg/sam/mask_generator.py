@@ -7,12 +7,12 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from threading import Lock
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastseg import ops
-from fastseg.cuda.arrays import DeviceArray, device_array, is_on_device
 from fastseg.errors import ImageError, PromptError
 from fastseg.geometry import Frame
 from fastseg.images import Channels, ImageSource, check_size, read_image
@@ -20,12 +20,15 @@ from fastseg.inference.concurrency import ordered_map
 from fastseg.masks import Masks, concatenate
 from fastseg.sam.crops import crop_frames
 from fastseg.sam.embedding import Embedding
-from fastseg.sam.gpu.crop import Found, Limits, nothing_found
-from fastseg.sam.gpu.mask_generator import DeviceSearch, search_on_device
 from fastseg.sam.model import PromptModel
 from fastseg.sam.prompts import PromptBatch, single_points
 from fastseg.sam.two_stage_decoder import FoundMasks
 from fastseg.timings import Stopwatch, Timings
+
+if TYPE_CHECKING:
+    from fastseg.cuda.arrays import DeviceArray
+    from fastseg.sam.gpu.crop import Found, Limits
+    from fastseg.sam.gpu.mask_generator import DeviceSearch
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,8 @@ class GridSettings:
 
     def limits(self) -> Limits:
         """What a device has to know of these."""
+        from fastseg.sam.gpu.crop import Limits
+
         return Limits(
             pred_iou_thresh=self.pred_iou_thresh,
             stability_score_thresh=self.stability_score_thresh,
@@ -120,6 +125,8 @@ class Sam(PromptModel):
     @cached_property
     def device_search(self) -> DeviceSearch | None:
         """What ``everything`` uses where the model's arrays are on a device, else None."""
+        from fastseg.sam.gpu.mask_generator import search_on_device
+
         return search_on_device(self._graphs)
 
     def close(self) -> None:
@@ -228,7 +235,7 @@ class _Search:
         height, width = pixels.shape[:2]
         crops = crop_frames(
             (height, width),
-            model.manifest.picture.side,
+            model.manifest.image_preprocessing.side,
             layers=settings.crop_n_layers,
             overlap_ratio=settings.crop_overlap_ratio,
         )
@@ -253,6 +260,8 @@ class _Search:
         self, image: ImageSource, channels: Channels, search: DeviceSearch | None
     ) -> NDArray[np.uint8] | DeviceArray:
         """The picture in the host's memory, unless it is on the device that searches it."""
+        from fastseg.cuda.arrays import device_array, is_on_device
+
         if search is None or not is_on_device(image):
             return read_image(image, channels=channels, max_pixels=self._model.max_pixels)
         if channels != "rgb":
@@ -291,6 +300,8 @@ class _Search:
 
     def _crop(self, embedding: Embedding, grid: NDArray[np.float64]) -> Masks:
         """The masks of one crop that pass every filter and survive its NMS."""
+        from fastseg.sam.gpu.crop import nothing_found
+
         if len(grid) == 0:
             return self._found((embedding.frame, grid), nothing_found(embedding.frame))
         points = grid_points(grid, embedding.frame)

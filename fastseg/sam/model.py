@@ -19,7 +19,7 @@ from fastseg.environment import thread_count
 from fastseg.errors import ImageError, PromptError
 from fastseg.geometry import Frame
 from fastseg.images import MAX_PIXELS, Channels, ImageSource, is_stack, read_image
-from fastseg.inference.sessions import Choice, Graphs
+from fastseg.inference.sessions import Choice, Sessions
 from fastseg.masks import Masks
 from fastseg.sam.embedding import Embedding
 from fastseg.sam.prompts import PromptRequest, Prompts
@@ -44,7 +44,7 @@ class PromptModel:
     def __init__(
         self, folder: ModelFolder, choice: Choice, *, max_pixels: int | None = MAX_PIXELS
     ) -> None:
-        self._graphs = Graphs(folder, choice)
+        self._graphs = Sessions(folder, choice)
         self.decoder = Decoder(self._graphs)
         """The two stages of the decoder, for pipelines that put them together otherwise."""
         self.threads = thread_count(choice.threads)
@@ -88,7 +88,7 @@ class PromptModel:
     @property
     def mask_side(self) -> int:
         """Height and width of low-resolution logits."""
-        return self.manifest.picture.side // 4
+        return self.manifest.image_preprocessing.side // 4
 
     def close(self) -> None:
         """Free the runtime's memory; embeddings and masks stay usable."""
@@ -295,7 +295,7 @@ class PromptModel:
         self, image: ImageSource, channels: Channels, crop: tuple[int, int, int, int] | None
     ) -> Prepared:
         watch = Stopwatch()
-        preprocessing = self.manifest.picture
+        preprocessing = self.manifest.image_preprocessing
         with watch("preprocess"):
             pixels = read_image(image, channels=channels, max_pixels=self.max_pixels)
             height, width = pixels.shape[:2]

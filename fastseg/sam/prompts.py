@@ -127,7 +127,8 @@ class PromptRequest:
         if len(set(counts.values())) > 1:
             given = ", ".join(f"{name} for {count}" for name, count in counts.items())
             raise PromptError(
-                f"Each prompt needs its own part of everything, but there are {given}."
+                f"The numbers of prompts differ: {given}. For n prompts give points "
+                "(n, points, 2), boxes (n, 4) and mask_logits (n, height, width)."
             )
         return _assemble(next(iter(counts.values())), clicks, boxes, masks)
 

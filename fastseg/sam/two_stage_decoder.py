@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastseg.contract import Array
-from fastseg.inference.sessions import OpenGraphs, searching
+from fastseg.inference.sessions import GraphRunner, thresholded_decoder
 from fastseg.sam.embedding import Embedding
 from fastseg.sam.prompts import PromptBatch
 
@@ -73,16 +73,16 @@ class FoundMasks:
 class Decoder:
     """Runs the decoder graphs of a SAM folder."""
 
-    def __init__(self, graphs: OpenGraphs) -> None:
+    def __init__(self, graphs: GraphRunner) -> None:
         self._graphs = graphs
 
     def complete(self, embedding: Embedding) -> Embedding:
         """Add what all prompts of an image share, unless it is there: its layer 0 projections."""
-        made_by = self._graphs.made_by("image_state")
-        if embedding.state is not None and embedding.state_of == made_by:
+        runs_on = self._graphs.runs_on("image_state")
+        if embedding.state is not None and embedding.state_of == runs_on:
             return embedding
         state = self._graphs.run("image_state", {"embedding": embedding.features[None]})
-        return replace(embedding, state=state, state_of=made_by)
+        return replace(embedding, state=state, state_of=runs_on)
 
     def tokens(self, embedding: Embedding, batch: PromptBatch) -> Tokens:
         """Run the first stage for a batch of at most ``PROMPTS_PER_RUN`` prompts."""
@@ -103,7 +103,7 @@ class Decoder:
 
         Runs of other decoders hold 4 MB a prompt, and keep every thread busy.
         """
-        return searching(self._graphs) is not None
+        return thresholded_decoder(self._graphs) is not None
 
     def most_prompts(self, threads: int) -> int:
         """Prompts that ``search`` takes at once: what so many threads are busy with, not more."""
@@ -121,7 +121,7 @@ class Decoder:
         state = self.complete(embedding).state or {}
         inputs = self._asked_for("decoder", state)
         inputs |= {"point_coords": batch.point_coords, "point_labels": batch.point_labels}
-        both = self._graphs.search(inputs, float(above))
+        both = self._graphs.decode_above(inputs, float(above))
         if both is None:
             return self._search_in_turn(embedding, batch, above)
         scores, logits = both["iou_predictions"][:, MULTIPLE], both["low_res_logits"]

@@ -1,1 +1,1 @@
-"""Files that are written whole or not at all, cached, and checked against their hash."""
+"""Atomic writes, the cache folder, and checksummed files."""

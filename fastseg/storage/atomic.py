@@ -1,4 +1,4 @@
-"""A result on disk: there whole, or not there at all."""
+"""Atomic writes: a file or folder appears whole, or not at all."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def atomic_folder(path: str | os.PathLike[str], *, replace: bool = False) -> Ite
 
     Args:
         path: The folder to write. Missing parent folders are made.
-        replace: Whether a folder of that name that has something in it may be replaced as a whole.
+        replace: Allow a folder of that name that is not empty to be replaced as a whole.
 
     Yields:
         An empty folder beside ``path``.
@@ -64,7 +64,7 @@ def atomic_folder(path: str | os.PathLike[str], *, replace: bool = False) -> Ite
 
 
 def _swap(temporary: Path, target: Path) -> None:
-    """Give ``temporary`` the name of ``target``; what had it before is removed only afterwards."""
+    """Rename ``temporary`` to ``target``; an earlier folder of that name is removed afterwards."""
     if not target.is_dir() or not any(target.iterdir()):
         temporary.replace(target)
         return
@@ -79,7 +79,7 @@ def _swap(temporary: Path, target: Path) -> None:
 
 @contextmanager
 def _sibling(target: Path, suffix: str = "") -> Iterator[Path]:
-    """A free name beside ``target``; nothing of that name is left when the block ends."""
+    """Choose a free name beside ``target``; nothing of that name is left when the block ends."""
     made: list[Path] = []
     # A name of its own: with the target's in it, a long one would become too long.
     temporary = target.parent / f".fastseg-{secrets.token_hex(8)}{suffix}"
@@ -103,7 +103,7 @@ def _sibling(target: Path, suffix: str = "") -> Iterator[Path]:
         else:
             with suppress(OSError):
                 temporary.unlink()
-        # Only folders that are still empty go: after a success none is.
+        # Only empty folders are removed: after a success none is empty.
         for parent in reversed(made):
             with suppress(OSError):
                 parent.rmdir()

@@ -1,4 +1,4 @@
-"""What can be made again, kept in a folder that any number of processes share."""
+"""A cache folder that any number of processes share."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from fastseg.storage.atomic import atomic_file
 Value = TypeVar("Value")
 
 _ABANDONED_NS = 3600 * 10**9
-"""A file that was being written so long ago is what a process that was killed left behind."""
+"""Age from which an unfinished file counts as left behind by a process that was killed."""
 
 
 class CacheFolder:
-    """Files under keys. The one that was not used for longest goes first when room is needed.
+    """Files by key. The least recently used one is removed first when room is needed.
 
-    Processes need no lock between them: a file is renamed into its place when it is whole, and
-    one that is gone or damaged when it is read is no more than not there.
+    Processes need no lock between them: a file gets its name when it is whole, and one that is gone
+    or damaged when it is read counts as absent.
 
     Args:
-        folder: Where the files are; made when the first is written.
-        max_bytes: Most that the files hold together.
-        suffix: Ending of their names, ``".npz"``. Files that end otherwise are not touched.
+        folder: The folder, which is created when the first file is written.
+        max_bytes: Limit of the total size of the files.
+        suffix: Suffix of their names, ``".npz"``. Files of another suffix are not touched.
     """
 
     def __init__(self, folder: Path, max_bytes: int, suffix: str) -> None:
@@ -36,21 +36,24 @@ class CacheFolder:
         self.suffix = suffix
 
     def get(self, key: str, read: Callable[[Path], Value]) -> Value | None:
-        """What ``read`` makes of the file of ``key``; None if there is none, or it is damaged.
+        """Read the file of ``key`` by ``read``.
 
-        A file that ``read`` refuses, by any exception, is removed.
+        A file for which ``read`` raises any exception counts as damaged and is removed.
+
+        Returns:
+            The result of ``read``; None if there is no file, or it is damaged.
         """
         path = self._path(key)
         try:
             value = read(path)
-        except Exception:  # a damaged file shows in whatever way its reader stumbles
+        except Exception:  # a damaged file makes its reader raise anything
             _remove(path)
             return None
         _touch(path)
         return value
 
     def put(self, key: str, write: Callable[[Path], None]) -> None:
-        """Keep what ``write`` writes to the path that it is given, and make room for it.
+        """Write the file of ``key`` by ``write``, and remove others if room is needed.
 
         A file larger than ``max_bytes`` is not kept.
 
@@ -58,8 +61,8 @@ class CacheFolder:
             OutputError: The folder cannot be written, or the disk is full.
         """
         path = self._path(key)
-        # Made for good: a folder that was made for one file would go again with it, under the
-        # hands of the next process.
+        # Created here for good: atomic_file would remove a folder that it created for a file that
+        # failed, while another process may be about to write into it.
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -74,7 +77,7 @@ class CacheFolder:
 
     @property
     def bytes(self) -> int:
-        """What the files hold together now."""
+        """Total size of the files in bytes."""
         return sum(entry.bytes for entry in self._entries())
 
     def clear(self) -> None:
@@ -98,7 +101,7 @@ class CacheFolder:
                 _remove(entry.path)
 
     def _entries(self, *, unfinished: bool = False) -> list[_Entry]:
-        """Every file that is there whole, or every one that is being written."""
+        """List the whole files, or the unfinished ones."""
         entries = []
         with suppress(OSError), os.scandir(self.folder) as files:
             for file in files:
@@ -116,7 +119,7 @@ class _Entry(NamedTuple):
 
 
 def user_cache_folder() -> Path | None:
-    """The folder that this user's programs cache in, by the XDG rules; None without a home."""
+    """Find fastseg's cache folder of this user, by the XDG rules; None without a home."""
     asked = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if asked.is_absolute():
         return asked / "fastseg"
@@ -127,7 +130,7 @@ def user_cache_folder() -> Path | None:
 
 
 def _touch(path: Path) -> None:
-    """Mark a file as just used. The system's own stamp is too coarse to tell two calls apart."""
+    """Mark a file as just used. The file system's own stamp is too coarse to order two calls."""
     now = time.time_ns()
     with suppress(OSError):
         os.utime(path, ns=(now, now))

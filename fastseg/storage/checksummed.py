@@ -1,4 +1,4 @@
-"""A file that begins with the hash of the rest, so that damage shows before anybody trusts it."""
+"""Checksummed files, which begin with the hash of their content, so that damage is detected."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 _DIGEST_BYTES = sha256().digest_size
 
 
-def write_digested(path: Path, content: bytes) -> None:
-    """Write ``content`` behind its hash."""
+def write_checksummed(path: Path, content: bytes) -> None:
+    """Write the SHA-256 hash of ``content``, then ``content``."""
     with path.open("wb") as file:
         file.write(sha256(content).digest())
         file.write(content)
 
 
-def read_digested(path: Path) -> bytes:
-    """Read what ``write_digested`` wrote.
+def read_checksummed(path: Path) -> bytes:
+    """Read and verify a file of ``write_checksummed``; return its content.
 
     Raises:
         ValueError: The file is damaged, or something else wrote it.

@@ -13,8 +13,8 @@ class FakeBackend:
     """A backend that runs a Python function.
 
     Args:
-        graph: What it claims to run; inputs are checked against it as a real backend does.
-        function: Gets the inputs by name and returns the outputs by name.
+        graph: Its contract; inputs are checked against it as a real backend does.
+        function: Takes the inputs by name and returns the outputs by name.
         name: Runtime and device that it claims to be.
     """
 
@@ -30,7 +30,7 @@ class FakeBackend:
         self.name = name
         self.graph = graph
         self.calls = 0
-        """How often it ran."""
+        """Number of runs."""
         self._function: Callable[[Mapping[str, Array]], dict[str, Array]] | None = function
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -38,10 +38,10 @@ class FakeBackend:
         if self._function is None:
             raise BackendError(f"{self.graph.name} was closed. Load the model again.")
         if (reason := self.graph.mismatch(inputs)) is not None:
-            raise BackendError(f"{reason}. Give what the graph's contract asks for.")
+            raise BackendError(f"{reason}. Give the inputs of the graph's contract.")
         self.calls += 1
         return self._function(inputs)
 
     def close(self) -> None:
-        """Run no more; harmless when called again."""
+        """Refuse to run from now on; harmless when called again."""
         self._function = None

@@ -1,4 +1,4 @@
-"""Graphs written by hand in ONNX's own text form, made into files; needs ``onnx``."""
+"""ONNX files from graphs written by hand in ONNX's own text form; needs ``onnx``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def compile_graph(graph: GraphSpec, body: str, constants: Mapping[str, Array]) -
     Args:
         graph: Its inputs and outputs.
         body: Its nodes.
-        constants: Arrays that the nodes may use by name; those that none uses are left out.
+        constants: Arrays that the nodes may use by name; unused ones are left out.
     """
     import onnx
     from onnx import numpy_helper, parser

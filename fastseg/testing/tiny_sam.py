@@ -1,8 +1,8 @@
-"""A promptable model folder that runs in no time.
+"""A promptable model folder whose graphs run in milliseconds.
 
-The tiny model has SAM's graphs and shapes and no weights. A click gives discs about it, a box gives
-rectangles, a mask prompt gives a disc of its place and area; a background click makes discs shrink
-away from it. The predicted IoU is higher where the picture is brighter.
+The tiny model has SAM's graphs and shapes and no weights. A point gives discs about it, a box gives
+rectangles, a mask prompt gives a disc of its place and area; a background point makes discs shrink
+away from it. The predicted IoU is higher where the image is brighter.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def tiny_sam_folder(path: str | os.PathLike[str]) -> Path:
             graphs=graphs,
             source={"kind": "formulas, no weights"},
             licence="Apache-2.0",
-            description="Draws discs about clicks and rectangles in boxes, for tests",
+            description="Draws discs about points and rectangles in boxes, for tests",
             written_by={"onnx": onnx.__version__},
         )
         artifacts.write_manifest(temporary, manifest)
@@ -72,7 +72,7 @@ _POINTS = (
     _tensor("point_labels", "prompts", "points", dtype="int32"),
 )
 _MASK = _tensor("mask_input", "prompts", 1, LOW, LOW)
-_ANSWER = (
+_PREDICTIONS = (
     _tensor("iou_predictions", "prompts", 4),
     _tensor("mask_vectors", "prompts", 4, 32),
     _tensor("image_tokens", "prompts", 5, LOW, LOW),
@@ -144,15 +144,15 @@ _DECODER = f"""
     l2 = Constant <value = int32 {{2}}> ()
     l3 = Constant <value = int32 {{3}}> ()
 
-    clicked_b = Equal (labels, l1)
-    clicked = Cast <to = 1> (clicked_b)
-    clicks = ReduceSum (clicked, a1)
-    clicked_w = Unsqueeze (clicked, a2)
-    clicked_xy = Mul (coords, clicked_w)
-    clicked_sum = ReduceSum <keepdims = 0> (clicked_xy, a1)
-    clicks1 = Max (clicks, f1)
-    click = Div (clicked_sum, clicks1)
-    has_click = Greater (clicks, f0)
+    foreground_b = Equal (labels, l1)
+    foreground = Cast <to = 1> (foreground_b)
+    foregrounds = ReduceSum (foreground, a1)
+    foreground_w = Unsqueeze (foreground, a2)
+    foreground_xy = Mul (coords, foreground_w)
+    foreground_sum = ReduceSum <keepdims = 0> (foreground_xy, a1)
+    foregrounds1 = Max (foregrounds, f1)
+    foreground_middle = Div (foreground_sum, foregrounds1)
+    has_foreground = Greater (foregrounds, f0)
 
     first_b = Equal (labels, l2)
     first = Cast <to = 1> (first_b)
@@ -171,8 +171,8 @@ _DECODER = f"""
     diagonal = Sub (corner1, corner0)
     half_sides = Mul (diagonal, half)
 
-    click_or_place = Where (has_click, click, place)
-    centre = Where (has_box, middle, click_or_place)
+    foreground_or_place = Where (has_foreground, foreground_middle, place)
+    centre = Where (has_box, middle, foreground_or_place)
     centre_row = Unsqueeze (centre, a1)
 
     away = Sub (coords, centre_row)
@@ -275,8 +275,11 @@ _GRAPHS = (
         GraphSpec("image_state", (_tensor("embedding", 1, *_EMBEDDING),), (_BRIGHTNESS,)),
         _IMAGE_STATE,
     ),
-    (GraphSpec("decoder", (_BRIGHTNESS, *_POINTS), _ANSWER), _NO_MASK + _DECODER),
-    (GraphSpec("decoder_mask", (_BRIGHTNESS, *_POINTS, _MASK), _ANSWER), _MASK_PROMPT + _DECODER),
+    (GraphSpec("decoder", (_BRIGHTNESS, *_POINTS), _PREDICTIONS), _NO_MASK + _DECODER),
+    (
+        GraphSpec("decoder_mask", (_BRIGHTNESS, *_POINTS, _MASK), _PREDICTIONS),
+        _MASK_PROMPT + _DECODER,
+    ),
     (
         GraphSpec(
             "mask_head",
@@ -292,7 +295,7 @@ _GRAPHS = (
 
 
 def _constants() -> dict[str, Array]:
-    """Centres of the low-resolution pixels over the side, and what is linear in them."""
+    """Return the centres of the low-resolution pixels over the side, and their features."""
     centres = ((np.arange(LOW) + 0.5) / LOW).astype(np.float32)
     y, x = np.meshgrid(centres, centres, indexing="ij")
     return {

@@ -1,7 +1,7 @@
-"""A model folder for frames that runs in no time.
+"""A model folder for frames whose graph runs in milliseconds.
 
-The tiny network of an apical two-chamber view knows a chamber by its brightness: what is near 0.6
-of the frame's range is the left atrium, what is near 0.9 the left ventricle.
+The tiny network of an apical two-chamber view finds a chamber by its brightness: pixels near 0.6
+of the frame's range are the left atrium, those near 0.9 the left ventricle.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def tiny_unet_folder(path: str | os.PathLike[str]) -> Path:
             graphs={graph.name: artifacts.graph_file(graph, file)},
             source={"kind": "formulas, no weights"},
             licence="Apache-2.0",
-            description="Knows chambers by their brightness, for tests",
+            description="Finds chambers by their brightness, for tests",
             written_by={"onnx": onnx.__version__},
             extra={"view": "a2c", "classes": ["union", *BRIGHTNESS]},
         )

@@ -19,15 +19,15 @@ import numpy as np
 from fastseg import artifacts, environment
 from fastseg.artifacts import ModelFolder, registry
 from fastseg.artifacts.manifest import SAM
+from fastseg.backends import table
 from fastseg.backends.base import Plan
 from fastseg.backends.selection import PRECISIONS, plan
-from fastseg.backends.table import MODULES, runtime
-from fastseg.contract import LOOK
+from fastseg.contract import graph_role
 from fastseg.demo_data import PICTURE
 from fastseg.errors import BackendError, ModelFolderError
 from fastseg.images import read_image
 from fastseg.inference import tuned_plans
-from fastseg.inference.sessions import Choice, Graphs, exact_plans
+from fastseg.inference.sessions import Choice, Sessions, exact_plans
 from fastseg.inference.tuned_plans import Candidate, TunedPlan
 from fastseg.loading import Model
 from fastseg.sam.two_stage_decoder import MULTIPLE, PROMPTS_PER_RUN, Decoder
@@ -46,8 +46,8 @@ LEAST_GAIN = 1.1
 ROUNDS = 3
 """Rounds in which two configurations are timed in turn; the median of each counts."""
 
-_PARTS = (LOOK, ("image_state", "decoder", "decoder_mask", "mask_head"), ("mask_head",))
-"""Graphs that change their configuration together, in the order in which they are tried."""
+_PARTS = (("encoder",), ("image_state", "decoder", "decoder_mask", "mask_head"), ("mask_head",))
+"""Sessions that change their configuration together, in the order in which they are tried."""
 
 
 def calibrate(model: Model, *, threads: int = 0) -> TunedPlan:
@@ -133,7 +133,9 @@ class _Autotuner:
         self._choice = Choice("cpu", threads=threads)
         self._progress = progress
         images = (read_image(PICTURE), *synthetic.scenes())
-        self._probes = [build_prompt_probe(each, folder.manifest.picture) for each in images]
+        self._probes = [
+            build_prompt_probe(each, folder.manifest.image_preprocessing) for each in images
+        ]
         self._expected: list[DrawnMasks] = []
 
     def improve(
@@ -143,7 +145,7 @@ class _Autotuner:
         others = list(self._configurations(best, part))
         if not others:
             return None
-        with closing(Graphs(self._folder, self._choice, best)) as graphs:
+        with closing(Sessions(self._folder, self._choice, best)) as graphs:
             if not self._expected:
                 self._progress(f"{_describe(best, part)}: masks of FP32")
                 self._expected = self._draw_all(graphs)
@@ -163,7 +165,7 @@ class _Autotuner:
     ) -> Iterator[tuple[dict[str, Plan], str]]:
         """Give every other configuration of a part that is available, and its precision."""
         seen = [{name: best[name] for name in part}]
-        for backend in MODULES:
+        for backend in table.RUNTIMES:
             for precision in PRECISIONS:
                 try:
                     found = self._planned(best, part, backend, precision)
@@ -176,7 +178,7 @@ class _Autotuner:
     def _planned(
         self, best: Mapping[str, Plan], part: Sequence[str], backend: str, precision: str
     ) -> dict[str, Plan]:
-        if part == ["mask_head"] and runtime(best["decoder"].backend).OWN_LAYOUT:
+        if part == ["mask_head"] and table.runtime(best["decoder"].backend).own_layout:
             raise BackendError("only the decoder's own runtime reads the layout of its outputs.")
         found: dict[str, Plan] = {}
         for name in part:
@@ -189,11 +191,11 @@ class _Autotuner:
             found |= may_stay
         return found
 
-    def _speed(self, graphs: Graphs, plans: Mapping[str, Plan], part: Sequence[str]) -> float:
+    def _speed(self, graphs: Sessions, plans: Mapping[str, Plan], part: Sequence[str]) -> float:
         """Return how many times as fast ``plans`` are as the opened graphs, 0 if they fail."""
         self._progress(f"{_describe(plans, part)}: speed")
         try:
-            with closing(Graphs(self._folder, self._choice, plans)) as others:
+            with closing(Sessions(self._folder, self._choice, plans)) as others:
                 return relative_speed(graphs, others, part, self._probes[0])
         except BackendError:
             return 0.0  # a runtime that is installed and fails on the graph is no candidate
@@ -205,10 +207,10 @@ class _Autotuner:
         if speed < LEAST_GAIN:
             return replace(candidate, refused=f"not {LEAST_GAIN} times as fast")
         self._progress(f"{_describe(plans, part)}: masks")
-        with closing(Graphs(self._folder, self._choice, plans)) as graphs:
+        with closing(Sessions(self._folder, self._choice, plans)) as graphs:
             return evaluate(candidate, self._expected, self._draw_all(graphs))
 
-    def _draw_all(self, graphs: Graphs) -> list[DrawnMasks]:
+    def _draw_all(self, graphs: Sessions) -> list[DrawnMasks]:
         """Draw the masks of every probe, with a counterpart for each mask that FP32 keeps."""
         nothing = np.empty(0, np.intp)
         wanted = [each.kept_ids for each in self._expected] or [nothing] * len(self._probes)
@@ -235,7 +237,7 @@ def evaluate(
 
 
 def relative_speed(
-    graphs: Graphs, others: Graphs, part: Sequence[str], probe: PromptProbe
+    graphs: Sessions, others: Sessions, part: Sequence[str], probe: PromptProbe
 ) -> float:
     """Return the median time of ``graphs`` over that of ``others``; the first round warms up."""
     took: tuple[list[float], list[float]] = ([], [])
@@ -244,7 +246,7 @@ def relative_speed(
     for _ in range(1 + ROUNDS):
         for each, times in zip((graphs, others), took, strict=True):
             start = time.perf_counter()
-            if part[0] in LOOK:
+            if graph_role(part[0]) == "image":
                 encode(each, probe)
             else:
                 decoder = Decoder(each)

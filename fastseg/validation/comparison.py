@@ -14,7 +14,7 @@ from fastseg.artifacts import ModelFolder
 from fastseg.artifacts.manifest import SAM, UNET, Manifest
 from fastseg.backends.base import Backend
 from fastseg.errors import BackendError, ParityError
-from fastseg.inference.sessions import Choice, GivenGraphs, Graphs
+from fastseg.inference.sessions import Choice, PreopenedSessions, Sessions
 from fastseg.validation import synthetic
 from fastseg.validation.parity import Difference, Table, compare_arrays, compare_masks, worst
 from fastseg.validation.probes import (
@@ -287,8 +287,8 @@ class Expected:
         Raises:
             BackendError: A graph failed.
         """
-        with closing(Graphs(self.folder, self.choice)) as graphs:
-            mixed = GivenGraphs(candidate, precision, graphs)
+        with closing(Sessions(self.folder, self.choice)) as graphs:
+            mixed = PreopenedSessions(candidate, precision, graphs)
             return compare(self.outputs, [run_probe(mixed, one, precision) for one in self.probes])
 
 

@@ -26,7 +26,7 @@ from fastseg.contract import (
 )
 from fastseg.echo.frames import look, read_frame
 from fastseg.geometry import Frame
-from fastseg.inference.sessions import Choice, Graphs, OpenGraphs
+from fastseg.inference.sessions import Choice, GraphRunner, Sessions
 from fastseg.ops import Runs
 from fastseg.sam.embedding import Embedding
 from fastseg.sam.mask_generator import GridSettings
@@ -148,8 +148,8 @@ class ModelOutputs:
 def build_probe(manifest: Manifest, image: NDArray[np.uint8]) -> Probe:
     """Prepare an image (H, W, 3) for a model, with prompts if the model takes any."""
     if manifest.family != UNET:
-        return build_prompt_probe(image, manifest.picture)
-    wanted = manifest.frame
+        return build_prompt_probe(image, manifest.image_preprocessing)
+    wanted = manifest.frame_preprocessing
     frame = read_frame(image, wanted=wanted.channels)
     view = look((frame.shape[0], frame.shape[1]), field_of_view_cm=wanted.field_of_view_cm)
     return FrameProbe(ops.frame_input(frame, view.window, wanted.side)[None])
@@ -187,7 +187,7 @@ def run_probes(
     folder: ModelFolder, choice: Choice, probes: Sequence[Probe]
 ) -> tuple[ModelOutputs, ...]:
     """Run probes through the graphs of a model folder, which are opened once."""
-    with closing(Graphs(folder, choice)) as graphs:
+    with closing(Sessions(folder, choice)) as graphs:
         return tuple(
             replace(
                 run_probe(graphs, one, graphs.precision),
@@ -198,7 +198,7 @@ def run_probes(
         )
 
 
-def run_probe(graphs: OpenGraphs, probe: Probe, precision: str) -> ModelOutputs:
+def run_probe(graphs: GraphRunner, probe: Probe, precision: str) -> ModelOutputs:
     """Run a probe through opened graphs, whose arrays lie in host memory.
 
     Args:
@@ -228,7 +228,7 @@ def run_probe(graphs: OpenGraphs, probe: Probe, precision: str) -> ModelOutputs:
     return replace(outputs, intermediates=intermediates)
 
 
-def draw_masks(graphs: OpenGraphs, probe: PromptProbe, *, only: NDArray[np.intp]) -> DrawnMasks:
+def draw_masks(graphs: GraphRunner, probe: PromptProbe, *, only: NDArray[np.intp]) -> DrawnMasks:
     """Draw no masks but those that everything mode could keep, and those of ``only``.
 
     Cheaper than ``run_probe``, and enough to compare the masks that are kept. Prompts with a mask
@@ -259,7 +259,7 @@ def draw_masks(graphs: OpenGraphs, probe: PromptProbe, *, only: NDArray[np.intp]
     return _drawn(*flat, np.concatenate(logits), probe.frame)
 
 
-def encode(graphs: OpenGraphs, probe: PromptProbe) -> Embedding:
+def encode(graphs: GraphRunner, probe: PromptProbe) -> Embedding:
     """Run the encoder on the image of a probe."""
     features = graphs.run("encoder", {"image": probe.pixels})["embedding"][0]
     return Embedding(features=features, frame=probe.frame, model="")

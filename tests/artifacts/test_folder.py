@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from fastseg import artifacts
-from fastseg.artifacts.manifest import Manifest, Preprocessing
+from fastseg.artifacts import folder as folders
+from fastseg.artifacts.manifest import Manifest, Preprocessing, from_json, to_json
 from fastseg.contract import GraphSpec, TensorSpec
 from fastseg.errors import ModelFolderError, ModelNotFoundError, OutputError
 
@@ -66,7 +67,7 @@ def test_what_was_written_is_read_back_equal(tmp_path):
     found = artifacts.read(tmp_path / "model")
     assert found.manifest == manifest
     assert found.file(manifest.graphs["encoder"]).read_bytes() == CONTENT
-    assert manifest.from_json(manifest.to_json(manifest)) == manifest
+    assert from_json(to_json(manifest)) == manifest
 
 
 def test_a_folder_of_an_earlier_version_has_no_weights_without_a_graph(folder):
@@ -167,7 +168,7 @@ def test_a_manifest_that_is_not_ours_is_refused(folder, content):
 
 
 def test_a_huge_manifest_is_not_even_read(folder, monkeypatch):
-    monkeypatch.setattr(artifacts, "MANIFEST_BYTES", 100)
+    monkeypatch.setattr(folders, "MANIFEST_BYTES", 100)
     with pytest.raises(ModelFolderError, match="larger than any"):
         artifacts.read(folder)
 

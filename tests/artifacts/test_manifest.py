@@ -11,7 +11,7 @@ from fastseg.artifacts import manifest
 from fastseg.artifacts.manifest import FramePreprocessing, GraphFile, Manifest, Preprocessing
 from fastseg.errors import ModelFolderError
 
-SAM = Manifest("sam", "pictures", Preprocessing(64, (1.0, 2.0, 3.0), (4.0, 5.0, 6.0)), {})
+SAM = Manifest("sam", "photographs", Preprocessing(64, (1.0, 2.0, 3.0), (4.0, 5.0, 6.0)), {})
 UNET = Manifest(
     "unet",
     "frames",
@@ -33,16 +33,16 @@ def test_what_was_written_is_read_back_equal(written):
 
 
 def test_a_network_for_frames_says_what_it_sees_and_shows():
-    assert UNET.frame.cm_per_pixel == 20.0 / 64
+    assert UNET.frame_preprocessing.cm_per_pixel == 20.0 / 64
     assert UNET.view == "sax"
     assert UNET.classes == ("cavity", "ring", "disc")
 
 
 def test_a_model_of_one_family_is_refused_by_the_other():
     with pytest.raises(ModelFolderError, match=r"frames takes no prompts.*'unet'"):
-        _ = UNET.picture
-    with pytest.raises(ModelFolderError, match=r"pictures takes no frames.*'sam'"):
-        _ = SAM.frame
+        _ = UNET.image_preprocessing
+    with pytest.raises(ModelFolderError, match=r"photographs takes no frames.*'sam'"):
+        _ = SAM.frame_preprocessing
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,19 @@ def test_without_embedded_models_the_error_says_none(tmp_path, monkeypatch):
         registry.find("tiny")
 
 
-@pytest.mark.parametrize("card", registry.KNOWN, ids=lambda card: card.name)
+EXPORTABLE = [card for card in registry.KNOWN if card.exportable]
+OTHERS = [card for card in registry.KNOWN if not card.exportable]
+
+
+@pytest.mark.parametrize("card", OTHERS, ids=lambda card: card.name)
+def test_a_published_model_that_cannot_be_exported_is_answered_with_that(embedded, card):
+    with pytest.raises(ModelNotFoundError, match=rf"does not support.*{card.page}") as caught:
+        registry.find(card.name)
+    assert "fastseg export sam" not in str(caught.value)
+    assert "sam-vit-b" in str(caught.value)
+
+
+@pytest.mark.parametrize("card", EXPORTABLE, ids=lambda card: card.name)
 def test_a_published_model_is_answered_with_where_it_is_and_how_it_is_exported(embedded, card):
     with pytest.raises(ModelNotFoundError, match=rf"{card.page}.*fastseg export sam") as caught:
         registry.find(card.name)

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from fastseg.artifacts import safetensors as tensor_file
+from fastseg.artifacts import safetensors
 from fastseg.errors import ModelFolderError
 
 ARRAYS = {
@@ -21,15 +21,15 @@ ARRAYS = {
 
 @pytest.fixture
 def path(tmp_path):
-    tensor_file.write(tmp_path / "arrays.safetensors", ARRAYS, halve=True)
+    safetensors.write(tmp_path / "arrays.safetensors", ARRAYS, lossless_fp16=True)
     return tmp_path / "arrays.safetensors"
 
 
-@pytest.mark.parametrize("halve", [False, True])
-def test_what_was_written_is_read_back_equal(tmp_path, halve):
+@pytest.mark.parametrize("lossless_fp16", [False, True])
+def test_what_was_written_is_read_back_equal(tmp_path, lossless_fp16):
     path = tmp_path / "arrays.safetensors"
-    tensor_file.write(path, ARRAYS, halve=halve)
-    found = tensor_file.read(path)
+    safetensors.write(path, ARRAYS, lossless_fp16=lossless_fp16)
+    found = safetensors.read(path)
     assert list(found) == list(ARRAYS)
     for name, array in ARRAYS.items():
         assert found[name].dtype == np.float32
@@ -39,7 +39,7 @@ def test_what_was_written_is_read_back_equal(tmp_path, halve):
 
 def test_only_what_loses_nothing_is_halved(path, tmp_path):
     whole = tmp_path / "whole.safetensors"
-    tensor_file.write(whole, ARRAYS)
+    safetensors.write(whole, ARRAYS)
     header = json.loads(path.read_bytes()[8:].split(b"}}")[0] + b"}}")
     assert {name: entry["dtype"] for name, entry in header.items()} == {
         "round": "F16",
@@ -52,10 +52,26 @@ def test_only_what_loses_nothing_is_halved(path, tmp_path):
 
 
 def test_the_package_of_that_format_reads_the_same(path):
-    safetensors = pytest.importorskip("safetensors.numpy", reason="needs the package safetensors")
-    found = safetensors.load_file(path)
+    package = pytest.importorskip("safetensors.numpy", reason="needs the package safetensors")
+    found = package.load_file(path)
     for name, array in ARRAYS.items():
         np.testing.assert_array_equal(found[name], array)
+
+
+def test_each_array_begins_at_a_multiple_of_its_own_width(tmp_path):
+    path = tmp_path / "arrays.safetensors"
+    arrays = {"three halves": np.ones(3, np.float32), "whole": np.full(5, 0.1, np.float32)}
+    safetensors.write(path, arrays, lossless_fp16=True)
+    for entry in safetensors.entries(path).values():
+        assert entry.offset % (entry.bytes // entry.shape[0]) == 0
+
+
+def test_the_header_tells_shapes_and_places(path):
+    content, read = path.read_bytes(), safetensors.read(path)
+    for name, entry in safetensors.entries(path).items():
+        stored = content[entry.offset : entry.offset + entry.bytes]
+        dtype = "<f2" if entry.bytes == 2 * read[name].size else "<f4"
+        np.testing.assert_array_equal(np.frombuffer(stored, dtype).reshape(entry.shape), read[name])
 
 
 def edited(path, change) -> None:
@@ -71,7 +87,14 @@ def edited(path, change) -> None:
 def test_a_truncated_file_is_refused(path, length):
     path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(ModelFolderError, match=r"arrays.safetensors.*export the model again"):
-        tensor_file.read(path)
+        safetensors.read(path)
+
+
+@pytest.mark.parametrize("length", [0, 5, 8, 40])
+def test_a_truncated_header_is_refused(path, length):
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(ModelFolderError, match=r"arrays.safetensors.*export the model again"):
+        safetensors.entries(path)
 
 
 @pytest.mark.parametrize(
@@ -89,16 +112,16 @@ def test_a_truncated_file_is_refused(path, length):
 def test_a_header_that_makes_no_sense_is_refused(path, change):
     edited(path, change)
     with pytest.raises(ModelFolderError, match=r"arrays.safetensors holds no arrays"):
-        tensor_file.read(path)
+        safetensors.read(path)
 
 
 def test_a_value_that_is_not_finite_is_refused(tmp_path):
     path = tmp_path / "arrays.safetensors"
-    tensor_file.write(path, {"bad": np.array([np.nan], np.float32)})
+    safetensors.write(path, {"bad": np.array([np.nan], np.float32)})
     with pytest.raises(ModelFolderError, match="not finite"):
-        tensor_file.read(path)
+        safetensors.read(path)
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ModelFolderError, match=r"nowhere.safetensors cannot be read"):
-        tensor_file.read(tmp_path / "nowhere.safetensors")
+        safetensors.read(tmp_path / "nowhere.safetensors")

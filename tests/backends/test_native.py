@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import weakref
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from fastseg.backends.native import runtime as native
 from fastseg.backends.selection import open_graph, plan
 from fastseg.environment import usable_cores
 from fastseg.errors import BackendError, BackendUnavailableError, ModelFolderError
-from fastseg.inference.sessions import Choice, Graphs
+from fastseg.inference.sessions import Choice, Sessions
 
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 
@@ -83,7 +84,7 @@ def test_it_answers_as_the_graphs_of_the_folder(nano, masked, precision, toleran
 
 
 def test_auto_takes_it_for_prompts_and_another_runtime_for_the_picture(nano):
-    graphs = Graphs(nano, Choice("cpu", "auto", "fp32"))
+    graphs = Sessions(nano, Choice("cpu", "auto", "fp32"))
     assert graphs.backend == "onnxruntime+native"
     assert {graphs.plans[name].backend for name in SERVED} == {"native"}
     assert {graphs.runs[name] for name in SERVED} == {"native:cpu fp32"}
@@ -93,11 +94,11 @@ def test_auto_takes_it_for_prompts_and_another_runtime_for_the_picture(nano):
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
 def test_a_runtime_that_is_named_keeps_the_whole_model(nano, name):
     pytest.importorskip(name, reason=f"{name} is not installed")
-    assert {each.backend for each in Graphs(nano, Choice(backend=name)).plans.values()} == {name}
+    assert {each.backend for each in Sessions(nano, Choice(backend=name)).plans.values()} == {name}
 
 
 def test_named_alone_it_leaves_the_picture_to_auto(nano):
-    assert Graphs(nano, Choice(backend="native")).backend == "onnxruntime+native"
+    assert Sessions(nano, Choice(backend="native")).backend == "onnxruntime+native"
 
 
 def test_networks_without_prompts_run_on_it_in_bf16_alone():
@@ -110,18 +111,19 @@ def test_a_folder_of_an_earlier_version_runs_on_its_graphs(copy):
     del document["weights"]
     (copy / "model.json").write_text(json.dumps(document))
     folder = artifacts.read(copy)
-    assert Graphs(folder, Choice("cpu", "auto", "fp32")).backend == "onnxruntime"
+    assert Sessions(folder, Choice("cpu", "auto", "fp32")).backend == "onnxruntime"
     with pytest.raises(BackendError, match=r"no weights for native.*Export the model again"):
-        Graphs(folder, Choice(backend="native"))
+        Sessions(folder, Choice(backend="native"))
 
 
 def test_bf16_is_for_processors_that_have_it(nano, monkeypatch):
     wanted = "bf16" if "bf16" in native.precisions() else "fp32"
     assert plan(nano, "decoder", backend="native", precision="bf16").precision == wanted
     monkeypatch.setattr(ops, "decoder_tables", lambda: ("avx2", "portable"))
+    monkeypatch.setattr(native, "tables", cache(native.tables.__wrapped__))
     assert plan(nano, "decoder", backend="native", precision="bf16").precision == "fp32"
     with pytest.raises(BackendUnavailableError, match="native in bf16 is not available"):
-        native.require("cpu", "bf16")
+        native.NATIVE.require("cpu", "bf16")
     with pytest.raises(BackendError, match="fp32 or bf16, not in 'fp16'"):
         plan(nano, "decoder", backend="native", precision="fp16")
     assert plan(nano, "decoder", backend="native", precision="int8").precision == "fp32"
@@ -215,7 +217,7 @@ def test_everything_finds_the_same_with_both_stages_at_once_and_in_turn(monkeypa
         middle = float(np.median(everything.scores))
         at_once = model.everything(picture, pred_iou_thresh=middle, **wide)
         nothing = model.everything(picture, pred_iou_thresh=1e9, **wide)
-        monkeypatch.setattr(Graphs, "search", lambda *_: None)
+        monkeypatch.setattr(Sessions, "decode_above", lambda *_: None)
         in_turn = model.everything(picture, pred_iou_thresh=middle, **wide)
     assert 0 < len(at_once) < len(everything)
     assert len(nothing) == 0

@@ -121,12 +121,12 @@ def test_other_weights_are_another_encoder(folder, copy):
 def test_float32_leaves_the_picture_to_the_graph(folder, precision):
     assert not fastseg.load(folder, precision=precision).runs["encoder"].startswith("native")
     with pytest.raises(NotServedError, match="bf16 alone"):
-        native.settle(artifacts.read(folder), "encoder", precision)
+        native.NATIVE.resolve(artifacts.read(folder), "encoder", precision)
 
 
 def test_mixed_precision_takes_the_weights_along_and_leaves_the_first_folder_alone(copy, tmp_path):
     before = {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in copy.iterdir()}
-    fp16_convert.add_half(copy, tmp_path / "mixed", limits=Limits())
+    fp16_convert.add_fp16(copy, tmp_path / "mixed", limits=Limits())
     after = {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in copy.iterdir()}
     assert after == before
     mixed = artifacts.read(tmp_path / "mixed").manifest
@@ -137,12 +137,12 @@ def test_mixed_precision_takes_the_weights_along_and_leaves_the_first_folder_alo
 def test_without_amx_it_leaves_the_picture_to_another_runtime(folder, monkeypatch):
     monkeypatch.setattr(native, "_tables", lambda: ("avx512-bf16", "portable"))
     with pytest.raises(NotServedError, match="where the processor has AMX"):
-        native.settle(artifacts.read(folder), "encoder", "bf16")
+        native.NATIVE.resolve(artifacts.read(folder), "encoder", "bf16")
 
 
 def test_an_encoder_of_another_kind_is_not_its(small_folder):
     with pytest.raises(NotServedError, match="does not know the encoder"):
-        native.settle(artifacts.read(small_folder), "encoder", "bf16")
+        native.NATIVE.resolve(artifacts.read(small_folder), "encoder", "bf16")
 
 
 def test_altered_weights_are_found_at_load(copy):
@@ -170,9 +170,9 @@ def test_weights_of_another_shape_are_refused_with_file_and_name(copy):
 @needs_amx
 def test_closed_or_given_what_does_not_fit_it_says_so(folder):
     read = artifacts.read(folder)
-    stored, computes = native.settle(read, "encoder", "bf16")
+    stored, computes = native.NATIVE.resolve(read, "encoder", "bf16")
     plan = Plan("native", "cpu", stored, computes)
-    backend = native.open_graph(read, plan, threads=1, keep_memory=False)
+    backend = native.NATIVE.open_graph(read, plan, threads=1, keep_memory=False)
     with pytest.raises(BackendError, match="image"):
         backend.run({"image": np.zeros((1, 3, 64, 64), np.float32)})
     backend.close()

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-onnx = pytest.importorskip("onnx", reason="graphs are altered with onnx")
 pytest.importorskip("onnxruntime", reason="masks are compared with ONNX Runtime's")
 
 import fastseg
 from fastseg import artifacts, ops
+from fastseg.artifacts import safetensors
 from fastseg.backends.base import NotServedError, Plan
 from fastseg.backends.native import runtime as native
 from fastseg.backends.selection import plan
-from fastseg.errors import BackendError
+from fastseg.errors import BackendError, ModelFolderError
 from fastseg.testing import tiny_unet_folder
 from training.echo.phantom import generate
 
@@ -34,16 +35,27 @@ def copy(tmp_path):
     return shutil.copytree(EMBEDDED / "echo-a4c", tmp_path / "copy")
 
 
-def alter(folder: Path, change) -> None:
-    """Change the graph of a folder, and what the folder says of it."""
-    file = folder / "network.onnx"
-    model = onnx.load(file)
-    change(model.graph)
-    onnx.save(model, file)
-    described = json.loads((folder / "model.json").read_text())
-    stored = artifacts.stored_file(file)
-    described["graphs"]["network"].update(sha256=stored.sha256, bytes=stored.bytes)
-    (folder / "model.json").write_text(json.dumps(described))
+def described(folder: Path, change) -> artifacts.ModelFolder:
+    """Read a folder again after a change of what its ``model.json`` says."""
+    document = json.loads((folder / "model.json").read_text())
+    change(document)
+    (folder / "model.json").write_text(json.dumps(document))
+    return artifacts.read(folder)
+
+
+def with_weights(folder: Path, change) -> artifacts.ModelFolder:
+    """Read a folder again after a change of its weights, whose new hash ``model.json`` says."""
+    file = folder / "network.safetensors"
+    weights = safetensors.read(file)
+    change(weights)
+    safetensors.write(file, weights)
+    stored = asdict(artifacts.stored_file(file))
+
+    def note(document) -> None:
+        document["weights"]["network"] = stored
+        document["graphs"]["network"]["data"] = [stored]
+
+    return described(folder, note)
 
 
 def phantoms(name: str, count: int) -> list[np.ndarray]:
@@ -94,74 +106,96 @@ def test_a_clip_of_any_length_gives_what_its_frames_give():
 def test_float32_leaves_frames_to_the_graph(precision):
     assert not fastseg.load("echo-a4c", precision=precision).runs["network"].startswith("native")
     with pytest.raises(NotServedError, match="bf16 alone"):
-        native.settle(artifacts.read(EMBEDDED / "echo-a4c"), "network", precision)
+        native.NATIVE.resolve(artifacts.read(EMBEDDED / "echo-a4c"), "network", precision)
 
 
 def test_without_amx_it_leaves_frames_to_another_runtime(monkeypatch):
-    monkeypatch.setattr(native, "_tables", lambda: ("avx512-bf16", "portable"))
+    monkeypatch.setattr(native, "tables", lambda: ("avx512-bf16", "portable"))
     with pytest.raises(NotServedError, match="where the processor has AMX"):
-        native.settle(artifacts.read(EMBEDDED / "echo-a4c"), "network", "bf16")
+        native.NATIVE.resolve(artifacts.read(EMBEDDED / "echo-a4c"), "network", "bf16")
 
 
-def test_a_network_of_another_kind_is_left_to_the_runtimes(tmp_path):
+@pytest.mark.parametrize("name", NAMES)
+def test_the_weights_are_those_of_the_graph_bit_for_bit(name):
+    onnx = pytest.importorskip("onnx", reason="the graph is read with onnx")
+    stored = onnx.load(EMBEDDED / name / "network.onnx").graph.initializer
+    expected = {
+        each.name.removeprefix("network.").removesuffix(".half"): onnx.numpy_helper.to_array(
+            each, base_dir=str(EMBEDDED / name)
+        )
+        for each in stored
+    }
+    found = safetensors.read(EMBEDDED / name / "network.safetensors")
+    assert found.keys() == expected.keys()
+    for layer, array in expected.items():
+        np.testing.assert_array_equal(found[layer], array)
+
+
+@needs_amx
+def test_a_network_without_weights_for_it_is_left_to_the_runtimes(tmp_path):
     folder = artifacts.read(tiny_unet_folder(tmp_path / "tiny"))
-    with pytest.raises(NotServedError, match=r"is not the echo U-Net|AMX|bf16 alone"):
-        native.settle(folder, "network", "bf16")
+    with pytest.raises(NotServedError, match="Export it again"):
+        native.NATIVE.resolve(folder, "network", "bf16")
     assert plan(folder, "network", precision="auto").backend != "native"
 
 
-def _dilate(graph) -> None:
-    """Neighbours twice as far away: the same names and shapes, another network."""
-    layer = next(node for node in graph.node if "network.down.2.1.weight" in node.input)
-    for attribute in layer.attribute:
-        if attribute.name in ("dilations", "pads"):
-            attribute.ints[:] = [2] * len(attribute.ints)
+@needs_amx
+def test_a_folder_of_before_the_weights_had_a_file_is_left_to_the_runtimes(copy):
+    folder = described(copy, lambda document: document.pop("weights"))
+    with pytest.raises(NotServedError, match="Export it again"):
+        native.NATIVE.resolve(folder, "network", "bf16")
+    assert plan(folder, "network", precision="bf16").backend != "native"
+    assert fastseg.load(copy).segment(phantoms("echo-a4c", 1)[0], channels="ycbcr").names
 
 
-def _exchange(graph) -> None:
-    """What is raised behind what was skipped, instead of before it."""
-    joined = next(node for node in graph.node if node.op_type == "Concat")
-    joined.input[:] = reversed(joined.input)
+def _of_another_network(weights) -> None:
+    weights["stem.weight"] = weights.pop("down.0.0.weight")
 
 
-def _without_rectifier(graph) -> None:
-    next(node for node in graph.node if node.op_type == "Relu").op_type = "LeakyRelu"
+def _flat(weights) -> None:
+    weights["down.0.0.weight"] = weights["down.0.0.weight"].reshape(16, 27)
 
 
 @needs_amx
-@pytest.mark.parametrize("change", [_dilate, _exchange, _without_rectifier])
-def test_a_graph_that_is_nearly_the_network_is_left_to_the_runtimes(copy, change):
-    alter(copy, change)
-    with pytest.raises(NotServedError, match="is not the echo U-Net"):
-        native.settle(artifacts.read(copy), "network", "bf16")
-    assert plan(artifacts.read(copy), "network", precision="bf16").backend != "native"
+@pytest.mark.parametrize("change", [_of_another_network, _flat])
+def test_weights_of_another_network_are_left_to_the_runtimes(copy, change):
+    folder = with_weights(copy, change)
+    with pytest.raises(NotServedError, match="does not hold the weights of the echo U-Net"):
+        native.NATIVE.resolve(folder, "network", "bf16")
+    assert plan(folder, "network", precision="bf16").backend != "native"
 
 
 @needs_amx
-def test_weights_are_those_of_a_layer_s_place_whatever_they_are_called(copy):
-    def rename(graph) -> None:
-        """The last layer has no bias and the weights of another one."""
-        layer = next(node for node in graph.node if "network.merge.0.1.weight" in node.input)
-        layer.input[:] = [layer.input[0], "network.down.0.1.weight"]
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda weights: weights.pop("merge.0.1.bias"), r"merge\.0\.1\.bias"),
+        (lambda weights: weights.update({"up.2.weight": np.zeros((2, 2))}), r"up\.2\.weight"),
+    ],
+)
+def test_a_layer_that_is_missing_or_of_another_shape_is_named(copy, change, reason):
+    folder = with_weights(copy, change)
+    stored, computes = native.NATIVE.resolve(folder, "network", "bf16")
+    chosen = Plan("native", "cpu", stored, computes)
+    with pytest.raises(ModelFolderError, match=reason):
+        native.NATIVE.open_graph(folder, chosen, threads=1, keep_memory=False)
 
-    alter(copy, rename)
-    exact = fastseg.load(copy, backend="onnxruntime", precision="fp32", threads=1)
-    model = fastseg.load(copy, precision="bf16", threads=1)
-    assert model.backend == "native"
-    frame = phantoms("echo-a4c", 1)[0]
-    expected, found = (each.probabilities(frame, channels="ycbcr") for each in (exact, model))
-    before = fastseg.load("echo-a4c", precision="bf16", threads=1)
-    apart = np.abs(before.probabilities(frame, channels="ycbcr") - expected).mean()
-    assert np.abs(found - expected).mean() < 0.05 * apart
+
+@needs_amx
+def test_a_file_of_another_format_is_refused_with_its_name(copy):
+    (copy / "network.safetensors").write_bytes(b"no arrays")
+    folder = artifacts.ModelFolder(copy, artifacts.read(EMBEDDED / "echo-a4c").manifest)
+    with pytest.raises(NotServedError, match=r"network\.safetensors holds no arrays"):
+        native.NATIVE.resolve(folder, "network", "bf16")
 
 
 @needs_amx
 def test_what_model_json_says_of_another_size_is_not_run(copy):
-    described = json.loads((copy / "model.json").read_text())
-    described["graphs"]["network"]["graph"]["outputs"][0]["shape"][1] = 4
-    (copy / "model.json").write_text(json.dumps(described))
+    def one_class_less(document) -> None:
+        document["graphs"]["network"]["graph"]["outputs"][0]["shape"][1] = 4
+
     with pytest.raises(NotServedError, match=r"sizes that model\.json says"):
-        native.settle(artifacts.read(copy), "network", "bf16")
+        native.NATIVE.resolve(described(copy, one_class_less), "network", "bf16")
 
 
 @needs_amx
@@ -173,14 +207,14 @@ def test_a_narrow_network_is_left_to_the_runtimes(tmp_path):
 
     write_unet_folder(UNet(1, 3, 8), tmp_path / "narrow", "sax", Card("narrow"))
     with pytest.raises(NotServedError, match="8 channels at the finest level"):
-        native.settle(artifacts.read(tmp_path / "narrow"), "network", "bf16")
+        native.NATIVE.resolve(artifacts.read(tmp_path / "narrow"), "network", "bf16")
 
 
 @needs_amx
 def test_closed_or_given_what_does_not_fit_it_says_so():
     folder = artifacts.read(EMBEDDED / "echo-sax")
-    stored, computes = native.settle(folder, "network", "bf16")
-    backend = native.open_graph(
+    stored, computes = native.NATIVE.resolve(folder, "network", "bf16")
+    backend = native.NATIVE.open_graph(
         folder, Plan("native", "cpu", stored, computes), threads=1, keep_memory=False
     )
     with pytest.raises(BackendError, match="frames"):

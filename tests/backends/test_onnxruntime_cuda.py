@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,9 +14,10 @@ from fastseg.backends.onnxruntime import cuda_provider
 from fastseg.backends.onnxruntime import session as ort
 from fastseg.backends.onnxruntime.cuda_provider import PROVIDER
 from fastseg.backends.selection import choose, open_graph
-from fastseg.cuda import driver as cuda_driver
+from fastseg.environment import install_hint
 from fastseg.errors import BackendError, BackendUnavailableError
 from fastseg.testing import tiny_unet_folder
+from tests.fakes import fake_machine
 from tests.fakes.fake_driver import FakeDevice, FakeDriverLibrary
 
 REFUSAL = (
@@ -74,7 +76,7 @@ class FakeRuntime:
 @pytest.fixture(autouse=True)
 def two_devices(monkeypatch) -> None:
     library = FakeDriverLibrary((FakeDevice("Small"), FakeDevice("Large")))
-    monkeypatch.setattr(cuda_driver, "_library", lambda: library)
+    fake_machine.with_driver(monkeypatch, library)
 
 
 def test_a_device_is_settled_by_its_number():
@@ -86,7 +88,8 @@ def test_a_device_is_settled_by_its_number():
 
 
 def test_a_package_without_cuda_is_named_with_the_one_that_has_it():
-    with pytest.raises(BackendUnavailableError, match=r"built without CUDA.*fastseg-runtime\[gpu"):
+    hint = re.escape(install_hint("gpu"))
+    with pytest.raises(BackendUnavailableError, match=rf"built without CUDA.*{hint}"):
         cuda_provider.require(FakeRuntime(cuda=False), "cuda")
 
 
@@ -112,9 +115,9 @@ def test_a_device_that_is_not_there_is_refused_before_the_runtime_is_asked():
 )
 def test_auto_goes_on_to_the_processor_and_says_so(monkeypatch, runtime, device):
     monkeypatch.setattr(ort, "import_runtime", lambda: runtime)
-    assert ort.require("auto", "fp32") == device
-    monkeypatch.setattr(cuda_driver, "_library", lambda: FakeDriverLibrary(()))
-    assert ort.require("auto", "fp32") == "cpu"
+    assert ort.ONNXRUNTIME.require("auto", "fp32") == device
+    fake_machine.with_driver(monkeypatch, FakeDriverLibrary(()))
+    assert ort.ONNXRUNTIME.require("auto", "fp32") == "cpu"
 
 
 # A graph.

@@ -315,7 +315,7 @@ def test_a_graph_is_compiled_once_for_all_processes_of_a_user(folder, cache, nev
 
 
 def test_a_graph_that_was_compiled_otherwise_is_another(folder, cache, needs_bf16, monkeypatch):
-    monkeypatch.setattr("fastseg.backends.base.usable_cores", lambda: 2)
+    monkeypatch.setattr("fastseg.environment.usable_cores", lambda: 2)
     opened(folder, threads=1)
     opened(folder, threads=2)
     opened(folder, threads=1, precision="bf16")
@@ -359,7 +359,7 @@ def test_a_full_disk_costs_nothing_but_time(folder, cache, monkeypatch):
 
 
 def test_a_large_graph_is_not_kept(folder, cache, monkeypatch):
-    monkeypatch.setattr(openvino, "_LARGEST_KEPT", 1000)
+    monkeypatch.setattr(openvino, "_LARGEST_CACHED", 1000)
     opened(folder)
     assert not cache.exists()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from dataclasses import replace
 
@@ -16,12 +17,13 @@ from fastseg.backends import openvino, selection
 from fastseg.backends.base import NotServedError, Runtime
 from fastseg.backends.onnxruntime import session as ort
 from fastseg.backends.selection import choose, open_graph
-from fastseg.backends.stored import choose_file
-from fastseg.backends.table import MODULES, runtime
+from fastseg.backends.table import RUNTIMES, runtime
+from fastseg.environment import install_hint
 from fastseg.errors import BackendError, BackendUnavailableError, ModelFolderError
-from fastseg.inference.sessions import Choice, Graphs
+from fastseg.inference.sessions import Choice, Sessions
 from fastseg.testing import FakeBackend, tiny_sam_folder
 from tests.fakes import fake_machine, fake_runtime
+from tests.fakes.fake_runtime import FakeRuntime
 from tests.helpers.fresh_interpreter import loaded_by
 
 pytest.importorskip("onnx", reason="graphs are written with onnx")
@@ -85,7 +87,7 @@ def test_a_runtime_that_is_not_installed_raises_with_the_command_that_installs_i
     monkeypatch, runtime, extra
 ):
     monkeypatch.setitem(sys.modules, runtime, None)
-    with pytest.raises(BackendUnavailableError, match=rf"fastseg-runtime\[{extra}\]") as caught:
+    with pytest.raises(BackendUnavailableError, match=re.escape(install_hint(extra))) as caught:
         choose(backend=runtime)
     assert caught.value.name == runtime
 
@@ -95,15 +97,15 @@ def test_auto_takes_openvino_where_there_is_nothing_else(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert choose() == ("openvino", "cpu")
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(BackendUnavailableError, match=r"pip install 'fastseg-runtime\[cpu\]'"):
+    with pytest.raises(BackendUnavailableError, match=re.escape(install_hint("cpu"))):
         choose()
 
 
 def test_a_folder_runs_in_the_precision_that_it_has(folder):
-    assert choose_file(folder, "encoder").precision == "fp32"
-    assert choose_file(folder, "encoder", precision="fp32").precision == "fp32"
+    assert folder.graph_file("encoder").precision == "fp32"
+    assert folder.graph_file("encoder", "fp32").precision == "fp32"
     with pytest.raises(BackendError, match=r"holds encoder in fp32, not in fp16"):
-        choose_file(folder, "encoder", precision="fp16")
+        folder.graph_file("encoder", "fp16")
 
 
 def test_auto_prefers_full_precision_and_takes_what_there_is(folder):
@@ -114,9 +116,9 @@ def test_auto_prefers_full_precision_and_takes_what_there_is(folder):
         return replace(folder, manifest=replace(folder.manifest, graphs=graphs))
 
     both = holding(half=half, single=single)
-    assert choose_file(both, "encoder") == single
-    assert choose_file(both, "encoder", precision="fp16") == half
-    assert choose_file(holding(half=half), "encoder") == half
+    assert both.graph_file("encoder") == single
+    assert both.graph_file("encoder", "fp16") == half
+    assert holding(half=half).graph_file("encoder") == half
 
 
 def test_a_graph_that_the_folder_lacks_is_named(folder):
@@ -164,15 +166,20 @@ def test_every_name_that_the_api_promises_is_known():
 # The table of runtimes.
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_every_module_of_the_table_has_the_same_face(name):
-    module = runtime(name)
-    assert name == module.NAME
-    assert set(module.DEVICES) <= {"cpu", "cuda"}
-    assert isinstance(module.OWN_LAYOUT, bool)
-    for function in ("require", "settle", "open_graph"):
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_every_runtime_of_the_table_has_the_same_interface(name):
+    found = runtime(name)
+    assert isinstance(found, Runtime)
+    assert found is runtime(name)
+    assert name == found.name
+    assert set(found.devices) <= {"cpu", "cuda"}
+    assert found.needs_gpu == (found.devices == ("cuda",))
+    for attribute in ("own_layout", "fills_cores", "runs_whole_models"):
+        assert isinstance(getattr(found, attribute), bool)
+    assert set(found.slow_for_images) <= set(selection.PRECISIONS)
+    for function in ("require", "resolve", "open_graph"):
         wanted = inspect.signature(getattr(Runtime, function)).parameters
-        given = inspect.signature(getattr(module, function)).parameters
+        given = inspect.signature(getattr(found, function)).parameters
         assert [*given] == [*wanted][1:]
 
 
@@ -180,22 +187,21 @@ def test_every_module_of_the_table_has_the_same_face(name):
 def decoding_runtime(monkeypatch):
     """A runtime that decodes prompts alone, first in the table, in whatever precision it says."""
 
-    def settle(folder, graph_name, precision):
+    def resolve(folder, graph_name, precision):
         if graph_name not in ("image_state", "decoder", "mask_head"):
             raise NotServedError(f"decoding encodes no picture, and {graph_name} is not its own")
-        return choose_file(folder, graph_name), "fp32"
+        return folder.graph_file(graph_name), "fp32"
 
     def open_graph(folder, plan, *, threads, keep_memory):
         return FakeBackend(plan.stored.graph, dict, name="decoding:cpu")
 
-    table = {"decoding": "tests.decoding", **MODULES}
-    return fake_runtime.install(
-        monkeypatch, table, settle=settle, open_graph=open_graph, own_layout=True
-    )
+    decoding = FakeRuntime("decoding", resolve=resolve, open_graph=open_graph, own_layout=True)
+    fake_runtime.install(monkeypatch, decoding, *RUNTIMES)
+    return decoding
 
 
 def test_each_graph_of_a_model_may_run_on_another_runtime(folder, decoding_runtime):
-    graphs = Graphs(folder, Choice())
+    graphs = Sessions(folder, Choice())
     ran = {name: each.partition(":")[0] for name, each in graphs.runs.items()}
     assert ran == {
         "encoder": "onnxruntime",
@@ -211,21 +217,21 @@ def test_each_graph_of_a_model_may_run_on_another_runtime(folder, decoding_runti
 
 def test_two_names_say_what_looks_at_the_picture_and_what_answers_prompts(folder):
     pytest.importorskip("openvino", reason="openvino is not installed")
-    graphs = Graphs(folder, Choice(backend="openvino+onnxruntime"))
+    graphs = Sessions(folder, Choice(backend="openvino+onnxruntime"))
     assert graphs.backend == "openvino+onnxruntime"
     assert graphs["encoder"].name == "openvino:cpu"
     assert {graphs[name].name for name in ("image_state", "decoder", "mask_head")} == {
         "onnxruntime:cpu"
     }
-    assert Graphs(folder, Choice(backend=graphs.backend)).plans == graphs.plans
+    assert Sessions(folder, Choice(backend=graphs.backend)).plans == graphs.plans
 
 
 def test_a_runtime_that_is_named_runs_every_graph_or_says_what_it_does_not_run(
     folder, decoding_runtime
 ):
     with pytest.raises(BackendError, match="decoding encodes no picture"):
-        Graphs(folder, Choice(backend="decoding"))
-    assert {*Graphs(folder, Choice(backend="onnxruntime")).runs.values()} == {
+        Sessions(folder, Choice(backend="decoding"))
+    assert {*Sessions(folder, Choice(backend="onnxruntime")).runs.values()} == {
         "onnxruntime:cpu fp32"
     }
 
@@ -240,7 +246,7 @@ def test_what_prompts_share_is_made_again_where_another_runtime_made_it(folder, 
     def open_graph(folder, plan, *, threads, keep_memory):
         return FakeBackend(plan.stored.graph, state, name="decoding:cpu")
 
-    decoding_runtime.open_graph = open_graph
+    decoding_runtime.opens = open_graph
     sam = fastseg.load(folder.path, backend="onnxruntime")
     embedding = sam.embed(np.zeros((20, 30, 3), np.uint8))
     assert embedding.state_of == "onnxruntime:cpu fp32"

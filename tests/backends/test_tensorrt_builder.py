@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,13 +16,14 @@ from fastseg import artifacts
 from fastseg.artifacts import registry
 from fastseg.backends.tensorrt import builder as tensorrt_builder
 from fastseg.backends.tensorrt import library as tensorrt_library
-from fastseg.backends.tensorrt.builder import Order, build_engine
+from fastseg.backends.tensorrt.builder import BuildOptions, build_engine
 from fastseg.backends.tensorrt.library import TENSORRT, TENSORRT_RTX, Flavour
 from fastseg.contract import IR_VERSION, OPSET, GraphSpec, TensorSpec
+from fastseg.environment import install_hint
 from fastseg.errors import BackendUnavailableError, EngineError, ModelFolderError
 from fastseg.testing import tiny_unet_folder
 
-PORTABLE = Order(TENSORRT_RTX, ("portable",))
+PORTABLE = BuildOptions(TENSORRT_RTX, ("portable",))
 
 
 @pytest.fixture
@@ -42,10 +44,10 @@ def write(path: Path, text: str) -> Path:
 def test_mixed_precision_graphs_become_engines_as_they_are_written(
     needs_rtx, small_folder, tmp_path
 ):
-    from fastseg.export.fp16.convert import add_half
+    from fastseg.export.fp16.convert import add_fp16
     from fastseg.validation.synthetic import scenes
 
-    add_half(small_folder, tmp_path / "half", pictures=scenes()[:1])
+    add_fp16(small_folder, tmp_path / "half", images=scenes()[:1])
     folder = artifacts.read(tmp_path / "half")
     # The decoder with a mask prompt is the same again, and the longest to build.
     names = ("encoder.fp16", "image_state.fp16", "decoder.fp16", "mask_head.fp16")
@@ -60,7 +62,7 @@ def test_mixed_precision_graphs_become_engines_as_they_are_written(
 def test_engines_for_named_architectures_differ(needs_rtx, tiny):
     stored = tiny.manifest.graphs["network"]
     engines = {
-        targets: build_engine(tiny.file(stored), stored.graph, Order(TENSORRT_RTX, targets))
+        targets: build_engine(tiny.file(stored), stored.graph, BuildOptions(TENSORRT_RTX, targets))
         for targets in (("sm75",), ("sm86", "sm89"), ("sm120",))
     }
     assert len({engine[:4096] for engine in engines.values()}) == 3
@@ -175,7 +177,8 @@ def flavour(**changes) -> Flavour:
 
 
 def test_a_runtime_that_is_not_installed_raises_with_the_command_that_installs_it():
-    with pytest.raises(BackendUnavailableError, match=r"fastseg-runtime\[tensorrt-rtx\]") as caught:
+    hint = re.escape(install_hint("tensorrt-rtx"))
+    with pytest.raises(BackendUnavailableError, match=hint) as caught:
         tensorrt_library.runtime(flavour())
     assert caught.value.name == "tensorrt-rtx"
 
@@ -217,13 +220,13 @@ def test_timings_are_kept_for_the_next_build_and_damage_is_harmless(
 ):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     stored = tiny.manifest.graphs["network"]
-    at_hand = Order(TENSORRT_RTX, (), "a GPU")
+    at_hand = BuildOptions(TENSORRT_RTX, (), "a GPU")
     build_engine(tiny.file(stored), stored.graph, at_hand)
     (kept,) = (tmp_path / "fastseg" / "timings").iterdir()
-    content = tensorrt_builder.read_digested(kept)
+    content = tensorrt_builder.read_checksummed(kept)
     kept.write_bytes(b"damaged")
     build_engine(tiny.file(stored), stored.graph, at_hand)
-    assert tensorrt_builder.read_digested(kept)[:16] == content[:16]
+    assert tensorrt_builder.read_checksummed(kept)[:16] == content[:16]
 
 
 def test_building_loads_no_runtime_before_it_is_needed():

@@ -11,12 +11,8 @@ import fastseg
 from fastseg import artifacts
 from fastseg.backends.onnxruntime.session import OrtBackend
 from fastseg.backends.selection import choose, open_graph, plan
-from fastseg.backends.tensorrt import (
-    library as tensorrt_library,
-)
-from fastseg.backends.tensorrt import (
-    runtime as tensorrt_runtime_module,
-)
+from fastseg.backends.tensorrt import engine, open_engine
+from fastseg.backends.tensorrt import library as tensorrt_library
 from fastseg.backends.tensorrt.engine_cache import (
     ENGINES,
     Comparison,
@@ -77,7 +73,7 @@ def loaded(monkeypatch, device):
             exact = OrtBackend(folder.file(stored), stored.graph)
             return FakeEngine(stored.graph, exact.run, device=device)
 
-        monkeypatch.setattr(tensorrt_runtime_module, "load_engine", load_engine)
+        monkeypatch.setattr(engine, "load_engine", load_engine)
         return read
 
     return use
@@ -210,12 +206,10 @@ def test_an_altered_engine_is_refused_before_the_runtime_sees_it(unet, loaded):
 
 
 def test_arrays_may_stay_on_the_device(unet, loaded, device):
-    from fastseg.backends.tensorrt import rtx as tensorrt_rtx
-
     build(unet, "fp32")
     loaded(unet)
     stored = unet.manifest.graphs["network"]
-    backend = tensorrt_rtx.open_engine(unet, stored, device="cuda", memory="cuda")
+    backend = open_engine(unet, stored, device="cuda", memory="cuda", backend="tensorrt-rtx")
     frames = np.random.default_rng(0).random((3, 3, 64, 64), dtype=np.float32)
     outputs = backend.run({"frames": device.array(frames)})
     expected = OrtBackend(unet.file(stored), stored.graph).run({"frames": frames})

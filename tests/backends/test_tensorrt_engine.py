@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import pytest
 
 from fastseg import artifacts
-from fastseg.backends.signatures import Declared
+from fastseg.backends.signatures import TensorSignature
 from fastseg.backends.tensorrt import engine as tensorrt_engine
 from fastseg.backends.tensorrt import library as tensorrt_library
-from fastseg.backends.tensorrt.builder import Order, build_engine
+from fastseg.backends.tensorrt.builder import BuildOptions, build_engine
 from fastseg.backends.tensorrt.engine import load_engine
 from fastseg.backends.tensorrt.library import FLAVOURS, TENSORRT, TENSORRT_RTX
 from fastseg.cuda import driver as cuda_driver
@@ -44,10 +44,10 @@ def load(monkeypatch):
 def test_an_engine_says_what_it_takes_and_gives(load, flavour):
     engine, _ = load(flavour)
     assert engine.inputs == [
-        Declared(frozenset({"x"}), "float32", (None, 4)),
-        Declared(frozenset({"n"}), "int32", (None,)),
+        TensorSignature(frozenset({"x"}), "float32", (None, 4)),
+        TensorSignature(frozenset({"n"}), "int32", (None,)),
     ]
-    assert engine.outputs == [Declared(frozenset({"y"}), "float16", (None, 4))]
+    assert engine.outputs == [TensorSignature(frozenset({"y"}), "float16", (None, 4))]
     # TensorRT-RTX records by itself.
     assert engine.records == (flavour is TENSORRT)
 
@@ -147,7 +147,9 @@ def test_an_engine_that_the_runtime_refuses_is_answered_with_its_own_words(load)
 def built(needs_rtx, tmp_path_factory) -> bytes:
     folder = artifacts.read(tiny_unet_folder(tmp_path_factory.mktemp("models") / "tiny"))
     stored = folder.manifest.graphs["network"]
-    return build_engine(folder.file(stored), stored.graph, Order(TENSORRT_RTX, ("portable",)))
+    return build_engine(
+        folder.file(stored), stored.graph, BuildOptions(TENSORRT_RTX, ("portable",))
+    )
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from fastseg.artifacts import ModelFolder
 from fastseg.cli.root import run
 from fastseg.demo import PICTURE
 from fastseg.errors import BackendError, ParityError
-from fastseg.inference.sessions import Choice, Graphs
+from fastseg.inference.sessions import Choice, Sessions
 from fastseg.testing import tiny_sam_folder, tiny_unet_folder
 from fastseg.validation import comparison, probes
 from fastseg.validation.comparison import Configuration, Limits
@@ -201,7 +201,7 @@ class Off:
 
 
 def test_a_gate_lets_the_same_masks_pass_and_no_others(tiny: ModelFolder) -> None:
-    graphs = Graphs(tiny, Choice())
+    graphs = Sessions(tiny, Choice())
     found = comparison.gate(
         tiny, {"mask_head": Off(graphs["mask_head"], 1.001)}, precision="fp16", images=[IMAGE]
     )
@@ -273,9 +273,9 @@ def test_outputs_too_far_apart_end_with_1(tiny: ModelFolder, tmp_path, capsys, m
         ]
 
     monkeypatch.setattr(probes, "run_probes", distorted)
-    picture = tmp_path / "picture.png"
-    Image.fromarray(IMAGE).save(picture)
-    two = ["--image", str(picture), "--a", "onnxruntime", "--b", "onnxruntime"]
+    image = tmp_path / "image.png"
+    Image.fromarray(IMAGE).save(image)
+    two = ["--image", str(image), "--a", "onnxruntime", "--b", "onnxruntime"]
     assert run(["compare", str(tiny.path), *two]) == 1
     assert "NOT within" in capsys.readouterr().out
     assert run(["compare", str(tiny.path), *two, "--mean-iou", "0.9"]) == 0

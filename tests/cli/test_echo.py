@@ -133,9 +133,7 @@ def test_two_frames_of_a_patient_make_an_ejection_fraction(tiny, tmp_path, capsy
     assert rows["lv_ef_percent"]["reason"] == "there is no a4c frame"
 
 
-def test_files_of_different_patients_or_of_none_are_studies_of_their_own(
-    tiny, tmp_path, capsys
-) -> None:
+def test_files_of_different_patients_are_separate_studies(tiny, tmp_path, capsys) -> None:
     files = [
         save(tmp_path / name, bright(size))
         for name, size in (("p7_a2c.png", 1.0), ("p8_a2c.png", 0.7), ("A2C_EX01.png", 0.8))
@@ -151,7 +149,7 @@ def test_files_of_different_patients_or_of_none_are_studies_of_their_own(
     assert together["studies"][0]["rows"]["lv_ef_a2c_percent"]["value"] > 0
 
 
-def test_a_whole_study_of_three_views_is_measured(painted, tmp_path, capsys) -> None:
+def test_a_study_of_three_views_has_every_row(painted, tmp_path, capsys) -> None:
     files = []
     for view in ("a2c", "a4c", "sax"):
         files.append(tmp_path / f"p7_{view}.npy")
@@ -178,12 +176,12 @@ def test_source_mode_is_the_published_method(painted, tmp_path, capsys) -> None:
     assert 0.9 * found["default"] < found["source"] < 0.99 * found["default"]
 
 
-def test_frames_are_read_from_clips_films_and_archives(painted, tmp_path, capsys) -> None:
+def test_clips_are_read_from_npy_npz_and_tiff(painted, tmp_path, capsys) -> None:
     first, second = paint("a2c"), paint("a2c", 0.75)
     np.save(tmp_path / "clip_a2c.npy", np.stack([first, second]))
     np.savez(tmp_path / "colour_a2c.npz", image=np.stack([first, second])[..., None].repeat(3, -1))
     pages = [Image.fromarray(page) for page in (first, second)]
-    pages[0].save(tmp_path / "film_a2c.tiff", save_all=True, append_images=pages[1:])
+    pages[0].save(tmp_path / "pages_a2c.tiff", save_all=True, append_images=pages[1:])
     lengths = []
     for file in sorted(tmp_path.iterdir()):
         code, document = answer(capsys, file)
@@ -205,7 +203,7 @@ def test_grey_and_colour_bytes_and_floats_are_one_frame(tiny, tmp_path, capsys, 
     assert chambers(document)["LV"]["area_cm2"] == pytest.approx(29.0, rel=0.05)
 
 
-def test_stored_luma_and_chroma_are_read_as_such(tiny, tmp_path, capsys) -> None:
+def test_channels_ycbcr_reads_the_luma(tiny, tmp_path, capsys) -> None:
     luma = bright()
     stored = np.stack([luma, np.full_like(luma, 128), np.full_like(luma, 128)], axis=2)
     np.savez(tmp_path / "A2C_EX01.npz", image=stored)
@@ -251,7 +249,7 @@ def test_a_constant_frame_has_no_chambers_and_says_so(tiny, tmp_path, capsys) ->
     }
 
 
-def test_results_are_masks_by_chamber_pictures_and_measurements(painted, tmp_path, capsys):
+def test_a_result_folder_has_masks_overlays_and_measurements(painted, tmp_path, capsys):
     np.save(tmp_path / "p7_a4c.npy", np.stack([paint("a4c"), paint("a4c", 0.75)]))
     out = tmp_path / "out"
     code, document = answer(capsys, tmp_path / "p7_a4c.npy", "--out", out)
@@ -272,7 +270,10 @@ def test_results_are_masks_by_chamber_pictures_and_measurements(painted, tmp_pat
     written = json.loads((out / "measurements.json").read_text())
     assert written["studies"] == document["studies"]
     assert "research use only" in written["notice"]
-    assert answer(capsys, tmp_path / "p7_a4c.npy", "--out", out)[0] == 2
+    code, document = answer(capsys, tmp_path / "p7_a4c.npy", "--out", out)
+    assert code == 2
+    taken = f"{out}/ is not empty. Use another --out, or --overwrite."
+    assert document["error"] == {"type": "OutputError", "message": taken}
     again = answer(capsys, tmp_path / "p7_a4c.npy", "--out", out, "--overwrite", "--no-overlay")
     assert again[0] == 0
     assert {file.name for file in out.iterdir()} == {"masks.json", "measurements.json"}
@@ -280,7 +281,7 @@ def test_results_are_masks_by_chamber_pictures_and_measurements(painted, tmp_pat
 
 def test_a_file_that_fails_is_named_and_the_others_are_done(painted, tmp_path, capsys) -> None:
     broken, small = tmp_path / "p7_a2c_1.png", tmp_path / "p7_a2c_2.npy"
-    broken.write_bytes(b"no picture at all")
+    broken.write_bytes(b"no image at all")
     np.save(small, np.zeros((2, 8, 8), np.uint8))
     np.save(tmp_path / "p7_a2c_3.npy", paint("a2c"))
     files = sorted(tmp_path.iterdir())
@@ -333,17 +334,33 @@ def test_a_truncated_archive_is_named(painted, tmp_path, capsys) -> None:
 @pytest.mark.parametrize("name", ["heart.png", "p7_a2c_a4c.png", "xa2cx.png"])
 def test_a_name_without_one_view_is_a_bad_call(tiny, tmp_path, capsys, name) -> None:
     file = save(tmp_path / name, bright())
-    code, document = answer(capsys, file, "--model", tiny)
+    code, document = answer(capsys, file)
     assert code == 2
     assert "--view a2c|a4c|sax" in document["error"]["message"]
     assert answer(capsys, file, "--model", tiny, "--view", "a2c")[0] == 0
+
+
+def test_a_name_without_a_view_takes_the_view_of_the_model(tiny, tmp_path, capsys) -> None:
+    code, document = answer(capsys, save(tmp_path / "frame.png", bright()), "--model", tiny)
+    assert code == 0
+    assert document["files"][0]["view"] == "a2c"
+    assert set(document["models"]) == {"a2c"}
+    two_views = save(tmp_path / "p7_a2c_a4c.png", bright())
+    assert answer(capsys, two_views, "--model", tiny)[0] == 2
+
+
+def test_a_missing_file_is_named_once(painted, tmp_path, capsys) -> None:
+    for name in ("p7_a2c.npy", "p7_a2c.png"):
+        assert run(["echo", str(tmp_path / name)]) == 1
+        line = f"fastseg: {tmp_path / name}: no such file. Check the path.\n"
+        assert capsys.readouterr().err == line
 
 
 def test_a_network_for_another_view_is_refused_before_the_work(tiny, tmp_path, capsys) -> None:
     file = save(tmp_path / "p7_a4c.png", bright())
     code, document = answer(capsys, file, "--model", tiny, "--out", tmp_path / "out")
     assert code == 2
-    assert "was made for the view a2c" in document["error"]["message"]
+    assert "is a network for the view a2c" in document["error"]["message"]
     assert not (tmp_path / "out").exists()
 
 
@@ -381,7 +398,7 @@ def test_a_person_gets_a_table_with_units_and_reasons(painted, tmp_path, capsys)
     assert "research use only" in text
 
 
-def test_of_a_long_clip_the_frames_that_count_are_shown(painted, tmp_path, capsys) -> None:
+def test_a_long_clip_shows_only_the_frames_its_rows_use(painted, tmp_path, capsys) -> None:
     sizes = 0.9 + 0.1 * np.cos(np.linspace(0, 4 * math.pi, 12))
     np.save(tmp_path / "p7_a2c.npy", np.stack([paint("a2c", size) for size in sizes]))
     assert run(["echo", str(tmp_path / "p7_a2c.npy")]) == 0
@@ -390,7 +407,15 @@ def test_of_a_long_clip_the_frames_that_count_are_shown(painted, tmp_path, capsy
     assert "frame 1 " not in text
 
 
-def test_pieces_are_pointed_out_in_the_table(painted, tmp_path, capsys) -> None:
+def test_brackets_in_names_are_printed(painted, tmp_path, capsys) -> None:
+    np.save(tmp_path / "p[red]_a4c.npy", paint("a4c"))
+    assert run(["echo", str(tmp_path / "p[red]_a4c.npy"), "--patient", "p[bold]"]) == 0
+    text = capsys.readouterr().out
+    assert "p[red]_a4c.npy" in text
+    assert "p[bold]" in text
+
+
+def test_a_chamber_in_pieces_has_a_caution_in_the_table(painted, tmp_path, capsys) -> None:
     frame = paint("a4c")
     frame[:4, :4] |= 0b0100
     np.save(tmp_path / "a4c.npy", frame)

@@ -1,4 +1,4 @@
-"""Promises of ``fastseg.cli.echo_files``: what a file's name says, and what is in the file."""
+"""Promises of ``fastseg.cli.echo_files``: views and patients from file names, and frames."""
 
 from __future__ import annotations
 
@@ -22,24 +22,31 @@ from fastseg.errors import ImageError, MeasurementError
         ("p7_a4c_of_a4c.npy", "a4c", "p7"),
     ],
 )
-def test_a_name_tells_view_and_patient(name: str, view: str, patient: str) -> None:
+def test_view_and_patient_come_from_the_file_name(name: str, view: str, patient: str) -> None:
     found = recognise(Path(name))
     assert (found.view, found.patient) == (view, patient)
 
 
-def test_what_is_given_goes_before_the_name() -> None:
+def test_options_take_precedence_over_the_file_name() -> None:
     found = recognise(Path("p7_a2c.png"), view="a4c", patient="p8")
     assert (found.view, found.patient) == ("a4c", "p8")
     assert recognise(Path("scan.png"), view="sax").patient == ""
 
 
+def test_the_default_view_is_for_names_without_a_view_alone() -> None:
+    assert recognise(Path("scan.png"), default_view="a2c").view == "a2c"
+    assert recognise(Path("p7_a4c.png"), default_view="a2c").view == "a4c"
+    with pytest.raises(MeasurementError, match="a2c and sax"):
+        recognise(Path("p_a2c_sax.png"), default_view="a2c")
+
+
 @pytest.mark.parametrize("name", ["scan.png", "a2cx.png", "p_a2c_sax.png"])
-def test_a_name_that_does_not_tell_is_refused_with_the_remedy(name: str) -> None:
+def test_a_name_without_one_view_is_refused_with_the_remedy(name: str) -> None:
     with pytest.raises(MeasurementError, match="--view"):
         recognise(Path(name))
 
 
-def test_single_frames_of_a_patients_view_are_one_clip_and_films_are_their_own() -> None:
+def test_single_frames_of_a_view_are_one_clip() -> None:
     first, second = recognise(Path("x/p7_a2c_1.png")), recognise(Path("y/p7_a2c_2.png"))
     assert first.clip(1) == second.clip(1)
     assert first.clip(9) != second.clip(9)
@@ -48,40 +55,40 @@ def test_single_frames_of_a_patients_view_are_one_clip_and_films_are_their_own()
     assert nobody[0].study != nobody[1].study
 
 
-def test_every_page_of_a_film_is_a_frame(tmp_path: Path) -> None:
+def test_every_page_of_a_tiff_or_gif_is_a_frame(tmp_path: Path) -> None:
     pages = np.random.default_rng(0).integers(0, 256, (3, 20, 30), dtype=np.uint8)
     images = [Image.fromarray(page) for page in pages]
-    for name in ("film.tiff", "film.gif"):
+    for name in ("clip.tiff", "clip.gif"):
         images[0].save(tmp_path / name, save_all=True, append_images=images[1:])
-        film = read(tmp_path / name, channels="ycbcr", max_pixels=None)
-        assert film.channels == "rgb", "a picture knows its own channels"
-        assert [film.stem(index) for index in (0, 2)] == ["film-0000", "film-0002"]
-        np.testing.assert_array_equal(np.stack(film.arrays)[..., 0], pages)
+        clip = read(tmp_path / name, channels="ycbcr", max_pixels=None)
+        assert clip.channels == "rgb", "an image file knows its own channels"
+        assert [clip.stem(index) for index in (0, 2)] == ["clip-0000", "clip-0002"]
+        np.testing.assert_array_equal(np.stack(clip.arrays)[..., 0], pages)
 
 
-def test_the_limit_on_pixels_holds_for_films_too(tmp_path: Path) -> None:
+def test_the_pixel_limit_holds_for_gifs_with_many_frames(tmp_path: Path) -> None:
     images = [Image.new("L", (50, 40)), Image.new("L", (50, 40), 9)]
-    images[0].save(tmp_path / "film.gif", save_all=True, append_images=images[1:])
+    images[0].save(tmp_path / "clip.gif", save_all=True, append_images=images[1:])
     with pytest.raises(ImageError, match="max_pixels"):
-        read(tmp_path / "film.gif", channels="rgb", max_pixels=1000)
+        read(tmp_path / "clip.gif", channels="rgb", max_pixels=1000)
 
 
-def test_a_film_that_is_cut_off_is_damaged_not_a_film_of_another_length(tmp_path: Path) -> None:
+def test_a_truncated_gif_is_refused_as_damaged(tmp_path: Path) -> None:
     pages = np.random.default_rng(0).integers(0, 256, (3, 64, 64), dtype=np.uint8)
     images = [Image.fromarray(page) for page in pages]
-    images[0].save(tmp_path / "film.gif", save_all=True, append_images=images[1:])
-    whole = (tmp_path / "film.gif").read_bytes()
-    (tmp_path / "film.gif").write_bytes(whole[: len(whole) - len(whole) // 6])
-    with pytest.raises(ImageError, match=r"film.gif"):
-        read(tmp_path / "film.gif", channels="rgb", max_pixels=None)
+    images[0].save(tmp_path / "clip.gif", save_all=True, append_images=images[1:])
+    whole = (tmp_path / "clip.gif").read_bytes()
+    (tmp_path / "clip.gif").write_bytes(whole[: len(whole) - len(whole) // 6])
+    with pytest.raises(ImageError, match=r"clip.gif"):
+        read(tmp_path / "clip.gif", channels="rgb", max_pixels=None)
 
 
-def test_a_frame_is_shown_in_its_own_colours(tmp_path: Path) -> None:
+def test_a_frame_becomes_an_image_in_its_own_colours(tmp_path: Path) -> None:
     colours = np.zeros((8, 8, 3), np.uint8)
     colours[..., 0], colours[..., 1] = 200, 90
     np.save(tmp_path / "one.npy", colours)
     shown = {
-        channels: read(tmp_path / "one.npy", channels=channels, max_pixels=None).shown(0)[0, 0]
+        channels: read(tmp_path / "one.npy", channels=channels, max_pixels=None).as_image(0)[0, 0]
         for channels in ("rgb", "bgr", "ycbcr")
     }
     assert shown["rgb"].tolist() == [200, 90, 0]
@@ -89,7 +96,7 @@ def test_a_frame_is_shown_in_its_own_colours(tmp_path: Path) -> None:
     assert shown["ycbcr"].tolist() == [200, 200, 200]
 
 
-def test_luma_and_chroma_are_not_taken_for_colours(tmp_path: Path) -> None:
+def test_ycbcr_arrays_are_not_read_as_rgb(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     luma = random.integers(0, 256, (40, 40), dtype=np.uint8)
     chroma = random.integers(120, 136, (40, 40, 2), dtype=np.uint8)
@@ -108,7 +115,7 @@ def test_luma_and_chroma_are_not_taken_for_colours(tmp_path: Path) -> None:
         assert read(tmp_path / f"{name}.npy", channels=None, max_pixels=None).channels == "rgb"
 
 
-def test_real_stored_frames_are_recognised_as_such(echo_examples: Path) -> None:
+def test_published_ycbcr_frames_are_recognised(echo_examples: Path) -> None:
     for file in sorted(echo_examples.glob("A[24]C_EX*.npz")):
         with pytest.raises(ImageError, match="--channels ycbcr"):
             read(file, channels=None, max_pixels=None)

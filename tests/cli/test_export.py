@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import fastseg
 from fastseg import artifacts
 from fastseg.cli.root import run
-
-ROOT = Path(fastseg.__file__).parents[1]
+from fastseg.environment import install_hint
+from tests.helpers.processes import finish
 
 
 class Trap:
@@ -62,15 +60,9 @@ def test_a_missing_checkpoint_is_an_input_that_fails(verb, tmp_path, capsys) -> 
 def test_without_the_export_extra_one_line_says_how_to_get_it(verb, tmp_path) -> None:
     script = "import sys; sys.modules['torch'] = None; from fastseg.__main__ import main"
     call = [*verb, "a.pth", "--out", str(tmp_path / "model")]
-    answer = subprocess.run(
-        [sys.executable, "-c", f"{script}; sys.exit(main({call}))"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        check=False,
-    )
+    answer = finish([sys.executable, "-c", f"{script}; sys.exit(main({call}))"])
     assert answer.returncode == 2
-    assert 'pip install "fastseg-runtime[export]"' in answer.stderr
+    assert install_hint("export") in answer.stderr
     assert len(answer.stderr.splitlines()) == 1
 
 
@@ -84,7 +76,7 @@ def unet_weights(tmp_path_factory) -> Path:
     return path
 
 
-def test_weights_of_a_view_become_a_model_folder_with_its_verdict(
+def test_weights_of_a_view_become_a_model_folder_with_its_comparison(
     unet_weights, tmp_path, capsys
 ) -> None:
     out = tmp_path / "heart"
@@ -143,3 +135,34 @@ def test_the_views_that_can_be_asked_for_are_the_views_there_are() -> None:
 
     (option,) = (found for found in unet.params if found.name == "view")
     assert list(option.type.choices) == list(VIEWS)
+
+
+@pytest.mark.parametrize(("relative", "code"), [(9e-5, 0), (2e-4, 1)])
+def test_check_passes_what_an_export_would(relative, code, monkeypatch, tmp_path, capsys) -> None:
+    pytest.importorskip("torch", reason="export needs torch")
+    from fastseg.export import sam
+    from fastseg.validation.parity import Difference, Table
+
+    asked = []
+
+    def compared(folder: Path, checkpoint: Path) -> Table:
+        asked.append((folder, checkpoint))
+        return Table((Difference("embedding", 1.0, relative, 0.0),))
+
+    monkeypatch.setattr(sam, "check_folder", compared)
+    call = ["export", "check", str(tmp_path), "--checkpoint", "b.pth"]
+    assert run([*call, "--json"]) == code
+    document = json.loads(capsys.readouterr().out)
+    assert asked == [(tmp_path, Path("b.pth"))]
+    assert (document["verb"], document["tolerance"]) == ("export check", 1e-4)
+    assert document["passed"] == (code == 0)
+    assert document["parity"][0]["relative"] == relative
+    assert run([*call, "--tolerance", "1e-3"]) == 0
+    assert "within a relative difference of 0.001" in capsys.readouterr().out
+
+
+def test_check_refuses_a_checkpoint_that_is_missing(tmp_path, capsys) -> None:
+    pytest.importorskip("torch", reason="export needs torch")
+    call = ["export", "check", "sam-nano", "--checkpoint", str(tmp_path / "absent.pth")]
+    assert run(call) == 1
+    assert "absent.pth" in capsys.readouterr().err

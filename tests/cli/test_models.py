@@ -63,7 +63,7 @@ def test_a_model_folder_can_be_removed(tiny, capsys) -> None:
     assert not tiny.exists()
 
 
-def test_nothing_is_removed_without_asking_where_nobody_can_answer(tiny, monkeypatch, capsys):
+def test_rm_without_a_terminal_needs_yes(tiny, monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", StringIO("y\n"))
     code, document = answer(capsys, "models", "rm", tiny)
     assert code == 2
@@ -71,7 +71,7 @@ def test_nothing_is_removed_without_asking_where_nobody_can_answer(tiny, monkeyp
     assert tiny.is_dir()
 
 
-def test_what_is_no_model_folder_is_not_removed(tmp_path, capsys) -> None:
+def test_rm_refuses_a_folder_that_is_no_model_folder(tmp_path, capsys) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     code, document = answer(capsys, "models", "rm", tmp_path, "--yes")
     assert code == 2
@@ -86,7 +86,7 @@ def test_an_embedded_model_is_not_removed(tiny, monkeypatch, capsys) -> None:
     assert tiny.is_dir()
 
 
-def test_doctor_says_what_runs_and_what_to_do_about_the_rest(capsys) -> None:
+def test_doctor_has_a_remedy_for_every_missing_runtime(capsys) -> None:
     code, document = answer(capsys, "doctor")
     assert code == (0 if document["ok"] else 1)
     decoder = document["native_kernels"].pop("decoder").split(",")
@@ -95,6 +95,16 @@ def test_doctor_says_what_runs_and_what_to_do_about_the_rest(capsys) -> None:
     assert document["runtimes"]["onnxruntime"]["ok"] is True
     for part in document["runtimes"].values():
         assert part["ok"] or part["remedy"]
+
+
+def test_doctor_prints_the_extra_of_a_remedy(monkeypatch, capsys) -> None:
+    remedy = "Install it: pip install 'fastseg-runtime[openvino]'."
+    missing = {"ok": False, "reason": "openvino is not installed", "remedy": remedy}
+    found = diagnosis.doctor()
+    part = {**found, "runtimes": {"openvino": missing}}
+    monkeypatch.setattr(diagnosis, "doctor", lambda: part)
+    run(["doctor"])
+    assert "[openvino]" in capsys.readouterr().out
 
 
 def test_doctor_ends_with_1_where_nothing_can_run(monkeypatch, capsys) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import fastseg
+from fastseg.environment import install_hint
 from fastseg.testing import tiny_sam_folder
+from tests.helpers.processes import finish, running
 
-ROOT = Path(fastseg.__file__).parents[1]
 FASTSEG = (sys.executable, "-m", "fastseg")
 
 
@@ -34,35 +32,19 @@ def picture(tmp_path: Path) -> str:
     return str(tmp_path / "noise.png")
 
 
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT)}
-
-
-def finish(command: tuple[str, ...], **options) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command, capture_output=True, text=True, env=environment(), check=False, **options
-    )
-
-
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_in_the_middle_leaves_nothing(tiny, picture, tmp_path, number, code) -> None:
     place = tmp_path / "results"
     place.mkdir()
     pictures = [picture] * 2000  # more than can be done before the signal
     command = (*FASTSEG, "everything", *pictures, "--model", tiny, "--points-per-side", "8")
-    process = subprocess.Popen(
-        (*command, "--out", str(place / "out")),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(),
-    )
-    deadline = time.monotonic() + 60
-    while not any(place.rglob("masks.json")):
-        assert time.monotonic() < deadline, "the results were not begun"
-        time.sleep(0.01)
-    process.send_signal(number)
-    printed, complained = process.communicate(timeout=60)
+    with running((*command, "--out", str(place / "out"))) as process:
+        deadline = time.monotonic() + 60
+        while not any(place.rglob("masks.json")):
+            assert time.monotonic() < deadline, "the results were not begun"
+            time.sleep(0.01)
+        process.send_signal(number)
+        printed, complained = process.communicate(timeout=60)
     assert process.returncode == code, complained
     assert list(place.iterdir()) == []
     assert printed == ""
@@ -89,10 +71,7 @@ root.run = run
 sys.exit(main([]))
 """
     )
-    command = (sys.executable, "-m", "interrupted")
-    run = subprocess.run(
-        command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
-    )
+    run = finish((sys.executable, "-m", "interrupted"), cwd=tmp_path)
     assert run.returncode == 130, run.stderr
 
 
@@ -104,14 +83,14 @@ def test_a_full_disk_leaves_nothing(tiny, picture, tmp_path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 
     command = (*FASTSEG, "segment", picture, "--model", tiny, "--point", "9", "9", "--json")
-    run = finish((*command, "--out", str(place / "out")), preexec_fn=allow_small_files_only)
+    run = finish((*command, "--out", str(place / "out")), before=allow_small_files_only)
     assert run.returncode == 2
     assert json.loads(run.stdout)["error"]["type"] == "OutputError"
     assert len(run.stderr.splitlines()) == 1
     assert list(place.iterdir()) == []
 
 
-def test_a_place_that_cannot_be_written_is_one_readable_line(tiny, picture, tmp_path) -> None:
+def test_an_out_folder_that_cannot_be_made_is_one_line(tiny, picture, tmp_path) -> None:
     (tmp_path / "file").write_text("not a folder")
     out = str(tmp_path / "file" / "out")
     run = finish((*FASTSEG, "segment", picture, "--model", tiny, "--point", "9", "9", "--out", out))
@@ -127,8 +106,7 @@ def test_without_the_cli_extra_one_line_says_how_to_get_it(missing: str) -> None
     run = finish((sys.executable, "-c", f"{script}; sys.exit(main(['doctor']))"))
     assert run.returncode == 2
     assert run.stderr.splitlines() == [
-        f"fastseg: the command line needs {missing}; "
-        'install it by: pip install "fastseg-runtime[cli]"'
+        f"fastseg: the command line needs {missing}. {install_hint('cli')}"
     ]
 
 
@@ -147,7 +125,7 @@ def test_the_library_does_not_need_the_command_line() -> None:
     assert finish((sys.executable, "-c", script)).stdout.strip() == "[]"
 
 
-def test_a_reader_that_leaves_early_is_no_error() -> None:
+def test_a_closed_pipe_is_no_error() -> None:
     pipe = f"{sys.executable} -m fastseg models --json | head -c 10"
     run = finish(("bash", "-c", f"{pipe}; echo; echo ${{PIPESTATUS[0]}}"))
     assert run.stdout.splitlines()[-1] == "0"

@@ -1,4 +1,4 @@
-"""Promises of ``fastseg.cli.progress``: shown where somebody watches, and nowhere else."""
+"""Promises of ``fastseg.cli.progress``: shown on a terminal, and nowhere else."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_steps_are_named_on_a_terminal(total: int | None, monkeypatch, capsys) -
     assert capsys.readouterr().out == ""
 
 
-def test_a_file_gets_nothing(monkeypatch, capsys) -> None:
+def test_nothing_is_printed_if_stderr_is_no_terminal(monkeypatch, capsys) -> None:
     with progress(1) as step:
         step("first.png")
     printed = capsys.readouterr()

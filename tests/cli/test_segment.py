@@ -12,6 +12,7 @@ from PIL import Image
 
 import fastseg
 from fastseg.cli.root import run
+from fastseg.demo import BOXES, PICTURE
 from fastseg.testing import tiny_sam_folder
 
 
@@ -21,7 +22,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Path:
+def image(tmp_path: Path) -> Path:
     return save_noise(tmp_path / "noise.png")
 
 
@@ -37,25 +38,23 @@ def answer(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, dic
     return code, json.loads(capsys.readouterr().out)
 
 
-def test_segment_answers_as_the_library_does(tiny, picture, capsys) -> None:
-    call = ("segment", picture, "--model", tiny, "--box", 5, 5, 30, 30, "--box", 0, 0, 60, 40)
+def test_segment_answers_as_the_library_does(tiny, image, capsys) -> None:
+    call = ("segment", image, "--model", tiny, "--box", 5, 5, 30, 30, "--box", 0, 0, 60, 40)
     code, document = answer(capsys, *call)
     with fastseg.load(tiny) as model:
-        masks = model.segment(picture, boxes=[[5, 5, 30, 30], [0, 0, 60, 40]])
+        masks = model.segment(image, boxes=[[5, 5, 30, 30], [0, 0, 60, 40]])
     assert code == 0
     found = document["pictures"][0]["annotations"]
     assert [one["segmentation"] for one in found] == masks.coco()
     assert [one["prompt"] for one in found] == [0, 0, 0, 1, 1, 1]
 
 
-def test_points_of_one_call_are_one_prompt_and_belong_to_the_only_box(
-    tiny, picture, capsys
-) -> None:
-    call = ("segment", picture, "--model", tiny, "--point", 10, 10, "--point", 20, 20)
+def test_all_points_are_one_prompt_and_join_the_only_box(tiny, image, capsys) -> None:
+    call = ("segment", image, "--model", tiny, "--point", 10, 10, "--point", 20, 20)
     code, document = answer(capsys, *call, "--label", 1, "--label", 0, "--box", 5, 5, 30, 30)
     with fastseg.load(tiny) as model:
         masks = model.segment(
-            picture, points=[[10, 10], [20, 20]], labels=[1, 0], boxes=[5, 5, 30, 30]
+            image, points=[[10, 10], [20, 20]], labels=[1, 0], boxes=[5, 5, 30, 30]
         )
     assert code == 0
     found = document["pictures"][0]["annotations"]
@@ -73,24 +72,24 @@ def test_points_of_one_call_are_one_prompt_and_belong_to_the_only_box(
         (("--point", "x", 3), "x"),
     ],
 )
-def test_prompts_that_make_no_sense_are_a_bad_call(tiny, picture, capsys, options, reason) -> None:
-    code, document = answer(capsys, "segment", picture, "--model", tiny, *options)
+def test_prompts_that_make_no_sense_are_a_bad_call(tiny, image, capsys, options, reason) -> None:
+    code, document = answer(capsys, "segment", image, "--model", tiny, *options)
     assert code == 2
     assert reason in document["error"]["message"]
 
 
-def test_best_and_single_give_one_mask_a_prompt(tiny, picture, capsys) -> None:
-    call = ("segment", picture, "--model", tiny, "--point", 10, 10)
+def test_best_and_single_give_one_mask_a_prompt(tiny, image, capsys) -> None:
+    call = ("segment", image, "--model", tiny, "--point", 10, 10)
     for option in ("--best", "--single"):
         _, document = answer(capsys, *call, option)
         assert document["pictures"][0]["masks"] == 1
 
 
-def test_a_picture_that_fails_is_named_and_the_others_are_done(tiny, picture, tmp_path, capsys):
+def test_an_image_that_fails_is_named_and_the_others_are_done(tiny, image, tmp_path, capsys):
     broken = tmp_path / "broken.jpg"
-    broken.write_bytes(b"no picture at all")
+    broken.write_bytes(b"no image at all")
     out = tmp_path / "out"
-    call = ("segment", broken, picture, "--model", tiny, "--point", 10, 10, "--out", out)
+    call = ("segment", broken, image, "--model", tiny, "--point", 10, 10, "--out", out)
     code = run([str(word) for word in call])
     assert code == 1
     assert f"fastseg: {broken}" in capsys.readouterr().err
@@ -98,10 +97,16 @@ def test_a_picture_that_fails_is_named_and_the_others_are_done(tiny, picture, tm
     assert report["exit_code"] == 1
     assert report["pictures"][0]["error"]["type"] == "ImageError"
     assert report["pictures"][1]["masks"] == 3
-    assert json.loads((out / "masks.json").read_text())["images"][0]["file_name"] == str(picture)
+    assert json.loads((out / "masks.json").read_text())["images"][0]["file_name"] == str(image)
 
 
-def test_when_every_picture_fails_nothing_is_written(tiny, tmp_path, capsys) -> None:
+def test_a_failed_image_is_named_once(tiny, tmp_path, capsys) -> None:
+    missing = tmp_path / "missing.png"
+    assert run(["segment", str(missing), "--model", tiny, "--point", "1", "1"]) == 1
+    assert capsys.readouterr().err == f"fastseg: {missing}: no such file. Check the path.\n"
+
+
+def test_when_every_image_fails_nothing_is_written(tiny, tmp_path, capsys) -> None:
     missing, out = tmp_path / "missing.png", tmp_path / "out"
     call = ("segment", missing, "--model", tiny, "--point", 1, 1, "--out", out)
     code, document = answer(capsys, *call)
@@ -110,9 +115,9 @@ def test_when_every_picture_fails_nothing_is_written(tiny, tmp_path, capsys) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_result_folder_says_what_ran(tiny, picture, tmp_path, capsys) -> None:
+def test_a_result_folder_says_what_ran(tiny, image, tmp_path, capsys) -> None:
     out = tmp_path / "out"
-    call = ("segment", picture, "--model", tiny, "--point", 10, 10, "--out", out, "--mask-png")
+    call = ("segment", image, "--model", tiny, "--point", 10, 10, "--out", out, "--mask-png")
     code, document = answer(capsys, *call)
     assert code == 0
     report = json.loads((out / "results.json").read_text())
@@ -126,20 +131,84 @@ def test_a_result_folder_says_what_ran(tiny, picture, tmp_path, capsys) -> None:
     assert (out / "overlays" / "noise.png").is_file()
 
 
-def test_a_folder_that_is_taken_is_refused_before_the_work(tiny, picture, tmp_path, capsys) -> None:
-    call = ("segment", picture, "--model", tiny, "--point", 9, 9, "--out", tmp_path)
+def test_a_folder_of_other_files_is_never_overwritten(tiny, image, tmp_path, capsys) -> None:
+    call = ("segment", image, "--model", tiny, "--point", 9, 9, "--out", tmp_path)
     code, document = answer(capsys, *call, "--overwrite")
     assert code == 2
     assert document["error"]["type"] == "OutputError"
     assert [file.name for file in tmp_path.iterdir()] == ["noise.png"]
 
 
+def test_an_earlier_result_folder_is_replaced_only_on_demand(tiny, image, tmp_path, capsys):
+    out = tmp_path / "out"
+    call = ("segment", image, "--model", tiny, "--point", 9, 9, "--out", out)
+    assert answer(capsys, *call)[0] == 0
+    code, document = answer(capsys, *call)
+    assert code == 2
+    assert document["error"]["message"] == (
+        f"{out}/ is not empty. Use another --out, or --overwrite."
+    )
+    assert answer(capsys, *call, "--overwrite")[0] == 0
+
+
+def test_brackets_in_file_names_are_printed(tiny, tmp_path, capsys) -> None:
+    image = save_noise(tmp_path / "scan [red] :heart:.png")
+    assert run(["segment", str(image), "--model", tiny, "--point", "9", "9"]) == 0
+    assert "scan [red] :heart:.png" in "".join(capsys.readouterr().out.splitlines())
+
+
+HINT = "sam-nano knows compact objects on a plain ground (coins, cells)"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "hinted"),
+    [(("--point", 85, 35, "--box", 60, 10, 110, 60), True), (("--box", *BOXES[0]), False)],
+)
+def test_segment_hints_that_sam_nano_found_nothing_sure(capsys, prompt, hinted) -> None:
+    code = run([str(word) for word in ("segment", PICTURE, *prompt, "--best", "--json")])
+    printed = capsys.readouterr()
+    assert code == 0
+    assert (printed.err.count(HINT) == 1) is hinted
+    assert HINT not in printed.out
+
+
+def test_everything_hints_where_sam_nano_keeps_no_mask(tmp_path, capsys) -> None:
+    Image.new("RGB", (64, 48), (90, 90, 90)).save(tmp_path / "grey.png")
+    call = ("everything", tmp_path / "grey.png", "--points-per-side", "2")
+    assert run([str(word) for word in call]) == 0
+    printed = capsys.readouterr()
+    assert printed.err.count(HINT) == 1
+    assert "docs/models.md" in printed.err
+
+
+def test_a_model_of_ones_own_gets_no_hint(tiny, image, capsys) -> None:
+    call = ("everything", image, "--model", tiny, "--points-per-side", 2, "--pred-iou-thresh", 99)
+    assert run([str(word) for word in call]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "masks"),
+    [
+        (
+            ("segment", "--point", 9, 9, "--best"),
+            "the masks that the model predicted, before --best",
+        ),
+        (("everything", "--points-per-side", 2), "the masks that passed the filters"),
+    ],
+)
+def test_the_caption_says_which_masks_the_time_is_divided_by(tiny, image, capsys, words, masks):
+    verb, *options = words
+    assert run([str(word) for word in (verb, image, "--model", tiny, *options)]) == 0
+    assert f"ms per mask: ms divided by {masks}" in capsys.readouterr().out
+
+
 def test_everything_takes_folders_and_sams_settings(tiny, tmp_path, capsys) -> None:
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     for name in ("b.png", "a.PNG"):
         save_noise(folder / name)
-    (folder / "notes.txt").write_text("not a picture")
+    (folder / "notes.txt").write_text("not a image")
     settings = ("--points-per-side", 3, "--pred-iou-thresh", -10, "--stability-score-thresh", -1)
     call = ("everything", folder, "--model", tiny, *settings, "--box-nms-thresh", 1)
     code, document = answer(capsys, *call)
@@ -158,35 +227,35 @@ def test_everything_takes_folders_and_sams_settings(tiny, tmp_path, capsys) -> N
     assert document["settings"]["crop_overlap_ratio"] == pytest.approx(512 / 1500)
 
 
-def test_a_setting_out_of_range_is_a_bad_call(tiny, picture, capsys) -> None:
-    code, document = answer(capsys, "everything", picture, "--model", tiny, "--crop-n-layers", -1)
+def test_a_setting_out_of_range_is_a_bad_call(tiny, image, capsys) -> None:
+    code, document = answer(capsys, "everything", image, "--model", tiny, "--crop-n-layers", -1)
     assert code == 2
     assert "crop_n_layers" in document["error"]["message"]
 
 
-def test_a_folder_without_pictures_is_an_input_that_fails(tiny, tmp_path, capsys) -> None:
+def test_a_folder_without_images_is_an_input_that_fails(tiny, tmp_path, capsys) -> None:
     code, document = answer(capsys, "everything", tmp_path, "--model", tiny)
     assert code == 1
     assert str(tmp_path) in document["error"]["message"]
 
 
-def test_what_is_named_and_not_here_is_an_error_not_something_else(tiny, picture, capsys) -> None:
-    call = ("segment", picture, "--model", tiny, "--point", 1, 1, "--backend", "tensorrt")
+def test_a_missing_backend_named_in_the_call_is_an_error(tiny, image, capsys) -> None:
+    call = ("segment", image, "--model", tiny, "--point", 1, 1, "--backend", "tensorrt")
     code, document = answer(capsys, *call)
     assert code == 2
     assert document["error"]["type"] == "BackendUnavailableError"
 
 
-def test_a_picture_above_the_limit_is_refused_and_the_limit_can_be_lifted(tiny, picture, capsys):
-    call = ("segment", picture, "--model", tiny, "--point", 9, 9, "--max-pixels")
+def test_max_pixels_refuses_a_large_image_and_0_lifts_it(tiny, image, capsys):
+    call = ("segment", image, "--model", tiny, "--point", 9, 9, "--max-pixels")
     code, document = answer(capsys, *call, 1000)
     assert code == 1
     assert "noise.png" in document["pictures"][0]["error"]["message"]
     assert answer(capsys, *call, 0)[0] == 0
 
 
-def test_overlays_are_left_out_when_asked(tiny, picture, tmp_path, capsys) -> None:
+def test_overlays_are_left_out_when_asked(tiny, image, tmp_path, capsys) -> None:
     out = tmp_path / "out"
-    call = ("segment", picture, "--model", tiny, "--point", 9, 9, "--out", out, "--no-overlay")
+    call = ("segment", image, "--model", tiny, "--point", 9, 9, "--out", out, "--no-overlay")
     assert answer(capsys, *call)[0] == 0
     assert {file.name for file in out.iterdir()} == {"masks.json", "results.json"}

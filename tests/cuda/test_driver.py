@@ -1,8 +1,9 @@
-"""What the driver says of its devices, and what a user is told when there is none."""
+"""The driver is probed once, lists its devices, and is explained where it is missing."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 
 import pytest
 
@@ -21,6 +22,7 @@ def driver(monkeypatch):
     def install(*devices: FakeDevice, **settings: int) -> None:
         library = FakeDriverLibrary(devices, **settings)
         monkeypatch.setattr(cuda_driver, "_library", lambda: library)
+        fake_machine.forget_driver(monkeypatch)
 
     return install
 
@@ -32,6 +34,31 @@ def test_devices_are_listed_with_their_names_capabilities_and_memory(driver):
     assert [one.name for one in found.devices] == ["Small", "Large"]
     assert [one.architecture for one in found.devices] == ["sm86", "sm90"]
     assert found.devices[1].memory_bytes == 80 * 2**30
+
+
+def test_the_driver_is_started_once_a_process(monkeypatch):
+    started = []
+
+    class Counting(FakeDriverLibrary):
+        def cuInit(self, flags):  # noqa: N802 - the driver's name
+            started.append(flags)
+            return super().cuInit(flags)
+
+    fake_machine.with_driver(monkeypatch, Counting(TWO))
+    assert cuda_driver.probe() is cuda_driver.probe()
+    assert cuda_driver.is_here()
+    assert len(started) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system does not fork")
+def test_a_forked_child_asks_the_driver_again(driver):
+    driver(*TWO)
+    cuda_driver.probe()
+    child = os.fork()
+    if child == 0:
+        os._exit(cuda_driver.probe.cache_info().currsize)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert cuda_driver.probe.cache_info().currsize == 1
 
 
 def test_a_device_is_found_by_its_number_and_without_one_it_is_the_first(driver):
@@ -93,6 +120,7 @@ def test_the_driver_release_is_read_from_its_kernel_module(driver, monkeypatch, 
     monkeypatch.setattr(cuda_driver, "_KERNEL_MODULE", tmp_path / "version")
     assert cuda_driver.probe().release == "580.95.05"
     monkeypatch.setattr(cuda_driver, "_KERNEL_MODULE", tmp_path / "absent")
+    fake_machine.forget_driver(monkeypatch)
     assert cuda_driver.probe().release == "13.0"
 
 

@@ -75,7 +75,7 @@ def searching(loaded: fastseg.Sam, device: FakeCuda) -> DeviceSearch:
     kernels = LazyKernels(device)
     return DeviceSearch(
         graphs,
-        loaded.manifest.picture,
+        loaded.manifest.image_preprocessing,
         device,
         lambda stream: DeviceKernels(kernels, device.name, stream),
     )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import builtins
 import math
+import re
 
 import numpy as np
 import pytest
 
 from fastseg.echo.cardiac_cycle import extremes, sinusoid_r2
+from fastseg.environment import install_hint
 from fastseg.errors import BackendUnavailableError, MaskError, MeasurementError
 from tests.helpers.fresh_interpreter import loaded_by
 
@@ -128,7 +130,7 @@ def test_without_scipy_ranking_says_how_to_get_it_and_one_clip_does_without(monk
     one = extremes([beats(2, 30)])
     assert one is not None
     assert one.r2 is None
-    with pytest.raises(BackendUnavailableError, match=r"fastseg-runtime\[echo\]"):
+    with pytest.raises(BackendUnavailableError, match=re.escape(install_hint("echo"))):
         extremes([beats(2, 30), beats(1, 30)])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from fastseg.cli.root import run
 from fastseg.echo.dicom import is_dicom, read_dicom
+from fastseg.environment import install_hint
 from fastseg.errors import BackendUnavailableError, ImageError
 from fastseg.testing import tiny_unet_folder
 from tests.helpers.fresh_interpreter import loaded_by
@@ -145,7 +147,7 @@ def test_without_pydicom_the_remedy_is_named(tmp_path: Path, monkeypatch) -> Non
         return real(name, *arguments, **options)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(BackendUnavailableError, match=r"fastseg-runtime\[dicom\]"):
+    with pytest.raises(BackendUnavailableError, match=re.escape(install_hint("dicom"))):
         read_dicom(file)
 
 

@@ -25,10 +25,10 @@ from fastseg.errors import (
 from fastseg.export import sam
 from fastseg.export.fp16 import calibration as fp16_calibration
 from fastseg.export.fp16 import convert as fp16_convert
-from fastseg.export.fp16.convert import HANDED_ON, add_half, spelled_out
+from fastseg.export.fp16.convert import FP16_TENSORS, add_fp16, spelled_out
 from fastseg.export.model_folder import Card
 from fastseg.export.networks.unet import UNet
-from fastseg.export.sam import add_half as add_half_from
+from fastseg.export.sam import add_fp16 as add_fp16_from
 from fastseg.export.sam import export_sam, write_sam_folder
 from fastseg.export.unet import write_unet_folder
 from fastseg.inference.sessions import Choice
@@ -38,14 +38,14 @@ from fastseg.validation.parity import Table
 from fastseg.validation.probes import build_probe, run_probe, run_probes
 from fastseg.validation.synthetic import scenes, sectors
 
-PICTURES = scenes()[:2]
+IMAGES = scenes()[:2]
 
 
 @pytest.fixture(scope="module")
 def both(small_folder, tmp_path_factory):
     """A small folder with graphs of both precisions."""
     out = tmp_path_factory.mktemp("models") / "both"
-    add_half(small_folder, out, pictures=PICTURES[:1])
+    add_fp16(small_folder, out, images=IMAGES[:1])
     return artifacts.read(out)
 
 
@@ -78,7 +78,7 @@ def test_both_precisions_stand_in_one_folder(both, small_folder):
             strict=True,
         ):
             assert one.shape == other.shape
-            assert one.dtype == ("float16" if one.name in HANDED_ON else other.dtype)
+            assert one.dtype == ("float16" if one.name in FP16_TENSORS else other.dtype)
 
 
 def test_what_decided_and_how_well_it_went_is_kept_beside_each_graph(both):
@@ -89,20 +89,25 @@ def test_what_decided_and_how_well_it_went_is_kept_beside_each_graph(both):
             continue
         assert {one["precision"] for one in stored.blocks} <= {"fp16", "fp32"}
         assert all(bool(one["reason"]) == (one["precision"] == "fp32") for one in stored.blocks)
-        verdict = stored.comparison
-        assert verdict["against"] == "onnxruntime:fp32"
-        assert verdict["limits"] == {"mean_iou": 0.99, "count_change": 0.05}
-        rows = {row["name"]: row for row in verdict["rows"]}
+        recorded = stored.comparison
+        assert recorded["against"] == "onnxruntime:fp32"
+        assert recorded["limits"] == {"mean_iou": 0.99, "count_change": 0.05}
+        rows = {row["name"]: row for row in recorded["rows"]}
         assert 0.99 <= rows["masks"]["mask_iou_mean"] <= 1
         assert 0 < rows["low_res_logits"]["nmse"] < 1e-4
-        assert verdict["masks"] == (8 * 8 + 4 * 4 + 4) * 4
+        assert recorded["masks"] == (8 * 8 + 4 * 4 + 4) * 4
 
 
 def test_what_holds_the_image_is_half_and_what_only_adds_is_not(both):
     """Sums between the decoder's blocks are of a few tokens; its products read the whole image."""
     decoder = {one["block"]: one["reason"] for one in both.manifest.graphs["decoder.fp16"].blocks}
     assert decoder["layers.1"] == "between blocks"
-    for block in ("layers.1.look", "layers.1.update", "last_look", "plain.iou_prediction_head"):
+    for block in (
+        "layers.1.token_to_image",
+        "layers.1.image_to_token",
+        "final_token_to_image",
+        "plain.iou_prediction_head",
+    ):
         assert decoder[block] == ""
     head = {one["block"]: one["precision"] for one in both.manifest.graphs["mask_head.fp16"].blocks}
     assert set(head.values()) == {"fp16"}
@@ -128,10 +133,10 @@ def test_the_pipeline_runs_either_precision_and_says_which(both):
     box = [[10, 10, 60, 50]]
     with fastseg.load(both.path) as single, fastseg.load(both.path, precision="fp16") as model:
         assert single.precision == "fp32"
-        masks = model.segment(PICTURES[0], boxes=box)
-        expected = single.segment(PICTURES[0], boxes=box)
+        masks = model.segment(IMAGES[0], boxes=box)
+        expected = single.segment(IMAGES[0], boxes=box)
         assert masks.timings.precision == "fp16"
-        embedding = model.embed(PICTURES[0])
+        embedding = model.embed(IMAGES[0])
         assert {array.dtype.name for array in embedding.state.values()} == {"float16"}
         assert embedding.features.dtype == np.float32
         again = model.segment(embedding, boxes=box, mask_logits=masks.logits[:1])
@@ -153,7 +158,7 @@ def test_masks_that_differ_leave_the_folder_as_it_was(small_folder, tmp_path, mo
     """With a rule that sees no danger, an overflowing model must fail at the gate."""
     out = tmp_path / "model"
     with pytest.raises(ParityError, match=r"float32 masks; it was not kept(.*\n)*masks .*\n?"):
-        add_half(small_folder, out, pictures=PICTURES[:1], limits=Limits(mean_iou=1.0))
+        add_fp16(small_folder, out, images=IMAGES[:1], limits=Limits(mean_iou=1.0))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -161,7 +166,7 @@ def test_an_export_whose_half_graphs_overflow_keeps_nothing(heart, tmp_path, mon
     loud = replace_weights(heart, factor=3e5)
     frames = tuple(sectors(1))
     write_unet_folder(loud, tmp_path / "single", "a4c", Card("loud"))
-    found = add_half(tmp_path / "single", tmp_path / "careful", pictures=frames)
+    found = add_fp16(tmp_path / "single", tmp_path / "careful", images=frames)
     assert found.of_masks.mask_iou_mean >= 0.995
     blocks = artifacts.read(tmp_path / "careful").manifest.graphs["network.fp16"].blocks
     assert "overflow" in {one["reason"] for one in blocks}
@@ -209,7 +214,7 @@ def test_an_export_of_sam_converts_what_it_wrote(
 
     monkeypatch.setattr(sam, "write", traced)
     monkeypatch.setattr(sam, "compare", lambda *_: Table(()))
-    monkeypatch.setattr(comparison, "samples", lambda _: list(PICTURES[:1]))
+    monkeypatch.setattr(comparison, "samples", lambda _: list(IMAGES[:1]))
     write_sam_folder(small_modules, tmp_path / "model", Card("small"), precision="fp16")
     assert "decoder.fp16" in artifacts.read(tmp_path / "model").manifest.graphs
 
@@ -217,22 +222,22 @@ def test_an_export_of_sam_converts_what_it_wrote(
 def test_tensorrt_rtx_builds_every_half_graph_as_it_is_typed(both):
     """Networks are strongly typed there, so that a graph of mixed types would be refused."""
     from fastseg.backends.tensorrt import library as tensorrt_library
-    from fastseg.backends.tensorrt.builder import Order, build_engine
+    from fastseg.backends.tensorrt.builder import BuildOptions, build_engine
 
     try:
         tensorrt_library.runtime(tensorrt_library.TENSORRT_RTX)
     except BackendUnavailableError as error:
         pytest.skip(str(error))
-    order = Order(tensorrt_library.TENSORRT_RTX, ("portable",))
+    options = BuildOptions(tensorrt_library.TENSORRT_RTX, ("portable",))
     for name, stored in both.manifest.graphs.items():
         if stored.precision == "fp16":
-            assert len(build_engine(both.file(stored), stored.graph, order)) > 1000, name
+            assert len(build_engine(both.file(stored), stored.graph, options)) > 1000, name
 
 
 def test_half_graphs_replace_earlier_ones_in_place(both, tmp_path):
     out = tmp_path / "model"
-    add_half(both.path, out, pictures=PICTURES[:1])
-    add_half(out, out, pictures=PICTURES[1:])
+    add_fp16(both.path, out, images=IMAGES[:1])
+    add_fp16(out, out, images=IMAGES[1:])
     graphs = artifacts.read(out).manifest.graphs
     assert list(graphs) == list(both.manifest.graphs)
     assert sorted(path.name for path in out.iterdir()) == sorted(
@@ -241,17 +246,17 @@ def test_half_graphs_replace_earlier_ones_in_place(both, tmp_path):
 
 
 def test_a_folder_without_float32_graphs_is_refused(both, tmp_path):
-    def only_half(folder):
+    def only_fp16(folder):
         graphs = {k: v for k, v in folder.manifest.graphs.items() if v.precision == "fp16"}
         return replace(folder, manifest=replace(folder.manifest, graphs=graphs))
 
     with pytest.raises(ModelFolderError, match="lacks float32 graphs"):
-        fp16_convert.write_half(only_half(both))
+        fp16_convert.write_fp16(only_fp16(both))
 
 
 def test_a_checkpoint_of_another_model_is_refused(both, vit_b_checkpoint, tmp_path):
     with pytest.raises(CheckpointError, match="not exported from"):
-        add_half_from(both.path, tmp_path / "out", checkpoint=vit_b_checkpoint)
+        add_fp16_from(both.path, tmp_path / "out", checkpoint=vit_b_checkpoint)
     assert list(tmp_path.iterdir()) == []
 
 

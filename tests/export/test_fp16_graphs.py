@@ -14,12 +14,12 @@ onnx_ir = pytest.importorskip("onnx_ir", reason="exports need onnx-ir")
 
 from fastseg.backends.onnxruntime.session import OrtBackend
 from fastseg.contract import GraphSpec, TensorSpec
-from fastseg.export.fp16.calibration import LARGEST, LOSS, Calibration, Decision
-from fastseg.export.fp16.rewrite import to_half
+from fastseg.export.fp16.calibration import LARGEST, LOSS, BlockDecision, Calibration
+from fastseg.export.fp16.rewrite import to_fp16
 from fastseg.export.fp16.rounding import spell_out
 from fastseg.export.networks.folded_encoder import FoldedAttention, fold
 from fastseg.export.networks.image_encoder import ImageEncoder, Shape
-from fastseg.export.onnx import blocks as graph_blocks
+from fastseg.export.onnx.blocks import FP16, FP32, block_of, is_float, read_graph
 from fastseg.export.onnx.writer import Source, save, write
 from fastseg.testing.onnx_text import compile_graph
 from tests.helpers.random_weights import scattered
@@ -40,7 +40,7 @@ def encoder() -> ImageEncoder:
     return made
 
 
-def pictures(count: int) -> np.ndarray:
+def random_images(count: int) -> np.ndarray:
     random = torch.Generator().manual_seed(0)
     return torch.randn(count, 3, SMALL.side, SMALL.side, generator=random).numpy()
 
@@ -62,9 +62,9 @@ def single(tmp_path_factory) -> Path:
     return exported(fold(encoder()), tmp_path_factory.mktemp("graphs") / "single.onnx")
 
 
-def halved(path: Path, islands: Collection[str], out: Path) -> Path:
+def halved(path: Path, fp32_blocks: Collection[str], out: Path) -> Path:
     ports = {"image": "float32", "embedding": "float32"}
-    save(to_half(graph_blocks.read(path), islands=islands, ports=ports), out)
+    save(to_fp16(read_graph(path), fp32_blocks=fp32_blocks, ports=ports), out)
     return out
 
 
@@ -75,7 +75,7 @@ def embed(path: Path, images: np.ndarray) -> np.ndarray:
 def rounded(path: Path, images: np.ndarray) -> np.ndarray:
     """What a graph gives with every float16 tensor rounded."""
     exact = path.with_suffix(".exact.onnx")
-    save(spell_out(graph_blocks.read(path)), exact)
+    save(spell_out(read_graph(path)), exact)
     return embed(exact, images)
 
 
@@ -104,14 +104,14 @@ def test_the_folded_encoder_shares_its_weights_and_embeds_alike(single):
     folded = fold(plain)
     assert folded.blocks[0].mlp.lin1.weight is plain.blocks[0].mlp.lin1.weight
     assert not isinstance(plain.blocks[0].attn, FoldedAttention)
-    images = pictures(3)
+    images = random_images(3)
     expected = plain(torch.from_numpy(images)).numpy()
     found = embed(single, images)
     assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
 def test_nodes_are_named_after_their_modules(single):
-    blocks = [graph_blocks.block_of(node) for node in graph_blocks.read(single).graph]
+    blocks = [block_of(node) for node in read_graph(single).graph]
     assert {"patch_embed.proj", "blocks.1.attn", "blocks.1.mlp", "blocks.1", "neck.0"} <= {*blocks}
     assert blocks.index("blocks.1.norm1") < blocks.index("blocks.1.attn")
 
@@ -119,19 +119,19 @@ def test_nodes_are_named_after_their_modules(single):
 def test_a_half_graph_is_strongly_typed_and_keeps_what_must_be_single(single, tmp_path):
     half = halved(single, ["blocks.1.mlp"], tmp_path / "half.onnx")
     onnx.checker.check_model(str(half), full_check=True)  # strict: no operator mixes types
-    model = graph_blocks.read(half)
+    model = read_graph(half)
     for node in model.graph:
-        kinds = {value.dtype for value in node.inputs if graph_blocks.is_float(value)}
-        block = graph_blocks.block_of(node)
+        kinds = {value.dtype for value in node.inputs if is_float(value)}
+        block = block_of(node)
         if node.op_type == "Softmax" or block == "blocks.1.mlp":
-            assert kinds == {graph_blocks.SINGLE}, node.name
+            assert kinds == {FP32}, node.name
         elif node.op_type in ("MatMul", "Conv"):
-            assert kinds == {graph_blocks.HALF}, node.name
+            assert kinds == {FP16}, node.name
     assert half.stat().st_size < 0.7 * single.stat().st_size
 
 
 def test_one_cast_serves_all_who_read_a_tensor(single, tmp_path):
-    model = graph_blocks.read(halved(single, ["blocks.1.mlp"], tmp_path / "half.onnx"))
+    model = read_graph(halved(single, ["blocks.1.mlp"], tmp_path / "half.onnx"))
     casts = [(node.inputs[0].name, node.outputs[0].dtype) for node in model.graph
              if node.op_type == "Cast"]  # fmt: skip
     assert len(casts) == len(set(casts))
@@ -140,7 +140,7 @@ def test_one_cast_serves_all_who_read_a_tensor(single, tmp_path):
 @pytest.mark.parametrize("count", [1, 3])
 def test_half_graphs_take_any_number_of_images(single, tmp_path, count):
     half = halved(single, (), tmp_path / "half.onnx")
-    images = pictures(3)[:count]
+    images = random_images(3)[:count]
     expected = embed(single, images)
     for found in (embed(half, images), rounded(half, images)):
         assert 0 < nmse(found, expected) < 1e-4
@@ -151,7 +151,7 @@ def test_rounding_is_seen_that_the_runtime_leaves_out(tmp_path):
     ports = (TensorSpec("x", "float16", (3,)),), (TensorSpec("y", "float16", (3,)),)
     tiny, path = GraphSpec("tiny", *ports), tmp_path / "tiny.onnx"
     path.write_bytes(compile_graph(tiny, "square = Mul (x, x)\n y = Div (square, x)", {}))
-    save(spell_out(graph_blocks.read(path)), tmp_path / "exact.onnx")
+    save(spell_out(read_graph(path)), tmp_path / "exact.onnx")
     x = np.array([300, 2, 0.1], np.float16)
     with np.errstate(over="ignore"):
         expected = (x.astype(np.float32) ** 2).astype(np.float16) / x
@@ -160,7 +160,7 @@ def test_rounding_is_seen_that_the_runtime_leaves_out(tmp_path):
     assert np.isinf(found[0])
 
 
-def calibrated(path: Path, images: np.ndarray) -> dict[str, Decision]:
+def calibrated(path: Path, images: np.ndarray) -> dict[str, BlockDecision]:
     calibration = Calibration(path, graph(), threads=2)
     (found,) = calibration.run([{"image": images}])
     assert nmse(found["embedding"], embed(path, images)) < 1e-8
@@ -168,7 +168,7 @@ def calibrated(path: Path, images: np.ndarray) -> dict[str, Decision]:
 
 
 def test_blocks_are_measured_one_by_one(single):
-    images = pictures(1)
+    images = random_images(1)
     model = encoder()
     seen: dict[str, float] = {}
     for name in ("blocks.1.norm2", "neck.2"):
@@ -196,18 +196,18 @@ def overflowing() -> ImageEncoder:
 
 def test_what_overflows_stays_single_and_the_rest_does_not(tmp_path):
     path = exported(fold(overflowing()), tmp_path / "single.onnx")
-    images = pictures(1)
+    images = random_images(1)
     expected = embed(path, images)
     naive = rounded(halved(path, (), tmp_path / "naive.onnx"), images)
     assert not np.isfinite(naive).all(), "the naive conversion must be seen to fail"
     decisions = calibrated(path, images)
-    islands = {one.block for one in decisions.values() if one.precision == "fp32"}
+    fp32_blocks = {one.block for one in decisions.values() if one.precision == "fp32"}
     assert {decisions[block].reason for block in ("blocks.0", "blocks.0.mlp", "neck.0")} == {
         "overflow"
     }
     assert decisions["blocks.0.mlp"].max_abs > LARGEST
     assert decisions["blocks.1.attn"].precision == "fp16"
-    found = rounded(halved(path, islands, tmp_path / "half.onnx"), images)
+    found = rounded(halved(path, fp32_blocks, tmp_path / "half.onnx"), images)
     assert nmse(found, expected) < 1e-5
 
 
@@ -220,17 +220,17 @@ def test_what_loses_too_much_stays_single(tmp_path):
         lin2.weight.copy_(lin2.weight - lin2.weight.mean(dim=1, keepdim=True))
         lin2.bias.sub_(lin2.weight.sum(dim=1) * 1000)
     path = exported(fold(made), tmp_path / "single.onnx")
-    decision = calibrated(path, pictures(1))["blocks.1.mlp"]
+    decision = calibrated(path, random_images(1))["blocks.1.mlp"]
     assert decision.max_abs < LARGEST
     assert decision.nmse > LOSS
     assert (decision.precision, decision.reason) == ("fp32", "loss")
 
 
 @pytest.mark.parametrize("level", [-2.1, 0.0, 2.6], ids=["black", "grey", "white"])
-def test_constant_pictures_are_embedded_alike(single, tmp_path, level):
+def test_constant_images_are_embedded_alike(single, tmp_path, level):
     images = np.full((1, 3, SMALL.side, SMALL.side), level, np.float32)
-    islands = [f"blocks.{index}" for index in range(3)]
-    found = rounded(halved(single, islands, tmp_path / "half.onnx"), images)
+    fp32_blocks = [f"blocks.{index}" for index in range(3)]
+    found = rounded(halved(single, fp32_blocks, tmp_path / "half.onnx"), images)
     assert nmse(found, embed(single, images)) < 1e-5
 
 
@@ -241,8 +241,8 @@ def test_weights_in_half_the_bytes_are_read_as_they_compute(tmp_path):
     ports = (TensorSpec("x", "float32", ("n", 128)),), (TensorSpec("y", "float32", ("n", 64)),)
     small, path = GraphSpec("small", *ports), tmp_path / "stored.onnx"
     write(Source(small, layer, (torch.zeros(2, 128),)), path, store="float16")
-    model = graph_blocks.read(path)
-    assert {value.dtype for value in model.graph.initializers.values()} == {graph_blocks.SINGLE}
+    model = read_graph(path)
+    assert {value.dtype for value in model.graph.initializers.values()} == {FP32}
     save(model, tmp_path / "read.onnx")
     x = np.random.default_rng(0).normal(size=(3, 128)).astype(np.float32)
     a, b = (OrtBackend(tmp_path / name, small).run({"x": x})["y"] for name in

@@ -50,7 +50,7 @@ def pair(shape: Shape):
     return theirs, ours.eval().requires_grad_(False)
 
 
-def picture(side: int, count: int = 1):
+def random_image(side: int, count: int = 1):
     return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(0))
 
 
@@ -69,7 +69,7 @@ def test_every_size_has_the_published_number_of_weights(kind):
 
 def test_windows_and_whole_images_are_attended_to_as_in_the_reference():
     theirs, ours = pair(SMALL)
-    image = picture(SMALL.side)
+    image = random_image(SMALL.side)
     assert relative(ours(image).numpy(), theirs(image).numpy()) <= 1e-5
 
 
@@ -78,7 +78,7 @@ def test_a_graph_takes_any_number_of_images(tmp_path):
     modules = SamModules(ours, PromptEncoder(SMALL.grid, SMALL.side), MaskDecoder())
     source = next(modules.sources())
     write(source, tmp_path / "encoder.onnx")
-    images = picture(SMALL.side, count=3)
+    images = random_image(SMALL.side, count=3)
     backend = OrtBackend(tmp_path / "encoder.onnx", source.graph, threads=2)
     found = backend.run({"image": images.numpy()})["embedding"]
     assert relative(found, ours(images).numpy()) <= 1e-5
@@ -88,7 +88,7 @@ def test_vit_b_embeds_as_the_reference_does(vit_b_checkpoint, vit_b_folder):
     sam = segment_anything().sam_model_registry["vit_b"]()
     sam.load_state_dict(torch.load(vit_b_checkpoint, weights_only=True, mmap=True), assign=True)
     stored = artifacts.read(vit_b_folder).manifest.graphs["encoder"]
-    image = picture(1024)
+    image = random_image(1024)
     with torch.inference_mode():
         expected = sam.image_encoder(image).numpy()
     backend = OrtBackend(vit_b_folder / stored.file, stored.graph, threads=2)
@@ -99,6 +99,6 @@ def test_vit_b_embeds_as_the_reference_does(vit_b_checkpoint, vit_b_folder):
 @pytest.mark.parametrize("kind", ["vit_l", "vit_h"])
 def test_larger_sizes_embed_as_the_reference_does(kind):
     theirs, ours = pair(SHAPES[kind])
-    image = picture(1024)
+    image = random_image(1024)
     with torch.inference_mode():
         assert relative(ours(image).numpy(), theirs(image).numpy()) <= 1e-5

@@ -27,7 +27,6 @@ from fastseg.errors import (
 )
 from fastseg.export.int8 import convert as int8_convert
 from fastseg.export.int8.convert import add_int8
-from fastseg.export.onnx import blocks as graph_blocks
 from fastseg.inference.sessions import Choice
 from fastseg.validation import comparison
 from fastseg.validation.comparison import Limits
@@ -52,7 +51,7 @@ needs_integers = pytest.mark.skipif(
 def heart(tmp_path_factory):
     """echo-a4c with its network in both precisions, calibrated on two frames."""
     out = tmp_path_factory.mktemp("models") / "heart"
-    add_int8(find("echo-a4c"), out, pictures=list(sectors(5))[3:])
+    add_int8(find("echo-a4c"), out, images=list(sectors(5))[3:])
     return artifacts.read(out)
 
 
@@ -69,9 +68,9 @@ def test_the_graph_stands_beside_the_float32_one_with_what_was_measured(heart):
     least = min(one["nmse"] for one in stored.blocks if one["precision"] == "fp32")
     most = max(one["nmse"] for one in stored.blocks if one["precision"] == "int8")
     assert 0 < most <= least
-    verdict = stored.comparison
-    assert verdict["limits"] == {"mean_iou": 0.995, "count_change": 0.05}
-    assert 0.995 <= verdict["rows"][-1]["mask_iou_mean"] < 1
+    recorded = stored.comparison
+    assert recorded["limits"] == {"mean_iou": 0.995, "count_change": 0.05}
+    assert 0.995 <= recorded["rows"][-1]["mask_iou_mean"] < 1
 
 
 @needs_integers
@@ -100,7 +99,7 @@ def test_it_is_loaded_by_its_name_and_not_by_itself(heart, tmp_path):
 
 @needs_integers
 def test_prompts_are_answered_in_float32(small_folder, tmp_path):
-    add_int8(small_folder, tmp_path / "out", pictures=scenes()[:1], limits=Limits())
+    add_int8(small_folder, tmp_path / "out", images=scenes()[:1], limits=Limits())
     folder = artifacts.read(tmp_path / "out")
     plans = {name: str(plan(folder, name, precision="int8")) for name in ("encoder", "decoder")}
     faster = "openvino" if importlib.util.find_spec("openvino") else "onnxruntime"
@@ -113,9 +112,9 @@ def test_prompts_are_answered_in_float32(small_folder, tmp_path):
 @needs_integers
 def test_a_second_time_replaces_the_first_and_half_graphs_stay(small_folder, tmp_path):
     half = pytest.importorskip("fastseg.export.fp16.convert")
-    half.add_half(small_folder, tmp_path / "out", pictures=scenes()[:1])
+    half.add_fp16(small_folder, tmp_path / "out", images=scenes()[:1])
     for _ in range(2):
-        add_int8(tmp_path / "out", tmp_path / "out", pictures=scenes()[:1], limits=Limits())
+        add_int8(tmp_path / "out", tmp_path / "out", images=scenes()[:1], limits=Limits())
     folder = artifacts.read(tmp_path / "out")
     precisions = [one.precision for one in folder.manifest.graphs.values()]
     assert precisions.count("int8") == 1
@@ -126,7 +125,7 @@ def test_a_second_time_replaces_the_first_and_half_graphs_stay(small_folder, tmp
 def test_masks_that_differ_too_much_leave_nothing(tmp_path, monkeypatch):
     said: list[str] = []
     once: list[str] = []
-    for module, name in ((graph_blocks, "read"), (comparison, "run_probes")):
+    for module, name in ((int8_convert, "read_graph"), (comparison, "run_probes")):
         function = getattr(module, name)
 
         def counted(*given, function=function, name=name):
@@ -138,14 +137,14 @@ def test_masks_that_differ_too_much_leave_nothing(tmp_path, monkeypatch):
         add_int8(
             find("echo-a4c"),
             tmp_path / "out",
-            pictures=list(sectors(1)),
+            images=list(sectors(1)),
             limits=Limits(mean_iou=1.0),
             progress=said.append,
         )
     assert "mask IoU" in str(caught.value)
     assert list(tmp_path.iterdir()) == []
     # The graph is read and asked once, however often it is compared.
-    assert sorted(once) == ["read", "run_probes"]
+    assert sorted(once) == ["read_graph", "run_probes"]
     # Every limit was tried, each with fewer products of integers than the one before.
     counts = [int(step.split()[0]) for step in said if "products" in step]
     assert len(counts) > 2
@@ -214,12 +213,12 @@ def test_instructions_are_read_under_either_name(monkeypatch, tmp_path):
 def test_the_command_line_calibrates_on_pictures(tmp_path, capsys):
     from PIL import Image
 
-    pictures = []
+    paths = []
     for index, frame in enumerate(sectors(2)):
-        pictures.append(str(tmp_path / f"{index}.png"))
-        Image.fromarray(np.asarray(frame)).save(pictures[-1])
+        paths.append(str(tmp_path / f"{index}.png"))
+        Image.fromarray(np.asarray(frame)).save(paths[-1])
     out = tmp_path / "out"
-    assert run(["export", "int8", "echo-a4c", *pictures, "--out", str(out), "--json"]) == 0
+    assert run(["export", "int8", "echo-a4c", *paths, "--out", str(out), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert (document["precision"], document["device"]) == ("int8", "cpu")
     assert document["comparison"]["rows"][-1]["mask_iou_mean"] >= 0.995

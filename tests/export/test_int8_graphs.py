@@ -9,8 +9,8 @@ onnx_ir = pytest.importorskip("onnx_ir", reason="exports need onnx-ir")
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 
 from fastseg.export.int8 import calibration as int8_calibration
-from fastseg.export.int8.rewrite import Range, products, to_int8
-from fastseg.export.onnx import blocks
+from fastseg.export.int8.rewrite import ValueRange, products, to_int8
+from fastseg.export.onnx.blocks import read_graph
 
 RANDOM = np.random.default_rng(5)
 IMAGE = RANDOM.normal(0.5, 1.0, (1, 3, 8, 8)).astype(np.float32)
@@ -79,11 +79,11 @@ def rounded(weights, axis):
 
 
 def test_a_product_is_that_of_rounded_operands(path, tmp_path):
-    exact = answers(blocks.read(path), tmp_path)
-    held = int8_calibration.ranges(blocks.read(path), [{"image": IMAGE}])
-    assert held["image"] == Range(float(IMAGE.min()), float(IMAGE.max()))
-    assert held["maps"] == Range(float(exact["maps"].min()), float(exact["maps"].max()))
-    found = answers(to_int8(blocks.read(path), held), tmp_path)
+    exact = answers(read_graph(path), tmp_path)
+    held = int8_calibration.measure_ranges(read_graph(path), [{"image": IMAGE}])
+    assert held["image"] == ValueRange(float(IMAGE.min()), float(IMAGE.max()))
+    assert held["maps"] == ValueRange(float(exact["maps"].min()), float(exact["maps"].max()))
+    found = answers(to_int8(read_graph(path), held), tmp_path)
     padded = np.pad(stepped(IMAGE, held["image"]), ((0, 0), (0, 0), (1, 1), (1, 1)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))
     maps = np.einsum("bchwij,ocij->bohw", windows, rounded(KERNEL, 0))
@@ -95,45 +95,45 @@ def test_a_product_is_that_of_rounded_operands(path, tmp_path):
 
 
 def test_what_two_products_share_is_rounded_once_and_tables_stay(path, tmp_path):
-    model = blocks.read(path)
-    to_int8(model, int8_calibration.ranges(model, [{"image": IMAGE}]))
+    model = read_graph(path)
+    to_int8(model, int8_calibration.measure_ranges(model, [{"image": IMAGE}]))
     kinds = [node.op_type for node in model.graph]
     assert kinds.count("QuantizeLinear") == 2
     assert kinds.count("DequantizeLinear") == 4
     assert set(model.graph.initializers) >= {"table", "matrix.axis1.int8", "kernel.axis0.int8"}
     assert not {"matrix", "kernel"} & set(model.graph.initializers)
-    exact = answers(blocks.read(path), tmp_path)["maps"] @ TABLE
+    exact = answers(read_graph(path), tmp_path)["maps"] @ TABLE
     found = answers(model, tmp_path)
     np.testing.assert_allclose(found["places"], found["maps"] @ TABLE, rtol=0, atol=2e-6)
     assert np.abs(found["places"] - exact).max() > 1e-5
 
 
 def test_a_product_that_is_to_stay_is_what_it_was(path, tmp_path):
-    held = int8_calibration.ranges(blocks.read(path), [{"image": IMAGE}])
-    names = [str(node.name) for node in products(blocks.read(path))]
+    held = int8_calibration.measure_ranges(read_graph(path), [{"image": IMAGE}])
+    names = [str(node.name) for node in products(read_graph(path))]
     assert names == ["maps/Conv", "first/MatMul", "second/MatMul"]
-    exact = answers(blocks.read(path), tmp_path)
+    exact = answers(read_graph(path), tmp_path)
     for kept in names:
-        found = answers(to_int8(blocks.read(path), held, kept=[kept]), tmp_path)
+        found = answers(to_int8(read_graph(path), held, kept=[kept]), tmp_path)
         same = {name for name in exact if np.array_equal(found[name], exact[name])}
         # Tables are never rounded, so they are the same where what they read is.
         assert same == ({"maps", "places"} if kept == "maps/Conv" else set())
-    found = answers(to_int8(blocks.read(path), held, kept=names), tmp_path)
+    found = answers(to_int8(read_graph(path), held, kept=names), tmp_path)
     assert all(np.array_equal(found[name], exact[name]) for name in exact)
 
 
 def test_what_a_product_loses_is_its_own_and_grows_with_outliers(path):
     wild = IMAGE.copy()
     wild[0, 0, 0, 0] = 300.0
-    graph = blocks.read(path)
+    graph = read_graph(path)
     before = [node.name for node in graph.graph], list(graph.graph.outputs)
-    held = int8_calibration.ranges(graph, [{"image": IMAGE}])
-    lost = int8_calibration.losses(graph, [{"image": IMAGE}], held)
+    held = int8_calibration.measure_ranges(graph, [{"image": IMAGE}])
+    lost = int8_calibration.measure_losses(graph, [{"image": IMAGE}], held)
     assert list(lost) == ["maps/Conv", "first/MatMul", "second/MatMul"]
     assert all(1e-6 < nmse < 1e-3 for nmse in lost.values())
-    both = int8_calibration.ranges(graph, [{"image": IMAGE}, {"image": wild}])
-    assert both["image"] == Range(float(IMAGE.min()), 300.0)
-    worse = int8_calibration.losses(graph, [{"image": IMAGE}], both)
+    both = int8_calibration.measure_ranges(graph, [{"image": IMAGE}, {"image": wild}])
+    assert both["image"] == ValueRange(float(IMAGE.min()), 300.0)
+    worse = int8_calibration.measure_losses(graph, [{"image": IMAGE}], both)
     assert worse["maps/Conv"] > 100 * lost["maps/Conv"]
     assert ([node.name for node in graph.graph], list(graph.graph.outputs)) == before
     decided = int8_calibration.decide(worse, 1e-3)
@@ -149,7 +149,7 @@ def test_what_a_product_loses_is_its_own_and_grows_with_outliers(path):
     ("low", "high", "zero"), [(-1.0, 1.0, 128), (0.5, 2.0, 0), (-3.0, -1.0, 255), (0.0, 0.0, 0)]
 )
 def test_zero_is_a_step_whatever_the_range(low, high, zero):
-    held = Range(low, high)
+    held = ValueRange(low, high)
     assert held.scale > 0
     assert abs(int(held.zero_point) - zero) <= 1
     assert stepped(np.float32(0.0), held) == 0.0

@@ -1,4 +1,4 @@
-"""What a written graph looks like, whatever the module."""
+"""Properties of a written graph, whatever the module."""
 
 from __future__ import annotations
 
@@ -99,13 +99,13 @@ def test_weights_that_float16_would_change_are_left_as_they_are(tmp_path):
 def test_batch_norms_are_folded_before_weights_are_rounded():
     sequence = torch.nn.Sequential(torch.nn.Conv2d(16, 64, 3), torch.nn.BatchNorm2d(64)).eval()
     sequence[1].running_var.fill_(3.0)
-    picture = torch.randn(1, 16, 8, 8, generator=torch.Generator().manual_seed(0))
-    expected = sequence(picture).detach()
+    image = torch.randn(1, 16, 8, 8, generator=torch.Generator().manual_seed(0))
+    expected = sequence(image).detach()
     fp16_storage.prepare(sequence)
     weight = sequence[0].weight.detach()
     assert isinstance(sequence[1], torch.nn.Identity)
     assert torch.equal(weight, weight.half().float())
-    torch.testing.assert_close(sequence(picture).detach(), expected, rtol=0, atol=5e-3)
+    torch.testing.assert_close(sequence(image).detach(), expected, rtol=0, atol=5e-3)
 
 
 def test_more_weights_than_a_file_can_hold_lie_beside_it(source, tmp_path, monkeypatch):

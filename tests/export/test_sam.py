@@ -1,4 +1,4 @@
-"""A model folder is written whole, with its verdict, or not at all."""
+"""A model folder is written whole, with its comparison, or not at all."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(export, "compare", lambda *_: Table(()))
 
 
-def test_a_folder_has_every_graph_and_the_verdict(small_folder):
+def test_a_folder_has_every_graph_and_the_comparison(small_folder):
     manifest = artifacts.read(small_folder).manifest
     assert list(manifest.graphs) == list(contract.SAM_GRAPHS)
     assert (manifest.family, manifest.name, manifest.preprocessing.side) == ("sam", "small", 64)
@@ -67,10 +67,10 @@ def test_weights_stored_in_half_the_bytes_answer_as_the_rounded_modules(
     stored = artifacts.read(small_folder).manifest.graphs
     weights = sum(w.numel() for w in small_modules.mask_decoder.transformer.parameters())
     assert stored["decoder"].bytes < 2.8 * weights
-    picture = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    image = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     backend = OrtBackend(small_folder / stored["encoder"].file, stored["encoder"].graph)
-    found = backend.run({"image": picture.numpy()})["embedding"]
-    expected = small_modules.image_encoder(picture).numpy()
+    found = backend.run({"image": image.numpy()})["embedding"]
+    expected = small_modules.image_encoder(image).numpy()
     assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
 
 

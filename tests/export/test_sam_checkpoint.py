@@ -185,7 +185,7 @@ def test_relatives_of_sam_are_recognised_and_refused(network, tmp_path):
 
 def test_weights_that_fit_but_want_other_pictures_are_refused(tmp_path, monkeypatch):
     path = saved(tmp_path / "weights.pth", positions())
-    published = registry.Checkpoint(path.name, path.stat().st_size, artifacts.sha256(path))
+    published = registry.PublishedCheckpoint(path.name, path.stat().st_size, artifacts.sha256(path))
     medsam = next(card for card in registry.KNOWN if card.name == "medsam")
     monkeypatch.setattr(registry, "KNOWN", (replace(medsam, checkpoint=published),))
     with pytest.raises(CheckpointError, match=r"MedSAM.*not supported yet"):

@@ -1,13 +1,12 @@
-"""The U-Net's folder is written whole, with its verdict, or not at all."""
+"""The U-Net's folder is written whole, with its comparison, or not at all."""
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
@@ -16,17 +15,19 @@ torch = pytest.importorskip("torch", reason="exports need torch")
 onnx = pytest.importorskip("onnx", reason="exports need onnx")
 
 from fastseg import artifacts, contract
+from fastseg.artifacts import safetensors
 from fastseg.artifacts.manifest import FramePreprocessing
 from fastseg.backends.onnxruntime.session import OrtBackend
 from fastseg.echo.views import VIEWS
 from fastseg.errors import CheckpointError, OutputError, ParityError
 from fastseg.export import unet as export
+from fastseg.export.fp16 import storage as fp16_storage
 from fastseg.export.model_folder import TOLERANCE, Card
 from fastseg.export.networks.unet import UNet
 from fastseg.export.unet import export_unet, write_unet_folder
 from tests.helpers import keras_unet
+from tests.helpers.processes import ROOT, finish
 
-ROOT = Path(__file__).parents[2]
 WIDTH = 8
 
 
@@ -78,7 +79,7 @@ def test_the_card_says_what_the_network_is_and_where_its_weights_came_from(folde
     assert {"torch", "onnxruntime"} <= set(manifest.written_by)
 
 
-def test_the_verdict_is_of_one_frame_and_of_three(folder):
+def test_the_comparison_is_of_one_frame_and_of_three(folder):
     rows = artifacts.read(folder).manifest.parity
     assert [row["name"] for row in rows] == ["probabilities, batch 1", "probabilities, batch 3"]
     assert all(row["relative"] <= TOLERANCE for row in rows)
@@ -117,12 +118,30 @@ def test_weights_of_keras_give_keras_answers_through_the_whole_export(tmp_path):
 def test_half_the_bytes_hold_the_rounded_network(folder, tmp_path):
     write_unet_folder(network(), tmp_path / "half", "a4c", Card("half"), store="float16")
     frames = random_frames(1)
-    (whole,), (half,) = (
-        artifacts.read(path).manifest.graphs.values() for path in (folder, tmp_path / "half")
+    whole, half = (
+        sum(file.bytes for file in artifacts.read(path).manifest.files)
+        for path in (folder, tmp_path / "half")
     )
-    assert half.bytes < 0.55 * whole.bytes
+    assert half < 0.55 * whole
     gap = np.abs(answers(tmp_path / "half", frames) - answers(folder, frames)).max()
     assert 0 < gap < 5e-3
+
+
+@pytest.mark.parametrize("store", ["float32", "float16"])
+def test_the_weights_lie_in_one_file_that_the_graph_refers_to(store, tmp_path):
+    write_unet_folder(network(), tmp_path / "model", "a4c", Card("shared"), store=store)
+    manifest = artifacts.read(tmp_path / "model").manifest
+    stored = manifest.graphs[contract.UNET_GRAPH]
+    assert manifest.weights == {contract.UNET_GRAPH: stored.data[0]}
+    assert len(stored.data) == 1
+    assert stored.bytes < 0.15 * stored.data[0].bytes
+    found = safetensors.read(tmp_path / "model" / stored.data[0].file)
+    expected = network().eval()
+    if store == "float16":
+        fp16_storage.prepare(expected)
+    assert found.keys() == expected.state_dict().keys()
+    for name, tensor in expected.state_dict().items():
+        np.testing.assert_array_equal(found[name], tensor.numpy())
 
 
 def test_the_caller_s_network_is_left_as_it_is(tmp_path):
@@ -177,10 +196,8 @@ def test_an_interrupted_export_leaves_what_was_there(folder, weights, tmp_path):
 
 
 def test_the_script_exports_and_says_in_one_line_what_is_wrong(weights, tmp_path):
-    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        call = [sys.executable, ROOT / "export" / "unet_to_onnx.py", *map(str, arguments)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        return subprocess.run(call, capture_output=True, text=True, check=False, env=environment)
+    def run(*arguments: str | Path) -> CompletedProcess[str]:
+        return finish([sys.executable, ROOT / "export" / "unet_to_onnx.py", *arguments])
 
     good = run(weights, "a4c", tmp_path / "good", "--store", "float16")
     assert good.returncode == 0, good.stderr

@@ -18,7 +18,7 @@ ALIGNMENT = 256
 
 
 class EmulatedDevice:
-    """Stands in for a CUDA device in pipelines, with ``ops.device.emulated_kernels``.
+    """A CUDA device in pipelines, with ``ops.device.emulated_kernels``.
 
     Memory is full of old bytes when it is taken, as a device's is. What is put into a stream is
     done at once.
@@ -32,15 +32,15 @@ class EmulatedDevice:
         self.memory_bytes = memory_bytes
         self.used_bytes = 0
         self.most_bytes = 0
-        """Most memory that was taken at once."""
+        """Peak of the allocated memory in bytes."""
         self.uploaded: list[int] = []
         self.downloaded: list[int] = []
-        """Length of every copy to the device, and back."""
+        """Bytes of every copy to the device, and from it."""
         self._current = 0
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """Allow what follows."""
+        """Do nothing: there is no context to enter."""
         self._current += 1
         try:
             yield
@@ -48,12 +48,12 @@ class EmulatedDevice:
             self._current -= 1
 
     def allocate(self, length: int, stream: int | None = None) -> EmulatedAllocation:
-        """Take memory.
+        """Allocate memory.
 
         Raises:
             DeviceMemoryError: There is not enough.
         """
-        del stream  # whatever is put into one is done: what is dropped may go to anybody
+        del stream  # work is done when it is submitted, so freed memory may be reused at once
         if self._current == 0:
             raise RuntimeError("the device is used outside current()")
         if self.used_bytes + length > self.memory_bytes:
@@ -61,13 +61,13 @@ class EmulatedDevice:
         return EmulatedAllocation(self, length)
 
     def order(self, before: int, after: int) -> None:
-        """What is in any stream is done."""
+        """Do nothing: work is done when it is submitted."""
 
     def wait_for(self, stream: int) -> None:
-        """What is in any stream is done."""
+        """Do nothing: work is done when it is submitted."""
 
     def pinned(self, length: int) -> Bytes:
-        """Take host memory."""
+        """Allocate host memory."""
         return np.full(length, 0xA5, np.uint8)
 
     def stream(self) -> EmulatedStream:
@@ -75,11 +75,11 @@ class EmulatedDevice:
         return EmulatedStream(self)
 
     def give_back(self) -> None:
-        """There is no pool whose memory could be given back."""
+        """Do nothing: there is no memory pool."""
 
 
 class EmulatedAllocation:
-    """Memory that is free again when this is dropped."""
+    """Memory that is freed with this object."""
 
     def __init__(self, device: EmulatedDevice, length: int) -> None:
         self._device, self.length = device, length
@@ -89,13 +89,13 @@ class EmulatedAllocation:
         device.most_bytes = max(device.most_bytes, device.used_bytes)
 
     def __del__(self) -> None:
-        # What is read after this would be wrong on a device too, where somebody else has it.
+        # A read after this would be wrong on a device too, where the memory has another owner.
         self._memory[:] = 0x5A
         self._device.used_bytes -= self.length
 
 
 class EmulatedStream:
-    """Work that is done when it is put in."""
+    """A stream whose work is done when it is submitted."""
 
     handle = 0
 
@@ -117,15 +117,15 @@ class EmulatedStream:
         _at(target, length)[:] = _at(source, length)
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Hand ``work`` back: it is what a recorded graph does."""
+        """Return ``work``: it does what a recorded graph does."""
         return work
 
     def is_done(self) -> bool:
-        """Everything is done."""
+        """Do nothing: work is done when it is submitted."""
         return True
 
     def synchronise(self) -> None:
-        """Everything is done."""
+        """Do nothing: work is done when it is submitted."""
 
 
 def _at(address: int, length: int) -> Bytes:

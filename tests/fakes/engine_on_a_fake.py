@@ -1,4 +1,4 @@
-"""A backend over an engine and a device that are not there, and what it must answer."""
+"""A backend over a fake engine and a fake device, and the outputs that it must give."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Setup:
 
     @property
     def calls(self) -> list[tuple[int, int]]:
-        """Profile and prompts of each piece."""
+        """Optimisation profile and number of prompts of each execution."""
         return [
             (profile, shapes["x"][0])
             for context in self.engine.contexts

@@ -1,4 +1,4 @@
-"""A CUDA device that is not there: memory and streams in plain NumPy.
+"""A fake CUDA device: memory and streams in plain NumPy.
 
 The fake is strict where a GPU is merciful by chance: work happens only when a stream is waited for,
 memory that was not written is noise, and what was dropped is somebody else's at once. Whatever is
@@ -32,7 +32,7 @@ _ALIGNMENT = 256
 
 
 _Work: TypeAlias = tuple[Callable[[], None], list[Range], list[Range]]
-"""What to do, what it reads, and what it writes."""
+"""A function, the memory that it reads, and the memory that it writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +54,10 @@ class FakeCuda:
     def __init__(self, memory_bytes: int = 2**40) -> None:
         self.memory_bytes = memory_bytes
         self.streams: dict[int, FakeStream] = {}
-        """Those that were made here, by handle."""
+        """Streams of this device, by handle."""
 
         self.most_bytes = 0
-        """Most memory that was taken at a time."""
+        """Peak of the allocated memory in bytes."""
 
         self._memory: dict[int, NDArray[np.uint8]] = {}
         self._places: list[int] = []
@@ -71,7 +71,7 @@ class FakeCuda:
 
     @property
     def used_bytes(self) -> int:
-        """Memory that is taken now."""
+        """Bytes that are allocated now."""
         with self._lock:
             self._collect()
             return sum(block.length for block in self._taken.values())
@@ -86,7 +86,7 @@ class FakeCuda:
             self._inside.depth -= 1
 
     def allocate(self, length: int, stream: int | None = None) -> FakeAllocation:
-        """Take memory: what was dropped last if it may be had, else new and full of noise."""
+        """Allocate memory: the last freed block if reusable, else a new one full of noise."""
         self.check_current()
         with self._lock:
             if self.used_bytes + length > self.memory_bytes:
@@ -100,7 +100,7 @@ class FakeCuda:
         return FakeAllocation(block.address, length, self._dropped)
 
     def pinned(self, length: int) -> Bytes:
-        """Take host memory."""
+        """Allocate host memory."""
         self.check_current()
         return np.full(length, NOISE, np.uint8)
 
@@ -112,7 +112,7 @@ class FakeCuda:
         return stream
 
     def order(self, before: int, after: int) -> None:
-        """Do what follows in a stream after all that is now in another one."""
+        """Let further work of a stream wait for all work that another one has now."""
         self.check_current()
         with self._lock:
             self._order.wait(before, after)
@@ -120,7 +120,7 @@ class FakeCuda:
             self.streams[after].waited_for.append(before)
 
     def give_back(self) -> None:
-        """What was dropped is kept, and not counted."""
+        """Do nothing: freed memory is kept, and not counted."""
         self.check_current()
 
     def check_current(self) -> None:
@@ -131,18 +131,18 @@ class FakeCuda:
     def put(
         self, stream: int, work: Callable[[], None], reads: list[Range], writes: list[Range]
     ) -> None:
-        """Put work that uses some memory into a stream."""
+        """Submit work that uses some memory to a stream."""
         self.check_current()
         with self._lock:
             self._pending.append((self._order.put(stream, reads, writes), work))
 
     def is_done(self, stream: int) -> bool:
-        """Whether nothing in a stream is left to do."""
+        """Tell whether a stream has no work left."""
         with self._lock:
             return all(moment.stream != stream for moment, _ in self._pending)
 
     def wait_for(self, stream: int) -> None:
-        """Do all that is in a stream, and what it waits for, and nothing else."""
+        """Do all work of a stream, and the work that it waits for, and nothing else."""
         self.check_current()
         with self._lock:
             clock = self._order.clock(stream)
@@ -153,7 +153,7 @@ class FakeCuda:
             self._order.wait(stream, HOST)
 
     def at(self, address: int, length: int) -> NDArray[np.uint8]:
-        """Memory from an address on; raises where there is none."""
+        """Return the memory from an address on; raise where there is none."""
         found = self.block_of(address)
         if found is None or address + length > found[0] + found[1]:
             raise AssertionError("memory was used beyond its end")
@@ -161,7 +161,7 @@ class FakeCuda:
         return self._memory[found[0]][offset : offset + length]
 
     def block_of(self, address: int) -> Range | None:
-        """The memory that an address lies in, as it was taken; None if it lies in none."""
+        """Return the allocation that an address lies in; None if it lies in none."""
         with self._lock:
             place = bisect.bisect_right(self._places, address) - 1
             if place < 0:
@@ -190,7 +190,7 @@ class FakeCuda:
             self.put(stream, write, [], [(address, len(content))])
 
     def read(self, array: object) -> Array:
-        """What an array on the device holds, as a library reads it that knows of no streams."""
+        """Return an array of the device, read as a library does that knows of no streams."""
         interface = array.__cuda_array_interface__  # type: ignore[attr-defined]
         found: list[Array] = []
         self.start_reading(interface, _READER, found)
@@ -210,7 +210,7 @@ class FakeCuda:
             self.put(stream, read, [where], [])
 
     def _new(self, length: int, stream: int | None) -> _Block:
-        """Memory that nobody had before, at the address that it has in truth."""
+        """Allocate new memory, whose address is its true one."""
         room = np.full(length + _ALIGNMENT, NOISE, np.uint8)
         skipped = -room.ctypes.data % _ALIGNMENT
         address = room.ctypes.data + skipped
@@ -225,7 +225,7 @@ class FakeCuda:
 
 
 class FakeAllocation:
-    """Memory that is free when this is dropped."""
+    """Memory that is freed with this object."""
 
     def __init__(self, address: int, length: int, dropped: deque[int]) -> None:
         self.address = address
@@ -252,14 +252,14 @@ class FakeDeviceArray:
 
 
 class FakeStream:
-    """Work that is done when somebody waits for it."""
+    """A stream whose work is done when it is waited for."""
 
     def __init__(self, device: FakeCuda, handle: int) -> None:
         self.device = device
         self.handle = handle
         self.waited_for: list[int] = []
         self.launches = 0
-        """How often recorded work was launched."""
+        """Number of launches of recorded work."""
 
         self._recorded: list[_Work] | None = None
 
@@ -286,7 +286,7 @@ class FakeStream:
         )
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Keep what ``work`` puts into this stream instead of doing it."""
+        """Record what ``work`` submits to this stream instead of doing it."""
         recorded: list[_Work] = []
         self._recorded = recorded
         try:
@@ -302,11 +302,11 @@ class FakeStream:
         return launch
 
     def is_done(self) -> bool:
-        """Whether nothing is left to do."""
+        """Tell whether no work is left."""
         return self.device.is_done(self.handle)
 
     def synchronise(self) -> None:
-        """Do everything."""
+        """Do all submitted work."""
         self.device.wait_for(self.handle)
 
     def put(
@@ -315,7 +315,7 @@ class FakeStream:
         reads: list[Range] | None = None,
         writes: list[Range] | None = None,
     ) -> None:
-        """Put work into the stream that reads and writes this memory of the device."""
+        """Submit work that reads and writes this memory of the device."""
         if self._recorded is not None:
             self._recorded.append((work, reads or [], writes or []))
         else:
@@ -323,7 +323,7 @@ class FakeStream:
 
 
 def as_bytes(array: Array) -> NDArray[np.uint8]:
-    """The bytes of an array, row by row."""
+    """Return the bytes of an array, row by row."""
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 

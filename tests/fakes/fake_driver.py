@@ -1,4 +1,4 @@
-"""A stand-in for the NVIDIA driver's library: devices without a GPU."""
+"""A fake of the NVIDIA driver's library: devices without a GPU."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class FakeDevice:
 
 
 class FakeDriverLibrary:
-    """Answers as ``libcuda.so.1`` does.
+    """A library that answers as ``libcuda.so.1`` does.
 
     Args:
         devices: What it lists.
@@ -39,11 +39,11 @@ class FakeDriverLibrary:
         return self.init or flags
 
     def cuDriverGetVersion(self, version: Any) -> int:  # noqa: N802
-        """Write the newest CUDA that is served."""
+        """Write the newest version of CUDA that is supported."""
         return _write(version, self.cuda)
 
     def cuDeviceGetCount(self, count: Any) -> int:  # noqa: N802
-        """Write how many devices there are."""
+        """Write the number of devices."""
         return _write(count, len(self.devices))
 
     def cuDeviceGet(self, handle: Any, index: int) -> int:  # noqa: N802
@@ -65,7 +65,7 @@ class FakeDriverLibrary:
 
 
 def _write(reference: Any, value: int) -> int:
-    """Write through what ``ctypes.byref`` made, or a pointer."""
+    """Write through a reference of ``ctypes.byref``, or a pointer."""
     target = getattr(reference, "_obj", None)
     if target is None:
         target = ctypes.cast(reference, ctypes.POINTER(ctypes.c_int)).contents

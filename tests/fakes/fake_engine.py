@@ -1,4 +1,4 @@
-"""An engine that is not there: its network is a function of NumPy arrays."""
+"""A fake engine, whose network is a function of NumPy arrays."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from fastseg.backends.signatures import Declared
+from fastseg.backends.signatures import TensorSignature
 from fastseg.contract import Array, GraphSpec, TensorSpec
 from tests.fakes.fake_cuda import NOISE, FakeCuda, FakeStream, as_bytes
 
@@ -35,14 +35,14 @@ class FakeEngine:
         self.device = device
         self.scratch_bytes = scratch_bytes
         self.records = records
-        self.inputs = [_declared(one) for one in graph.inputs]
-        self.outputs = [_declared(one) for one in graph.outputs]
+        self.inputs = [_signature(one) for one in graph.inputs]
+        self.outputs = [_signature(one) for one in graph.outputs]
         self.contexts: list[FakeContext] = []
         self.kept = 0
-        """How often it was asked to keep what it compiled."""
+        """Number of requests to keep compiled kernels."""
 
     def context(self, stream: FakeStream) -> FakeContext:
-        """Make an execution context."""
+        """Create an execution context."""
         self.device.check_current()
         context = FakeContext(self, stream)
         self.contexts.append(context)
@@ -54,13 +54,13 @@ class FakeEngine:
 
 
 class FakeContext:
-    """Runs the function of an engine on the memory of its device."""
+    """An execution context, which runs the function of an engine on the memory of its device."""
 
     def __init__(self, engine: FakeEngine, stream: FakeStream) -> None:
         self.engine = engine
         self.stream = stream
         self.calls: list[tuple[int, dict[str, tuple[int, ...]]]] = []
-        """Profile and shapes of each call that was put into a stream, or recorded."""
+        """Profile and shapes of each call that was submitted to a stream, or recorded."""
 
         self._profile = 0
         self._shapes: Mapping[str, tuple[int, ...]] = {}
@@ -68,18 +68,18 @@ class FakeContext:
         self._scratch = (0, 0)
 
     def prepare(self, profile: int, shapes: Mapping[str, tuple[int, ...]]) -> int:
-        """Take shapes."""
+        """Set the shapes of inputs."""
         self._profile, self._shapes = profile, shapes
         return self.engine.scratch_bytes * max(shape[0] for shape in shapes.values())
 
     def bind(self, addresses: Mapping[str, int], scratch: tuple[int, int]) -> None:
-        """Take addresses."""
+        """Set the addresses of tensors."""
         if any(address % 256 for address in (*addresses.values(), scratch[0])):
             raise AssertionError("an address is not a multiple of 256")
         self._addresses, self._scratch = addresses, scratch
 
     def enqueue(self) -> None:
-        """Put the call into the stream."""
+        """Submit the call to the stream."""
         self.calls.append((self._profile, dict(self._shapes)))
         shapes, addresses, scratch = self._shapes, self._addresses, self._scratch
         graph = self.engine.graph
@@ -116,9 +116,9 @@ class FakeContext:
             device.at(addresses[name], output.nbytes)[:] = as_bytes(output)
 
 
-def _declared(tensor: TensorSpec) -> Declared:
+def _signature(tensor: TensorSpec) -> TensorSignature:
     shape = tuple(None if isinstance(size, str) else size for size in tensor.shape)
-    return Declared(frozenset({tensor.name}), tensor.dtype, shape)
+    return TensorSignature(frozenset({tensor.name}), tensor.dtype, shape)
 
 
 def _length(tensor: TensorSpec, shape: tuple[int, ...]) -> int:

@@ -1,4 +1,4 @@
-"""Which work of a device comes after which, and memory that two use with nothing to order them."""
+"""The order of work on a device, and a check for memory used without an order (a data race)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 HOST = 0
-"""Stands beside the handles of streams: what the host has seen done."""
+"""The host's place among the handles of streams: the work that it has seen done."""
 
 Clock = dict[int, int]
-"""How many pieces of work of each stream are known to come before."""
+"""Number of pieces of work of each stream that are known to come before."""
 
 Range = tuple[int, int]
 """Address and length."""
@@ -17,14 +17,14 @@ Range = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """One piece of work: the number of it in its stream, and all that comes before."""
+    """A piece of work: its number in its stream, and all that comes before."""
 
     stream: int
     number: int
     clock: Clock
 
     def comes_before(self, clock: Clock) -> bool:
-        """Whether whoever has this clock comes after this."""
+        """Tell whether work with this clock comes after this one."""
         return clock.get(self.stream, 0) >= self.number
 
 
@@ -37,18 +37,18 @@ class _Use:
 
 
 class Order:
-    """Streams, each in order, and what was made to wait for what."""
+    """Streams, each in order, and the waits between them."""
 
     def __init__(self) -> None:
         self._clocks: dict[int, Clock] = defaultdict(dict)
         self._uses: list[_Use] = []
 
     def clock(self, stream: int) -> Clock:
-        """All that comes before what follows in a stream."""
+        """Return all that comes before the next work of a stream."""
         return self._clocks[stream]
 
     def wait(self, before: int, after: int) -> None:
-        """Let what follows in a stream, or ``HOST``, come after all that is in another one."""
+        """Let further work of a stream, or ``HOST``, come after all work of another one."""
         known = self._clocks[after]
         for stream, number in self._clocks[before].items():
             known[stream] = max(known.get(stream, 0), number)
@@ -59,7 +59,7 @@ class Order:
         Raises:
             AssertionError: It uses memory that other work may be using, and one of the two writes.
         """
-        self.wait(HOST, stream)  # it is the host who puts it there
+        self.wait(HOST, stream)  # the host submits it
         clock = self._clocks[stream]
         clock[stream] = clock.get(stream, 0) + 1
         moment = Moment(stream, clock[stream], dict(clock))
@@ -69,7 +69,7 @@ class Order:
         return moment
 
     def is_idle(self, address: int, length: int) -> bool:
-        """Whether the host has seen all work done that uses some memory."""
+        """Tell whether the host has seen all work done that uses some memory."""
         seen = self._clocks[HOST]
         return not any(
             use.first < address + length and address < use.end and not use.moment.comes_before(seen)

@@ -1,4 +1,4 @@
-"""pycuda and the driver's library as far as devices, memory and streams go, noting every call."""
+"""Fakes of pycuda and the driver's library for devices, memory and streams, noting every call."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class FakePycudaStream:
 
 
 class FakePycuda:
-    """Both modules and the library; ``fails`` names what goes wrong."""
+    """Both modules and the library; ``fails`` names the call that fails."""
 
     def __init__(self, free_bytes: int = 2**20) -> None:
         self.free_bytes = free_bytes
@@ -82,7 +82,7 @@ class FakePycuda:
         self.depth += by
 
     def __getattr__(self, name: str) -> Any:
-        """A function of the library: handles that it makes are 1000 and up."""
+        """Return a function of the library: handles that it makes are 1000 and up."""
         if not name.startswith("cu"):
             raise AttributeError(name)
 

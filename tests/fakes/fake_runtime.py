@@ -1,45 +1,78 @@
-"""A runtime in fastseg's table that a test wrote."""
+"""A fake runtime in fastseg's table of runtimes."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping
-from types import SimpleNamespace
+from collections.abc import Callable
 
 import pytest
 
-PLACES = ("backends.runtime", "backends.select", "calibration")
-"""Who has the table by name."""
+from fastseg.artifacts import ModelFolder
+from fastseg.artifacts.manifest import GraphFile
+from fastseg.backends import table
+from fastseg.backends.base import Backend, Plan, Runtime
 
 
-def install(
-    monkeypatch: pytest.MonkeyPatch,
-    table: Mapping[str, str],
-    *,
-    settle: Callable,
-    open_graph: Callable,
-    own_layout: bool = False,
-) -> SimpleNamespace:
-    """Put a runtime on the processor into a table: the one whose module is called ``tests.NAME``.
+class FakeRuntime(Runtime):
+    """A runtime on the CPU.
 
     Args:
-        monkeypatch: Takes it out again.
-        table: Modules of runtimes by name, this one among them, in the order of preference.
-        settle: As ``backends.runtime.Runtime`` describes it.
-        open_graph: The same.
-        own_layout: Whether it has a layout of its own.
+        name: The word that ``backend=`` takes.
+        resolve: ``Runtime.resolve`` without ``allow_uncompared``.
+        open_graph: ``Runtime.open_graph``.
+        own_layout: See ``Runtime``.
     """
-    (name,) = (name for name, module in table.items() if module == f"tests.{name}")
-    module = SimpleNamespace(
-        NAME=name,
-        DEVICES=("cpu",),
-        OWN_LAYOUT=own_layout,
-        require=lambda device, precision: "cpu",
-        settle=settle,
-        open_graph=open_graph,
-    )
-    monkeypatch.setitem(sys.modules, f"tests.{name}", module)
-    for place in PLACES:
-        monkeypatch.setattr(f"fastseg.{place}.MODULES", table)
-    monkeypatch.setattr("fastseg.backends.selection.BACKENDS", tuple(table))
-    return module
+
+    devices = ("cpu",)
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        resolve: Callable[[ModelFolder, str, str], tuple[GraphFile, str]],
+        open_graph: Callable[..., Backend],
+        own_layout: bool = False,
+    ) -> None:
+        self.name = name
+        self.own_layout = own_layout
+        self.opens = open_graph
+        self._resolve = resolve
+
+    def require(self, device: str, precision: str) -> str:
+        """Be available."""
+        return "cpu"
+
+    def resolve(
+        self,
+        folder: ModelFolder,
+        graph_name: str,
+        precision: str,
+        *,
+        allow_uncompared: bool = False,
+    ) -> tuple[GraphFile, str]:
+        """Resolve as the test says."""
+        return self._resolve(folder, graph_name, precision)
+
+    def open_graph(
+        self, folder: ModelFolder, plan: Plan, *, threads: int, keep_memory: bool
+    ) -> Backend:
+        """Open what the test says."""
+        return self.opens(folder, plan, threads=threads, keep_memory=keep_memory)
+
+    def version(self) -> str:
+        """Return a version."""
+        return "1.0"
+
+
+def install(monkeypatch: pytest.MonkeyPatch, *entries: Runtime | str) -> None:
+    """Replace the table of runtimes.
+
+    Args:
+        monkeypatch: Restores the table.
+        entries: Runtimes, or names of the real ones, in the order of preference.
+    """
+    real = table.RUNTIMES
+
+    def loader(entry: Runtime | str) -> tuple[str, Callable[[], Runtime]]:
+        return (entry, real[entry]) if isinstance(entry, str) else (entry.name, lambda: entry)
+
+    monkeypatch.setattr(table, "RUNTIMES", dict(map(loader, entries)))

@@ -1,4 +1,4 @@
-"""TensorRT's Python module as far as loading and running an engine goes, noting what it is told."""
+"""A fake of TensorRT's Python module for loading and running an engine, noting every call."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import Any
 
 
 class ILogger:
-    """Is given what the runtime complains about."""
+    """A logger, which is given the complaints of the runtime."""
 
 
 class Strategy(IntEnum):
-    """What both flavours call ``ExecutionContextAllocationStrategy``."""
+    """The enumeration ``ExecutionContextAllocationStrategy`` of both flavours."""
 
     STATIC = 0
     USER_MANAGED = 2
 
 
 class Mode(IntEnum):
-    """Which way a tensor goes."""
+    """Direction of a tensor: input or output."""
 
     INPUT = 1
     OUTPUT = 2
 
 
 class Kind(IntEnum):
-    """What a tensor holds."""
+    """Element type of a tensor."""
 
     FLOAT = 0
     HALF = 1
@@ -41,7 +41,7 @@ TENSORS = {
 
 
 class Context:
-    """An execution context; ``refuses`` names the call that fails, ``says`` what is logged then."""
+    """An execution context; ``refuses`` names the call that fails, ``says`` its message."""
 
     def __init__(self, module: FakeTensorRt) -> None:
         self._module = module
@@ -104,7 +104,7 @@ class Engine:
 
 
 class RuntimeConfig:
-    """What TensorRT-RTX makes execution contexts by."""
+    """Configuration of execution contexts in TensorRT-RTX."""
 
     cuda_graph_strategy: Any = None
 
@@ -127,7 +127,7 @@ class RuntimeConfig:
 
 
 class Runtime:
-    """Deserialises; bytes that do not begin with ``engine`` are refused."""
+    """A runtime, which refuses to deserialise bytes that do not begin with ``engine``."""
 
     def __init__(self, module: FakeTensorRt, logger: Any) -> None:
         self._module = module
@@ -156,7 +156,7 @@ class FakeTensorRt:
     def __init__(self, refuses: str = "", says: str = "no reason") -> None:
         self.refuses, self.says = refuses, says
         self.told: list[tuple[Any, ...]] = []
-        """Calls in order, each with what it was given."""
+        """Calls in order, each with its arguments."""
         self.logger: Any = None
 
     def Runtime(self, logger: Any) -> Runtime:  # noqa: N802 - a class there

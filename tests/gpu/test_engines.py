@@ -15,12 +15,11 @@ from fastseg.artifacts import ModelFolder, registry
 from fastseg.backends.onnxruntime import cuda_provider
 from fastseg.backends.onnxruntime.session import OrtBackend
 from fastseg.backends.selection import open_graph
+from fastseg.backends.tensorrt import open_engine
 from fastseg.backends.tensorrt.engine import load_engine
-from fastseg.backends.tensorrt.engine_cache import EngineCache
+from fastseg.backends.tensorrt.engine_cache import EngineCache, find_engine
 from fastseg.backends.tensorrt.engine_key import Gpu
-from fastseg.backends.tensorrt.engine_lookup import find_engine
 from fastseg.backends.tensorrt.library import FLAVOURS
-from fastseg.backends.tensorrt.runtime import Face
 from fastseg.building import Request, build
 from fastseg.cuda import device as cuda_device
 from fastseg.demo import PICTURE
@@ -147,7 +146,7 @@ def test_arrays_of_torch_are_taken_and_given_without_a_copy(built, flavour):
         pytest.skip("this torch is built without CUDA")
     folder = built["echo-a4c"]
     stored = folder.manifest.graphs["network"]
-    backend = Face(FLAVOURS[flavour]).open_engine(folder, stored, device="cuda", memory="cuda")
+    backend = open_engine(folder, stored, device="cuda", memory="cuda", backend=flavour)
     inputs = inputs_of(stored.graph)
     expected = OrtBackend(folder.file(stored), stored.graph).run(inputs)
     stream = torch.cuda.Stream()
@@ -175,7 +174,7 @@ def test_many_calls_that_nobody_waits_for_are_right(built, flavour):
         pytest.skip("this torch is built without CUDA")
     folder = built["echo-a4c"]
     stored = folder.manifest.graphs["network"]
-    backend = Face(FLAVOURS[flavour]).open_engine(folder, stored, device="cuda", memory="cuda")
+    backend = open_engine(folder, stored, device="cuda", memory="cuda", backend=flavour)
     inputs = inputs_of(stored.graph)
     exact = OrtBackend(folder.file(stored), stored.graph)
     kept = []

@@ -1,4 +1,4 @@
-"""Masks that were drawn rather than predicted, for tests of what is done with masks."""
+"""Masks of given pixels, for tests of operations on masks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TIMINGS = Timings(
 
 
 def rectangles(size: tuple[int, int], boxes: Sequence[tuple[int, int, int, int]]) -> Masks:
-    """Filled boxes, x0 y0 x1 y1 inclusive, in a picture of (height, width)."""
+    """Fill boxes, x0 y0 x1 y1 inclusive, in an image of (height, width)."""
     pixels = np.zeros((len(boxes), *size), np.bool_)
     for mask, (x0, y0, x1, y1) in zip(pixels, boxes, strict=True):
         mask[y0 : y1 + 1, x0 : x1 + 1] = True
@@ -25,7 +25,7 @@ def rectangles(size: tuple[int, int], boxes: Sequence[tuple[int, int, int, int]]
 
 
 def drawn(pixels: NDArray[np.bool_]) -> Masks:
-    """The masks whose pixels, bool (n, H, W), are given."""
+    """Make masks of pixels, bool (n, H, W)."""
     runs = ops.runs_from_array(pixels)
     return Masks(
         runs=runs,

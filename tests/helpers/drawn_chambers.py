@@ -1,4 +1,4 @@
-"""Probabilities to try the chamber kernels on."""
+"""Probabilities for tests of the chamber kernels."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ stacks = hnp.arrays(
 
 
 def rough(count, channels, size, seed=0, width=2.0):
-    """Fragmented probabilities with holes, islands, ties, and pixels that touch at corners."""
+    """Make fragmented probabilities with holes, islands, ties, and pixels that touch at corners."""
     noise = np.random.default_rng(seed).standard_normal((count, channels, *size))
     smooth = scipy.ndimage.gaussian_filter(noise, (0, 0, width, width))
     return (1 / (1 + np.exp(-4 * smooth / smooth.std()))).astype(np.float32)
 
 
 def echo_probabilities(folder):
-    """The published outputs of a network for ten real frames, ``(10, 3, 256, 256)``."""
+    """Read the published outputs of a network for ten real frames, ``(10, 3, 256, 256)``."""
     files = sorted(folder.glob("A2C_*.npz"))
     planes = [np.load(file)["final_prob"].transpose(2, 0, 1) for file in files]
     return np.stack(planes).astype(np.float32)
 
 
 def echo_masks(folder, view, array):
-    """Published masks of one stage, ``(10, channels, 256, 256)`` bool."""
+    """Read the published masks of one stage, ``(10, channels, 256, 256)`` bool."""
     files = sorted(folder.glob(f"{view}_*.npz"))
     return np.stack([np.load(file)[array].transpose(2, 0, 1) != 0 for file in files])

@@ -1,4 +1,4 @@
-"""Hearts drawn in a moment: grainy tissue, dark chambers, and where they are."""
+"""Synthetic hearts: grainy tissue, dark chambers, and their true masks."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def dice(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def seen(frame: np.ndarray) -> np.ndarray:
-    """Luma as a network sees it."""
+    """Return the luma of a frame as the input of a network."""
     luma: np.ndarray = ops.frame_input(np.ascontiguousarray(frame), (0, 0, SIDE, SIDE), SIDE)[0]
     return luma
 
 
 def drawn_heart(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Grainy tissue around a dark ventricle above a dark atrium: uint8 frame, (3, h, w) truth."""
+    """Draw a dark ventricle above a dark atrium in tissue: uint8 frame, (3, h, w) true masks."""
     middle = 128 + random.uniform(-15, 15)
     ventricle = ellipse(95 + random.uniform(-5, 5), middle, 36, 20 + random.uniform(-2, 2))
     atrium = ellipse(178 + random.uniform(-5, 5), middle, 26 + random.uniform(-2, 2), 19)
@@ -39,7 +39,7 @@ def drawn_heart(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def save_hearts(folder: Path, count: int, patients: int = 5) -> None:
-    """Pictures in a folder for every patient."""
+    """Save frames in a folder for every patient."""
     random = np.random.default_rng(7)
     for number in range(count):
         patient = folder / f"patient{number % patients}"

@@ -12,14 +12,14 @@ EVERYTHING_PASSES = MaskFilter(edge_tolerance=-1.0)
 
 
 def scratch(length):
-    """Memory full of old bytes, at a multiple of 16."""
+    """Make memory full of old bytes, at a multiple of 16."""
     held = np.full(length + 16, 0xA5, np.uint8)
     start = -held.ctypes.data % 16
     return held[start : start + length]
 
 
 def labels(count, scores=None):
-    """Planes that belong to prompts 0, 1, ..."""
+    """Label planes with prompts 0, 1, ..."""
     rows = np.zeros(count, LABEL)
     rows["prompt"] = np.arange(count)
     rows["score"] = np.arange(count) if scores is None else scores
@@ -47,7 +47,7 @@ def records_of(found, count):
 
 
 def add_masks(kernels, logits, frame, found, *, rows=None, mask_filter=EVERYTHING_PASSES):
-    """``binarise`` into candidates that are there."""
+    """Run ``binarise`` into existing candidates."""
     rows = labels(len(logits)) if rows is None else rows
     need = kernels.binarise_workspace(len(logits), logits.shape[1:], frame)
     kernels.binarise(
@@ -56,7 +56,7 @@ def add_masks(kernels, logits, frame, found, *, rows=None, mask_filter=EVERYTHIN
 
 
 def keep(kernels, found, kept):
-    """The candidates of these indices, as records and ``Runs``' parts."""
+    """Return the candidates of these indices, as records and the parts of ``Runs``."""
     masks, runs = found.records.shape[0], found.positions.shape[0]
     listed, count = np.zeros(masks, np.int32), np.array([len(kept)], np.int32)
     listed[: len(kept)] = kept
@@ -68,7 +68,7 @@ def keep(kernels, found, kept):
 
 
 def suppress(kernels, found, threshold):
-    """Indices that ``box_nms`` keeps."""
+    """Return the indices that ``box_nms`` keeps."""
     masks = found.records.shape[0]
     kept, count = np.full(masks, -1, np.int32), np.zeros(1, np.int32)
     need = kernels.box_nms_workspace(masks)
@@ -77,5 +77,5 @@ def suppress(kernels, found, threshold):
 
 
 def both_ways():
-    """The emulated device with turns taken forwards, and backwards."""
+    """Make kernels of the emulated device that take blocks and threads forwards, and backwards."""
     return [device_ops.emulated_kernels(), device_ops.emulated_kernels(backwards=True)]

@@ -1,4 +1,4 @@
-"""The echo U-Net as Keras has it: its layers, its files, and what it computes, in NumPy alone.
+"""The echo U-Net of Keras in NumPy alone: its layers, its files and its forward pass.
 
 Arrays are (height, width, channels). Nothing here knows torch's order of axes or names of layers.
 """
@@ -41,7 +41,7 @@ class KerasLayer:
 
 
 def unet(channels: int, classes: int, width: int, seed: int = 0) -> list[KerasLayer]:
-    """Every layer in the order in which it runs, with random weights."""
+    """Make all layers in the order in which they run, with random weights."""
     random = np.random.default_rng(seed)
 
     def draw(*shape: int) -> Array:
@@ -76,7 +76,7 @@ def unet(channels: int, classes: int, width: int, seed: int = 0) -> list[KerasLa
 
 
 def forward(layers: list[KerasLayer], frame: Array) -> Array:
-    """Logits (height, width, classes) of one frame (height, width, channels)."""
+    """Compute logits (height, width, classes) of one frame (height, width, channels)."""
     features, finer, last = frame, [], layers[-1]
     for layer in layers:
         if layer.kind == "conv2d":
@@ -95,7 +95,7 @@ def forward(layers: list[KerasLayer], frame: Array) -> Array:
 
 
 def convolve(features: Array, kernel: Array, bias: Array) -> Array:
-    """Stride 1, zero padding; the kernel (height, width, in, out) is not mirrored."""
+    """Convolve, stride 1, zero padding; the kernel (height, width, in, out) is not mirrored."""
     height, width, _ = features.shape
     margin = kernel.shape[0] // 2
     padded = np.pad(features, ((margin, margin), (margin, margin), (0, 0)))
@@ -107,7 +107,7 @@ def convolve(features: Array, kernel: Array, bias: Array) -> Array:
 
 
 def upsample(features: Array, kernel: Array, bias: Array) -> Array:
-    """Each pixel paints a 2x2 kernel, out before in: a convolution's gradient, stride 2."""
+    """Convolve transposed with a 2x2 kernel (out before in) and stride 2."""
     height, width, _ = features.shape
     out = np.zeros((2 * height, 2 * width, kernel.shape[2]), np.float32) + bias
     for row in range(2):
@@ -117,7 +117,7 @@ def upsample(features: Array, kernel: Array, bias: Array) -> Array:
 
 
 def named(layers: list[KerasLayer], *, made_before: int = 0) -> Iterator[tuple[str, KerasLayer]]:
-    """Layers under Keras' automatic names, which count on through a session."""
+    """Name layers as Keras does, whose counters run on through a session."""
     counts: dict[str, int] = {}
     for layer in layers:
         count = counts.get(layer.kind, made_before)
@@ -152,7 +152,7 @@ def write(path: Path, layers: list[KerasLayer], *, whole: bool, made_before: int
 
 
 def _write_optimiser(group: Any, names: dict[str, KerasLayer]) -> None:
-    """Adam's moments, which have the shapes of the weights and must not be taken for them."""
+    """Make Adam's moments, which have the shapes of the weights and must not be taken for them."""
     moments = {
         f"training/Adam/{name}/{part}/{moment}:0": np.full_like(array, 7.0)
         for name, layer in names.items()

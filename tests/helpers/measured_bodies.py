@@ -19,7 +19,7 @@ SIDE = 256
 CM_PER_PIXEL = 20 / SIDE
 
 Body = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.bool_]]
-"""Whether a place belongs to a body: cm along its axis, downwards, and cm across it."""
+"""True where a place belongs to a body: cm along its axis, downwards, and cm across it."""
 
 
 def ellipse(half_length_cm: float, half_width_cm: float) -> Body:
@@ -27,13 +27,13 @@ def ellipse(half_length_cm: float, half_width_cm: float) -> Body:
 
 
 def truncated(half_length_cm: float, half_width_cm: float, cut: float) -> Body:
-    """An ellipse without what lies beyond ``cut`` of its lower half; 0 leaves its upper half."""
+    """Cut an ellipse at ``cut`` of its lower half; 0 leaves its upper half."""
     whole = ellipse(half_length_cm, half_width_cm)
     return lambda along, across: whole(along, across) & (along <= cut * half_length_cm)
 
 
 def draw(body: Body, *, tilt: float = 0.0, centre: tuple[float, float] = (0.13, -0.41)):
-    """The mask, bool (256, 256), of a body whose axis is turned by ``tilt`` radians.
+    """Draw the mask, bool (256, 256), of a body whose axis is turned by ``tilt`` radians.
 
     ``centre`` is where its origin lies, in cm below and right of the middle of the frame.
     """
@@ -45,12 +45,12 @@ def draw(body: Body, *, tilt: float = 0.0, centre: tuple[float, float] = (0.13, 
 
 
 def named(view: str, pixels: NDArray[np.bool_]) -> Masks:
-    """Masks with the names of a view's chambers."""
+    """Give masks the names of a view's chambers."""
     return replace(drawn(pixels), names=CHAMBERS[view])
 
 
 def chamber(name: str = "LV", **known: Any) -> Measurement:
-    """A measurement of which only some fields matter."""
+    """Make a measurement of which only some fields matter."""
     point = (math.nan, math.nan)
     fields: dict[str, Any] = {
         "name": name,
@@ -73,7 +73,7 @@ def chamber(name: str = "LV", **known: Any) -> Measurement:
 
 
 def clip(view: str, name: str, areas: Sequence[float], *, clip: str = "", **known: Any):
-    """A chamber with these areas in the frames of a clip; its width follows its area."""
+    """Make a chamber with these areas in the frames of a clip; its width follows its area."""
     return [
         Finding(
             Place(view, frame, clip),

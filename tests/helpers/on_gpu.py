@@ -35,7 +35,7 @@ def require_gpu(*, kernels: bool = False, flavour: str = "") -> CudaDriver:
 
 
 def build_or_skip(source: ModelFolder, request: Request) -> Built:
-    """Build, unless the runtime names this GPU's architecture nowhere and refuses it as well."""
+    """Build, or skip where the runtime neither lists this GPU's architecture nor builds for it."""
     try:
         return build(source, request)
     except EngineError as error:
@@ -82,7 +82,7 @@ class Gpu:
 
 @pytest.fixture(scope="module")
 def gpu() -> Iterator[Gpu]:
-    """The first device, whose context is that of the thread."""
+    """Use the first device, whose context is that of the thread."""
     require_gpu(kernels=True)
     opened = Gpu()
     with opened.device.current():

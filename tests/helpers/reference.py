@@ -1,4 +1,4 @@
-"""Every native kernel again, slow and obvious: what the fast ones must equal bit for bit."""
+"""Slow and obvious NumPy references, which the native kernels must equal bit for bit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ LOGIT_LIMIT = np.float32(2.0**120)
 
 
 def triangle_weights(inputs, outputs):
-    """Pillow's antialiased bilinear filter as an (outputs, inputs) matrix, 22-bit fixed point."""
+    """Return Pillow's antialiased bilinear filter, (outputs, inputs), in 22-bit fixed point."""
     scale = inputs / outputs
     support = max(scale, 1.0)
     matrix = np.zeros((outputs, inputs), np.int64)
@@ -34,7 +34,7 @@ def resize_axis(image, size, axis):
 
 
 def axes_in_order(shape, size):
-    """Vertically first if the height loses more than twice as many pixels as the width."""
+    """Resize vertically first if the height loses more than twice as many pixels as the width."""
     lost_height, lost_width = shape[0] - size[0], shape[1] - size[1]
     return (0, 1) if lost_height > 0 and lost_height > 2 * lost_width else (1, 0)
 
@@ -56,14 +56,14 @@ def preprocess(image, frame, mean, std):
 
 
 def between(position, inputs, outputs):
-    """Left neighbour, right neighbour and how far on the way, of one bilinear step."""
+    """Return left and right neighbour of one bilinear step, and the share of the right one."""
     source = max(0.0, inputs / outputs * (position + 0.5) - 0.5)
     left = min(int(source), inputs - 1)
     return left, min(left + 1, inputs - 1), source - left
 
 
 def stencils(low, side, resized, size):
-    """For each of `size` outputs its first low-resolution value and three float32 weights."""
+    """Return the first low-resolution value of each of `size` outputs, and three weights."""
     first, weights = np.zeros(size, np.int64), np.zeros((size, 3), np.float32)
     for position in range(size):
         j0, j1, across = between(position, resized, size)
@@ -86,7 +86,7 @@ def weigh(values, low, side, resized, size):
 
 
 def enlarge(logits, frame):
-    """Low-resolution logits (n, h, w) to those of the crop's pixels, every one of them."""
+    """Enlarge low-resolution logits (n, h, w) to those of all pixels of the crop."""
     finite = np.clip(np.nan_to_num(logits, nan=-np.inf), -LOGIT_LIMIT, LOGIT_LIMIT)
     _, height, width = logits.shape
     columns = weigh(finite, width, frame.side, frame.resized[1], frame.size[1])
@@ -95,7 +95,7 @@ def enlarge(logits, frame):
 
 
 def binarise(logits, frame, threshold=0.0, stability_offset=1.0):
-    """Masks of the whole picture, areas, boxes and stability."""
+    """Return masks of the whole image, areas, boxes and stability."""
     full = enlarge(logits, frame)
     masks = np.zeros((len(logits), *frame.image), bool)
     x0, y0, x1, y1 = frame.crop_box
@@ -114,20 +114,20 @@ def box(mask):
 
 
 def run_lengths(mask):
-    """COCO's uncompressed run lengths of one mask."""
+    """Return COCO's uncompressed run lengths of one mask."""
     pixels = mask.flatten(order="F")
     edges = [0, *(np.flatnonzero(pixels[1:] != pixels[:-1]) + 1), len(pixels)]
     return [0] * int(pixels[0]) + [int(length) for length in np.diff(edges)]
 
 
 def draw(counts, size):
-    """The mask that run lengths describe."""
+    """Return the mask that run lengths describe."""
     values = np.arange(len(counts)) % 2 == 1
     return np.repeat(values, counts).reshape(size, order="F")
 
 
 def fill(rings, size):
-    """Even-odd filling: a pixel is set where a ray to the left crosses an odd number of edges."""
+    """Fill by the even-odd rule: set where a ray to the left crosses an odd number of edges."""
     mask = np.zeros(size, bool)
     for ring in rings:
         for (x0, y0), (x1, y1) in zip(ring, np.roll(ring, -1, axis=0), strict=True):
@@ -142,7 +142,7 @@ def signed_area(ring):
 
 
 def remove_small_regions(mask, min_area, mode):
-    """Fill holes or drop islands of fewer pixels than `min_area`; and whether there were any."""
+    """Fill holes or drop islands of fewer pixels than `min_area`; tell if there were any."""
     working = ~mask if mode == "holes" else mask
     labels, count = scipy.ndimage.label(working, np.ones((3, 3)))
     areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]

@@ -1,4 +1,4 @@
-"""The kernels for frames of the heart again, as scipy, scikit-image and plain NumPy do it."""
+"""References for the kernels of heart frames, in scipy, scikit-image and plain NumPy."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ EVERYWHERE = np.ones((3, 3))
 
 
 def largest_component(mask):
-    """8-connected; of equal ones the first in raster order."""
+    """Keep the largest 8-connected component; of equal ones the first in raster order."""
     labels, _ = scipy.ndimage.label(mask, EVERYWHERE)
     areas = np.bincount(labels.ravel())[1:]
     return labels == np.argmax(areas) + 1 if len(areas) else mask
 
 
 def clean(probabilities, threshold=0.5):
-    """One channel: threshold, largest component, closing by a disk of radius 2, holes filled."""
+    """Clean a channel: threshold, largest component, closing by a disk of radius 2, filling."""
     mask = largest_component(probabilities > np.float32(threshold))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
@@ -55,7 +55,7 @@ def chamber_scores(probabilities, masks):
 
 
 def area_taps(inputs, outputs):
-    """For each output its first input and the share of it that each input covers."""
+    """Return the first input of each output, and the share of it that each input covers."""
     taps = []
     for output in range(outputs):
         begin, end = output * inputs, (output + 1) * inputs
@@ -69,7 +69,7 @@ def area_taps(inputs, outputs):
 
 
 def cubic_taps(inputs, outputs, a=-0.75):
-    """For each output the first of four inputs and their weights (Keys 1981)."""
+    """Return the first of four inputs of each output, and their weights (Keys 1981)."""
 
     def weight(x):
         if x <= 1:
@@ -86,7 +86,7 @@ def cubic_taps(inputs, outputs, a=-0.75):
 
 
 def filter_axis(values, taps, axis):
-    """Weigh along one axis in single precision, tap by tap; the border repeats."""
+    """Weight along one axis in single precision, tap by tap; the border repeats."""
     moved = np.moveaxis(values, axis, 0)
     out = np.zeros((len(taps), *moved.shape[1:]), np.float32)
     for output, (first, weights) in enumerate(taps):
@@ -97,7 +97,7 @@ def filter_axis(values, taps, axis):
 
 
 def resample(image, taps_of, side):
-    """Columns, then rows; bytes are rounded at the end."""
+    """Resize columns, then rows; bytes are rounded at the end."""
     sums = image.astype(np.float32)
     for axis in (0, 1):
         sums = filter_axis(sums, taps_of(image.shape[axis], side), axis)
@@ -107,7 +107,7 @@ def resample(image, taps_of, side):
 
 
 def cut(frame, window):
-    """A window of a frame, zeros where it reaches beyond."""
+    """Cut a window out of a frame, with zeros where it reaches beyond."""
     x0, y0, x1, y1 = window
     (height, width), reach = frame.shape[:2], max(abs(number) for number in window)
     padded = np.pad(frame, [(reach, reach), (reach, reach), (0, 0)])
@@ -136,7 +136,7 @@ def frame_input(frame, window, side):
 
 
 def places(inputs, begin, length, count):
-    """For each pixel of a frame its two mask pixels and how far it lies between, in 2 * length."""
+    """Return the two mask pixels around each pixel of a frame, and its place, in 2 * length."""
     far = (2 * (np.arange(count) - begin) + 1) * inputs - length
     far = np.clip(far, 0, (inputs - 1) * 2 * length)
     left = far // (2 * length)
@@ -144,7 +144,7 @@ def places(inputs, begin, length, count):
 
 
 def masks_to_frame(masks, window, size):
-    """Bilinear in whole numbers, every pixel of it; one half counts as set."""
+    """Resize bilinearly in integers, all pixels; one half counts as set."""
     (x0, y0, x1, y1), (height, width) = window, size
     top, bottom, down = places(masks.shape[1], y0, y1 - y0, height)
     left, right, across = places(masks.shape[2], x0, x1 - x0, width)

@@ -1,4 +1,4 @@
-"""Measures of masks again: whole-number moments, scikit-image's lines, every pixel a square."""
+"""References for measures of masks: integer moments, scikit-image's lines, square pixels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOWHERE = (np.nan, np.nan), (np.nan, np.nan), np.nan
 
 @dataclass
 class Shape:
-    """One mask; lines are (begin, end, length)."""
+    """Measure one mask; lines are (begin, end, length)."""
 
     area: int
     convex_area: int
@@ -42,7 +42,7 @@ def convex_area(mask):
 
 
 def moments(mask):
-    """Centroid, axes, eccentricity and angle, from sums in whole numbers of any size."""
+    """Return centroid, axes, eccentricity and angle, from integer sums of any size."""
     rows, columns = (values.tolist() for values in np.nonzero(mask))
     n, r, c = len(rows), sum(rows), sum(columns)
 
@@ -63,7 +63,7 @@ def moments(mask):
 
 
 def drawn_line(mask, begin, end):
-    """The mask's pixels on an anti-aliased line, in raster order."""
+    """Return the mask's pixels on an anti-aliased line, in raster order."""
     rows, columns, cover = skimage.draw.line_aa(*begin, *end)
     height, width = mask.shape
     inside = (cover > 0) & (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
@@ -111,7 +111,7 @@ def source_disks(mask, centroid, major, angle, disks):
 
 
 def stretch(low, high, origin, slope):
-    """Where a line is between two borders, for every pixel."""
+    """Return the part of a line between two borders, for every pixel."""
     if slope == 0:
         inside = (low <= origin) & (origin <= high)
         return np.where(inside, -np.inf, np.inf), np.where(inside, np.inf, -np.inf)
@@ -120,7 +120,7 @@ def stretch(low, high, origin, slope):
 
 
 def crossed(mask, origin, direction):
-    """From the first entry into a pixel's square to the last exit."""
+    """Cut a line from the first entry into a pixel's square to the last exit."""
     rows, columns = np.nonzero(mask)
     first, last = stretch(rows - 0.5, rows + 0.5, origin[0], direction[0])
     left, right = stretch(columns - 0.5, columns + 0.5, origin[1], direction[1])
@@ -148,7 +148,7 @@ def exact_disks(mask, centroid, angle, disks):
 
 
 def upright(angle):
-    """Up to 0.7 as it is, then falling in a straight line to 0 at a right angle."""
+    """Return values up to 0.7 unchanged; beyond, fall linearly to 0 at a right angle."""
     lean = abs(angle)
     if lean > 0.7:
         lean = 0.7 * (np.pi / 2 - lean) / (np.pi / 2 - 0.7)

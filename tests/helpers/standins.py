@@ -1,6 +1,6 @@
-"""Small stand-ins for torchvision, which has no build everywhere, so that segment_anything imports.
+"""The reference package segment_anything, importable where torchvision has no build.
 
-Only the four functions that the reference package uses, with torchvision's semantics.
+Substitutes stand for the four functions of torchvision that it uses, with the same semantics.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def batched_nms(
 
 
 def segment_anything() -> ModuleType:
-    """The reference package, imported with the stand-ins unless torchvision is really there.
+    """Import the reference package, with the substitutes unless torchvision is installed.
 
     They leave ``sys.modules`` again: other packages ask there whether torchvision is installed.
     """

@@ -18,7 +18,7 @@ from fastseg import environment
 from fastseg.environment import thread_count, usable_cores
 from fastseg.errors import ImageError, PromptError
 from fastseg.inference.concurrency import ConcurrencyLimiter
-from fastseg.inference.sessions import Graphs
+from fastseg.inference.sessions import fills_cores
 from fastseg.testing import tiny_sam_folder
 
 pytest.importorskip("onnx", reason="graphs are written with onnx")
@@ -241,9 +241,7 @@ def test_encoders_and_calls_of_a_model_keep_to_their_slots(model, monkeypatch):
 )
 def test_only_encoders_of_other_runtimes_on_the_cpu_are_heavy(model, name, device, backend, fills):
     graphs = model._graphs
-    settled = replace(graphs.plans[name], device=device, backend=backend)
-    other = Graphs(graphs.folder, graphs.choice, {**graphs.plans, name: settled})
-    assert other._fills_cores(name) is fills
+    assert fills_cores(replace(graphs.plans[name], device=device, backend=backend)) is fills
 
 
 def test_a_failure_frees_its_slot(model):
@@ -256,7 +254,7 @@ def test_a_failure_frees_its_slot(model):
             pass
     for _ in range(2 * model._graphs._limiter.call_slots):
         with pytest.raises(ImageError):
-            model.segment(b"no picture", points=POINT)
+            model.segment(b"no image", points=POINT)
     assert len(model.segment(IMAGES[0], points=POINT)) == 3
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,9 +16,10 @@ import fastseg
 from fastseg import artifacts
 from fastseg.artifacts import ModelFolder
 from fastseg.backends.onnxruntime import session as ort
+from fastseg.environment import install_hint
 from fastseg.errors import BackendUnavailableError
 from fastseg.inference import tuned_plans
-from fastseg.inference.sessions import FOR_FRAMES, UNMEASURED, Choice, Graphs
+from fastseg.inference.sessions import FOR_FRAMES, UNMEASURED, Choice, Sessions
 from fastseg.inference.tuned_plans import Candidate, TunedPlan
 from fastseg.testing import tiny_sam_folder, tiny_unet_folder
 
@@ -97,11 +99,11 @@ def test_a_free_choice_follows_the_plan_and_says_so(folder):
 def test_named_backends_precisions_and_threads_ignore_the_plan(folder, named, monkeypatch):
     monkeypatch.setattr("fastseg.environment.usable_cores", lambda: 2)
     tuned_plans.keep(folder, PLAN)
-    assert {*Graphs(folder, Choice(**named)).runs.values()} == {"onnxruntime:cpu fp32"}
+    assert {*Sessions(folder, Choice(**named)).runs.values()} == {"onnxruntime:cpu fp32"}
 
 
 def test_without_a_plan_fp32_runs_and_the_reason_names_calibrate(folder):
-    graphs = Graphs(folder, Choice())
+    graphs = Sessions(folder, Choice())
     assert {each.precision for each in graphs.plans.values()} == {"fp32"}
     assert graphs.reason == UNMEASURED
     assert "fastseg calibrate" in UNMEASURED
@@ -111,18 +113,20 @@ def test_without_a_plan_fp32_runs_and_the_reason_names_calibrate(folder):
 def test_an_unusable_plan_gives_fp32_and_the_reason(folder, wrong):
     backends = {**PLAN.backends, **wrong} if wrong else {"decoder": "onnxruntime"}
     tuned_plans.keep(folder, replace(PLAN, backends=backends))
-    graphs = Graphs(folder, Choice())
+    graphs = Sessions(folder, Choice())
     assert {*graphs.runs.values()} == {"onnxruntime:cpu fp32"}
-    assert graphs.reason.startswith("FP32, because what was measured to be faster cannot be had: ")
+    assert graphs.reason.startswith(
+        "FP32, because the faster plan of fastseg calibrate is not available: "
+    )
 
 
 def test_without_any_runtime_the_error_is_that_of_the_runtime(folder, monkeypatch):
     tuned_plans.keep(folder, PLAN)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(BackendUnavailableError, match="fastseg-runtime"):
-        Graphs(folder, Choice())
-    assert ort.NAME == "onnxruntime"
+    with pytest.raises(BackendUnavailableError, match=re.escape(install_hint("cpu"))):
+        Sessions(folder, Choice())
+    assert ort.ONNXRUNTIME.name == "onnxruntime"
 
 
 # A cache that is broken, full, read-only or shared.
@@ -148,7 +152,7 @@ def test_a_damaged_plan_is_ignored_and_replaced(folder, cache, content):
     tuned_plans.keep(folder, PLAN)
     (file,) = cache.iterdir()
     file.write_bytes(content)
-    assert Graphs(folder, Choice()).reason == UNMEASURED
+    assert Sessions(folder, Choice()).reason == UNMEASURED
     assert tuned_plans.keep(folder, PLAN) == ""
     assert tuned_plans.find(folder) == PLAN
 
@@ -158,7 +162,7 @@ def test_an_unwritable_cache_is_reported_and_loading_goes_on(folder, tmp_path, m
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert str(tmp_path / "file") in tuned_plans.keep(folder, PLAN)
     tuned_plans.forget(folder)
-    assert Graphs(folder, Choice()).reason == UNMEASURED
+    assert Sessions(folder, Choice()).reason == UNMEASURED
 
 
 def test_a_full_disk_leaves_nothing_and_is_reported(folder, cache, monkeypatch):
@@ -169,14 +173,14 @@ def test_a_full_disk_leaves_nothing_and_is_reported(folder, cache, monkeypatch):
     monkeypatch.setattr(tuned_plans, "_write", full)
     assert "No space left" in tuned_plans.keep(folder, PLAN)
     assert list(cache.iterdir()) == []
-    assert Graphs(folder, Choice()).reason == UNMEASURED
+    assert Sessions(folder, Choice()).reason == UNMEASURED
 
 
 def test_a_user_without_a_home_folder_gets_the_reason(folder, monkeypatch):
     monkeypatch.setattr(tuned_plans, "user_cache_folder", lambda: None)
     assert "no home folder" in tuned_plans.keep(folder, PLAN)
     tuned_plans.forget(folder)
-    assert Graphs(folder, Choice()).reason == UNMEASURED
+    assert Sessions(folder, Choice()).reason == UNMEASURED
 
 
 SHARING = """
@@ -211,6 +215,6 @@ def test_eight_processes_that_share_the_folder_see_whole_plans(folder, cache):
 
 
 def test_a_network_for_frames_is_not_told_to_calibrate(tmp_path):
-    graphs = Graphs(artifacts.read(tiny_unet_folder(tmp_path / "unet")), Choice())
+    graphs = Sessions(artifacts.read(tiny_unet_folder(tmp_path / "unet")), Choice())
     assert graphs.reason == FOR_FRAMES
     assert {each.precision for each in graphs.plans.values()} == {"fp32"}

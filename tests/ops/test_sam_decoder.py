@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 import pytest
@@ -58,7 +58,7 @@ class Source:
         }
 
     def kernel(self, table: str) -> ops.DecoderKernel:
-        return ops.DecoderKernel(self.weights(), grid=self.grid, side=self.side, table=table)
+        return kernel(self.grid, table)
 
 
 @cache
@@ -67,6 +67,12 @@ def source(grid: int) -> Source:
         torch.manual_seed(grid)
         modules = scattered(PromptEncoder(grid, 16 * grid)), scattered(MaskDecoder())
         return Source(grid, *modules, torch.randn(1, 256, grid, grid))
+
+
+@lru_cache(maxsize=4)
+def kernel(grid: int, table: str) -> ops.DecoderKernel:
+    modules = source(grid)
+    return ops.DecoderKernel(modules.weights(), grid=grid, side=modules.side, table=table)
 
 
 @dataclass(frozen=True)

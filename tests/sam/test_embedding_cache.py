@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import json
-import subprocess
 import sys
 import threading
 import warnings
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from fastseg.sam.embedding import Embedding
 from fastseg.sam.embedding_cache import EmbeddingCache
 from fastseg.testing import tiny_sam_folder, tiny_unet_folder
 from fastseg.timings import Timings
+from tests.helpers.processes import running
 
 pytest.importorskip("onnx", reason="graphs are written with onnx")
 
@@ -307,8 +308,9 @@ def test_eight_processes_share_a_folder(model, folder, places):
     EmbeddingCache(places).embed(model, picture())
     limit = 4 * kept_in(places)[0].stat().st_size
     command = [sys.executable, "-W", "error", "-c", WORK, str(folder), str(places), str(limit)]
-    workers = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(8)]
-    failures = [worker.communicate(timeout=120)[1].decode() for worker in workers]
+    with ExitStack() as stack:
+        workers = [stack.enter_context(running(command)) for _ in range(8)]
+        failures = [worker.communicate(timeout=120)[1] for worker in workers]
     assert [worker.returncode for worker in workers] == [0] * 8, failures
     cache = EmbeddingCache(places, max_bytes=limit)
     cache.embed(model, picture(99))

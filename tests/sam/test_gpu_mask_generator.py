@@ -38,7 +38,7 @@ def on_device(tiny_folder, device) -> Iterator[fastseg.Sam]:
 
 def searching(loaded, device, **how):
     graphs = {name: loaded._graphs[name] for name in gpu_mask_generator.GRAPHS}
-    preprocessing = loaded.manifest.picture
+    preprocessing = loaded.manifest.image_preprocessing
     return DeviceSearch(graphs, preprocessing, device, lambda stream: emulated_kernels(**how))
 
 

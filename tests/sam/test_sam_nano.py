@@ -21,7 +21,7 @@ def test_the_folder_takes_at_most_35_megabytes() -> None:
 def test_coins_that_training_never_saw_are_found() -> None:
     quality = evaluation.evaluate("sam-nano")
     assert quality.coins == 22
-    assert quality.box_alone >= 0.95
+    assert quality.box_single >= 0.95
     assert quality.box_chosen >= 0.95
-    assert quality.click_chosen >= 0.94
+    assert quality.point_chosen >= 0.94
     assert quality.found >= 20

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 from fastseg.errors import OutputError
 from fastseg.storage.atomic import atomic_file, atomic_folder
+from tests.helpers.processes import finish
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
@@ -98,7 +98,7 @@ def test_a_disk_that_fills_up_while_writing_leaves_nothing(tmp_path):
 import resource, signal, sys
 from pathlib import Path
 from fastseg.errors import OutputError
-from fastseg.outputs import atomic_file, atomic_folder
+from fastseg.storage.atomic import atomic_file, atomic_folder
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 out = Path(sys.argv[1])
@@ -110,9 +110,8 @@ for write in (atomic_file, atomic_folder):
         print(error)
 """
     pytest.importorskip("resource", reason="needs POSIX file size limits")
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True
-    )
+    done = finish([sys.executable, "-c", program, tmp_path])
+    assert done.returncode == 0, done.stderr
     assert done.stdout.count("File too large") == 2
     assert below(tmp_path) == []
 

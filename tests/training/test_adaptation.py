@@ -39,7 +39,7 @@ def blank_labels(count: int) -> labelling.Labels:
 def test_frames_of_a_patient_stay_on_one_side_of_the_split():
     groups = [f"patient{number % 7}" for number in range(70)]
     parts = self_learning.split(blank_labels(70), groups, Schedule(), share=1.0)
-    sides = [{groups[place] for place in part} for part in (parts.training, parts.validation)]
+    sides = [{groups[index] for index in part} for part in (parts.training, parts.validation)]
     assert not sides[0] & sides[1]
     assert len(parts.training) + len(parts.validation) == 70
     assert 14 <= len(parts.validation) <= 24
@@ -76,7 +76,7 @@ def test_learning_leaves_the_network_of_its_best_epoch(tmp_path):
     assert loss == pytest.approx(min(epoch.validation for epoch in curve), abs=1e-6)
 
 
-def test_a_folder_is_searched_for_pictures_and_patients(tmp_path):
+def test_a_folder_is_searched_for_images_and_patients(tmp_path):
     save_hearts(tmp_path, 4, patients=2)
     (tmp_path / "notes.txt").write_text("nothing")
     frames = own_frames.find(tmp_path, channels=3)
@@ -87,15 +87,15 @@ def test_a_folder_is_searched_for_pictures_and_patients(tmp_path):
     assert len(set(own_frames.find(tmp_path / "patient0", channels=1).groups)) == 2
 
 
-def test_a_damaged_picture_is_named_before_work_begins(tmp_path):
+def test_a_damaged_image_is_named_before_work_begins(tmp_path):
     save_hearts(tmp_path, 1)
-    (tmp_path / "broken.png").write_bytes(b"not a picture")
+    (tmp_path / "broken.png").write_bytes(b"not an image")
     with pytest.raises(ImageError, match=r"broken\.png"):
         own_frames.find(tmp_path, channels=3)
 
 
-def test_a_folder_without_pictures_is_refused_in_words(tmp_path):
-    with pytest.raises(ImageError, match="holds no picture"):
+def test_a_folder_without_images_is_refused_in_words(tmp_path):
+    with pytest.raises(ImageError, match="holds no image"):
         own_frames.find(tmp_path, channels=3)
     with pytest.raises(ImageError, match="not a folder"):
         own_frames.find(tmp_path / "nowhere", channels=3)
@@ -113,7 +113,7 @@ def test_a_teacher_for_something_else_is_refused(tmp_path, view, teacher, reason
     save_hearts(tmp_path / "frames", 1)
     if teacher == "tiny":
         teacher = str(tiny_unet_folder(tmp_path / "teacher"))
-    task = adaptation.Task(
+    task = adaptation.AdaptationTask(
         view, tmp_path / "frames", tmp_path / "out", tmp_path / "run", teacher=teacher
     )
     with pytest.raises(ModelError, match=reason):
@@ -122,7 +122,7 @@ def test_a_teacher_for_something_else_is_refused(tmp_path, view, teacher, reason
 
 
 class SaxTeacher:
-    """A short-axis network that sees the same cavity in every frame."""
+    """A short-axis network that finds the same cavity in every frame."""
 
     view = "sax"
     manifest = SimpleNamespace(frame=SimpleNamespace(side=SIDE))
@@ -132,13 +132,13 @@ class SaxTeacher:
         return np.broadcast_to(cavity, (len(paths), 3, SIDE, SIDE))
 
     def close(self):
-        """Nothing to free."""
+        """Free nothing."""
 
 
-def test_a_taught_view_goes_the_same_way(tmp_path, monkeypatch):
+def test_a_view_with_a_teacher_runs_both_rounds(tmp_path, monkeypatch):
     monkeypatch.setattr(adaptation, "load_unet", lambda name, choice: SaxTeacher())
     save_hearts(tmp_path / "frames", 4)
-    task = adaptation.Task(
+    task = adaptation.AdaptationTask(
         "sax",
         tmp_path / "frames",
         tmp_path / "out",
@@ -154,7 +154,7 @@ def test_a_taught_view_goes_the_same_way(tmp_path, monkeypatch):
         assert model.manifest.source["labels"] == "echo-sax"
 
 
-def test_learning_starts_from_a_model_folder_as_from_its_weights(tmp_path):
+def test_a_model_folder_starts_training_like_its_weights(tmp_path):
     torch.manual_seed(1)
     known = UNet(1, 3, width=8)
     for name, parameter in known.named_parameters():
@@ -192,12 +192,12 @@ def test_the_command_goes_from_frames_to_a_model_that_runs(tmp_path, capsys):
         assert model.segment(tmp_path / "frames" / "patient0" / "0.png").names == ("LA", "LV")
 
 
-def test_the_command_tells_why_it_cannot(tmp_path, capsys):
+def test_the_command_prints_the_reason_of_a_failure(tmp_path, capsys):
     assert adapt.main([str(tmp_path), "--view", "a2c", "--out", str(tmp_path / "mine")]) == 1
-    assert "holds no picture" in capsys.readouterr().err
+    assert "holds no image" in capsys.readouterr().err
 
 
-def test_a_taken_name_and_a_missing_device_are_told_before_work_begins(tmp_path, capsys):
+def test_an_occupied_path_and_a_missing_device_fail_at_once(tmp_path, capsys):
     taken = tmp_path / "taken"
     taken.mkdir()
     (taken / "thesis.txt").write_text("mine")

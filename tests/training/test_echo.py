@@ -34,7 +34,7 @@ def test_a_seed_gives_the_same_phantom_again(view) -> None:
 
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("seed", range(4))
-def test_a_phantom_is_what_the_network_of_its_view_takes_and_gives(view, seed) -> None:
+def test_a_phantom_has_the_shapes_of_its_view_s_network(view, seed) -> None:
     drawn = phantom(view, seed)
     assert drawn.frame.shape == (CHANNELS[view], SIDE, SIDE)
     assert drawn.frame.dtype == np.float32
@@ -44,14 +44,14 @@ def test_a_phantom_is_what_the_network_of_its_view_takes_and_gives(view, seed) -
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_the_left_heart_is_at_image_right_and_atria_lie_below_ventricles(seed) -> None:
+def test_left_heart_at_image_right_and_atria_below_ventricles(seed) -> None:
     masks = draw_masks(np.random.default_rng(seed), "a4c")
     rows, columns = np.array([np.argwhere(mask).mean(axis=0) for mask in masks]).T
-    place = {name: k for k, name in enumerate(CLASSES["a4c"])}
+    index = {name: k for k, name in enumerate(CLASSES["a4c"])}
     for side in "LR":
-        assert rows[place[f"{side}A"]] > rows[place[f"{side}V"]]
+        assert rows[index[f"{side}A"]] > rows[index[f"{side}V"]]
     for kind in "AV":
-        assert columns[place[f"L{kind}"]] > columns[place[f"R{kind}"]]
+        assert columns[index[f"L{kind}"]] > columns[index[f"R{kind}"]]
 
 
 @pytest.mark.parametrize("view", ["a2c", "a4c"])
@@ -66,7 +66,7 @@ def test_cavity_and_ring_make_up_the_disc_without_overlap() -> None:
     assert not (cavity & ring).any()
 
 
-def test_blood_is_darker_than_the_muscle_around_it_on_most_phantoms() -> None:
+def test_blood_is_darker_than_muscle_on_most_phantoms() -> None:
     darker = 0
     for seed in range(20):
         drawn = phantom("sax", seed)
@@ -81,14 +81,14 @@ def test_masks_alone_are_those_of_the_whole_phantom() -> None:
     )
 
 
-def test_the_sector_lays_a_beam_out_where_its_points_came_from() -> None:
+def test_scan_conversion_inverts_the_polar_mapping() -> None:
     sector = Sector((120.0, 10.0), 220.0, 0.7, 0.0)
     plane = torch.zeros(RANGES, BEAMS)
     point = np.array([[150.5, 130.5]])
     beam, distance = sector.to_polar(point)[0]
     plane[int(distance) - 2 : int(distance) + 3, int(beam) - 2 : int(beam) + 3] = 1
-    picture, inside = sector.scan_convert(plane)
-    assert picture[130, 150] == pytest.approx(1)
+    image, inside = sector.scan_convert(plane)
+    assert image[130, 150] == pytest.approx(1)
     assert inside[130, 150]
     assert not inside[130, 2]
 
@@ -104,17 +104,17 @@ def test_batches_are_the_same_for_the_same_step_and_no_other() -> None:
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_a_views_network_answers_as_the_joint_one_did(view) -> None:
+def test_a_view_s_network_computes_as_the_joint_one_did(view) -> None:
     torch.manual_seed(0)
     joint = network.joint_network(4)
-    alone = network.part(joint, view, 4)
+    alone = network.view_network(joint, view, 4)
     frames = torch.rand(2, 3, 64, 64)
     frames[:, CHANNELS[view] :] = 0
-    expected = joint(frames)[:, network.outputs(view)]
+    expected = joint(frames)[:, network.output_channels(view)]
     torch.testing.assert_close(alone(frames[:, : CHANNELS[view]]), expected)
 
 
-def test_perfect_masks_cost_next_to_nothing_and_their_opposites_a_lot() -> None:
+def test_perfect_masks_have_a_small_loss_and_inverses_a_large() -> None:
     masks = torch.zeros(2, 3, 16, 16)
     masks[:, :, 4:12, 4:12] = 1
     right, dice = losses.chamber_loss(masks * 40 - 20, masks)
@@ -155,25 +155,25 @@ def test_dice_is_twice_the_overlap_over_the_areas() -> None:
     assert evaluation.dice(one, other) == pytest.approx(0.5)
 
 
-def test_mean_masks_are_frequencies_of_the_judged_masks() -> None:
+def test_mean_masks_are_frequencies_of_the_compared_masks() -> None:
     means = evaluation.mean_masks("a4c", count=5)
     assert list(means) == ["LA", "LV", "RA", "RV"]
     shares = np.unique(np.stack(list(means.values())))
     assert set(np.round(shares * 5, 6)) <= {0, 1, 2, 3, 4, 5}
 
 
-def test_a_widened_network_answers_as_the_narrow_one_did() -> None:
+def test_a_widened_network_computes_as_the_narrow_one_did() -> None:
     torch.manual_seed(0)
     narrow = network.joint_network(4)
-    wide = widening.widened(narrow, seed=1)
+    wide = widening.widen(narrow, seed=1)
     assert wide.width == 8
     frames = torch.rand(2, 3, 64, 64)
     torch.testing.assert_close(wide(frames), narrow(frames), rtol=1e-4, atol=1e-6)
 
 
-def test_copies_in_a_widened_network_are_not_the_same_for_good() -> None:
+def test_copies_in_a_widened_network_have_different_gradients() -> None:
     torch.manual_seed(0)
-    wide = widening.widened(network.joint_network(4), seed=1)
+    wide = widening.widen(network.joint_network(4), seed=1)
     frames = torch.rand(1, 3, 64, 64)
     wide(frames).square().sum().backward()
     gradient = wide.down[1][0].weight.grad

@@ -1,4 +1,4 @@
-"""What sam-nano learns from and is judged on: scenes, prompts, corrections and batches."""
+"""Scenes, prompts, corrections and batches that sam-nano is trained and measured on."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def test_scenes_are_8_bit_colour_with_a_label_a_pixel() -> None:
     assert drawn.labels.max() < len(drawn.wholes)
 
 
-@pytest.mark.parametrize("look", scene_kinds.LOOKS)
-def test_every_look_shows_objects_and_repeats_itself(look: scene_kinds.Look) -> None:
-    one, two = (scene_kinds.generate(np.random.default_rng(8), (192, 160), look) for _ in range(2))
+@pytest.mark.parametrize("kind", scene_kinds.SCENE_KINDS)
+def test_every_kind_has_objects_and_is_reproducible(kind: scene_kinds.SceneKind) -> None:
+    one, two = (scene_kinds.generate(np.random.default_rng(8), (192, 160), kind) for _ in range(2))
     np.testing.assert_array_equal(one.image, two.image)
     np.testing.assert_array_equal(one.labels, two.labels)
     assert one.image.shape == (192, 160, 3)
@@ -52,14 +52,14 @@ def test_every_look_shows_objects_and_repeats_itself(look: scene_kinds.Look) -> 
     assert one.image.std() > 2
     assert one.labels.max() < len(one.wholes)
     drawn = (
-        scene_kinds.generate(np.random.default_rng(seed), (192, 160), look) for seed in range(20)
+        scene_kinds.generate(np.random.default_rng(seed), (192, 160), kind) for seed in range(20)
     )
     assert sum(bool(prompts.targets(scene)) for scene in drawn) >= 10
 
 
-@pytest.mark.parametrize("look", ["ultrasound", "phantoms"])
-def test_medical_looks_are_grey_but_for_a_tint(look: scene_kinds.Look) -> None:
-    image = scene_kinds.generate(np.random.default_rng(5), (128, 128), look).image.astype(float)
+@pytest.mark.parametrize("kind", ["ultrasound", "phantoms"])
+def test_medical_kinds_are_grey_but_for_a_tint(kind: scene_kinds.SceneKind) -> None:
+    image = scene_kinds.generate(np.random.default_rng(5), (128, 128), kind).image.astype(float)
     channels = image.reshape(-1, 3).T
     assert np.corrcoef(channels)[0].min() > 0.98
 
@@ -86,78 +86,79 @@ def test_a_part_belongs_to_a_whole_that_contains_it() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_first_click_lies_on_the_object_and_corrections_near_it(seed: int) -> None:
+def test_first_points_lie_on_the_object_and_corrections_near_it(seed: int) -> None:
     random = np.random.default_rng(seed)
     mask = np.zeros((64, 80), dtype=bool)
     mask[20:40, 30:60] = True
-    asked = prompts.sample(random, mask, "points", extra=4)
-    assert asked.labels[0] == contract.LABEL_FOREGROUND
-    assert asked.labels[-1] == contract.LABEL_PADDING
-    for (x, y), label in zip(asked.coords.astype(int)[:-1], asked.labels[:-1], strict=True):
+    prompt = prompts.sample(random, mask, "points", extra=4)
+    assert prompt.labels[0] == contract.LABEL_FOREGROUND
+    assert prompt.labels[-1] == contract.LABEL_PADDING
+    for (x, y), label in zip(prompt.coords.astype(int)[:-1], prompt.labels[:-1], strict=True):
         assert mask[y, x] == (label == contract.LABEL_FOREGROUND)
 
 
-def test_a_box_prompt_stays_close_to_the_object_and_inside_the_picture() -> None:
+def test_a_box_prompt_is_near_the_object_and_inside_the_image() -> None:
     mask = np.zeros((64, 80), dtype=bool)
     mask[0:40, 30:60] = True
-    asked = prompts.sample(np.random.default_rng(3), mask, "box", extra=0)
-    assert asked.labels.tolist() == [2, 3]
-    np.testing.assert_allclose(asked.coords, [[30, 0], [59, 39]], atol=10)
-    assert (asked.coords >= 0).all()
+    prompt = prompts.sample(np.random.default_rng(3), mask, "box", extra=0)
+    assert prompt.labels.tolist() == [2, 3]
+    np.testing.assert_allclose(prompt.coords, [[30, 0], [59, 39]], atol=10)
+    assert (prompt.coords >= 0).all()
 
 
 def test_a_box_without_slack_is_tight() -> None:
     mask = np.zeros((640, 800), dtype=bool)
     mask[100:500, 200:700] = True
-    asked = prompts.sample(np.random.default_rng(3), mask, "box", extra=0, slack=0.0)
-    np.testing.assert_allclose(asked.coords, [[200, 100], [699, 499]], atol=4)
+    prompt = prompts.sample(np.random.default_rng(3), mask, "box", extra=0, slack=0.0)
+    np.testing.assert_allclose(prompt.coords, [[200, 100], [699, 499]], atol=4)
 
 
-def asked_about_a_square(kind: prompts.Kind) -> tuple[batches.Questions, corrections.Answer]:
-    """A square of 8 x 8 mask pixels; the answer misses its right half."""
+def prompted_square(kind: prompts.PromptKind) -> tuple[batches.PromptBatch, corrections.Prediction]:
+    """Prompt a square of 8 x 8 mask pixels; the prediction misses its right half."""
     mask = np.zeros((64, 64), dtype=bool)
     mask[16:48, 16:48] = True
     prompt = prompts.sample(np.random.default_rng(0), mask, kind, extra=0)
+    coverage = torch.from_numpy(cached_scenes.count_covered(mask))[None]
     logits = torch.full((1, 4, 16, 16), -5.0)
     logits[0, 2, 4:12, 4:8] = 5.0
-    questions = batches.Questions(
+    prompt_batch = batches.PromptBatch(
         torch.from_numpy(prompt.coords)[None],
         torch.from_numpy(prompt.labels)[None],
         None,
-        torch.from_numpy(cached_scenes.cover(mask))[None] / cached_scenes.SIXTEENTHS,
+        coverage / cached_scenes.PIXELS_PER_MASK_PIXEL,
     )
-    return questions, corrections.Answer(logits, torch.tensor([[0.9, 0.1, 0.8, 0.2]]))
+    return prompt_batch, corrections.Prediction(logits, torch.tensor([[0.9, 0.1, 0.8, 0.2]]))
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_correction_clicks_what_was_missed_and_brings_the_last_mask(seed: int) -> None:
-    questions, answer = asked_about_a_square("click")
-    again = corrections.corrected(questions, answer, (2, 3), seed)
+def test_a_correction_points_at_missed_pixels_and_adds_the_mask(seed: int) -> None:
+    prompt_batch, prediction = prompted_square("point")
+    again = corrections.add_correction(prompt_batch, prediction, (2, 3), seed)
     assert again.labels.tolist() == [[1, 1, contract.LABEL_PADDING]]
     x, y = (again.coords[0, 1] - torch.tensor([32.0, 48.0])).tolist()
     assert 32 <= x < 48
     assert 16 <= y < 48
-    assert again.rough is not None
-    torch.testing.assert_close(again.rough[0, 0] > 0, answer.logits[0, 2] > 0)
+    assert again.mask_prompts is not None
+    torch.testing.assert_close(again.mask_prompts[0, 0] > 0, prediction.logits[0, 2] > 0)
 
 
 def test_a_correction_of_a_box_stands_before_its_corners() -> None:
-    questions, answer = asked_about_a_square("box")
-    again = corrections.corrected(questions, answer, (0, 0), 1)
+    prompt_batch, prediction = prompted_square("box")
+    again = corrections.add_correction(prompt_batch, prediction, (0, 0), 1)
     assert again.labels.tolist() == [[1, 2, 3]]
-    torch.testing.assert_close(again.coords[:, 1:], questions.coords)
+    torch.testing.assert_close(again.coords[:, 1:], prompt_batch.coords)
 
 
-def test_what_was_drawn_too_much_is_clicked_away() -> None:
-    questions, answer = asked_about_a_square("click")
-    answer.logits[0, 2] = -5.0
-    answer.logits[0, 2, 4:12, 4:15] = 5.0
-    again = corrections.corrected(questions, answer, (0, 0), 1)
+def test_false_positives_are_corrected_by_a_background_point() -> None:
+    prompt_batch, prediction = prompted_square("point")
+    prediction.logits[0, 2] = -5.0
+    prediction.logits[0, 2, 4:12, 4:15] = 5.0
+    again = corrections.add_correction(prompt_batch, prediction, (0, 0), 1)
     assert again.labels.tolist() == [[1, 0, contract.LABEL_PADDING]]
     assert again.coords[0, 1, 0] >= 48
 
 
-def test_held_out_scenes_ask_inside_their_objects_and_around_them() -> None:
+def test_held_out_prompts_lie_in_and_around_their_objects() -> None:
     held = next(held_out.scenes(1))
     assert held.image.shape == (1024, 1024, 3)
     for mask, (x, y), (x0, y0, x1, y1) in zip(held.masks, held.points, held.boxes, strict=True):
@@ -165,47 +166,47 @@ def test_held_out_scenes_ask_inside_their_objects_and_around_them() -> None:
         assert mask[int(y0) : int(y1), int(x0) : int(x1)].sum() == mask.sum()
 
 
-def test_the_deepest_place_of_a_ring_is_in_its_middle_and_a_hair_has_one() -> None:
+def test_the_deepest_point_is_in_the_middle_even_of_thin_masks() -> None:
     y, x = np.mgrid[:128, :128]
     away = np.hypot(x - 64, y - 64)
-    place = held_out.deepest((away > 30) & (away < 50))
-    assert abs(np.hypot(*(place - 64)) - 40) < 6
+    point = held_out.deepest_point((away > 30) & (away < 50))
+    assert abs(np.hypot(*(point - 64)) - 40) < 6
     hair = np.zeros((128, 128), dtype=bool)
     hair[60, 10:50] = True
-    x_of_hair, y_of_hair = held_out.deepest(hair)
+    x_of_hair, y_of_hair = held_out.deepest_point(hair)
     assert hair[int(y_of_hair), int(x_of_hair)]
 
 
 def test_quality_is_the_mean_over_objects() -> None:
-    said = held_out.Said(
+    result = held_out.SceneResult(
         np.array([[0.2, 0.8, 0.5]]),
         np.array([[0.1, 0.4, 0.6]]),
         np.array([[1.0]]),
         np.array([[0.8]]),
     )
-    quality = held_out.summary([said, said])
-    assert quality.click_best == pytest.approx(0.8)
-    assert quality.click_chosen == pytest.approx(0.5)
+    quality = held_out.summarise([result, result])
+    assert quality.point_best == pytest.approx(0.8)
+    assert quality.point_chosen == pytest.approx(0.5)
     assert quality.box == 1
     assert quality.score_error == pytest.approx((0.1 + 0.4 + 0.1 + 0.2) / 4)
 
 
-def test_the_ellipse_that_fills_a_box_has_its_extent_and_its_area() -> None:
+def test_the_ellipse_in_a_box_has_its_extent_and_its_area() -> None:
     drawn = echo_boxes.ellipse((60, 80), np.array([10.0, 20.0, 50.0, 44.0]))
     np.testing.assert_array_equal(evaluation.edges(drawn[None]), [[10, 20, 50, 44]])
     assert drawn.sum() == pytest.approx(np.pi * 20 * 12, rel=0.02)
     assert echo_boxes.dice(drawn, drawn) == 1
 
 
-def test_batches_place_their_window_and_prompts_in_the_same_part_of_the_square() -> None:
+def test_window_and_prompts_lie_in_the_same_part_of_the_square() -> None:
     stage = Stage(1, 128, 2, 4, (1e-3, 1e-3))
     batch = batches.make_batch(stage, (5, 0))
     assert batch.images.shape == (2, 3, 128, 128)
     assert batch.dense.shape == (2, batches.DENSE_CHANNELS, 32, 32)
     low = 16 * np.array(batch.corner)
-    for questions in batch.questions:
-        assert questions.targets.shape == (4, 32, 32)
-        real = questions.coords[questions.labels != contract.LABEL_PADDING].numpy()
+    for prompt_batch in batch.prompts:
+        assert prompt_batch.targets.shape == (4, 32, 32)
+        real = prompt_batch.coords[prompt_batch.labels != contract.LABEL_PADDING].numpy()
         assert (real >= low).all()
         assert (real < low + 128).all()
 
@@ -214,7 +215,7 @@ def test_batches_are_the_same_for_the_same_seed() -> None:
     stage = Stage(1, 128, 1, 4, (1e-3, 1e-3))
     one, two = (batches.make_batch(stage, (5, 7)) for _ in range(2))
     torch.testing.assert_close(one.images, two.images, rtol=0, atol=0)
-    torch.testing.assert_close(one.questions[0].targets, two.questions[0].targets, rtol=0, atol=0)
+    torch.testing.assert_close(one.prompts[0].targets, two.prompts[0].targets, rtol=0, atol=0)
 
 
 def test_dense_targets_point_to_the_centre_and_mark_the_edge() -> None:

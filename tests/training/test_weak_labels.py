@@ -21,7 +21,7 @@ from training.echo import (
     ring_labels,
     weak_labels,
 )
-from training.echo.acceptance import CM_PER_PIXEL, refusal
+from training.echo.acceptance import CM_PER_PIXEL, refusal_reason
 from training.echo.heart import CLASSES
 
 
@@ -31,7 +31,7 @@ def cleaned(masks: np.ndarray, view: str = "a2c") -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def two_chamber_examples(echo_examples):
-    """Our label and the published one of each example, both cleaned, and its measurements."""
+    """Return our label and the published one of each example, cleaned, and its measurements."""
     found = []
     for path in sorted(echo_examples.glob("A2C_EX*.npz")):
         stored = np.load(path)
@@ -44,7 +44,7 @@ def two_chamber_examples(echo_examples):
 
 @pytest.fixture(scope="module")
 def four_chamber_examples(echo_examples):
-    """Published labels before and after the stretch, (5, h, w), and measurements of the former."""
+    """Return published labels before and after the stretch, (5, h, w), and measurements."""
     found = []
     for path in sorted(echo_examples.glob("A4C_EX*.npz")):
         stored = np.load(path)
@@ -74,7 +74,7 @@ def test_real_labels_measure_what_was_published_and_are_accepted(
     labels += [("a4c", label, values) for label, _, values in four_chamber_examples]
     for view, label, published in labels:
         chambers = dict(zip(CLASSES[view], label, strict=True))
-        assert refusal(view, chambers) is None
+        assert refusal_reason(view, chambers) is None
         del chambers["union"]
         shapes = ops.measure_shapes(np.stack(list(chambers.values())), "source")
         for name, area, eccentricity, length in zip(
@@ -111,14 +111,14 @@ def test_real_rings_are_as_thick_as_ours_may_be(echo_examples):
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_the_blur_is_what_its_definition_says(seed):
+def test_the_blur_follows_its_definition(seed):
     luma = np.random.default_rng(seed).random((24, 31))
-    weights = bilateral.place_weights(2.0)
+    weights = bilateral.spatial_weights(2.0)
     padded = np.pad(luma, weights.shape[0] // 2)
     windows = np.lib.stride_tricks.sliding_window_view(padded, weights.shape)
     nearness = weights * np.exp(-((windows - luma[..., None, None]) ** 2) / (2 * 0.25**2))
     expected = (nearness * windows).sum(axis=(2, 3)) / nearness.sum(axis=(2, 3))
-    blurred = bilateral.blur(luma, brightness=0.25, place=2.0)
+    blurred = bilateral.blur(luma, brightness=0.25, spatial=2.0)
     np.testing.assert_allclose(blurred, expected, atol=1e-6)
 
 
@@ -127,7 +127,9 @@ def test_the_blur_has_the_weights_of_the_published_one():
     luma = np.random.default_rng(3).random((40, 40))
     published = restoration.denoise_bilateral(luma, sigma_color=0.25, sigma_spatial=4)
     # Its table of weights has steps; the shear alone would make a difference of 0.2.
-    np.testing.assert_allclose(bilateral.blur(luma, brightness=0.25, place=4), published, atol=2e-3)
+    np.testing.assert_allclose(
+        bilateral.blur(luma, brightness=0.25, spatial=4), published, atol=2e-3
+    )
 
 
 def test_dark_chambers_of_a_drawn_heart_are_found_and_told_apart():
@@ -143,7 +145,7 @@ def test_a_frame_that_shows_nothing_gets_an_empty_label(level):
     assert not weak_labels.two_chambers(np.full((SIDE, SIDE), level)).any()
 
 
-def test_sides_of_the_heart_are_told_apart_by_where_they_lie():
+def test_sides_of_the_heart_are_told_apart_by_position():
     atria = ellipse(190, 90, 20, 18) | ellipse(190, 170, 24, 20) | ellipse(30, 30, 3, 3)
     ventricles = ellipse(110, 95, 30, 15) | ellipse(105, 165, 45, 20)
     four = four_chambers.split_sides(np.stack([atria | ventricles, atria, ventricles]))
@@ -197,13 +199,13 @@ def test_a_long_right_ventricle_is_left_alone():
     ],
 )
 def test_a_label_is_refused_for_a_reason_in_words(atrium, ventricle, reason):
-    assert refusal("a2c", {"LA": atrium, "LV": ventricle}) == reason
+    assert refusal_reason("a2c", {"LA": atrium, "LV": ventricle}) == reason
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_donut_is_a_ring_of_allowed_thickness_about_its_cavity(seed):
+def test_a_ring_has_an_allowed_thickness_about_its_cavity(seed):
     found = ellipse(128, 128, 40, 40)
-    cavity, ring, disc = ring_labels.donut(found, np.random.default_rng(seed))
+    cavity, ring, disc = ring_labels.add_ring(found, np.random.default_rng(seed))
     assert not (cavity & ring).any()
     np.testing.assert_array_equal(cavity | ring, disc)
     radii = [float(np.sqrt(mask.sum() / np.pi)) for mask in (cavity, disc)]
@@ -212,13 +214,13 @@ def test_a_donut_is_a_ring_of_allowed_thickness_about_its_cavity(seed):
 
 
 class Teacher:
-    """Answers every frame with the same probabilities."""
+    """A network that returns the same probabilities for every frame."""
 
     def __init__(self, *channels: np.ndarray) -> None:
-        self.answer = np.stack(channels).astype(np.float32)
+        self.output = np.stack(channels).astype(np.float32)
 
     def probabilities(self, paths, *, cm_per_pixel=None):
-        return np.stack([self.answer] * len(paths))
+        return np.stack([self.output] * len(paths))
 
 
 def test_a_teacher_labels_every_frame_of_a_folder(tmp_path):
@@ -245,7 +247,7 @@ def test_packed_labels_come_back_as_they_were():
     np.testing.assert_array_equal(labels[0], label)
 
 
-def test_a_frame_in_which_the_network_misses_a_chamber_keeps_its_label():
+def test_a_frame_with_a_missed_chamber_keeps_its_label():
     heart = drawn_heart(np.random.default_rng(0))[1]
     atrium_missed = heart * np.array([1, 0, 1])[:, None, None]
     batches = [np.stack([heart, atrium_missed]), atrium_missed[None]]

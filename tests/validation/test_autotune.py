@@ -13,7 +13,6 @@ from fastseg import artifacts, ops
 from fastseg.artifacts import ModelFolder
 from fastseg.backends.base import NotServedError
 from fastseg.backends.onnxruntime import session as ort
-from fastseg.backends.table import MODULES
 from fastseg.cli.root import run
 from fastseg.errors import BackendError, ModelFolderError
 from fastseg.inference import tuned_plans
@@ -24,6 +23,7 @@ from fastseg.validation import autotune, synthetic
 from fastseg.validation.autotune import evaluate
 from fastseg.validation.probes import DrawnMasks
 from tests.fakes import fake_runtime
+from tests.fakes.fake_runtime import FakeRuntime
 
 pytest.importorskip("onnx", reason="graphs are written with onnx")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
@@ -120,18 +120,18 @@ def second_runtime(monkeypatch):
     """ONNX Runtime under another name, whose outputs can be bent; timed as told."""
     told = SimpleNamespace(bend=lambda name, outputs: outputs, speed=3.0)
 
-    def settle(folder, graph_name, precision):
+    def resolve(folder, graph_name, precision):
         if precision != "bf16":
             raise NotServedError("it computes in bf16 alone")
-        return ort.settle(folder, graph_name, "fp32")[0], "bf16"
+        return ort.ONNXRUNTIME.resolve(folder, graph_name, "fp32")[0], "bf16"
 
     def open_graph(folder, plan, *, threads, keep_memory):
-        real = ort.open_graph(folder, plan, threads=1, keep_memory=True)
+        real = ort.ONNXRUNTIME.open_graph(folder, plan, threads=1, keep_memory=True)
         name = plan.stored.graph.name
         return FakeBackend(real.graph, lambda inputs: told.bend(name, real.run(inputs)))
 
-    table = {"onnxruntime": MODULES["onnxruntime"], "second": "tests.second"}
-    fake_runtime.install(monkeypatch, table, settle=settle, open_graph=open_graph)
+    second = FakeRuntime("second", resolve=resolve, open_graph=open_graph)
+    fake_runtime.install(monkeypatch, "onnxruntime", second)
 
     def relative_speed(graphs, others, part, probe):
         moved = others.plans[part[0]].backend == "second"

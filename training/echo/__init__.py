@@ -1,1 +1,1 @@
-"""Training of the echo networks: phantoms, the loop, and what comes out of it."""
+"""Training of the echo networks: phantoms, the loop, evaluation, publication."""

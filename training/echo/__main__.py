@@ -14,7 +14,7 @@ from training.echo.heart import VIEWS
 from training.echo.network import read_joint
 from training.echo.plan import plan
 from training.echo.trainer import train
-from training.echo.widening import widened
+from training.echo.widening import widen
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     start = None
     if arguments.widen:
         narrow = read_joint(arguments.widen)
-        start, width = widened(narrow, seed=0), 2 * narrow.width
+        start, width = widen(narrow, seed=0), 2 * narrow.width
     views = [view for view in VIEWS if arguments.view in ("all", view)]
     todo = plan(width, smoke=arguments.smoke, widened=start is not None)
     out = arguments.out / f"width-{width}"

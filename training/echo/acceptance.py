@@ -1,4 +1,4 @@
-"""Which weak labels are good enough to learn from: areas and shapes that hearts have."""
+"""Acceptance of weak labels: limits of the areas and shapes of heart chambers."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from fastseg import ops
 from training.echo.heart import View
 
 CM_PER_PIXEL = 20 / 256
-"""Of the networks' square."""
+"""Pixel size of the networks' square."""
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What a chamber may measure; both ends are excluded."""
+class ChamberLimits:
+    """Open intervals of a chamber's area and eccentricity."""
 
     area_cm2: tuple[float, float]
     eccentricity: tuple[float, float]
@@ -28,27 +28,32 @@ _VENTRICLE = (4.7, 104.0)
 _ATRIUM = (6.0, 75.0)
 
 # The numbers of Ferreira et al., Nat Commun 16, 4070 (2025).
-LIMITS: Mapping[View, Mapping[str, Limits]] = MappingProxyType(
+LIMITS: Mapping[View, Mapping[str, ChamberLimits]] = MappingProxyType(
     {
-        "a2c": {"LA": Limits(_ATRIUM, (0.3, 0.96)), "LV": Limits(_VENTRICLE, (0.62, 0.96))},
+        "a2c": {
+            "LA": ChamberLimits(_ATRIUM, (0.3, 0.96)),
+            "LV": ChamberLimits(_VENTRICLE, (0.62, 0.96)),
+        },
         "a4c": {
-            "LA": Limits(_ATRIUM, (0.3, 0.96)),
-            "LV": Limits(_VENTRICLE, (0.62, 0.96)),
-            "RA": Limits(_ATRIUM, (0.17, 0.95)),
-            "RV": Limits(_VENTRICLE, (0.65, 0.96)),
+            "LA": ChamberLimits(_ATRIUM, (0.3, 0.96)),
+            "LV": ChamberLimits(_VENTRICLE, (0.62, 0.96)),
+            "RA": ChamberLimits(_ATRIUM, (0.17, 0.95)),
+            "RV": ChamberLimits(_VENTRICLE, (0.65, 0.96)),
         },
         # Published as 2000 to 25000 pixels of a 480 square that spans 20 cm.
-        "sax": {"cavity": Limits((2000 * (20 / 480) ** 2, 25000 * (20 / 480) ** 2), (-1.0, 0.88))},
+        "sax": {
+            "cavity": ChamberLimits((2000 * (20 / 480) ** 2, 25000 * (20 / 480) ** 2), (-1.0, 0.88))
+        },
     }
 )
 """Limits of every chamber that is measured before a label is used, by view and name."""
 
 
-def refusal(view: View, chambers: Mapping[str, NDArray[np.bool_]]) -> str | None:
-    """Say in words which chamber is out of bounds, or None if the label can be used.
+def refusal_reason(view: View, chambers: Mapping[str, NDArray[np.bool_]]) -> str | None:
+    """Name the chamber that is out of bounds, or return None if the label can be used.
 
     Args:
-        view: Whose limits hold.
+        view: The view whose limits hold.
         chambers: bool (256, 256) by name, cleaned; at least those that the view has limits for.
 
     Returns:

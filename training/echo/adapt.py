@@ -1,4 +1,4 @@
-"""Adapt a network to your own unlabelled frames.
+"""Adaptation of a network to unlabelled frames.
 
 ``python -m training.echo.adapt FRAMES_DIR --view a2c --out MODEL_DIR``
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from fastseg.errors import FastsegError
-from training.echo.adaptation import NOTICE, Task, adapt
+from training.echo.adaptation import NOTICE, AdaptationTask, adapt
 from training.echo.heart import VIEWS
 from training.echo.self_learning import Schedule
 
@@ -38,15 +38,15 @@ def share(text: str) -> float:
     return number
 
 
-def command_line() -> argparse.ArgumentParser:
-    """What can be asked for."""
+def command_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     usual = Schedule()
     parser = argparse.ArgumentParser(prog="python -m training.echo.adapt", description=NOTICE)
     add = parser.add_argument
-    add("frames", type=Path, help="folder of pictures of one view, in sub-folders by patient")
+    add("frames", type=Path, help="folder of images of one view, in sub-folders by patient")
     add("--view", required=True, choices=VIEWS)
     add("--out", required=True, type=Path, help="the model folder to write")
-    add("--run", type=Path, help="folder for weights, losses, label pictures; OUT-run if left out")
+    add("--run", type=Path, help="folder for weights, losses, label images; OUT-run if left out")
     add("--cm-per-pixel", type=float, help="of the files; else their longer side is 20 cm")
     add("--most", type=positive, help="use no more frames than these, evenly chosen")
     add("--teacher", help="model that gives the first labels of a4c (echo-a2c) or sax (echo-sax)")
@@ -64,43 +64,43 @@ def command_line() -> argparse.ArgumentParser:
     return parser
 
 
-def task(asked: argparse.Namespace) -> Task:
-    """What the command line asks for."""
+def task(arguments: argparse.Namespace) -> AdaptationTask:
+    """Return the task of the command line."""
     schedule = Schedule(
-        share=asked.share,
-        epochs=tuple(asked.epochs),
-        batch=asked.batch,
-        rate=asked.rate,
-        seed=asked.seed,
+        share=arguments.share,
+        epochs=tuple(arguments.epochs),
+        batch=arguments.batch,
+        rate=arguments.rate,
+        seed=arguments.seed,
     )
-    return Task(
-        view=asked.view,
-        frames=asked.frames,
-        out=asked.out,
-        run=asked.run or asked.out.with_name(f"{asked.out.name}-run"),
-        cm_per_pixel=asked.cm_per_pixel,
-        most=SMOKE_FRAMES if asked.smoke else asked.most,
-        teacher=asked.teacher,
-        start=asked.start,
-        licence=asked.licence,
-        width=SMOKE_WIDTH if asked.smoke else asked.width,
-        device=asked.device,
-        schedule=SMOKE if asked.smoke else schedule,
+    return AdaptationTask(
+        view=arguments.view,
+        frames=arguments.frames,
+        out=arguments.out,
+        run=arguments.run or arguments.out.with_name(f"{arguments.out.name}-run"),
+        cm_per_pixel=arguments.cm_per_pixel,
+        most=SMOKE_FRAMES if arguments.smoke else arguments.most,
+        teacher=arguments.teacher,
+        start=arguments.start,
+        licence=arguments.licence,
+        width=SMOKE_WIDTH if arguments.smoke else arguments.width,
+        device=arguments.device,
+        schedule=SMOKE if arguments.smoke else schedule,
     )
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Adapt; 0 if a model folder was written, 1 if the frames or the weights do not allow it."""
-    asked = command_line().parse_args(argv)
-    if asked.threads:
-        torch.set_num_threads(asked.threads)
-    chosen = task(asked)
+    """Adapt; return 0 if a model folder was written, 1 if frames or weights do not allow it."""
+    arguments = command_parser().parse_args(argv)
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    chosen = task(arguments)
     try:
         adapt(chosen, lambda line: print(line, file=sys.stderr, flush=True))
     except FastsegError as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"model in {chosen.out}; labels to look at in {chosen.run}. {NOTICE}")
+    print(f"model in {chosen.out}; labels to inspect in {chosen.run}. {NOTICE}")
     return 0
 
 

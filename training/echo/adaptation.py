@@ -30,47 +30,47 @@ from training.saving import save_weights
 NOTICE = "Research use only, not a medical device."
 
 TEACHERS: dict[View, str] = {"a4c": "echo-a2c", "sax": "echo-sax"}
-"""Who labels the frames of a view that has no watershed of its own: embedded models."""
+"""Embedded models that label the frames of a view without a watershed."""
 
 TEACHER_VIEWS: dict[View, View] = {"a4c": "a2c", "sax": "sax"}
-"""What the teacher of a view must have been made for."""
+"""View of the frames that the teacher must have been made for."""
 
-TOLD_EVERY = 100
-"""Frames between two lines about how far it is."""
+PROGRESS_EVERY = 100
+"""Frames between two lines of progress."""
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """What is to be adapted to what."""
+class AdaptationTask:
+    """A view, a folder of its frames, and the settings of the adaptation."""
 
     view: View
     frames: Path
-    """The folder of pictures."""
+    """The folder of images."""
     out: Path
     """The model folder to write."""
     run: Path
-    """A folder for weights, losses and pictures of labels."""
+    """A folder for weights, losses and images of labels."""
     cm_per_pixel: float | None = None
     most: int | None = None
-    """Use no more frames than these; all if left out."""
+    """Greatest number of frames; all if left out."""
     teacher: str | None = None
     """Embedded model or model folder; ``TEACHERS`` of the view if left out."""
     start: str | None = None
     """Weights file, embedded model or model folder to start from; random weights if left out."""
     licence: str = ""
-    """Of the weights that come out, for the model's card."""
+    """Licence of the resulting weights, for the model's card."""
     width: int = 32
-    """Of a network that starts from random weights."""
+    """Width of a network that starts from random weights."""
     device: str = "cpu"
     schedule: Schedule = field(default_factory=Schedule)
 
 
-Say = Callable[[str], None]
+Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What one round learnt from, and how it went."""
+    """Number of labels of one round, and its losses."""
 
     labelled: int
     refused: dict[str, int]
@@ -79,16 +79,16 @@ class Round:
     epochs: list[Epoch]
 
 
-def adapt(task: Task, say: Say) -> list[Round]:
+def adapt(task: AdaptationTask, progress: Progress) -> list[Round]:
     """Adapt a network to unlabelled frames and write it as a model folder.
 
     Two rounds (Ferreira et al., Nat Commun 16, 4070, 2025): weak labels on a part of the accepted
-    frames, then the network's own answers on all of them. ``task.run`` gets ``labels1.png``,
+    frames, then the network's own predictions on all of them. ``task.run`` gets ``labels1.png``,
     ``labels2.png``, ``round1.safetensors``, ``round2.safetensors`` and ``report.json``.
 
     Args:
-        task: What is to be done.
-        say: Told in a line how far it is.
+        task: The settings.
+        progress: Called with each line of progress.
 
     Returns:
         Both rounds.
@@ -105,29 +105,29 @@ def adapt(task: Task, say: Say) -> list[Round]:
     frames = own_frames.find(
         task.frames, CHANNELS[task.view], cm_per_pixel=task.cm_per_pixel, most=task.most
     )
-    say(f"{len(frames)} frames")
-    weak = labelling.collect(_counted(_weak(task, frames), len(frames), say))
-    rounds = [_learn(task, network, frames, weak, [], say)]
+    progress(f"{len(frames)} frames")
+    weak = labelling.collect(_counted(_weak(task, frames), len(frames), progress))
+    rounds = [_learn(task, network, frames, weak, [], progress)]
     own = labelling.by_itself(self_learning.predict(network, frames), task.view, weak)
-    rounds.append(_learn(task, network, frames, labelling.collect(own), rounds, say))
+    rounds.append(_learn(task, network, frames, labelling.collect(own), rounds, progress))
     card = Card(
         name=task.out.name,
         licence=task.licence,
         description=f"U-Net for the {task.view} view, adapted to unlabelled frames. {NOTICE}",
         source={"kind": "label-free adaptation", "view": task.view, **_origin(task, rounds)},
     )
-    say(str(write_unet_folder(network, task.out, task.view, card)))
+    progress(str(write_unet_folder(network, task.out, task.view, card)))
     return rounds
 
 
 def _check_free(out: Path) -> None:
-    """Refuse a name before hours of work that could not take it afterwards."""
+    """Refuse an occupied path before hours of work."""
     if out.exists() and not artifacts.is_model_folder(out):
         raise OutputError(f"{out} exists and is no model folder. Choose another name.")
 
 
-def _network(task: Task) -> UNet:
-    """The network that learns, with random weights or with those that it is to start from."""
+def _network(task: AdaptationTask) -> UNet:
+    """Return the network to train, with random weights or with those of ``task.start``."""
     if task.start is not None:
         network = starting_weights.network(task.start, task.view)
     else:
@@ -143,8 +143,8 @@ def _network(task: Task) -> UNet:
         ) from error
 
 
-def _weak(task: Task, frames: OwnFrames) -> Iterator[Outcome]:
-    """Labels of the first round."""
+def _weak(task: AdaptationTask, frames: OwnFrames) -> Iterator[Outcome]:
+    """Yield the labels of the first round."""
     if task.view == "a2c":
         yield from labelling.by_watershed(frames)
         return
@@ -152,7 +152,7 @@ def _weak(task: Task, frames: OwnFrames) -> Iterator[Outcome]:
         yield from labelling.by_teacher(frames, task.view, teacher, seed=task.schedule.seed)
 
 
-def _teacher(task: Task) -> Unet:
+def _teacher(task: AdaptationTask) -> Unet:
     name = task.teacher or TEACHERS[task.view]
     teacher = load_unet(name, Choice(device="cpu"))
     if teacher.view != TEACHER_VIEWS[task.view]:
@@ -160,27 +160,35 @@ def _teacher(task: Task) -> Unet:
             f"{name} is for {teacher.view} frames and cannot teach {task.view}. That takes a "
             f"network for {TEACHER_VIEWS[task.view]} frames, such as {TEACHERS[task.view]}."
         )
-    if teacher.manifest.frame.side != own_frames.SIDE:
+    side = teacher.manifest.frame_preprocessing.side
+    if side != own_frames.SIDE:
         raise ModelError(
-            f"{name} sees frames of {teacher.manifest.frame.side} pixels, and labels have "
-            f"{own_frames.SIDE}. Choose a teacher such as {TEACHERS[task.view]}."
+            f"{name} sees frames of {side} pixels, and labels have {own_frames.SIDE}. "
+            f"Choose a teacher such as {TEACHERS[task.view]}."
         )
     return teacher
 
 
-def _counted(outcomes: Iterable[Outcome], of: int, say: Say) -> Iterator[Outcome]:
+def _counted(outcomes: Iterable[Outcome], of: int, progress: Progress) -> Iterator[Outcome]:
     for number, outcome in enumerate(outcomes, 1):
         yield outcome
-        if number % TOLD_EVERY == 0:
-            say(f"  {number} of {of} frames looked at")
+        if number % PROGRESS_EVERY == 0:
+            progress(f"  {number} of {of} frames labelled")
 
 
 def _learn(
-    task: Task, network: UNet, frames: OwnFrames, labels: Labels, before: list[Round], say: Say
+    task: AdaptationTask,
+    network: UNet,
+    frames: OwnFrames,
+    labels: Labels,
+    before: list[Round],
+    progress: Progress,
 ) -> Round:
-    """Teach the network the next round, and keep what it came to."""
+    """Train the network for the next round, and save the result."""
     number, schedule = len(before) + 1, task.schedule
-    say(f"round {number}: {len(labels)} frames have a label, {labels.refused.total()} have none")
+    progress(
+        f"round {number}: {len(labels)} frames have a label, {labels.refused.total()} have none"
+    )
     if len(labels):
         contact_sheet.save(task.run / f"labels{number}.png", frames, labels)
     share = schedule.share if number == 1 else 1.0
@@ -191,15 +199,15 @@ def _learn(
     )
     curve = self_learning.learn(network, examples, schedule, schedule.epochs[number - 1])
     for epoch in curve:
-        say(f"  loss {epoch.training:.4f}, on frames kept back {epoch.validation:.4f}")
+        progress(f"  loss {epoch.training:.4f}, on frames kept back {epoch.validation:.4f}")
     sizes = len(parts.training), len(parts.validation)
     done = Round(len(labels), dict(labels.refused), *sizes, curve)
     _save(task, network, [*before, done])
     return done
 
 
-def _save(task: Task, network: UNet, rounds: list[Round]) -> None:
-    """Keep the weights and the report of the rounds so far."""
+def _save(task: AdaptationTask, network: UNet, rounds: list[Round]) -> None:
+    """Save the weights and the report of the rounds so far."""
     with atomic_file(task.run / f"round{len(rounds)}.safetensors") as path:
         save_weights(network, path)
     report = {"notice": NOTICE, "view": task.view, **_origin(task, rounds)}
@@ -207,8 +215,8 @@ def _save(task: Task, network: UNet, rounds: list[Round]) -> None:
         path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
-def _origin(task: Task, rounds: list[Round]) -> dict[str, Any]:
-    """What the weights come from; no name of a file, which might be a patient's."""
+def _origin(task: AdaptationTask, rounds: list[Round]) -> dict[str, Any]:
+    """Return the origin of the weights; no file name of a frame, which might be a patient's."""
     return {
         "start": Path(task.start).name if task.start else "random weights",
         "labels": "watershed" if task.view == "a2c" else (task.teacher or TEACHERS[task.view]),

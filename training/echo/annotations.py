@@ -1,4 +1,4 @@
-"""What machines burn into their pictures: text, rulers, heart signal, markers, a grey bar."""
+"""Annotations that machines burn into their images: text, rulers, ECG, markers, a grey bar."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _font(size: int) -> Font:
 
 
 def _text(random: np.random.Generator, draw: ImageDraw.ImageDraw) -> None:
-    """A few lines of letters and digits near an edge, cut off by it now and then."""
+    """Draw a few lines of letters and digits near an edge, some of them cut off."""
     left = float(random.choice([random.uniform(-12, 20), random.uniform(195, 250)]))
     top = random.uniform(0, 235)
     grey, size = random.uniform(0.35, 1), int(random.integers(6, 12))
@@ -30,7 +30,7 @@ def _text(random: np.random.Generator, draw: ImageDraw.ImageDraw) -> None:
 
 
 def _ruler(random: np.random.Generator, draw: ImageDraw.ImageDraw, sector: Sector) -> None:
-    """Ticks or dots along one edge of the sector, a centimetre or five apart."""
+    """Draw dots along one edge of the sector, a centimetre or five apart."""
     angle = float(random.choice([-1, 1])) * (sector.half_angle + random.uniform(0.01, 0.06))
     step = float(random.choice([12.8, 12.8, 64.0]))
     grey, radius = random.uniform(0.4, 1), random.uniform(0.4, 1.3)
@@ -40,8 +40,8 @@ def _ruler(random: np.random.Generator, draw: ImageDraw.ImageDraw, sector: Secto
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=grey)
 
 
-def _signal(random: np.random.Generator, draw: ImageDraw.ImageDraw) -> None:
-    """The heart signal: a line with spikes in the lower part of the picture."""
+def _ecg(random: np.random.Generator, draw: ImageDraw.ImageDraw) -> None:
+    """Draw an ECG: a line with spikes in the lower part of the image."""
     base, start = random.uniform(205, 252), random.uniform(-10, 100)
     x = np.arange(start, start + random.uniform(50, 200), 1.5)
     beat = (x - start + random.uniform(0, 60)) % random.uniform(35, 90)
@@ -52,7 +52,7 @@ def _signal(random: np.random.Generator, draw: ImageDraw.ImageDraw) -> None:
 
 
 def _marker(random: np.random.Generator, draw: ImageDraw.ImageDraw, sector: Sector) -> None:
-    """The orientation mark beside the probe: a disc, a letter or a ring."""
+    """Draw the orientation mark beside the probe: a disc or a letter."""
     x = sector.probe[0] + float(random.choice([-1, 1])) * random.uniform(8, 30)
     y, radius = sector.probe[1] + random.uniform(-8, 14), random.uniform(2, 6)
     grey = random.uniform(0.4, 1)
@@ -63,23 +63,23 @@ def _marker(random: np.random.Generator, draw: ImageDraw.ImageDraw, sector: Sect
 
 
 def _bar(random: np.random.Generator, draw: ImageDraw.ImageDraw) -> None:
-    """The grey scale, or a measuring line."""
+    """Draw the grey scale."""
     x, top = float(random.choice([random.uniform(0, 12), random.uniform(235, 252)])), 20
     height, width = random.uniform(30, 120), random.uniform(2, 6)
     for row in range(int(height)):
         draw.line((x, top + row, x + width, top + row), fill=1 - row / height)
 
 
-def annotate(random: np.random.Generator, picture: Image.Image, sector: Sector) -> None:
-    """Draw into a picture of mode "F" with values in [0, 1]."""
-    draw = ImageDraw.Draw(picture)
+def annotate(random: np.random.Generator, image: Image.Image, sector: Sector) -> None:
+    """Draw into an image of mode "F" with values in [0, 1]."""
+    draw = ImageDraw.Draw(image)
     draw.fontmode = "L"
     for _ in range(int(random.integers(0, 4))):
         _text(random, draw)
     if random.random() < 0.6:
         _ruler(random, draw, sector)
     if random.random() < 0.35:
-        _signal(random, draw)
+        _ecg(random, draw)
     if random.random() < 0.6:
         _marker(random, draw, sector)
     if random.random() < 0.3:

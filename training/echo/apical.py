@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from training.echo.chambers import Chamber, Spine, Vector, turned, waver
+from training.echo.chambers import Chamber, Spine, Vector, rotate, waver
 from training.echo.heart import Heart
 from training.echo.sector import Points
 
@@ -15,21 +15,21 @@ LEAFLET_STATIONS = np.linspace(0, 1, 8)
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """Where the left ventricle lies: its spine's root, direction and bend in pixels."""
+    """Position of the left ventricle: its spine's root, direction and bend in pixels."""
 
     root: Vector
     up: Vector
     bend: float
 
     def spine(self, *, side: int, lift: float = 0.0, turn: float = 0.0) -> Spine:
-        """A line up from the root for ``side`` 1 (image right) or -1, moved up by ``lift``."""
-        along = turned(self.up, turn)
+        """Return a line up from the root for ``side`` 1 (image right) or -1, raised by ``lift``."""
+        along = rotate(self.up, turn)
         right = np.array([-along[1], along[0]])
         return Spine(self.root + lift * self.up, along, side * right, side * self.bend)
 
     def downward(self, *, side: int, drop: float, turn: float) -> Spine:
-        """A line down from the root, for an atrium."""
-        along = turned(-self.up, turn)
+        """Return a line down from the root, for an atrium."""
+        along = rotate(-self.up, turn)
         right = np.array([along[1], -along[0]])
         return Spine(self.root - drop * self.up, along, side * right)
 
@@ -85,25 +85,25 @@ def _atrium(random: np.random.Generator, gap: float, above: Chamber) -> Chamber:
 
 
 def _wall(random: np.random.Generator, heart: Heart, chamber: Chamber, spine: Spine) -> None:
-    """Muscle around a ventricle, and the bright sac outside it."""
+    """Add muscle around a ventricle, and the bright pericardium outside it."""
     near, far, tip = random.uniform(7, 19), random.uniform(7, 17), random.uniform(4, 14)
     outer = chamber.within_wall(near, far, tip).outline(spine)
     heart.fill(outer, "muscle")
     if random.random() < 0.7:
-        sac = outer[: len(outer) - 10]
-        start, stop = sorted(random.integers(0, len(sac), 2))
-        heart.line(sac[start : stop + 2], "fibrous", random.uniform(1.5, 5))
+        pericardium = outer[: len(outer) - 10]
+        start, stop = sorted(random.integers(0, len(pericardium), 2))
+        heart.line(pericardium[start : stop + 2], "fibrous", random.uniform(1.5, 5))
 
 
-def _meshwork(random: np.random.Generator, heart: Heart, chamber: Chamber, spine: Spine) -> None:
-    """A seam of blood and trabeculae between a ventricle's cavity and its compact wall."""
+def _trabeculae(random: np.random.Generator, heart: Heart, chamber: Chamber, spine: Spine) -> None:
+    """Add a seam of blood and trabeculae between a ventricle's cavity and its compact wall."""
     if random.random() < 0.65:
         near, far, tip = random.uniform(0, 6, 3)
-        heart.fill(chamber.within_wall(near, far, tip).outline(spine), "meshwork")
+        heart.fill(chamber.within_wall(near, far, tip).outline(spine), "trabeculae")
 
 
 def _thin_wall(random: np.random.Generator, heart: Heart, chamber: Chamber, spine: Spine) -> None:
-    """An atrium's or the right ventricle's wall; too faint to be seen in some pictures."""
+    """Add an atrium's or the right ventricle's wall; too faint to be seen in some images."""
     if random.random() < 0.3:
         return
     near, far, tip = random.uniform(2, 6), random.uniform(2, 8), random.uniform(2, 7)
@@ -111,7 +111,7 @@ def _thin_wall(random: np.random.Generator, heart: Heart, chamber: Chamber, spin
 
 
 def _valve(random: np.random.Generator, heart: Heart, ends: Points, up: Vector) -> None:
-    """Two leaflets between the ends of the base, shut or open, and the bright ring they hang on."""
+    """Add two leaflets between the ends of the base, shut or open, and their bright annulus."""
     one, other = ends
     opening = 0.0 if random.random() < 0.55 else random.uniform(0.3, 1.3)
     meet = random.uniform(0.35, 0.65)
@@ -125,29 +125,29 @@ def _valve(random: np.random.Generator, heart: Heart, ends: Points, up: Vector) 
             heart.line(points, "leaflet", random.uniform(1.2, 3.5))
     for end in ends:
         if random.random() < 0.7:
-            half = random.uniform(1, 5) * turned(up, random.uniform(-1.5, 1.5))
+            half = random.uniform(1, 5) * rotate(up, random.uniform(-1.5, 1.5))
             heart.line(np.stack([end - half, end + half]), "fibrous", random.uniform(3, 9))
 
 
 def _muscles_inside(random: np.random.Generator, heart: Heart, outline: Points, few: int) -> None:
-    """Papillary muscles and trabeculae: short thick strokes along the inner wall."""
+    """Add papillary muscles: short thick strokes along the inner wall."""
     middle = outline.mean(axis=0)
     for _ in range(int(random.integers(0, few + 1))):
         at = outline[int(random.integers(8, 72))]
         inward = (middle - at) * random.uniform(0.02, 0.3)
-        length = random.uniform(4, 18) * turned(np.array([0.0, -1.0]), random.normal(0, 0.5))
+        length = random.uniform(4, 18) * rotate(np.array([0.0, -1.0]), random.normal(0, 0.5))
         points = np.stack([at + inward - length / 2, at + inward + length / 2])
         heart.line(points, "muscle", random.uniform(1.5, 7))
 
 
 def _base_ends(outline: Points) -> Points:
-    """The near and the far end of a chamber's base."""
+    """Return the near and the far end of a chamber's base."""
     return np.stack([outline[0], outline[79]])
 
 
 def two_chambers(random: np.random.Generator) -> Heart:
-    """Left ventricle above left atrium, built on the inferior wall at image left."""
-    up = turned(np.array([0.0, -1.0]), random.normal(-0.12, 0.17))
+    """Draw the left ventricle above the left atrium, on the inferior wall at image left."""
+    up = rotate(np.array([0.0, -1.0]), random.normal(-0.12, 0.17))
     pose = Pose(np.array([-22.0, 0.0]), up, random.normal(0, 5))
     ventricle = _ventricle(random, 0.0)
     atrium = _atrium(random, 0.0, ventricle)
@@ -173,7 +173,7 @@ def _left_heart(
         "LV": ventricle[0].outline(ventricle[1], sag=random.normal(-1, 2.5)),
     }
     _wall(random, heart, *ventricle)
-    _meshwork(random, heart, *ventricle)
+    _trabeculae(random, heart, *ventricle)
     _thin_wall(random, heart, *atrium)
     for outline in chambers.values():
         heart.fill(outline, "blood")
@@ -184,8 +184,8 @@ def _left_heart(
 
 
 def four_chambers(random: np.random.Generator) -> Heart:
-    """Both hearts beside a common septum: the left one at image right, the right one at left."""
-    up = turned(np.array([0.0, -1.0]), random.normal(-0.1, 0.17))
+    """Draw both hearts beside a septum: the left one at image right, the right one at left."""
+    up = rotate(np.array([0.0, -1.0]), random.normal(-0.1, 0.17))
     septum, thin = random.uniform(6, 18), random.uniform(2, 9)
     pose = Pose(np.zeros(2), up, random.normal(0, 5))
     ventricle = _ventricle(random, septum / 2)

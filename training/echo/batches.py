@@ -13,7 +13,7 @@ from torch.utils.data import IterableDataset
 
 from training.echo.heart import CHANNELS, View
 from training.echo.phantom import Phantom, generate
-from training.echo.plan import Task
+from training.echo.plan import TrainingTask
 from training.echo.sector import SIDE
 
 
@@ -27,7 +27,7 @@ class Batch:
     """For each view of the task (frames of it, its classes, side, side) float32, 0 or 1."""
 
 
-def make_batch(task: Task, seed: int, step: int) -> Batch:
+def make_batch(task: TrainingTask, seed: int, step: int) -> Batch:
     """Draw the phantoms of one step."""
     random = np.random.default_rng((seed, zlib.crc32(task.name.encode()), step))
     drawn = [
@@ -35,13 +35,13 @@ def make_batch(task: Task, seed: int, step: int) -> Batch:
         for view, count in task.views
     ]
     channels = max(CHANNELS[view] for view, _ in task.views)
-    frames = [_padded(phantom, channels) for phantoms in drawn for phantom in phantoms]
+    frames = [_pad(phantom, channels) for phantoms in drawn for phantom in phantoms]
     masks = (torch.from_numpy(np.stack([p.masks for p in phantoms])) for phantoms in drawn)
     return Batch(torch.stack(frames), tuple(stack.float() for stack in masks))
 
 
 def _window(random: np.random.Generator, phantom: Phantom, size: tuple[int, int]) -> Phantom:
-    """A part of a phantom about its chambers, or all of it."""
+    """Cut a part of a phantom about its chambers, or all of it."""
     bounds = []
     for axis, length in enumerate(size):
         seen = np.flatnonzero(phantom.masks.any(axis=(0, 2 - axis)))
@@ -53,21 +53,21 @@ def _window(random: np.random.Generator, phantom: Phantom, size: tuple[int, int]
     return Phantom(phantom.frame[:, rows, columns], phantom.masks[:, rows, columns])
 
 
-def _padded(phantom: Phantom, channels: int) -> Tensor:
+def _pad(phantom: Phantom, channels: int) -> Tensor:
     frame = torch.zeros(channels, *phantom.frame.shape[1:])
     frame[: len(phantom.frame)] = torch.from_numpy(phantom.frame)
     return frame
 
 
 def held_out(view: View, count: int, seed: int = 99_991) -> list[Phantom]:
-    """Phantoms of a view that no training step draws."""
+    """Draw phantoms of a view that no training step draws."""
     return [generate(np.random.default_rng((seed, i)), view) for i in range(count)]
 
 
 class Batches(IterableDataset[Batch]):
-    """The batches of a task from a step on; made ahead by a worker."""
+    """The batches of a task from a step on; a worker makes them ahead."""
 
-    def __init__(self, task: Task, seed: int, start: int) -> None:
+    def __init__(self, task: TrainingTask, seed: int, start: int) -> None:
         super().__init__()
         self.task, self.seed, self.start = task, seed, start
 

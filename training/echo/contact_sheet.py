@@ -1,4 +1,4 @@
-"""Many small frames on one picture, with the outlines of their labels: to look before trusting."""
+"""Contact sheet: many small frames on one image, with the outlines of their labels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROWS = 4
 
 
 def save(path: Path, frames: OwnFrames, labels: Labels) -> None:
-    """Write up to ``COLUMNS * ROWS`` labelled frames, evenly chosen, as a picture.
+    """Write up to ``COLUMNS * ROWS`` labelled frames, evenly chosen, as one image.
 
     Args:
         path: A PNG file to write.
@@ -33,17 +33,17 @@ def save(path: Path, frames: OwnFrames, labels: Labels) -> None:
     chosen = np.linspace(0, len(labels) - 1, count).round().astype(int)
     rows = -(-count // COLUMNS)
     sheet = np.zeros((rows * SIDE, min(count, COLUMNS) * SIDE, 3), dtype=np.uint8)
-    for place, index in enumerate(chosen.tolist()):
-        top, left = place // COLUMNS * SIDE, place % COLUMNS * SIDE
+    for cell, index in enumerate(chosen.tolist()):
+        top, left = cell // COLUMNS * SIDE, cell % COLUMNS * SIDE
         frame = frames[labels.frames[index]][0]
-        sheet[top : top + SIDE, left : left + SIDE] = _outlined(frame, labels[index])
+        sheet[top : top + SIDE, left : left + SIDE] = _draw_outlines(frame, labels[index])
     with atomic_file(path) as temporary:
         Image.fromarray(sheet).save(temporary)
 
 
-def _outlined(luma: NDArray[np.float32], label: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """A grey frame (h, w) in [0, 1] with the border of every mask in its own colour."""
-    picture = np.repeat((luma * 255).astype(np.uint8)[..., None], 3, axis=2)
+def _draw_outlines(luma: NDArray[np.float32], label: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Draw a grey frame (h, w) in [0, 1] with the border of every mask in its own colour."""
+    image = np.repeat((luma * 255).astype(np.uint8)[..., None], 3, axis=2)
     for mask, colour in zip(label, colours(len(label)), strict=True):
-        picture[mask & ~ndimage.binary_erosion(mask)] = colour
-    return picture
+        image[mask & ~ndimage.binary_erosion(mask)] = colour
+    return image

@@ -1,4 +1,4 @@
-"""How well chambers are found: Dice on frames with known masks, and on phantoms' mean mask.
+"""Evaluation by Dice on frames with known masks, beside the phantoms' mean mask.
 
 Real frames are read from a folder that is no part of the project; nothing is ever trained on them.
 """
@@ -19,36 +19,36 @@ Mask = NDArray[np.bool_]
 """(SIDE, SIDE)."""
 
 DEVELOPMENT = ("EX01", "EX02", "EX03", "EX04")
-"""Frames that were looked at while the generator was made; the others were not."""
+"""Frames that the generator was developed with; the others were not seen."""
 
 LEVELS = np.linspace(0.1, 0.9, 17)
-"""Where a mean mask may be cut."""
+"""Thresholds of a mean mask."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One frame and what was drawn on it."""
+    """One frame and its reference masks."""
 
     name: str
-    """Such as ``"EX03"``."""
+    """Name, such as ``"EX03"``."""
     image: NDArray[np.uint8] | NDArray[np.float32]
     """(H, W, 3) YCbCr or (H, W) grey."""
     truth: dict[str, Mask]
-    """A mask for each chamber that is judged."""
+    """A mask for each compared chamber."""
 
     @property
     def held_out(self) -> bool:
-        """Nobody looked at it before the networks were done."""
+        """True if the frame was not seen before the networks were done."""
         return self.name not in DEVELOPMENT
 
 
-def judged(view: View) -> tuple[str, ...]:
-    """The masks of a view that are compared: its chambers, or cavity and disc."""
+def compared_masks(view: View) -> tuple[str, ...]:
+    """Return the names of a view's compared masks: its chambers, or cavity and disc."""
     return ("cavity", "disc") if view == "sax" else CLASSES[view][1:]
 
 
 def read_examples(folder: Path, view: View) -> list[Example]:
-    """Frames ``<VIEW>_EXnn.npz`` of a folder with the published network's own masks."""
+    """Read the frames ``<VIEW>_EXnn.npz`` of a folder with the published network's own masks."""
     found = []
     for path in sorted(folder.glob(f"{view.upper()}_EX*.npz")):
         with np.load(path) as arrays:
@@ -56,7 +56,7 @@ def read_examples(folder: Path, view: View) -> list[Example]:
             masks = arrays["donut" if view == "sax" else "final"].astype(bool)
         if image.dtype != np.uint8:
             image = image.astype(np.float32)
-        chosen = [CLASSES[view].index(name) for name in judged(view)]
+        chosen = [CLASSES[view].index(name) for name in compared_masks(view)]
         truth = {CLASSES[view][k]: masks[..., k] for k in chosen}
         image = image[..., 0] if view == "sax" else image
         found.append(Example(path.stem.partition("_")[2], image, truth))
@@ -64,13 +64,13 @@ def read_examples(folder: Path, view: View) -> list[Example]:
 
 
 def dice(one: Mask, other: Mask) -> float:
-    """Twice the overlap over the sum of areas; 1 where both are empty."""
+    """Return twice the overlap over the sum of areas; 1 where both are empty."""
     total = int(one.sum()) + int(other.sum())
     return 2 * int((one & other).sum()) / total if total else 1.0
 
 
 def _to_size(mask: Mask, size: tuple[int, int]) -> Mask:
-    """The mask at the nearest pixels' centres of another size."""
+    """Resample the mask to another size by the nearest pixels' centres."""
     rows, columns = (
         ((np.arange(new) + 0.5) * old / new).astype(int)
         for new, old in zip(size, mask.shape, strict=True)
@@ -79,7 +79,7 @@ def _to_size(mask: Mask, size: tuple[int, int]) -> Mask:
 
 
 def network_dice(model: Unet, example: Example) -> dict[str, float]:
-    """Dice of every judged mask of a frame, through the public interface."""
+    """Return the Dice of every compared mask of a frame, through the public interface."""
     masks = model.segment(example.image, channels="ycbcr")
     return {
         name: dice(_to_size(masks[name].array()[0], truth.shape), truth)
@@ -88,16 +88,16 @@ def network_dice(model: Unet, example: Example) -> dict[str, float]:
 
 
 def mean_masks(view: View, count: int = 400) -> dict[str, NDArray[np.float64]]:
-    """How often each pixel belongs to each judged mask, over generated hearts."""
+    """Return the frequency of each pixel in each compared mask, over generated hearts."""
     total = sum(
         draw_masks(np.random.default_rng((5, seed)), view).astype(float) for seed in range(count)
     )
     shares = np.asarray(total) / count
-    return {name: shares[CLASSES[view].index(name)] for name in judged(view)}
+    return {name: shares[CLASSES[view].index(name)] for name in compared_masks(view)}
 
 
 def template_dice(examples: list[Example], view: View) -> list[dict[str, float]]:
-    """Dice of the best fixed template: each mean mask cut where it suits these frames best."""
+    """Return the Dice of the best fixed template: mean masks cut at their best threshold."""
     templates = {}
     for name, share in mean_masks(view).items():
         cuts = [share > level for level in LEVELS]
@@ -107,5 +107,5 @@ def template_dice(examples: list[Example], view: View) -> list[dict[str, float]]
 
 
 def mean(rows: list[dict[str, float]]) -> float:
-    """Mean over frames and masks."""
+    """Return the mean over frames and masks."""
     return float(np.mean([list(row.values()) for row in rows]))

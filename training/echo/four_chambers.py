@@ -1,7 +1,7 @@
 """Weak labels of apical four-chamber frames, from a network that knows two chambers.
 
-It finds atria and ventricles on both sides of the heart and does not tell the sides apart; where
-they lie does. Steps and numbers: Ferreira et al., Nat Commun 16, 4070 (2025).
+It finds atria and ventricles on both sides of the heart and does not tell the sides apart; their
+positions do. Steps and numbers: Ferreira et al., Nat Commun 16, 4070 (2025).
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from fastseg import ops
 Mask = NDArray[np.bool_]
 
 SHORT = 0.8
-"""A right ventricle shorter than this share of the left one has lost its apex."""
+"""Share of the left ventricle's length below which the right one has lost its apex."""
 
 LA, LV, RA, RV = 1, 2, 3, 4
-"""Places of the chambers in a label; 0 is their union."""
+"""Indices of the chambers in a label; 0 is their union."""
 
 
 def split_sides(two: Mask) -> Mask | None:
-    """Tell left from right heart: in the picture the left one lies at the right.
+    """Tell left from right heart: in the image the left one lies at the right.
 
     Args:
         two: bool (3, h, w), union, atria and ventricles of both sides.
@@ -43,13 +43,13 @@ def split_sides(two: Mask) -> Mask | None:
 
 
 def _two_largest(mask: Mask) -> tuple[Mask, Mask] | None:
-    """The two largest 8-connected pieces, the one further left first."""
+    """Find the two largest 8-connected pieces, the one further left first."""
     numbered, count = ndimage.label(mask, np.ones((3, 3)))
     if count < 2:
         return None
     sizes = np.bincount(numbered.ravel())[1:]
     # Stable, so that of equal pieces the first one counts.
-    chosen = [numbered == 1 + place for place in np.argsort(-sizes, kind="stable")[:2]]
+    chosen = [numbered == 1 + index for index in np.argsort(-sizes, kind="stable")[:2]]
     one, other = sorted(chosen, key=lambda piece: float(np.argwhere(piece)[:, 1].mean()))
     return one, other
 

@@ -1,4 +1,4 @@
-"""What of the heart a picture shows: outlines and what they are filled or drawn with, in order."""
+"""Heart as a list of outlines and lines with their tissue, in the order of drawing."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ CLASSES: dict[View, tuple[str, ...]] = {
 CHANNELS: dict[View, int] = {"a2c": 3, "a4c": 3, "sax": 1}
 """Input channels of each view's network: luma and both chromas, or luma alone."""
 
-Matter = Literal["blood", "meshwork", "muscle", "wall", "leaflet", "fibrous", "outside"]
-"""What reflects: from dark to bright, except for ``outside``, which is anything."""
+Tissue = Literal["blood", "trabeculae", "muscle", "wall", "leaflet", "fibrous", "outside"]
+"""Tissues from dark to bright, except for ``outside``, which is anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +31,22 @@ class Stroke:
     """One outline, filled, or one line, drawn."""
 
     points: Points
-    matter: Matter
+    tissue: Tissue
     width: float = 0.0
-    """Of the line in pixels; 0 fills the closed outline."""
+    """Width of the line in pixels; 0 fills the closed outline."""
 
 
 @dataclass(slots=True)
 class Heart:
-    """Strokes from back to front, and the outline of every chamber that is to be found."""
+    """Strokes from back to front, and the outline of every chamber to find."""
 
     strokes: list[Stroke] = field(default_factory=list)
     chambers: dict[str, Points] = field(default_factory=dict)
 
-    def fill(self, points: Points, matter: Matter) -> None:
-        """Add a filled outline in front of what is there."""
-        self.strokes.append(Stroke(points, matter))
+    def fill(self, points: Points, tissue: Tissue) -> None:
+        """Add a filled outline in front of all others."""
+        self.strokes.append(Stroke(points, tissue))
 
-    def line(self, points: Points, matter: Matter, width: float) -> None:
-        """Add a line in front of what is there."""
-        self.strokes.append(Stroke(points, matter, width))
+    def line(self, points: Points, tissue: Tissue, width: float) -> None:
+        """Add a line in front of all others."""
+        self.strokes.append(Stroke(points, tissue, width))

@@ -1,4 +1,4 @@
-"""What a batch costs: soft Dice over the batch, and cross entropy for the pixels' sake."""
+"""Loss of a batch: soft Dice over the batch plus cross entropy of the pixels."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from torch import Tensor
 from torch.nn import functional
 
 SMOOTH = 1e-5
-"""Added above and below, so that an absent class costs nothing."""
+"""Addend of numerator and denominator, so that an absent class costs nothing."""
 
 
 def soft_dice(probabilities: Tensor, masks: Tensor) -> Tensor:
-    """Dice of each class over a batch, with squared sums below (Milletari et al. 2016).
+    """Compute the soft Dice of each class over a batch, by squares (Milletari et al. 2016).
 
     Args:
         probabilities: (n, classes, height, width) in [0, 1].
@@ -24,7 +24,7 @@ def soft_dice(probabilities: Tensor, masks: Tensor) -> Tensor:
 
 
 def chamber_loss(logits: Tensor, masks: Tensor) -> tuple[Tensor, float]:
-    """The loss of one view's part of a batch, and its mean soft Dice for the log."""
+    """Compute the loss of one view's part of a batch, and its mean soft Dice for the log."""
     dice = soft_dice(torch.sigmoid(logits), masks).mean()
     entropy = functional.binary_cross_entropy_with_logits(logits, masks)
     return 1 - dice + entropy, float(dice.detach())

@@ -24,7 +24,7 @@ _HEARTS = {
 
 @dataclass(frozen=True, slots=True)
 class Phantom:
-    """One generated frame and what is to be found in it."""
+    """One generated frame and the masks of its chambers."""
 
     frame: NDArray[np.float32]
     """(channels, SIDE, SIDE) in [0, 1] after joint min-max: luma, then both chromas if any."""
@@ -34,24 +34,24 @@ class Phantom:
 
 def generate(random: np.random.Generator, view: View) -> Phantom:
     """Draw one frame of a view."""
-    heart, sector = place(random, view, _HEARTS[view](random))
+    heart, sector = place_heart(random, view, _HEARTS[view](random))
     luma, inside = sector.scan_convert(echoes(random, heart, sector))
-    picture = Image.fromarray(_developed(random, luma.numpy(), inside.numpy()))
-    annotate(random, picture, sector)
-    grey = np.clip(np.asarray(picture), 0, 1)
-    frame = _coloured(random, grey, sector) if CHANNELS[view] == 3 else grey[None]
+    image = Image.fromarray(_postprocess(random, luma.numpy(), inside.numpy()))
+    annotate(random, image, sector)
+    grey = np.clip(np.asarray(image), 0, 1)
+    frame = _add_chroma(random, grey, sector) if CHANNELS[view] == 3 else grey[None]
     low, high = frame.min(), frame.max()
     frame = ((frame - low) / max(high - low, 1e-6)).astype(np.float32)
     return Phantom(frame, chamber_masks(heart, sector, view))
 
 
 def draw_masks(random: np.random.Generator, view: View) -> NDArray[np.bool_]:
-    """Only the masks (classes, SIDE, SIDE) of one frame, which are drawn much faster."""
-    heart, sector = place(random, view, _HEARTS[view](random))
+    """Draw only the masks (classes, SIDE, SIDE) of one frame, which is much faster."""
+    heart, sector = place_heart(random, view, _HEARTS[view](random))
     return chamber_masks(heart, sector, view)
 
 
-def place(random: np.random.Generator, view: View, heart: Heart) -> tuple[Heart, Sector]:
+def place_heart(random: np.random.Generator, view: View, heart: Heart) -> tuple[Heart, Sector]:
     """Move a heart into the square, and choose the sector that a sonographer would."""
     corners = np.concatenate(list(heart.chambers.values()))
     height = np.ptp(corners[:, 1])
@@ -68,13 +68,13 @@ def place(random: np.random.Generator, view: View, heart: Heart) -> tuple[Heart,
     def moved(points: Points) -> Points:
         return np.asarray((points - middle) * size + target)
 
-    strokes = [Stroke(moved(s.points), s.matter, s.width) for s in heart.strokes]
+    strokes = [Stroke(moved(s.points), s.tissue, s.width) for s in heart.strokes]
     chambers = {name: moved(points) for name, points in heart.chambers.items()}
     return Heart(strokes, chambers), sector
 
 
 def chamber_masks(heart: Heart, sector: Sector, view: View) -> NDArray[np.bool_]:
-    """Masks (classes, SIDE, SIDE) of a placed heart, cut off where the sector ends."""
+    """Draw the masks (classes, SIDE, SIDE) of a placed heart, cut off at the sector's edge."""
     visible = sector.visible()
 
     def filled(name: str) -> NDArray[np.bool_]:
@@ -90,10 +90,10 @@ def chamber_masks(heart: Heart, sector: Sector, view: View) -> NDArray[np.bool_]
     return np.stack([np.any(chambers, axis=0), *chambers])
 
 
-def _developed(
+def _postprocess(
     random: np.random.Generator, luma: NDArray[np.float32], inside: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
-    """Gamma, gain and blur of the shown picture; black or nearly black outside the sector."""
+    """Apply gamma, gain and blur to the image; black or nearly black outside the sector."""
     shown = luma ** random.uniform(0.7, 1.9) * random.uniform(0.75, 1.2)
     ground = random.uniform(0, 0.06) if random.random() < 0.25 else 0.0
     shown = np.where(inside, np.maximum(shown, ground), ground).astype(np.float32)
@@ -104,10 +104,10 @@ def _developed(
     return np.array(shown, dtype=np.float32)
 
 
-def _coloured(
+def _add_chroma(
     random: np.random.Generator, grey: NDArray[np.float32], sector: Sector
 ) -> NDArray[np.float32]:
-    """Luma and chromas (3, SIDE, SIDE): chroma near the middle, all 0 where the frame is padded."""
+    """Stack luma and chromas (3, SIDE, SIDE): chroma near 0.5, all 0 where the frame is padded."""
     planes = [grey]
     tinted = random.random() < 0.3
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Turn trained weights into the embedded model folders.
+"""Export of trained weights as the embedded model folders.
 
 ``python -m training.echo.publish training/runs/echo/width-16 fastseg/models``
 """
@@ -26,7 +26,7 @@ DESCRIPTION = (
 
 
 def load(weights: Path, view: View) -> UNet:
-    """The network of a view with the weights that training left."""
+    """Load the network of a view with trained weights."""
     stored = load_file(weights)
     with torch.device("meta"):
         network = UNet(CHANNELS[view], len(CLASSES[view]), len(stored["head.weight"][0]))

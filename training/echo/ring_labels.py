@@ -1,8 +1,8 @@
 """Labels of short-axis frames: from a cavity alone to cavity, muscle and both.
 
 The published cavities come from circles (Hough) and from an edge network that starts at ImageNet
-weights; the first is not reproducible across library versions and the second cannot be had
-offline. Here a cavity comes from a network that finds one already. The thickness of the muscle is
+weights; the first is not reproducible across library versions and the second is not available
+offline. Here a cavity comes from a network that already finds one. The thickness of the muscle is
 drawn at random, as published: it is prior knowledge, not a measurement.
 """
 
@@ -16,7 +16,7 @@ from fastseg import ops
 
 Mask = NDArray[np.bool_]
 
-SURE = 0.4
+CAVITY_THRESHOLD = 0.4
 """Probability above which a pixel is cavity."""
 
 INWARD = (3, 5)
@@ -25,24 +25,24 @@ OUTWARD = (6, 13)
 
 
 def cavity(probability: NDArray[np.float32]) -> Mask:
-    """The largest piece that is cavity, closed and filled.
+    """Find the largest piece of cavity, closed and filled.
 
     Args:
         probability: (h, w) in [0, 1].
     """
     cleaned = ops.clean_chambers(
-        probability[None, None], threshold=SURE, exclusive=False, threads=1
+        probability[None, None], threshold=CAVITY_THRESHOLD, exclusive=False, threads=1
     )
     only: Mask = cleaned[0, 0]
     return only
 
 
-def donut(found: Mask, random: np.random.Generator) -> Mask:
+def add_ring(found: Mask, random: np.random.Generator) -> Mask:
     """Lay a ring of muscle around the edge of a cavity.
 
     Args:
         found: bool (h, w).
-        random: Draws how far the muscle reaches inward and outward.
+        random: Draws the reach of the muscle inward and outward.
 
     Returns:
         bool (3, h, w): cavity, ring, disc, which is both.

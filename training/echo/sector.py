@@ -1,4 +1,4 @@
-"""The sector that a phased array sweeps, and the way between its polar grid and the square."""
+"""Sector of a phased array, and the mapping between its polar grid and the square."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ class Sector:
     """A circular sector that opens downwards from the probe."""
 
     probe: tuple[float, float]
-    """Where all beams start, x and y in pixels; may lie above the square."""
+    """Origin of all beams, x and y in pixels; may lie above the square."""
     depth: float
     """Length of a beam in pixels."""
     half_angle: float
-    """Between the middle beam and either edge, in radians."""
+    """Angle between the middle beam and either edge, in radians."""
     start: float
-    """Pixels from ``probe`` at which the picture starts."""
+    """Pixels from ``probe`` at which the image starts."""
 
     def to_polar(self, points: Points) -> Points:
-        """Beam and sample of points: ``(n, 2)``, fractions of the grid's pixels, beam first."""
+        """Map points to beam and sample: ``(n, 2)``, fractions of the grid's pixels, beam first."""
         across, down = points[:, 0] - self.probe[0], points[:, 1] - self.probe[1]
         beam = (np.arctan2(across, down) / self.half_angle + 1) / 2 * BEAMS
         return np.stack([beam, np.hypot(across, down) / self.depth * RANGES], axis=1)
 
     def visible(self) -> NDArray[np.bool_]:
-        """Which pixels (SIDE, SIDE) of the square lie in the sector."""
+        """Return the mask (SIDE, SIDE) of the square's pixels inside the sector."""
         across = np.arange(SIDE, dtype=np.float32)[None, :] + np.float32(0.5 - self.probe[0])
         down = np.arange(SIDE, dtype=np.float32)[:, None] + np.float32(0.5 - self.probe[1])
         distance = np.hypot(across, down)
@@ -50,10 +50,10 @@ class Sector:
         return np.asarray(within & (np.abs(np.arctan2(across, down)) <= self.half_angle))
 
     def scan_convert(self, plane: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Lay a polar plane (RANGES, BEAMS) out on the square.
+        """Resample a polar plane (RANGES, BEAMS) on the square.
 
         Returns:
-            The picture (SIDE, SIDE), 0 outside the sector, and where the sector is, bool.
+            The image (SIDE, SIDE), 0 outside the sector, and the mask of the sector.
         """
         across = torch.arange(SIDE, dtype=torch.float32)[None, :] + 0.5 - self.probe[0]
         down = torch.arange(SIDE, dtype=torch.float32)[:, None] + 0.5 - self.probe[1]
@@ -61,7 +61,7 @@ class Sector:
         distance = torch.hypot(across, down)
         inside = torch.from_numpy(self.visible())
         grid = torch.stack([angle, distance * (2 / self.depth) - 1], dim=-1)[None]
-        picture = functional.grid_sample(
+        image = functional.grid_sample(
             plane[None, None], grid, padding_mode="border", align_corners=False
         )[0, 0]
-        return picture * inside, inside
+        return image * inside, inside

@@ -1,8 +1,8 @@
-"""Self-learning: a network learns weak labels, then its own answers; nobody draws anything.
+"""Self-learning: a network learns weak labels, then its own predictions, without manual labels.
 
-The rounds are those of Ferreira et al., Nat Commun 16, 4070 (2025). A network that sees little, and
-for a short time, learns what weak labels have in common before it learns where they are wrong; its
-answers are then better labels than those that it was taught with, and there are more of them.
+The rounds are those of Ferreira et al., Nat Commun 16, 4070 (2025). A network that trains briefly
+on few frames learns the common part of weak labels before their errors; its predictions are then
+better labels than those that it was trained with, and there are more of them.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from training.echo.labelling import Labels
 from training.echo.losses import soft_dice
 from training.echo.own_frames import OwnFrames
 
-TOGETHER = 8
-"""Frames that are predicted at once."""
+FRAMES_PER_RUN = 8
+"""Frames of one run of the network."""
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How long, how fast and on how much is learnt."""
+    """Share of the frames, epochs and learning rate of the rounds."""
 
     share: float = 0.3
-    """Of the accepted frames that the first round sees."""
+    """Share of the accepted frames in the first round."""
     validation: float = 0.2
-    """Of those, kept back to choose the best epoch."""
+    """Share of those that are kept back to choose the best epoch."""
     epochs: tuple[int, int] = (5, 3)
-    """Of the first and the second round."""
+    """Epochs of the first and the second round."""
     batch: int = 32
     rate: float = 1e-4
     """Adam's learning rate."""
@@ -45,7 +45,7 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """What one pass over the training frames cost, 0 perfect to 1."""
+    """Losses of one pass over the training frames, from 0 (perfect) to 1."""
 
     training: float
     validation: float
@@ -53,7 +53,7 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Places in a ``Labels``: those to learn from, and those to choose the best epoch by."""
+    """Indices of a ``Labels``: those to train on, and those to choose the best epoch by."""
 
     training: list[int]
     validation: list[int]
@@ -63,10 +63,10 @@ def split(labels: Labels, groups: Sequence[str], schedule: Schedule, *, share: f
     """Draw a share of the labels, and keep whole groups of them back for validation.
 
     Args:
-        labels: What there is.
-        groups: Of every frame, labelled or not; frames of one group stay together.
-        schedule: Gives the part for validation and the seed.
-        share: Of the labels that are used at all.
+        labels: The labels to split.
+        groups: Group of every frame, labelled or not; frames of one group stay together.
+        schedule: Share for validation and seed.
+        share: Share of the labels to use at all.
 
     Raises:
         ImageError: They are too few, or all of one group, so that nothing could be kept back.
@@ -74,15 +74,15 @@ def split(labels: Labels, groups: Sequence[str], schedule: Schedule, *, share: f
     random = np.random.default_rng(schedule.seed)
     count = int(np.ceil(share * len(labels)))
     drawn = sorted(random.permutation(len(labels))[:count].tolist())
-    belongs = {place: groups[labels.frames[place]] for place in drawn}
+    group_of = {index: groups[labels.frames[index]] for index in drawn}
     kept: set[str] = set()
-    for group in random.permutation(sorted(set(belongs.values()))).tolist():
-        if sum(belongs[place] in kept for place in drawn) >= schedule.validation * count:
+    for group in random.permutation(sorted(set(group_of.values()))).tolist():
+        if sum(group_of[index] in kept for index in drawn) >= schedule.validation * count:
             break
         kept.add(group)
     parts = Split(
-        [place for place in drawn if belongs[place] not in kept],
-        [place for place in drawn if belongs[place] in kept],
+        [index for index in drawn if group_of[index] not in kept],
+        [index for index in drawn if group_of[index] in kept],
     )
     if not parts.training or not parts.validation:
         reasons = ", ".join(f"{why} ({n})" for why, n in labels.refused.most_common(3))
@@ -95,22 +95,22 @@ def split(labels: Labels, groups: Sequence[str], schedule: Schedule, *, share: f
 
 
 class Examples(Dataset[tuple[Tensor, Tensor]]):
-    """Frames with their labels, read when they are needed."""
+    """Frames with their labels, read at each access."""
 
-    def __init__(self, frames: OwnFrames, labels: Labels, places: Sequence[int]) -> None:
+    def __init__(self, frames: OwnFrames, labels: Labels, indices: Sequence[int]) -> None:
         self.frames = frames
         self.labels = labels
-        self.places = places
+        self.indices = indices
 
     def __len__(self) -> int:
-        """How many there are."""
-        return len(self.places)
+        """Return the number of examples."""
+        return len(self.indices)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """float32 (channels, 256, 256) and (classes, 256, 256)."""
-        place = self.places[index]
-        frame = self.frames[self.labels.frames[place]]
-        return torch.from_numpy(frame), torch.from_numpy(self.labels[place].astype(np.float32))
+        """Read float32 (channels, 256, 256) and (classes, 256, 256)."""
+        label = self.indices[index]
+        frame = self.frames[self.labels.frames[label]]
+        return torch.from_numpy(frame), torch.from_numpy(self.labels[label].astype(np.float32))
 
 
 def learn(
@@ -119,8 +119,8 @@ def learn(
     """Train a network in place, and leave it as it was after its best epoch.
 
     Args:
-        network: On the device to train on.
-        examples: For training and for validation.
+        network: The network, on the device to train on.
+        examples: Examples for training and for validation.
         schedule: Batch, learning rate and seed.
         epochs: Passes over the training examples.
 
@@ -128,8 +128,8 @@ def learn(
         The losses of every epoch.
     """
     device = next(network.parameters()).device
-    order = torch.Generator().manual_seed(schedule.seed)
-    training = DataLoader(examples[0], schedule.batch, shuffle=True, generator=order)
+    shuffling = torch.Generator().manual_seed(schedule.seed)
+    training = DataLoader(examples[0], schedule.batch, shuffle=True, generator=shuffling)
     validation = DataLoader(examples[1], schedule.batch)
     optimiser = torch.optim.Adam(network.parameters(), lr=schedule.rate)
     curve: list[Epoch] = []
@@ -162,15 +162,15 @@ def _validate(network: UNet, examples: DataLoader[tuple[Tensor, Tensor]]) -> flo
 
 
 def _loss(network: UNet, frames: Tensor, targets: Tensor) -> Tensor:
-    """One minus the mean soft Dice of the classes, alone as published."""
+    """Return one minus the mean soft Dice of the classes, as published."""
     return 1 - soft_dice(network(frames).sigmoid(), targets).mean()
 
 
 @torch.no_grad()
 def predict(network: UNet, frames: OwnFrames) -> Iterator[NDArray[np.float32]]:
-    """A network's probabilities for all frames, in batches: float32 (n, classes, 256, 256)."""
+    """Yield a network's probabilities of all frames in batches: float32 (n, classes, 256, 256)."""
     device = next(network.parameters()).device
     network.eval()
-    for first in range(0, len(frames), TOGETHER):
-        batch = [frames[index] for index in range(first, min(first + TOGETHER, len(frames)))]
+    for first in range(0, len(frames), FRAMES_PER_RUN):
+        batch = [frames[index] for index in range(first, min(first + FRAMES_PER_RUN, len(frames)))]
         yield network(torch.from_numpy(np.stack(batch)).to(device)).sigmoid().cpu().numpy()

@@ -1,4 +1,4 @@
-"""Hearts cut across: the ring of the left ventricle with the right one draped over it."""
+"""Short-axis hearts: the ring of the left ventricle with the right one around it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CORNERS = 64
 
 
 def _loop(random: np.random.Generator, radius: float, waves: float) -> Vector:
-    """Distance from the middle at ``CORNERS`` angles, wavering by the share ``waves``."""
+    """Draw distances from the middle at ``CORNERS`` angles, varying by the share ``waves``."""
     angles = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False)
     total = sum(
         random.normal(0, waves / k) * np.cos(k * angles + random.uniform(0, 2 * np.pi))
@@ -27,7 +27,7 @@ def _points(distance: Vector, stretch: float, turn: float) -> Points:
 
 
 def _right_ventricle(random: np.random.Generator, heart: Heart, radius: float) -> None:
-    """A dark crescent at image left of the ring, from its top to its lower left."""
+    """Add a dark crescent at image left of the ring, from its top to its lower left."""
     middle = np.array([-radius * random.uniform(0.5, 1.0), -radius * random.uniform(0.1, 0.7)])
     size = radius * random.uniform(0.6, 1.05)
     outline = middle + _points(_loop(random, size, 0.08), random.uniform(0.7, 1.4), 0.0)
@@ -43,18 +43,18 @@ def _papillary_muscles(random: np.random.Generator, heart: Heart, cavity: Points
             continue
         at = int((lean + random.normal(0, 0.3)) / (2 * np.pi) * CORNERS) % CORNERS
         size = np.linalg.norm(cavity[at] - middle) * random.uniform(0.12, 0.34)
-        place = middle + (cavity[at] - middle) * random.uniform(0.6, 0.95)
-        blob = place + _points(_loop(random, float(size), 0.15), random.uniform(0.7, 1.3), 0.0)
+        position = middle + (cavity[at] - middle) * random.uniform(0.6, 0.95)
+        blob = position + _points(_loop(random, float(size), 0.15), random.uniform(0.7, 1.3), 0.0)
         heart.fill(blob, "muscle")
     for _ in range(int(random.integers(0, 6))):
         at = int(random.integers(0, CORNERS))
-        place = middle + (cavity[at] - middle) * random.uniform(0.8, 1.0)
-        blob = place + _points(_loop(random, random.uniform(1.5, 5), 0.2), 1.0, 0.0)
+        position = middle + (cavity[at] - middle) * random.uniform(0.8, 1.0)
+        blob = position + _points(_loop(random, random.uniform(1.5, 5), 0.2), 1.0, 0.0)
         heart.fill(blob, "muscle")
 
 
 def ring(random: np.random.Generator) -> Heart:
-    """The left ventricle's cavity, its muscle, two papillary muscles and the right ventricle."""
+    """Draw the left ventricle's cavity and muscle, papillary muscles and the right ventricle."""
     inner = random.uniform(19, 42)
     wall = random.uniform(8, 19)
     stretch, turn = random.uniform(0.85, 1.2), random.uniform(0, 2 * np.pi)

@@ -1,4 +1,4 @@
-"""Weights that a training starts from: a file of them, or the model folder that they went into."""
+"""Weights that a training starts from: a file of weights, or an exported model folder."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from training.echo.heart import CHANNELS, CLASSES, View
 
 
 def network(start: str, view: View) -> UNet:
-    """Build a view's network around weights that exist.
+    """Build a view's network with existing weights.
 
     Args:
         start: A file that ``fastseg export unet`` reads, an embedded model, or a model folder that
             was exported by fastseg.
-        view: What the network must have been made for.
+        view: View that the network must have been made for.
 
     Raises:
         CheckpointError: The file holds no weights of this network.
@@ -60,7 +60,7 @@ def _from_folder(start: str, view: View) -> dict[str, Tensor]:
 
 
 def _of_graph(path: Path) -> dict[str, Tensor]:
-    """Kernels and biases of every convolution under the names of ``UNet``'s state dict."""
+    """Read kernels and biases of every convolution under the names of ``UNet``'s state dict."""
     import onnx
 
     graph = onnx.load(path).graph

@@ -14,8 +14,8 @@ from fastseg.export.networks.unet import UNet
 from training.echo.batches import Batch, Batches
 from training.echo.heart import View
 from training.echo.losses import chamber_loss
-from training.echo.network import Average, joint_network, outputs, part
-from training.echo.plan import Plan, Task
+from training.echo.network import RunningAverage, joint_network, output_channels, view_network
+from training.echo.plan import TaskPlan, TrainingTask
 from training.saving import save_state, save_weights
 
 KEEP_EVERY_S = 120.0
@@ -28,16 +28,16 @@ REPORT_EVERY = 50
 class Trainer:
     """The state of one task: network, its average, optimiser, and the next step."""
 
-    def __init__(self, network: UNet, task: Task, out: Path, *, seed: int) -> None:
+    def __init__(self, network: UNet, task: TrainingTask, out: Path, *, seed: int) -> None:
         self.task, self.out, self.seed = task, out, seed
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = Average(network)
+        self.average = RunningAverage(network)
         self.optimiser = torch.optim.Adam(network.parameters(), lr=task.rate, betas=(0.9, 0.99))
         self.step = 0
 
     @property
     def state_file(self) -> Path:
-        """Where the task can be taken up again."""
+        """The file of the task's state."""
         return self.out / f"{self.task.name}.pt"
 
     @property
@@ -58,7 +58,7 @@ class Trainer:
         save_weights(self.average.network, self.weights_file)
 
     def resume(self) -> None:
-        """Take up the saved state, if there is one."""
+        """Restore the saved state, if there is one."""
         if not self.state_file.exists():
             return
         state: dict[str, Any] = torch.load(self.state_file, weights_only=True)
@@ -69,7 +69,7 @@ class Trainer:
         self.step = state["step"]
 
     def train_step(self, batch: Batch) -> dict[str, float]:
-        """One update; returns the loss and the soft Dice of every view."""
+        """Update once; return the loss and the soft Dice of every view."""
         self.network.train()
         for group in self.optimiser.param_groups:
             group["lr"] = self.task.rate_at(self.step)
@@ -79,21 +79,21 @@ class Trainer:
         total, start = torch.zeros(()), 0
         numbers: dict[str, float] = {}
         for (view, count), masks in zip(self.task.views, batch.masks, strict=True):
-            answer = logits[start : start + count].float()
+            outputs = logits[start : start + count].float()
             if len(self.task.views) > 1:
-                answer = answer[:, outputs(view)]
-            loss, numbers[view] = chamber_loss(answer, masks)
+                outputs = outputs[:, output_channels(view)]
+            loss, numbers[view] = chamber_loss(outputs, masks)
             total, start = total + loss * count / self.task.frames, start + count
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimiser.step()
         self.step += 1
-        self.average.follow(self.network)
+        self.average.update(self.network)
         return {"loss": float(total.detach()), **numbers}
 
     def run(self) -> None:
-        """Take the task up where it was stopped, and finish it; the log is ``log.jsonl``."""
+        """Continue the task where it was stopped, and finish it; the log is ``log.jsonl``."""
         self.out.mkdir(parents=True, exist_ok=True)
         self.resume()
         if self.step >= self.task.steps:
@@ -116,36 +116,36 @@ class Trainer:
     def _report(self, rows: list[dict[str, float]], seconds: float) -> None:
         means = {key: round(sum(row[key] for row in rows) / len(rows), 4) for key in rows[0]}
         images = self.step * self.task.frames
-        place = {"task": self.task.name, "step": self.step, "images": images}
-        line = json.dumps({**place, **means, "seconds_per_step": round(seconds, 3)})
+        progress = {"task": self.task.name, "step": self.step, "images": images}
+        line = json.dumps({**progress, **means, "seconds_per_step": round(seconds, 3)})
         print(line, flush=True)
         with (self.out / "log.jsonl").open("a") as log:
             log.write(line + "\n")
 
 
 def train(
-    plan: Plan, views: list[View], out: Path, *, start: UNet | None = None
+    plan: TaskPlan, views: list[View], out: Path, *, start: UNet | None = None
 ) -> dict[View, Path]:
-    """Train one network for all views, then each view's own; returns where their weights lie.
+    """Train one network for all views, then each view's own; return the files of their weights.
 
     Args:
-        plan: What to do.
-        views: Of which views networks are wanted.
+        plan: The tasks.
+        views: Views to train a network for.
         out: Folder of the run.
         start: A joint network to go on from, instead of a random one.
     """
     torch.manual_seed(plan.seed)
     joint = joint_network(plan.width) if start is None else start
     for task in plan.together:
-        joint = _finished(joint, task, out, seed=plan.seed).average.network
+        joint = _run_task(joint, task, out, seed=plan.seed).average.network
     files = {}
     for view in views:
-        start = part(joint, view, plan.width)
-        files[view] = _finished(start, plan.single[view], out, seed=plan.seed).weights_file
+        start = view_network(joint, view, plan.width)
+        files[view] = _run_task(start, plan.single[view], out, seed=plan.seed).weights_file
     return files
 
 
-def _finished(network: UNet, task: Task, out: Path, *, seed: int) -> Trainer:
+def _run_task(network: UNet, task: TrainingTask, out: Path, *, seed: int) -> Trainer:
     trainer = Trainer(network.requires_grad_(True), task, out, seed=seed)
     trainer.run()
     return trainer

@@ -1,8 +1,8 @@
-"""How a heart looks to ultrasound: scatterers, beam, attenuation, compression to grey.
+"""Ultrasound image of a heart: scatterers, beam, attenuation, compression to grey.
 
 The polar grid has one row for each range and one column for each beam. Speckle comes from complex
 scatterers blurred by the point spread function; that is constant in the polar grid, so on the
-picture it widens with depth as a real beam does.
+image it widens with depth as a real beam does.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch.nn import functional
 
-from training.echo.heart import Heart, Matter
+from training.echo.heart import Heart, Tissue
 from training.echo.sector import BEAMS, RANGES, Sector
 from training.textures import smooth_noise
 
@@ -29,22 +29,22 @@ GRID = (RANGES, BEAMS)
 class Settings:
     """One machine, one patient, one window between the ribs; levels in decibels."""
 
-    levels: dict[Matter, float]
-    """Mean brightness of what reflects; 0 saturates."""
+    levels: dict[Tissue, float]
+    """Mean brightness of each tissue; 0 saturates."""
     dynamic_range: float
     """Decibels between black and white."""
     axial: float
     """Deviation of the point spread function along the beam, in ranges."""
     lateral: float
-    """The same across, in beams."""
+    """Deviation across the beam, in beams."""
     specular: float
     """Strength of borders that face the probe."""
     haze: float
     """Level of the reverberation just below the probe."""
     haze_reach: float
-    """Share of the depth at which it has fallen by 20 dB."""
+    """Share of the depth at which the haze has fallen by 20 dB."""
     clutter: float
-    """Mean level of what side lobes and multiple echoes lay over the chambers, in patches."""
+    """Mean level of the side lobes and multiple echoes over the chambers, in patches."""
     uneven: float
     """Deviation of the gain over the sector."""
     shading: float
@@ -54,12 +54,12 @@ class Settings:
 
 
 def random_settings(random: np.random.Generator) -> Settings:
-    """Anything from a clear picture to a poor one."""
+    """Draw settings of anything from a clear image to a poor one."""
     muscle = random.uniform(-38, -17)
     contrast = random.uniform(12, 36)
-    levels: dict[Matter, float] = {
+    levels: dict[Tissue, float] = {
         "blood": muscle - contrast,
-        "meshwork": muscle - contrast * random.uniform(0.2, 0.8),
+        "trabeculae": muscle - contrast * random.uniform(0.2, 0.8),
         "muscle": muscle,
         "wall": muscle + random.uniform(-4, 8),
         "leaflet": muscle + random.uniform(-3, 10),
@@ -82,11 +82,11 @@ def random_settings(random: np.random.Generator) -> Settings:
 
 
 def blur(planes: torch.Tensor, axial: float, lateral: float) -> torch.Tensor:
-    """Gaussian point spread function over planes (n, RANGES, BEAMS); energy is kept."""
+    """Apply a Gaussian point spread function to planes (n, RANGES, BEAMS); energy is kept."""
     for axis, deviation in ((1, axial), (2, lateral)):
         reach = max(1, round(2.5 * deviation))
-        places = torch.arange(-reach, reach + 1, dtype=torch.float32)
-        kernel = torch.exp(-0.5 * (places / deviation) ** 2)
+        offsets = torch.arange(-reach, reach + 1, dtype=torch.float32)
+        kernel = torch.exp(-0.5 * (offsets / deviation) ** 2)
         kernel = kernel / kernel.square().sum().sqrt()
         shape = (1, 1, -1, 1) if axis == 1 else (1, 1, 1, -1)
         padding = (reach, 0) if axis == 1 else (0, reach)
@@ -95,7 +95,7 @@ def blur(planes: torch.Tensor, axial: float, lateral: float) -> torch.Tensor:
 
 
 def _surroundings(random: np.random.Generator, settings: Settings) -> Plane:
-    """Tissue around the heart: bright and dark patches, some of them as dark as blood."""
+    """Draw tissue around the heart: bright and dark patches, some of them as dark as blood."""
     outside, blood = settings.levels["outside"], settings.levels["blood"]
     plane = outside + random.uniform(2, 8) * smooth_noise(random, GRID, random.uniform(18, 70))
     streaks = smooth_noise(random, (RANGES, BEAMS // 3), random.uniform(4, 9))
@@ -107,13 +107,15 @@ def _surroundings(random: np.random.Generator, settings: Settings) -> Plane:
     return np.asarray(plane, dtype=np.float32)
 
 
-def _drawn(random: np.random.Generator, heart: Heart, sector: Sector, settings: Settings) -> Plane:
-    """Decibels of everything in the sector, before beam and noise."""
+def _draw_levels(
+    random: np.random.Generator, heart: Heart, sector: Sector, settings: Settings
+) -> Plane:
+    """Draw the decibels of everything in the sector, before beam and noise."""
     canvas = Image.fromarray(_surroundings(random, settings))
     draw = ImageDraw.Draw(canvas)
     for stroke in heart.strokes:
         points = [(float(x), float(y)) for x, y in sector.to_polar(stroke.points)]
-        level = settings.levels[stroke.matter] + random.normal(0, 2)
+        level = settings.levels[stroke.tissue] + random.normal(0, 2)
         if stroke.width == 0:
             draw.polygon(points, fill=level)
         else:
@@ -122,7 +124,7 @@ def _drawn(random: np.random.Generator, heart: Heart, sector: Sector, settings: 
 
 
 def _gain(random: np.random.Generator, settings: Settings) -> Plane:
-    """Decibels added everywhere: depth compensation, shading of beams, patches, dropout."""
+    """Draw the gain in decibels: depth compensation, shading of beams, patches, dropout."""
     depth = smooth_noise(random, (RANGES, 2), random.uniform(40, 110))[:, :1]
     beams = smooth_noise(random, (2, BEAMS), random.uniform(10, 50))[:1]
     patches = smooth_noise(random, GRID, random.uniform(20, 60))
@@ -139,14 +141,14 @@ def _amplitude(decibels: Plane) -> torch.Tensor:
 
 
 def _specular(amplitude: torch.Tensor, strength: float) -> torch.Tensor:
-    """Borders where the beam meets something brighter, lengthwise smooth and without speckle."""
-    calm = blur(amplitude[None], 1.2, 2.0)[0] / 3.5
-    rise = functional.relu(calm[2:] - calm[:-2])
+    """Compute specular borders, where the beam meets brighter tissue: smooth, without speckle."""
+    smooth = blur(amplitude[None], 1.2, 2.0)[0] / 3.5
+    rise = functional.relu(smooth[2:] - smooth[:-2])
     return strength * functional.pad(rise, (0, 0, 1, 1))
 
 
 def _reverberation(random: np.random.Generator, settings: Settings) -> Plane:
-    """Haze below the probe that fades with depth, layered in some pictures."""
+    """Draw haze below the probe that fades with depth, layered in some images."""
     depth = np.linspace(0, 1, RANGES, dtype=np.float32)[:, None]
     level = settings.haze - 20 * depth / settings.haze_reach
     layers = random.uniform(0, 6) * np.sin(depth * random.uniform(60, 200)) * (depth < 0.3)
@@ -156,7 +158,7 @@ def _reverberation(random: np.random.Generator, settings: Settings) -> Plane:
 
 
 def _clutter(random: np.random.Generator, settings: Settings) -> Plane:
-    """Patches that are wide across the beams and thin along them."""
+    """Draw patches that are wide across the beams and thin along them."""
     across = random.uniform(2, 5)
     narrow = smooth_noise(random, (RANGES, round(BEAMS / across)), random.uniform(6, 24))
     columns = (np.arange(BEAMS) / across).astype(int)
@@ -165,16 +167,16 @@ def _clutter(random: np.random.Generator, settings: Settings) -> Plane:
 
 
 def echoes(random: np.random.Generator, heart: Heart, sector: Sector) -> torch.Tensor:
-    """The picture on the polar grid: grey levels (RANGES, BEAMS), float32 in [0, 1]."""
+    """Draw the image on the polar grid: grey levels (RANGES, BEAMS), float32 in [0, 1]."""
     settings = random_settings(random)
     gain = _gain(random, settings)
-    tissue = _amplitude(_drawn(random, heart, sector, settings) + gain)
+    tissue = _amplitude(_draw_levels(random, heart, sector, settings) + gain)
     haze = _amplitude(_reverberation(random, settings) + 0.5 * gain)
     source = torch.sqrt(tissue.square() + haze.square())
     scatterers = torch.from_numpy(random.standard_normal((2, *GRID), dtype=np.float32))
     speckle = blur(scatterers * source, settings.axial, settings.lateral)
     received = speckle.square().sum(dim=0).sqrt() / 1.25
-    if random.random() < 0.5:  # compounding of several looks
+    if random.random() < 0.5:  # spatial compounding
         received = received * 0.5 + 0.5 * blur(received[None], 1.0, 1.0)[0] / 3.5
     received = received + _specular(tissue, settings.specular)
     if random.random() < 0.3:

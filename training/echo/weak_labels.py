@@ -1,7 +1,7 @@
-"""Weak labels of apical two-chamber frames: dark regions, told apart by a watershed.
+"""Weak labels of apical two-chamber frames: dark regions, separated by a watershed.
 
-The steps and numbers are those of Ferreira et al., Nat Commun 16, 4070 (2025): nobody draws
-anything, the chambers are simply what is dark, large and in the right place.
+The steps and numbers are those of Ferreira et al., Nat Commun 16, 4070 (2025): chambers are dark,
+large regions in the right position, found without manual labels.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ from training.echo import bilateral
 Mask = NDArray[np.bool_]
 
 SIDE = 256
-"""Side in pixels of the square that every number here belongs to; it spans 20 cm."""
+"""Side in pixels of the square that the numbers below refer to; it spans 20 cm."""
 
 SMOOTHNESS = (0.25, 10.0)
-"""Sigmas of the bilateral blur: of brightness (0..1) and of place, in pixels."""
+"""Sigmas of the bilateral filter: of brightness (0..1), and spatial in pixels."""
 
 CONTRAST = 20.0
-"""How much the difference from the blur is exaggerated."""
+"""Factor of the difference from the blurred frame."""
 
 DARK = 0.1
-"""Chambers are below this brightness after that."""
+"""Greatest brightness of a chamber after that."""
 
 SMALLEST_REGION = 500
 SMALLEST_HOLE = 1000
-"""Pixels; what is smaller is noise."""
+"""Least pixels of a region and of a hole; smaller ones are noise."""
 
 PEAK_DISTANCE = 20
 """Pixels between two middles of chambers, and from them to the border."""
 
 LONGEST_BORDER = 550.0
 COLUMNS = (75.0, 200.0)
-"""Perimeter and column of the centroid that a chamber may have, in pixels."""
+"""Greatest perimeter, and range of the centroid's column, of a chamber in pixels."""
 
 BESIDE = 20
-"""Pixels that a chamber's centroid may lie beside the columns of the largest one."""
+"""Greatest distance in pixels of a chamber's centroid from the columns of the largest one."""
 
 ATRIUM_FROM = 148.0
-"""Chambers whose centroid lies in this row or below are atria."""
+"""Row from which on a chamber's centroid makes it an atrium."""
 
 
 def two_chambers(luma: NDArray[np.floating]) -> Mask:
@@ -74,7 +74,7 @@ def two_chambers(luma: NDArray[np.floating]) -> Mask:
 
 
 def _regions(luma: NDArray[np.floating]) -> NDArray[np.intp]:
-    """Dark regions, numbered from 1, each about one peak of the distance from its border."""
+    """Number the dark regions from 1, each about one peak of the distance from its border."""
     from skimage.segmentation import watershed
 
     dark = _dark(luma)
@@ -92,11 +92,11 @@ def _regions(luma: NDArray[np.floating]) -> NDArray[np.intp]:
 
 
 def _dark(luma: NDArray[np.floating]) -> Mask:
-    """What is darker than its smooth surroundings, without specks."""
+    """Find pixels darker than their smooth surroundings, without specks."""
     from skimage.morphology import disk
 
-    brightness, place = SMOOTHNESS
-    smooth = bilateral.blur(luma, brightness=brightness, place=place)
+    brightness, spatial = SMOOTHNESS
+    smooth = bilateral.blur(luma, brightness=brightness, spatial=spatial)
     sharp = np.clip(luma + CONTRAST * (luma - smooth), 0, 1)
     darkest, brightest = sharp.min(), sharp.max()
     if darkest == brightest:

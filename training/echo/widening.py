@@ -1,7 +1,7 @@
-"""A network of twice the width that computes the same: a head start for the wide one.
+"""Function-preserving widening: a network of twice the width that computes the same.
 
-After Chen, Goodfellow, Shlens: Net2Net, ICLR 2016. Every channel is doubled, and what follows
-takes its two copies in random shares that sum to one, so that the copies learn different things.
+After Chen, Goodfellow, Shlens: Net2Net, ICLR 2016. Every channel is doubled, and the next
+layer takes its two copies in random shares that sum to one, so that the copies diverge in training.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from fastseg.export.networks.unet import UNet
 
 FIRST, LAST = "down.0.0", "head"
-"""The layers whose inputs and whose outputs are the frame's and the classes."""
+"""The first and the last layer: the frame's channels in, the classes out."""
 
 
-def widened(network: UNet, *, seed: int) -> UNet:
-    """A network of twice the width with the answers of ``network``."""
+def widen(network: UNet, *, seed: int) -> UNet:
+    """Build a network of twice the width that computes the same as ``network``."""
     random = torch.Generator().manual_seed(seed)
     weights = {}
     for name, module in network.named_modules():
@@ -25,7 +25,7 @@ def widened(network: UNet, *, seed: int) -> UNet:
             weight, bias = module.weight.detach(), module.bias
             assert bias is not None
             if name != FIRST:
-                weight = _shared(weight, before, random)
+                weight = _split_shares(weight, before, random)
             if name != LAST:
                 weight = weight.repeat_interleave(2, dim=after)
                 bias = bias.repeat_interleave(2)
@@ -35,7 +35,7 @@ def widened(network: UNet, *, seed: int) -> UNet:
     return wide
 
 
-def _shared(weight: Tensor, axis: int, random: torch.Generator) -> Tensor:
+def _split_shares(weight: Tensor, axis: int, random: torch.Generator) -> Tensor:
     share = 0.2 + 0.6 * torch.rand(weight.shape, generator=random)
     pair = torch.stack([weight * share, weight * (1 - share)], dim=axis + 1)
     return pair.flatten(axis, axis + 1)

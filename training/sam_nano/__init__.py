@@ -1,1 +1,1 @@
-"""How sam-nano was made: scenes, prompts, losses, the loop, calibration, publication."""
+"""Training of sam-nano: scenes, prompts, losses, the loop, calibration, publication."""

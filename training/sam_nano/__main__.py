@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from training.sam_nano.calibration import Calibration
-from training.sam_nano.plan import FULL, FURTHER, SMOKE
+from training.sam_nano.plan import CONTINUED, FULL, SMOKE
 from training.sam_nano.trainer import Start, train
 
 
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     start = None
     if arguments.start is not None:
         start = Start(arguments.start, Calibration(*arguments.calibrated))
-    plan = SMOKE if arguments.smoke else FULL if start is None else FURTHER
+    plan = SMOKE if arguments.smoke else FULL if start is None else CONTINUED
     device = torch.device(arguments.device)
     train(plan, arguments.out, start=start, workers=arguments.workers, device=device)
     return 0

@@ -1,4 +1,4 @@
-"""What one training step sees: pictures, prompts, answers and dense targets."""
+"""Batches of one training step: images, prompts, target masks and dense targets."""
 
 from __future__ import annotations
 
@@ -12,23 +12,28 @@ from torch.nn import functional
 
 from fastseg import contract
 from training.sam_nano import prompts
-from training.sam_nano.cached_scenes import SIXTEENTHS, Asking, Page, draw_page
-from training.sam_nano.devices import moved
+from training.sam_nano.cached_scenes import (
+    PIXELS_PER_MASK_PIXEL,
+    CachedScene,
+    PromptRequest,
+    draw_cached_scene,
+)
+from training.sam_nano.devices import to_device
 from training.sam_nano.plan import Stage
 
 PIXEL_MEAN = np.array([123.675, 116.28, 103.53], dtype=np.float32)
 PIXEL_DEVIATION = np.array([58.395, 57.12, 57.375], dtype=np.float32)
 
 AFFINITY_STEPS = (2, 4, 8, 16)
-"""Distances, in mask pixels, over which the encoder says whether two places are one object."""
+"""Distances in mask pixels over which the auxiliary head predicts "same object"."""
 
 DENSE_CHANNELS = 4 + 2 * len(AFFINITY_STEPS)
-"""Objectness, boundary, the way to the object's centre (x, y), affinities across and down."""
+"""Objectness, boundary, offset to the object's centre (x, y), affinities across and down."""
 
 
 @dataclass(frozen=True, slots=True)
-class Questions:
-    """Prompts of one form for every picture of a batch, those of one picture together."""
+class PromptBatch:
+    """Prompts of one form for every image of a batch, those of one image together."""
 
     coords: Tensor
     """float32 (N, points, 2) in pixels of the 1024 square."""
@@ -36,55 +41,55 @@ class Questions:
     labels: Tensor
     """int32 (N, points)."""
 
-    rough: Tensor | None
-    """float32 (N, 1, side / 4, side / 4) logits of a mask prompt, or None."""
+    mask_prompts: Tensor | None
+    """float32 (N, 1, side / 4, side / 4) logits of mask prompts, or None."""
 
     targets: Tensor
     """float32 (N, side / 4, side / 4): the share of each mask pixel that the object covers."""
 
     @property
-    def boxed(self) -> bool:
-        """Whether the prompts have boxes; those of one form all do, or none does."""
+    def has_boxes(self) -> bool:
+        """True if the prompts have boxes; those of one form all do, or none does."""
         return bool((self.labels[:, -1] == contract.LABEL_BOX_BOTTOM_RIGHT).all())
 
     @property
-    def sure(self) -> bool:
-        """Whether the prompts leave little doubt: boxes, or several points."""
-        return self.boxed or self.labels.shape[1] > 2
+    def is_unambiguous(self) -> bool:
+        """True if the prompts leave little doubt: boxes, or several points."""
+        return self.has_boxes or self.labels.shape[1] > 2
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One training step's input."""
+    """The input of one training step."""
 
     images: Tensor
     """float32 (B, 3, side, side), normalised."""
 
     corner: tuple[int, int]
-    """Where in the 64 x 64 grid the pictures lie: x, y of their first token."""
+    """Position of the images in the 64 x 64 grid: x, y of their first token."""
 
-    questions: tuple[Questions, ...]
+    prompts: tuple[PromptBatch, ...]
 
     dense: Tensor
     """float32 (B, DENSE_CHANNELS, side / 4, side / 4)."""
 
     def on(self, device: torch.device) -> Batch:
-        """The same in the memory of a device."""
-        return moved(self, device)
+        """Return the batch in the memory of a device."""
+        return to_device(self, device)
 
 
-def rough_masks(targets: Tensor, random: torch.Generator) -> Tensor:
-    """Mask prompts (N, 1, h, w): answers (N, h, w) shifted, blurred and cut at a wrong level."""
+def draw_mask_prompts(targets: Tensor, random: torch.Generator) -> Tensor:
+    """Draw mask prompts (N, 1, h, w): targets (N, h, w) shifted, blurred, cut at a wrong level."""
     count = len(targets)
     shifts = torch.randint(-2, 3, (count, 2), generator=random).tolist()
-    moved = [target.roll(shift, (0, 1)) for target, shift in zip(targets, shifts, strict=True)]
-    blurred = functional.avg_pool2d(torch.stack(moved)[:, None], 3, stride=1, padding=1)
+    shifted = [target.roll(shift, (0, 1)) for target, shift in zip(targets, shifts, strict=True)]
+    blurred = functional.avg_pool2d(torch.stack(shifted)[:, None], 3, stride=1, padding=1)
     level, gain = torch.rand(2, count, 1, 1, 1, generator=random).to(targets.device)
     return (blurred - (0.3 + 0.4 * level)) * (8 + 16 * gain)
 
 
 def dense_targets(owners: Tensor) -> Tensor:
-    """What the encoder is told about every mask pixel, from whole-object numbers (h, w)."""
+    """Compute the auxiliary targets of every mask pixel from whole-object numbers (h, w)."""
     height, width = owners.shape
     planes = torch.zeros(DENSE_CHANNELS, height, width, device=owners.device)
     planes[0] = owners > 0
@@ -103,8 +108,8 @@ def dense_targets(owners: Tensor) -> Tensor:
     return planes
 
 
-def normalised(image: Tensor, side: int) -> Tensor:
-    """Map a picture uint8 (h, w, 3) to float32 (3, side, side), padded with zeros."""
+def normalise(image: Tensor, side: int) -> Tensor:
+    """Map an image uint8 (h, w, 3) to float32 (3, side, side), padded with zeros."""
     mean, deviation = (
         torch.from_numpy(values).to(image.device) for values in (PIXEL_MEAN, PIXEL_DEVIATION)
     )
@@ -112,46 +117,52 @@ def normalised(image: Tensor, side: int) -> Tensor:
     return functional.pad(planes, (0, side - image.shape[1], 0, side - image.shape[0]))
 
 
-def bind(
-    pages: Sequence[Page], side: int, corner: tuple[int, int], rough: torch.Generator | None
+def collate(
+    scenes: Sequence[CachedScene],
+    side: int,
+    corner: tuple[int, int],
+    random: torch.Generator | None,
 ) -> Batch:
-    """Put pages with the same forms of prompts together.
+    """Put scenes with the same forms of prompts together.
 
     Args:
-        pages: All on one device.
-        side: Of the square that each picture is padded to.
-        corner: Where in the 64 x 64 grid the squares lie: x, y of their first token.
-        rough: Draws mask prompts for every form but the first; without it there are none.
+        scenes: All on one device.
+        side: Side of the square that each image is padded to.
+        corner: Position of the squares in the 64 x 64 grid: x, y of their first token.
+        random: Draws mask prompts for every form but the first; None draws none.
     """
-    offset = torch.tensor(corner, dtype=torch.float32, device=pages[0].image.device) * 16
-    questions = []
-    for form in range(len(pages[0].asked)):
-        asked = [page.asked[form] for page in pages]
+    offset = torch.tensor(corner, dtype=torch.float32, device=scenes[0].image.device) * 16
+    batches = []
+    for form in range(len(scenes[0].prompt_groups)):
+        groups = [scene.prompt_groups[form] for scene in scenes]
         coords, labels = (
-            torch.cat(parts) for parts in ([a.coords for a in asked], [a.labels for a in asked])
+            torch.cat(parts)
+            for parts in ([group.coords for group in groups], [group.labels for group in groups])
         )
         coords = torch.where((labels == contract.LABEL_PADDING)[..., None], coords, coords + offset)
-        covers = [page.covers[a.objects] for page, a in zip(pages, asked, strict=True)]
-        targets = torch.cat(covers).float() / SIXTEENTHS
-        given = rough_masks(targets, rough) if form and rough else None
-        questions.append(Questions(coords, labels, given, targets))
+        coverage = [
+            scene.coverage[group.objects] for scene, group in zip(scenes, groups, strict=True)
+        ]
+        targets = torch.cat(coverage).float() / PIXELS_PER_MASK_PIXEL
+        mask_prompts = draw_mask_prompts(targets, random) if form and random else None
+        batches.append(PromptBatch(coords, labels, mask_prompts, targets))
     return Batch(
-        torch.stack([normalised(page.image, side) for page in pages]),
+        torch.stack([normalise(scene.image, side) for scene in scenes]),
         corner,
-        tuple(questions),
-        torch.stack([dense_targets(page.owners) for page in pages]),
+        tuple(batches),
+        torch.stack([dense_targets(scene.owners) for scene in scenes]),
     )
 
 
-def second_form(random: np.random.Generator, stage: Stage) -> tuple[prompts.Kind, int]:
-    """What the second half of a step's prompts are, and with how many corrections if points."""
-    kind: prompts.Kind = "box" if random.random() < stage.boxes else "points"
+def draw_second_form(random: np.random.Generator, stage: Stage) -> tuple[prompts.PromptKind, int]:
+    """Draw the kind of the second half of a step's prompts, and the corrections of points."""
+    kind: prompts.PromptKind = "box" if random.random() < stage.boxes else "points"
     return kind, int(random.integers(1, 5))
 
 
-def rough_or_none(random: np.random.Generator, stage: Stage) -> torch.Generator | None:
-    """What draws the step's mask prompts, if it has any."""
-    if random.random() >= stage.rough:
+def mask_prompt_generator(random: np.random.Generator, stage: Stage) -> torch.Generator | None:
+    """Return the generator of a step's mask prompts, or None if the step has none."""
+    if random.random() >= stage.mask_prompts:
         return None
     return torch.Generator().manual_seed(int(random.integers(2**31)))
 
@@ -160,8 +171,8 @@ def make_batch(stage: Stage, seed: tuple[int, int]) -> Batch:
     """Draw the batch of one step; the same seed gives the same batch."""
     random = np.random.default_rng(seed)
     x, y = random.integers(0, 64 - stage.side // 16 + 1, 2).tolist()
-    kind, extra = second_form(random, stage)
+    kind, extra = draw_second_form(random, stage)
     half = stage.prompts // 2
-    askings = (Asking("click", stage.prompts - half, 0), Asking(kind, half, extra))
-    pages = [draw_page(random, stage, askings) for _ in range(stage.scenes)]
-    return bind(pages, stage.side, (x, y), rough_or_none(random, stage))
+    requests = (PromptRequest("point", stage.prompts - half, 0), PromptRequest(kind, half, extra))
+    scenes = [draw_cached_scene(random, stage, requests) for _ in range(stage.scenes)]
+    return collate(scenes, stage.side, (x, y), mask_prompt_generator(random, stage))

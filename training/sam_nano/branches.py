@@ -1,4 +1,4 @@
-"""Thin, branching objects: vessels, roots, cracks, cables, on any ground."""
+"""Thin, branching objects: vessels, roots, cracks, cables, on any background."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from PIL import Image, ImageDraw
 from training import textures
 from training.sam_nano.scenes import Canvas, Scene, light, photograph
 
-Twig = tuple[NDArray[np.float64], float, float, int]
-"""Where a branch starts, its direction in radians, its width, and how often it forks."""
+Branch = tuple[NDArray[np.float64], float, float, int]
+"""Start of a branch, its direction in radians, its width, and the forks that remain."""
 
 
 def tree(random: np.random.Generator, size: tuple[int, int], width: float) -> NDArray[np.bool_]:
-    """The pixels ``(height, width)`` of one tree whose trunk is ``width`` pixels thick."""
+    """Draw the pixels ``(height, width)`` of one tree whose trunk is ``width`` pixels thick."""
     plane = Image.new("L", (size[1], size[0]))
     draw = ImageDraw.Draw(plane)
     start, goal = (random.uniform(low, 1 - low, 2) * size[::-1] for low in (0.0, 0.3))
     heading = float(np.arctan2(*(goal - start)[::-1]))
-    open_ends: list[Twig] = [(start, heading, width, int(random.integers(0, 5)))]
+    open_ends: list[Branch] = [(start, heading, width, int(random.integers(0, 5)))]
     wander = random.uniform(0.05, 0.35)
     while open_ends:
         place, direction, thick, forks = open_ends.pop()

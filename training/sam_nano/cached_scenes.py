@@ -1,4 +1,4 @@
-"""A scene with the prompts drawn about it, small enough to be kept and shown again."""
+"""Scenes with the prompts drawn for them, small enough to be kept and shown again."""
 
 from __future__ import annotations
 
@@ -13,151 +13,153 @@ from torch import Tensor
 
 from fastseg import contract
 from training.sam_nano import prompts, scene_kinds, scenes
-from training.sam_nano.devices import moved
+from training.sam_nano.devices import to_device
 from training.sam_nano.plan import Stage
 
-SIXTEENTHS = 16
-"""A mask pixel has this many pixels, and covers are counted in them."""
+PIXELS_PER_MASK_PIXEL = 16
+"""Image pixels of one mask pixel; coverage is counted in them."""
 
-GROUND_ODDS = 0.06
-"""How often a click asks for the ground instead of an object."""
+BACKGROUND_ODDS = 0.06
+"""Share of single points that lie on the background instead of on an object."""
 
 
-class Asking(NamedTuple):
-    """What to ask about a scene: how many prompts of a kind, with how many corrections."""
+class PromptRequest(NamedTuple):
+    """A number of prompts of one kind, and the corrections of each."""
 
-    kind: prompts.Kind
+    kind: prompts.PromptKind
     count: int
     extra: int
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PromptGroup:
     """N prompts of one form."""
 
     coords: Tensor
-    """float32 (N, points, 2) in pixels of the page."""
+    """float32 (N, points, 2) in pixels of the scene."""
 
     labels: Tensor
     """int32 (N, points)."""
 
     objects: Tensor
-    """int64 (N,): whose mask is the answer, a row of the page's ``covers``."""
+    """int64 (N,): row of the target mask in the scene's ``coverage``."""
 
-    def part(self, rows: Tensor, points: Sequence[int] | None = None) -> Asked:
-        """Some of the prompts, with some of their points."""
+    def select(self, rows: Tensor, points: Sequence[int] | None = None) -> PromptGroup:
+        """Return some of the prompts, with some of their points."""
         coords, labels = self.coords[rows], self.labels[rows]
         if points is not None:
             coords, labels = coords[:, list(points)], labels[:, list(points)]
-        return Asked(coords, labels, self.objects[rows])
+        return PromptGroup(coords, labels, self.objects[rows])
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """One picture, its objects, and what is asked about them."""
+class CachedScene:
+    """One image, its objects, and the prompts for them."""
 
     image: Tensor
     """uint8 (h, w, 3), without the padding that makes it a square."""
 
-    covers: Tensor
-    """uint8 (M, side / 4, side / 4): how many of a mask pixel's 16 pixels each object covers."""
+    coverage: Tensor
+    """uint8 (M, side / 4, side / 4): pixels of a mask pixel's 16 that each object covers."""
 
     owners: Tensor
-    """int16 (side / 4, side / 4): number of the whole object, 0 for the ground, ``PADDED``."""
+    """int16 (side / 4, side / 4): number of the whole object, 0 for background, or ``PADDED``."""
 
-    asked: tuple[Asked, ...]
+    prompt_groups: tuple[PromptGroup, ...]
 
     @property
     def fills_square(self) -> bool:
-        """Whether the picture has no padding."""
+        """True if the image has no padding."""
         return tuple(self.image.shape[:2]) == tuple(4 * side for side in self.owners.shape)
 
-    def on(self, device: torch.device) -> Page:
-        """A copy in the memory of a device."""
-        return moved(self, device, copy=True)
+    def on(self, device: torch.device) -> CachedScene:
+        """Return a copy in the memory of a device."""
+        return to_device(self, device, copy=True)
 
-    def mirrored(self) -> Page:
-        """Left and right exchanged; only for a page that fills its square."""
+    def mirror(self) -> CachedScene:
+        """Exchange left and right; only for a scene that fills its square."""
         right = self.image.shape[1] - 1
-        return Page(
+        return CachedScene(
             self.image.flip(1),
-            self.covers.flip(2),
+            self.coverage.flip(2),
             self.owners.flip(1),
-            tuple(_mirrored(asked, right) for asked in self.asked),
+            tuple(_mirror(group, right) for group in self.prompt_groups),
         )
 
-    def relit(self, gain: float, gamma: float) -> Page:
-        """The same in other light: 255 * gain * (value / 255) ** gamma, cut off at 255."""
+    def relight(self, gain: float, gamma: float) -> CachedScene:
+        """Map grey values to 255 * gain * (value / 255) ** gamma, cut off at 255."""
         bright = (self.image.float() / 255) ** gamma * (255 * gain)
         return replace(self, image=bright.clamp(max=255).to(torch.uint8))
 
 
-def _mirrored(asked: Asked, right: int) -> Asked:
-    """Prompts about a picture whose last column is ``right``, about the mirrored one."""
-    x = torch.where(asked.labels == contract.LABEL_PADDING, 0, right - asked.coords[..., 0])
-    if bool((asked.labels[:, -1] == contract.LABEL_BOX_BOTTOM_RIGHT).all()):
+def _mirror(group: PromptGroup, right: int) -> PromptGroup:
+    """Mirror the prompts of an image whose last column is ``right``."""
+    x = torch.where(group.labels == contract.LABEL_PADDING, 0, right - group.coords[..., 0])
+    if bool((group.labels[:, -1] == contract.LABEL_BOX_BOTTOM_RIGHT).all()):
         x = torch.cat([x[:, :-2], x[:, -2:].flip(1)], dim=1)  # the left corner stays the left one
-    return replace(asked, coords=torch.stack([x, asked.coords[..., 1]], dim=-1))
+    return replace(group, coords=torch.stack([x, group.coords[..., 1]], dim=-1))
 
 
-def cover(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """How many pixels of each 4 x 4 a mask (height, width) has: (height / 4, width / 4)."""
+def count_covered(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Count the pixels of a mask (height, width) in each 4 x 4: (height / 4, width / 4)."""
     pixels = mask.view(np.uint8)
     rows = pixels[0::4] + pixels[1::4] + pixels[2::4] + pixels[3::4]
     return np.asarray(rows[:, 0::4] + rows[:, 1::4] + rows[:, 2::4] + rows[:, 3::4])
 
 
-def _scene(
-    random: np.random.Generator, side: int, varied: bool
+def _draw_scene(
+    random: np.random.Generator, side: int, all_kinds: bool
 ) -> tuple[scenes.Scene, list[NDArray[np.bool_]]]:
-    """A scene with at least one target, sometimes ending before the square does; its targets."""
+    """Draw a scene with at least one target, sometimes smaller than its square; its targets."""
     while True:
         height = width = side
-        if random.random() < 0.25:  # padding below or to the right, as wide pictures have
+        if random.random() < 0.25:  # padding below or to the right, as wide images have
             kept = int(side * random.uniform(0.5, 0.95))
             height, width = (kept, side) if random.random() < 0.6 else (side, kept)
-        draw = scene_kinds.generate if varied else scenes.generate
+        draw = scene_kinds.generate if all_kinds else scenes.generate
         scene = draw(random, (height, width))
         if masks := prompts.targets(scene):
             return scene, masks
 
 
-def _padded(plane: NDArray[np.generic], side: int, value: int) -> NDArray[np.generic]:
+def _pad(plane: NDArray[np.generic], side: int, value: int) -> NDArray[np.generic]:
     below, right = side - plane.shape[0], side - plane.shape[1]
     return np.pad(plane, ((0, below), (0, right)), constant_values=value)
 
 
-def draw_page(random: np.random.Generator, stage: Stage, askings: Sequence[Asking]) -> Page:
-    """Draw a scene and ask about it; the generator alone decides what."""
-    scene, masks = _scene(random, stage.side, stage.varied)
-    odds = np.array([np.count_nonzero(mask) for mask in masks]) ** stage.leaning
+def draw_cached_scene(
+    random: np.random.Generator, stage: Stage, requests: Sequence[PromptRequest]
+) -> CachedScene:
+    """Draw a scene and the requested prompts; the generator alone decides them."""
+    scene, masks = _draw_scene(random, stage.side, stage.all_kinds)
+    odds = np.array([np.count_nonzero(mask) for mask in masks]) ** stage.area_exponent
     odds /= odds.sum()
-    ground = scene.labels == 0
-    grounded = np.count_nonzero(ground) > 0.1 * ground.size
-    answers = [*masks, ground]
-    rows: dict[int, int] = {}  # of the objects that are asked for, in the order of asking
+    background = scene.labels == 0
+    has_background = np.count_nonzero(background) > 0.1 * background.size
+    candidates = [*masks, background]
+    rows: dict[int, int] = {}  # of the target objects, in the order of their prompts
     groups = []
-    for kind, count, extra in askings:
+    for kind, count, extra in requests:
         drawn, objects = [], []
         for index in random.choice(len(masks), count, p=odds).tolist():
-            if kind == "click" and grounded and random.random() < GROUND_ODDS:
+            if kind == "point" and has_background and random.random() < BACKGROUND_ODDS:
                 index = len(masks)
-            slack = random.choice(prompts.SLACKS) if stage.varied else prompts.USUAL_SLACK
-            drawn.append(prompts.sample(random, answers[index], kind, extra, float(slack)))
+            slack = random.choice(prompts.SLACKS) if stage.all_kinds else prompts.USUAL_SLACK
+            drawn.append(prompts.sample(random, candidates[index], kind, extra, float(slack)))
             objects.append(rows.setdefault(index, len(rows)))
         groups.append(
-            Asked(
+            PromptGroup(
                 torch.from_numpy(np.stack([prompt.coords for prompt in drawn])),
                 torch.from_numpy(np.stack([prompt.labels for prompt in drawn])),
                 torch.tensor(objects),
             )
         )
-    padded = (_padded(answers[index], stage.side, 0) for index in rows)
-    covers = [cover(np.asarray(mask, dtype=bool)) for mask in padded]
-    owners = _padded(scene.wholes[scene.labels].astype(np.int16), stage.side, prompts.PADDED)
-    return Page(
+    padded = (_pad(candidates[index], stage.side, 0) for index in rows)
+    coverage = [count_covered(np.asarray(mask, dtype=bool)) for mask in padded]
+    owners = _pad(scene.wholes[scene.labels].astype(np.int16), stage.side, prompts.PADDED)
+    return CachedScene(
         torch.from_numpy(np.array(scene.image)),
-        torch.from_numpy(np.stack(covers)),
+        torch.from_numpy(np.stack(coverage)),
         torch.from_numpy(np.ascontiguousarray(owners[2::4, 2::4])),
         tuple(groups),
     )

@@ -1,8 +1,8 @@
-"""After training: edges as steep and scores as high as SAM's thresholds expect.
+"""Calibration after training: edges as steep and scores as high as SAM's thresholds expect.
 
 The thresholds of everything mode (predicted IoU 0.88, stability 0.95) are made for a network whose
-logits jump at an edge and whose scores dare to approach one. A small network trained briefly is
-less sure of itself. One factor for all logits and one shift for all scores, measured here on
+logits jump at an edge and whose scores approach one. A small network trained briefly is
+less certain. One factor for all logits and one shift for all scores, measured here on
 generated scenes, are folded into the weights: no mask changes, and no order of scores does.
 """
 
@@ -32,36 +32,36 @@ PASSING_IOU = 0.88
 """SAM's default thresholds of everything mode."""
 
 SEED = 4711
-"""Of the scenes that calibration looks at; training uses others."""
+"""Seed of the calibration scenes; training uses others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What was folded into the weights."""
+    """A factor of all logits and a shift of all scores."""
 
     steepness: float
     """Factor of all logits."""
     score_shift: float
-    """What was added to all scores."""
+    """Addend of all scores."""
 
     @property
-    def undone(self) -> Calibration:
-        """What takes it back."""
+    def inverse(self) -> Calibration:
+        """The calibration that takes this one back."""
         return Calibration(1 / self.steepness, -self.score_shift)
 
 
 @torch.inference_mode()
 def observe(network: SamNano, scenes: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Logits (N, h, w), scores (N,) and measured IoU (N,) of the masks that score best."""
-    stage = Stage(1, 1024, 1, 12, (0.0, 0.0), boxes=0.0, rough=0.0, varied=True)
+    """Return logits (N, h, w), scores (N,) and measured IoU (N,) of the best-scored masks."""
+    stage = Stage(1, 1024, 1, 12, (0.0, 0.0), boxes=0.0, mask_prompts=0.0, all_kinds=True)
     network.eval()
     logits, scores, ious = [], [], []
     for index in range(scenes):
         batch = make_batch(stage, (SEED, index))
         embedding = network.image_encoder(batch.images)
-        for questions in batch.questions[:1]:  # single clicks, as everything mode asks
-            drawn, predicted = network.answer(embedding, questions, batch.corner)
-            iou = measured_iou(drawn, questions.targets)[:, 1:]
+        for prompts in batch.prompts[:1]:  # single points, as in everything mode
+            drawn, predicted = network.predict(embedding, prompts, batch.corner)
+            iou = measured_iou(drawn, prompts.targets)[:, 1:]
             chosen = predicted[:, 1:].argmax(dim=1)
             rows = torch.arange(len(chosen))
             logits.append(drawn[rows, 1 + chosen])
@@ -71,21 +71,21 @@ def observe(network: SamNano, scenes: int) -> tuple[torch.Tensor, torch.Tensor, 
 
 
 def stability(logits: torch.Tensor, steepness: float) -> torch.Tensor:
-    """SAM's stability score (N,) with offset 1, of logits (N, h, w) multiplied by ``steepness``."""
-    sure = (logits * steepness > 1).sum(dim=(1, 2))
-    possible = (logits * steepness > -1).sum(dim=(1, 2))
-    return sure / possible.clamp(min=1)
+    """Return SAM's stability scores (N,), offset 1, of logits (N, h, w) times ``steepness``."""
+    inner = (logits * steepness > 1).sum(dim=(1, 2))
+    outer = (logits * steepness > -1).sum(dim=(1, 2))
+    return inner / outer.clamp(min=1)
 
 
 def calibrate(network: SamNano, scenes: int = 32) -> Calibration:
-    """Measure on generated scenes, change the weights in place, and say by how much."""
+    """Measure on generated scenes, change the weights in place, and return the change."""
     logits, scores, ious = observe(network, scenes)
     good = logits[ious >= GOOD_IOU]
     candidates = np.geomspace(1, 16, 33)
     shares = [float((stability(good, c) >= STABILITY).float().mean()) for c in candidates]
     enough = [c for c, share in zip(candidates, shares, strict=True) if share >= STABLE_SHARE]
     steepness = float(enough[0] if enough else candidates[-1])
-    # Regression makes high scores timid: let as many masks reach the threshold as truly do.
+    # Regression lowers high scores: let as many masks pass the threshold as truly reach it.
     reaching = float((ious >= PASSING_IOU).float().mean())
     shift = PASSING_IOU - float(scores.quantile(1 - reaching))
     calibration = Calibration(steepness, shift)
@@ -107,8 +107,10 @@ def main(argv: list[str] | None = None) -> int:
     """Parse the command line, calibrate, write the new weights."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("weights", type=Path, help="sam_nano.safetensors of a run")
-    parser.add_argument("out", type=Path, help="the calibrated, half-size weights to write")
-    parser.add_argument("--scenes", type=int, default=32, help="generated scenes to look at")
+    parser.add_argument(
+        "out", type=Path, help="the calibrated weights to write, large ones in float16"
+    )
+    parser.add_argument("--scenes", type=int, default=32, help="generated scenes to measure on")
     arguments = parser.parse_args(argv)
     network = SamNano()
     network.load_state_dict(load_file(arguments.weights))

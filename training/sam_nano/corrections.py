@@ -1,4 +1,4 @@
-"""The second and third question about an object: a click where the last answer was wrong."""
+"""Interactive corrections: a second and third prompt with a point in the error region."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from fastseg import contract
-from training.sam_nano.batches import Questions
+from training.sam_nano.batches import PromptBatch
 
-REACH = 5
-"""Side, in mask pixels, of the neighbourhood whose errors draw a click to its middle."""
+NEIGHBOURHOOD = 5
+"""Side in mask pixels of the neighbourhood whose errors make its middle likelier."""
 
 GAIN = (1.0, 4.0)
-"""Logits come back as a mask prompt multiplied by this: calibration makes them steeper later."""
+"""Range of the factor of the logits as a mask prompt: calibration makes them steeper later."""
 
 
-class Answer(NamedTuple):
-    """What the network said to N prompts, detached."""
+class Prediction(NamedTuple):
+    """The network's output for N prompts, detached."""
 
     logits: Tensor
     """float32 (N, 4, h, w)."""
@@ -27,39 +27,41 @@ class Answer(NamedTuple):
     """float32 (N, 4): predicted IoU."""
 
 
-def corrected(
-    questions: Questions, answer: Answer, corner: tuple[int, int], seed: int
-) -> Questions:
-    """Ask again: with the mask that scored best of three, and a click into its errors.
+def add_correction(
+    prompts: PromptBatch, prediction: Prediction, corner: tuple[int, int], seed: int
+) -> PromptBatch:
+    """Add the best-scored mask of three as a mask prompt, and a point in its error region.
 
     Args:
-        questions: What was asked; N prompts.
-        answer: What came back.
+        prompts: The N prompts so far.
+        prediction: The network's output for them.
         corner: The window's first token in the square, x and y.
-        seed: Decides which wrong pixel is clicked; thick regions of errors are likelier.
+        seed: Decides the wrong pixel of the point; thick error regions are likelier.
     """
-    device = answer.logits.device
+    device = prediction.logits.device
     random = torch.Generator(device).manual_seed(seed)
-    rows = torch.arange(len(answer.logits), device=device)
-    drawn = answer.logits[rows, 1 + answer.scores[:, 1:].argmax(dim=1)]
-    truth = questions.targets > 0.5
+    rows = torch.arange(len(prediction.logits), device=device)
+    drawn = prediction.logits[rows, 1 + prediction.scores[:, 1:].argmax(dim=1)]
+    truth = prompts.targets > 0.5
     wrong = ((drawn > 0) != truth).float()
     wrong = torch.where(wrong.sum(dim=(1, 2), keepdim=True) > 0, wrong, truth.float())
-    thick = functional.avg_pool2d(wrong[:, None], REACH, stride=1, padding=REACH // 2)[:, 0]
+    thick = functional.avg_pool2d(
+        wrong[:, None], NEIGHBOURHOOD, stride=1, padding=NEIGHBOURHOOD // 2
+    )[:, 0]
     odds = (wrong * thick**2 + 1e-9 * (wrong.sum(dim=(1, 2), keepdim=True) == 0)).flatten(1)
     picked = torch.multinomial(odds, 1, generator=random)[:, 0]
     width = drawn.shape[2]
     place = torch.stack([picked % width, picked // width], dim=1).float()
-    click = (4 * place + 2 + 16 * torch.tensor(corner, device=device))[:, None]
+    point = (4 * place + 2 + 16 * torch.tensor(corner, device=device))[:, None]
     on_object = truth.flatten(1)[rows, picked][:, None]
     label = torch.where(on_object, contract.LABEL_FOREGROUND, contract.LABEL_BACKGROUND).int()
-    # Clicks stand before the box, or before the padding that stands for its absence.
-    after = questions.labels.shape[1] - (2 if questions.boxed else 1)
+    # Points stand before the box, or before the padding that stands for its absence.
+    after = prompts.labels.shape[1] - (2 if prompts.has_boxes else 1)
     chances = torch.rand(len(drawn), 1, 1, generator=random, device=device)
     gain = GAIN[0] + (GAIN[1] - GAIN[0]) * chances
-    return Questions(
-        torch.cat([questions.coords[:, :after], click, questions.coords[:, after:]], dim=1),
-        torch.cat([questions.labels[:, :after], label, questions.labels[:, after:]], dim=1),
+    return PromptBatch(
+        torch.cat([prompts.coords[:, :after], point, prompts.coords[:, after:]], dim=1),
+        torch.cat([prompts.labels[:, :after], label, prompts.labels[:, after:]], dim=1),
         (drawn * gain).clamp(-32, 32)[:, None],
-        questions.targets,
+        prompts.targets,
     )

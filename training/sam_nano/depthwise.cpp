@@ -1,5 +1,5 @@
 // The weight gradient of a depthwise convolution of stride 1, channels last, float32.
-// Every tap of one kernel row keeps its sums in registers while a row of the picture passes by.
+// Every tap of one kernel row keeps its sums in registers while a row of the image streams past.
 #include <torch/extension.h>
 
 #include <algorithm>
@@ -10,28 +10,28 @@ constexpr int LANES = 16;
 
 template <int K>
 void row_of_taps(const float* x, const float* g, int64_t width, int64_t channels, float* sums) {
-    float held[K][LANES] = {};
+    float partial[K][LANES] = {};
     for (int64_t column = 0; column < width; ++column) {
         const float* gradient = g + column * channels;
-        const float* seen = x + column * channels;
+        const float* input = x + column * channels;
         for (int tap = 0; tap < K; ++tap)
             for (int lane = 0; lane < LANES; ++lane)
-                held[tap][lane] += gradient[lane] * seen[tap * channels + lane];
+                partial[tap][lane] += gradient[lane] * input[tap * channels + lane];
     }
     for (int tap = 0; tap < K; ++tap)
-        for (int lane = 0; lane < LANES; ++lane) sums[tap * channels + lane] += held[tap][lane];
+        for (int lane = 0; lane < LANES; ++lane) sums[tap * channels + lane] += partial[tap][lane];
 }
 
 template <int K>
 void all_rows(const at::Tensor& x, const at::Tensor& g, at::Tensor& sums) {
     const int64_t height = g.size(1), width = g.size(2), channels = g.size(3);
     const int64_t padded = x.size(2);
-    for (int64_t picture = 0; picture < g.size(0); ++picture)
+    for (int64_t image = 0; image < g.size(0); ++image)
         for (int64_t row = 0; row < height; ++row)
             for (int64_t first = 0; first < channels; first += LANES)
                 for (int down = 0; down < K; ++down) {
-                    const int64_t line = (picture * x.size(1) + row + down) * padded * channels;
-                    const int64_t own = (picture * height + row) * width * channels;
+                    const int64_t line = (image * x.size(1) + row + down) * padded * channels;
+                    const int64_t own = (image * height + row) * width * channels;
                     row_of_taps<K>(x.data_ptr<float>() + line + first,
                                    g.data_ptr<float>() + own + first, width, channels,
                                    sums.data_ptr<float>() + down * K * channels + first);

@@ -1,4 +1,4 @@
-"""Depthwise convolutions whose weight gradient is fast: torch's takes most of an encoder's step."""
+"""Depthwise convolutions with a fast weight gradient: torch's takes most of an encoder's step."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.sam_nano.devices import full
+from training.sam_nano.devices import autocast_disabled
 
 
 @functools.cache
 def compiled() -> Any:
-    """The native kernel, built once and kept in torch's cache; None without a C++ compiler."""
+    """Build the native kernel once, in torch's cache; None without a C++ compiler."""
     if shutil.which("c++") is None or shutil.which("ninja") is None:
         return None
     from torch.utils.cpp_extension import load
@@ -26,7 +26,7 @@ def compiled() -> Any:
 
 
 class Depthwise(torch.autograd.Function):
-    """The convolution, channels last and float32, whose weights learn by the native kernel."""
+    """A convolution, channels last and float32, with the native gradient of its weights."""
 
     @staticmethod
     def forward(context: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -38,13 +38,13 @@ class Depthwise(torch.autograd.Function):
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Gradients of input, weights and bias."""
+        """Return the gradients of input, weights and bias."""
         x, weight = context.saved_tensors
         kernel, channels = weight.shape[-1], weight.shape[0]
         last = gradients[0].contiguous(memory_format=torch.channels_last)
-        # Backwards through a symmetric padding is the convolution with the turned kernel.
-        turned = weight.flip(2, 3)
-        back = functional.conv2d(last, turned, padding=kernel // 2, groups=channels)
+        # Backwards through a symmetric padding is the convolution with the rotated kernel.
+        rotated = weight.flip(2, 3)
+        back = functional.conv2d(last, rotated, padding=kernel // 2, groups=channels)
         edge = kernel // 2
         rows = functional.pad(x.permute(0, 2, 3, 1), (0, 0, edge, edge, edge, edge))
         taps = compiled().weight_gradient(
@@ -54,21 +54,21 @@ class Depthwise(torch.autograd.Function):
         return back, taps.permute(2, 0, 1)[:, None].contiguous(), level
 
 
-def depthwise_in_full(network: nn.Module) -> None:
+def depthwise_in_float32(network: nn.Module) -> None:
     """Keep depthwise convolutions in float32: their bfloat16 gradient is four times as slow.
 
-    Where a C++ compiler is found, the gradient of their weights is a kernel of our own. A batch
+    Where a C++ compiler is found, the gradient of their weights is a native kernel. A batch
     normalisation that uses its running statistics is multiplied into the convolution before it.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and module.groups > 1:
-            module.forward = functools.partial(_in_full, module)
+            module.forward = functools.partial(_in_float32, module)
         if isinstance(module, nn.Sequential) and isinstance(module[-1], nn.BatchNorm2d):
-            module.forward = functools.partial(_pair, module)
+            module.forward = functools.partial(_convolve_normalised, module)
 
 
-def _pair(pair: nn.Sequential, x: Tensor) -> Tensor:
-    """A convolution and its normalisation, as one convolution where statistics are frozen."""
+def _convolve_normalised(pair: nn.Sequential, x: Tensor) -> Tensor:
+    """Run a convolution and its normalisation, as one convolution where statistics are frozen."""
     convolution, norm = pair
     if norm.training:
         together: Tensor = norm(convolution(x))
@@ -77,14 +77,14 @@ def _pair(pair: nn.Sequential, x: Tensor) -> Tensor:
     weight = convolution.weight * scale[:, None, None, None]
     bias = norm.bias - norm.running_mean * scale
     if convolution.groups > 1:
-        return _in_full(convolution, x, weight, bias)
+        return _in_float32(convolution, x, weight, bias)
     return functional.conv2d(x, weight, bias, convolution.stride, convolution.padding)
 
 
-def _in_full(
+def _in_float32(
     convolution: nn.Conv2d, x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None
 ) -> Tensor:
-    with full(x.device):
+    with autocast_disabled(x.device):
         weight = convolution.weight if weight is None else weight
         channels, padding = convolution.groups, convolution.padding
         if channels % 16 == 0 and torch.is_grad_enabled() and compiled():

@@ -1,4 +1,4 @@
-"""What depends on where training runs: the memory that tensors lie in, and their arithmetic."""
+"""Device of the training: the memory that tensors lie in, and their arithmetic."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ import torch
 Part = TypeVar("Part")
 
 
-def moved(part: Part, device: torch.device, *, copy: bool = False) -> Part:
-    """A tensor, or a tuple or dataclass with tensors in it, in the memory of a device.
+def to_device(part: Part, device: torch.device, *, copy: bool = False) -> Part:
+    """Move a tensor, or a tuple or dataclass with tensors in it, to the memory of a device.
 
     Args:
-        part: What is moved; all that is no tensor stays as it is.
-        device: Whose memory.
-        copy: Copy also what lies there already.
+        part: The value to move; anything but a tensor stays as it is.
+        device: The device.
+        copy: Copy tensors that lie there already, too.
     """
     found: Any = part
     if isinstance(part, torch.Tensor):
         found = part.to(device, copy=copy)
     elif isinstance(part, tuple):
-        found = tuple(moved(one, device, copy=copy) for one in part)
+        found = tuple(to_device(one, device, copy=copy) for one in part)
     elif is_dataclass(part) and not isinstance(part, type):
         names = [field.name for field in fields(part)]
-        parts = [moved(getattr(part, name), device, copy=copy) for name in names]
+        parts = [to_device(getattr(part, name), device, copy=copy) for name in names]
         found = replace(part, **dict(zip(names, parts, strict=True)))
     return found  # type: ignore[no-any-return]
 
 
-def half(device: torch.device) -> torch.autocast:
-    """Products in bfloat16."""
+def autocast_bfloat16(device: torch.device) -> torch.autocast:
+    """Compute products in bfloat16 inside of the block."""
     return torch.autocast(device.type, torch.bfloat16)
 
 
-def full(device: torch.device) -> torch.autocast:
-    """Everything in float32, inside of ``half`` too."""
+def autocast_disabled(device: torch.device) -> torch.autocast:
+    """Compute everything in float32, inside of ``autocast_bfloat16`` too."""
     return torch.autocast(device.type, enabled=False)

@@ -1,7 +1,7 @@
 """Boxes around the chambers of real echocardiograms: measured, never trained on.
 
-The frames and their masks come from the caller, because their licence keeps them out of here. What
-a mask has to beat is the ellipse that fills its box: a box that fits says most about a chamber.
+The frames and their masks come from the caller, because their licence keeps them out of here. The
+baseline is the ellipse that fills the box: a box that fits determines most of a chamber.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastseg.sam.model import PromptModel
+from training.echo.evaluation import dice
 from training.sam_nano import evaluation
 
 CHAMBERS = ("LA", "LV", "RA", "RV")
@@ -23,32 +24,27 @@ SMALLEST_AREA = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Chamber:
-    """One chamber in one frame; Dice with the reference mask."""
+class ChamberDice:
+    """Dice of one chamber in one frame with the reference mask."""
 
     name: str
     ellipse: float
-    """Of the ellipse that fills the box."""
-    alone: float
-    """Of the single mask for the box."""
+    """Dice of the ellipse that fills the box."""
+    single: float
+    """Dice of the single mask for the box."""
     chosen: float
-    """Of the mask of three that scores highest."""
+    """Dice of the mask of three that scores highest."""
 
 
 def ellipse(shape: tuple[int, int], box: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """The ellipse that fills the box x0, y0, x1, y1 of pixel edges, on (height, width) pixels."""
+    """Draw the ellipse that fills the box x0, y0, x1, y1 of pixel edges on (height, width)."""
     y, x = np.mgrid[: shape[0], : shape[1]] + 0.5
     middle, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2
     return ((x - middle[0]) / half[0]) ** 2 + ((y - middle[1]) / half[1]) ** 2 <= 1
 
 
-def dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
-    """Twice the overlap over the sum of areas."""
-    return float(2 * (one & other).sum() / (one.sum() + other.sum()))
-
-
 def frame(path: Path) -> tuple[NDArray[np.uint8], dict[str, NDArray[np.bool_]]]:
-    """The luma of an apical frame as a grey picture (256, 256, 3), and its chambers."""
+    """Read the luma of an apical frame as a grey image (256, 256, 3), and its chambers."""
     with np.load(path) as arrays:
         luma, final = arrays["image"][..., 0], arrays["final"]
     if luma.dtype != np.uint8:
@@ -58,20 +54,17 @@ def frame(path: Path) -> tuple[NDArray[np.uint8], dict[str, NDArray[np.bool_]]]:
     return np.repeat(luma[..., None], 3, axis=2), kept
 
 
-def measure(model: PromptModel, folder: Path) -> list[Chamber]:
-    """Ask for every chamber of the apical frames in a folder by the tight box of its mask."""
+def measure(model: PromptModel, folder: Path) -> list[ChamberDice]:
+    """Segment every chamber of the apical frames in a folder by the tight box of its mask."""
     found = []
     for path in sorted(folder.glob("A?C_*.npz")):
         image, masks = frame(path)
         boxes = evaluation.edges(np.stack(list(masks.values())))
         embedding = model.embed(image)
-        alone = model.segment(embedding, boxes=boxes, multimask=False).array()
+        single = model.segment(embedding, boxes=boxes, multimask=False).array()
         chosen = model.segment(embedding, boxes=boxes).best().array()
         for index, (name, mask) in enumerate(masks.items()):
             filled = ellipse(mask.shape, boxes[index])
-            found.append(
-                Chamber(
-                    name, dice(filled, mask), dice(alone[index], mask), dice(chosen[index], mask)
-                )
-            )
+            compared = (filled, single[index], chosen[index])
+            found.append(ChamberDice(name, *(dice(one, mask) for one in compared)))
     return found

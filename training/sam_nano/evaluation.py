@@ -1,4 +1,4 @@
-"""How good a model folder is on a real photograph, the coins of scikit-image; never trained on.
+"""Quality of a model folder on a real photograph, the coins of scikit-image; never trained on.
 
 ``python -m training.sam_nano.evaluation fastseg/models/sam-nano``
 """
@@ -20,29 +20,29 @@ FOUND_IOU = 0.8
 
 
 @dataclass(frozen=True, slots=True)
-class Quality:
-    """What was measured on the coins, at the full square and through the whole pipeline."""
+class CoinQuality:
+    """Quality on the coins, at the full square and through the whole pipeline."""
 
-    click_best: float
-    """Mean IoU of the best of three masks, one click in the middle of each coin."""
-    click_chosen: float
-    """The same for the mask that the model scores highest."""
-    box_alone: float
+    point_best: float
+    """Mean IoU of the best of three masks, one point in the middle of each coin."""
+    point_chosen: float
+    """Mean IoU of the mask that the model scores highest."""
+    box_single: float
     """Mean IoU of the single mask for the box of each coin."""
     box_chosen: float
-    """The same for the mask of three that the model scores highest."""
+    """Mean IoU of the mask of three that the model scores highest."""
     coins: int
-    """Coins that stand apart."""
+    """Isolated coins."""
     found: int
     """Coins that everything mode finds with SAM's default settings."""
     masks: int
     """Masks that everything mode returns."""
     masks_that_are_coins: int
-    """Those of them that overlap a coin by ``FOUND_IOU`` or more."""
+    """Masks of everything mode that overlap a coin by ``FOUND_IOU`` or more."""
 
 
 def coins() -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """The picture (303, 384, 3) and the masks (22, 303, 384) of the coins that stand apart.
+    """Return the image (303, 384, 3) and the masks (22, 303, 384) of the isolated coins.
 
     The reference: above Otsu's threshold, closed by 3 x 3, holes filled, pieces of 1000 to 4000
     pixels. That leaves out the coins which run into the bright background of the upper left.
@@ -59,7 +59,7 @@ def coins() -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
 
 
 def corners(masks: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The box x0, y0, x1, y1 of every mask: (N, 4)."""
+    """Return the box x0, y0, x1, y1 of the outermost pixels of every mask: (N, 4)."""
     found = []
     for mask in masks:
         columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
@@ -68,36 +68,36 @@ def corners(masks: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 
 def edges(masks: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The same box along the outer edges of its pixels, so that it has the mask's extent."""
+    """Return the boxes along the outer edges of the pixels, so that they have the masks' extent."""
     return np.add(corners(masks), (0, 0, 1, 1))
 
 
 def overlaps(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """IoU (N, M) of every mask of one stack with every mask of another."""
+    """Return the IoU (N, M) of every mask of one stack with every mask of another."""
     a, b = (masks.reshape(len(masks), -1).astype(np.float64) for masks in (one, other))
     both = a @ b.T
     union = a.sum(axis=1)[:, None] + b.sum(axis=1) - both
     return np.asarray(both / np.maximum(union, 1))
 
 
-def evaluate(folder: str | Path) -> Quality:
+def evaluate(folder: str | Path) -> CoinQuality:
     """Measure a model folder, or an embedded model by its name, on the coins."""
     image, truth = coins()
     boxes, rows = corners(truth), np.arange(len(truth))
     with fastseg.load(folder) as model:
         embedding = model.embed(image)
         middles = (boxes[:, :2] + boxes[:, 2:])[:, None] / 2
-        clicked = model.segment(embedding, points=middles)
-        boxed = model.segment(embedding, boxes=boxes)
-        alone = model.segment(embedding, boxes=boxes, multimask=False)
+        by_point = model.segment(embedding, points=middles)
+        by_box = model.segment(embedding, boxes=boxes)
+        single = model.segment(embedding, boxes=boxes, multimask=False)
         all_masks = model.everything(image)
-    click = overlaps(clicked.array(), truth).reshape(len(truth), 3, len(truth))
+    point = overlaps(by_point.array(), truth).reshape(len(truth), 3, len(truth))
     matches = overlaps(all_masks.array(), truth) >= FOUND_IOU
-    return Quality(
-        click_best=float(click[rows, :, rows].max(axis=1).mean()),
-        click_chosen=float(overlaps(clicked.best().array(), truth)[rows, rows].mean()),
-        box_alone=float(overlaps(alone.array(), truth)[rows, rows].mean()),
-        box_chosen=float(overlaps(boxed.best().array(), truth)[rows, rows].mean()),
+    return CoinQuality(
+        point_best=float(point[rows, :, rows].max(axis=1).mean()),
+        point_chosen=float(overlaps(by_point.best().array(), truth)[rows, rows].mean()),
+        box_single=float(overlaps(single.array(), truth)[rows, rows].mean()),
+        box_chosen=float(overlaps(by_box.best().array(), truth)[rows, rows].mean()),
         coins=len(truth),
         found=int(matches.any(axis=0).sum()),
         masks=len(all_masks),

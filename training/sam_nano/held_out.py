@@ -1,4 +1,4 @@
-"""Generated scenes that training never draws, with the prompts that quality is measured by.
+"""Held-out generated scenes, which training never draws, with prompts to measure quality by.
 
 ``python -m training.sam_nano.held_out training/runs/one`` compares the weights that a run kept.
 """
@@ -20,24 +20,24 @@ from safetensors.torch import load_file
 from fastseg import contract
 from fastseg.sam.model import PromptModel
 from training.sam_nano import batches, evaluation, prompts, scene_kinds
-from training.sam_nano.batches import Questions
-from training.sam_nano.cached_scenes import SIXTEENTHS, cover
+from training.sam_nano.batches import PromptBatch
+from training.sam_nano.cached_scenes import PIXELS_PER_MASK_PIXEL, count_covered
 from training.sam_nano.losses import measured_iou
 from training.sam_nano.network import SamNano
 
 SEED = 90_210
-"""Of the held-out scenes; the first number of every seed, which training and calibration lack."""
+"""First number of every held-out scene's seed, which training and calibration do not use."""
 
 SIDE = 1024
 PROMPTS = 6
-"""Objects asked for in each scene."""
+"""Prompted objects of each scene."""
 
 
 @dataclass(frozen=True, slots=True)
-class HeldOut:
-    """One scene and the objects asked for."""
+class HeldOutScene:
+    """One scene and its prompted objects."""
 
-    look: scene_kinds.Look
+    kind: scene_kinds.SceneKind
     image: NDArray[np.uint8]
     """(1024, 1024, 3)."""
     masks: NDArray[np.bool_]
@@ -48,9 +48,9 @@ class HeldOut:
     """(N, 4): x0, y0, x1, y1, the edges of the outermost pixels."""
 
 
-def deepest(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """The place (x, y) in a mask that lies farthest from its edge, to about four pixels."""
-    left = np.pad(2 * cover(mask) > SIXTEENTHS, 1)
+def deepest_point(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return the point (x, y) of a mask that lies farthest from its edge, to about four pixels."""
+    left = np.pad(2 * count_covered(mask) > PIXELS_PER_MASK_PIXEL, 1)
     if not left.any():  # thinner than a mask pixel everywhere
         y, x = np.divmod(np.flatnonzero(mask)[mask.sum() // 2], mask.shape[1])
         return np.array([x, y], dtype=np.float32)
@@ -63,13 +63,13 @@ def deepest(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     return np.array([4 * columns[middle] - 2, 4 * rows[middle] - 2], dtype=np.float32)
 
 
-def scenes(count: int) -> Iterator[HeldOut]:
-    """The first ``count`` held-out scenes, the looks taking turns; always the same."""
+def scenes(count: int) -> Iterator[HeldOutScene]:
+    """Yield the first ``count`` held-out scenes, cycling through the kinds; always the same."""
     for index in range(count):
         random = np.random.default_rng((SEED, index))
-        look = scene_kinds.LOOKS[index % len(scene_kinds.LOOKS)]
+        kind = scene_kinds.SCENE_KINDS[index % len(scene_kinds.SCENE_KINDS)]
         while True:
-            scene = scene_kinds.generate(random, (SIDE, SIDE), look)
+            scene = scene_kinds.generate(random, (SIDE, SIDE), kind)
             found = prompts.targets(scene)
             if found:
                 break
@@ -77,21 +77,21 @@ def scenes(count: int) -> Iterator[HeldOut]:
         wanted = min(PROMPTS, len(found))
         picked = random.choice(len(found), wanted, replace=False, p=weights / weights.sum())
         masks = np.stack([found[k] for k in picked])
-        yield HeldOut(
-            look,
+        yield HeldOutScene(
+            kind,
             scene.image,
             masks,
-            np.stack([deepest(mask) for mask in masks]),
+            np.stack([deepest_point(mask) for mask in masks]),
             evaluation.edges(masks).astype(np.float32),
         )
 
 
-class Said(NamedTuple):
-    """What was answered to the N objects of one scene."""
+class SceneResult(NamedTuple):
+    """Measured and predicted IoU of the N objects of one scene."""
 
-    click: NDArray[np.float64]
-    """(N, 3): IoU of three masks for one click."""
-    click_scores: NDArray[np.float64]
+    point: NDArray[np.float64]
+    """(N, 3): IoU of three masks for one point."""
+    point_scores: NDArray[np.float64]
     """(N, 3): their predicted IoU."""
     box: NDArray[np.float64]
     """(N, 1): IoU of the single mask for a box."""
@@ -100,13 +100,13 @@ class Said(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Quality:
+class HeldOutQuality:
     """Means over all objects."""
 
-    click_best: float
-    """IoU of the best of three masks, one click."""
-    click_chosen: float
-    """IoU of the mask of three that scores highest, one click."""
+    point_best: float
+    """IoU of the best of three masks, one point."""
+    point_chosen: float
+    """IoU of the mask of three that scores highest, one point."""
     box: float
     """IoU of the single mask for a box."""
     score_error: float
@@ -114,69 +114,72 @@ class Quality:
 
     @property
     def mean(self) -> float:
-        """What weights are chosen by."""
-        return (self.click_best + self.click_chosen + self.box) / 3
+        """The measure that weights are chosen by."""
+        return (self.point_best + self.point_chosen + self.box) / 3
 
 
-def summary(answers: Iterable[Said]) -> Quality:
-    """Put the answers to several scenes together."""
-    click, click_scores, box, box_scores = (
-        np.concatenate(part) for part in zip(*answers, strict=True)
+def summarise(results: Iterable[SceneResult]) -> HeldOutQuality:
+    """Average the results of several scenes over their objects."""
+    point, point_scores, box, box_scores = (
+        np.concatenate(part) for part in zip(*results, strict=True)
     )
-    winners = np.take_along_axis(click, click_scores.argmax(axis=1)[:, None], axis=1)
-    misses = np.concatenate([(click_scores - click).ravel(), (box_scores - box).ravel()])
-    means = (click.max(axis=1).mean(), winners.mean(), box.mean(), np.abs(misses).mean())
-    return Quality(*(float(mean) for mean in means))
+    winners = np.take_along_axis(point, point_scores.argmax(axis=1)[:, None], axis=1)
+    misses = np.concatenate([(point_scores - point).ravel(), (box_scores - box).ravel()])
+    means = (point.max(axis=1).mean(), winners.mean(), box.mean(), np.abs(misses).mean())
+    return HeldOutQuality(*(float(mean) for mean in means))
 
 
 @torch.inference_mode()
-def network_says(network: SamNano, held: HeldOut) -> Said:
-    """Ask a network in torch; IoU at the resolution of the logits, without enlarging them."""
-    image = batches.normalised(torch.from_numpy(held.image.copy()), SIDE)[None]
+def measure_network(network: SamNano, held: HeldOutScene) -> SceneResult:
+    """Measure a network in torch; IoU at the resolution of the logits, without enlarging them."""
+    image = batches.normalise(torch.from_numpy(held.image.copy()), SIDE)[None]
     embedding = network.eval().image_encoder(image)
-    targets = torch.from_numpy(np.stack([cover(mask) for mask in held.masks])).float() / SIXTEENTHS
+    targets = (
+        torch.from_numpy(np.stack([count_covered(mask) for mask in held.masks])).float()
+        / PIXELS_PER_MASK_PIXEL
+    )
     points = np.pad(held.points[:, None], ((0, 0), (0, 1), (0, 0)))
-    clicked = (contract.LABEL_FOREGROUND, contract.LABEL_PADDING)
-    cornered = (contract.LABEL_BOX_TOP_LEFT, contract.LABEL_BOX_BOTTOM_RIGHT)
+    point_labels = (contract.LABEL_FOREGROUND, contract.LABEL_PADDING)
+    box_labels = (contract.LABEL_BOX_TOP_LEFT, contract.LABEL_BOX_BOTTOM_RIGHT)
     found = []
     for coords, labels, slots in (
-        (points, clicked, slice(1, None)),
-        (held.boxes.reshape(-1, 2, 2), cornered, slice(0, 1)),
+        (points, point_labels, slice(1, None)),
+        (held.boxes.reshape(-1, 2, 2), box_labels, slice(0, 1)),
     ):
         repeated = torch.tensor(labels, dtype=torch.int32).expand(len(targets), -1)
-        asked = Questions(torch.from_numpy(coords), repeated, None, targets)
-        logits, scores = network.answer(embedding, asked, (0, 0))
+        prompt_batch = PromptBatch(torch.from_numpy(coords), repeated, None, targets)
+        logits, scores = network.predict(embedding, prompt_batch, (0, 0))
         iou = measured_iou(logits, targets)
         found += [iou[:, slots].double().numpy(), scores[:, slots].double().numpy()]
-    return Said(*found)
+    return SceneResult(*found)
 
 
-def model_says(model: PromptModel, held: HeldOut) -> Said:
-    """Ask a loaded model through the public functions; IoU of whole pixels."""
+def measure_model(model: PromptModel, held: HeldOutScene) -> SceneResult:
+    """Measure a loaded model through the public functions; IoU of whole pixels."""
     embedding, number = model.embed(held.image), len(held.masks)
-    clicked = model.segment(embedding, points=held.points[:, None])
-    boxed = model.segment(embedding, boxes=held.boxes, multimask=False)
+    by_point = model.segment(embedding, points=held.points[:, None])
+    by_box = model.segment(embedding, boxes=held.boxes, multimask=False)
     rows = np.arange(number)
-    click = evaluation.overlaps(clicked.array(), held.masks).reshape(number, 3, number)
-    box = evaluation.overlaps(boxed.array(), held.masks)
-    return Said(
-        click[rows, :, rows],
-        clicked.scores.astype(np.float64).reshape(number, 3),
+    point = evaluation.overlaps(by_point.array(), held.masks).reshape(number, 3, number)
+    box = evaluation.overlaps(by_box.array(), held.masks)
+    return SceneResult(
+        point[rows, :, rows],
+        by_point.scores.astype(np.float64).reshape(number, 3),
         box[rows, rows][:, None],
-        boxed.scores.astype(np.float64)[:, None],
+        by_box.scores.astype(np.float64)[:, None],
     )
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse the command line, measure what a run kept, write ``curve.json`` beside it."""
+    """Parse the command line, measure the weights of a run, write ``curve.json`` beside it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="folder of a run")
-    parser.add_argument("--scenes", type=int, default=20, help="held-out scenes to look at")
+    parser.add_argument("--scenes", type=int, default=20, help="held-out scenes to measure on")
     arguments = parser.parse_args(argv)
     curve, network, shown = [], SamNano(), list(scenes(arguments.scenes))
     for file in sorted((arguments.run / "kept").glob("*.safetensors")):
         network.load_state_dict(load_file(file))
-        quality = summary(network_says(network, held) for held in shown)
+        quality = summarise(measure_network(network, held) for held in shown)
         curve.append({"step": int(file.stem), **asdict(quality), "mean": quality.mean})
         print(json.dumps(curve[-1]), flush=True)
     (arguments.run / "curve.json").write_text(json.dumps(curve, indent=1) + "\n")

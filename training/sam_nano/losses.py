@@ -1,4 +1,4 @@
-"""What training minimises: masks, their predicted quality, and the encoder's dense hints."""
+"""Losses of masks, of their predicted IoU, and of the auxiliary head's dense targets."""
 
 from __future__ import annotations
 
@@ -9,47 +9,46 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-Style = Literal["plain", "balanced", "tamed"]
-"""Plain, ``balanced`` as in ``mask_losses``, or ``tamed``: prompts that nobody could answer, an
-object that does not show, say, do not drown the others of their step."""
+LossStyle = Literal["plain", "balanced", "saturating"]
+"""Plain, ``balanced`` as in ``mask_losses``, or ``saturating``: prompts that have no solution, such
+as an object that does not show, do not dominate the others of their step."""
 
-SLOT_LEAK = 0.05
-"""Weight of the slots that did not win, so that none of them dies."""
+LOSING_SLOT_WEIGHT = 0.05
+"""Weight of the slots that did not win, so that all of them keep learning."""
 
-
-SURE_ALONE, SURE_SEVERAL = 1.5, 0.5
-"""Weights of the single mask and of the best of three where a prompt says enough."""
+SINGLE_WEIGHT, MULTIPLE_WEIGHT = 1.5, 0.5
+"""Weights of the single mask and of the best of three where a prompt is unambiguous."""
 
 SCORE_BETA = 0.1
-"""Errors of scores above this count by their size, those below by their square."""
+"""Errors of scores above this count linearly, those below quadratically."""
 
 KNEE = 3.0
-"""Loss of one prompt from which more of it counts less and less, where losses are tamed."""
+"""Loss of one prompt above which the ``saturating`` loss grows logarithmically."""
 
 
 @dataclass(frozen=True, slots=True)
 class MaskLoss:
-    """The loss of a group of prompts and what to watch while it falls."""
+    """The loss of a group of prompts, and the IoU of its masks for the log."""
 
     total: Tensor
     best_iou: float
     chosen_iou: float
     """Mean IoU of the slot that the network itself scores highest."""
-    alone_iou: float
+    single_iou: float
     """Mean IoU of the single mask."""
 
 
 def mask_losses(
     logits: Tensor, targets: Tensor, weights: Tensor | None = None, *, balanced: bool = False
 ) -> Tensor:
-    """Cross entropy plus dice: (N, M) from logits (N, M, ...) and targets (N, ...).
+    """Compute cross entropy plus dice (N, M) of logits (N, M, ...) and targets (N, ...).
 
-    The entropy is summed over the picture and divided by a size between the object's and the
-    picture's, so that small objects count and edges stay where they are. ``balanced`` instead gives
-    inside and outside one half each, which finds places fast but draws objects too large.
-    ``weights`` (N, ...) say how many mask pixels each of a sample stands for.
+    The entropy is summed over the image and divided by a size between the object's and the
+    image's, so that small objects count and edges stay where they are. ``balanced`` instead gives
+    inside and outside one half each, which localises fast but makes masks too large.
+    ``weights`` (N, ...) are the mask pixels that each pixel of a sample represents.
     """
-    logits, truth, counts = _flat(logits, targets, weights)
+    logits, truth, counts = _flatten(logits, targets, weights)
     entropy = functional.softplus(logits) - logits * truth
     area = (truth * counts).sum(dim=2)
     chance = logits.sigmoid() * counts
@@ -63,7 +62,9 @@ def mask_losses(
     return (entropy * counts).sum(dim=2) / (area + 0.05 * pixels) + dice
 
 
-def _flat(logits: Tensor, targets: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+def _flatten(
+    logits: Tensor, targets: Tensor, weights: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Bring logits to (N, M, P), targets and weights to (N, 1, P)."""
     if weights is None:
         weights = targets.new_ones(()).expand_as(targets)
@@ -71,8 +72,8 @@ def _flat(logits: Tensor, targets: Tensor, weights: Tensor | None) -> tuple[Tens
 
 
 def measured_iou(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
-    """IoU (N, M) of thresholded logits with thresholded targets; arguments as ``mask_losses``."""
-    logits, targets, counts = _flat(logits, targets, weights)
+    """Return the IoU (N, M) of thresholded logits and targets; arguments as ``mask_losses``."""
+    logits, targets, counts = _flatten(logits, targets, weights)
     drawn, truth = logits > 0, targets > 0.5
     both = ((drawn & truth) * counts).sum(dim=2)
     return both / ((drawn | truth) * counts).sum(dim=2).clamp(min=1)
@@ -84,29 +85,32 @@ def prompt_loss(
     targets: Tensor,
     weights: Tensor | None = None,
     *,
-    sure: bool,
-    style: Style,
+    unambiguous: bool,
+    style: LossStyle,
 ) -> MaskLoss:
-    """Loss of one group of prompts.
+    """Compute the loss of one group of prompts.
 
-    Only the best of slots 1 to 3 learns the mask (Kirillov et al. 2023), so that the slots part
-    ways where a prompt is ambiguous; slot 0 answers alone, and counts more where the prompt says
-    enough (``sure``). All scores learn the IoU that was measured.
+    Only the best of slots 1 to 3 learns the mask (Kirillov et al. 2023), so that the slots
+    diverge where a prompt is ambiguous; slot 0 is the single mask, and counts more where the
+    prompt is ``unambiguous``. All scores learn the IoU that was measured.
 
     Args:
         logits: float (N, 4, ...).
         scores: float (N, 4), predicted IoU.
         targets: float (N, ...) in [0, 1].
-        weights: float (N, ...), how many mask pixels each value stands for; one if None.
-        sure: Whether the prompts are boxes or several points.
-        style: How losses of single masks are taken.
+        weights: float (N, ...), the mask pixels that each value represents; one if None.
+        unambiguous: True for boxes or several points.
+        style: The form of the loss of each mask.
     """
     losses = mask_losses(logits, targets, weights, balanced=style == "balanced")
-    if style == "tamed":
+    if style == "saturating":
         losses = KNEE * torch.log1p(losses / KNEE)
-    alone, several = losses[:, 0], losses[:, 1:]
-    masks = several.min(dim=1).values.mean() + SLOT_LEAK * several.mean()
-    masks = masks * (SURE_SEVERAL if sure else 1.0) + (SURE_ALONE if sure else 0.25) * alone.mean()
+    single, several = losses[:, 0], losses[:, 1:]
+    masks = several.min(dim=1).values.mean() + LOSING_SLOT_WEIGHT * several.mean()
+    masks = (
+        masks * (MULTIPLE_WEIGHT if unambiguous else 1.0)
+        + (SINGLE_WEIGHT if unambiguous else 0.25) * single.mean()
+    )
     with torch.no_grad():
         iou = measured_iou(logits, targets, weights)
     quality = functional.smooth_l1_loss(scores, iou, beta=SCORE_BETA)
@@ -115,14 +119,14 @@ def prompt_loss(
     return MaskLoss(masks + quality, best, float(chosen.mean()), float(iou[:, 0].mean()))
 
 
-def dense_loss(hints: Tensor, dense: Tensor) -> Tensor:
-    """Loss of the encoder's hints (B, C, h, w): entropy for yes or no, distance for the centre."""
-    asked = [0, *range(4, dense.shape[1])]
-    yes_or_no = functional.binary_cross_entropy_with_logits(hints[:, asked], dense[:, asked])
+def dense_loss(predicted: Tensor, dense: Tensor) -> Tensor:
+    """Compute the auxiliary loss (B, C, h, w): entropy of classes, distance of the centre."""
+    binary = [0, *range(4, dense.shape[1])]
+    classes = functional.binary_cross_entropy_with_logits(predicted[:, binary], dense[:, binary])
     boundary = functional.binary_cross_entropy_with_logits(
-        hints[:, 1], dense[:, 1], pos_weight=hints.new_tensor(4.0)
+        predicted[:, 1], dense[:, 1], pos_weight=predicted.new_tensor(4.0)
     )
     object_weight = dense[:, :1]
-    distance = functional.smooth_l1_loss(hints[:, 2:4], dense[:, 2:4], reduction="none")
+    distance = functional.smooth_l1_loss(predicted[:, 2:4], dense[:, 2:4], reduction="none")
     centre = (distance * object_weight).sum() / (2 * object_weight.sum() + 1)
-    return yes_or_no + boundary + centre
+    return classes + boundary + centre

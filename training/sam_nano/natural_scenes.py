@@ -1,4 +1,4 @@
-"""Pictures of natural kind: grown surfaces, patches that meet, things before and behind things."""
+"""Natural scenes: fractal surfaces, cells that touch, objects that occlude each other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Colours = NDArray[np.float32]
 
 
 def surface(canvas: Canvas, size: tuple[int, int], base: NDArray[np.float32]) -> Colours:
-    """A surface of two or three colours that mix as fractal noise says."""
+    """Draw a surface of two colours mixed by fractal noise."""
     random = canvas.random
     coarsest = max(size) * random.uniform(0.15, 1.0)
     mix = textures.mottled(random, size, max(coarsest, 8.0))
@@ -28,8 +28,8 @@ def surface(canvas: Canvas, size: tuple[int, int], base: NDArray[np.float32]) ->
     return np.asarray(mixed, dtype=np.float32)
 
 
-def patches(canvas: Canvas) -> None:
-    """Cells that touch: a pixel belongs to the nearest of scattered middles, warped a little."""
+def draw_cells(canvas: Canvas) -> None:
+    """Draw Voronoi cells, warped a little: a pixel belongs to the nearest of scattered middles."""
     random, (height, width) = canvas.random, canvas.size
     pitch = float(np.exp(random.uniform(np.log(40), np.log(0.5 * max(canvas.size)))))
     count = int(np.clip(height * width / pitch**2, 3, 90))
@@ -48,21 +48,21 @@ def patches(canvas: Canvas) -> None:
         nearest[closer], least = index, np.where(closer, away, least)
     gap = random.choice([0.0, random.uniform(2, 8)])
     size = (width, height)
-    cells = np.asarray(Image.fromarray(nearest).resize(size, Image.Resampling.NEAREST))
+    patchify = np.asarray(Image.fromarray(nearest).resize(size, Image.Resampling.NEAREST))
     margin = Image.fromarray(second - least).resize(size, Image.Resampling.BILINEAR)
     own = np.asarray(margin) >= gap
     seen = surface(canvas, canvas.size, canvas.any_colour())
     tints = random.normal(0, random.uniform(0.05, 0.25), (count, 1 if canvas.grey else 3))
-    shown = np.clip(seen + tints[cells].astype(np.float32), 0.02, 0.98)
+    shown = np.clip(seen + tints[patchify].astype(np.float32), 0.02, 0.98)
     canvas.colours = np.where(own[..., None], shown, canvas.colours)
     for index in range(count):
-        inside = own & (cells == index)
+        inside = own & (patchify == index)
         if inside.any():
             canvas.claim(inside)
 
 
-def things(canvas: Canvas) -> None:
-    """Up to a dozen objects of any size with grown surfaces and soft edges, hiding each other."""
+def draw_objects(canvas: Canvas) -> None:
+    """Draw up to a dozen objects of any size with fractal surfaces that occlude each other."""
     random, (height, width) = canvas.random, canvas.size
     for _ in range(int(random.integers(2, 13))):
         radius = float(np.exp(random.uniform(np.log(10), np.log(0.4 * max(canvas.size)))))
@@ -84,7 +84,7 @@ def generate(random: np.random.Generator, size: tuple[int, int]) -> Scene:
     """Draw a scene of ``(height, width)`` pixels."""
     canvas = Canvas(random, size)
     canvas.colours = surface(canvas, size, canvas.any_colour())
-    (patches if random.random() < 0.3 else things)(canvas)
+    (draw_cells if random.random() < 0.3 else draw_objects)(canvas)
     image = photograph(random, light(random, canvas.colours))
     if canvas.grey:
         image = np.repeat(image[..., :1], 3, axis=2)

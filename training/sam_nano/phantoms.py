@@ -1,4 +1,4 @@
-"""Tomogram- and radiograph-like pictures: smooth bodies within bodies, grey, low in contrast."""
+"""Tomogram- and radiograph-like images: smooth bodies within bodies, grey, low in contrast."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from training.sam_nano.scenes import Scene, fill
 
 
 def _organ(random: np.random.Generator, radius: float) -> Outline:
-    """A smooth closed curve: rounder than a blob, now and then bent like a kidney."""
+    """Draw a smooth closed curve: rounder than a blob, now and then bent like a kidney."""
     if random.random() < 0.45:
         return outlines.ellipse(random, radius)
     rounded = outlines.blob(random, radius)
@@ -24,19 +24,19 @@ def _organ(random: np.random.Generator, radius: float) -> Outline:
     return rounded
 
 
-def _placed(
+def _organ_in(
     random: np.random.Generator, inside: NDArray[np.bool_], radius: float
 ) -> Outline | None:
-    """An organ whose middle lies in ``inside``; none where there is no room."""
-    places = np.flatnonzero(inside[::8, ::8])
-    if not len(places):
+    """Draw an organ whose middle lies in ``inside``; None where there is no room."""
+    positions = np.flatnonzero(inside[::8, ::8])
+    if not len(positions):
         return None
-    y, x = np.divmod(int(random.choice(places)), inside[::8, ::8].shape[1])
+    y, x = np.divmod(int(random.choice(positions)), inside[::8, ::8].shape[1])
     return _organ(random, radius) + 8.0 * np.array([x, y])
 
 
 class Slice:
-    """A slice under construction: one grey level a pixel, and the label of what it shows."""
+    """A slice under construction: one grey level a pixel, and the label of its object."""
 
     def __init__(self, random: np.random.Generator, size: tuple[int, int]) -> None:
         self.random = random
@@ -46,7 +46,7 @@ class Slice:
         self.labels = np.zeros(size, dtype=np.int16)
         self.wholes = [0]
         self.projected = random.random() < 0.35
-        """Whether grey levels add up, as in a radiograph, and do not hide each other."""
+        """True if grey levels add up, as in a radiograph, and do not hide each other."""
 
     def add(self, inside: NDArray[np.bool_], level: float, *, part_of: int = 0) -> int:
         """Fill a region with a soft-edged grey level; return its label."""
@@ -74,23 +74,25 @@ def _organs(slice_: Slice, within: NDArray[np.bool_], level: float, whole: int) 
     contrast = random.uniform(0.04, 0.3)
     for _ in range(int(random.integers(3, 11))):
         reach = np.exp(random.uniform(np.log(12), np.log(0.24 * max(slice_.size))))
-        inside = _fill(slice_, _placed(random, within, reach), within)
+        inside = _fill(slice_, _organ_in(random, within, reach), within)
         if inside.sum() < 200:
             continue
         own = level + random.choice([-1, 1]) * contrast * random.uniform(0.4, 1.6)
         label = slice_.add(inside, own, part_of=whole)
         if not whole and random.random() < 0.25:  # a lesion belongs to the organ it sits in
-            spot = _fill(slice_, _placed(random, inside, reach * random.uniform(0.2, 0.4)), inside)
+            spot = _fill(
+                slice_, _organ_in(random, inside, reach * random.uniform(0.2, 0.4)), inside
+            )
             if spot.sum() > 160:
                 slice_.add(spot, own + random.normal(0, contrast), part_of=label)
 
 
 def _bones(slice_: Slice, within: NDArray[np.bool_], whole: int) -> None:
-    """Bright small bodies, or the stripes of ribs."""
+    """Add bright small bodies, or the stripes of ribs."""
     random, (height, width) = slice_.random, slice_.size
     if random.random() < 0.5:
         for _ in range(int(random.integers(1, 4))):
-            outline = _placed(random, within, random.uniform(10, 0.1 * max(slice_.size)))
+            outline = _organ_in(random, within, random.uniform(10, 0.1 * max(slice_.size)))
             inside = _fill(slice_, outline, within)
             if inside.sum() > 160:
                 slice_.add(inside, random.uniform(0.75, 1.0), part_of=whole)
@@ -103,7 +105,7 @@ def _bones(slice_: Slice, within: NDArray[np.bool_], whole: int) -> None:
             [np.stack([x, spine - thick], 1), np.stack([x, spine + thick], 1)[::-1]]
         )
         soft = textures.soften((_fill(slice_, rib, within)).astype(np.float32), 3)
-        slice_.grey += soft * np.float32(random.uniform(0.03, 0.15))  # seen, but nobody's object
+        slice_.grey += soft * np.float32(random.uniform(0.03, 0.15))  # visible, but no object
 
 
 def generate(random: np.random.Generator, size: tuple[int, int]) -> Scene:
@@ -120,11 +122,11 @@ def generate(random: np.random.Generator, size: tuple[int, int]) -> Scene:
     if random.random() < 0.4:
         _bones(slice_, body, whole)
     _organs(slice_, body if body.sum() > 4000 else ~body, level, whole)
-    return Scene(_exposed(random, slice_.grey), slice_.labels, np.array(slice_.wholes, np.int16))
+    return Scene(_expose(random, slice_.grey), slice_.labels, np.array(slice_.wholes, np.int16))
 
 
-def _exposed(random: np.random.Generator, grey: textures.Plane) -> NDArray[np.uint8]:
-    """Coarse pixels, noise, a slope of brightness, a grey-scale window; sometimes a negative."""
+def _expose(random: np.random.Generator, grey: textures.Plane) -> NDArray[np.uint8]:
+    """Apply coarse pixels, noise, a slope of brightness, a grey-scale window; sometimes negate."""
     height, width = grey.shape
     bias = textures.smooth_noise(random, grey.shape, max(grey.shape) * random.uniform(0.5, 1))
     field = grey * (1 + np.float32(random.uniform(0, 0.2)) * bias)
@@ -141,6 +143,6 @@ def _exposed(random: np.random.Generator, grey: textures.Plane) -> NDArray[np.ui
     shown = np.clip((pixels - low) / (high - low), 0, 1)
     if random.random() < 0.15:
         shown = 1 - shown
-    picture = Image.fromarray((255 * shown).astype(np.uint8))
-    large = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+    small_image = Image.fromarray((255 * shown).astype(np.uint8))
+    large = np.asarray(small_image.resize((width, height), Image.Resampling.BILINEAR))
     return np.repeat(large[..., None], 3, axis=2)

@@ -1,4 +1,4 @@
-"""Prompts for generated objects: clicks, boxes, several points, rough masks."""
+"""Prompts for generated objects: single points, boxes, several points."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from numpy.typing import NDArray
 from fastseg import contract
 from training.sam_nano.scenes import Scene
 
-Kind = Literal["click", "box", "points"]
+PromptKind = Literal["point", "box", "points"]
 
 PADDED = -1
-"""The label of pixels that lie outside the picture, in the square's padding."""
+"""The label of pixels that lie outside the image, in the square's padding."""
 
 SMALLEST_AREA = 160
-"""Pixels of an object below which it is no use as a target: fewer than 10 mask pixels."""
+"""Least pixels of a target: fewer make less than 10 mask pixels."""
 
 USUAL_SLACK = 0.05
 SLACKS = (0.0, 0.0, 0.02, 0.05, 0.1)
-"""How far the sides of a box may be off; tight boxes are common, hasty ones rare."""
+"""Deviation of a box's sides as a share of its size; tight boxes are common."""
 
 MIDDLE_SHARE = 0.4
-"""First clicks that lie deep inside the object; the others lie anywhere on it."""
+"""Share of first points deep inside the object; the others lie anywhere on it."""
 
-SIEVE = 8
-"""Every so many pixels are looked at to find the middle."""
+STRIDE = 8
+"""Step in pixels of the search for a point deep inside a mask."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What was asked, in pixels of the scene, and what the answer is."""
+    """Points and labels of a prompt in pixels of the scene, and its target mask."""
 
     coords: NDArray[np.float32]
     """``(points, 2)``, x before y."""
@@ -45,43 +45,45 @@ class Prompt:
 
 
 def targets(scene: Scene) -> list[NDArray[np.bool_]]:
-    """The visible masks of a scene that are large enough: whole objects, then their parts."""
+    """Return the visible masks of a scene that are large enough: whole objects, then parts."""
     shown = scene.labels
     owners = np.where(shown > 0, scene.wholes[np.maximum(shown, 0)], shown)
-    wholes = [owners == label for label in _numbers(owners)]
+    wholes = [owners == label for label in _visible_objects(owners)]
     is_part = scene.wholes != np.arange(len(scene.wholes))
-    parts = [shown == label for label in _numbers(shown) if is_part[label]]
+    parts = [shown == label for label in _visible_objects(shown) if is_part[label]]
     return [mask for mask in wholes + parts if np.count_nonzero(mask) >= SMALLEST_AREA]
 
 
-def _numbers(labels: NDArray[np.int16]) -> NDArray[np.int64]:
-    """The objects that show somewhere, in order."""
+def _visible_objects(labels: NDArray[np.int16]) -> NDArray[np.int64]:
+    """Return the numbers of the objects that are visible, in order."""
     return np.flatnonzero(np.bincount(np.maximum(labels, 0).ravel())[1:]) + 1
 
 
-def _inside(random: np.random.Generator, mask: NDArray[np.bool_], count: int) -> NDArray[np.int64]:
-    """Random pixels ``(count, 2)`` of a mask, x before y."""
-    places = np.flatnonzero(mask)
-    y, x = np.divmod(places[random.integers(0, len(places), count)], mask.shape[1])
+def _random_pixels(
+    random: np.random.Generator, mask: NDArray[np.bool_], count: int
+) -> NDArray[np.int64]:
+    """Draw random pixels ``(count, 2)`` of a mask, x before y."""
+    pixels = np.flatnonzero(mask)
+    y, x = np.divmod(pixels[random.integers(0, len(pixels), count)], mask.shape[1])
     return np.stack([x, y], axis=1)
 
 
-def _middle(random: np.random.Generator, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """A pixel (1, 2) deep inside a mask, x before y: where a person would click."""
-    left = np.pad(mask[::SIEVE, ::SIEVE], 1)
+def _deep_point(random: np.random.Generator, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Draw a pixel (1, 2) deep inside a mask, x before y: where a person would click."""
+    left = np.pad(mask[::STRIDE, ::STRIDE], 1)
     if not left.any():
-        return _inside(random, mask, 1)
+        return _random_pixels(random, mask, 1)
     while left.any():
         last, left = left, left.copy()
         for axis in (0, 1):
             left &= np.roll(last, 1, axis) & np.roll(last, -1, axis)
     rows, columns = np.nonzero(last)
     chosen = random.integers(len(rows))
-    return SIEVE * (np.array([[columns[chosen], rows[chosen]]]) - 1)
+    return STRIDE * (np.array([[columns[chosen], rows[chosen]]]) - 1)
 
 
 def _box(random: np.random.Generator, mask: NDArray[np.bool_], slack: float) -> NDArray[np.float64]:
-    """The corners ``(2, 2)`` of the mask's box, each side moved by about ``slack`` of it."""
+    """Draw the corners ``(2, 2)`` of the mask's box, each side moved by about ``slack`` of it."""
     columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     corners = np.array([[columns[0], rows[0]], [columns[-1], rows[-1]]], dtype=np.float64)
     reach = np.minimum(slack * (corners[1] - corners[0]) + 1, 10)
@@ -92,18 +94,18 @@ def _box(random: np.random.Generator, mask: NDArray[np.bool_], slack: float) -> 
 def sample(
     random: np.random.Generator,
     mask: NDArray[np.bool_],
-    kind: Kind,
+    kind: PromptKind,
     extra: int,
     slack: float = USUAL_SLACK,
 ) -> Prompt:
-    """Ask for ``mask``.
+    """Draw a prompt for ``mask``.
 
     Args:
-        random: Decides where.
+        random: Decides the positions.
         mask: The object's visible pixels.
-        kind: One click, a box, or a click followed by ``extra`` corrections.
-        extra: Number of corrections; clicks on the object or, to say what is not, beside it.
-        slack: How far the sides of a box lie off, as a share of the box.
+        kind: One point, a box, or a point followed by ``extra`` corrections.
+        extra: Number of corrections: foreground points on the object, background points beside it.
+        slack: Deviation of the sides of a box, as a share of the box.
     """
     if kind == "box":
         labels = [contract.LABEL_BOX_TOP_LEFT, contract.LABEL_BOX_BOTTOM_RIGHT]
@@ -111,21 +113,21 @@ def sample(
             _box(random, mask, slack).astype(np.float32), np.array(labels, np.int32), mask
         )
     deep = random.random() < MIDDLE_SHARE
-    points = [_middle(random, mask) if deep else _inside(random, mask, 1)]
+    points = [_deep_point(random, mask) if deep else _random_pixels(random, mask, 1)]
     labels = [contract.LABEL_FOREGROUND]
-    asked_again = extra if kind == "points" else 0
-    outside = ~mask & _near(mask) if asked_again else mask
-    for _ in range(asked_again):
+    corrections = extra if kind == "points" else 0
+    outside = ~mask & _surroundings(mask) if corrections else mask
+    for _ in range(corrections):
         negative = random.random() < 0.45 and bool(outside.any())
-        points.append(_inside(random, outside if negative else mask, 1))
+        points.append(_random_pixels(random, outside if negative else mask, 1))
         labels.append(contract.LABEL_BACKGROUND if negative else contract.LABEL_FOREGROUND)
-    # The decoder learned its answers with a padding point wherever there is no box.
+    # The decoder was trained with a padding point wherever there is no box.
     coords = np.concatenate([*points, np.zeros((1, 2), np.int64)]).astype(np.float32)
     return Prompt(coords, np.array([*labels, contract.LABEL_PADDING], np.int32), mask)
 
 
-def _near(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The mask's box, enlarged by half on every side."""
+def _surroundings(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the mask's box, enlarged by half on every side."""
     columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     wide, high = columns[-1] - columns[0] + 8, rows[-1] - rows[0] + 8
     near = np.zeros_like(mask)

@@ -1,4 +1,4 @@
-"""Turn trained weights into the embedded model folder.
+"""Export of trained weights as the embedded model folder.
 
 ``python -m training.sam_nano.publish training/weights/sam_nano.safetensors out/sam-nano``
 """

@@ -1,4 +1,4 @@
-"""Which kind of picture a scene is."""
+"""Kinds of generated scenes, and how often each is drawn."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 
 from training.sam_nano import branches, natural_scenes, phantoms, scenes, ultrasound
 
-Look = Literal["shapes", "ultrasound", "phantoms", "nature", "branches"]
-"""Layered shapes; hearts and cysts; tomograms and radiographs; grown surfaces; vessels."""
+SceneKind = Literal["shapes", "ultrasound", "phantoms", "nature", "branches"]
+"""Layered shapes; hearts and cysts; tomograms and radiographs; natural surfaces; vessels."""
 
-LOOKS: tuple[Look, ...] = get_args(Look)
+SCENE_KINDS: tuple[SceneKind, ...] = get_args(SceneKind)
 ODDS = (0.25, 0.22, 0.13, 0.20, 0.20)
-"""How often each look is drawn: the compact and the hardest ones most."""
+"""Share of each kind among the scenes: the compact and the hardest ones most."""
 
 GENERATORS = {
     "shapes": scenes.generate,
@@ -25,8 +25,8 @@ GENERATORS = {
 
 
 def generate(
-    random: np.random.Generator, size: tuple[int, int], look: Look | None = None
+    random: np.random.Generator, size: tuple[int, int], kind: SceneKind | None = None
 ) -> scenes.Scene:
-    """Draw a scene of ``(height, width)`` pixels of a given look, or of any."""
-    drawn: Look = look or LOOKS[int(random.choice(len(LOOKS), p=ODDS))]
+    """Draw a scene of ``(height, width)`` pixels of a given kind, or of any."""
+    drawn: SceneKind = kind or SCENE_KINDS[int(random.choice(len(SCENE_KINDS), p=ODDS))]
     return GENERATORS[drawn](random, size)

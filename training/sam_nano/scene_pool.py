@@ -1,4 +1,4 @@
-"""Scenes that are shown several times: drawing one takes longer than learning from it on a GPU."""
+"""Pool of scenes shown several times: a GPU learns from one faster than a CPU draws it."""
 
 from __future__ import annotations
 
@@ -10,89 +10,103 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from training.sam_nano.batches import Batch, bind, make_batch, rough_or_none, second_form
-from training.sam_nano.cached_scenes import Asking, Page, draw_page
-from training.sam_nano.plan import Plan, Stage
+from training.sam_nano.batches import (
+    Batch,
+    collate,
+    draw_second_form,
+    make_batch,
+    mask_prompt_generator,
+)
+from training.sam_nano.cached_scenes import CachedScene, PromptRequest, draw_cached_scene
+from training.sam_nano.plan import Stage, StagePlan
 
 CAPACITY = 256
-"""Pages in the pool; the oldest make room."""
+"""Scenes in the pool; the oldest make room."""
 
-ASKED = (Asking("click", 32, 0), Asking("box", 32, 0), Asking("points", 16, 4))
-"""Prompts that a page of the pool comes with; each showing takes others of them."""
+REQUESTS = (
+    PromptRequest("point", 32, 0),
+    PromptRequest("box", 32, 0),
+    PromptRequest("points", 16, 4),
+)
+"""Prompts of a scene in the pool; each batch takes others of them."""
 
 GAIN, GAMMA = (0.8, 1.1), (0.8, 1.25)
-"""Ranges of the light that a page is shown in."""
+"""Ranges of the brightness augmentation."""
 
 
-class Pool:
-    """Pages in the memory of a device."""
+class ScenePool:
+    """Scenes in the memory of a device."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._pages: deque[Page] = deque(maxlen=CAPACITY)
+        self._scenes: deque[CachedScene] = deque(maxlen=CAPACITY)
 
-    def add(self, pages: Iterable[Page]) -> None:
-        """Take pages in, which must come with the prompts of ``ASKED``."""
-        self._pages.extend(page.on(self._device) for page in pages)
+    def add(self, scenes: Iterable[CachedScene]) -> None:
+        """Add scenes, which must come with the prompts of ``REQUESTS``."""
+        self._scenes.extend(scene.on(self._device) for scene in scenes)
 
     def batch(self, stage: Stage, seed: tuple[int, ...]) -> Batch:
-        """Show some pages, half of them mirrored, in other light, with other prompts."""
+        """Collate some scenes: half of them mirrored, brightness changed, other prompts."""
         random = np.random.default_rng(seed)
-        kind, extra = second_form(random, stage)
-        again = len(self._pages) < stage.scenes
-        picked = random.choice(len(self._pages), stage.scenes, replace=again)
+        kind, extra = draw_second_form(random, stage)
+        repeated = len(self._scenes) < stage.scenes
+        picked = random.choice(len(self._scenes), stage.scenes, replace=repeated)
         half = stage.prompts // 2
-        shown = []
-        for page in (self._pages[index] for index in picked):
-            clicks, boxes, points = page.asked
-            first = clicks.part(self._some(random, len(clicks.labels), stage.prompts - half))
+        augmented = []
+        for scene in (self._scenes[index] for index in picked):
+            singles, boxes, points = scene.prompt_groups
+            first = singles.select(
+                self._choose_rows(random, len(singles.labels), stage.prompts - half)
+            )
             if kind == "box":
-                second = boxes.part(self._some(random, len(boxes.labels), half))
+                second = boxes.select(self._choose_rows(random, len(boxes.labels), half))
             else:
-                kept = [*range(1 + extra), -1]  # the last stands for the box that there is not
-                second = points.part(self._some(random, len(points.labels), half), kept)
-            shown.append(self._anew(random, replace(page, asked=(first, second))))
-        return bind(shown, stage.side, (0, 0), rough_or_none(random, stage))
+                kept = [*range(1 + extra), -1]  # the last is the padding point in place of a box
+                second = points.select(self._choose_rows(random, len(points.labels), half), kept)
+            augmented.append(self._augment(random, replace(scene, prompt_groups=(first, second))))
+        return collate(augmented, stage.side, (0, 0), mask_prompt_generator(random, stage))
 
-    def _some(self, random: np.random.Generator, count: int, wanted: int) -> torch.Tensor:
+    def _choose_rows(self, random: np.random.Generator, count: int, wanted: int) -> torch.Tensor:
         rows = random.choice(count, wanted, replace=wanted > count)
         return torch.from_numpy(rows).to(self._device)
 
     @staticmethod
-    def _anew(random: np.random.Generator, page: Page) -> Page:
-        if page.fills_square and random.random() < 0.5:
-            page = page.mirrored()
-        return page.relit(float(random.uniform(*GAIN)), float(random.uniform(*GAMMA)))
+    def _augment(random: np.random.Generator, scene: CachedScene) -> CachedScene:
+        if scene.fills_square and random.random() < 0.5:
+            scene = scene.mirror()
+        return scene.relight(float(random.uniform(*GAIN)), float(random.uniform(*GAMMA)))
 
 
-class Draws(Dataset["Batch | list[Page]"]):
-    """What the steps of a plan need drawn, from ``first`` on: a batch, or pages for the pool."""
+class PlanDataset(Dataset["Batch | list[CachedScene]"]):
+    """Drawings for the steps of a plan from ``first`` on: a batch, or scenes for the pool."""
 
-    def __init__(self, plan: Plan, first: int) -> None:
+    def __init__(self, plan: StagePlan, first: int) -> None:
         self.plan = plan
         self.first = first
 
     def __len__(self) -> int:
         return self.plan.steps - self.first
 
-    def __getitem__(self, index: int) -> Batch | list[Page]:
+    def __getitem__(self, index: int) -> Batch | list[CachedScene]:
         step = self.first + index
         stage, seed = self.plan.stage(step), (self.plan.seed, step)
-        if not stage.fresh:
+        if not stage.new_scenes:
             return make_batch(stage, seed)
         random = np.random.default_rng(seed)
-        return [draw_page(random, stage, ASKED) for _ in range(stage.fresh)]
+        return [draw_cached_scene(random, stage, REQUESTS) for _ in range(stage.new_scenes)]
 
 
-def feed(plan: Plan, first: int, workers: int, device: torch.device) -> Iterator[Batch]:
-    """The batches of a plan from step ``first`` on, drawn by ``workers`` processes."""
+def plan_batches(
+    plan: StagePlan, first: int, workers: int, device: torch.device
+) -> Iterator[Batch]:
+    """Yield the batches of a plan from step ``first`` on, drawn by ``workers`` processes."""
     drawn = DataLoader(
-        Draws(plan, first),
+        PlanDataset(plan, first),
         batch_size=None,
         num_workers=workers,
         prefetch_factor=4 if workers else None,
     )
-    pool = Pool(device)
+    pool = ScenePool(device)
     for step, new in enumerate(drawn, first):
         if isinstance(new, Batch):
             yield new.on(device)

@@ -1,4 +1,4 @@
-"""Generated pictures with known objects: textured shapes in layers, lit unevenly, seen blurred."""
+"""Generated images with known objects: textured shapes in layers, lit unevenly, blurred."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One generated picture, and which object each of its pixels shows."""
+    """One generated image, and the object of each of its pixels."""
 
     image: NDArray[np.uint8]
     """``(height, width, 3)`` RGB."""
@@ -29,7 +29,7 @@ class Scene:
 
 
 class Canvas:
-    """A picture under construction: colours in [0, 1] and the label of the topmost object."""
+    """An image under construction: colours in [0, 1] and the label of the topmost object."""
 
     def __init__(self, random: np.random.Generator, size: tuple[int, int]) -> None:
         self.random = random
@@ -45,10 +45,10 @@ class Canvas:
         self.labels = np.zeros(size, dtype=np.int16)
         self.wholes = [0]
         self.shared: NDArray[np.float32] | None = None
-        """The colour that alike objects have in common, about which each varies a little."""
+        """Common colour of alike objects, about which each varies a little."""
 
     def any_colour(self) -> NDArray[np.float32]:
-        """A colour (3,), grey in a grey scene."""
+        """Draw a colour (3,), grey in a grey scene."""
         colour = self.random.uniform(0.08, 0.92, 3).astype(np.float32)
         return np.full(3, colour @ GREY, dtype=np.float32) if self.grey else colour
 
@@ -58,7 +58,7 @@ class Canvas:
         return plane[..., None] * weights.astype(np.float32)
 
     def differing_colour(self, under: NDArray[np.float32]) -> NDArray[np.float32]:
-        """A colour that can be told from ``under``: brighter or darker by 0.08 to 0.6."""
+        """Draw a colour that differs from ``under``: brighter or darker by 0.08 to 0.6."""
         if self.shared is not None and self.random.random() < 0.85:
             return self.shared + np.float32(self.random.normal(0, 0.03))
         colour = self.any_colour()
@@ -70,7 +70,7 @@ class Canvas:
         return np.clip(colour + moved, 0.02, 0.98).astype(np.float32)
 
     def paint(self, outline: Outline, centre: tuple[float, float], *, part_of: int = 0) -> int:
-        """Draw one object; return its label, or 0 if it lies outside the picture."""
+        """Draw one object; return its label, or 0 if it lies outside the image."""
         height, width = self.size
         corners = outline + np.array(centre)
         x0, y0 = np.maximum(np.floor(corners.min(axis=0)).astype(int) - 8, 0)
@@ -99,7 +99,7 @@ class Canvas:
         *,
         part_of: int = 0,
     ) -> int:
-        """Say that the pixels ``inside`` of a window show a new object; return its label."""
+        """Label the pixels ``inside`` of a window as a new object; return its label."""
         label = len(self.wholes)
         self.labels[window][inside] = label
         self.wholes.append(part_of or label)
@@ -138,14 +138,14 @@ class Canvas:
 
 
 def fill(corners: Outline, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """The polygon as 0 or 255 on ``(height, width)``."""
+    """Fill the polygon with 255, the rest with 0, on ``(height, width)``."""
     plane = Image.new("L", (size[1], size[0]))
     ImageDraw.Draw(plane).polygon([(float(x), float(y)) for x, y in corners], fill=255)
     return np.asarray(plane)
 
 
 def scatter(canvas: Canvas) -> None:
-    """Shapes of all sizes in any place, later ones over earlier ones."""
+    """Paint shapes of all sizes anywhere, later ones over earlier ones."""
     random, (height, width) = canvas.random, canvas.size
     smallest, largest = 9.0, max(18.0, 0.42 * min(height, width))
     wanted = random.uniform(0.25, 1.1) * height * width
@@ -162,7 +162,7 @@ def scatter(canvas: Canvas) -> None:
 
 
 def rows(canvas: Canvas) -> None:
-    """Alike objects laid out in loose rows, apart or touching: coins, cells, tablets, stones."""
+    """Paint alike objects in loose rows, apart or touching: coins, cells, tablets, stones."""
     random, (height, width) = canvas.random, canvas.size
     radius = float(np.exp(random.uniform(np.log(14), np.log(max(18, 0.3 * min(height, width))))))
     pitch = radius * random.uniform(1.9, 3.2)
@@ -182,7 +182,7 @@ def rows(canvas: Canvas) -> None:
 
 
 def light(random: np.random.Generator, colours: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Uneven illumination: a slope and a broad mottle, multiplied in."""
+    """Apply uneven illumination: a slope and a broad mottle, multiplied in."""
     height, width = colours.shape[:2]
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
     angle, slope = random.uniform(0, 2 * np.pi), random.uniform(0, 0.45)
@@ -194,22 +194,20 @@ def light(random: np.random.Generator, colours: NDArray[np.float32]) -> NDArray[
 
 
 def photograph(random: np.random.Generator, colours: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Blur, coarse pixels, noise, contrast: from colours in [0, 1] to an 8-bit picture."""
+    """Apply blur, coarse pixels, noise, contrast: from colours in [0, 1] to an 8-bit image."""
     height, width = colours.shape[:2]
     colours = np.clip(colours, 0, 1.2) ** np.float32(random.uniform(0.7, 1.4))
     if random.random() < 0.15:
         colours = 1 - colours
     reach = random.uniform(0.5, 1.0)
     colours = np.clip(colours, 0, 1) * np.float32(reach) + np.float32(random.uniform(0, 1 - reach))
-    picture = Image.fromarray((colours * 255).astype(np.uint8))
+    image = Image.fromarray((colours * 255).astype(np.uint8))
     blur = random.exponential(0.7)
     if blur > 0.3:
-        picture = picture.filter(ImageFilter.GaussianBlur(min(blur, 2.5)))
-    # Most pictures are smaller than the model's square and get enlarged to it.
+        image = image.filter(ImageFilter.GaussianBlur(min(blur, 2.5)))
+    # Most images are smaller than the model's square and get enlarged to it.
     shrink = random.uniform(1, 3.2) if random.random() < 0.65 else 1.0
-    small = picture.resize(
-        (round(width / shrink), round(height / shrink)), Image.Resampling.BILINEAR
-    )
+    small = image.resize((round(width / shrink), round(height / shrink)), Image.Resampling.BILINEAR)
     pixels = np.asarray(small, dtype=np.float32)
     grain = random.normal(0, 1, pixels.shape[:2])[..., None] * abs(random.normal(0, 5))
     if random.random() < 0.3:
@@ -219,7 +217,7 @@ def photograph(random: np.random.Generator, colours: NDArray[np.float32]) -> NDA
 
 
 def generate(random: np.random.Generator, size: tuple[int, int]) -> Scene:
-    """Draw a scene of ``(height, width)`` pixels; the generator alone decides what it shows."""
+    """Draw a scene of ``(height, width)`` pixels; the generator alone decides its content."""
     canvas = Canvas(random, size)
     (rows if random.random() < 0.4 else scatter)(canvas)
     image = photograph(random, light(random, canvas.colours))

@@ -1,8 +1,8 @@
-"""After training: predicted IoU fitted to whole masks, everything else at rest.
+"""Score calibration after training: predicted IoU fitted to whole masks, all else frozen.
 
-While the network trains, its scores learn an IoU that is estimated from a sample of each mask's
-places, and of masks that change with every step. Here masks no longer change and are measured
-whole; the score head alone learns, so no mask is drawn differently afterwards.
+While the network trains, its scores learn an IoU that is estimated from a sample of each mask,
+and of masks that change with every step. Here masks no longer change and are measured whole; the
+score head alone learns, so no mask changes.
 
 ``python -m training.sam_nano.score_calibration RUN/kept/STEP.safetensors fitted.safetensors``
 """
@@ -20,86 +20,90 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.sam_nano.batches import Batch
-from training.sam_nano.devices import half
+from training.sam_nano.devices import autocast_bfloat16
 from training.sam_nano.losses import measured_iou
 from training.sam_nano.network import SamNano
-from training.sam_nano.plan import FULL, Plan
-from training.sam_nano.scene_pool import feed
-from training.sam_nano.training_decoder import sketch, whole
+from training.sam_nano.plan import FULL, StagePlan
+from training.sam_nano.scene_pool import plan_batches
+from training.sam_nano.training_decoder import sampled_logits, unpatchify
 from training.saving import save_weights
 
 SEED = 1906
-"""Of the scenes that scores are fitted to; masks were trained on others."""
+"""Seed of the scenes that scores are fitted to; masks were trained on others."""
 
 PROMPTS = 24
 """Prompts for every scene."""
 
-ASIDE = 0.15
-"""Share of the scenes that only say when to stop."""
+HELD_OUT_SHARE = 0.15
+"""Share of the examples that only select the best state."""
 
 RATE = 1e-3
 BATCH = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What the score head saw and should have said, one row a prompt."""
+class ScoreExamples:
+    """Inputs and targets of the score head, one row a prompt."""
 
     tokens: Tensor
     """float32 (N, 256)."""
     ious: Tensor
     """float32 (N, 4), of whole masks."""
 
-    def part(self, rows: slice | Tensor) -> Seen:
-        """Some of the rows."""
-        return Seen(self.tokens[rows], self.ious[rows])
+    def select(self, rows: slice | Tensor) -> ScoreExamples:
+        """Return some of the rows."""
+        return ScoreExamples(self.tokens[rows], self.ious[rows])
 
     def error(self, head: nn.Module) -> Tensor:
-        """Mean distance of predicted from measured IoU."""
+        """Return the mean distance of predicted from measured IoU."""
         return functional.l1_loss(head(self.tokens), self.ious)
 
 
 @torch.no_grad()
-def look(network: SamNano, batch: Batch) -> Seen:
-    """Answer the prompts of a batch as training does, and measure every mask whole."""
+def score_examples(network: SamNano, batch: Batch) -> ScoreExamples:
+    """Decode the prompts of a batch as training does, and measure every mask whole."""
     tokens, ious = [], []
-    with half(batch.images.device):
+    with autocast_bfloat16(batch.images.device):
         embedding = network.image_encoder(batch.images)
-        for questions in batch.questions:
-            exchanged, _ = network.consider(embedding, questions, batch.corner)
-            drawn = whole(sketch(network.mask_decoder, exchanged, None))
-            tokens.append(exchanged.tokens[:, 0].float())
-            ious.append(measured_iou(drawn, questions.targets))
-    return Seen(torch.cat(tokens), torch.cat(ious))
+        for prompts in batch.prompts:
+            transformed, _ = network.transform(embedding, prompts, batch.corner)
+            drawn = unpatchify(sampled_logits(network.mask_decoder, transformed, None))
+            tokens.append(transformed.tokens[:, 0].float())
+            ious.append(measured_iou(drawn, prompts.targets))
+    return ScoreExamples(torch.cat(tokens), torch.cat(ious))
 
 
-def observe(network: SamNano, plan: Plan) -> Seen:
-    """Look at the scenes of a plan; a process of its own draws them."""
+def collect_examples(network: SamNano, plan: StagePlan) -> ScoreExamples:
+    """Collect the examples of a plan's scenes, which a process of its own draws."""
     network.eval()
-    seen = [look(network, batch) for batch in feed(plan, 0, 1, torch.device("cpu"))]
-    return Seen(torch.cat([one.tokens for one in seen]), torch.cat([one.ious for one in seen]))
+    parts = [
+        score_examples(network, batch) for batch in plan_batches(plan, 0, 1, torch.device("cpu"))
+    ]
+    return ScoreExamples(
+        torch.cat([part.tokens for part in parts]), torch.cat([part.ious for part in parts])
+    )
 
 
-def fit(head: nn.Module, seen: Seen, rounds: int) -> tuple[float, float]:
-    """Fit the head in place and keep its best state; its error on rows set aside, before and after.
+def fit(head: nn.Module, examples: ScoreExamples, rounds: int) -> tuple[float, float]:
+    """Fit the head in place, keep its best state; return its held-out error before and after.
 
-    The rows of a scene stand together, and the last rows are those set aside, so that no scene is
-    on both sides.
+    The rows of a scene stand together, and the last rows are held out, so that no scene is on both
+    sides.
     """
-    learned = round(len(seen.tokens) * (1 - ASIDE))
-    lessons, aside = seen.part(slice(learned)), seen.part(slice(learned, None))
+    count = round(len(examples.tokens) * (1 - HELD_OUT_SHARE))
+    training, held_out = examples.select(slice(count)), examples.select(slice(count, None))
     random = torch.Generator().manual_seed(SEED)
     optimiser = torch.optim.AdamW(head.parameters(), lr=RATE, weight_decay=0.02)
-    falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, rounds)
-    before = best = float(aside.error(head).detach())
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, rounds)
+    before = best = float(held_out.error(head).detach())
     kept = copy.deepcopy(head.state_dict())
     for _ in range(rounds):
-        for rows in torch.randperm(learned, generator=random).split(BATCH):
+        for rows in torch.randperm(count, generator=random).split(BATCH):
             optimiser.zero_grad(set_to_none=True)
-            lessons.part(rows).error(head).backward()  # type: ignore[no-untyped-call]
+            training.select(rows).error(head).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
-        falling.step()
-        error = float(aside.error(head).detach())
+        schedule.step()
+        error = float(held_out.error(head).detach())
         if error < best:
             best, kept = error, copy.deepcopy(head.state_dict())
     head.load_state_dict(kept)
@@ -111,15 +115,15 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("weights", type=Path, help="weights that a run kept, not calibrated")
     parser.add_argument("out", type=Path, help="the weights to write")
-    parser.add_argument("--scenes", type=int, default=600, help="generated scenes to look at")
-    parser.add_argument("--rounds", type=int, default=40, help="passes over what was seen")
+    parser.add_argument("--scenes", type=int, default=600, help="generated scenes to fit to")
+    parser.add_argument("--rounds", type=int, default=40, help="passes over the examples")
     arguments = parser.parse_args(argv)
     network = SamNano()
     network.load_state_dict(load_file(arguments.weights))
-    last = replace(FULL.stages[-1], steps=arguments.scenes, prompts=PROMPTS, leaning=0.4)
-    seen = observe(network, Plan((last,), seed=SEED))
-    before, after = fit(network.mask_decoder.iou_prediction_head, seen, arguments.rounds)
-    print(f"{len(seen.tokens)} prompts; scores off by {before:.4f} before, {after:.4f} after")
+    last = replace(FULL.stages[-1], steps=arguments.scenes, prompts=PROMPTS, area_exponent=0.4)
+    examples = collect_examples(network, StagePlan((last,), seed=SEED))
+    before, after = fit(network.mask_decoder.iou_prediction_head, examples, arguments.rounds)
+    print(f"{len(examples.tokens)} prompts; scores off by {before:.4f} before, {after:.4f} after")
     save_weights(network, arguments.out)
     return 0
 

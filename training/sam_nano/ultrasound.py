@@ -1,8 +1,8 @@
-"""Ultrasound-like pictures: a sector of speckle, dark chambers between bright walls, shadows.
+"""Ultrasound-like images: a sector of speckle, dark chambers between bright walls, shadows.
 
-The anatomy is a textbook's: chambers stand on both sides of a valve plane, the long ones point to
-the probe. Edges fade as they do where the beam runs along a wall, so a network has to learn what
-a chamber's shape is likely to be, not just where its edge shines.
+The anatomy is schematic: chambers stand on both sides of a valve plane, the long ones point to
+the probe. Edges fade as they do where the beam runs along a wall, so a network has to learn
+likely shapes of a chamber, not just its bright edges.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ CORNERS = 28
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Where the beams come from, in pixels of the picture."""
+    """Origin and extent of the beams, in pixels of the image."""
 
     apex: NDArray[np.float64]
-    """x, y; often above the picture."""
+    """x, y; often above the image."""
     reach: float
     """Depth of the deepest echo."""
     opening: float
@@ -37,19 +37,19 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Anatomy:
-    """Outlines in pixels of the picture."""
+    """Outlines in pixels of the image."""
 
     chambers: list[Outline]
     walls: list[Outline]
-    """Drawn bright below the chambers; those that are objects come with a ring as their target."""
+    """Outlines drawn bright below the chambers; those that are objects have a ring as target."""
     ringed: bool
-    """Whether the first wall, without its chamber, is an object: muscle seen in cross-section."""
+    """True if the first wall, without its chamber, is an object: muscle in cross-section."""
 
 
 def chamber(
     random: np.random.Generator, top: float, bottom: float, width: float, *, long: bool
 ) -> Outline:
-    """A chamber between two depths, of half ``width``; tapered towards its free end.
+    """Draw a chamber between two depths, of half ``width``, tapered towards its free end.
 
     ``long`` ones have their free end at the top and a flat base, others a flat top.
     """
@@ -71,7 +71,7 @@ def chamber(
 
 
 def _apical(random: np.random.Generator) -> list[Outline]:
-    """Two or four chambers about a valve plane; the whole is one unit long."""
+    """Draw two or four chambers about a valve plane; the whole is one unit long."""
     valve = random.uniform(-0.02, 0.16)
     gap = random.uniform(0.0, 0.03)
     width = random.uniform(0.13, 0.21)
@@ -96,13 +96,13 @@ def _apical(random: np.random.Generator) -> list[Outline]:
 
 
 def anatomy(random: np.random.Generator, centre: NDArray[np.float64], length: float) -> Anatomy:
-    """An apical view, a cross-section, or any dark bodies; about ``length`` pixels tall."""
+    """Draw an apical view, a cross-section, or dark bodies; about ``length`` pixels tall."""
     angle, kind = random.normal(0, 0.22), random.random()
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     thickness = random.uniform(0.02, 0.07)
     if kind < 0.7:
         chambers = _apical(random)
-        walls = [_grown(outline, thickness) for outline in chambers]
+        walls = [_grow(outline, thickness) for outline in chambers]
     elif kind < 0.85:
         radius = random.uniform(0.14, 0.24)
         inner = 0.65 * outlines.disc(random, 1.0) + 0.35 * outlines.ellipse(random, 1.0)
@@ -113,7 +113,7 @@ def anatomy(random: np.random.Generator, centre: NDArray[np.float64], length: fl
             outlines.blob(random, random.uniform(0.06, 0.2)) + random.uniform(-0.4, 0.4, 2)
             for _ in range(int(random.integers(1, 5)))
         ]
-        walls = [_grown(outline, thickness / 2) for outline in chambers]
+        walls = [_grow(outline, thickness / 2) for outline in chambers]
     return Anatomy(
         [outline @ turn * length + centre for outline in chambers],
         [wall @ turn * length + centre for wall in walls],
@@ -121,7 +121,7 @@ def anatomy(random: np.random.Generator, centre: NDArray[np.float64], length: fl
     )
 
 
-def _grown(outline: Outline, by: float) -> Outline:
+def _grow(outline: Outline, by: float) -> Outline:
     centre = outline.mean(axis=0)
     away = outline - centre
     return outline + by * away / (np.linalg.norm(away, axis=1, keepdims=True) + 1e-6)
@@ -138,7 +138,7 @@ def _probe(
 
 
 def _polar(probe: Probe, size: tuple[int, int]) -> tuple[textures.Plane, textures.Plane]:
-    """Depth as a share of the reach, and angle as a share of the opening, of every pixel."""
+    """Return depth as a share of the reach, and angle as a share of the opening, of all pixels."""
     y, x = np.mgrid[: size[0], : size[1]].astype(np.float32)
     across, down = x - np.float32(probe.apex[0]), y - np.float32(probe.apex[1])
     depth = np.hypot(across, down) / np.float32(probe.reach)
@@ -149,7 +149,7 @@ def _polar(probe: Probe, size: tuple[int, int]) -> tuple[textures.Plane, texture
 def _speckle(
     random: np.random.Generator, depth: textures.Plane, angle: textures.Plane, beams: int
 ) -> textures.Plane:
-    """Rayleigh-distributed amplitude of mean one: fine in depth, wider with distance."""
+    """Draw Rayleigh-distributed amplitudes of mean one: fine in depth, wider with distance."""
     rows = int(beams * random.uniform(1.2, 2.2))
     field = random.standard_normal((2, rows, beams), dtype=np.float32)
     field[:, :, 1:] += field[:, :, :-1] * np.float32(0.8)
@@ -163,7 +163,7 @@ def _speckle(
 def _tissue(
     random: np.random.Generator, body: Anatomy, size: tuple[int, int], shrink: float
 ) -> textures.Plane:
-    """How strongly each place of the coarse picture scatters, before any fading."""
+    """Draw the scattering strength of each pixel of the coarse image, before any fading."""
     level, dark = np.exp(random.uniform(-3.5, -0.7)), random.uniform(0.0, 0.12) ** 1.5
     mottle = textures.mottled(random, size, max(size) * random.uniform(0.1, 0.4))
     plane = Image.fromarray((level * np.exp(0.5 * mottle)).astype(np.float32))
@@ -172,7 +172,7 @@ def _tissue(
     for wall in body.walls:
         draw.polygon(_corners(wall, shrink), fill=float(bright * random.uniform(0.4, 1.2)))
         if random.random() < 0.6:
-            _patchy(random, draw, _corners(wall, shrink), bright)
+            _draw_patchy_wall(random, draw, _corners(wall, shrink), bright)
     if not body.ringed and random.random() < 0.5:  # an open valve joins what lies above and below
         middles = np.stack([outline.mean(axis=0) for outline in body.chambers[:2]])
         opening = int(random.uniform(0.1, 0.5) * np.ptp(body.chambers[0][:, 0]) / shrink)
@@ -189,13 +189,13 @@ def _tissue(
     return textures.soften(np.asarray(plane), int(random.integers(0, 5)))
 
 
-def _patchy(
+def _draw_patchy_wall(
     random: np.random.Generator,
     draw: ImageDraw.ImageDraw,
     wall: list[tuple[float, float]],
     bright: float,
 ) -> None:
-    """Echoes along a wall, strong where it faces the beam and lost elsewhere."""
+    """Draw echoes along a wall, strong where it faces the beam and lost elsewhere."""
     count = len(wall)
     shine = np.cos(2 * np.pi * np.arange(count) / count + random.uniform(0, 2 * np.pi))
     shine = shine + random.normal(0, 0.5, count)
@@ -209,10 +209,10 @@ def _corners(outline: Outline, shrink: float) -> list[tuple[float, float]]:
     return [(float(x), float(y)) for x, y in outline / shrink]
 
 
-def _faded(
+def _fade(
     random: np.random.Generator, plane: textures.Plane, depth: textures.Plane, angle: textures.Plane
 ) -> textures.Plane:
-    """Lost walls, shadows behind ribs, gain that changes with depth, haze close to the probe."""
+    """Apply lost walls, shadows behind ribs, gain that changes with depth, haze at the probe."""
     size = plane.shape
     fade = textures.smooth_noise(random, size, max(size) * random.uniform(0.12, 0.6))
     plane = plane * np.exp(np.float32(random.uniform(0.1, 1.5)) * fade)
@@ -228,15 +228,15 @@ def _faded(
     return faded
 
 
-def _marks(random: np.random.Generator, picture: Image.Image) -> None:
-    """What machines write beside and over the echoes: text, dots, a trace of the heart beat."""
-    draw, (width, height) = ImageDraw.Draw(picture), picture.size
+def _draw_annotations(random: np.random.Generator, image: Image.Image) -> None:
+    """Draw the annotations of machines: text, dots, a trace of the heart beat."""
+    draw, (width, height) = ImageDraw.Draw(image), image.size
     for _ in range(int(random.integers(0, 4))):
         place = (random.uniform(0, width), random.uniform(0, height))
         text = "".join(random.choice(list("0123456789ABCHMRVZ/.: "), 5))
         draw.text(place, text, fill=int(random.integers(120, 256)))
     if random.random() < 0.4:
-        start, step = random.uniform(0, 1, 2) * picture.size, random.normal(0, 8, 2)
+        start, step = random.uniform(0, 1, 2) * image.size, random.normal(0, 8, 2)
         for k in range(12):
             x, y = start + k * step
             draw.point((float(x), float(y)), fill=230)
@@ -257,7 +257,7 @@ def generate(random: np.random.Generator, size: tuple[int, int]) -> Scene:
     coarse = (round(height / shrink), round(width / shrink))
     seen = Probe(probe.apex / shrink, probe.reach / shrink, probe.opening, probe.tilt)
     depth, angle = _polar(seen, coarse)
-    plane = _faded(random, _tissue(random, body, coarse, shrink), depth, angle)
+    plane = _fade(random, _tissue(random, body, coarse, shrink), depth, angle)
     beams = int(np.clip(2 * seen.opening * seen.reach * random.uniform(0.25, 0.6), 40, 260))
     speckle = _speckle(random, depth, angle, beams) ** np.float32(random.uniform(0.35, 1.0))
     amplitude = np.maximum(plane * speckle, 0)
@@ -266,12 +266,12 @@ def generate(random: np.random.Generator, size: tuple[int, int]) -> Scene:
     grey = 1 + (np.log(amplitude + 1e-4) - loudest) / span
     grey = np.where((depth < 1) & (np.abs(angle) < 1) & (depth > 0.02), grey, 0)
     grey = np.clip(grey, 0, 1) ** np.float32(random.uniform(0.8, 2.4))
-    picture = Image.fromarray((grey * 255).astype(np.uint8))
+    scan = Image.fromarray((grey * 255).astype(np.uint8))
     if random.random() < 0.7:
-        picture = picture.filter(ImageFilter.GaussianBlur(random.uniform(0.3, 0.9)))
+        scan = scan.filter(ImageFilter.GaussianBlur(random.uniform(0.3, 0.9)))
     if random.random() < 0.7:
-        _marks(random, picture)
-    large = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+        _draw_annotations(random, scan)
+    large = np.asarray(scan.resize((width, height), Image.Resampling.BILINEAR))
     tint = 1 - random.uniform(0, 0.3, 3) * (random.random() < 0.12)
     image = (large[..., None] * tint).astype(np.uint8)
     return Scene(image, *_labels(body, probe, size))
@@ -280,7 +280,7 @@ def generate(random: np.random.Generator, size: tuple[int, int]) -> Scene:
 def _labels(
     body: Anatomy, probe: Probe, size: tuple[int, int]
 ) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
-    """Which chamber each pixel shows; none where no beam goes."""
+    """Label each pixel with its chamber; 0 outside of the sector."""
     labels, count = np.zeros(size, dtype=np.int16), 0
     beams = probe.tilt + np.linspace(-probe.opening, probe.opening, 40)
     rim = probe.apex + probe.reach * np.stack([np.sin(beams), np.cos(beams)], axis=1)

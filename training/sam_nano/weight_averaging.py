@@ -1,6 +1,6 @@
-"""The mean of weights that runs kept: where falls of the rate end near each other, it is better.
+"""Mean of the weights that runs kept (model soups, Wortsman et al. 2022).
 
-Averages of networks that were fine-tuned from one another (Wortsman et al. 2022).
+The mean is better than its parts where they were fine-tuned from one another.
 
 ``python -m training.sam_nano.weight_averaging RUN/kept/ONE.safetensors RUN/kept/TWO.safetensors
 --out FILE``
@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 
-def mean(files: list[Path]) -> dict[str, torch.Tensor]:
-    """The mean of every tensor of several files; counters are those of the last.
+def average_weights(files: list[Path]) -> dict[str, torch.Tensor]:
+    """Average every tensor of several files; counters are those of the last.
 
     Raises:
         KeyError: The files hold tensors of different names.
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("weights", type=Path, nargs="+", help="weights that runs kept")
     parser.add_argument("--out", type=Path, required=True, help="the weights to write")
     arguments = parser.parse_args(argv)
-    save_file(mean(arguments.weights), str(arguments.out))
+    save_file(average_weights(arguments.weights), str(arguments.out))
     return 0
 
 

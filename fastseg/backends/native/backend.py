@@ -1,19 +1,22 @@
-"""One graph that a native kernel runs: what decoder and encoder have in common."""
+"""The backends of the native kernels: their common base, and the graphs of SAM's decoder."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from fastseg.contract import Array, GraphSpec
 from fastseg.environment import thread_count
 from fastseg.errors import BackendError
 
+if TYPE_CHECKING:
+    from fastseg import ops
+
 Kernel = TypeVar("Kernel")
 
 
 class NativeGraph(Generic[Kernel]):
-    """A graph and the kernel that runs it; a subclass says how.
+    """A graph and the kernel that runs it; a subclass implements ``_compute``.
 
     Args:
         kernel: The opened kernel, which other graphs may share.
@@ -31,10 +34,10 @@ class NativeGraph(Generic[Kernel]):
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run the graph once; see ``Backend.run``."""
-        return self._answer(self._checked(inputs), inputs)
+        return self._compute(self._checked(inputs), inputs)
 
     def _checked(self, inputs: Mapping[str, Array]) -> Kernel:
-        """The kernel, if the inputs fit the contract and nobody closed it."""
+        """Return the kernel, if the inputs fit the contract and it was not closed."""
         # Held here so that a close() from another thread cannot take it away in the middle.
         kernel = self._kernel
         if kernel is None:
@@ -44,9 +47,46 @@ class NativeGraph(Generic[Kernel]):
         return kernel
 
     def close(self) -> None:
-        """Let go of the kernel, whose memory goes with the last graph; harmless when repeated."""
+        """Release the kernel, whose memory is freed with its last graph; harmless when repeated."""
         self._kernel = None
 
-    def _answer(self, kernel: Kernel, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """What the kernel makes of inputs that fit the contract."""
+    def _compute(self, kernel: Kernel, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Compute the outputs from inputs that fit the contract."""
         raise NotImplementedError
+
+
+class NativeBackend(NativeGraph["ops.DecoderKernel"]):
+    """One graph of the decoder, run by the kernel that all of them share."""
+
+    def decode_above(self, inputs: Mapping[str, Array], threshold: float) -> dict[str, Array]:
+        """See ``ThresholdedDecoder.decode_above``; for the graph ``"decoder"``."""
+        scores, logits = self._checked(inputs).search(
+            inputs["point_coords"],
+            inputs["point_labels"],
+            inputs["shared_image"],
+            above=threshold,
+            threads=self._threads,
+        )
+        return {"iou_predictions": scores, "low_res_logits": logits}
+
+    def _compute(self, kernel: ops.DecoderKernel, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        threads = self._threads
+        if self.graph.name == "image_state":
+            return {"shared_image": kernel.image_state(inputs["embedding"], threads=threads)}
+        if self.graph.name == "mask_head":
+            logits = kernel.draw(
+                inputs["image_tokens"],
+                inputs["mask_vectors"],
+                inputs["shared_image"],
+                threads=threads,
+            )
+            return {"low_res_logits": logits}
+        found = kernel.decode(
+            inputs["point_coords"],
+            inputs["point_labels"],
+            inputs["shared_image"],
+            masks=inputs.get("mask_input"),
+            threads=threads,
+        )
+        names = [tensor.name for tensor in self.graph.outputs]
+        return dict(zip(names, found, strict=True))

@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     from fastseg import ops
 
 _OPENED: OpenedKernels[ops.EncoderKernel] = OpenedKernels()
-"""By hash of the weights and table: models loaded twice share one."""
+"""Kernels by hash of the weights and table: models loaded twice share one."""
 
 
 class NativeEncoder(NativeGraph["ops.EncoderKernel"]):
     """The encoder's graph, run by the native kernel."""
 
-    def _answer(self, kernel: ops.EncoderKernel, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    def _compute(self, kernel: ops.EncoderKernel, inputs: Mapping[str, Array]) -> dict[str, Array]:
         return {"embedding": kernel.embed(inputs["image"], threads=self._threads)}
 
 
 def open_kernel(path: Path, content: str, table: str) -> ops.EncoderKernel:
-    """Open the weights of an encoder, or find them opened.
+    """Open the weights of an encoder, or return the kernel that has them open.
 
     Args:
-        path: A file of ``tensor_file``.
+        path: A file of ``artifacts.safetensors``.
         content: Its hash.
         table: One of ``ops.encoder_tables()``.
 

@@ -1,4 +1,4 @@
-"""Native kernels that are open in this process, so that graphs of the same weights share one."""
+"""The native kernels that are open in this process: graphs of the same weights share one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Weights = TypeVar("Weights")
 
 
 class OpenedKernels(Generic[Kernel]):
-    """Kernels by what they were opened from. One goes with the last graph that holds it."""
+    """Kernels by their weights and settings. Each is freed with the last graph that holds it."""
 
     def __init__(self) -> None:
         self._kernels: WeakValueDictionary[Hashable, Kernel] = WeakValueDictionary()
@@ -30,13 +30,13 @@ class OpenedKernels(Generic[Kernel]):
         read: Callable[[Path], Weights],
         make: Callable[[Weights], Kernel],
     ) -> Kernel:
-        """The kernel of a key, which is opened if it is not.
+        """Return the kernel of a key, and open it if it is not open.
 
         Args:
-            key: Hash of the weights, with all that a kernel depends on beside them.
-            path: Where the weights are.
-            read: Reads them.
-            make: Opens a kernel with them.
+            key: Hash of the weights, with the settings that a kernel depends on beside them.
+            path: The file of the weights.
+            read: Reads the file.
+            make: Opens a kernel with the weights.
 
         Raises:
             ModelFolderError: The file is damaged or holds another network.
@@ -53,5 +53,5 @@ class OpenedKernels(Generic[Kernel]):
         return kernel
 
     def _unlock(self) -> None:
-        """In a forked child: a thread of the parent may have held the lock."""
+        """Make the lock new in a forked child: a thread of the parent may have held it."""
         self._lock = threading.Lock()

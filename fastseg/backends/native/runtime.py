@@ -2,210 +2,223 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastseg.artifacts import ModelFolder, safetensors
 from fastseg.artifacts.manifest import GraphFile
-from fastseg.backends.base import NotServedError, Plan, check_device, without_instructions
-from fastseg.backends.native.backend import NativeGraph
+from fastseg.backends.base import (
+    NotServedError,
+    Plan,
+    Runtime,
+    check_device,
+    without_instructions,
+)
+from fastseg.backends.native.backend import NativeBackend
 from fastseg.backends.native.encoder import NativeEncoder, open_kernel
 from fastseg.backends.native.kernel_cache import OpenedKernels
-from fastseg.backends.native.unet import NativeUnet, misfit
+from fastseg.backends.native.unet import NativeUnet, unsupported_reason
 from fastseg.backends.native.unet import open_kernel as open_unet
-from fastseg.contract import MASK_SLOTS, MASK_VECTOR, UNET_GRAPH, Array, GraphSpec, TensorSpec
+from fastseg.contract import MASK_SLOTS, MASK_VECTOR, UNET_GRAPH, GraphSpec, TensorSpec
+from fastseg.environment import install_hint, versions
 from fastseg.errors import BackendError, BackendUnavailableError
 
 if TYPE_CHECKING:
     from fastseg import ops
 
-NAME = "native"
-
-DEVICES = ("cpu",)
-
-OWN_LAYOUT = True
-"""What its graphs hand to each other is laid out as the kernel likes it."""
+_NAME = "native"
 
 _ENCODER = "encoder"
 
 _FAST = "amx-bf16"
-"""The table that encoder and U-Net are worth running with."""
+"""The table with which encoder and U-Net are faster than on other runtimes."""
 
-_SERVED = ("image_state", "decoder", "decoder_mask", "mask_head")
-"""The graphs that the weights ``"decoder"`` are for."""
+_DECODER_GRAPHS = ("image_state", "decoder", "decoder_mask", "mask_head")
+"""The graphs of the weights ``"decoder"``."""
 
-_ONE_FOR_ALL = 'Use backend="auto", which finds one.'
+_USE_AUTO = 'Use backend="auto", which finds one.'
 
-_ANOTHER = f'Name a runtime for that too, backend="onnxruntime+{NAME}".'
+_NAME_ANOTHER = f'Name a runtime for that too, backend="onnxruntime+{_NAME}".'
 
 _OPENED: OpenedKernels[ops.DecoderKernel] = OpenedKernels()
-"""By hash of the weights, side and table: the graphs of a model share one."""
+"""Kernels by hash of the weights, side and table: the graphs of a model share one."""
 
 
-class NativeBackend(NativeGraph["ops.DecoderKernel"]):
-    """One graph of the decoder, run by the kernel that all of them share."""
+class NativeRuntime(Runtime):
+    """The kernels of ``fastseg.ops`` that run whole graphs."""
 
-    def search(self, inputs: Mapping[str, Array], above: float) -> dict[str, Array]:
-        """See ``Searching.search``; for the graph ``"decoder"``."""
-        scores, logits = self._checked(inputs).search(
-            inputs["point_coords"],
-            inputs["point_labels"],
-            inputs["shared_image"],
-            above=above,
-            threads=self._threads,
-        )
-        return {"iou_predictions": scores, "low_res_logits": logits}
+    name = _NAME
+    devices = ("cpu",)
+    own_layout = True
+    fills_cores = False  # threads that wait take no core
+    runs_whole_models = False
 
-    def _answer(self, kernel: ops.DecoderKernel, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        threads = self._threads
-        if self.graph.name == "image_state":
-            return {"shared_image": kernel.image_state(inputs["embedding"], threads=threads)}
-        if self.graph.name == "mask_head":
-            logits = kernel.draw(
-                inputs["image_tokens"],
-                inputs["mask_vectors"],
-                inputs["shared_image"],
-                threads=threads,
+    def require(self, device: str, precision: str) -> str:
+        """See ``Runtime.require``."""
+        check_device(_NAME, self.devices, device)
+        tables()
+        if precision not in ("auto", "fp32", "bf16"):
+            raise _unknown(precision)
+        if precision == "bf16" and "bf16" not in precisions():
+            raise without_instructions(_NAME, "bf16")
+        return "cpu"
+
+    def resolve(
+        self,
+        folder: ModelFolder,
+        graph_name: str,
+        precision: str,
+        *,
+        allow_uncompared: bool = False,  # noqa: ARG002 - for engines
+    ) -> tuple[GraphFile, str]:
+        """See ``Runtime.resolve``: FP32, or BF16 if asked for and supported by the processor.
+
+        Image graphs run in BF16 with AMX only: otherwise the runtimes that read the ONNX graphs are
+        as fast. INT8 is for image graphs only: prompt graphs run in FP32 then.
+        """
+        if precision not in ("auto", "fp32", "bf16", "int8"):
+            raise _unknown(precision)
+        computes = precision if precision in precisions() else "fp32"
+        if graph_name == _ENCODER:
+            return _encoder_file(folder, computes), computes
+        if graph_name == UNET_GRAPH:
+            return _unet_file(folder, computes), computes
+        if graph_name not in _DECODER_GRAPHS:
+            raise NotServedError(
+                f"{_NAME} answers prompts and does not run {graph_name}. {_NAME_ANOTHER}"
             )
-            return {"low_res_logits": logits}
-        found = kernel.decode(
-            inputs["point_coords"],
-            inputs["point_labels"],
-            inputs["shared_image"],
-            masks=inputs.get("mask_input"),
-            threads=threads,
-        )
-        names = [tensor.name for tensor in self.graph.outputs]
-        return dict(zip(names, found, strict=True))
+        return _decoder_file(folder, graph_name, computes), computes
+
+    def open_graph(
+        self,
+        folder: ModelFolder,
+        plan: Plan,
+        *,
+        threads: int,
+        keep_memory: bool,  # noqa: ARG002 - a call keeps no memory
+    ) -> NativeBackend | NativeEncoder | NativeUnet:
+        """See ``Runtime.open_graph``."""
+        stored, table = plan.stored, _table(plan.precision)
+        if stored.graph.name == UNET_GRAPH:
+            weights = folder.manifest.weights[UNET_GRAPH]
+            side = folder.manifest.frame_preprocessing.side
+            unet = open_unet(folder.file(weights), weights.sha256, side)
+            return NativeUnet(unet, stored.graph, threads=threads)
+        if stored.graph.name == _ENCODER:
+            weights = folder.manifest.weights[_ENCODER]
+            encoder = open_kernel(folder.file(weights), weights.sha256, table)
+            return NativeEncoder(encoder, stored.graph, threads=threads)
+        path = folder.file(stored)
+        kernel = _open_decoder(path, stored.sha256, folder.manifest.image_preprocessing.side, table)
+        return NativeBackend(kernel, stored.graph, threads=threads)
+
+    def version(self) -> str:
+        """Return the version of fastseg, whose part it is."""
+        return versions()["fastseg"]
+
+
+NATIVE = NativeRuntime()
 
 
 def precisions() -> tuple[str, ...]:
-    """What the kernel computes in on this processor: ``"fp32"``, and ``"bf16"`` if it can.
+    """List the precisions of this processor: ``"fp32"``, and ``"bf16"`` if it has instructions.
 
     Raises:
         BackendUnavailableError: The native kernels do not load.
     """
-    return ("fp32", "bf16") if "bf16" in map(_computes, _tables()) else ("fp32",)
+    found = tables()
+    from fastseg import ops
+
+    return ("fp32", "bf16") if any(map(ops.computes_in_bf16, found)) else ("fp32",)
 
 
-def _tables() -> tuple[str, ...]:
+@cache
+def tables() -> tuple[str, ...]:
+    """List the kernel tables of this processor, fastest first; asked for once a process.
+
+    A test that fakes ``ops.decoder_tables`` calls ``tables.cache_clear()`` before and after.
+
+    Raises:
+        BackendUnavailableError: The native kernels do not load.
+    """
     try:
         from fastseg import ops
     except ImportError as error:
         raise BackendUnavailableError(
-            NAME,
+            _NAME,
             reason=f"the native kernels do not load ({error})",
-            remedy="Install fastseg again: pip install --force-reinstall fastseg-runtime.",
+            remedy=f"{install_hint()}.",
         ) from error
     return ops.decoder_tables()
 
 
-def _computes(table: str) -> str:
-    return "bf16" if table.endswith("bf16") else "fp32"
+def _table(precision: str) -> str:
+    """Return the fastest table that computes in a precision."""
+    from fastseg import ops
+
+    in_bf16 = precision == "bf16"
+    return next(name for name in tables() if ops.computes_in_bf16(name) == in_bf16)
 
 
-def require(device: str, precision: str) -> str:
-    """See ``Runtime.require``."""
-    check_device(NAME, DEVICES, device)
-    _tables()
-    if precision not in ("auto", "fp32", "bf16"):
-        raise BackendError(f"{NAME} computes in fp32 or bf16, not in {precision!r}.")
-    if precision == "bf16" and "bf16" not in precisions():
-        raise without_instructions(NAME, "bf16")
-    return "cpu"
+def _unknown(precision: str) -> BackendError:
+    return BackendError(f"{_NAME} computes in fp32 or bf16, not in {precision!r}.")
 
 
-def settle(folder: ModelFolder, graph_name: str, precision: str) -> tuple[GraphFile, str]:
-    """See ``Runtime.settle``: FP32, or BF16 where it is asked for and the processor has it.
-
-    What looks at the picture is run in BF16 with AMX or not at all: otherwise the runtimes that
-    read its graph are as fast.
-
-    INT8 is for what looks at the picture alone: prompts are answered in FP32 then.
-    """
-    if precision not in ("auto", "fp32", "bf16", "int8"):
-        raise BackendError(f"{NAME} computes in fp32 or bf16, not in {precision!r}.")
-    computes = precision if precision in precisions() else "fp32"
-    if graph_name == _ENCODER:
-        return _settle_encoder(folder, computes), computes
-    if graph_name == UNET_GRAPH:
-        return _settle_unet(folder, computes), computes
-    if graph_name not in _SERVED:
-        raise NotServedError(f"{NAME} answers prompts and does not run {graph_name}. {_ANOTHER}")
+def _decoder_file(folder: ModelFolder, graph_name: str, computes: str) -> GraphFile:
     stored = folder.manifest.weights.get("decoder")
     if stored is None:
         raise NotServedError(
-            f"{folder.path} holds no weights for {NAME}: an earlier version of fastseg wrote it. "
+            f"{folder.path} holds no weights for {_NAME}: an earlier version of fastseg wrote it. "
             "Export the model again."
         )
-    graph = _graph(graph_name, folder.manifest.picture.side, computes)
-    return GraphFile(graph, stored.file, stored.sha256, computes, stored.bytes), computes
+    graph = _graph(graph_name, folder.manifest.image_preprocessing.side, computes)
+    return GraphFile(graph, stored.file, stored.sha256, computes, stored.bytes)
 
 
-def _settle_encoder(folder: ModelFolder, computes: str) -> GraphFile:
+def _encoder_file(folder: ModelFolder, computes: str) -> GraphFile:
     if _ENCODER not in folder.manifest.weights:
-        raise NotServedError(f"{NAME} does not know the encoder of {folder.path}. {_ANOTHER}")
-    _require_fast("encoders", computes, _ANOTHER)
+        raise NotServedError(f"{_NAME} does not know the encoder of {folder.path}. {_NAME_ANOTHER}")
+    _require_fast("encoders", computes, _NAME_ANOTHER)
     # The weights are the graph's own, so an embedding is the same encoder's whatever ran it.
     return replace(folder.manifest.graphs[_ENCODER], precision=computes)
 
 
-def _settle_unet(folder: ModelFolder, computes: str) -> GraphFile:
+def _unet_file(folder: ModelFolder, computes: str) -> GraphFile:
     stored = folder.manifest.graphs.get(UNET_GRAPH)
     if stored is None or stored.precision != "fp32":
-        raise NotServedError(f"{folder.path} holds no network in fp32 for {NAME}. {_ONE_FOR_ALL}")
-    _require_fast("networks for frames", computes, _ONE_FOR_ALL)
-    if reason := misfit(folder.file(stored), stored.graph, folder.manifest.frame.side):
-        raise NotServedError(f"{NAME} does not run this network: {reason}. {_ONE_FOR_ALL}")
+        raise NotServedError(f"{folder.path} holds no network in fp32 for {_NAME}. {_USE_AUTO}")
+    _require_fast("networks for frames", computes, _USE_AUTO)
+    weights = folder.manifest.weights.get(UNET_GRAPH)
+    if weights is None:
+        raise NotServedError(
+            f"{folder.path} holds no weights of this network for {_NAME}. Export it again, or use "
+            'backend="auto", which finds another runtime.'
+        )
+    path, side = folder.file(weights), folder.manifest.frame_preprocessing.side
+    if reason := unsupported_reason(path, stored.graph, side):
+        raise NotServedError(f"{_NAME} does not run this network: {reason}. {_USE_AUTO}")
     return replace(stored, precision=computes)
 
 
-def _require_fast(what: str, computes: str, remedy: str) -> None:
+def _require_fast(networks: str, computes: str, remedy: str) -> None:
     if computes != "bf16":
-        raise NotServedError(f"{NAME} runs {what} in bf16 alone. {remedy}")
+        raise NotServedError(f"{_NAME} runs {networks} in bf16 alone. {remedy}")
     if _table(computes) != _FAST:
         # With the other table an encoder takes twice the time of OpenVINO.
-        raise NotServedError(f"{NAME} runs {what} where the processor has AMX. {remedy}")
+        raise NotServedError(f"{_NAME} runs {networks} where the processor has AMX. {remedy}")
 
 
-def open_graph(
-    folder: ModelFolder,
-    plan: Plan,
-    *,
-    threads: int,
-    keep_memory: bool,  # noqa: ARG001 - a call keeps nothing
-) -> NativeBackend | NativeEncoder | NativeUnet:
-    """See ``Runtime.open_graph``."""
-    stored, table = plan.stored, _table(plan.precision)
-    if stored.graph.name == UNET_GRAPH:
-        unet = open_unet(folder.file(stored), stored.sha256, folder.manifest.frame.side)
-        return NativeUnet(unet, stored.graph, threads=threads)
-    if stored.graph.name == _ENCODER:
-        weights = folder.manifest.weights[_ENCODER]
-        encoder = open_kernel(folder.file(weights), weights.sha256, table)
-        return NativeEncoder(encoder, stored.graph, threads=threads)
-    path = folder.file(stored)
-    kernel = _open(path, stored.sha256, folder.manifest.picture.side, table)
-    return NativeBackend(kernel, stored.graph, threads=threads)
-
-
-def _open(path: Path, content: str, side: int, table: str) -> ops.DecoderKernel:
+def _open_decoder(path: Path, content: str, side: int, table: str) -> ops.DecoderKernel:
     from fastseg import ops
 
     make = partial(ops.DecoderKernel, grid=side // 16, side=side, table=table)
     return _OPENED.find((content, side, table), path, safetensors.read, make)
 
 
-def _table(precision: str) -> str:
-    """The fastest table that computes in a precision."""
-    return next(name for name in _tables() if _computes(name) == precision)
-
-
 def _graph(name: str, side: int, precision: str) -> GraphSpec:
-    """The graph as the kernel runs it; only what passes between its graphs is its own."""
+    """Describe the graph of the kernel; only the arrays between its graphs differ from SAM's."""
     grid = side // 16
     low = 4 * grid
     shared = TensorSpec("shared_image", "float32", (1, f"{precision} floats"))

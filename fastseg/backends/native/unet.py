@@ -7,13 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from fastseg.artifacts import onnx_reader
+from fastseg.artifacts import safetensors
 from fastseg.backends.native.backend import NativeGraph
 from fastseg.backends.native.kernel_cache import OpenedKernels
-from fastseg.backends.native.unet_matcher import weights_of
 from fastseg.contract import Array, GraphSpec, unet_network
 from fastseg.errors import ModelFolderError
 
@@ -21,46 +17,50 @@ if TYPE_CHECKING:
     from fastseg import ops
 
 _OPENED: OpenedKernels[ops.UnetKernel] = OpenedKernels()
-"""By hash of the graph and side: models loaded twice share one."""
+"""By hash of the weights and side: models loaded twice share one."""
 
 
 class NativeUnet(NativeGraph["ops.UnetKernel"]):
     """The graph of a network for frames, run by the native kernel."""
 
-    def _answer(self, kernel: ops.UnetKernel, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    def _compute(self, kernel: ops.UnetKernel, inputs: Mapping[str, Array]) -> dict[str, Array]:
         found = kernel.probabilities(inputs["frames"], threads=self._threads)
         return {"probabilities": found}
 
 
-def misfit(path: Path, graph: GraphSpec, side: int) -> str:
-    """Why the kernel does not run a graph, in words; empty if it does.
+def unsupported_reason(path: Path, graph: GraphSpec, side: int) -> str:
+    """Say why the kernel does not run a network; empty if it does.
+
+    The names and sizes of the first and the last layer decide. Those of the others follow from
+    them, and the kernel checks each when it opens the weights.
 
     Args:
-        path: The graph's file.
+        path: A file of ``artifacts.safetensors`` with the weights.
         graph: The contract.
         side: Of a frame in pixels.
     """
     from fastseg import ops
 
     try:
-        weights = weights_of(onnx_reader.read(path))
+        entries = safetensors.entries(path)
     except ModelFolderError as error:
         return str(error)
-    if weights is None:
-        return f"{path} is not the echo U-Net"
-    first, head = weights["down.0.0.weight"].shape, weights["head.weight"].shape
-    if len(first) != 4 or not head or graph != unet_network(side, first[1], head[0]):
+    first, head = entries.get("down.0.0.weight"), entries.get("head.weight")
+    if first is None or head is None or len(first.shape) != 4 or not head.shape:
+        return f"{path} does not hold the weights of the echo U-Net"
+    width, channels, *_ = first.shape
+    classes = head.shape[0]
+    if graph != unet_network(side, channels, classes):
         return f"{path} is not of the sizes that model.json says"
-    width, channels, *_ = first
-    return ops.unet_misfit(width=width, channels=channels, classes=head[0], side=side)
+    return ops.unet_misfit(width=width, channels=channels, classes=classes, side=side)
 
 
 def open_kernel(path: Path, content: str, side: int) -> ops.UnetKernel:
     """Open the weights of a U-Net, or find them opened.
 
     Args:
-        path: A graph that ``misfit`` had nothing against.
-        content: Its hash.
+        path: Weights that ``unsupported_reason`` has no objection to.
+        content: Hash of the file.
         side: Of a frame in pixels.
 
     Raises:
@@ -68,11 +68,4 @@ def open_kernel(path: Path, content: str, side: int) -> ops.UnetKernel:
     """
     from fastseg import ops
 
-    return _OPENED.find((content, side), path, _read, partial(ops.UnetKernel, side=side))
-
-
-def _read(path: Path) -> dict[str, NDArray[np.float32]]:
-    weights = weights_of(onnx_reader.read(path))
-    if weights is None:
-        raise ModelFolderError(f"{path} is not the echo U-Net. Export the model again.")
-    return weights
+    return _OPENED.find((content, side), path, safetensors.read, partial(ops.UnetKernel, side=side))

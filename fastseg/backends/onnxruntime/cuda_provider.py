@@ -1,4 +1,4 @@
-"""ONNX Runtime on a CUDA device: whether it works there, and that it does not quietly leave it."""
+"""ONNX Runtime's CUDA provider: checks that it works, and that no graph silently leaves it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from fastseg import environment
 from fastseg.backends.signatures import in_one_line
-from fastseg.cuda import driver as cuda_driver
+from fastseg.environment import install_hint
 from fastseg.errors import BackendError, BackendUnavailableError
 
 PROVIDER = "CUDAExecutionProvider"
@@ -21,7 +22,7 @@ _NO_FALLBACK = "session.disable_cpu_ep_fallback"
 _TELL_WHERE = "session.record_ep_graph_assignment_info"
 
 _REFUSED = "fallback to CPU EP has been explicitly disabled"
-"""What the runtime says when a part of a graph would run on the processor."""
+"""The runtime's message when a part of a graph would run on the processor."""
 
 _OF_SHAPES = frozenset(
     {
@@ -30,19 +31,19 @@ _OF_SHAPES = frozenset(
         *("Add", "Sub", "Mul", "Div", "Min", "Max", "ReduceProd"),
     }
 )
-"""Operators that compute sizes. ONNX Runtime leaves them on the processor, where sizes are asked
-for; a network's own work has others among its operators."""
+"""Operators that compute sizes. ONNX Runtime runs them on the processor, where sizes are read; the
+computation of a network has others among its operators."""
 
 _IDENTITY = bytes.fromhex(
     "08083a3c0a120a017812017922084964656e746974793a001204746573745a0f"
     "0a0178120a0a08080112040a020801620f0a0179120a0a08080112040a020801"
     "42040a00100d"
 )
-"""The smallest graph: y = x, one number. Running it shows whether the device can be had."""
+"""The smallest graph: y = x, one number. Running it tells whether the device can be used."""
 
 
 def require(runtime: Any, device: str) -> str:
-    """Settle the device of a name.
+    """Check that a CUDA device can be used, and resolve its number.
 
     Args:
         runtime: The module ``onnxruntime``.
@@ -55,13 +56,14 @@ def require(runtime: Any, device: str) -> str:
         BackendUnavailableError: The package is the one without CUDA, there is no such device, or a
             library of CUDA is missing; the message names it.
     """
-    index = cuda_driver.require_device(device).index
+    from fastseg.cuda import driver
+
+    index = driver.require_device(device).index
     if PROVIDER not in runtime.get_available_providers():
         raise BackendUnavailableError(
             device,
             reason=f"the installed onnxruntime {runtime.__version__} is built without CUDA",
-            remedy="Replace it: pip uninstall onnxruntime, then pip install "
-            "'fastseg-runtime[gpu]'.",
+            remedy=f"Uninstall it: pip uninstall onnxruntime. {install_hint('gpu')}.",
         )
     if not _works(runtime, index):
         raise BackendUnavailableError(
@@ -74,8 +76,8 @@ def require(runtime: Any, device: str) -> str:
 
 
 def first_device(runtime: Any) -> str:
-    """``"cuda:0"`` where it can be had, else ``"cpu"``."""
-    if PROVIDER not in runtime.get_available_providers():
+    """Return ``"cuda:0"`` where it can be used, else ``"cpu"``."""
+    if not environment.has_cuda_driver() or PROVIDER not in runtime.get_available_providers():
         return "cpu"
     try:
         return require(runtime, "cuda")
@@ -84,7 +86,7 @@ def first_device(runtime: Any) -> str:
 
 
 def open_session(runtime: Any, path: Path, options: Any, index: int) -> Any:
-    """Open a graph on a device, all of it but the computation of sizes.
+    """Open a graph on a device, except for the computation of sizes.
 
     Args:
         runtime: The module ``onnxruntime``.
@@ -102,11 +104,11 @@ def open_session(runtime: Any, path: Path, options: Any, index: int) -> Any:
     except Exception as error:
         if _REFUSED not in str(error):
             raise
-        # Sizes are computed on the processor also where that is meant; so look at what it is.
+        # The runtime computes sizes on the processor by design; so check that nothing else is.
         options.add_session_config_entry(_NO_FALLBACK, "0")
         options.add_session_config_entry(_TELL_WHERE, "1")
         session = _session(runtime, str(path), options, index)
-        _check_what_is_left(runtime, session, path)
+        _check_cpu_operators(runtime, session, path)
     if session.get_providers()[:1] != [PROVIDER]:
         raise BackendError(
             f"onnxruntime left cuda:{index} for {session.get_providers()[0]} while it opened "
@@ -115,7 +117,7 @@ def open_session(runtime: Any, path: Path, options: Any, index: int) -> Any:
     return session
 
 
-def _check_what_is_left(runtime: Any, session: Any, path: Path) -> None:
+def _check_cpu_operators(runtime: Any, session: Any, path: Path) -> None:
     if not hasattr(session, "get_provider_graph_assignment_info"):
         raise BackendError(
             f"onnxruntime {runtime.__version__} would run some of {path} on the processor and "
@@ -137,13 +139,13 @@ def _check_what_is_left(runtime: Any, session: Any, path: Path) -> None:
 
 @cache
 def _works(runtime: Any, index: int) -> bool:
-    """Whether a graph stays on the device: ONNX Runtime only prints when a library is missing."""
+    """Tell whether a graph stays on the device: for a missing library ONNX Runtime only prints."""
     options = runtime.SessionOptions()
     options.log_severity_level = 4
     preload = getattr(runtime, "preload_dlls", None)
     try:
         if preload is not None:
-            # Finds the libraries of CUDA among Python packages, and prints which it does not find.
+            # Loads the libraries of CUDA from Python packages, and prints those that are missing.
             with contextlib.redirect_stdout(io.StringIO()):
                 preload()
         return bool(_session(runtime, _IDENTITY, options, index).get_providers()[0] == PROVIDER)
@@ -152,13 +154,13 @@ def _works(runtime: Any, index: int) -> bool:
 
 
 def _session(runtime: Any, graph: str | bytes, options: Any, index: int) -> Any:
-    # Full precision means full precision: TensorFloat-32 keeps ten bits.
+    # TensorFloat-32 keeps 10 bits of 23, so FP32 would not be FP32.
     settings = {"device_id": index, "use_tf32": "0", "arena_extend_strategy": "kSameAsRequested"}
     return runtime.InferenceSession(graph, options, providers=[(PROVIDER, settings)])
 
 
 def _missing_library(runtime: Any) -> str:
-    """The library that the loader does not find, in its own words."""
+    """Name the library that the loader does not find, in the loader's words."""
     path = Path(runtime.__file__).parent / "capi" / _LIBRARY
     try:
         ctypes.CDLL(str(path))

@@ -10,30 +10,24 @@ from typing import Any, Literal
 
 from fastseg.artifacts import ModelFolder
 from fastseg.artifacts.manifest import GraphFile
-from fastseg.backends.base import Plan, check_device, require_integers
+from fastseg.backends.base import Plan, Runtime, check_device, require_integers
 from fastseg.backends.fork_safety import in_child
 from fastseg.backends.onnxruntime import cuda_provider
-from fastseg.backends.signatures import Declared, check_declared, in_one_line
-from fastseg.backends.stored import choose_file
-from fastseg.contract import LOOK, Array, GraphSpec
-from fastseg.environment import thread_count
+from fastseg.backends.signatures import TensorSignature, check_signature, in_one_line
+from fastseg.contract import Array, GraphSpec, graph_role
+from fastseg.environment import install_hint, thread_count
 from fastseg.errors import BackendError, BackendUnavailableError, ModelFolderError
 
-NAME = "onnxruntime"
-
-DEVICES: tuple[str, ...] = ("cuda", "cpu")
-
-OWN_LAYOUT = False
+_NAME = "onnxruntime"
 
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int32)": "int32"}
 
 _FATAL = 4
-"""Log level at which the runtime is silent: what goes wrong is raised, not printed as well."""
+"""Log level at which the runtime is silent: errors are raised, and not printed as well."""
 
-
-_GIVE_BACK = "memory.enable_memory_arena_shrinkage"
-"""Run option after which the runtime's own pool is freed. Running without the pool takes more
-memory, as the C library keeps the pieces, and twice the processor time, for new pages."""
+_FREE_ARENA = "memory.enable_memory_arena_shrinkage"
+"""Run option that frees the runtime's own pool after a run. Running without the pool takes more
+memory, because the C library keeps the pieces, and twice the processor time, for new pages."""
 
 
 class OrtBackend:
@@ -41,11 +35,11 @@ class OrtBackend:
 
     Args:
         path: The ``.onnx`` file.
-        graph: What the file must take and give.
+        graph: The contract that the file must fulfil.
         threads: Cores to use, 0 for all that this process may run on.
-        keep_memory: Whether the memory of one run is kept for the next, as suits a graph that runs
-            many times on end.
-        device: ``"cpu"``, or ``"cuda:0"`` as ``require`` gave it.
+        keep_memory: Whether the memory of one run is kept for the next, which suits a graph that
+            runs many times in a row.
+        device: ``"cpu"``, or ``"cuda:0"`` as ``require`` returned it.
 
     Raises:
         BackendUnavailableError: ONNX Runtime is not installed or does not load.
@@ -66,19 +60,19 @@ class OrtBackend:
         device: str = "cpu",
     ) -> None:
         runtime = import_runtime()
-        self.name = f"{NAME}:{device}"
+        self.name = f"{_NAME}:{device}"
         self.graph = graph
         self._outputs = [tensor.name for tensor in graph.outputs]
         self._session: Any = _open(runtime, path, thread_count(threads), device)
         self._run_options: Any = runtime.RunOptions()
         if not keep_memory:
-            place = "cpu:0" if device == "cpu" else device.replace("cuda", "gpu")
-            self._run_options.add_run_config_entry(_GIVE_BACK, place)
-        check_declared(
+            arena = "cpu:0" if device == "cpu" else device.replace("cuda", "gpu")
+            self._run_options.add_run_config_entry(_FREE_ARENA, arena)
+        check_signature(
             path,
             graph,
-            [_declared(node) for node in self._session.get_inputs()],
-            [_declared(node) for node in self._session.get_outputs()],
+            [_signature(node) for node in self._session.get_inputs()],
+            [_signature(node) for node in self._session.get_outputs()],
         )
         in_child(self, OrtBackend.keep_forever)
 
@@ -109,33 +103,55 @@ class OrtBackend:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
 
 
-def require(device: str, precision: str) -> str:
-    """See ``Runtime.require``: it computes in what the file holds, but not in BF16."""
-    check_device(NAME, DEVICES, device)
-    runtime = import_runtime()
-    if precision == "bf16":
-        raise _no_bf16()
-    if precision == "int8":
-        require_integers(NAME)
-    if device == "auto":
-        return cuda_provider.first_device(runtime)
-    return "cpu" if device == "cpu" else cuda_provider.require(runtime, device)
+class OnnxRuntime(Runtime):
+    """ONNX Runtime with its CPU or CUDA execution provider."""
+
+    name = _NAME
+    devices = ("cuda", "cpu")
+    slow_for_images = ("int8",)  # its integer products are slower than its float32 ones
+
+    def require(self, device: str, precision: str) -> str:
+        """See ``Runtime.require``: every precision but BF16, which its CPU provider lacks."""
+        check_device(_NAME, self.devices, device)
+        runtime = import_runtime()
+        if precision == "bf16":
+            raise _no_bf16()
+        if precision == "int8":
+            require_integers(_NAME)
+        if device == "auto":
+            return cuda_provider.first_device(runtime)
+        return "cpu" if device == "cpu" else cuda_provider.require(runtime, device)
+
+    def resolve(
+        self,
+        folder: ModelFolder,
+        graph_name: str,
+        precision: str,
+        *,
+        allow_uncompared: bool = False,  # noqa: ARG002 - for engines
+    ) -> tuple[GraphFile, str]:
+        """See ``Runtime.resolve``: the file of the precision; FP32 for prompt graphs in INT8."""
+        is_image = graph_role(graph_name) == "image"
+        if precision == "bf16" and is_image:
+            raise _no_bf16()
+        if precision in ("bf16", "int8") and not is_image:
+            precision = "fp32"
+        stored = folder.graph_file(graph_name, precision)
+        return stored, stored.precision
+
+    def open_graph(
+        self, folder: ModelFolder, plan: Plan, *, threads: int, keep_memory: bool
+    ) -> OrtBackend:
+        """See ``Runtime.open_graph``."""
+        path, graph = folder.file(plan.stored), plan.stored.graph
+        return OrtBackend(path, graph, threads=threads, keep_memory=keep_memory, device=plan.device)
+
+    def version(self) -> str:
+        """Return the version of the installed package."""
+        return str(import_runtime().__version__)
 
 
-def settle(folder: ModelFolder, graph_name: str, precision: str) -> tuple[GraphFile, str]:
-    """See ``Runtime.settle``: the file of the precision. What answers prompts has one of FP32."""
-    if precision == "bf16" and graph_name in LOOK:
-        raise _no_bf16()
-    if precision in ("bf16", "int8") and graph_name not in LOOK:
-        precision = "fp32"
-    stored = choose_file(folder, graph_name, precision=precision)
-    return stored, stored.precision
-
-
-def open_graph(folder: ModelFolder, plan: Plan, *, threads: int, keep_memory: bool) -> OrtBackend:
-    """See ``Runtime.open_graph``."""
-    path, graph = folder.file(plan.stored), plan.stored.graph
-    return OrtBackend(path, graph, threads=threads, keep_memory=keep_memory, device=plan.device)
+ONNXRUNTIME = OnnxRuntime()
 
 
 def import_runtime() -> Any:
@@ -148,9 +164,9 @@ def import_runtime() -> Any:
         return importlib.import_module("onnxruntime")
     except ImportError as error:
         raise BackendUnavailableError(
-            NAME,
+            _NAME,
             reason=f"it cannot be imported ({error})",
-            remedy="Install it: pip install 'fastseg-runtime[cpu]'.",
+            remedy=f"{install_hint('cpu')}.",
         ) from error
 
 
@@ -168,12 +184,12 @@ def _open(runtime: Any, path: Path, threads: int, device: str = "cpu") -> Any:
     options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = _FATAL
-    # Each graph has threads of its own. Left to itself, those of the graph that has just run keep
-    # the cores busy while the next graph and the native kernels already want them: decoder, mask
-    # head and postprocessing of a batch take 1.3 times as long on two cores.
+    # Each graph has threads of its own. By default those of the graph that has just run spin while
+    # the next graph and the native kernels already need the cores: decoder, mask head and
+    # postprocessing of a batch take 1.3 times as long on two cores.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    # A plan of all memory for a shape that was seen is allocated beside the memory itself: 0.3 GB
-    # more in SAM's decoder, and no faster.
+    # A memory pattern of each shape is allocated beside the memory itself: 0.3 GB more in SAM's
+    # decoder, and no faster.
     options.enable_mem_pattern = False
     try:
         if device != "cpu":
@@ -184,14 +200,16 @@ def _open(runtime: Any, path: Path, threads: int, device: str = "cpu") -> Any:
     except Exception as error:
         if type(error).__name__ == "NotImplemented":
             raise BackendError(
-                f"{NAME} {runtime.__version__} cannot run {path}: {in_one_line(error)}. "
-                f"Upgrade {NAME}."
+                f"{_NAME} {runtime.__version__} cannot run {path}: {in_one_line(error)}. "
+                f"Upgrade {_NAME}."
             ) from error
         raise ModelFolderError(
-            f"{path} cannot be loaded by {NAME} {runtime.__version__}: {in_one_line(error)}. "
-            f"Export the model again, or upgrade {NAME}."
+            f"{path} cannot be loaded by {_NAME} {runtime.__version__}: {in_one_line(error)}. "
+            f"Export the model again, or upgrade {_NAME}."
         ) from error
 
 
-def _declared(node: Any) -> Declared:
-    return Declared(frozenset({node.name}), _DTYPES.get(node.type, node.type), tuple(node.shape))
+def _signature(node: Any) -> TensorSignature:
+    return TensorSignature(
+        frozenset({node.name}), _DTYPES.get(node.type, node.type), tuple(node.shape)
+    )

@@ -1,17 +1,5 @@
-"""TensorRT, for the GPU at hand: its row in the table of runtimes."""
+"""TensorRT and TensorRT-RTX: engines that ``fastseg build`` made, on CUDA devices."""
 
-from __future__ import annotations
+from fastseg.backends.tensorrt.runtime import open_engine
 
-from fastseg.backends.tensorrt.library import TENSORRT
-from fastseg.backends.tensorrt.runtime import DEVICES, Face
-
-__all__ = ["DEVICES", "NAME", "OWN_LAYOUT", "open_engine", "open_graph", "require", "settle"]
-
-NAME = TENSORRT.name
-
-OWN_LAYOUT = True
-"""In half precision graphs pass arrays on that graphs in FP32 do not take."""
-
-_FACE = Face(TENSORRT)
-require, settle, open_graph = _FACE.require, _FACE.settle, _FACE.open_graph
-open_engine = _FACE.open_engine
+__all__ = ["open_engine"]

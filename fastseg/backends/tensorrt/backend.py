@@ -1,4 +1,4 @@
-"""TensorRT and TensorRT-RTX: one backend for both, over engines that ``fastseg build`` made."""
+"""The backend of TensorRT and TensorRT-RTX: one engine that ``fastseg build`` made, on a device."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from fastseg.backends.base import Memory
-from fastseg.backends.signatures import check_declared
+from fastseg.backends.signatures import check_signature
 from fastseg.backends.tensorrt.engine import Engine
-from fastseg.backends.tensorrt.execution_slot import ALIGNMENT, Call, Lane
+from fastseg.backends.tensorrt.execution_slot import ALIGNMENT, ExecutionSlot, Launch
 from fastseg.backends.tensorrt.optimization_profiles import (
     batch_dimension,
     choose_profile,
@@ -32,18 +32,18 @@ from fastseg.errors import BackendError, DeviceMemoryError
 class TensorRtBackend:
     """One engine on one device.
 
-    A call that is longer than the engine's profiles take, or than the device has memory for, is
-    run in pieces along its first dimension: prompts, survivors, images or frames. Calls from
-    several threads have a stream and an execution context each.
+    A call that is longer than the profiles of the engine, or than the memory of the device allows,
+    is split along its first dimension: prompts, survivors, images or frames. Calls from several
+    threads have a stream and an execution context each.
 
     Args:
         engine: The engine, on the device.
-        graph: What it must take and give.
-        device: Where it is.
+        graph: The contract that it must fulfil.
+        device: The device that it is on.
         runtime: ``"tensorrt"`` or ``"tensorrt-rtx"``.
-        memory: ``"host"`` takes and gives NumPy arrays; ``"cuda"`` gives arrays on the device, and
-            takes those of any library that has ``__cuda_array_interface__`` or ``__dlpack__``,
-            without a copy. They may still be in the making: see ``run``.
+        memory: ``"host"`` takes and returns NumPy arrays; ``"cuda"`` returns arrays on the device,
+            and takes those of any library that has ``__cuda_array_interface__`` or ``__dlpack__``,
+            without a copy. The device may still be computing them: see ``run``.
 
     Raises:
         ModelFolderError: The engine is not of the graph of the contract.
@@ -61,27 +61,27 @@ class TensorRtBackend:
         self.name = f"{runtime}:{device.name}"
         self.graph = graph
         self.memory: Memory = memory
-        check_declared(Path(f"{runtime}/{graph.name}"), graph, engine.inputs, engine.outputs)
+        check_signature(Path(f"{runtime}/{graph.name}"), graph, engine.inputs, engine.outputs)
         self._device = device
         self._engine: Engine | None = engine
         self._profiles = profiles_of(graph)
         self._batch = batch_dimension(graph)
         self._most: int | None = None
         self._lock = threading.Lock()
-        self._idle: list[Lane] = []
+        self._idle: list[ExecutionSlot] = []
         self._kernels_kept = False
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run the graph once; see ``Backend.run``.
 
-        The host waits for the device where it is to have the outputs, and else does not. Outputs
-        that stay on the device are ready in the order of the stream of the first input that names
-        one, and their memory is used again in that order: to use and to drop them there needs no
-        waiting. The streams that inputs name are made to wait before they go on, so an input may be
-        overwritten in its own stream, or dropped, at once; one that comes by DLPack, which names
-        the default stream for any other, is kept, but not from being overwritten. If no input names
-        a stream, the outputs name one that is to be waited for; an input on the device must stay as
-        it is until then, and an output must be dropped only when nothing reads it any more.
+        The host waits for the device only if it receives the outputs. Outputs that stay on the
+        device are ready in the order of the stream of the first input that names one, and their
+        memory is reused in that order: they can be used and dropped there without waiting. The
+        streams that inputs name wait before they continue, so an input may be overwritten in its
+        own stream, or dropped, at once. An input by DLPack, which names the default stream for any
+        other, is kept alive, but not protected from being overwritten. If no input names a stream,
+        the outputs name one to wait for; until then an input on the device must not change, and an
+        output must be dropped only when nothing reads it any more.
 
         Raises:
             DeviceArrayError: An array lies on another device, or has gaps.
@@ -99,7 +99,7 @@ class TensorRtBackend:
             return self._run_or_halve(placed)
 
     def on_device(self) -> TensorRtBackend:
-        """The same engine once more, with outputs that stay on the device.
+        """Return a second backend of the same engine, with outputs that stay on the device.
 
         Each of the two is closed by itself; the engine is freed when both are.
 
@@ -116,17 +116,17 @@ class TensorRtBackend:
         """Free the engine and its buffers; harmless when called again."""
         with self._lock:
             engine, self._engine = self._engine, None
-            lanes, self._idle = self._idle, []
+            slots, self._idle = self._idle, []
         if engine is not None:
             with self._device.current():
-                for lane in lanes:
-                    with suppress(BackendError):  # of a call that nobody asks about any more
-                        lane.forget()
-                del engine, lanes
+                for slot in slots:
+                    with suppress(BackendError):  # of a call whose result is not needed any more
+                        slot.free()
+                del engine, slots
                 self._device.give_back()
 
     def _run_or_halve(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
-        """Run; if memory does not suffice, once more with half as much at a time."""
+        """Run, and if memory does not suffice run again with half as much at a time."""
         # Held here so that a close() from another thread cannot take it away in the middle.
         engine = self._engine
         if engine is None:
@@ -147,7 +147,7 @@ class TensorRtBackend:
         else:
             self._keep_kernels(engine)
             return outputs
-        self._free_idle_lanes()
+        self._free_idle_slots()
         try:
             return self._run(engine, inputs)
         except DeviceMemoryError as error:
@@ -162,45 +162,45 @@ class TensorRtBackend:
 
     def _run(self, engine: Engine, inputs: Mapping[str, Any]) -> dict[str, Array]:
         sizes, streams = sizes_of(self.graph, inputs), _streams(inputs)
-        with self._lane(engine) as lane:
-            lane.begin()
+        with self._slot(engine) as slot:
+            slot.begin()
             results = {
-                one.name: self._result(one, sizes, lane, next(iter(streams), None))
+                one.name: self._result(one, sizes, slot, next(iter(streams), None))
                 for one in self.graph.outputs
             }
             if 0 in sizes.values():
                 return results
             for stream in streams:
-                self._device.order(stream, lane.stream.handle)
-            self._run_pieces(lane, inputs, results, sizes.get(self._batch or "", 1))
+                self._device.order(stream, slot.stream.handle)
+            self._run_pieces(slot, inputs, results, sizes.get(self._batch or "", 1))
             if self.memory == "cuda":
                 for stream in streams:
-                    self._device.order(lane.stream.handle, stream)
-                lane.hold(*(one for one in inputs.values() if _is_loose(one)))
-                lane.hold(*(() if streams else results.values()))
+                    self._device.order(slot.stream.handle, stream)
+                slot.keep_alive(*(one for one in inputs.values() if _is_loose(one)))
+                slot.keep_alive(*(() if streams else results.values()))
         return results
 
     def _run_pieces(
-        self, lane: Lane, inputs: Mapping[str, Any], results: Mapping[str, Any], count: int
+        self, slot: ExecutionSlot, inputs: Mapping[str, Any], results: Mapping[str, Any], count: int
     ) -> None:
         step = self._step(inputs)
         whole = {
-            one.name: lane.place(one.name, inputs[one.name])
+            one.name: slot.address_of(one.name, inputs[one.name])
             for one in self.graph.inputs
             if not self._is_cut(one)
         }
         for first in range(0, count, step):
-            self._run_piece(lane, inputs, whole, (first, min(first + step, count)), results)
+            self._run_piece(slot, inputs, whole, (first, min(first + step, count)), results)
 
     def _run_piece(
         self,
-        lane: Lane,
+        slot: ExecutionSlot,
         inputs: Mapping[str, Any],
         whole: Mapping[str, int],
         rows: tuple[int, int],
         results: Mapping[str, Any],
     ) -> None:
-        """Run some rows of a call, first to end, and put what comes out into ``results``."""
+        """Run some rows of a call, first to end, and write the outputs into ``results``."""
         pieces = {
             one.name: _rows(inputs[one.name], rows) if self._is_cut(one) else inputs[one.name]
             for one in self.graph.inputs
@@ -208,27 +208,27 @@ class TensorRtBackend:
         addresses = dict(whole)
         for name, piece in pieces.items():
             if name not in whole:
-                addresses[name] = lane.place(name, piece)
+                addresses[name] = slot.address_of(name, piece)
         targets = {
             one.name: _rows(results[one.name], rows) if self._is_cut(one) else results[one.name]
             for one in self.graph.outputs
         }
         for name, target in targets.items():
             direct = isinstance(target, DeviceArray) and target.address % ALIGNMENT == 0
-            addresses[name] = target.address if direct else lane.reserve(name, target.nbytes)
+            addresses[name] = target.address if direct else slot.reserve(name, target.nbytes)
         sizes = sizes_of(self.graph, pieces)
         profile, _ = choose_profile(self.graph, self._profiles, sizes)
         shapes = tuple((name, tuple(piece.shape)) for name, piece in pieces.items())
-        lane.run(Call(profile, shapes, tuple(addresses.items())))
+        slot.run(Launch(profile, shapes, tuple(addresses.items())))
         if self.memory == "host":
-            lane.fetch({name: (addresses[name], target) for name, target in targets.items()})
+            slot.download({name: (addresses[name], target) for name, target in targets.items()})
             return
         for name, target in targets.items():
             if target.address != addresses[name]:
-                lane.stream.copy(target.address, addresses[name], target.nbytes)
+                slot.stream.copy(target.address, addresses[name], target.nbytes)
 
     def _step(self, inputs: Mapping[str, Any]) -> int:
-        """How many rows run at a time."""
+        """Return the number of rows to run at a time."""
         sizes = sizes_of(self.graph, inputs)
         _, most = choose_profile(self.graph, self._profiles, sizes)
         most = min(most, sizes.get(self._batch or "", 1)) or 1
@@ -238,49 +238,49 @@ class TensorRtBackend:
         return self._batch is not None and self._batch in tensor.shape
 
     def _result(
-        self, tensor: TensorSpec, sizes: Mapping[str, int], lane: Lane, stream: int | None
+        self, tensor: TensorSpec, sizes: Mapping[str, int], slot: ExecutionSlot, stream: int | None
     ) -> Any:
-        """An output of the whole call, not yet filled."""
+        """Allocate an output of the whole call."""
         shape = tuple(sizes[size] if isinstance(size, str) else size for size in tensor.shape)
         dtype = np.dtype(tensor.dtype)
         if self.memory == "host":
             return np.empty(shape, dtype)
-        made_in = lane.stream.handle if stream is None else stream
+        made_in = slot.stream.handle if stream is None else stream
         memory = self._device.allocate(max(math.prod(shape) * dtype.itemsize, 1), stream)
         return DeviceArray(
             address=memory.address,
             shape=shape,
             dtype=dtype,
             device=self._device.name,
-            owner=(memory, lane.stream),  # whose handle it names
+            owner=(memory, slot.stream),  # whose handle it names
             stream=made_in,
             making=_Making(self._device, made_in),
         )
 
     @contextmanager
-    def _lane(self, engine: Engine) -> Iterator[Lane]:
-        """A lane that no other call uses: an idle one, or a new one."""
+    def _slot(self, engine: Engine) -> Iterator[ExecutionSlot]:
+        """Take a slot that no other call uses: an idle one, or a new one."""
         with self._lock:
-            lane = self._idle.pop() if self._idle else None
-        if lane is None:
-            lane = Lane(self._device, engine)
+            slot = self._idle.pop() if self._idle else None
+        if slot is None:
+            slot = ExecutionSlot(self._device, engine)
         try:
-            yield lane
+            yield slot
         except BaseException:
             with suppress(Exception):
-                lane.forget()  # its buffers may be what the memory lacks
+                slot.free()  # its buffers may be what the memory lacks
             raise
         with self._lock:
             if self._engine is not None:
-                self._idle.append(lane)
+                self._idle.append(slot)
                 return
-        lane.forget()
+        slot.free()
 
-    def _free_idle_lanes(self) -> None:
+    def _free_idle_slots(self) -> None:
         with self._lock:
-            lanes, self._idle = self._idle, []
-        for lane in lanes:
-            lane.forget()
+            slots, self._idle = self._idle, []
+        for slot in slots:
+            slot.free()
         self._device.give_back()
 
     def _keep_kernels(self, engine: Engine) -> None:
@@ -291,32 +291,32 @@ class TensorRtBackend:
 
 @dataclass(frozen=True, slots=True)
 class _Making:
-    """What is in a stream of a device; see ``device_arrays.Making``."""
+    """The unfinished work of a stream; see ``cuda.arrays.Making``."""
 
     device: Device
     made_in: int
 
     def hold(self, stream: int) -> None:
-        """Make another stream wait."""
+        """Make another stream wait for it."""
         with self.device.current():
             self.device.order(self.made_in, stream)
 
     def wait(self) -> None:
-        """Wait on the host."""
+        """Make the host wait for it."""
         with self.device.current():
             self.device.wait_for(self.made_in)
 
 
 def _streams(inputs: Mapping[str, Any]) -> list[int]:
-    """Streams in which inputs are being made, without repetition."""
+    """List the streams that compute inputs, without repetition."""
     named = [one.stream for one in inputs.values() if isinstance(one, DeviceArray)]
     return [stream for stream in dict.fromkeys(named) if stream is not None]
 
 
 def _is_loose(array: Any) -> bool:
-    """Whether an input is on the device, and its owner may use its memory again unordered.
+    """Tell whether an input is on the device, and its owner may reuse its memory without order.
 
-    Who hands it over by DLPack makes the default stream wait, and works in another one.
+    An owner that passes it by DLPack makes the default stream wait, and works in another one.
     """
     return isinstance(array, DeviceArray) and array.stream in (None, LEGACY_STREAM)
 

@@ -1,4 +1,4 @@
-"""A deserialised engine and its execution contexts: the calls that go to TensorRT while it runs."""
+"""A deserialised engine and its execution contexts: every call to TensorRT while it runs."""
 
 from __future__ import annotations
 
@@ -7,37 +7,36 @@ from contextlib import suppress
 from hashlib import sha256
 from typing import Any, Protocol
 
-from fastseg.backends.signatures import Declared
+from fastseg.backends.signatures import TensorSignature
 from fastseg.backends.tensorrt.engine_key import Gpu
-from fastseg.backends.tensorrt.library import TENSORRT_RTX, Flavour, runtime
+from fastseg.backends.tensorrt.library import DTYPES, TENSORRT_RTX, Flavour, runtime
 from fastseg.backends.tensorrt.logger import Log, log_of
 from fastseg.cuda.device import Stream
 from fastseg.errors import BackendError, DeviceMemoryError, EngineError, OutputError
 from fastseg.storage.cache import CacheFolder, user_cache_folder
-from fastseg.storage.checksummed import read_digested, write_digested
+from fastseg.storage.checksummed import read_checksummed, write_checksummed
 
 Shape = tuple[int, ...]
 
-_DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT32": "int32"}
 _OUT_OF_MEMORY = ("out of memory", "outofmemory", "memoryallocation", "error code 2:")
 _KERNELS_BYTES = 2**30
 
 
 class Context(Protocol):
-    """What one call at a time runs in."""
+    """An execution context, which one call at a time uses."""
 
     def prepare(self, profile: int, shapes: Mapping[str, Shape]) -> int:
-        """Take the shapes of the inputs.
+        """Set the shapes of the inputs.
 
         Returns:
-            Bytes of device memory that the engine works in while it runs on these shapes.
+            Bytes of device memory that the engine needs for its work on these shapes.
         """
 
     def bind(self, addresses: Mapping[str, int], scratch: tuple[int, int]) -> None:
-        """Take the addresses of inputs and outputs, and address and length of working memory."""
+        """Set the addresses of inputs and outputs, and address and length of working memory."""
 
     def enqueue(self) -> None:
-        """Put the work into the stream that the context was made for.
+        """Enqueue the work in the stream of the context.
 
         Raises:
             DeviceMemoryError: The runtime itself found too little memory.
@@ -49,22 +48,22 @@ class Engine(Protocol):
     """A network on a device."""
 
     @property
-    def inputs(self) -> Sequence[Declared]:
-        """What it says that it takes."""
+    def inputs(self) -> Sequence[TensorSignature]:
+        """The inputs that it declares."""
 
     @property
-    def outputs(self) -> Sequence[Declared]:
-        """What it says that it gives."""
+    def outputs(self) -> Sequence[TensorSignature]:
+        """The outputs that it declares."""
 
     @property
     def records(self) -> bool:
-        """Whether its work may be recorded as a CUDA graph."""
+        """True if its work may be captured as a CUDA graph."""
 
     def context(self, stream: Stream) -> Context:
         """Make an execution context for a stream."""
 
     def keep_kernels(self) -> None:
-        """Keep what was compiled while it ran, for the next process."""
+        """Cache the kernels that were compiled while it ran, for the next process."""
 
 
 def load_engine(content: bytes, flavour: Flavour, gpu: Gpu, title: str) -> Engine:
@@ -73,8 +72,8 @@ def load_engine(content: bytes, flavour: Flavour, gpu: Gpu, title: str) -> Engin
     Args:
         content: Its bytes, whose hash was compared before.
         flavour: The runtime.
-        gpu: The GPU at hand.
-        title: What the engine is called in errors.
+        gpu: The GPU of this machine.
+        title: Name of the engine in errors.
 
     Raises:
         EngineError: The runtime refuses it; the message says why.
@@ -82,22 +81,22 @@ def load_engine(content: bytes, flavour: Flavour, gpu: Gpu, title: str) -> Engin
     """
     module = runtime(flavour)
     log = log_of(module)
-    log.forget()
+    log.clear()
     reader = module.Runtime(log.logger)
     _check_validity(module, reader, log, content, title)
     engine = reader.deserialize_cuda_engine(content)
     if engine is None:
-        said = log.errors or "it does not say why"
-        _raise_if_out_of_memory(said, title)
+        reason = log.errors or "it gives no reason"
+        _raise_if_out_of_memory(reason, title)
         raise EngineError(
-            f"{flavour.name} {module.__version__} refuses {title}: {said}. Build it again: fastseg "
-            "build."
+            f"{flavour.name} {module.__version__} refuses {title}: {reason}. Build it again: "
+            "fastseg build."
         )
     return _Loaded(module, flavour, log, reader, engine, _Kernels(flavour, gpu))
 
 
 def _check_validity(module: Any, reader: Any, log: Log, content: bytes, title: str) -> None:
-    """Ask TensorRT-RTX whether an engine suits this machine, which it can tell from its head."""
+    """Ask TensorRT-RTX whether an engine suits this machine, which its header tells."""
     if not hasattr(reader, "get_engine_validity"):
         return
     head = content[: reader.engine_header_size]
@@ -109,9 +108,9 @@ def _check_validity(module: Any, reader: Any, log: Log, content: bytes, title: s
         for name, member in module.EngineInvalidityDiagnostics.__members__.items()
         if int(diagnostics) & int(member)
     ]
-    said = ", ".join(reasons) or log.errors or "it cannot be read"
+    reason = ", ".join(reasons) or log.errors or "it cannot be read"
     raise EngineError(
-        f"{title} does not suit this machine: {said}. Build it again here: fastseg build."
+        f"{title} does not suit this machine: {reason}. Build it again here: fastseg build."
     )
 
 
@@ -124,7 +123,7 @@ class _Loaded:
         self._module, self._log, self._engine = module, log, engine
         self._reader = reader  # must live as long as what it read
         self._kernels = kernels
-        # TensorRT-RTX records by itself, in step with what it compiles.
+        # TensorRT-RTX captures graphs itself, in step with the kernels that it compiles.
         self.records = flavour is not TENSORRT_RTX
         self._config: Any = None
         if not self.records:
@@ -132,82 +131,86 @@ class _Loaded:
             self._config.set_execution_context_allocation_strategy(self._user_managed)
             self._config.cuda_graph_strategy = module.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
             kernels.load(self._config)
-        declared = [_declared(engine, number) for number in range(engine.num_io_tensors)]
-        self.inputs = [one for is_input, one in declared if is_input]
-        self.outputs = [one for is_input, one in declared if not is_input]
+        signatures = [_signature(engine, number) for number in range(engine.num_io_tensors)]
+        self.inputs = [one for is_input, one in signatures if is_input]
+        self.outputs = [one for is_input, one in signatures if not is_input]
 
     @property
     def _user_managed(self) -> Any:
         return self._module.ExecutionContextAllocationStrategy.USER_MANAGED
 
     def context(self, stream: Stream) -> Context:
-        """Make an execution context, whose working memory is ours."""
-        self._log.forget()
-        # Sized by the call and not by the largest profile, which for a decoder is 20 GB.
+        """Make an execution context whose working memory is allocated here."""
+        self._log.clear()
+        # Sized for the call and not for the largest profile, which for a decoder is 20 GB.
         strategy = self._user_managed if self._config is None else self._config
         made = self._engine.create_execution_context(strategy)
         if made is None:
-            said = self._log.errors or "it does not say why"
-            _raise_if_out_of_memory(said, "an execution context")
-            raise BackendError(f"no execution context can be made: {said}. Load the model again.")
+            reason = self._log.errors or "it gives no reason"
+            _raise_if_out_of_memory(reason, "an execution context")
+            raise BackendError(f"no execution context can be made: {reason}. Load the model again.")
         return _LoadedContext(made, stream, self._log)
 
     def keep_kernels(self) -> None:
-        """Keep what TensorRT-RTX compiled for this GPU."""
+        """Cache the kernels that TensorRT-RTX compiled for this GPU."""
         self._kernels.save()
 
 
-def _declared(engine: Any, number: int) -> tuple[bool, Declared]:
+def _signature(engine: Any, number: int) -> tuple[bool, TensorSignature]:
     name = engine.get_tensor_name(number)
     shape = tuple(None if size < 0 else size for size in engine.get_tensor_shape(name))
     kind = engine.get_tensor_dtype(name).name
-    return engine.get_tensor_mode(name).name == "INPUT", Declared(
-        frozenset({name}), _DTYPES.get(kind, kind), shape
+    return engine.get_tensor_mode(name).name == "INPUT", TensorSignature(
+        frozenset({name}), DTYPES.get(kind, kind), shape
     )
 
 
 class _LoadedContext:
-    """An execution context and the stream that it works in."""
+    """An execution context and its stream."""
 
     def __init__(self, context: Any, stream: Stream, log: Log) -> None:
         self._context, self._stream, self._log = context, stream, log
         self._profile = 0
 
     def prepare(self, profile: int, shapes: Mapping[str, Shape]) -> int:
-        """Take the shapes of the inputs."""
+        """Set the shapes of the inputs."""
         handle = self._stream.handle
         if profile != self._profile:
-            self._ask(self._context.set_optimization_profile_async(profile, handle), "the profile")
+            self._require(
+                self._context.set_optimization_profile_async(profile, handle), "the profile"
+            )
             self._profile = profile
         for name, shape in shapes.items():
-            self._ask(self._context.set_input_shape(name, shape), f"the shape {shape} of {name}")
+            self._require(
+                self._context.set_input_shape(name, shape), f"the shape {shape} of {name}"
+            )
         return int(self._context.update_device_memory_size_for_shapes())
 
     def bind(self, addresses: Mapping[str, int], scratch: tuple[int, int]) -> None:
-        """Take addresses."""
+        """Set the addresses."""
         self._context.set_device_memory(*scratch)
         for name, address in addresses.items():
-            self._ask(self._context.set_tensor_address(name, address), f"the address of {name}")
+            self._require(self._context.set_tensor_address(name, address), f"the address of {name}")
 
     def enqueue(self) -> None:
-        """Put the work into the stream."""
-        self._log.forget()
-        self._ask(self._context.execute_async_v3(self._stream.handle), "the call")
+        """Enqueue the work in the stream."""
+        self._log.clear()
+        self._require(self._context.execute_async_v3(self._stream.handle), "the call")
 
-    def _ask(self, accepted: bool, what: str) -> None:
+    def _require(self, accepted: bool, step: str) -> None:
         if not accepted:
-            said = self._log.errors or "it does not say why"
-            _raise_if_out_of_memory(said, what)
-            raise BackendError(f"{what} is refused: {said}")
+            reason = self._log.errors or "it gives no reason"
+            _raise_if_out_of_memory(reason, step)
+            raise BackendError(f"{step} is refused: {reason}")
 
 
-def _raise_if_out_of_memory(said: str, what: str) -> None:
-    if any(sign in said.lower() for sign in _OUT_OF_MEMORY):
-        raise DeviceMemoryError(f"the device has no memory left for {what}: {said}.")
+def _raise_if_out_of_memory(reason: str, step: str) -> None:
+    if any(sign in reason.lower() for sign in _OUT_OF_MEMORY):
+        raise DeviceMemoryError(f"the device has no memory left for {step}: {reason}.")
 
 
 class _Kernels:
-    """What TensorRT-RTX compiles on a GPU while it runs, kept behind a hash of ours."""
+    """The cache of the kernels that TensorRT-RTX compiles on a GPU while it runs."""
 
     def __init__(self, flavour: Flavour, gpu: Gpu) -> None:
         folder = user_cache_folder()
@@ -217,16 +220,16 @@ class _Kernels:
         self._cache: Any = None
 
     def load(self, config: Any) -> None:
-        """Give the kernels of earlier processes to a runtime configuration."""
+        """Load the kernels of earlier processes into a runtime configuration."""
         self._cache = config.create_runtime_cache()
-        if self._folder and (known := self._folder.get(self._key, read_digested)):
+        if self._folder and (known := self._folder.get(self._key, read_checksummed)):
             self._cache.deserialize(known)
         config.set_runtime_cache(self._cache)
 
     def save(self) -> None:
-        """Keep them. What cannot be kept is compiled again, and nothing else is lost."""
+        """Store them. Kernels that cannot be stored are compiled again; nothing else is lost."""
         if self._cache is None or not self._folder:
             return
         content = bytes(self._cache.serialize())
         with suppress(OutputError):
-            self._folder.put(self._key, lambda path: write_digested(path, content))
+            self._folder.put(self._key, lambda path: write_checksummed(path, content))

@@ -1,28 +1,31 @@
-"""Engines on disk: each beside a JSON file that says what it is, and loaded only if it is that.
+"""Engines on disk, each with a JSON file that describes it, and the search for one that fits.
 
-Reading an engine runs code of the runtime on its bytes, so none is read whose hash is not in the
-JSON file beside it. That keeps out what is damaged, foreign or mixed up. It does not keep out
-somebody who can write both files: folders with engines are as trusted as programs are.
+Reading an engine runs code of the runtime on its bytes, so an engine is read only if its hash is in
+the JSON file beside it. That excludes damaged and foreign files. It does not exclude an attacker
+who can write both files: folders with engines must be trusted as programs are.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from fastseg.artifacts import ModelFolder
+from fastseg.artifacts.manifest import GraphFile
+from fastseg.backends.tensorrt import library
 from fastseg.backends.tensorrt.engine_key import (
     EngineKey,
     Gpu,
     from_document,
     gpu_from_document,
+    key_of,
     to_document,
 )
+from fastseg.backends.tensorrt.library import PORTABLE, Flavour
 from fastseg.errors import EngineError
 from fastseg.storage.cache import CacheFolder, user_cache_folder
 
@@ -40,31 +43,29 @@ _CACHE_BYTES = 16 * 2**30
 _SIDECAR_BYTES = 2**20
 _SMALL_FILES_BYTES = 64 * 2**20
 
-_on_probation: ContextVar[bool] = ContextVar("on_probation", default=False)
-
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What came of holding the masks of an engine's model against those in FP32."""
+    """The result of comparing the masks of a model's engines with those in FP32."""
 
     state: str
-    """``"passed"``, or why there was no comparison."""
+    """``"passed"``, or the reason why there was no comparison."""
 
     gpu: Gpu | None = None
-    """Where it was made."""
+    """The GPU that the engines ran on."""
 
     numbers: Mapping[str, Any] | None = None
     """Differences and mask IoUs."""
 
     @property
     def passed(self) -> bool:
-        """Whether the engine was compared, and agreed."""
+        """True if the engine was compared, and agreed."""
         return self.state == "passed"
 
 
 @dataclass(frozen=True, slots=True)
 class EngineCard:
-    """What the JSON file beside an engine says."""
+    """The content of the JSON file beside an engine."""
 
     key: EngineKey
     sha256: str
@@ -76,13 +77,13 @@ class EngineCard:
 
 @dataclass(frozen=True, slots=True)
 class StoredEngine:
-    """An engine that was found: its card and where its bytes are."""
+    """An engine that was found: its card and its file."""
 
     path: Path
     card: EngineCard
 
     def read(self) -> bytes:
-        """The engine, after its hash was compared with its card.
+        """Read the engine, and compare its hash with its card.
 
         Raises:
             EngineError: It is missing, truncated, altered, or a link.
@@ -96,7 +97,7 @@ class StoredEngine:
                 f"altered. {remedy}"
             )
         content = self.path.read_bytes()
-        # The very bytes that are hashed are those that are loaded.
+        # The bytes that are hashed are the ones that are loaded, not read again.
         if sha256(content).hexdigest() != self.card.sha256:
             raise EngineError(
                 f"{self.path} was altered, or fastseg did not write it: its hash is not the one in "
@@ -105,18 +106,8 @@ class StoredEngine:
         return content
 
 
-@contextmanager
-def on_probation() -> Iterator[None]:
-    """Let engines run in this block that were not compared yet, so that they can be."""
-    token = _on_probation.set(True)
-    try:
-        yield
-    finally:
-        _on_probation.reset(token)
-
-
 def write_engine(folder: Path, content: bytes, card: EngineCard) -> StoredEngine:
-    """Write an engine and its card into a folder that somebody else makes appear whole."""
+    """Write an engine and its card into a folder; the caller makes the folder appear whole."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{card.key.graph}-{card.key.digest[:12]}{ENGINE}"
     path.write_bytes(content)
@@ -125,7 +116,7 @@ def write_engine(folder: Path, content: bytes, card: EngineCard) -> StoredEngine
 
 
 def card_of(key: EngineKey, content: bytes, comparison: Comparison) -> EngineCard:
-    """The card of an engine that was just built."""
+    """Describe an engine that was just built."""
     return EngineCard(key, sha256(content).hexdigest(), len(content), comparison)
 
 
@@ -133,7 +124,7 @@ def engines_in(folder: Path, graph: str) -> tuple[list[StoredEngine], list[str]]
     """Find the engines of a graph in a folder.
 
     Returns:
-        Those that there are, and in words which files of that name are no engines of fastseg.
+        The engines, and for each file of that name that is no engine of fastseg the reason.
     """
     found, refused = [], []
     for path in sorted(folder.glob(f"*{ENGINE}")) if folder.is_dir() else ():
@@ -149,22 +140,22 @@ def engines_in(folder: Path, graph: str) -> tuple[list[StoredEngine], list[str]]
 
 
 class EngineCache:
-    """Engines in the user's cache folder, and which of them were accepted on which GPU.
+    """Engines in the user's cache folder, and the comparisons that they passed on each GPU.
 
     Args:
-        folder: The cache folder; that of the user if None. Without a home nothing is kept.
+        folder: The cache folder; that of the user if None. Without a home nothing is cached.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         root = folder or user_cache_folder()
         self.folder = None if root is None else root / ENGINES
-        place = self.folder or Path()
-        self._engines = CacheFolder(place, _CACHE_BYTES, ENGINE)
-        self._cards = CacheFolder(place, _SMALL_FILES_BYTES, SIDECAR)
-        self._accepted = CacheFolder(place, _SMALL_FILES_BYTES, ".accepted")
+        path = self.folder or Path()
+        self._engines = CacheFolder(path, _CACHE_BYTES, ENGINE)
+        self._cards = CacheFolder(path, _SMALL_FILES_BYTES, SIDECAR)
+        self._accepted = CacheFolder(path, _SMALL_FILES_BYTES, ".accepted")
 
     def find(self, key: EngineKey) -> StoredEngine | None:
-        """The engine of exactly this key; one that is damaged is removed and not found."""
+        """Find the engine of exactly this key; a damaged one is removed and not found."""
         if self.folder is None:
             return None
         card = self._cards.get(key.digest, _from_file)
@@ -174,30 +165,30 @@ class EngineCache:
         return engine if self._engines.get(key.digest, lambda _: engine.read()) else None
 
     def put(self, content: bytes, card: EngineCard) -> None:
-        """Keep an engine under its key.
+        """Store an engine under its key.
 
         Raises:
             OutputError: The folder cannot be written, or the disk is full.
         """
         if self.folder is not None:
             name = card.key.digest
-            # A reader between the two finds a card that is not the engine's, and so no engine.
+            # A reader between the two finds a card of another engine, and so no engine.
             self._engines.put(name, lambda path: _write(path, content))
             self._cards.put(name, lambda path: _write(path, _to_json(card).encode()))
 
     def all(self, graph: str) -> list[StoredEngine]:
-        """Every engine of a graph."""
+        """List the engines of a graph."""
         return [] if self.folder is None else engines_in(self.folder, graph)[0]
 
     def accept(self, card: EngineCard, comparison: Comparison) -> None:
-        """Remember that an engine, wherever it is, passed a comparison on a GPU."""
+        """Record that an engine, in any folder, passed a comparison on a GPU."""
         if self.folder is not None and comparison.passed and comparison.gpu is not None:
             text = json.dumps(asdict(comparison), allow_nan=False).encode()
             self._accepted.put(_acceptance(card, comparison.gpu), lambda path: _write(path, text))
 
     def accepts(self, card: EngineCard, gpu: Gpu) -> bool:
-        """Whether an engine may run on a GPU: FP32 always, anything less after a comparison."""
-        if card.key.precision == "fp32" or _on_probation.get():
+        """Tell whether an engine may run on a GPU: in FP32 always, else after a comparison."""
+        if card.key.precision == "fp32":
             return True
         if card.comparison.passed and card.comparison.gpu == gpu:
             return True
@@ -205,6 +196,67 @@ class EngineCache:
             return False
         found = self._accepted.get(_acceptance(card, gpu), _comparison_from_file)
         return found is not None and found.passed and found.gpu == gpu
+
+
+def find_engine(
+    folder: ModelFolder,
+    stored: GraphFile,
+    flavour: Flavour,
+    gpu: Gpu,
+    cache: EngineCache | None = None,
+    *,
+    allow_uncompared: bool = False,
+) -> StoredEngine:
+    """Find the engine of a graph, in the model folder or in the cache.
+
+    An engine fits if it was built from this very graph, in this precision, by this version of the
+    runtime, for this GPU. Below FP32 it must also have passed a comparison on this GPU.
+
+    Args:
+        folder: The model folder.
+        stored: Its graph.
+        flavour: The runtime.
+        gpu: The GPU of this machine.
+        cache: The cache to search beside the folder; the user's cache if None.
+        allow_uncompared: Whether an engine below FP32 is accepted without a comparison.
+
+    Raises:
+        EngineError: There is no such engine. The message gives the reason of each that is there.
+    """
+    searched = EngineCache() if cache is None else cache
+    wanted = key_of(stored, flavour, library.version(flavour), targets=(), gpu=gpu)
+    inside, reasons = engines_in(folder.path / ENGINES, stored.graph.name)
+    # The cache holds engines of all models: those of other graphs are not reported.
+    cached = [
+        engine
+        for engine in searched.all(stored.graph.name)
+        if engine.card.key.graph_sha256 == wanted.graph_sha256
+    ]
+    fitting = []
+    for engine in (*inside, *cached):
+        different = engine.card.key.differences(wanted)
+        if not different and not (allow_uncompared or searched.accepts(engine.card, gpu)):
+            state = engine.card.comparison.state
+            different = [f"its masks were never compared with FP32 on this GPU ({state})"]
+        if different:
+            reasons.append(f"{engine.path.name}: {'; '.join(different)}")
+        else:
+            fitting.append(engine)
+    if not fitting:
+        raise EngineError(_none_fits(folder, stored, flavour, gpu, reasons))
+    # An engine that was built for this architecture is at least as fast as a portable one.
+    return min(fitting, key=lambda engine: engine.card.key.targets == (PORTABLE,))
+
+
+def _none_fits(
+    folder: ModelFolder, stored: GraphFile, flavour: Flavour, gpu: Gpu, reasons: list[str]
+) -> str:
+    found = " ".join(f"{reason}." for reason in reasons) or "There is none at all."
+    return (
+        f"{folder.manifest.name} has no {flavour.name} engine of {stored.graph.name} in "
+        f"{stored.precision} for {gpu}. {found} Build and compare it here: fastseg build "
+        f"{folder.path} --backend {flavour.name} --precision {stored.precision}."
+    )
 
 
 def _acceptance(card: EngineCard, gpu: Gpu) -> str:

@@ -1,4 +1,4 @@
-"""What an engine was built from and for: its key, and in words why it is not the one wanted."""
+"""The key of an engine: what it was built from and for, and the differences between two keys."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fastseg.backends.tensorrt.optimization_profiles import profiles_of
 from fastseg.cuda.driver import CudaDevice, CudaDriver
 
 RECIPE = 1
-"""Raised when the same key would be built in another way, so that older engines fit no longer."""
+"""Version of the build; raised when it changes engines of the same key, so that none fits."""
 
 _PORTABLE_FROM = (8, 0)
 """The oldest architecture that a portable engine runs on, as NVIDIA documents it."""
@@ -46,36 +46,36 @@ class EngineKey:
     """Name of the graph, ``"decoder"``."""
 
     graph_sha256: str
-    """Of the ONNX file and its outside weights together."""
+    """Hash of the ONNX file and its outside weights together."""
 
     precision: str
     runtime: str
     runtime_version: str
     targets: tuple[str, ...]
-    """Architectures that it was built for ahead of time; empty for the GPU at hand."""
+    """Architectures that it was built for ahead of time; empty for the GPU of the machine."""
 
     gpu: Gpu | None
-    """The GPU at hand; None for an engine that was built ahead of time."""
+    """The GPU of the machine; None for an engine that was built ahead of time."""
 
     profiles: tuple[Mapping[str, tuple[int, int, int]], ...]
-    """Least, usual and largest size of each open dimension."""
+    """Smallest, usual and largest size of each open dimension."""
 
     recipe: int = RECIPE
 
     @property
     def digest(self) -> str:
-        """A name for the key, 64 hexadecimal digits."""
+        """Hash of the key, 64 hexadecimal digits."""
         return sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
     def for_gpu(self, gpu: Gpu | None) -> EngineKey:
-        """The same key, built on another GPU."""
+        """Return the same key for another GPU."""
         return replace(self, gpu=gpu)
 
     def differences(self, wanted: EngineKey) -> list[str]:
-        """Say in words why an engine of this key is not one of ``wanted``; empty if it is.
+        """List in words why an engine of this key is not one of ``wanted``; empty if it is.
 
-        ``wanted`` names the GPU at hand. An engine that was built ahead of time fits it if one of
-        its targets does.
+        ``wanted`` names the GPU of this machine. An engine that was built ahead of time fits it if
+        one of its targets does.
         """
         pairs = (
             ("is of the graph", self.graph, wanted.graph),
@@ -111,7 +111,7 @@ def key_of(
     targets: tuple[str, ...],
     gpu: Gpu | None,
 ) -> EngineKey:
-    """The key of an engine of a model folder's graph."""
+    """Make the key of an engine of a model folder's graph."""
     return EngineKey(
         graph=stored.graph.name,
         graph_sha256=stored.content,
@@ -128,7 +128,7 @@ def key_of(
 
 
 def to_document(key: EngineKey) -> dict[str, Any]:
-    """The key as JSON can hold it."""
+    """Convert a key to what JSON can hold."""
     return asdict(key)
 
 

@@ -1,4 +1,4 @@
-"""One lane of an engine: a stream, an execution context, and buffers that only ever grow."""
+"""An execution slot of an engine: a stream, an execution context, and buffers that only grow."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from fastseg.cuda.arrays import DeviceArray
 from fastseg.cuda.device import Allocation, Bytes, Device
 
 ALIGNMENT = 256
-"""TensorRT asks for it of every address that it is given."""
+"""TensorRT requires it of every address."""
 
 _SCRATCH = "working memory"
-"""Its name among the buffers; no tensor is called so."""
+"""Its name among the buffers; no tensor has this name."""
 
 _MOST_HELD = 16
-"""Things that may wait for the stream to be done with them before the host waits for it."""
+"""Objects that are kept alive for the stream before the host waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """One piece of work: the shapes that it has, and where its arrays are."""
+class Launch:
+    """One run of the engine: its profile, shapes and addresses."""
 
     profile: int
     shapes: tuple[tuple[str, tuple[int, ...]], ...]
-    """Of every input, by name."""
+    """Shape of every input, by name."""
 
     addresses: tuple[tuple[str, int], ...]
-    """Of every input and output, by name."""
+    """Address of every input and output, by name."""
 
 
-class Lane:
-    """What one call at a time works in.
+class ExecutionSlot:
+    """The stream, context and buffers that one call at a time uses.
 
-    A call has a lane to itself while it puts its work into the stream. The next one may come before
-    the device has done that: it is put behind it, and the host waits only to overwrite what has
-    not been uploaded yet, or for memory that must grow.
+    A call has a slot to itself while it enqueues its work. The next one may come before the device
+    has finished: it is enqueued behind it, and the host waits only to overwrite bytes that are not
+    uploaded yet, or for memory that must grow.
     """
 
     def __init__(self, device: Device, engine: Engine) -> None:
@@ -50,36 +50,36 @@ class Lane:
         self._buffers: dict[str, Allocation] = {}
         self._pinned: dict[str, Bytes] = {}
         self._uploading: set[str] = set()
-        """Names whose page-locked bytes may still be on their way."""
+        """Names whose page-locked bytes may not be uploaded yet."""
 
         self._held: list[object] = []
-        """What the stream may still use, and nobody else may refer to."""
+        """Objects that the stream may still use, and that may have no other reference."""
 
-        self._last: Call | None = None
-        """What the context is set to."""
+        self._last: Launch | None = None
+        """The launch that the context is set to."""
 
-        self._launch: Callable[[], None] | None = None
-        """The last call as a recorded graph. There is never another: a graph is good only as long
-        as nothing changes the context that it was recorded from."""
+        self._recorded: Callable[[], None] | None = None
+        """The last launch as a CUDA graph. There is only one: a graph is valid only as long as the
+        context that it was captured from does not change."""
 
     def begin(self) -> None:
-        """Let go of what the calls before needed, as far as the device is done with it."""
+        """Release what earlier calls needed, if the device has finished with it."""
         if len(self._held) > _MOST_HELD:
             self.wait()
         elif self.stream.is_done():
-            self._settle()
+            self._release()
 
-    def hold(self, *things: object) -> None:
-        """Keep things alive until the stream is done with what is in it now."""
-        self._held += things
+    def keep_alive(self, *objects: object) -> None:
+        """Keep objects alive until the stream has finished its present work."""
+        self._held += objects
 
     def wait(self) -> None:
-        """Wait until everything in the stream is done."""
+        """Wait until the stream has finished all its work."""
         self.stream.synchronise()
-        self._settle()
+        self._release()
 
-    def place(self, name: str, array: Array | DeviceArray) -> int:
-        """Address of an input on the device; brought there, or to a multiple of 256, if need be."""
+    def address_of(self, name: str, array: Array | DeviceArray) -> int:
+        """Return the aligned device address of an input, which is copied there if necessary."""
         if isinstance(array, DeviceArray):
             if array.address % ALIGNMENT == 0:
                 return array.address
@@ -97,80 +97,80 @@ class Lane:
         return address
 
     def reserve(self, name: str, length: int) -> int:
-        """Address of the buffer of a name, which has at least ``length`` bytes.
+        """Return the address of the buffer of a name, with at least ``length`` bytes.
 
         Raises:
             DeviceMemoryError: The device has not enough left.
         """
         held = self._buffers.get(name)
         if held is None or held.length < length:
-            # Work that still uses the old one ends first. It is dropped before the new one is
-            # taken, so that the two need not fit beside each other, and with it the recorded
-            # graph, which may have its address in it.
-            self._change()
+            # Work that uses the old buffer ends first. The buffer is freed before the new one is
+            # allocated, so that the two need not fit together, and with it the CUDA graph, which
+            # may contain its address.
+            self._invalidate()
             self.wait()
             held = None
             self._buffers.pop(name, None)
             held = self._buffers[name] = self._device.allocate(length)
         return held.address
 
-    def run(self, call: Call) -> None:
-        """Put one piece of work into the stream.
+    def run(self, launch: Launch) -> None:
+        """Enqueue one run of the engine in the stream.
 
         Raises:
             DeviceMemoryError: The working memory does not fit.
-            BackendError: The runtime refuses the call.
+            BackendError: The runtime refuses the launch.
         """
-        if call != self._last:
-            self._change()
-            length = self._context.prepare(call.profile, dict(call.shapes))
+        if launch != self._last:
+            self._invalidate()
+            length = self._context.prepare(launch.profile, dict(launch.shapes))
             scratch = self.reserve(_SCRATCH, max(length, ALIGNMENT))
-            self._context.bind(dict(call.addresses), (scratch, max(length, ALIGNMENT)))
+            self._context.bind(dict(launch.addresses), (scratch, max(length, ALIGNMENT)))
             self._context.enqueue()
-            self._last = call
+            self._last = launch
         elif not self._records:
             self._context.enqueue()
         else:
-            # What comes twice will come often. The first time, which was not recorded, the
-            # runtime has settled on these shapes.
-            self._launch = self._launch or self.stream.record(self._context.enqueue)
-            self._launch()
+            # A launch that repeats is likely to repeat often. The first one, which is not captured,
+            # lets the runtime prepare for these shapes.
+            self._recorded = self._recorded or self.stream.record(self._context.enqueue)
+            self._recorded()
 
-    def fetch(self, outputs: Mapping[str, tuple[int, Array]]) -> None:
-        """Bring outputs from their addresses to dense host arrays, after all work in the stream."""
+    def download(self, outputs: Mapping[str, tuple[int, Array]]) -> None:
+        """Copy outputs from their addresses to dense host arrays, after all work in the stream."""
         for name, (address, target) in outputs.items():
             self.stream.download(self._host_buffer(name, target.nbytes), address)
         self.wait()
         for name, (_, target) in outputs.items():
             target.reshape(-1).view(np.uint8)[:] = self._host_buffer(name, target.nbytes)
 
-    def forget(self) -> None:
-        """Drop every buffer and the recorded graph, when everything in the stream is done.
+    def free(self) -> None:
+        """Free every buffer and the CUDA graph, after all work in the stream.
 
         Raises:
-            BackendError: Something of it failed; all is dropped nevertheless.
+            BackendError: Some of the work failed; all is freed nevertheless.
         """
         try:
-            self._change()
+            self._invalidate()
             self.wait()
         finally:
-            self._settle()
+            self._release()
             self._buffers.clear()
             self._pinned.clear()
 
-    def _change(self) -> None:
-        """Let go of the recorded graph, which may be at work: something it relies on changes."""
-        if self._launch is not None:
-            self.hold(self._launch)
-        self._last = self._launch = None
+    def _invalidate(self) -> None:
+        """Release the CUDA graph, which may be running: something that it depends on changes."""
+        if self._recorded is not None:
+            self.keep_alive(self._recorded)
+        self._last = self._recorded = None
 
-    def _settle(self) -> None:
-        """Everything in the stream is done."""
+    def _release(self) -> None:
+        """Release what the stream, whose work is finished, needed."""
         self._held.clear()
         self._uploading.clear()
 
     def _host_buffer(self, name: str, length: int) -> Bytes:
-        """The first ``length`` bytes of the page-locked buffer of a name."""
+        """Return the first ``length`` bytes of the page-locked buffer of a name."""
         held = self._pinned.get(name)
         if held is None or len(held) < length:
             held = self._pinned[name] = self._device.pinned(length)

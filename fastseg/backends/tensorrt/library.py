@@ -1,4 +1,4 @@
-"""TensorRT's two flavours as Python modules: found, loaded with their libraries, and versioned."""
+"""The Python modules of TensorRT's two flavours: finding, loading and checking them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from fastseg.backends.base import USE_CPU
+from fastseg.environment import install_hint
 from fastseg.errors import BackendUnavailableError, EngineError
 
 PORTABLE = "portable"
 """The target of an engine that runs on every GPU of its flavour."""
+
+DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT32": "int32"}
+"""TensorRT's names of the dtypes of graphs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,19 +28,19 @@ class Flavour:
     """One of the two runtimes that share TensorRT's API."""
 
     name: str
-    """What ``backend=`` calls it."""
+    """The word that ``backend=`` takes."""
 
     modules: tuple[str, ...]
-    """Names of its Python module, the first that is there being taken."""
+    """Names of its Python module, of which the first that is installed is used."""
 
     libraries: tuple[str, ...]
-    """What the module needs, in the order of loading; empty if it finds them by itself."""
+    """Libraries that the module needs, in the order of loading; empty if it loads them itself."""
 
     packages: tuple[str, ...]
-    """Python packages that carry those libraries."""
+    """Python packages that contain those libraries."""
 
     ahead_of_time: bool
-    """Whether it builds engines for other GPUs than the one at hand, and without any."""
+    """True if it builds engines for other GPUs than that of this machine, and without any."""
 
     oldest: tuple[int, int]
     """The first version that has the API used here."""
@@ -78,12 +82,12 @@ def runtime(flavour: Flavour) -> Any:
 
 
 def version(flavour: Flavour) -> str:
-    """Version of the runtime, ``"1.7.1.116"``."""
+    """Return the version of the runtime, ``"1.7.1.116"``."""
     return str(runtime(flavour).__version__)
 
 
 def targets(flavour: Flavour) -> tuple[str, ...]:
-    """Architectures that engines can be built for ahead of time, ``("sm75", "sm80", ...)``."""
+    """List the architectures that engines can be built for, ``("sm75", "sm80", ...)``."""
     if not flavour.ahead_of_time:
         return ()
     members = runtime(flavour).ComputeCapability.__members__
@@ -91,10 +95,10 @@ def targets(flavour: Flavour) -> tuple[str, ...]:
 
 
 def check_targets(flavour: Flavour, asked: tuple[str, ...]) -> tuple[str, ...]:
-    """What to build for: ``asked`` in order and once each, or ``("portable",)`` if it is empty.
+    """Normalise the targets of a build: sorted, once each, ``("portable",)`` if there are none.
 
     Raises:
-        EngineError: The flavour builds for no other GPU than the one at hand, or not for this one.
+        EngineError: The flavour builds only for the GPU of this machine, or not for a target.
     """
     if not flavour.ahead_of_time:
         if asked:
@@ -126,12 +130,12 @@ def _import(flavour: Flavour) -> Any:
 
 
 def _load(flavour: Flavour, library: str) -> None:
-    """Load a library for all to see; the module finds it then by its name.
+    """Load a library with global symbols, so that the module finds it by its name.
 
-    One that the process has already, or that the system finds, is taken as it is: a second copy
-    beside it would have a state of its own.
+    A library that the process has loaded, or that the system finds, is used as it is: a second copy
+    would have a state of its own.
     """
-    candidates = (library, *map(str, _carried(flavour, library)))
+    candidates = (library, *map(str, _packaged(flavour, library)))
     if not any(_loads(candidate) for candidate in candidates):
         raise _unavailable(flavour, f"the library {candidates[-1]} is missing or does not load")
 
@@ -151,17 +155,17 @@ def _loads(library: str) -> bool:
     return True
 
 
-def _carried(flavour: Flavour, library: str) -> Iterator[Path]:
-    """Files of a library in the packages that carry it: their names have more version numbers."""
+def _packaged(flavour: Flavour, library: str) -> Iterator[Path]:
+    """List the files of a library in its packages: their names have more version numbers."""
     for package in flavour.packages:
-        # Found without being imported: the package would change files and the environment.
+        # Found without an import: the package would change files and the environment.
         spec = find_spec(package)
         for folder in spec.submodule_search_locations or () if spec else ():
             yield from sorted(Path(folder).glob(f"{library}*"), reverse=True)
 
 
 def _check_libraries(flavour: Flavour, version: str) -> None:
-    """Refuse a module whose libraries come from another release: they share no stable layout."""
+    """Refuse a module whose libraries are of another release: their layouts differ."""
     if not flavour.libraries:
         return
     library = ctypes.CDLL(flavour.libraries[0])
@@ -178,6 +182,5 @@ def _unavailable(flavour: Flavour, reason: str) -> BackendUnavailableError:
     return BackendUnavailableError(
         flavour.name,
         reason=reason,
-        remedy=f"Install it: pip install 'fastseg-runtime[{flavour.name}]' (docs/gpu.md says from "
-        f"where). {USE_CPU}",
+        remedy=f"{install_hint(flavour.name)} (docs/gpu.md says from where). {USE_CPU}",
     )

@@ -1,4 +1,4 @@
-"""What TensorRT says while it works: errors are kept, phases are reported, the rest is silent."""
+"""TensorRT's messages: errors are collected, phases of a build reported, the rest dropped."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ _MOST_ERRORS = 3
 
 
 class Log:
-    """Collects what a runtime complains about, thread by thread."""
+    """The errors that a runtime logs, by thread."""
 
     def __init__(self, module: Any) -> None:
         self._errors: dict[int, list[str]] = {}
         self.logger = _logger(module, self._add)
-        """What the runtime is given."""
+        """The object that is passed to the runtime."""
 
     @property
     def errors(self) -> str:
-        """The first errors in one line: of this thread, or where it has none of any; or nothing."""
+        """The first errors of this thread in one line; of any thread if this one has none."""
         own = self._errors.get(threading.get_ident())
         found = own or [text for errors in list(self._errors.values()) for text in errors]
         return "; ".join(found[:_MOST_ERRORS])
 
-    def forget(self) -> None:
-        """Forget the errors of this thread up to now."""
+    def clear(self) -> None:
+        """Drop the errors of this thread up to now."""
         self._errors.pop(threading.get_ident(), None)
 
     def _add(self, text: str) -> None:
@@ -41,14 +41,14 @@ class Log:
 
 @cache
 def log_of(module: Any) -> Log:
-    """The log of a runtime, one in a process: it keeps to the first that it is given."""
+    """Return the log of a runtime, one a process: the runtime uses the first that it gets."""
     return Log(module)
 
 
 def _logger(module: Any, add: Callable[[str], None]) -> Any:
     class Logger(module.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
-            # Not super(): the binding asks for its own constructor by name.
+            # Not super(): the binding requires its own constructor by name.
             module.ILogger.__init__(self)
 
         def log(self, severity: Any, message: str) -> None:
@@ -59,16 +59,16 @@ def _logger(module: Any, add: Callable[[str], None]) -> Any:
     return Logger()
 
 
-class Watch:
-    """The phases of one build, and whether the user has interrupted it.
+class BuildMonitor:
+    """The phases of one build, and whether the user interrupted it.
 
-    Ctrl-C is held back while the block runs: an exception may not pass through the runtime's own
-    frames, so the runtime is asked to stop instead.
+    While the block runs Ctrl-C raises nothing: an exception may not pass through the frames of the
+    runtime, so the runtime is asked to stop instead.
 
     Args:
         module: The runtime.
         config: The build's configuration.
-        progress: Is told which phase begins.
+        progress: Called with the name of each phase as it begins.
     """
 
     def __init__(self, module: Any, config: Any, progress: Callable[[str], None]) -> None:
@@ -77,7 +77,7 @@ class Watch:
         self._previous: Any = None
         config.progress_monitor = self._monitor
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> BuildMonitor:
         if threading.current_thread() is threading.main_thread():
             self._previous = signal.signal(signal.SIGINT, self._interrupt)
         return self
@@ -92,7 +92,7 @@ class Watch:
         self.interrupted = True
 
 
-def _monitor(module: Any, watch: Watch, progress: Callable[[str], None]) -> Any:
+def _monitor(module: Any, build: BuildMonitor, progress: Callable[[str], None]) -> Any:
     class Monitor(module.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
             module.IProgressMonitor.__init__(self)
@@ -106,8 +106,8 @@ def _monitor(module: Any, watch: Watch, progress: Callable[[str], None]) -> Any:
             del phase
 
         def step_complete(self, phase: str, step: int) -> bool:
-            """Go on unless the user has had enough."""
+            """Continue unless the user interrupted the build."""
             del phase, step
-            return not watch.interrupted
+            return not build.interrupted
 
     return Monitor()

@@ -1,4 +1,4 @@
-"""Which sizes an engine takes: the optimisation profiles that it is built with."""
+"""The optimisation profiles of an engine: the sizes that it takes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Shape: TypeAlias = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
-    """Sizes that one dimension may have."""
+class SizeRange:
+    """The sizes of one dimension."""
 
     least: int
     usual: int
-    """What the engine is tuned for."""
+    """The size that the engine is tuned for."""
 
     most: int
 
@@ -26,35 +26,35 @@ class Range:
         return self.least <= size <= self.most
 
 
-Profile: TypeAlias = Mapping[str, Range]
-"""A range for every dimension of a graph that a call may choose."""
+Profile: TypeAlias = Mapping[str, SizeRange]
+"""The range of every dimension that a call may choose."""
 
-_BATCHES: Mapping[str, Range] = {
-    "images": Range(1, 1, 8),
-    "batch": Range(1, 8, 32),
-    "survivors": Range(1, 64, 1024),
+_BATCHES: Mapping[str, SizeRange] = {
+    "images": SizeRange(1, 1, 8),
+    "batch": SizeRange(1, 8, 32),
+    "survivors": SizeRange(1, 64, 1024),
 }
 """Dimensions that are a batch and nothing else."""
 
-_FEW_PROMPTS: Profile = {"prompts": Range(1, 4, 32), "points": Range(1, 2, 64)}
-_GRID_OF_PROMPTS: Profile = {"prompts": Range(1, 256, 1024), "points": Range(2, 2, 2)}
-"""Everything mode: a click and its padding, which are as long as a box."""
+_FEW_PROMPTS: Profile = {"prompts": SizeRange(1, 4, 32), "points": SizeRange(1, 2, 64)}
+_GRID_OF_PROMPTS: Profile = {"prompts": SizeRange(1, 256, 1024), "points": SizeRange(2, 2, 2)}
+"""Everything mode: a point and its padding, as many points as a box has."""
 
-_MASKS = Range(1, 3, 4)
+_MASKS = SizeRange(1, 3, 4)
 
 
 def profiles_of(graph: GraphSpec) -> tuple[Profile, ...]:
-    """The profiles that an engine of ``graph`` is built with; empty if all its sizes are fixed.
+    """List the profiles of an engine of ``graph``; empty if all its sizes are fixed.
 
     Raises:
-        EngineError: The graph leaves a dimension open that fastseg knows no range for.
+        EngineError: The graph has an open dimension that fastseg has no range for.
     """
     open_sizes = {size for tensor in graph.inputs for size in tensor.shape if isinstance(size, str)}
     if not open_sizes:
         return ()
     known: Profile = {**_BATCHES, "masks": _MASKS}
     whole = [{**known, **_FEW_PROMPTS}]
-    # With a mask prompt there is no grid: nobody draws a thousand masks to ask for a thousand.
+    # Grids have no mask prompts: everything mode prompts with points alone.
     if "prompts" in open_sizes and not any(one.name == "mask_input" for one in graph.inputs):
         whole.append({**known, **_GRID_OF_PROMPTS})
     if unknown := sorted(open_sizes - whole[0].keys()):
@@ -66,7 +66,7 @@ def profiles_of(graph: GraphSpec) -> tuple[Profile, ...]:
 
 
 def shapes(tensor: TensorSpec, profile: Profile) -> tuple[Shape, Shape, Shape]:
-    """The smallest, usual and largest shape of an input under a profile."""
+    """Return the smallest, usual and largest shape of an input in a profile."""
 
     def of(end: str) -> Shape:
         return tuple(
@@ -77,7 +77,7 @@ def shapes(tensor: TensorSpec, profile: Profile) -> tuple[Shape, Shape, Shape]:
 
 
 def sizes_of(graph: GraphSpec, inputs: Mapping[str, Array]) -> dict[str, int]:
-    """What a call chose for every open dimension; ``inputs`` fit the graph."""
+    """Return the size of every open dimension in a call; ``inputs`` fit the graph."""
     return {
         wanted: size
         for tensor in graph.inputs
@@ -87,7 +87,7 @@ def sizes_of(graph: GraphSpec, inputs: Mapping[str, Array]) -> dict[str, int]:
 
 
 def batch_dimension(graph: GraphSpec) -> str | None:
-    """The dimension along which a call may be cut in pieces: the first of every output.
+    """Find the dimension along which a call may be split: the first of every output.
 
     None if there is no such dimension, so that every call runs whole.
     """
@@ -103,12 +103,12 @@ def batch_dimension(graph: GraphSpec) -> str | None:
 def choose_profile(
     graph: GraphSpec, profiles: tuple[Profile, ...], sizes: Mapping[str, int]
 ) -> tuple[int, int]:
-    """Choose the profile for a call, and how long its pieces may be.
+    """Choose the profile for a call, and the length of the pieces that it is split into.
 
     Returns:
-        The number of the profile, and the most that it takes along ``batch_dimension``. Of the
-        profiles that fit the other sizes it is the first that takes the call whole, else the one
-        that takes most at a time.
+        The number of the profile, and its largest size along ``batch_dimension``. Of the profiles
+        that fit the other sizes it is the first that takes the call whole, else the one that takes
+        most at a time.
 
     Raises:
         BackendError: A size is outside of every profile.

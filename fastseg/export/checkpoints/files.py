@@ -1,4 +1,4 @@
-"""Weights by name from a file of torch or safetensors, read without running what is in it."""
+"""Weights by name from a file of torch or safetensors, read without running code in it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WRAPPERS = ("model", "state_dict", "weights")
 
 
 def load(path: Path, *, remedy: str) -> Any:
-    """Read what a file holds, mapped into memory where its format allows that.
+    """Read the content of a file, mapped into memory where its format allows that.
 
     A ``.pt`` or ``.pth`` file is a pickle; only tensors and plain containers in it are accepted,
     and nothing in it is executed.
@@ -62,7 +62,7 @@ def load(path: Path, *, remedy: str) -> Any:
 
 
 def unwrap(path: Path, found: Any, *, remedy: str) -> dict[str, Tensor]:
-    """Strip what training scripts wrap around the weights: ``WRAPPERS``, and ``"module."``.
+    """Remove the wrappers of training scripts around the weights: ``WRAPPERS``, and ``"module."``.
 
     Raises:
         CheckpointError: There is anything but tensors by name.
@@ -80,7 +80,7 @@ def unwrap(path: Path, found: Any, *, remedy: str) -> dict[str, Tensor]:
 
 
 def check_values(path: Path, weights: Mapping[str, Tensor]) -> None:
-    """Look at every value.
+    """Check that every value is a finite floating-point number.
 
     Raises:
         CheckpointError: Weights are not floating point, or one of them is NaN or infinite.
@@ -110,6 +110,6 @@ def difference(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str
 
 
 def listed(names: list[str]) -> str:
-    """The first names, and how many more there are."""
+    """List the first names, and count the others."""
     rest = len(names) - SHOWN
     return ", ".join(names[:SHOWN]) + (f" and {rest} more" if rest > 0 else "")

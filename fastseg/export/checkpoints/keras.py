@@ -1,4 +1,4 @@
-"""The echo U-Net's weights in the .h5 files of Keras, whose arrays have their channels last.
+"""Weights of the echo U-Net in Keras' .h5 files, whose arrays have their channels last.
 
 Two layouts exist: ``model.save`` puts the layers under ``model_weights``, beside the state of the
 optimiser, and ``save_weights`` at the root. In both an attribute ``layer_names`` lists the layers
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fastseg.environment import install_hint
 from fastseg.errors import BackendUnavailableError, CheckpointError
 from fastseg.export.checkpoints import keras_layers
 from fastseg.export.networks.unet import LEVELS, UNet
@@ -36,8 +37,8 @@ Names in the file say nothing: Keras counts layers through a whole session (``co
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
-    """A layer that has weights, as it lies in the file."""
+class KerasLayer:
+    """A layer with weights, as the file holds it."""
 
     name: str
     kernel: Any  # an h5py dataset, (height, width, in, out); transposed: (height, width, out, in)
@@ -45,15 +46,15 @@ class Layer:
 
     @property
     def size(self) -> str:
-        """Of the kernel, ``"3x3"``."""
+        """Size of the kernel, ``"3x3"``."""
         return f"{self.kernel.shape[0]}x{self.kernel.shape[1]}"
 
 
 def read(path: Path, *, remedy: str) -> dict[str, Tensor]:
     """Read a file that Keras wrote by ``model.save`` or ``save_weights``.
 
-    Layers find their places by their kernels' sizes and by their order; every shape is compared
-    before an array is read. The state of the optimiser is ignored. Activations and padding are
+    Kernel sizes and the order tell the layers apart; every shape is compared before an array is
+    read. The state of the optimiser is ignored. Activations and padding are
     compared where the file tells of them, which is after ``model.save``.
 
     Args:
@@ -94,13 +95,13 @@ def _h5py() -> Any:
         raise BackendUnavailableError(
             "a .h5 file of weights",
             reason="h5py is not installed",
-            remedy='Install it by: pip install "fastseg-runtime[export]"',
+            remedy=install_hint("export"),
         ) from error
     return h5py
 
 
-def _layers(path: Path, group: Any, remedy: str) -> Iterator[Layer]:
-    """The layers with weights, in the order in which they run."""
+def _layers(path: Path, group: Any, remedy: str) -> Iterator[KerasLayer]:
+    """Yield the layers with weights, in the order in which they run."""
     if "layer_names" not in group.attrs:
         raise CheckpointError(
             f"{path} does not list its layers, as model.save and save_weights of Keras 2 do. From "
@@ -119,16 +120,16 @@ def _layers(path: Path, group: Any, remedy: str) -> Iterator[Layer]:
                 f"{path} is not this U-Net: layer {name} holds {held}, and every layer of it is a "
                 f"convolution with one kernel and one bias. {remedy}"
             )
-        yield Layer(name, kernels[0], biases[0])
+        yield KerasLayer(name, kernels[0], biases[0])
 
 
 def _texts(values: Any) -> list[str]:
     return [text.decode() if isinstance(text, bytes) else str(text) for text in values]
 
 
-def _placed(path: Path, layers: list[Layer], remedy: str) -> dict[str, Layer]:
-    """Give every layer its name in ``UNet``, or say which is the first without a place."""
-    by_size: dict[str, list[Layer]] = {size: [] for size in ORDER}
+def _placed(path: Path, layers: list[KerasLayer], remedy: str) -> dict[str, KerasLayer]:
+    """Give every layer its name in ``UNet``, or raise for the first one without."""
+    by_size: dict[str, list[KerasLayer]] = {size: [] for size in ORDER}
     for layer in layers:
         if layer.size not in by_size:
             raise CheckpointError(
@@ -151,8 +152,8 @@ def _placed(path: Path, layers: list[Layer], remedy: str) -> dict[str, Layer]:
     return placed
 
 
-def _shapes(*, first: Layer, last: Layer) -> dict[str, tuple[int, ...]]:
-    """Kernels' shapes, as Keras stores them, of the U-Net that the first and last layer imply."""
+def _shapes(*, first: KerasLayer, last: KerasLayer) -> dict[str, tuple[int, ...]]:
+    """Compute the kernel shapes, as Keras stores them, that the first and last layer imply."""
     channels, width = first.kernel.shape[2:]
     with torch.device("meta"):
         weights = UNet(channels, last.kernel.shape[3], width).state_dict()
@@ -164,9 +165,9 @@ def _shapes(*, first: Layer, last: Layer) -> dict[str, tuple[int, ...]]:
 
 
 def _complaint(
-    name: str | None, layer: Layer | None, wanted: Mapping[str, tuple[int, ...]]
+    name: str | None, layer: KerasLayer | None, wanted: Mapping[str, tuple[int, ...]]
 ) -> str | None:
-    """Why a layer cannot stand at a place; None if it can."""
+    """Say why a layer cannot have a name of ``UNet``; None if it can."""
     if name is None:
         return f"layer {layer.name} is one {layer.size} convolution too many" if layer else None
     if layer is None:
@@ -183,8 +184,8 @@ def _complaint(
     return None
 
 
-def _check_behaviour(path: Path, config: Any, placed: Mapping[str, Layer]) -> None:
-    """Refuse a network that has the arrays of this one and does something else with them."""
+def _check_behaviour(path: Path, config: Any, placed: Mapping[str, KerasLayer]) -> None:
+    """Refuse a network that has the arrays of this one but other activations or padding."""
     if config is None:
         return
     said = keras_layers.contradiction(config, {layer.name: name for name, layer in placed.items()})
@@ -195,7 +196,7 @@ def _check_behaviour(path: Path, config: Any, placed: Mapping[str, Layer]) -> No
         )
 
 
-def _arrays(placed: Mapping[str, Layer]) -> dict[str, Tensor]:
+def _arrays(placed: Mapping[str, KerasLayer]) -> dict[str, Tensor]:
     """Read every array, with its axes in torch's order."""
     weights = {}
     for name, layer in placed.items():

@@ -1,7 +1,7 @@
-"""What the layers of a Keras file do apart from their weights, where the file tells.
+"""Settings of the layers of a Keras file, where the file holds them.
 
-A U-Net with other activations can have the very same arrays. ``model.save`` writes down what each
-layer does; ``save_weights`` does not.
+A U-Net with other activations can have the very same arrays. ``model.save`` writes the settings of
+each layer; ``save_weights`` does not.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "up": {"strides": [2, 2], "activation": "linear"},
     "head": {"strides": [1, 1], "activation": "sigmoid"},
 }
-"""What a layer must do, by the first word of its name in ``UNet``."""
+"""Required settings of a layer, by the first word of its name in ``UNet``."""
 
 ACTIVATIONS = frozenset(("Activation", "ReLU"))
 """Layers that leave the activation of the convolution before them linear."""
@@ -34,7 +34,7 @@ KINDS = ACTIVATIONS | {
 
 
 def contradiction(model_config: str | bytes, places: Mapping[str, str]) -> str | None:
-    """Say in words which layer does something else than the U-Net's, or None if none does.
+    """Describe the first layer whose settings are not those of the U-Net; None if there is none.
 
     Args:
         model_config: The attribute of that name, JSON.

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from fastseg.errors import CheckpointError
-from fastseg.export.checkpoints import files as weight_files
+from fastseg.export.checkpoints import files as checkpoint_files
 from fastseg.export.networks.mask_decoder import MaskDecoder
 from fastseg.export.networks.nano_encoder import NanoEncoder
 from fastseg.export.networks.prompt_encoder import PromptEncoder
@@ -25,8 +25,8 @@ def read(path: str | os.PathLike[str]) -> SamModules:
         CheckpointError: The file is missing or truncated, or of another network.
     """
     path = Path(path)
-    found = weight_files.load(path, remedy=_REMEDY)
-    weights = weight_files.unwrap(path, found, remedy=_REMEDY)
+    found = checkpoint_files.load(path, remedy=_REMEDY)
+    weights = checkpoint_files.unwrap(path, found, remedy=_REMEDY)
     modules = SamModules(NanoEncoder(), PromptEncoder(), MaskDecoder())
     for prefix, module in modules.by_prefix().items():
         own = {

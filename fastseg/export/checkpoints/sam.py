@@ -1,4 +1,4 @@
-"""Weights as they are published: read without running code, recognised, and compared by name."""
+"""SAM checkpoints: read without running code, recognised, and compared by name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fastseg import artifacts
 from fastseg.artifacts import registry
 from fastseg.errors import CheckpointError
-from fastseg.export.checkpoints import files as weight_files
+from fastseg.export.checkpoints import files as checkpoint_files
 from fastseg.export.networks.image_encoder import SHAPES
 
 _REMEDY = (
@@ -23,7 +23,7 @@ _REMEDY = (
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Weights by their names, and the file that they came from."""
+    """Weights by name, with the file that they came from."""
 
     path: Path
     kind: str
@@ -33,7 +33,7 @@ class Checkpoint:
     sha256: str
 
     def fill(self, modules: Mapping[str, nn.Module]) -> None:
-        """Put the weights into modules, by prefix; every weight must find its place.
+        """Put the weights into modules, by prefix; every weight must be used.
 
         Args:
             modules: Prefix (``"image_encoder"``) to a module, which may be on the meta device.
@@ -46,7 +46,7 @@ class Checkpoint:
             for prefix, module in modules.items()
             for name, tensor in module.state_dict().items()
         }
-        if (complaint := weight_files.difference(wanted, self.weights)) is not None:
+        if (complaint := checkpoint_files.difference(wanted, self.weights)) is not None:
             raise CheckpointError(f"{self.path} is not SAM {self.kind}: {complaint}. {_REMEDY}")
         for prefix, module in modules.items():
             own = {
@@ -57,7 +57,7 @@ class Checkpoint:
 
 
 def read(path: str | os.PathLike[str]) -> Checkpoint:
-    """Read a SAM checkpoint and tell which network it is of.
+    """Read a SAM checkpoint and recognise its network.
 
     A ``.pth`` file is a pickle; only tensors and plain containers in it are accepted, and nothing
     in it is executed.
@@ -71,14 +71,14 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
         CheckpointError: The file is missing, truncated, holds code, or is of another network.
     """
     path = Path(path)
-    found = weight_files.load(path, remedy=_REMEDY)
+    found = checkpoint_files.load(path, remedy=_REMEDY)
     if isinstance(found, Mapping) and {"state_dict", "config"} <= set(found):
         raise CheckpointError(_unsupported(path, "RITM"))
-    weights = weight_files.unwrap(path, found, remedy=_REMEDY)
+    weights = checkpoint_files.unwrap(path, found, remedy=_REMEDY)
     digest = artifacts.sha256(path)
     _refuse_relatives(path, weights, digest)
     kind = _kind(path, weights)
-    weight_files.check_values(path, weights)
+    checkpoint_files.check_values(path, weights)
     return Checkpoint(path, kind, weights, digest)
 
 
@@ -93,7 +93,7 @@ def _refuse_relatives(path: Path, weights: Mapping[str, Tensor], digest: str) ->
     for card in registry.KNOWN:
         known = card.checkpoint is not None and card.checkpoint.sha256 == digest
         if known and not card.name.startswith("sam-vit-"):
-            # The weights would fit; the pictures would be prepared in the wrong way.
+            # The weights would fit; the images would be preprocessed in the wrong way.
             raise CheckpointError(_unsupported(path, card.description))
 
 
@@ -107,7 +107,7 @@ def _kind(path: Path, weights: Mapping[str, Tensor]) -> str:
     if positions is None or positions.ndim != 4:
         raise CheckpointError(
             f"{path} has no image_encoder.pos_embed (1, 64, 64, width), so it is not SAM. "
-            f"It begins with {weight_files.listed(sorted(weights))}. {_REMEDY}"
+            f"It begins with {checkpoint_files.listed(sorted(weights))}. {_REMEDY}"
         )
     for kind, shape in SHAPES.items():
         if shape.width == positions.shape[3]:

@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fastseg.echo import views as echo_views
+from fastseg.echo import views
 from fastseg.errors import CheckpointError
-from fastseg.export.checkpoints import files as weight_files
-from fastseg.export.checkpoints import keras as keras_weights
+from fastseg.export.checkpoints import files as checkpoint_files
+from fastseg.export.checkpoints import keras as keras_checkpoint
 from fastseg.export.networks.unet import UNet
 
 REMEDY = (
@@ -28,8 +28,8 @@ def read_unet_weights(path: str | os.PathLike[str], view: str) -> tuple[Mapping[
 
     Args:
         path: A ``.pt``, ``.pth`` or ``.safetensors`` file with the names of ``UNet``'s state dict,
-            which may stand under one of ``weight_files.WRAPPERS`` and after ``"module."``; or a
-            Keras ``.h5`` file, see ``keras_weights.read``.
+            which may stand under one of ``checkpoints.files.WRAPPERS`` and after ``"module."``;
+            or a Keras ``.h5`` file, see ``checkpoints.keras.read``.
         view: ``"a2c"``, ``"a4c"`` or ``"sax"``.
 
     Returns:
@@ -40,29 +40,31 @@ def read_unet_weights(path: str | os.PathLike[str], view: str) -> tuple[Mapping[
             one or of another view; a value is not finite. The message names the weight.
         BackendUnavailableError: A ``.h5`` file needs h5py, which is not installed.
     """
-    expected, path = echo_views.find(view), Path(path)
+    expected, path = views.find(view), Path(path)
     if path.suffix.lower() in KERAS_SUFFIXES:
-        weights = keras_weights.read(path, remedy=REMEDY)
+        weights = keras_checkpoint.read(path, remedy=REMEDY)
     else:
-        weights = weight_files.unwrap(path, weight_files.load(path, remedy=REMEDY), remedy=REMEDY)
+        weights = checkpoint_files.unwrap(
+            path, checkpoint_files.load(path, remedy=REMEDY), remedy=REMEDY
+        )
     network = _network(path, weights)
     if (network.channels, network.classes) != (expected.channels, len(expected.classes)):
         raise CheckpointError(f"{path} is not of view {view}: {_seen(network)}")
-    weight_files.check_values(path, weights)
+    checkpoint_files.check_values(path, weights)
     return {name: tensor.detach().float() for name, tensor in weights.items()}, network.width
 
 
 def _network(path: Path, weights: Mapping[str, Tensor]) -> UNet:
-    """The network, without memory, that the weights fit: every one finds its place."""
+    """Build the network, without memory, whose names and shapes are those of the weights."""
     first, last = weights.get("down.0.0.weight"), weights.get("head.weight")
     if first is None or last is None or first.ndim != 4 or last.ndim != 4:
         raise CheckpointError(
             f"{path} lacks the kernel down.0.0.weight or head.weight, so it is not this U-Net. "
-            f"It begins with {weight_files.listed(sorted(weights))}. {REMEDY}"
+            f"It begins with {checkpoint_files.listed(sorted(weights))}. {REMEDY}"
         )
     with torch.device("meta"):
         network = UNet(first.shape[1], last.shape[0], first.shape[0])
-    complaint = weight_files.difference(network.state_dict(), weights)
+    complaint = checkpoint_files.difference(network.state_dict(), weights)
     if complaint is not None:
         raise CheckpointError(
             f"{path} is not a U-Net of width {network.width}: {complaint}. {REMEDY}"
@@ -71,9 +73,9 @@ def _network(path: Path, weights: Mapping[str, Tensor]) -> UNet:
 
 
 def _seen(network: UNet) -> str:
-    """What view a network is of, by its sizes alone."""
-    for name, view in echo_views.VIEWS.items():
+    """Name the view of a network, by its sizes alone."""
+    for name, view in views.VIEWS.items():
         if (network.channels, network.classes) == (view.channels, len(view.classes)):
-            return f"it is of {echo_views.described(name)}. Ask for view {name}"
-    known = ", ".join(map(echo_views.described, echo_views.VIEWS))
+            return f"it is of {views.described(name)}. Ask for view {name}"
+    known = ", ".join(map(views.described, views.VIEWS))
     return f"it has {network.channels} channels in and {network.classes} out. Views are {known}"

@@ -1,4 +1,4 @@
-"""Which blocks of a model may compute in float16: measured on pictures, decided by a rule."""
+"""The choice of the blocks that compute in float16, by measurements on images."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from typing import Any
 
 from fastseg.contract import Array, GraphSpec
 from fastseg.export.fp16.probe import Probe
-from fastseg.export.onnx import blocks as graph_blocks
-from fastseg.export.onnx.blocks import ROOT
+from fastseg.export.onnx.blocks import ROOT, read_graph
 from fastseg.export.onnx.measuring_session import MeasuringSession
 from fastseg.export.onnx.writer import save
 
 LARGEST = 65504 / 8
-"""Numbers above this stay in float32: float16 ends at 65504, and no calibration sees the worst."""
+"""A block with larger numbers stays in float32: float16 ends at 65504, and no calibration meets the
+largest number."""
 
 LOSS = 1e-5
-"""Squared error over energy that a block may have of its own, a relative error of 0.3 %. Rounding a
-tensor once costs 4e-8, and blocks that lose nothing to it stay below 1e-6."""
+"""Largest squared error over energy that a block may have of its own, a relative error of 0.3 %.
+Rounding a tensor once costs 4e-8, and blocks that are robust to it stay below 1e-6."""
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """What a block computes in, and why."""
+class BlockDecision:
+    """The precision of a block, with its reason."""
 
     block: str
     precision: str
@@ -37,14 +37,13 @@ class Decision:
     """``"overflow"``, ``"loss"``, ``"between blocks"``, or nothing for float16."""
 
     max_abs: float
-    """Largest absolute value that the block takes, holds or gives."""
+    """Largest absolute value of the block's inputs, weights and outputs."""
 
     nmse: float
-    """Its own squared error in float16 over the energy of what it gives; infinite if it overflows.
-    """
+    """Its own squared error in float16 over the energy of its outputs; infinite if it overflows."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Ready for JSON, which has no infinity."""
+        """Convert to JSON's types; infinity, which JSON lacks, becomes text."""
         return {
             name: value if not isinstance(value, float) or math.isfinite(value) else str(value)
             for name, value in asdict(self).items()
@@ -53,7 +52,7 @@ class Decision:
 
 @dataclass
 class Calibration:
-    """The measurements of one graph over all runs of it."""
+    """Measurements of one graph over all its runs."""
 
     path: Path
     """Its float32 file."""
@@ -68,8 +67,8 @@ class Calibration:
     """Blocks that do nothing but add."""
 
     def run(self, feeds: Sequence[Mapping[str, Array]]) -> list[dict[str, Array]]:
-        """Measure on some inputs, and return what the graph gives for each."""
-        probe = Probe(graph_blocks.read(self.path))
+        """Measure on some inputs, and return the outputs of the graph for each."""
+        probe = Probe(read_graph(self.path))
         self.blocks, self.sums = probe.blocks, probe.sums
         with TemporaryDirectory() as folder:
             path = Path(folder) / "probe.onnx"
@@ -90,16 +89,16 @@ class Calibration:
                 self.error[block] += float(found[error])
                 self.energy[block] += float(found[energy])
 
-    def decisions(self) -> tuple[Decision, ...]:
+    def decisions(self) -> tuple[BlockDecision, ...]:
         """Decide for each block, by ``LARGEST``, ``LOSS`` and its place.
 
-        A block that does nothing but add up what the blocks in it give is a residual stream. It
-        collects the rounding of every sum over the depth of the network, and its largest channels
-        grow with it: it stays in float32, where it costs little.
+        A block that only adds the outputs of the blocks in it is a residual stream. It collects the
+        rounding of every sum over the depth of the network, and its largest channels grow with the
+        depth. It stays in float32, which costs little there.
         """
         return tuple(map(self._decide, self.blocks))
 
-    def _decide(self, block: str) -> Decision:
+    def _decide(self, block: str) -> BlockDecision:
         error, energy = self.error[block], self.energy[block]
         nmse = error / energy if energy > 0 else 0.0
         nmse = nmse if math.isfinite(nmse) else math.inf
@@ -112,4 +111,4 @@ class Calibration:
         elif holds and block in self.sums:
             reason = "between blocks"
         precision = "fp32" if reason else "fp16"
-        return Decision(block, precision, reason, self.largest[block], nmse)
+        return BlockDecision(block, precision, reason, self.largest[block], nmse)

@@ -1,8 +1,8 @@
 """Mixed-precision graphs of a model folder: measured, written, and compared before they are kept.
 
 Every name of the contract keeps its dtype, so that both precisions run in the same pipeline:
-pictures, embeddings, points, scores, mask vectors and logits are float32. What one graph hands to
-another untouched, and what is large for each prompt, is float16: ``HANDED_ON``.
+images, embeddings, points, scores, mask vectors and logits are float32. Tensors that one graph
+passes to another unchanged, and those that are large for each prompt, are ``FP16_TENSORS``.
 """
 
 from __future__ import annotations
@@ -24,14 +24,19 @@ from fastseg.backends.base import Backend
 from fastseg.backends.onnxruntime.session import OrtBackend
 from fastseg.contract import UNET_GRAPH, Array, GraphSpec, TensorSpec
 from fastseg.errors import BackendError, ModelFolderError
-from fastseg.export.added_graphs import take_over, verdict
-from fastseg.export.fp16.calibration import Calibration, Decision
-from fastseg.export.fp16.rewrite import to_half
+from fastseg.export.fp16.calibration import BlockDecision, Calibration
+from fastseg.export.fp16.rewrite import to_fp16
 from fastseg.export.fp16.rounding import spell_out
-from fastseg.export.model_folder import Progress, silent, versions
-from fastseg.export.onnx import blocks as graph_blocks
+from fastseg.export.model_folder import (
+    Progress,
+    comparison_record,
+    copy_graphs,
+    silent,
+    versions,
+)
+from fastseg.export.onnx.blocks import read_graph
 from fastseg.export.onnx.writer import save
-from fastseg.inference.sessions import GivenGraphs
+from fastseg.inference.sessions import PreopenedSessions
 from fastseg.validation import comparison, probes
 from fastseg.validation.comparison import Comparison, Limits
 from fastseg.validation.probes import FrameProbe, Probe, PromptProbe
@@ -40,34 +45,33 @@ PRECISION = "fp16"
 
 ARITHMETIC = "float32 sums, every float16 tensor rounded, on the CPU"
 
-HANDED_ON = ("shared_image", "shared_keys", "shared_values", "shared_queries", "image_tokens")
+FP16_TENSORS = ("shared_image", "shared_keys", "shared_values", "shared_queries", "image_tokens")
 """Tensors between graphs that are float16 in a mixed-precision folder."""
 
 CALIBRATION_PROMPTS = 4
-"""Prompts of each kind in a measurement; a block that holds the image does so for each of them."""
+"""Prompts of each kind in a measurement, whose memory grows with them."""
 
 
-def add_half(
+def add_fp16(
     model: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
     encoder: Path | None = None,
-    pictures: Sequence[NDArray[np.uint8]] = (),
+    images: Sequence[NDArray[np.uint8]] = (),
     limits: Limits | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
     """Write a model folder anew with mixed-precision graphs beside its float32 ones.
 
-    It appears whole, and only if the masks of the new graphs agree with those of the old ones; how
-    well, and what decided about each block, is noted in its ``model.json``.
+    The folder appears whole, and only if the masks of the new graphs agree with those of the old
+    ones. Its ``model.json`` holds the comparison and the measurements of each block.
 
     Args:
         model: A model folder with float32 graphs.
         out: The folder to write, which may be ``model``. A model folder of that name is replaced,
             another one never.
         encoder: A float32 encoder to convert in place of the folder's own, of the same contract.
-        pictures: uint8 (H, W, 3) to measure ranges on and to compare on; generated ones if there
-            are none.
+        images: uint8 (H, W, 3) to measure ranges on and to compare on; generated ones if empty.
         limits: Of the comparison; those of the family if left out.
         progress: Called with a few words as each step begins.
 
@@ -81,11 +85,11 @@ def add_half(
     """
     folder = artifacts.read(model)
     with artifacts.write(out, overwrite=True) as target:
-        take_over(folder, target, without=PRECISION)
-        found, manifest = write_half(
+        copy_graphs(folder, target, without=PRECISION)
+        found, manifest = write_fp16(
             ModelFolder(target, folder.manifest),
             encoder=encoder,
-            pictures=pictures,
+            images=images,
             limits=limits,
             progress=progress,
         )
@@ -93,27 +97,29 @@ def add_half(
     return found
 
 
-def write_half(
+def write_fp16(
     folder: ModelFolder,
     *,
     encoder: Path | None = None,
-    pictures: Sequence[NDArray[np.uint8]] = (),
+    images: Sequence[NDArray[np.uint8]] = (),
     limits: Limits | None = None,
     progress: Progress | None = None,
 ) -> tuple[Comparison, Manifest]:
-    """Write mixed-precision graphs into a folder that is being made; see ``add_half``.
+    """Write mixed-precision graphs into a folder that is being written; see ``add_fp16``.
 
     Returns:
         The comparison, and the manifest with the new graphs, which is not written yet.
     """
     step, manifest = progress or silent, folder.manifest
-    singles = _singles(folder)
-    sources = {name: folder.file(stored) for name, stored in singles.items()}
+    fp32_graphs = _fp32_graphs(folder)
+    sources = {name: folder.file(stored) for name, stored in fp32_graphs.items()}
     if encoder is not None:
         sources["encoder"] = encoder
-    asked = [probes.build_probe(manifest, one) for one in pictures or comparison.samples(manifest)]
+    asked = [probes.build_probe(manifest, one) for one in images or comparison.samples(manifest)]
     step("measuring ranges")
-    calibrations = {name: Calibration(path, singles[name].graph) for name, path in sources.items()}
+    calibrations = {
+        name: Calibration(path, fp32_graphs[name].graph) for name, path in sources.items()
+    }
     _calibrate(calibrations, asked)
     graphs: dict[str, GraphFile] = {}
     with TemporaryDirectory() as spelled, ExitStack() as opened:
@@ -125,15 +131,15 @@ def write_half(
             stored = _write(calibration, decisions, path)
             graphs[f"{name}.{PRECISION}"] = stored
             exact = Path(spelled) / path.name
-            save(spell_out(graph_blocks.read(path)), exact)
+            save(spell_out(read_graph(path)), exact)
             backend = OrtBackend(exact, stored.graph, keep_memory=name != "encoder")
             candidate[name] = opened.enter_context(closing(backend))
         step("comparing masks")
         found = comparison.gate(
-            folder, candidate, precision=PRECISION, images=pictures, limits=limits
+            folder, candidate, precision=PRECISION, images=images, limits=limits
         )
     asked_of = limits or Limits.between(manifest.family, (PRECISION,))
-    passed = verdict(found, asked_of, arithmetic=ARITHMETIC)
+    passed = comparison_record(found, asked_of, arithmetic=ARITHMETIC)
     kept = {name: one for name, one in manifest.graphs.items() if one.precision != PRECISION}
     compared = {name: replace(one, comparison=passed) for name, one in graphs.items()}
     written_by = {**manifest.written_by, **versions()}
@@ -141,11 +147,11 @@ def write_half(
 
 
 @contextmanager
-def spelled_out(folder: ModelFolder) -> Iterator[GivenGraphs]:
+def spelled_out(folder: ModelFolder) -> Iterator[PreopenedSessions]:
     """Open the mixed-precision graphs of a folder as a GPU would compute them, on the CPU.
 
-    Slow; for comparisons. Left to itself ONNX Runtime leaves most of the rounding out: see
-    ``half_rounding``.
+    It is slow and serves comparisons: ONNX Runtime leaves out most of the rounding of the graphs as
+    they are, see ``fp16.rounding``.
 
     Raises:
         BackendError: The folder has no such graphs.
@@ -160,34 +166,36 @@ def spelled_out(folder: ModelFolder) -> Iterator[GivenGraphs]:
             if stored.precision != PRECISION:
                 continue
             path = Path(temporary) / stored.file
-            save(spell_out(graph_blocks.read(folder.file(stored))), path)
+            save(spell_out(read_graph(folder.file(stored))), path)
             backend = OrtBackend(path, stored.graph, keep_memory=stored.graph.name != "encoder")
             backends[stored.graph.name] = opened.enter_context(closing(backend))
-        yield GivenGraphs(backends, PRECISION)
+        yield PreopenedSessions(backends, PRECISION)
 
 
-def half_graph(graph: GraphSpec) -> GraphSpec:
-    """The contract of a graph in mixed precision."""
+def fp16_graph(graph: GraphSpec) -> GraphSpec:
+    """Convert the contract of a float32 graph to that of its mixed-precision form."""
 
     def port(tensor: TensorSpec) -> TensorSpec:
-        return replace(tensor, dtype="float16") if tensor.name in HANDED_ON else tensor
+        return replace(tensor, dtype="float16") if tensor.name in FP16_TENSORS else tensor
 
     return replace(
         graph, inputs=tuple(map(port, graph.inputs)), outputs=tuple(map(port, graph.outputs))
     )
 
 
-def _write(calibration: Calibration, decisions: Sequence[Decision], path: Path) -> GraphFile:
-    graph = half_graph(calibration.graph)
+def _write(calibration: Calibration, decisions: Sequence[BlockDecision], path: Path) -> GraphFile:
+    graph = fp16_graph(calibration.graph)
     ports = {port.name: port.dtype for port in (*graph.inputs, *graph.outputs)}
-    islands = {one.block for one in decisions if one.precision != PRECISION}
-    outside = save(to_half(graph_blocks.read(calibration.path), islands=islands, ports=ports), path)
+    fp32_blocks = {one.block for one in decisions if one.precision != PRECISION}
+    outside = save(
+        to_fp16(read_graph(calibration.path), fp32_blocks=fp32_blocks, ports=ports), path
+    )
     stored = artifacts.graph_file(graph, path, precision=PRECISION, data=outside)
     return replace(stored, blocks=tuple(one.as_dict() for one in decisions))
 
 
 def _calibrate(calibrations: Mapping[str, Calibration], asked: Sequence[Probe]) -> None:
-    """Run every graph on the inputs that the probes give it, one graph after the other."""
+    """Run every graph on the inputs that the questions lead to, one graph after the other."""
     frames = [one.pixels for one in asked if isinstance(one, FrameProbe)]
     if frames:
         calibrations[UNET_GRAPH].run([{"frames": pixels} for pixels in frames])
@@ -211,7 +219,7 @@ def _calibrate(calibrations: Mapping[str, Calibration], asked: Sequence[Probe]) 
 def _prompts(
     probe: PromptProbe, state: Mapping[str, Array], *, masked: bool
 ) -> Iterator[dict[str, Array]]:
-    """A few of the prompts of one kind, from the first to the last: clicks and boxes."""
+    """Yield a few prompts of one kind, evenly from the first to the last: points and boxes."""
     every = probe.batches(len(probe.coords))
     for batch in (one for one in every if (one.mask_input is not None) == masked):
         count = len(batch.point_coords)
@@ -226,7 +234,7 @@ def _prompts(
         yield feed
 
 
-def _singles(folder: ModelFolder) -> dict[str, GraphFile]:
+def _fp32_graphs(folder: ModelFolder) -> dict[str, GraphFile]:
     found = {
         one.graph.name: one for one in folder.manifest.graphs.values() if one.precision == "fp32"
     }

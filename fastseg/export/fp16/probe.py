@@ -1,4 +1,4 @@
-"""A graph that measures itself: the range of each block, and what float16 would do to it.
+"""A graph with outputs that measure the range of each block and its error in float16.
 
 Every block is computed twice, once in float32 and once with its numbers rounded to float16, both
 from the same float32 inputs. So the error of a block is its own, and not that of those before it.
@@ -14,22 +14,22 @@ import onnx_ir
 from fastseg.contract import TensorSpec
 from fastseg.export.fp16.rounding import rounding
 from fastseg.export.onnx.blocks import (
+    FP32,
     MOVING,
-    SINGLE,
     block_of,
     initializer,
     is_float,
-    must_be_single,
+    must_be_fp32,
 )
 
-_SCALAR = onnx_ir.TensorType(SINGLE)
+_SCALAR = onnx_ir.TensorType(FP32)
 
 
 class Probe:
-    """A graph with outputs beside its own that tell of its blocks.
+    """A graph with additional outputs that measure its blocks.
 
     Args:
-        model: As ``graph_blocks.read`` gives it; it is changed and becomes the measuring graph.
+        model: As ``read_graph`` gives it; it is changed and becomes the measuring graph.
     """
 
     def __init__(self, model: onnx_ir.Model) -> None:
@@ -43,14 +43,14 @@ class Probe:
             block_of(node) for node in counting if node.op_type not in MOVING | frozenset(("Add",))
         }
         self.sums = frozenset(self.blocks) - others
-        """Those that do nothing but add."""
+        """Blocks that only add."""
         self.weights: dict[str, float] = defaultdict(float)
         """Largest absolute weight of each block."""
         self.ranges: dict[str, tuple[str, ...]] = defaultdict(tuple)
         """For each block, outputs that hold the largest and smallest number of one tensor each."""
         self.errors: dict[str, tuple[tuple[str, str], ...]] = defaultdict(tuple)
         """For each block, pairs of outputs: squared error and energy of what leaves it."""
-        self._single = must_be_single(model)
+        self._fp32_only = must_be_fp32(model)
         self._twins: dict[str, dict[onnx_ir.Value, onnx_ir.Value]] = defaultdict(dict)
         self._rounded: dict[onnx_ir.Value, onnx_ir.Value] = {}
         self._extent: dict[onnx_ir.Value, tuple[str, str]] = {}
@@ -68,8 +68,8 @@ class Probe:
         return tuple(TensorSpec(str(value.name), "float32", ()) for value in self._outputs)
 
     def _follow(self, node: onnx_ir.Node) -> None:
-        """Add the twin of a node, and what is to be known of both."""
-        block, single = block_of(node), node in self._single
+        """Add the rounded twin of a node, and the measurements of both."""
+        block, fp32_only = block_of(node), node in self._fp32_only
         twins, added = self._twins[block], _Added(self.model, node)
         inputs = []
         for index, value in enumerate(node.inputs):
@@ -77,7 +77,7 @@ class Probe:
                 inputs.append(value)
                 continue
             # A layer norm takes what comes in float32 as it is.
-            plain = single or (node.op_type == "LayerNormalization" and index == 0)
+            plain = fp32_only or (node.op_type == "LayerNormalization" and index == 0)
             twin = twins.get(value, value)
             inputs.append(twin if plain else self._round(twin, added))
             if not plain:
@@ -94,7 +94,7 @@ class Probe:
             twin.name, twin.type = f"{value.name}.twin", value.type
             if not is_float(value):
                 continue
-            if single:
+            if fp32_only:
                 twins[value] = twin
             elif node.op_type in MOVING:
                 twins[value] = self._rounded[twin] = twin
@@ -108,9 +108,9 @@ class Probe:
         if value not in self._rounded:
             if value.const_value is not None:
                 with np.errstate(over="ignore"):
-                    halves = value.const_value.numpy().astype(np.float16)
-                stored = initializer(self.model, f"{value.name}.stored", halves)
-                node = onnx_ir.node("Cast", [stored], {"to": SINGLE})
+                    rounded_weights = value.const_value.numpy().astype(np.float16)
+                stored = initializer(self.model, f"{value.name}.stored", rounded_weights)
+                node = onnx_ir.node("Cast", [stored], {"to": FP32})
                 node.outputs[0].name, node.outputs[0].type = f"{value.name}.rounded", _SCALAR
                 added.append(node)
                 self._rounded[value] = node.outputs[0]
@@ -155,7 +155,7 @@ class Probe:
 
 
 class _Added:
-    """Nodes that are put behind a node, in the order in which they come."""
+    """Nodes that are inserted behind a node, in the order of their insertion."""
 
     def __init__(self, model: onnx_ir.Model, node: onnx_ir.Node) -> None:
         self._graph, self._last = model.graph, node
@@ -170,12 +170,12 @@ class _Added:
 
 
 def _counts(node: onnx_ir.Node) -> bool:
-    """Whether a node computes floats from floats."""
+    """Tell whether a node computes floats from floats."""
     if node.op_type in ("Cast", "Constant", "ConstantOfShape"):
         return False
     return any(map(is_float, node.inputs)) and any(map(is_float, node.outputs))
 
 
 def _leaves(value: onnx_ir.Value, block: str) -> bool:
-    """Whether a value is read outside its block."""
+    """Tell whether a value is read outside its block."""
     return value.is_graph_output() or any(block_of(node) != block for node in value.consumers())

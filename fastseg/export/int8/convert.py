@@ -1,7 +1,8 @@
-"""INT8 graphs of what looks at a picture: calibrated, written, and compared before they are kept.
+"""INT8 image graphs of a model folder: calibrated, written, and compared before they are kept.
 
-Post-training: ranges are those of pictures that the float32 graph sees, weights are rounded as they
-are. What answers prompts stays float32, as a click's place needs more than eight bits.
+Quantisation is post-training: the float32 graph gives the ranges on calibration images, and its
+weights are rounded as they are. The graphs that answer prompts stay float32, as the position of a
+point needs more than eight bits.
 """
 
 from __future__ import annotations
@@ -20,14 +21,19 @@ from fastseg.artifacts import ModelFolder
 from fastseg.artifacts.manifest import SAM, GraphFile, Manifest
 from fastseg.backends.base import require_integers
 from fastseg.backends.onnxruntime.session import OrtBackend
-from fastseg.contract import LOOK, Array
+from fastseg.contract import Array
 from fastseg.errors import ModelFolderError
-from fastseg.export.added_graphs import take_over, verdict
 from fastseg.export.int8 import calibration as int8_calibration
-from fastseg.export.int8.calibration import Decision
+from fastseg.export.int8.calibration import ProductDecision
 from fastseg.export.int8.rewrite import to_int8
-from fastseg.export.model_folder import Progress, silent, versions
-from fastseg.export.onnx import blocks as graph_blocks
+from fastseg.export.model_folder import (
+    Progress,
+    comparison_record,
+    copy_graphs,
+    silent,
+    versions,
+)
+from fastseg.export.onnx.blocks import read_graph
 from fastseg.export.onnx.writer import save
 from fastseg.validation import comparison, probes
 from fastseg.validation.comparison import Comparison, Limits
@@ -35,12 +41,12 @@ from fastseg.validation.synthetic import scenes, sectors
 
 PRECISION = "int8"
 
-PICTURES = 7
-"""Of a calibration. None of them is among those that masks are compared on."""
+CALIBRATION_IMAGES = 7
+"""Generated images of a calibration. None of them is among those that masks are compared on."""
 
 LOSSES = (3e-4, 1e-4, 5e-5, 2e-5, 1e-5)
-"""What a product may lose of the energy that it gives. The first by which the masks agree is taken;
-what loses more stays in float32."""
+"""Largest losses of a product, relative to the energy of its result. The first one with which the
+masks agree is taken; products that lose more stay in float32."""
 
 ARITHMETIC = "products of uint8 and int8 with 32-bit sums, on the CPU"
 
@@ -49,21 +55,21 @@ def add_int8(
     model: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
-    pictures: Sequence[NDArray[np.uint8]] = (),
+    images: Sequence[NDArray[np.uint8]] = (),
     limits: Limits | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
     """Write a model folder anew with an INT8 graph beside the float32 one of its encoder.
 
-    A network for frames is that graph as a whole. The folder appears whole, and only if the masks
-    of the new graph agree with those of the old one; how well is noted in its ``model.json``.
+    A network for frames is converted as a whole. The folder appears whole, and only if the masks of
+    the new graph agree with those of the old one. Its ``model.json`` holds the comparison.
 
     Args:
         model: A model folder with float32 graphs.
         out: The folder to write, which may be ``model``. A model folder of that name is replaced,
             another one never.
-        pictures: uint8 (H, W, 3) to calibrate on, of the kind that the model is for; generated
-            ones if there are none. The comparison has pictures of its own.
+        images: uint8 (H, W, 3) to calibrate on, of the kind that the model is for; generated ones
+            if empty. The comparison has images of its own.
         limits: Of the comparison; those of the family if left out.
         progress: Called with a few words as each step begins.
 
@@ -78,58 +84,58 @@ def add_int8(
     """
     require_integers("an export")
     step, folder = progress or silent, artifacts.read(model)
-    manifest, single = folder.manifest, _single(folder)
+    manifest, fp32_graph = folder.manifest, _fp32_graph(folder)
     asked = limits or Limits.of_masks(manifest.family)
     with artifacts.write(out, overwrite=True) as target:
-        take_over(folder, target, without=PRECISION)
+        copy_graphs(folder, target, without=PRECISION)
         step("calibrating")
-        source = graph_blocks.read(folder.file(single))
-        feeds = _feeds(manifest, pictures or calibration_pictures(manifest))
-        held = int8_calibration.ranges(source, feeds)
-        lost = int8_calibration.losses(source, feeds, held)
+        source = read_graph(folder.file(fp32_graph))
+        feeds = _feeds(manifest, images or calibration_images(manifest))
+        ranges = int8_calibration.measure_ranges(source, feeds)
+        lost = int8_calibration.measure_losses(source, feeds, ranges)
         expected = comparison.expect(ModelFolder(target, manifest))
-        path = target / f"{single.graph.name}.{PRECISION}.onnx"
+        path = target / f"{fp32_graph.graph.name}.{PRECISION}.onnx"
         for decided in _choices(lost):
             kept = {one.block for one in decided if one.precision != PRECISION}
             step(f"{len(lost) - len(kept)} of {len(lost)} products in {PRECISION}")
-            outside = save(to_int8(source.clone(), held, kept=kept), path)
-            with closing(OrtBackend(path, single.graph, keep_memory=False)) as backend:
-                found = expected.measure({single.graph.name: backend}, precision=PRECISION)
+            outside = save(to_int8(source.clone(), ranges, kept=kept), path)
+            with closing(OrtBackend(path, fp32_graph.graph, keep_memory=False)) as backend:
+                found = expected.measure({fp32_graph.graph.name: backend}, precision=PRECISION)
             if found.within(asked):
                 break
         comparison.require(found, asked, f"{manifest.name} in {PRECISION}")
-        stored = artifacts.graph_file(single.graph, path, precision=PRECISION, data=outside)
+        stored = artifacts.graph_file(fp32_graph.graph, path, precision=PRECISION, data=outside)
         stored = replace(
             stored,
             blocks=tuple(one.as_dict() for one in decided),
-            comparison=verdict(found, asked, arithmetic=ARITHMETIC),
+            comparison=comparison_record(found, asked, arithmetic=ARITHMETIC),
         )
         artifacts.write_manifest(target, _with(manifest, stored))
     return found
 
 
-def _choices(lost: Mapping[str, float]) -> list[tuple[Decision, ...]]:
-    """What to try, from the most products of integers to the fewest; at least one of them each."""
+def _choices(lost: Mapping[str, float]) -> list[tuple[ProductDecision, ...]]:
+    """List the choices to try, from the most INT8 products to the fewest; each has at least one."""
     found = {int8_calibration.decide(lost, most): None for most in LOSSES}
     some = [one for one in found if any(each.precision == PRECISION for each in one)]
     return some or [int8_calibration.decide(lost, max(lost.values()))]
 
 
-def calibration_pictures(manifest: Manifest) -> list[NDArray[np.uint8]]:
-    """Generated pictures that neither this comparison nor ``fastseg calibrate`` looks at."""
+def calibration_images(manifest: Manifest) -> list[NDArray[np.uint8]]:
+    """Generate images that neither this comparison nor ``fastseg calibrate`` uses."""
     if manifest.family == SAM:
-        return list(scenes(range(101, 101 + PICTURES)))
-    return list(islice(sectors(probes.SAMPLES + PICTURES), probes.SAMPLES, None))
+        return list(scenes(range(101, 101 + CALIBRATION_IMAGES)))
+    return list(islice(sectors(probes.SAMPLES + CALIBRATION_IMAGES), probes.SAMPLES, None))
 
 
-def _feeds(manifest: Manifest, pictures: Sequence[NDArray[np.uint8]]) -> list[dict[str, Array]]:
+def _feeds(manifest: Manifest, images: Sequence[NDArray[np.uint8]]) -> list[dict[str, Array]]:
     name = "image" if manifest.family == SAM else "frames"
-    return [{name: probes.build_probe(manifest, one).pixels} for one in pictures]
+    return [{name: probes.build_probe(manifest, one).pixels} for one in images]
 
 
-def _single(folder: ModelFolder) -> GraphFile:
+def _fp32_graph(folder: ModelFolder) -> GraphFile:
     for one in folder.manifest.graphs.values():
-        if one.graph.name in LOOK and one.precision == "fp32":
+        if one.graph.role == "image" and one.precision == "fp32":
             return one
     raise ModelFolderError(f"{folder.path} lacks a float32 graph to convert. Export it again.")
 

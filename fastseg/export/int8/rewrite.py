@@ -1,10 +1,10 @@
-"""A float32 graph whose large products are of 8-bit integers.
+"""Quantisation of a float32 graph: its large products become products of 8-bit integers.
 
-Weights are int8, one scale for each channel that a product gives; what comes in is uint8 over the
-range that was measured, one scale and zero point for all of it. Both are written as
-``QuantizeLinear`` and ``DequantizeLinear`` around the product, which runtimes take for one product
-of integers with 32-bit sums (Jacob et al. 2018, arXiv 1712.05877). All else stays float32: norms,
-softmaxes, and the products of attention, whose operands are both computed.
+Weights are int8 with one scale for each output channel. Inputs are uint8 over their measured range,
+with one scale and zero point a tensor. Both are written as ``QuantizeLinear`` and
+``DequantizeLinear`` around the product, which runtimes run as one integer product with 32-bit sums
+(Jacob et al. 2018, arXiv 1712.05877). Everything else stays float32: norms, softmaxes, and the
+products of attention, whose operands are both computed.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir
 
-from fastseg.export.onnx.blocks import SINGLE, initializer
+from fastseg.export.onnx.blocks import FP32, initializer
 
 LARGEST_WEIGHT = 127
 """Weights are symmetric about zero, so -128 is not used."""
 
 STEPS = 255
-"""Of an input's range."""
+"""Steps of an input's range."""
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
-    """The smallest and largest number that a tensor held."""
+class ValueRange:
+    """The smallest and the largest number of a tensor."""
 
     low: float
     high: float
 
-    def joined(self, other: Range) -> Range:
-        """What holds both."""
-        return Range(min(self.low, other.low), max(self.high, other.high))
+    def union(self, other: ValueRange) -> ValueRange:
+        """Return the smallest range that holds both."""
+        return ValueRange(min(self.low, other.low), max(self.high, other.high))
 
     @property
     def scale(self) -> np.float32:
-        """What one step is worth. Zero is always a step, as padding is exact then."""
+        """The size of one step. Zero is always a step, so that padding is exact."""
         width = max(self.high, 0.0) - min(self.low, 0.0)
         return np.float32(max(width, float(np.finfo(np.float32).tiny) * STEPS) / STEPS)
 
@@ -48,82 +48,82 @@ class Range:
 
 
 def products(model: onnx_ir.Model) -> list[onnx_ir.Node]:
-    """The nodes that become products of integers: matrices and convolutions with fixed weights."""
+    """List the nodes that become integer products: matrices and convolutions with fixed weights."""
     return [node for node in model.graph if _output_axis(node) is not None]
 
 
-class Stepped:
-    """A graph that is being rewritten, and the rounded operands that it has by now.
+class QuantisedGraph:
+    """A graph that is being quantised, with the quantised operands that it has so far.
 
     Args:
-        model: As ``graph_blocks.read`` gives it; it is changed in place.
-        ranges: For each input of ``products``, by name, what it may hold.
+        model: As ``read_graph`` gives it; it is changed in place.
+        ranges: For each input of ``products``, by name, its range.
     """
 
-    def __init__(self, model: onnx_ir.Model, ranges: Mapping[str, Range]) -> None:
+    def __init__(self, model: onnx_ir.Model, ranges: Mapping[str, ValueRange]) -> None:
         self.model = model
         self._ranges = ranges
         self._inputs: dict[onnx_ir.Value, onnx_ir.Value] = {}
         self._weights: dict[tuple[onnx_ir.Value, int], onnx_ir.Value] = {}
 
     def operands(self, node: onnx_ir.Node) -> tuple[onnx_ir.Value, onnx_ir.Value]:
-        """What one of ``products`` would multiply in INT8."""
+        """Return the INT8 operands of one of ``products``, which are added to the graph."""
         axis = _output_axis(node)
         value, weight = node.inputs[:2]
         if value is None or weight is None or axis is None:
             raise TypeError(f"{node.name} is no product of an input with weights")
         if value not in self._inputs:
             held = self._ranges[str(value.name)]
-            self._inputs[value] = _stepped(self.model, node, value, held)
+            self._inputs[value] = _quantise_input(self.model, node, value, held)
         if (weight, axis) not in self._weights:
-            self._weights[weight, axis] = _weight(self.model, node, weight, axis)
+            self._weights[weight, axis] = _quantise_weight(self.model, node, weight, axis)
         return self._inputs[value], self._weights[weight, axis]
 
     def drop_unused(self) -> None:
-        """Forget float32 weights that no product reads any more."""
+        """Remove float32 weights that no product reads any more."""
         for weight, _ in self._weights:
             if not weight.uses() and weight.name in self.model.graph.initializers:
                 del self.model.graph.initializers[str(weight.name)]
 
 
 def to_int8(
-    model: onnx_ir.Model, ranges: Mapping[str, Range], *, kept: Collection[str] = ()
+    model: onnx_ir.Model, ranges: Mapping[str, ValueRange], *, kept: Collection[str] = ()
 ) -> onnx_ir.Model:
-    """Rewrite a graph in place.
+    """Quantise the products of a graph in place.
 
     Args:
-        model: As ``graph_blocks.read`` gives it.
-        ranges: For each input of ``products``, by name, what it may hold.
+        model: As ``read_graph`` gives it.
+        ranges: For each input of ``products``, by name, its range.
         kept: Names of products that stay in float32.
     """
-    stepped = Stepped(model, ranges)
+    quantised = QuantisedGraph(model, ranges)
     for node in products(model):
         if node.name not in kept:
-            for index, value in enumerate(stepped.operands(node)):
+            for index, value in enumerate(quantised.operands(node)):
                 node.replace_input_with(index, value)
-    stepped.drop_unused()
+    quantised.drop_unused()
     return model
 
 
 def _output_axis(node: onnx_ir.Node) -> int | None:
-    """The axis of the weights that is one channel of the result; None if it is no such product."""
+    """Find the axis of the weights for the output channels; None if the node is no such product."""
     if node.op_type not in ("MatMul", "Conv"):
         return None
     value, weight = node.inputs[:2]
     if value is None or weight is None or value.const_value is not None:
         return None
-    if weight.const_value is None or weight.dtype != SINGLE:
+    if weight.const_value is None or weight.dtype != FP32:
         return None
     if node.op_type == "Conv":
         return 0
-    # A table of relative positions is no matrix of weights: it has an axis for places.
+    # A table of relative positions is no matrix of weights: it has an axis for positions.
     return 1 if weight.const_value.numpy().ndim == 2 else None
 
 
-def _stepped(
-    model: onnx_ir.Model, node: onnx_ir.Node, value: onnx_ir.Value, held: Range
+def _quantise_input(
+    model: onnx_ir.Model, node: onnx_ir.Node, value: onnx_ir.Value, held: ValueRange
 ) -> onnx_ir.Value:
-    """What a product takes instead of ``value``: the nearest steps of its range."""
+    """Quantise an input and convert it back, as the product's operand in place of ``value``."""
     name = str(value.name)
     scale = initializer(model, f"{name}.scale", np.array(held.scale))
     zero = initializer(model, f"{name}.zero_point", np.array(held.zero_point))
@@ -131,7 +131,7 @@ def _stepped(
     again = onnx_ir.node("DequantizeLinear", [rounded.outputs[0], scale, zero])
     for each, suffix, dtype in (
         (rounded, "uint8", onnx_ir.DataType.UINT8),
-        (again, "stepped", SINGLE),
+        (again, "stepped", FP32),
     ):
         each.name = f"{node.name}.{suffix}"
         each.outputs[0].name, each.outputs[0].type = f"{name}.{suffix}", onnx_ir.TensorType(dtype)
@@ -139,10 +139,10 @@ def _stepped(
     return again.outputs[0]
 
 
-def _weight(
+def _quantise_weight(
     model: onnx_ir.Model, node: onnx_ir.Node, weight: onnx_ir.Value, axis: int
 ) -> onnx_ir.Value:
-    """The weights in int8, and back in float32 for the node."""
+    """Quantise the weights and convert them back, as the node's operand."""
     if weight.const_value is None:
         raise TypeError(f"{node.name} has no weights")
     array, name = weight.const_value.numpy(), f"{weight.name}.axis{axis}"
@@ -158,6 +158,6 @@ def _weight(
     again = onnx_ir.node("DequantizeLinear", parts, {"axis": axis})
     again.name = f"{node.name}.weights"
     again.outputs[0].name = f"{name}.weights"
-    again.outputs[0].type = onnx_ir.TensorType(SINGLE)
+    again.outputs[0].type = onnx_ir.TensorType(FP32)
     model.graph.insert_before(node, again)
     return again.outputs[0]

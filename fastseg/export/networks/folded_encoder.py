@@ -16,8 +16,8 @@ from torch.nn import functional
 from fastseg.export.networks.image_encoder import Attention, Block, ImageEncoder
 
 ALIGNMENT = 8
-"""Queries and keys are padded with zeros to a multiple of this many channels, as half-precision
-matrix units want them."""
+"""Queries and keys are padded with zeros to a multiple of this many channels, as matrix units for
+float16 need them."""
 
 
 class FoldedAttention(Attention):
@@ -73,7 +73,7 @@ class FoldedAttention(Attention):
 def fold(encoder: ImageEncoder) -> ImageEncoder:
     """Fold the relative positions of every block; the result shares its weights with ``encoder``.
 
-    It gives the same embeddings beyond rounding.
+    The embeddings are the same but for rounding.
     """
     shared = {id(weight): weight for weight in encoder.parameters()}
     folded = deepcopy(encoder, shared)

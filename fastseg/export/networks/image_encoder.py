@@ -23,7 +23,7 @@ CHANNELS = 256
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What tells one size of the encoder from another."""
+    """The size of an encoder."""
 
     width: int
     depth: int
@@ -108,9 +108,8 @@ class Attention(nn.Module):
         mixed = []
         for first in range(0, self.heads, at_once):
             some, n = slice(first, first + at_once), min(at_once, self.heads - first)
-            # Added as a bias: see folded_encoder for the other way, which is 1.4 times as slow
-            # here. The product of queries and keys triples, and this runtime fuses no attention
-            # on a CPU.
+            # Added as a bias: the other form, in folded_encoder, is 1.4 times as slow here. The
+            # product of queries and keys triples, and this runtime fuses no attention on a CPU.
             logits = (queries[:, some] @ keys[:, some]).reshape(count, n, span, span, span, span)
             logits = (logits + rows[:, some] + columns[:, some]).reshape(count, n, tokens, tokens)
             mixed.append(torch.softmax(logits, dim=-1) @ values[:, some])
@@ -180,7 +179,7 @@ class ImageEncoder(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        """Map normalised, padded pictures (B, 3, side, side) to (B, 256, grid, grid)."""
+        """Map normalised, padded images (B, 3, side, side) to (B, 256, grid, grid)."""
         x = self.patch_embed(image) + self.pos_embed
         for block in self.blocks:
             x = block(x)
@@ -189,7 +188,7 @@ class ImageEncoder(nn.Module):
 
 
 def _partition(x: Tensor) -> Tensor:
-    """(B, grid, grid, C) to windows (B * n * n, 14, 14, C), zeros below and on the right."""
+    """Split (B, grid, grid, C) into windows (B * n * n, 14, 14, C), padded below and right."""
     batch, grid, _, channels = x.shape
     count = -(-grid // WINDOW)
     missing = count * WINDOW - grid
@@ -199,7 +198,7 @@ def _partition(x: Tensor) -> Tensor:
 
 
 def _merge(windows: Tensor, batch: int, grid: int) -> Tensor:
-    """Windows back to (B, grid, grid, C), without what was padded."""
+    """Join windows to (B, grid, grid, C), without the padding."""
     count, channels = -(-grid // WINDOW), windows.shape[3]
     x = windows.reshape(batch, count, count, WINDOW, WINDOW, channels).transpose(2, 3)
     side = count * WINDOW

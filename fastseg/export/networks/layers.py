@@ -1,4 +1,4 @@
-"""The small layers that several of SAM's networks share; attribute names are its weight names."""
+"""Small layers that several of SAM's networks share; attribute names are its weight names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.nn import functional
 
 
 class LayerNorm2d(nn.Module):
-    """Normalises every pixel over its channels; eps 1e-6, one scale and shift a channel."""
+    """Layer norm of every pixel over its channels; eps 1e-6, one scale and shift a channel."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class FeedForward(nn.Module):
 
 
 class Head(nn.Module):
-    """Three linear layers with ReLU between: reads masks and scores off the output tokens."""
+    """Three linear layers with ReLU between, for masks and scores of the output tokens."""
 
     def __init__(self, width: int, outputs: int) -> None:
         super().__init__()

@@ -87,7 +87,7 @@ class TwoWayLayer(nn.Module):
 
 
 class TwoWayTransformer(nn.Module):
-    """Two layers of exchange between tokens and image, and one last look at the image."""
+    """Two two-way layers, then one attention from the tokens to the image."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,8 +96,8 @@ class TwoWayTransformer(nn.Module):
         self.norm_final_attn = nn.LayerNorm(WIDTH)
 
     @property
-    def exchanges(self) -> list[TwoWayLayer]:
-        """The layers, by their type."""
+    def two_way_layers(self) -> list[TwoWayLayer]:
+        """The layers with their type."""
         return [layer for layer in self.layers if isinstance(layer, TwoWayLayer)]
 
     def forward(self, image: Tensor, positions: Tensor, prompt: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,8 +105,8 @@ class TwoWayTransformer(nn.Module):
         tokens = prompt
         for layer in self.layers:
             tokens, image = layer(tokens, image, prompt, positions)
-        look = self.final_attn_token_to_image(tokens + prompt, image + positions, image)
-        return self.norm_final_attn(tokens + look), image
+        attended = self.final_attn_token_to_image(tokens + prompt, image + positions, image)
+        return self.norm_final_attn(tokens + attended), image
 
 
 class MaskDecoder(nn.Module):

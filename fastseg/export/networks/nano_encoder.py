@@ -9,11 +9,11 @@ EMBEDDING_CHANNELS = 256
 
 
 BRANCH_SCALE = 0.4
-"""What a block adds starts small: close to the identity a deep stack learns from the first step."""
+"""Initial scale of a block's addition: a deep stack that starts near the identity learns sooner."""
 
 
 def normalised(convolution: nn.Conv2d, *, scale: float = 1.0) -> nn.Sequential:
-    """A convolution and the batch normalisation, of deviation ``scale``, that an export folds."""
+    """Add to a convolution a batch normalisation of deviation ``scale``, which an export folds."""
     norm = nn.BatchNorm2d(convolution.out_channels)
     nn.init.constant_(norm.weight, scale)
     return nn.Sequential(convolution, norm)
@@ -42,7 +42,7 @@ class Block(nn.Module):
 
 
 class NanoEncoder(nn.Module):
-    """Normalised pictures to SAM-shaped embeddings, at any side that is a multiple of 16.
+    """Convolutional encoder with SAM-shaped embeddings, at any side that is a multiple of 16.
 
     Three stages at a quarter, an eighth and a sixteenth of the side. The last two meet in the
     neck, so that an embedding vector knows its surroundings and the fine lines inside its

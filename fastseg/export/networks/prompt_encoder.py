@@ -1,4 +1,4 @@
-"""Prompts as tokens: points, box corners and mask prompts in SAM's embedding space."""
+"""SAM's prompt encoder: points, box corners and mask prompts as embeddings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WIDTH = 256
 
 
 class FourierEncoding(nn.Module):
-    """Places as sines and cosines of random projections (Tancik et al. 2020).
+    """Positions as sines and cosines of random projections (Tancik et al. 2020).
 
     The projection is a buffer: part of the checkpoint, never trained.
     """
@@ -26,9 +26,9 @@ class FourierEncoding(nn.Module):
         super().__init__()
         self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(2, WIDTH // 2))
 
-    def forward(self, places: Tensor) -> Tensor:
-        """Encode float (..., 2) places in [0, 1], x before y, as (..., 256)."""
-        projected = (2 * places - 1) @ self.positional_encoding_gaussian_matrix
+    def forward(self, positions: Tensor) -> Tensor:
+        """Encode float (..., 2) positions in [0, 1], x before y, as (..., 256)."""
+        projected = (2 * positions - 1) @ self.positional_encoding_gaussian_matrix
         angles = (2 * math.pi) * projected
         return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
@@ -60,7 +60,7 @@ class PromptEncoder(nn.Module):
         )
 
     def dense_positions(self) -> Tensor:
-        """The encoding of every token's centre: float (1, 256, grid, grid)."""
+        """Encode every token's centre: float (1, 256, grid, grid)."""
         matrix = self.pe_layer.positional_encoding_gaussian_matrix
         steps = torch.arange(self.grid, dtype=matrix.dtype, device=matrix.device)
         centres = (steps + 0.5) / self.grid
@@ -80,14 +80,14 @@ class PromptEncoder(nn.Module):
             float (N, P, 256).
         """
         # A pixel's value stands for its centre.
-        places = self.pe_layer((coords + 0.5) / self.side)
+        positions = self.pe_layer((coords + 0.5) / self.side)
         kinds = [self.not_a_point_embed, *self.point_embeddings]
         table = torch.cat([kind.weight for kind in kinds])
         padding = (labels == contract.LABEL_PADDING).unsqueeze(-1)
-        return torch.where(padding, 0.0, places) + table[labels.long() + 1]
+        return torch.where(padding, 0.0, positions) + table[labels.long() + 1]
 
     def embed_mask(self, mask_input: Tensor | None = None) -> Tensor:
-        """Turn mask prompts into what is added to the image embedding.
+        """Turn mask prompts into an addition to the image embedding.
 
         Args:
             mask_input: float (N, 1, 4 * grid, 4 * grid) logits of earlier masks, or None.

@@ -1,18 +1,19 @@
-"""SAM's mask decoder, re-arranged to do less: same weights, same result, half the arithmetic.
+"""SAM's mask decoder with re-associated products: same weights and result, half the arithmetic.
 
-What makes it exact, with 8 heads of 16 channels, T tokens and L = grid * grid image tokens:
+These identities make it exact, with 8 heads of 16 channels, T tokens and L = grid * grid image
+tokens:
 
 - The first layer sees the same image for every prompt, so its image side is projected once.
 - ``(x W) q = x (W q)``: projecting 8 * T token rows is less work than projecting L image rows.
   Likewise a weighted mean of raw image tokens may be projected afterwards.
 - A key's bias adds the same to every logit of a softmax, and cancels. The weights of a softmax
-  sum to one, so that a bias behind it can ride on the values.
+  sum to one, so that a bias behind it can be added to the values.
 - IoU predictions and mask vectors need the tokens alone: image tokens are upscaled (``MaskHead``)
   only for the prompts that survive.
 
-Attention maps are kept as (prompts, heads, tokens, L): the long axis stays contiguous, for the
-softmax over the image as well as for the one over the tokens. The image is (prompts, 1, L, 256),
-with an axis for the heads that it has not yet.
+Attention maps are (prompts, heads, tokens, L): the long axis stays contiguous, for the softmax
+over the image as well as for the one over the tokens. The image is (prompts, 1, L, 256); its second
+axis stands for the heads.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ OUTPUTS = 1 + contract.MASK_SLOTS
 
 @dataclass(frozen=True, slots=True)
 class RawImage:
-    """Image tokens of every prompt, and where they are."""
+    """Image tokens of every prompt, and the encoding of their positions."""
 
     tokens: Tensor  # [N, 1, L, 256]
     positions: Tensor  # [256, L]
@@ -58,7 +59,7 @@ class SharedImage:
 
 
 class SelfAttention(nn.Module):
-    """Tokens attend to tokens."""
+    """Attention from tokens to tokens."""
 
     def __init__(self, attention: Attention) -> None:
         super().__init__()
@@ -76,8 +77,8 @@ class SelfAttention(nn.Module):
         return out
 
 
-class Look(nn.Module):
-    """Tokens attend to the image."""
+class TokenToImageAttention(nn.Module):
+    """Attention from the tokens to the image."""
 
     keys: Tensor
     values: Tensor
@@ -108,8 +109,8 @@ class Look(nn.Module):
         return out
 
 
-class Update(nn.Module):
-    """The image attends to the tokens, is added to and normalised."""
+class ImageToTokenAttention(nn.Module):
+    """Attention from the image to the tokens, with its residual and norm."""
 
     queries: Tensor
     query_bias: Tensor
@@ -133,7 +134,7 @@ class Update(nn.Module):
         return self.queries @ located.transpose(2, 3) + self.query_bias
 
     def forward(self, placed: Tensor, tokens: Tensor, image: RawImage | SharedImage) -> RawImage:
-        """Update the image by ``tokens`` (N, T, 256), which are found as ``placed``."""
+        """Update the image by ``tokens`` (N, T, 256); ``placed`` are they with their positions."""
         keys = _split(self.key(placed))
         if isinstance(image, SharedImage):
             logits = keys @ image.queries
@@ -149,15 +150,15 @@ class Update(nn.Module):
         return RawImage(self.norm(image.tokens + seen), image.positions)
 
 
-class Layer(nn.Module):
-    """One exchange between tokens and image."""
+class ReassociatedLayer(nn.Module):
+    """A two-way layer with re-associated products."""
 
     def __init__(self, layer: TwoWayLayer) -> None:
         super().__init__()
         self.plain = layer
-        self.attend = SelfAttention(layer.self_attn)
-        self.look = Look(layer.cross_attn_token_to_image)
-        self.update = Update(layer.cross_attn_image_to_token, layer.norm4)
+        self.self_attention = SelfAttention(layer.self_attn)
+        self.token_to_image = TokenToImageAttention(layer.cross_attn_token_to_image)
+        self.image_to_token = ImageToTokenAttention(layer.cross_attn_image_to_token, layer.norm4)
 
     def forward(
         self, tokens: Tensor, prompt: Tensor, image: RawImage | SharedImage
@@ -165,26 +166,26 @@ class Layer(nn.Module):
         """Update ``tokens`` (N, T, 256), which began as ``prompt``, and the image."""
         plain = self.plain
         if plain.first:
-            tokens = plain.norm1(self.attend(tokens, tokens))
+            tokens = plain.norm1(self.self_attention(tokens, tokens))
         else:
-            tokens = plain.norm1(tokens + self.attend(tokens + prompt, tokens))
-        tokens = plain.norm2(tokens + self.look(tokens + prompt, image))
+            tokens = plain.norm1(tokens + self.self_attention(tokens + prompt, tokens))
+        tokens = plain.norm2(tokens + self.token_to_image(tokens + prompt, image))
         tokens = plain.norm3(tokens + plain.mlp(tokens))
-        return tokens, self.update(tokens + prompt, tokens, image)
+        return tokens, self.image_to_token(tokens + prompt, tokens, image)
 
 
 class ImageState(nn.Module):
-    """What every prompt of one image shares: the image side of the first layer."""
+    """The image side of the first layer, which all prompts on one image share."""
 
     def __init__(self, prompts: PromptEncoder, decoder: MaskDecoder) -> None:
         super().__init__()
         self.prompts = prompts
-        layer = decoder.transformer.exchanges[0]
-        self.look = Look(layer.cross_attn_token_to_image)
-        self.update = Update(layer.cross_attn_image_to_token, layer.norm4)
+        layer = decoder.transformer.two_way_layers[0]
+        self.token_to_image = TokenToImageAttention(layer.cross_attn_token_to_image)
+        self.image_to_token = ImageToTokenAttention(layer.cross_attn_image_to_token, layer.norm4)
 
     def forward(self, embedding: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Map ``embedding`` (1, 256, grid, grid) to what ``Decoder`` takes of it.
+        """Map ``embedding`` (1, 256, grid, grid) to the inputs that ``Decoder`` takes of it.
 
         Returns:
             The image tokens without a mask prompt (1, 1, L, 256), and the first layer's keys
@@ -192,7 +193,11 @@ class ImageState(nn.Module):
         """
         image = _image_tokens(embedding + self.prompts.embed_mask())
         located = image + _image_tokens(self.prompts.dense_positions())
-        return (image, *self.look.share(image, located), self.update.share(located))
+        return (
+            image,
+            *self.token_to_image.share(image, located),
+            self.image_to_token.share(located),
+        )
 
 
 class Decoder(nn.Module):
@@ -202,8 +207,12 @@ class Decoder(nn.Module):
         super().__init__()
         self.prompts = prompts
         self.plain = decoder
-        self.layers = nn.ModuleList([Layer(layer) for layer in decoder.transformer.exchanges])
-        self.last_look = Look(decoder.transformer.final_attn_token_to_image)
+        self.layers = nn.ModuleList(
+            [ReassociatedLayer(layer) for layer in decoder.transformer.two_way_layers]
+        )
+        self.final_token_to_image = TokenToImageAttention(
+            decoder.transformer.final_attn_token_to_image
+        )
 
     def forward(
         self,
@@ -235,15 +244,15 @@ class Decoder(nn.Module):
         first, second = self.layers
         tokens, raw = first(prompt, prompt, image)
         tokens, raw = second(tokens, prompt, raw)
-        # Prompt tokens are not read any more, so that only the outputs take the last look.
+        # Prompt tokens are not read any more: only the outputs attend to the image once more.
         tokens, prompt = tokens[:, :OUTPUTS], prompt[:, :OUTPUTS]
-        tokens = tokens + self.last_look(tokens + prompt, raw)
+        tokens = tokens + self.final_token_to_image(tokens + prompt, raw)
         tokens = plain.transformer.norm_final_attn(tokens)
         return plain.iou_prediction_head(tokens[:, 0]), plain.mask_vectors(tokens), raw.tokens
 
 
 class MaskPromptDecoder(Decoder):
-    """The same with a mask prompt each, so that no two prompts share an image."""
+    """The decoder for prompts with a mask each, so that no two prompts share an image."""
 
     def forward(  # type: ignore[override]
         self, point_coords: Tensor, point_labels: Tensor, mask_input: Tensor, image: Tensor
@@ -286,8 +295,8 @@ class MaskHead(nn.Module):
         grid, (count, masks) = self.grid, mask_vectors.shape[:2]
         # Three axes throughout: ONNX Runtime turns a plain matrix product and its bias into one
         # operator, which copies the bias on one thread and takes twice as long.
-        half = self.first(image_tokens.squeeze(1)).reshape(count, -1, WIDTH // 4)
-        canvas = functional.gelu(self.second(functional.gelu(self.norm(half))))  # [S, 4 L, 4 * 32]
+        twice = self.first(image_tokens.squeeze(1)).reshape(count, -1, WIDTH // 4)
+        canvas = functional.gelu(self.second(functional.gelu(self.norm(twice))))  # [S, 4 L, 4 * 32]
         # All four sub-pixels of a row in one product, three quarters of it zeros: several times
         # faster than a product with rows of only 32.
         spread = mask_vectors.reshape(count, 1, masks, 1, 1, 1, MASK_VECTOR) * self.subpixels
@@ -297,7 +306,7 @@ class MaskHead(nn.Module):
 
 
 def _as_linear(convolution: Any, order: tuple[int, ...]) -> nn.Linear:
-    """An ``nn.ConvTranspose2d`` without overlap as linear; ``order`` of (in, out, y, x)."""
+    """Convert an ``nn.ConvTranspose2d`` without overlap; ``order`` of (in, out, y, x)."""
     weight = convolution.weight.permute(order)
     linear = nn.Linear(weight.shape[-1], 4 * weight.shape[2])
     linear.load_state_dict({"weight": weight.flatten(0, 2), "bias": convolution.bias.repeat(4)})
@@ -305,7 +314,7 @@ def _as_linear(convolution: Any, order: tuple[int, ...]) -> nn.Linear:
 
 
 def _scaled(linear: nn.Linear) -> nn.Linear:
-    """A copy of a projection with the scale of the attention inside: a quarter, so it is exact."""
+    """Copy a projection, with the scale of the attention in it: a quarter, so it is exact."""
     scaled = nn.Linear(linear.in_features, linear.out_features)
     scale = (linear.out_features // HEADS) ** -0.5
     scaled.load_state_dict({name: scale * tensor for name, tensor in linear.state_dict().items()})
@@ -313,30 +322,30 @@ def _scaled(linear: nn.Linear) -> nn.Linear:
 
 
 def _by_head(linear: nn.Linear) -> Tensor:
-    """The weight of a projection as (8, channels, 256)."""
+    """Reshape the weight of a projection to (8, channels, 256)."""
     return linear.weight.detach().reshape(HEADS, -1, WIDTH)
 
 
 def _split(rows: Tensor) -> Tensor:
-    """(N, T, 8 * channels) to (N, 8, T, channels)."""
+    """Reshape (N, T, 8 * channels) to (N, 8, T, channels)."""
     return rows.reshape(*rows.shape[:2], HEADS, -1).transpose(1, 2)
 
 
 def _merge(rows: Tensor) -> Tensor:
-    """(N, 8, T, channels) to (N, T, 8 * channels)."""
+    """Reshape (N, 8, T, channels) to (N, T, 8 * channels)."""
     return rows.transpose(1, 2).flatten(2)
 
 
 def _rows(by_head: Tensor) -> Tensor:
-    """(N, 8, T, X) to (N, 1, 8 * T, X): one matrix, to read the image once for all heads."""
+    """Reshape (N, 8, T, X) to one matrix (N, 1, 8 * T, X), which reads the image once."""
     return by_head.reshape(by_head.shape[0], 1, -1, by_head.shape[3])
 
 
 def _by_token(rows: Tensor) -> Tensor:
-    """(N, 1, 8 * T, X) to (N, 8, T, X)."""
+    """Reshape (N, 1, 8 * T, X) to (N, 8, T, X)."""
     return rows.reshape(rows.shape[0], HEADS, -1, rows.shape[3])
 
 
 def _image_tokens(planes: Tensor) -> Tensor:
-    """(N, 256, grid, grid) to (N, 1, L, 256)."""
+    """Reshape (N, 256, grid, grid) to (N, 1, L, 256)."""
     return planes.flatten(2).transpose(1, 2).unsqueeze(1)

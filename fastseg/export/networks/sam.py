@@ -23,7 +23,7 @@ from fastseg.export.networks.reassociated_decoder import (
 from fastseg.export.onnx.writer import Source
 
 TRACED = {"images": 1, "prompts": 5, "points": 3, "survivors": 6, "masks": 2}
-"""Sizes that modules are traced with; see ``onnx_writer.Source``."""
+"""Sizes that modules are traced with; see ``onnx.writer.Source``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class SamModules:
         return self.prompt_encoder.side
 
     def by_prefix(self) -> Mapping[str, nn.Module]:
-        """The modules by the prefix that their weights have in a checkpoint."""
+        """Return the modules by the prefix of their weights in a checkpoint."""
         return {
             "image_encoder": self.image_encoder,
             "prompt_encoder": self.prompt_encoder,
@@ -51,7 +51,7 @@ class SamModules:
         }
 
     def decoder_weights(self) -> dict[str, NDArray[np.float32]]:
-        """Every weight of prompt encoder and mask decoder, by its name in a checkpoint."""
+        """Collect every weight of prompt encoder and mask decoder, by its name in a checkpoint."""
         return {
             f"{prefix}.{name}": tensor.detach().float().numpy()
             for prefix, module in self.by_prefix().items()
@@ -60,10 +60,10 @@ class SamModules:
         }
 
     def encoder_weights(self) -> dict[str, NDArray[np.float32]] | None:
-        """Every weight of an image encoder that the native kernel knows, None for any other one.
+        """Collect every weight of an image encoder that the native kernel knows; None for another.
 
-        Names are those of a checkpoint, but that a linear layer's ``weight`` (out, in) lies here as
-        its ``kernel`` (in, out), as graphs and kernels multiply by it.
+        Names are those of a checkpoint, except that a linear layer's ``weight`` (out, in) is stored
+        as its ``kernel`` (in, out), the operand of graphs and kernels.
         """
         if not isinstance(self.image_encoder, ImageEncoder):
             return None
@@ -78,7 +78,7 @@ class SamModules:
         return found
 
     def sources(self) -> Iterator[Source]:
-        """What to write, graph by graph, in the order in which they run."""
+        """Yield the source of each graph, in the order in which they run."""
         prompts, decoder = self.prompt_encoder, self.mask_decoder
         grid = prompts.grid
         length, channels = grid * grid, WIDTH // 2 // HEADS

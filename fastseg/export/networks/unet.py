@@ -57,7 +57,7 @@ class UNet(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Tell the chambers apart.
+        """Compute the logits of each class.
 
         Args:
             frames: (batch, channels, height, width), float, in [0, 1]; both sides are multiples

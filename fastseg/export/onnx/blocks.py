@@ -1,4 +1,4 @@
-"""Float32 graphs as they are read for a rewrite: their weights plain, their nodes in blocks."""
+"""Graphs read for a rewrite, with float32 weights and with nodes grouped into blocks."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from onnx_ir.passes.common import ShapeInferencePass
 from fastseg.errors import ModelFolderError
 
 BLOCK_DEPTH = 3
-"""Modules that tell one block from another: ``blocks.3.attn`` with all that is in it."""
+"""Length of the module path that names a block: ``blocks.3.attn`` with all that is in it."""
 
 ROOT = "(network)"
-"""The block of what stands in no module but the network itself."""
+"""The block of nodes that belong to no module but the network itself."""
 
-SINGLE = onnx_ir.DataType.FLOAT
-HALF = onnx_ir.DataType.FLOAT16
+FP32 = onnx_ir.DataType.FLOAT
+FP16 = onnx_ir.DataType.FLOAT16
 
 MOVING = frozenset(
     (
@@ -25,18 +25,17 @@ MOVING = frozenset(
         *("Concat", "Split", "Slice", "Pad", "Gather", "GatherND", "Identity", "MaxPool"),
     )
 )
-"""Operators that pass numbers on as they are, so that they round nothing themselves."""
+"""Operators that only move numbers, and so round nothing themselves."""
 
 
-def read(path: Path) -> onnx_ir.Model:
-    """Read a graph, with weights that are stored in half the bytes as float32 again.
+def read_graph(path: Path) -> onnx_ir.Model:
+    """Read a graph; weights that are stored in float16 become float32 again.
 
     Raises:
-        ModelFolderError: The file does not say of every tensor what type it has, nor can it be
-            inferred.
+        ModelFolderError: The type of a tensor is neither in the file nor can it be inferred.
     """
     model: onnx_ir.Model = onnx_ir.load(path)
-    # What is made of the graph is written elsewhere, where no reference to a file would lead.
+    # The result is written to another folder, where references to files would lead nowhere.
     onnx_ir.external_data.load_to_model(model)
     if _untyped(model):
         ShapeInferencePass()(model)
@@ -44,7 +43,7 @@ def read(path: Path) -> onnx_ir.Model:
         raise ModelFolderError(f"{path}: the type of {untyped[0]} is not known. Export it again.")
     for node in list(model.graph):
         stored = node.inputs[0] if node.op_type == "Cast" else None
-        if stored is None or stored.const_value is None or stored.dtype != HALF:
+        if stored is None or stored.const_value is None or stored.dtype != FP16:
             continue
         value, name = node.outputs[0], str(node.outputs[0].name)
         whole = initializer(model, f"{name}.whole", stored.const_value.numpy().astype(np.float32))
@@ -61,9 +60,9 @@ def _untyped(model: onnx_ir.Model) -> list[str]:
 
 
 def block_of(node: onnx_ir.Node) -> str:
-    """The block that a node belongs to, by the module that its name begins with.
+    """Find the block of a node, by the module path that its name begins with.
 
-    A node without one, as files of an earlier version have them, is a block of its own.
+    A node whose name has no module path is a block of its own.
     """
     module, slash, _ = str(node.name).rpartition("/")
     if not slash:
@@ -72,8 +71,8 @@ def block_of(node: onnx_ir.Node) -> str:
 
 
 def is_float(value: onnx_ir.Value | None) -> bool:
-    """Whether a value is of a floating type that a rewrite may change."""
-    return value is not None and value.dtype in (SINGLE, HALF)
+    """Tell whether a value is of a floating type that a rewrite may change."""
+    return value is not None and value.dtype in (FP32, FP16)
 
 
 def initializer(model: onnx_ir.Model, name: str, array: np.ndarray) -> onnx_ir.Value:
@@ -96,11 +95,11 @@ def rename(model: onnx_ir.Model, value: onnx_ir.Value, name: str) -> None:
     model.graph.register_initializer(value)
 
 
-def must_be_single(model: onnx_ir.Model) -> frozenset[onnx_ir.Node]:
-    """Nodes that no measurement may put in half precision.
+def must_be_fp32(model: onnx_ir.Model) -> frozenset[onnx_ir.Node]:
+    """Find the nodes that stay in float32 whatever the measurements say.
 
-    A softmax sums thousands of terms. Sines and cosines of places, and all that leads to them, are
-    angles of hundreds of turns, of which eleven bits would leave nothing.
+    A softmax sums thousands of terms. The arguments of position sines and cosines are angles of
+    hundreds of turns, of which the 11 bits of float16 would leave nothing.
     """
     found = {node for node in model.graph if node.op_type in ("Softmax", "Sin", "Cos")}
     waiting = [node for node in found if node.op_type != "Softmax"]

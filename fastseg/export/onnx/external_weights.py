@@ -1,4 +1,4 @@
-"""Weights that a graph and a kernel of ours read from one file."""
+"""Weights that an ONNX graph and a native kernel read from one file."""
 
 from __future__ import annotations
 
@@ -12,28 +12,34 @@ from fastseg.artifacts import safetensors
 from fastseg.contract import Array
 
 LEAST_BYTES = 4096
-"""Smaller weights stay in the graph, where nobody misses them."""
+"""Smaller weights stay in the graph: a reference to them would save next to nothing."""
+
+_STORED = (onnx_ir.DataType.FLOAT, onnx_ir.DataType.FLOAT16)
 
 
 def refer(model: onnx_ir.Model, weights: Path) -> None:
-    """Let every initialiser that lies in a file, bit for bit, be read from there.
+    """Replace every initialiser that a file holds bit for bit by a reference to that file.
 
     Args:
         model: A graph that is not written yet; it is changed in place.
-        weights: Written by ``tensor_file.write`` in float32, into the folder of the graph.
+        weights: Written by ``safetensors.write`` into the folder of the graph. An array of the file
+            and an initialiser are the same only if both are float32 or both are float16.
     """
-    places = safetensors.places(weights)
-    found = {_key(array): places[name] for name, array in safetensors.read(weights).items()}
+    entries = safetensors.entries(weights)
+    found = {
+        _key(array, entries[name].bytes): entries[name]
+        for name, array in safetensors.read(weights).items()
+    }
     for value in model.graph.initializers.values():
         inside: Any = value.const_value
-        if inside.nbytes < LEAST_BYTES or inside.dtype != onnx_ir.DataType.FLOAT:
+        if inside.nbytes < LEAST_BYTES or inside.dtype not in _STORED:
             continue
-        place = found.get(_key(inside.numpy()))
-        if place is not None:
+        entry = found.get(_key(inside.numpy(), inside.nbytes))
+        if entry is not None:
             value.const_value = onnx_ir.ExternalTensor(
                 weights.name,
-                place.offset,
-                place.bytes,
+                entry.offset,
+                entry.bytes,
                 inside.dtype,
                 shape=inside.shape,
                 name=inside.name,
@@ -41,5 +47,6 @@ def refer(model: onnx_ir.Model, weights: Path) -> None:
             )
 
 
-def _key(array: Array) -> tuple[tuple[int, ...], bytes]:
-    return array.shape, np.ascontiguousarray(array).tobytes()
+def _key(array: Array, stored_bytes: int) -> tuple[tuple[int, ...], int, bytes]:
+    """Identify an array by shape, stored length and values, which float32 holds exactly."""
+    return array.shape, stored_bytes, np.ascontiguousarray(array, np.float32).tobytes()

@@ -1,4 +1,4 @@
-"""A graph with outputs that measure it, run in ONNX Runtime within bounded memory."""
+"""Runs of a measuring graph in ONNX Runtime within bounded memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastseg.contract import Array
 
 
 class MeasuringSession:
-    """A measuring graph in ONNX Runtime, in the order in which its nodes stand.
+    """A measuring graph in ONNX Runtime, run in the order of its nodes in the file.
 
     The runtime's own order computes all of the network before the first of the nodes that measure
     it, and holds every tensor until then: 20 GB for ViT-B instead of 4.
@@ -37,6 +37,6 @@ class MeasuringSession:
         self._names = [value.name for value in self._session.get_outputs()]
 
     def run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
-        """Every output by name."""
+        """Run the graph once and return every output by name."""
         with np.errstate(all="ignore"):
             return dict(zip(self._names, self._session.run(self._names, dict(feed)), strict=True))

@@ -1,4 +1,4 @@
-"""A torch module as an ONNX file that holds to the contract and to nothing of this machine."""
+"""Export of a torch module to an ONNX file that fits the contract on every machine."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from fastseg.export.fp16.storage import LARGE
 from fastseg.export.onnx import external_weights
 
 Store: TypeAlias = Literal["float32", "float16"]
-"""How weights lie in the file; graphs compute in float32 either way."""
+"""Type of the weights in the file; graphs compute in float32 either way."""
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
-"""Where torch notes the modules around a node, the outermost first."""
+"""Metadata key under which torch notes the modules around a node, the outermost first."""
 
 INSIDE = 2**31 - 2**26
-"""Bytes of weights that one ONNX file can hold (2 GB) beside its graph."""
+"""Most bytes of weights that one ONNX file can hold (2 GB) beside its graph."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A module, what it must become, and inputs to trace it with."""
+    """A module, the contract of its graph, and inputs to trace it with."""
 
     graph: GraphSpec
     module: nn.Module
@@ -58,10 +58,10 @@ def write(
             that the graph names must not be 0 or 1 in the inputs, where those are special, but
             for ``batch``, which must be 1.
         path: The file to write.
-        store: ``"float16"`` halves the file for weights that lose nothing by it (those that
-            ``half_weights.prepare`` rounded); the others stay as they are.
-        weights: A file beside ``path`` (``tensor_file``) that holds weights of the graph, and goes
-            on holding them: the graph refers to it.
+        store: ``"float16"`` stores in float16 the weights that lose nothing by it, as those that
+            ``fp16.storage.prepare`` rounded; the others stay float32.
+        weights: A file of ``artifacts.safetensors`` beside ``path``. The graph refers to it for
+            every weight that it holds bit for bit.
 
     Returns:
         Files beside ``path`` that hold weights: ``weights``, and one more if the others exceed
@@ -87,7 +87,7 @@ def write(
     DeduplicateInitializersPass()(model)
     _tidy(model, graph)
     if store == "float16":
-        _halve(model)
+        _store_as_fp16(model)
     if weights is None:
         return save(model, path)
     external_weights.refer(model, weights)
@@ -111,7 +111,7 @@ def save(model: onnx_ir.Model, path: Path) -> tuple[Path, ...]:
 
 
 def _gelu(x: Any, approximate: str = "none") -> Any:  # noqa: ARG001 - torch passes it by name
-    """Exact GELU in the order of operations that ONNX Runtime knows to fuse."""
+    """Compute the exact GELU in the order of operations that ONNX Runtime fuses."""
     bell = operators.Add(operators.Erf(operators.Div(x, 2.0**0.5)), 1.0)
     return operators.Mul(operators.Mul(x, bell), 0.5)
 
@@ -142,7 +142,7 @@ def _free_batch(model: onnx_ir.Model) -> None:
 
 
 def _tidy(model: onnx_ir.Model, graph: GraphSpec) -> None:
-    """State the versions and shapes of the contract, and drop the traces of the export."""
+    """Set the versions and shapes of the contract, and remove metadata of the export."""
     model.ir_version = contract.IR_VERSION
     model.producer_name, model.producer_version = "fastseg", None
     model.graph.name = graph.name
@@ -166,28 +166,28 @@ def _tidy(model: onnx_ir.Model, graph: GraphSpec) -> None:
 
 
 def _module(node: onnx_ir.Node) -> str:
-    """The path of the module that a node was traced in, ``"blocks.0.mlp.lin1"``."""
+    """Find the path of the module that a node was traced in, ``"blocks.0.mlp.lin1"``."""
     scopes = ast.literal_eval(node.metadata_props.get(_SCOPES, "[]"))
     # The last one is the operator's own.
     return str(scopes[-2]) if len(scopes) > 1 else ""
 
 
-def _halve(model: onnx_ir.Model) -> None:
-    """Store in float16 what fits, with a cast that runtimes fold when they load the graph."""
+def _store_as_fp16(model: onnx_ir.Model) -> None:
+    """Store weights in float16 where lossless, with a cast that runtimes fold at load."""
     casts = []
     for value in _initializers(model):
         weights = value.const_value.numpy()
         if weights.dtype != np.float32 or weights.size < LARGE:
             continue
-        halves = weights.astype(np.float16)
-        if not np.array_equal(halves.astype(np.float32), weights):
+        rounded = weights.astype(np.float16)
+        if not np.array_equal(rounded.astype(np.float32), weights):
             continue
         name = str(value.name)
         stored = onnx_ir.Value(
             name=f"{name}.half",
             type=onnx_ir.TensorType(onnx_ir.DataType.FLOAT16),
-            shape=onnx_ir.Shape(halves.shape),
-            const_value=onnx_ir.tensor(halves, name=f"{name}.half"),
+            shape=onnx_ir.Shape(rounded.shape),
+            const_value=onnx_ir.tensor(rounded, name=f"{name}.half"),
         )
         cast = onnx_ir.node("Cast", [stored], {"to": onnx_ir.DataType.FLOAT})
         del model.graph.initializers[name]
@@ -205,7 +205,7 @@ def _initializers(model: onnx_ir.Model) -> list[Any]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's remarks about packages that are not needed off the screen."""
+    """Silence the exporter's remarks about packages that are not needed."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.CRITICAL)

@@ -19,7 +19,7 @@ from fastseg.cuda.device import Device
 from fastseg.cuda.kernels import ALTERNATIVES, DeviceKernels
 from fastseg.errors import DeviceMemoryError
 from fastseg.geometry import Frame
-from fastseg.inference.sessions import Graphs
+from fastseg.inference.sessions import Sessions
 from fastseg.sam.gpu.crop import CropSearch, Found, Limits, nothing_found
 from fastseg.sam.gpu.memory_budget import MemoryPlan, plan_memory
 from fastseg.sam.gpu.workspace import DeviceWork
@@ -151,7 +151,7 @@ class DeviceSearch:
         return found
 
 
-def search_on_device(graphs: Graphs) -> DeviceSearch | None:
+def search_on_device(graphs: Sessions) -> DeviceSearch | None:
     """A search where the graphs run, or None where they cannot leave their arrays on a device.
 
     Also None if they can and the CUDA kernels were not built: then what the graphs give is copied
@@ -175,7 +175,7 @@ def search_on_device(graphs: Graphs) -> DeviceSearch | None:
     device = cuda_device.open_device(int(where.partition(":")[2] or 0))
     return DeviceSearch(
         placed,
-        graphs.folder.manifest.picture,
+        graphs.folder.manifest.image_preprocessing,
         device,
         lambda stream: device_ops.cuda_kernels(device.name, stream),
     )

@@ -1,0 +1,43 @@
+#include <nanobind/stl/tuple.h>
+
+#include <algorithm>
+
+#include "bindings/arrays.h"
+#include "bindings/module.h"
+
+namespace fastseg::bindings {
+
+using namespace nb::literals;
+
+namespace {
+
+Image image_of(const In<uint8_t, 3>& image) {
+    if (image.shape(2) != 3) throw std::invalid_argument("an image has three channels");
+    return {image.data(),
+            {static_cast<int64_t>(image.shape(0)), static_cast<int64_t>(image.shape(1))}};
+}
+
+void resize_bilinear(const In<uint8_t, 3>& image, const Out<uint8_t, 3>& out, int threads) {
+    const Size size{static_cast<int64_t>(out.shape(0)), static_cast<int64_t>(out.shape(1))};
+    cpu::resize_bilinear(image_of(image), size, out.data(), threads);
+}
+
+void preprocess(const In<uint8_t, 3>& image, const FrameNumbers& frame, const In<float, 1>& mean,
+                const In<float, 1>& deviation, const Out<float, 3>& out, int threads) {
+    Normalisation normalisation;
+    std::copy_n(mean.data(), 3, normalisation.mean);
+    std::copy_n(deviation.data(), 3, normalisation.deviation);
+    cpu::preprocess(image_of(image), frame_of(frame), normalisation, out.data(), threads);
+}
+
+}  // namespace
+
+void add_images(nb::module_& module) {
+    module.def("resize_bilinear", &resize_bilinear, "image"_a.noconvert(), "out"_a.noconvert(),
+               "threads"_a, nb::call_guard<nb::gil_scoped_release>());
+    module.def("preprocess", &preprocess, "image"_a.noconvert(), "frame"_a, "mean"_a.noconvert(),
+               "deviation"_a.noconvert(), "out"_a.noconvert(), "threads"_a,
+               nb::call_guard<nb::gil_scoped_release>());
+}
+
+}  // namespace fastseg::bindings

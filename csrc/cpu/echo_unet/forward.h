@@ -1,0 +1,61 @@
+// The forward pass of a frame, and the feature maps between its layers.
+#pragma once
+
+#include <atomic>
+#include <vector>
+
+#include "cpu/echo_unet/conv_amx.h"
+#include "cpu/echo_unet/feature_map.h"
+#include "cpu/echo_unet/model.h"
+#include "cpu/echo_unet/phased_tasks.h"
+
+namespace fastseg::cpu::echo_unet {
+
+// The feature maps of one resolution.
+struct Level {
+    FeatureMap input;      // of the encoder's layers
+    FeatureMap skip;       // their result, which the decoder reads again
+    FeatureMap upsampled;  // from the level below
+    FeatureMap inner;      // between two convolutions
+    FeatureMap output;     // of the decoder's layers
+};
+
+// Maps of some rows, which a thread writes and reads while they are in the second-level cache.
+struct Band {
+    FeatureMap upsampled, inner;
+};
+
+// A thread of a forward pass.
+struct Worker {
+    PhasedTasks::Participant participant;
+    std::vector<Band>& bands;  // of the finest levels
+};
+
+class ForwardPass {
+  public:
+    explicit ForwardPass(const Model& model);
+
+    // frame [channels, side, side] to probabilities [classes, side, side].
+    void run(const float* frame, float* probabilities, int threads);
+
+  private:
+    using Maps = std::vector<const FeatureMap*>;
+
+    void pass(Worker& worker, const float* frame, float* probabilities);
+    void encode_level(Worker& worker, int64_t level);
+    void decode_level(Worker& worker, int64_t level, float* probabilities);
+    void convolve_all(Worker& worker, const Layer& layer, const Maps& from, const FeatureMap& to);
+    void upsample(int64_t level, const FeatureMap& to, int64_t y0, int64_t y1);
+    void pool(int64_t level, int64_t y0, int64_t y1);
+    int64_t band_rows(int64_t level) const;
+    // Parts of a layer that threads share: so many that none waits long for the last one.
+    int64_t parts_wanted() const { return threads_ > 1 ? 2 * threads_ : 1; }
+
+    const Model& model_;
+    std::vector<Level> levels_;
+    std::vector<std::vector<Band>> bands_;  // of every thread
+    PhasedTasks tasks_;
+    int threads_ = 1;
+};
+
+}  // namespace fastseg::cpu::echo_unet

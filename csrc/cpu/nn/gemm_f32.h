@@ -1,0 +1,104 @@
+// Matrix products in float32: blocks of FASTSEG_ROWS rows by two vectors of columns, the sums in
+// registers over the whole of k. Every sum runs over k in order, so that no result depends on the
+// size of the block that it was computed in.
+#pragma once
+
+#include "cpu/nn/simd.h"
+
+namespace fastseg::cpu::nn {
+namespace {
+
+FASTSEG_INLINE Floats load_some(const float* from, int64_t count) {
+    Floats value{};
+    std::memcpy(&value, from, static_cast<size_t>(count) * sizeof(float));
+    return value;
+}
+
+FASTSEG_INLINE void store_some(float* to, Floats value, int64_t count) {
+    std::memcpy(to, &value, static_cast<size_t>(count) * sizeof(float));
+}
+
+// `last` is how many columns of the last vector count.
+template <int rows, int vectors>
+void block(const Gemm& p, const float* a, const float* b, float* c, int64_t last) {
+    Floats sums[rows][vectors];
+    const bool whole = last == lanes;
+#pragma GCC unroll 16
+    for (int row = 0; row < rows; ++row) {
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; ++v) {
+            float* at = c + row * p.c_stride + v * lanes;
+            if (!p.add)
+                sums[row][v] = Floats{};
+            else if (whole || v + 1 < vectors)
+                sums[row][v] = load(at);
+            else
+                sums[row][v] = load_some(at, last);
+        }
+    }
+    for (int64_t k = 0; k < p.k; ++k) {
+        Floats columns[vectors];
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; ++v) columns[v] = load(b + k * p.b_stride + v * lanes);
+#pragma GCC unroll 16
+        for (int row = 0; row < rows; ++row) {
+            const Floats factor = spread(a[row * p.a_stride + k]);
+#pragma GCC unroll 2
+            for (int v = 0; v < vectors; ++v) sums[row][v] += factor * columns[v];
+        }
+    }
+#pragma GCC unroll 16
+    for (int row = 0; row < rows; ++row) {
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; ++v) {
+            float* at = c + row * p.c_stride + v * lanes;
+            if (whole || v + 1 < vectors)
+                store(at, sums[row][v]);
+            else
+                store_some(at, sums[row][v], last);
+        }
+    }
+}
+
+template <int rows, int vectors>
+void any_rows(int64_t count, const Gemm& p, const float* a, const float* b, float* c,
+              int64_t last) {
+    if (count == rows) return block<rows, vectors>(p, a, b, c, last);
+    if constexpr (rows > 1) any_rows<rows - 1, vectors>(count, p, a, b, c, last);
+}
+
+void gemm_f32(const Gemm& p) {
+    const auto* a = static_cast<const float*>(p.a);
+    const auto* b = static_cast<const float*>(p.b);
+    for (int64_t n = 0; n < p.n; n += 2 * lanes) {
+        const int64_t columns = p.n - n < 2 * lanes ? p.n - n : 2 * lanes;
+        const int64_t last = (columns - 1) % lanes + 1;
+        for (int64_t m = 0; m < p.m; m += FASTSEG_ROWS) {
+            const int64_t rows = p.m - m < FASTSEG_ROWS ? p.m - m : FASTSEG_ROWS;
+            const float* first = a + m * p.a_stride;
+            float* to = p.c + m * p.c_stride + n;
+            if (columns > lanes)
+                any_rows<FASTSEG_ROWS, 2>(rows, p, first, b + n, to, last);
+            else
+                any_rows<FASTSEG_ROWS, 1>(rows, p, first, b + n, to, last);
+        }
+    }
+}
+
+[[maybe_unused]] void pack_weights_f32(const float* panels, void* to, int64_t in, int64_t out) {
+    const int64_t count = (out + panel - 1) / panel * panel * in;
+    std::memcpy(to, panels, static_cast<size_t>(count) * sizeof(float));
+}
+
+[[maybe_unused]] void project_f32(const Projection& p) {
+    for (int64_t row = 0; row < p.m; ++row)
+        std::memcpy(p.y + row * p.out, p.bias, static_cast<size_t>(p.out) * sizeof(float));
+    for (int64_t column = 0; column < p.out; column += panel) {
+        const int64_t columns = p.out - column < panel ? p.out - column : panel;
+        gemm_f32({p.x, p.in, static_cast<const float*>(p.panels) + column * p.in, panel,
+                  p.y + column, p.out, p.m, columns, p.in, true});
+    }
+}
+
+}  // namespace
+}  // namespace fastseg::cpu::nn

@@ -1,0 +1,200 @@
+#include "cpu/sam_decoder/decoder.h"
+
+#include <algorithm>
+#include <cstring>
+#include <stdexcept>
+
+#include "cpu/nn/tile_config_guard.h"
+#include "cpu/sam_decoder/mask_renderer.h"
+#include "cpu/sam_decoder/prompt_batch.h"
+#include "cpu/sam_decoder/prompt_state.h"
+#include "cpu/support/parallel.h"
+
+namespace fastseg::cpu::sam_decoder {
+namespace {
+
+constexpr double nanoseconds_per_prompt = 2e6;
+
+const KernelTable& choose(const std::string& name) {
+    if (const KernelTable* table = find_kernel_table(name.c_str())) return *table;
+    throw std::invalid_argument("this processor has no table " + name);
+}
+
+void check_images(const int32_t* index, int64_t count, int64_t images) {
+    for (int64_t prompt = 0; prompt < count; ++prompt)
+        if (index[prompt] < 0 || index[prompt] >= images)
+            throw std::invalid_argument("image_index must be in 0.." + std::to_string(images - 1) +
+                                        ", not " + std::to_string(index[prompt]));
+}
+
+void check(const Prompts& prompts, int64_t images) {
+    check_images(prompts.image_index, prompts.count, images);
+    for (int64_t i = 0; i < prompts.count * prompts.points_each; ++i)
+        if (prompts.labels[i] < -1 || prompts.labels[i] > 3)
+            throw std::invalid_argument("point_labels must be in -1..3, not " +
+                                        std::to_string(prompts.labels[i]));
+}
+
+// First and end of prompts that follow each other on one image, at most `most` of them. The last
+// batches are smaller, so that no thread of the team waits long for another at the end.
+std::vector<std::pair<int64_t, int64_t>> batches_of(const int32_t* image_index, int64_t count,
+                                                    int64_t most, int64_t team) {
+    std::vector<std::pair<int64_t, int64_t>> batches;
+    for (int64_t first = 0, end = 0; first < count; first = end) {
+        const int64_t share = (count - first + 2 * team - 1) / (2 * team);
+        const int64_t even = (share + PromptBatch::prompts_a_tile - 1) /
+                             PromptBatch::prompts_a_tile * PromptBatch::prompts_a_tile;
+        const int64_t size = std::min(most, team == 1 ? most : even);
+        while (end < count && end - first < size && image_index[end] == image_index[first]) ++end;
+        batches.emplace_back(first, end);
+    }
+    return batches;
+}
+
+}  // namespace
+
+Decoder::Decoder(const Weights& weights, int64_t grid, int64_t side, const std::string& table)
+    : model_(weights, grid, side, choose(table)) {}
+
+int64_t Decoder::state_size() const {
+    return model_.tiles() * state_tile_bytes(model_) / 4;
+}
+
+int64_t Decoder::prompt_state_size(int64_t points, bool with_mask) const {
+    return PromptState::size(output_count + points, with_mask ? model_.image_tokens() : 0);
+}
+
+void Decoder::image_state(const float* embedding, float* state, int threads) const {
+    const int64_t bytes = state_tile_bytes(model_), tile_floats = tile_size * width;
+    parallel_for(team_size(threads, model_.tiles(), 1e7), model_.tiles(), [&] {
+        auto floats = std::make_shared<Buffer>(3 * tile_floats * 4);
+        return [&, floats](int64_t tile) {
+            auto* to = reinterpret_cast<std::byte*>(state) + tile * bytes;
+            fill_state_tile(model_, embedding, tile, state_tile(model_, to), floats->floats());
+        };
+    });
+}
+
+void Decoder::decode(const Prompts& prompts, const float* states, int64_t images,
+                     const DecodeResult& result, int threads) const {
+    run(prompts, states, images, result, {0.0f, nullptr}, threads);
+}
+
+void Decoder::decode_above(const Prompts& prompts, const float* states, int64_t images, float* ious,
+                           const MasksAbove& masks, int threads) const {
+    const Buffer vectors = float_buffer(prompts.count * slots * vector_size);
+    run(prompts, states, images, {ious, vectors.floats(), nullptr}, masks, threads);
+}
+
+void Decoder::run(const Prompts& prompts, const float* states, int64_t images,
+                  const DecodeResult& result, const MasksAbove& masks, int threads) const {
+    check(prompts, images);
+    const int64_t tokens = output_count + prompts.points_each;
+    const int64_t state_floats = prompt_state_size(prompts.points_each, prompts.masks != nullptr);
+    const double nanoseconds = static_cast<double>(prompts.count) * nanoseconds_per_prompt;
+    // Fewer prompts than threads are decoded one after another, each by as many threads as an image
+    // has parts for.
+    const int64_t parts = PromptBatch::parts(model_);
+    const int all = team_size(threads, prompts.count * parts, nanoseconds);
+    const bool few = prompts.count < all;
+    const int team = few ? 1 : all, each = few ? team_size(all, parts, nanoseconds) : 1;
+    // Long prompts, and those whose image is their own, gain nothing from a batch.
+    const int64_t most = prompts.masks || tokens > 16 ? 1 : PromptBatch::max_prompts;
+    const int64_t size = std::clamp<int64_t>((prompts.count + team - 1) / team, 1, most);
+    const auto batches = batches_of(prompts.image_index, prompts.count, size, team);
+    parallel_for(team, static_cast<int64_t>(batches.size()), [&] {
+        auto batch =
+            std::make_shared<PromptBatch>(model_, size, tokens, masks.logits != nullptr, each);
+        auto own =
+            std::make_shared<Buffer>(prompts.masks ? model_.tiles() * state_tile_bytes(model_) : 0);
+        return [&, batch, own](int64_t index) {
+            const TileConfigGuard tile_config(model_.table);
+            const auto [first, end] = batches[static_cast<size_t>(index)];
+            const float* shared = states + prompts.image_index[first] * state_size();
+            const auto* state = reinterpret_cast<const std::byte*>(shared);
+            for (int64_t prompt = first; result.prompt_state && prompt < end; ++prompt)
+                PromptState(result.prompt_state + prompt * state_floats, tokens)
+                    .write_header(prompts.masks != nullptr);
+            if (prompts.masks) {
+                const PromptState stored(result.prompt_state + first * state_floats, tokens);
+                shrink_mask(model_, prompts.masks + first * 16 * model_.image_tokens(),
+                            stored.mask());
+                add_mask(state, stored.mask(), own->bytes(), each);
+                state = own->bytes();
+            }
+            const DecodeResult part{
+                result.ious + first * slots, result.vectors + first * slots * vector_size,
+                result.prompt_state ? result.prompt_state + first * state_floats : nullptr};
+            const int64_t planes = first * (slots - 1) * 16 * model_.image_tokens();
+            const MasksAbove own_masks{masks.threshold,
+                                       masks.logits ? masks.logits + planes : nullptr};
+            batch->run(state, prompts.points + first * prompts.points_each * 2,
+                       prompts.labels + first * prompts.points_each, end - first, part,
+                       state_floats, own_masks);
+        };
+    });
+}
+
+// The state of an image to which a mask prompt is added.
+void Decoder::add_mask(const std::byte* state, const float* mask, std::byte* to,
+                       int threads) const {
+    const int64_t bytes = state_tile_bytes(model_);
+    parallel_for(threads, model_.tiles(), [&] {
+        auto floats = std::make_shared<Buffer>(3 * width * tile_size * 4);
+        return [&, floats](int64_t tile) {
+            fill_masked_tile(model_, state_tile(model_, state + tile * bytes), mask, tile,
+                             state_tile(model_, to + tile * bytes), floats->floats());
+        };
+    });
+}
+
+void Decoder::draw(const MaskRequest& request, const float* states, int64_t images,
+                   int threads) const {
+    check_images(request.image_index, request.count, images);
+    int64_t longest = output_count;
+    for (int64_t prompt = 0; prompt < request.count; ++prompt)
+        longest = std::max(
+            longest, PromptState::check(request.prompt_state + prompt * request.prompt_state_size,
+                                        request.prompt_state_size, model_.image_tokens()));
+    const int team = team_size(threads, request.count * model_.tiles(),
+                               static_cast<double>(request.count) * nanoseconds_per_prompt);
+    const auto batches = batches_of(
+        request.image_index, request.count,
+        std::clamp<int64_t>((request.count + team - 1) / team, 1, MaskRenderer::max_prompts), team);
+    // Tiles do not depend on each other, so that few batches are divided into parts.
+    const int64_t few = 8 * team, count = static_cast<int64_t>(batches.size());
+    const int64_t parts = count < few ? std::min<int64_t>(model_.tiles(), team) : 1;
+    parallel_for(team, count * parts, [&] {
+        auto renderer = std::make_shared<MaskRenderer>(model_, longest);
+        return [&, renderer](int64_t item) {
+            const TileConfigGuard tile_config(model_.table);
+            const auto [first, end] = batches[static_cast<size_t>(item / parts)];
+            const int64_t part = item % parts, area = 16 * model_.image_tokens();
+            const float* state = states + request.image_index[first] * state_size();
+            std::vector<RenderTask> tasks;
+            for (int64_t prompt = first; prompt < end; ++prompt) {
+                tasks.push_back(
+                    {ConstPromptState(request.prompt_state + prompt * request.prompt_state_size),
+                     {}});
+                for (int64_t mask = 0; mask < request.masks; ++mask) {
+                    const int64_t index = prompt * request.masks + mask;
+                    if (mask % slots == 0) tasks.back().targets.emplace_back();
+                    tasks.back().targets.back().add(request.vectors + index * vector_size,
+                                                    request.logits + index * area);
+                }
+            }
+            renderer->draw(reinterpret_cast<const std::byte*>(state),
+                           {model_.tiles() * part / parts, model_.tiles() * (part + 1) / parts},
+                           tasks);
+        };
+    });
+}
+
+std::vector<std::string> table_names() {
+    std::vector<std::string> names;
+    for (const KernelTable* const* table = kernel_tables(); *table; ++table)
+        names.emplace_back((*table)->name);
+    return names;
+}
+
+}  // namespace fastseg::cpu::sam_decoder

@@ -1,0 +1,157 @@
+#include "cpu/sam_decoder/image_state.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+namespace fastseg::cpu::sam_decoder {
+namespace {
+
+double gelu(double x) {
+    return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0)));
+}
+
+// Normalise over the channels of every pixel, then GELU; planes [channels, area].
+void norm_gelu(float* planes, int64_t count, int64_t area, const Norm& norm) {
+    for (int64_t pixel = 0; pixel < area; ++pixel) {
+        double mean = 0, variance = 0;
+        for (int64_t c = 0; c < count; ++c) mean += planes[c * area + pixel];
+        mean /= static_cast<double>(count);
+        for (int64_t c = 0; c < count; ++c) {
+            const double difference = planes[c * area + pixel] - mean;
+            variance += difference * difference;
+        }
+        const double scale = 1 / std::sqrt(variance / static_cast<double>(count) + 1e-6);
+        for (int64_t c = 0; c < count; ++c) {
+            float& value = planes[c * area + pixel];
+            const double normal = (value - mean) * scale;
+            const size_t at = static_cast<size_t>(c);
+            value = static_cast<float>(gelu(normal * norm.scale[at] + norm.shift[at]));
+        }
+    }
+}
+
+// A convolution of kernel 2 and stride 2: [in, 2 * side, 2 * side] to [out, side, side].
+void convolve_2x2(const float* planes, int64_t in, int64_t side, const std::vector<float>& weight,
+                  const std::vector<float>& bias, float* to) {
+    const int64_t area = side * side, out = static_cast<int64_t>(bias.size());
+    for (int64_t o = 0; o < out; ++o) {
+        std::fill(to + o * area, to + (o + 1) * area, bias[static_cast<size_t>(o)]);
+        for (int64_t i = 0; i < in; ++i) {
+            const float* w = weight.data() + (o * in + i) * 4;
+            for (int64_t y = 0; y < side; ++y) {
+                const float* top = planes + (i * 4 * area) + 2 * y * 2 * side;
+                const float* below = top + 2 * side;
+                float* row = to + o * area + y * side;
+                for (int64_t x = 0; x < side; ++x)
+                    row[x] += w[0] * top[2 * x] + w[1] * top[2 * x + 1] + w[2] * below[2 * x] +
+                              w[3] * below[2 * x + 1];
+            }
+        }
+    }
+}
+
+}  // namespace
+
+int64_t state_tile_bytes(const Model& model) {
+    return tile_size * (width + 3 * inner) * model.element();
+}
+
+namespace {
+
+template <class Byte>
+BasicStateTile<Byte> divide_tile(const Model& model, Byte* tile) {
+    const int64_t image = tile_size * width * model.element();
+    const int64_t projection = tile_size * inner * model.element();
+    return {tile, tile + image, tile + image + projection, tile + image + 2 * projection};
+}
+
+// Keep the image [256, tile] of a tile, which the first of the scratch floats are, and project it.
+void fill_tile(const Model& model, int64_t tile, const StateTile& state, float* floats) {
+    const KernelTable& table = model.table;
+    const int64_t n = tile_size;
+    const float* image = floats;
+    float* positioned = floats + width * n;
+    float* projected = positioned + width * n;
+    float* transposed = projected + inner * n;
+    const float* positions = model.positions.floats() + tile * width * n;
+    const auto add_positions = [&] {
+        for (int64_t i = 0; i < width * n; ++i) positioned[i] = image[i] + positions[i];
+    };
+    const auto project = [&](const float* weight) {
+        table.gemm_f32({weight, width, positioned, n, projected, n, inner, n, width, false});
+    };
+    const TokenToImageAttention& token_to_image = model.layers[0].token_to_image;
+    const ImageToTokenAttention& image_to_token = model.layers[0].image_to_token;
+    table.store_residual(image, state.image);
+    add_positions();
+    project(token_to_image.keys.floats());
+    table.pack_b(projected, state.keys, inner, n);
+    // Values are needed the other way round: [n, 16] = [n, 256] [256, 16] for every head.
+    table.transpose(image, width, n, n, positioned, width);
+    for (int64_t head = 0; head < heads; ++head)
+        table.gemm_f32({positioned, width, token_to_image.values.floats() + head * width * channels,
+                        channels, transposed + head * channels, inner, n, channels, width, false});
+    table.pack_b(transposed, state.values, n, inner);
+    add_positions();
+    project(image_to_token.queries.floats());
+    for (int64_t row = 0; row < inner; ++row)
+        for (int64_t i = 0; i < n; ++i)
+            projected[row * n + i] += image_to_token.query_bias[static_cast<size_t>(row)];
+    table.pack_b(projected, state.queries, inner, n);
+}
+
+}  // namespace
+
+void fill_state_tile(const Model& model, const float* embedding, int64_t tile,
+                     const StateTile& state, float* floats) {
+    const int64_t n = tile_size, first = tile * n;
+    const int64_t valid = std::min(n, model.image_tokens() - first);
+    for (int64_t c = 0; c < width; ++c) {
+        float* row = floats + c * n;
+        const float* from = embedding + c * model.image_tokens() + first;
+        const float no_mask = model.no_mask[static_cast<size_t>(c)];
+        for (int64_t i = 0; i < valid; ++i) row[i] = from[i] + no_mask;
+        std::fill(row + valid, row + n, 0.0f);
+    }
+    fill_tile(model, tile, state, floats);
+}
+
+StateTile state_tile(const Model& model, std::byte* tile) {
+    return divide_tile(model, tile);
+}
+
+ConstStateTile state_tile(const Model& model, const std::byte* tile) {
+    return divide_tile(model, tile);
+}
+
+void shrink_mask(const Model& model, const float* mask, float* shrunk) {
+    const MaskPrompt& prompt = model.mask_prompt;
+    const int64_t side = 2 * model.grid;
+    std::vector<float> halved(static_cast<size_t>(4 * side * side));
+    convolve_2x2(mask, 1, side, prompt.first, prompt.first_bias, halved.data());
+    norm_gelu(halved.data(), 4, side * side, prompt.norm1);
+    convolve_2x2(halved.data(), 4, model.grid, prompt.second, prompt.second_bias, shrunk);
+    norm_gelu(shrunk, mask_channels, model.image_tokens(), prompt.norm2);
+}
+
+void fill_masked_tile(const Model& model, const ConstStateTile& plain, const float* shrunk,
+                      int64_t tile, const StateTile& state, float* floats) {
+    const MaskPrompt& prompt = model.mask_prompt;
+    const int64_t n = tile_size, first = tile * n;
+    const int64_t valid = std::min(n, model.image_tokens() - first);
+    model.table.load_residual(plain.image, floats);
+    for (int64_t c = 0; c < width; ++c) {
+        const size_t at = static_cast<size_t>(c);
+        float* row = floats + c * n;
+        for (int64_t i = 0; i < valid; ++i) row[i] += prompt.last_bias[at] - model.no_mask[at];
+        for (int64_t m = 0; m < mask_channels; ++m) {
+            const float weight = prompt.last[at * mask_channels + static_cast<size_t>(m)];
+            const float* from = shrunk + m * model.image_tokens() + first;
+            for (int64_t i = 0; i < valid; ++i) row[i] += weight * from[i];
+        }
+    }
+    fill_tile(model, tile, state, floats);
+}
+
+}  // namespace fastseg::cpu::sam_decoder

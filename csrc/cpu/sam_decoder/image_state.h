@@ -1,0 +1,39 @@
+// The state that the prompts of one image share: its tokens and the first layer's projections of
+// them.
+#pragma once
+
+#include "cpu/sam_decoder/model.h"
+
+namespace fastseg::cpu::sam_decoder {
+
+// One tile of the state, to be written or only to be read.
+template <class Byte>
+struct BasicStateTile {
+    Byte* image;    // [256, tile] as a residual
+    Byte* keys;     // [128, tile] in format b
+    Byte* values;   // [tile, 128] in format b
+    Byte* queries;  // [128, tile] in format b
+};
+
+using StateTile = BasicStateTile<std::byte>;
+using ConstStateTile = BasicStateTile<const std::byte>;
+
+int64_t state_tile_bytes(const Model& model);
+
+StateTile state_tile(const Model& model, std::byte* tile);
+ConstStateTile state_tile(const Model& model, const std::byte* tile);
+
+// embedding [256, grid, grid] without a mask prompt to one tile of its state; `floats` is scratch
+// of 3 * 256 * tile floats.
+void fill_state_tile(const Model& model, const float* embedding, int64_t tile,
+                     const StateTile& state, float* floats);
+
+// A mask prompt [4 * grid, 4 * grid] to [16, grid * grid], what is left of it before the last, a
+// 1 x 1 convolution.
+void shrink_mask(const Model& model, const float* mask, float* shrunk);
+
+// The tile of an image without a mask prompt to that of an image with one; scratch as above.
+void fill_masked_tile(const Model& model, const ConstStateTile& plain, const float* shrunk,
+                      int64_t tile, const StateTile& state, float* floats);
+
+}  // namespace fastseg::cpu::sam_decoder

@@ -1,0 +1,66 @@
+#include "cpu/sam_decoder/mask_head.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace fastseg::cpu::sam_decoder {
+
+MaskHead::MaskHead(const Model& model) : model_(model) {
+    const int64_t n = tile_size;
+    vectors_ = float_buffer(slots * vector_size);
+    upscaled_ = float_buffer(width / 4 * n);
+    packed_upscaled_ = Buffer(width * n * model.element());
+    canvas_ = float_buffer(4 * vector_size * n);
+    drawn_ = float_buffer(16 * slots * n);
+}
+
+void MaskHead::draw(const void* image, int64_t tile, const MaskTargets& targets,
+                    const std::byte* ahead, int64_t ahead_bytes) {
+    const KernelTable& table = model_.table;
+    const Upscaling& head = model_.head;
+    const int64_t n = tile_size, quarter = width / 4;
+    for (int64_t mask = 0; mask < targets.masks; ++mask)
+        std::memcpy(vectors_.floats() + mask * vector_size, targets.vectors[mask],
+                    vector_size * sizeof(float));
+    float* upscaled = upscaled_.floats();
+    for (int64_t part = 0; part < 4; ++part) {
+        if (ahead) prefetch(ahead + part * (ahead_bytes / 4), ahead_bytes / 4);
+        table.gemm({head.first.bytes() + a_offset(table, width, part * quarter, 0), width, image,
+                    b_stride(table, width, n), upscaled, n, quarter, n, width, false});
+        table.norm_gelu(upscaled, head.first_bias.data(), head.norm.scale.data(),
+                        head.norm.shift.data(), packed_upscaled_.bytes());
+        const void* packed_b =
+            table.bf16 ? static_cast<const void*>(packed_upscaled_.bytes()) : upscaled;
+        table.gemm({head.second.bytes(), quarter, packed_b, b_stride(table, quarter, n),
+                    canvas_.floats(), n, 4 * vector_size, n, quarter, false});
+        table.gelu_dot(canvas_.floats(), head.second_bias.data(), vectors_.floats(), targets.masks,
+                       drawn_.floats() + part * targets.masks * 4 * n);
+    }
+    write_pixels(tile, targets);
+}
+
+void MaskHead::write_pixels(int64_t tile, const MaskTargets& targets) const {
+    const int64_t n = tile_size, grid = model_.grid, side = 4 * grid;
+    const int64_t first = tile * n, end = std::min(first + n, model_.image_tokens());
+    for (int64_t mask = 0; mask < targets.masks; ++mask) {
+        for (int64_t row = 0; row < 4; ++row) {
+            // Two sub-pixels of the first step side by side, each with two of the second.
+            const float* from[4];
+            for (int64_t column = 0; column < 4; ++column) {
+                const int64_t part = row / 2 * 2 + column / 2, finer = row % 2 * 2 + column % 2;
+                from[column] = drawn_.floats() + ((part * targets.masks + mask) * 4 + finer) * n;
+            }
+            for (int64_t at = first; at < end;) {
+                const int64_t y = at / grid, x = at % grid, count = std::min(grid - x, end - at);
+                float* to = targets.planes[mask] + (4 * y + row) * side + 4 * x;
+                const int64_t offset = at - first;
+                for (int64_t i = 0; i < count; ++i)
+                    for (int64_t column = 0; column < 4; ++column)
+                        to[4 * i + column] = from[column][offset + i];
+                at += count;
+            }
+        }
+    }
+}
+
+}  // namespace fastseg::cpu::sam_decoder

@@ -1,0 +1,42 @@
+// From a tile of a prompt's image tokens to its part of the low-resolution logits.
+#pragma once
+
+#include "cpu/sam_decoder/model.h"
+
+namespace fastseg::cpu::sam_decoder {
+
+struct TileRange {
+    int64_t first, end;
+};
+
+// Masks of a prompt: their vectors and the planes [4 * grid, 4 * grid] that they are drawn to.
+struct MaskTargets {
+    int64_t masks = 0;
+    const float* vectors[slots];
+    float* planes[slots];
+
+    void add(const float* vector, float* plane) {
+        vectors[masks] = vector;
+        planes[masks++] = plane;
+    }
+};
+
+// A prompt's image tokens to logits: SAM's output upscaling, and a product with the mask vectors.
+class MaskHead {
+  public:
+    explicit MaskHead(const Model& model);
+
+    // Write the part of the planes that belongs to a tile; `image` is [256, tile] in format b.
+    // Meanwhile the `ahead_bytes` at `ahead` are prefetched, if it is not null.
+    void draw(const void* image, int64_t tile, const MaskTargets& targets, const std::byte* ahead,
+              int64_t ahead_bytes);
+
+  private:
+    void write_pixels(int64_t tile, const MaskTargets& targets) const;
+
+    const Model& model_;
+    // The masks' values at the sub-pixels of a tile: drawn_ [4 parts, masks, 4 parts, tile].
+    Buffer vectors_, upscaled_, packed_upscaled_, canvas_, drawn_;
+};
+
+}  // namespace fastseg::cpu::sam_decoder

@@ -1,0 +1,224 @@
+#include "cpu/sam_decoder/model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numbers>
+#include <utility>
+
+#include "cpu/nn/weight_reader.h"
+
+namespace fastseg::cpu::sam_decoder {
+namespace {
+
+// Reads the weights of the decoder's parts.
+class Reader : private WeightReader {
+  public:
+    Reader(const Weights& weights, const KernelTable& table)
+        : WeightReader(weights), table_(table) {}
+
+    using WeightReader::values;
+
+    Linear linear(const std::string& name, int64_t in, int64_t out, float scale = 1.0f) const {
+        Linear made{in, out, float_buffer((out + panel - 1) / panel * panel * in),
+                    values(name + ".bias", {out})};
+        const float* weight = data(name + ".weight", {out, in});
+        for (float& bias : made.bias) bias *= scale;
+        for (int64_t o = 0; o < out; ++o)
+            for (int64_t i = 0; i < in; ++i)
+                made.panels.floats()[(o / panel * in + i) * panel + o % panel] =
+                    scale * weight[o * in + i];
+        return made;
+    }
+
+    Norm norm(const std::string& name, int64_t count) const {
+        return {values(name + ".weight", {count}), values(name + ".bias", {count})};
+    }
+
+    SelfAttention self_attention(const std::string& name) const {
+        const float scale = 1.0f / std::sqrt(static_cast<float>(width / heads));
+        return {linear(name + ".q_proj", width, width, scale),
+                linear(name + ".k_proj", width, width), linear(name + ".v_proj", width, width),
+                linear(name + ".out_proj", width, width)};
+    }
+
+    TokenToImageAttention token_to_image(const std::string& name) const {
+        TokenToImageAttention made{linear(name + ".q_proj", width, inner, 0.25f),
+                                   linear(name + ".out_proj", inner, width),
+                                   matrix(name + ".k_proj"),
+                                   float_buffer(width * inner),
+                                   values(name + ".v_proj.bias", {inner}),
+                                   {}};
+        const float* value = data(name + ".v_proj.weight", {inner, width});
+        for (int64_t o = 0; o < inner; ++o)
+            for (int64_t c = 0; c < width; ++c)
+                made.values.floats()[(o / channels * width + c) * channels + o % channels] =
+                    value[o * width + c];
+        return made;
+    }
+
+    ImageToTokenAttention image_to_token(const std::string& name,
+                                         const std::string& norm_name) const {
+        ImageToTokenAttention made{linear(name + ".k_proj", width, inner, 0.25f),
+                                   linear(name + ".v_proj", width, inner),
+                                   matrix(name + ".q_proj"),
+                                   values(name + ".q_proj.bias", {inner}),
+                                   float_buffer(inner * width),
+                                   values(name + ".out_proj.bias", {width}),
+                                   norm(norm_name, width),
+                                   {}};
+        table_.transpose(data(name + ".out_proj.weight", {width, inner}), width, inner, inner,
+                         made.out.floats(), width);
+        return made;
+    }
+
+    Head read_head(const std::string& name, int64_t out) const {
+        return {linear(name + ".layers.0", width, width), linear(name + ".layers.1", width, width),
+                linear(name + ".layers.2", width, out)};
+    }
+
+    // A transposed convolution without overlap: rows are the sub-pixels' channels.
+    Buffer upscaling(const std::string& name, int64_t in, int64_t out) const {
+        const float* weight = data(name + ".weight", {in, out, 2, 2});
+        std::vector<float> rows(static_cast<size_t>(4 * out * in));
+        for (int64_t i = 0; i < in; ++i)
+            for (int64_t o = 0; o < out; ++o)
+                for (int64_t part = 0; part < 4; ++part)
+                    rows[static_cast<size_t>((part * out + o) * in + i)] =
+                        weight[(i * out + o) * 4 + part];
+        Buffer packed(4 * out * in * (table_.bf16 ? 2 : 4));
+        table_.pack_a(rows.data(), packed.bytes(), 4 * out, in);
+        return packed;
+    }
+
+  private:
+    Buffer matrix(const std::string& name) const {
+        Buffer copy = float_buffer(inner * width);
+        std::memcpy(copy.bytes(), data(name + ".weight", {inner, width}),
+                    static_cast<size_t>(inner * width) * sizeof(float));
+        return copy;
+    }
+
+    const KernelTable& table_;
+};
+
+// The positions of the image tokens, encoded as those of points: tiles of [256, tile].
+Buffer encode_positions(const Model& model) {
+    Buffer encoded = float_buffer(model.tiles() * width * tile_size);
+    for (int64_t token = 0; token < model.image_tokens(); ++token) {
+        const float step = static_cast<float>(model.grid);
+        const float x = (static_cast<float>(token % model.grid) + 0.5f) / step;
+        const float y = (static_cast<float>(token / model.grid) + 0.5f) / step;
+        float* to = encoded.floats() + token / tile_size * width * tile_size + token % tile_size;
+        encode_position(model, x, y, to, tile_size);
+    }
+    return encoded;
+}
+
+// Project the positions: tiles of [128, tile] in format b.
+Buffer project_positions(const Model& model, const Buffer& weight, const float* bias) {
+    const KernelTable& table = model.table;
+    Buffer found(model.tiles() * inner * tile_size * model.element());
+    Buffer floats = float_buffer(inner * tile_size);
+    for (int64_t tile = 0; tile < model.tiles(); ++tile) {
+        table.gemm_f32({weight.floats(), width, model.positions.floats() + tile * width * tile_size,
+                        tile_size, floats.floats(), tile_size, inner, tile_size, width, false});
+        if (bias)
+            for (int64_t row = 0; row < inner; ++row)
+                for (int64_t n = 0; n < tile_size; ++n)
+                    floats.floats()[row * tile_size + n] += bias[row];
+        table.pack_b(floats.floats(), found.bytes() + tile * inner * tile_size * model.element(),
+                     inner, tile_size);
+    }
+    return found;
+}
+
+}  // namespace
+
+void encode_position(const Model& model, float x, float y, float* to, int64_t stride) {
+    const float* fourier = model.fourier.data();
+    for (int64_t c = 0; c < inner; ++c) {
+        const float projected = (2 * x - 1) * fourier[c] + (2 * y - 1) * fourier[inner + c];
+        const float angle = 2 * std::numbers::pi_v<float> * projected;
+        to[c * stride] = static_cast<float>(std::sin(static_cast<double>(angle)));
+        to[(inner + c) * stride] = static_cast<float>(std::cos(static_cast<double>(angle)));
+    }
+}
+
+Model::Model(const Weights& weights, int64_t grid, int64_t side, const KernelTable& table)
+    : table(table), grid(grid), side(side) {
+    const Reader reader(weights, table);
+    const std::string prompt = "prompt_encoder.", decoder = "mask_decoder.";
+    fourier = reader.values(prompt + "pe_layer.positional_encoding_gaussian_matrix", {2, inner});
+    label_embeddings = reader.values(prompt + "not_a_point_embed.weight", {1, width});
+    for (int label = 0; label < 4; ++label) {
+        const std::string name = prompt + "point_embeddings." + std::to_string(label) + ".weight";
+        const std::vector<float> one = reader.values(name, {1, width});
+        label_embeddings.insert(label_embeddings.end(), one.begin(), one.end());
+    }
+    no_mask = reader.values(prompt + "no_mask_embed.weight", {1, width});
+    output_tokens = reader.values(decoder + "iou_token.weight", {1, width});
+    const std::vector<float> more = reader.values(decoder + "mask_tokens.weight", {slots, width});
+    output_tokens.insert(output_tokens.end(), more.begin(), more.end());
+    positions = encode_positions(*this);
+
+    for (int index = 0; index < 2; ++index) {
+        const std::string name = decoder + "transformer.layers." + std::to_string(index);
+        layers[index] = {
+            reader.self_attention(name + ".self_attn"),
+            reader.norm(name + ".norm1", width),
+            reader.norm(name + ".norm2", width),
+            reader.norm(name + ".norm3", width),
+            reader.token_to_image(name + ".cross_attn_token_to_image"),
+            reader.linear(name + ".mlp.lin1", width, hidden),
+            reader.linear(name + ".mlp.lin2", hidden, width),
+            reader.image_to_token(name + ".cross_attn_image_to_token", name + ".norm4")};
+    }
+    final_attention = reader.token_to_image(decoder + "transformer.final_attn_token_to_image");
+    final_norm = reader.norm(decoder + "transformer.norm_final_attn", width);
+    for (TokenToImageAttention* token_to_image : {&layers[1].token_to_image, &final_attention})
+        token_to_image->positions = project_positions(*this, token_to_image->keys, nullptr);
+    ImageToTokenAttention& image_to_token = layers[1].image_to_token;
+    image_to_token.positions =
+        project_positions(*this, image_to_token.queries, image_to_token.query_bias.data());
+
+    iou = reader.read_head(decoder + "iou_prediction_head", slots);
+    for (int slot = 0; slot < slots; ++slot)
+        masks[slot] = reader.read_head(
+            decoder + "output_hypernetworks_mlps." + std::to_string(slot), vector_size);
+    const std::string up = decoder + "output_upscaling.";
+    head = {reader.upscaling(up + "0", width, width / 4),
+            reader.upscaling(up + "3", width / 4, vector_size),
+            reader.values(up + "0.bias", {width / 4}), reader.values(up + "3.bias", {vector_size}),
+            reader.norm(up + "1", width / 4)};
+    const std::string down = prompt + "mask_downscaling.";
+    mask_prompt = {reader.values(down + "0.weight", {4, 1, 2, 2}),
+                   reader.values(down + "0.bias", {4}),
+                   reader.values(down + "3.weight", {mask_channels, 4, 2, 2}),
+                   reader.values(down + "3.bias", {mask_channels}),
+                   reader.values(down + "6.weight", {width, mask_channels, 1, 1}),
+                   reader.values(down + "6.bias", {width}),
+                   reader.norm(down + "1", 4),
+                   reader.norm(down + "4", mask_channels)};
+    for (Linear* linear : linears()) {
+        const int64_t columns = (linear->out + panel - 1) / panel * panel;
+        Buffer packed = float_buffer(columns * linear->in);
+        table.pack_weights(linear->panels.floats(), packed.bytes(), linear->in, linear->out);
+        linear->panels = std::move(packed);
+    }
+}
+
+std::vector<Linear*> Model::linears() {
+    std::vector<Linear*> all{&final_attention.query, &final_attention.out};
+    for (Layer& layer : layers)
+        for (Linear* linear :
+             {&layer.attention.query, &layer.attention.key, &layer.attention.value,
+              &layer.attention.out, &layer.token_to_image.query, &layer.token_to_image.out,
+              &layer.mlp1, &layer.mlp2, &layer.image_to_token.key, &layer.image_to_token.value})
+            all.push_back(linear);
+    for (Head* one : {&iou, &masks[0], &masks[1], &masks[2], &masks[3]})
+        for (Linear* linear : {&one->first, &one->second, &one->last}) all.push_back(linear);
+    return all;
+}
+
+}  // namespace fastseg::cpu::sam_decoder

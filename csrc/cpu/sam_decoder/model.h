@@ -1,0 +1,109 @@
+// The weights of SAM's prompt encoder and mask decoder, laid out for one kernel table.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "cpu/nn/buffer.h"
+#include "cpu/nn/kernels.h"
+#include "cpu/nn/weights.h"
+
+namespace fastseg::cpu::sam_decoder {
+
+using namespace nn;
+
+inline constexpr int64_t output_count = 5;  // tokens that heads read: the IoU's and four masks'
+inline constexpr int64_t slots = 4;         // masks
+inline constexpr int64_t vector_size = 32;
+inline constexpr int64_t hidden = 2048;       // of the tokens' MLP
+inline constexpr int64_t mask_channels = 16;  // of a mask prompt after its second convolution
+
+// y = x W + bias.
+struct Linear {
+    int64_t in = 0, out = 0;
+    Buffer panels;  // [out / 32, in, 32], packed for the table
+    std::vector<float> bias;
+};
+
+struct SelfAttention {
+    Linear query, key, value, out;  // the query carries the scale of the softmax
+};
+
+// Prompt tokens attend to the image.
+struct TokenToImageAttention {
+    Linear query, out;  // the query carries the scale
+    Buffer keys;        // [128, 256]
+    Buffer values;      // [8, 256, 16]
+    std::vector<float> value_bias;
+    Buffer positions;  // tiles of [128, tile] in format b: the keys' part of the positions
+};
+
+// The image attends to the prompt tokens.
+struct ImageToTokenAttention {
+    Linear key, value;  // the key carries the scale
+    Buffer queries;     // [128, 256]
+    std::vector<float> query_bias;
+    Buffer out;  // [128, 256]
+    std::vector<float> out_bias;
+    Norm norm;
+    Buffer positions;  // tiles of [128, tile] in format b: the queries' part of the positions, and
+                       // the bias
+};
+
+struct Layer {
+    SelfAttention attention;
+    Norm norm1, norm2, norm3;
+    TokenToImageAttention token_to_image;
+    Linear mlp1, mlp2;
+    ImageToTokenAttention image_to_token;
+};
+
+struct Head {
+    Linear first, second, last;
+};
+
+struct Upscaling {
+    Buffer first;   // [4 * 64, 256] in format a; rows are y, x, channel
+    Buffer second;  // [4 * 32, 64] in format a
+    std::vector<float> first_bias, second_bias;
+    Norm norm;
+};
+
+struct MaskPrompt {
+    std::vector<float> first, first_bias, second, second_bias, last, last_bias;
+    Norm norm1, norm2;
+};
+
+struct Model {
+    Model(const Weights& weights, int64_t grid, int64_t side, const KernelTable& table);
+
+    int64_t image_tokens() const { return grid * grid; }
+    int64_t tiles() const { return (image_tokens() + tile_size - 1) / tile_size; }
+    int64_t element() const { return table.bf16 ? 2 : 4; }
+    int64_t padded(int64_t rows) const {
+        return (rows + table.row_step - 1) / table.row_step * table.row_step;
+    }
+
+    const KernelTable& table;
+    int64_t grid, side;
+    std::vector<float> fourier;           // [2, 128]
+    std::vector<float> label_embeddings;  // [5, 256] padding, background, foreground, two corners
+    std::vector<float> no_mask;           // [256]
+    std::vector<float> output_tokens;     // [5, 256]
+    Buffer positions;                     // tiles of [256, tile]
+    Layer layers[2];
+    TokenToImageAttention final_attention;
+    Norm final_norm;
+    Head iou, masks[slots];
+    Upscaling head;
+    MaskPrompt mask_prompt;
+
+  private:
+    std::vector<Linear*> linears();  // all of them
+};
+
+// Encode a position in 0..1 as 256 sines and cosines (Tancik et al. 2020), `stride` floats apart.
+void encode_position(const Model& model, float x, float y, float* to, int64_t stride);
+
+}  // namespace fastseg::cpu::sam_decoder

@@ -1,0 +1,181 @@
+#include "cpu/sam_decoder/tokens.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <stdexcept>
+#include <vector>
+
+namespace fastseg::cpu::sam_decoder {
+namespace {
+
+// Softmax attention of the tokens of one prompt, one head: rows of 256, 32 channels of them.
+void attend_head(const float* query, const float* key, const float* value, int64_t tokens,
+                 float* weights, float* out) {
+    constexpr int64_t size = width / heads;
+    for (int64_t i = 0; i < tokens; ++i) {
+        float largest = -INFINITY;
+        for (int64_t j = 0; j < tokens; ++j) {
+            float sum = 0;
+            for (int64_t c = 0; c < size; ++c) sum += query[i * width + c] * key[j * width + c];
+            weights[j] = sum;
+            largest = std::max(largest, sum);
+        }
+        float total = 0;
+        for (int64_t j = 0; j < tokens; ++j) {
+            weights[j] = std::exp(weights[j] - largest);
+            total += weights[j];
+        }
+        float mixed[size] = {};
+        for (int64_t j = 0; j < tokens; ++j)
+            for (int64_t c = 0; c < size; ++c) mixed[c] += weights[j] * value[j * width + c];
+        for (int64_t c = 0; c < size; ++c) out[i * width + c] = mixed[c] / total;
+    }
+}
+
+void relu(float* x, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) x[i] = std::max(x[i], 0.0f);
+}
+
+}  // namespace
+
+void normalise(const Norm& norm, float* x, int64_t rows) {
+    for (int64_t row = 0; row < rows; ++row, x += width) {
+        double sum = 0, squares = 0;
+        for (int64_t c = 0; c < width; ++c) sum += x[c];
+        const double mean = sum / width;
+        for (int64_t c = 0; c < width; ++c) squares += (x[c] - mean) * (x[c] - mean);
+        const double scale = 1 / std::sqrt(squares / width + 1e-5);
+        for (int64_t c = 0; c < width; ++c) {
+            const size_t at = static_cast<size_t>(c);
+            x[c] = static_cast<float>((x[c] - mean) * scale) * norm.scale[at] + norm.shift[at];
+        }
+    }
+}
+
+Tokens::Tokens(const Model& model, int64_t prompts, int64_t tokens)
+    : model_(model), prompts_(prompts), tokens_(tokens) {
+    const int64_t rows = prompts * tokens;
+    for (Buffer* buffer : {&state_, &prompt_, &positioned_, &query_, &key_, &value_, &out_})
+        *buffer = float_buffer(rows * width);
+    wide_ = float_buffer(rows * hidden);
+    scratch_ = Buffer(projection_bytes(rows, hidden));
+}
+
+void Tokens::embed(const float* points, const int32_t* labels) {
+    const int64_t count = tokens_ - output_count;
+    const float side = static_cast<float>(model_.side);
+    for (int64_t prompt = 0; prompt < prompts_; ++prompt) {
+        float* to = prompt_.floats() + prompt * tokens_ * width;
+        std::copy(model_.output_tokens.begin(), model_.output_tokens.end(), to);
+        for (int64_t point = 0; point < count; ++point) {
+            const int32_t label = labels[prompt * count + point];
+            const float* xy = points + (prompt * count + point) * 2;
+            float* row = to + (output_count + point) * width;
+            std::fill(row, row + width, 0.0f);
+            // A pixel's value stands for its centre.
+            if (label >= 0)
+                encode_position(model_, (xy[0] + 0.5f) / side, (xy[1] + 0.5f) / side, row, 1);
+            const float* label_embedding = model_.label_embeddings.data() + (label + 1) * width;
+            for (int64_t c = 0; c < width; ++c) row[c] += label_embedding[c];
+        }
+    }
+    std::memcpy(state_.bytes(), prompt_.bytes(),
+                static_cast<size_t>(prompts_ * tokens_ * width) * sizeof(float));
+}
+
+const float* Tokens::with_positions() {
+    for (int64_t i = 0; i < prompts_ * tokens_ * width; ++i)
+        positioned_.floats()[i] = state_.floats()[i] + prompt_.floats()[i];
+    return positioned_.floats();
+}
+
+void Tokens::apply(const Linear& linear, const float* x, int64_t rows, float* y) {
+    model_.table.project({x, rows, linear.in, linear.panels.bytes(), linear.bias.data(), linear.out,
+                          y, scratch_.bytes()});
+}
+
+void Tokens::add(const Linear& linear, const float* x, int64_t first, int64_t rows) {
+    apply(linear, x, rows, out_.floats());
+    float* state = state_.floats() + first * width;
+    for (int64_t i = 0; i < rows * width; ++i) state[i] += out_.floats()[i];
+}
+
+void Tokens::self_attend(const Layer& layer, bool first) {
+    const int64_t rows = prompts_ * tokens_;
+    const SelfAttention& attention = layer.attention;
+    // As trained: neither positions nor a residual in the first layer.
+    const float* positioned = first ? state_.floats() : with_positions();
+    apply(attention.query, positioned, rows, query_.floats());
+    apply(attention.key, positioned, rows, key_.floats());
+    apply(attention.value, state_.floats(), rows, value_.floats());
+    std::vector<float> weights(static_cast<size_t>(tokens_));
+    for (int64_t prompt = 0; prompt < prompts_; ++prompt) {
+        for (int64_t head = 0; head < heads; ++head) {
+            const int64_t at = prompt * tokens_ * width + head * (width / heads);
+            attend_head(query_.floats() + at, key_.floats() + at, value_.floats() + at, tokens_,
+                        weights.data(), wide_.floats() + at);
+        }
+    }
+    if (first) std::fill(state_.floats(), state_.floats() + rows * width, 0.0f);
+    add(attention.out, wide_.floats(), 0, rows);
+    normalise(layer.norm1, state_.floats(), rows);
+}
+
+const float* Tokens::project_with_positions(const Linear& linear) {
+    apply(linear, with_positions(), prompts_ * tokens_, query_.floats());
+    return query_.floats();
+}
+
+const float* Tokens::project(const Linear& linear) {
+    apply(linear, state_.floats(), prompts_ * tokens_, value_.floats());
+    return value_.floats();
+}
+
+void Tokens::add_attention(const Layer& layer, const float* attended) {
+    const int64_t rows = prompts_ * tokens_;
+    add(layer.token_to_image.out, attended, 0, rows);
+    normalise(layer.norm2, state_.floats(), rows);
+    apply(layer.mlp1, state_.floats(), rows, wide_.floats());
+    relu(wide_.floats(), rows * hidden);
+    add(layer.mlp2, wide_.floats(), 0, rows);
+    normalise(layer.norm3, state_.floats(), rows);
+}
+
+void Tokens::keep_output_tokens() {
+    const int64_t kept = output_count * width;
+    for (float* rows : {state_.floats(), prompt_.floats()})
+        for (int64_t prompt = 1; prompt < prompts_; ++prompt)
+            std::memmove(rows + prompt * kept, rows + prompt * tokens_ * width,
+                         static_cast<size_t>(kept) * sizeof(float));
+    tokens_ = output_count;
+}
+
+void Tokens::add_final_attention(const float* attended, int64_t first, int64_t count) {
+    const int64_t row = first * tokens_, rows = count * tokens_;
+    add(model_.final_attention.out, attended, row, rows);
+    normalise(model_.final_norm, state_.floats() + row * width, rows);
+}
+
+void Tokens::read_heads(int64_t first, int64_t count, float* ious, float* vectors) {
+    const auto run = [&](const Head& head, int64_t token, int64_t size, float* to, int64_t stride) {
+        for (int64_t prompt = 0; prompt < count; ++prompt)
+            std::memcpy(query_.floats() + prompt * width,
+                        state_.floats() + ((first + prompt) * tokens_ + token) * width,
+                        width * sizeof(float));
+        apply(head.first, query_.floats(), count, key_.floats());
+        relu(key_.floats(), count * width);
+        apply(head.second, key_.floats(), count, value_.floats());
+        relu(value_.floats(), count * width);
+        apply(head.last, value_.floats(), count, out_.floats());
+        for (int64_t prompt = 0; prompt < count; ++prompt)
+            std::memcpy(to + prompt * stride, out_.floats() + prompt * size,
+                        static_cast<size_t>(size) * sizeof(float));
+    };
+    run(model_.iou, 0, slots, ious, slots);
+    for (int64_t slot = 0; slot < slots; ++slot)
+        run(model_.masks[slot], 1 + slot, vector_size, vectors + slot * vector_size,
+            slots * vector_size);
+}
+
+}  // namespace fastseg::cpu::sam_decoder

@@ -1,0 +1,28 @@
+// SAM's image encoder (ViT-B, ViT-L, ViT-H and of other sizes) as a native kernel with bfloat16
+// products: a normalised image to its embedding. Residuals, norms, softmax and sums are float32.
+// Results do not depend on the number of threads.
+#pragma once
+
+#include <string>
+
+#include "cpu/sam_encoder/model.h"
+
+namespace fastseg::cpu::sam_encoder {
+
+class Encoder {
+  public:
+    // `table` by name; it must have bfloat16 operands. Malformed weights throw
+    // std::invalid_argument.
+    Encoder(const Weights& weights, const std::string& table);
+
+    int64_t pixels() const { return model_.pixels(); }  // side of an image
+    int64_t grid() const { return model_.grid; }
+
+    // image [3, pixels, pixels] to embedding [256, grid, grid].
+    void run(const float* image, float* embedding, int threads) const;
+
+  private:
+    Model model_;
+};
+
+}  // namespace fastseg::cpu::sam_encoder

@@ -1,0 +1,130 @@
+"""Markdown pages as a reader uses them: their code blocks, headings, links and files."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+
+NEEDS = "# needs: "
+"""The first line of a block that only some machines can run."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A code block of a page."""
+
+    page: str
+    line: int
+    language: str
+    text: str
+
+    @property
+    def needs(self) -> str:
+        """What a machine must have for it, in the page's words; empty if nothing."""
+        first = self.text.partition("\n")[0]
+        return first.removeprefix(NEEDS) if first.startswith(NEEDS) else ""
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.line}"
+
+    def commands(self) -> list[list[str]]:
+        """The commands of a bash block, each as its words."""
+        found: list[list[str]] = []
+        if self.language != "bash":
+            return found
+        for line in self.text.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            while words:
+                end = words.index("&&") if "&&" in words else len(words)
+                found.append(words[:end])
+                words = words[end + 1 :]
+        return found
+
+
+def pages() -> list[str]:
+    """The pages whose blocks are run, relative to the root."""
+    return ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+
+
+def read(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def blocks(page: str) -> list[Block]:
+    """The python and bash blocks of a page."""
+    text = read(page)
+    found = re.finditer(r"^```(python|bash)\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+    return [
+        Block(page, text.count("\n", 0, one.start()) + 1, one[1], one[2].rstrip("\n"))
+        for one in found
+    ]
+
+
+def without_blocks(text: str) -> str:
+    return re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def links(text: str) -> list[str]:
+    """The targets of a page's links to other files and headings."""
+    prose = re.sub(r"`[^`\n]+`", "", without_blocks(text))
+    return re.findall(r"\]\((?!https?:)([^)\s]+)\)", prose)
+
+
+def paths(text: str) -> set[str]:
+    """The files and folders of the repository that a page names, but for patterns."""
+    folders = "benchmarks|cmake|csrc|docs|examples|export|fastseg|tests|tools|training"
+    found = re.findall(rf"`((?:{folders})/[\w./-]+)`", without_blocks(text))
+    return {path for path in found if not re.search(r"NAME|VERB|/runs/", path)}
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors of a page's headings, as code forges make them."""
+    headings = re.findall(r"^#+ +(.+)$", without_blocks(text), flags=re.MULTILINE)
+    return {_anchor(heading) for heading in headings}
+
+
+def _anchor(heading: str) -> str:
+    kept = (
+        letter
+        for letter in heading.strip().lower()
+        if letter in "-_ " or unicodedata.category(letter)[0] in "LN"
+    )
+    return "".join(kept).replace(" ", "-")
+
+
+def write_files(folder: Path) -> None:
+    """Write the files that the pages speak of: small ones, and real enough to be measured."""
+    demo = ROOT / "fastseg" / "demo_data" / "coins.png"
+    with Image.open(demo) as coins:
+        coins.save(folder / "coins.png")
+        (folder / "photographs").mkdir()
+        coins.crop((150, 0, 384, 150)).save(folder / "photographs" / "some.png")
+    for view in ("A2C", "A4C", "SAX"):
+        np.save(folder / f"p7_{view}.npy", np.stack([heart(7), heart(8)]))
+    Image.fromarray(heart(9)).save(folder / "frame.png")
+    for number in range(24):
+        patient = folder / "frames" / f"patient{number % 6}"
+        patient.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(heart(number)).save(patient / f"{number}.png")
+
+
+def heart(seed: int) -> np.ndarray:
+    """Draw a frame of grainy tissue with a dark ventricle above a dark atrium, uint8 (256, 256)."""
+    random = np.random.default_rng(seed)
+    rows, columns = np.indices((256, 256))
+
+    def ellipse(row: float, column: float, height: float, width: float) -> np.ndarray:
+        return ((rows - row) / height) ** 2 + ((columns - column) / width) ** 2 < 1
+
+    middle = 128 + random.uniform(-15, 15)
+    luma = np.where(ellipse(130, 128, 110, 100), 120.0, 60.0) + random.normal(0, 3, (256, 256))
+    luma[ellipse(95, middle, 36, 20) | ellipse(178, middle, 26, 19)] = 5
+    return luma.clip(0, 255).astype(np.uint8)
