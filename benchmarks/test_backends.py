@@ -29,7 +29,7 @@ from fastseg.images import read_image
 from fastseg.sam.two_stage_decoder import PROMPTS_PER_RUN
 from fastseg.validation import parity
 from fastseg.validation.parity import Difference
-from fastseg.validation.probes import PromptQuestion, ask_prompts
+from fastseg.validation.probes import PromptProbe, build_prompt_probe
 
 ROUNDS = 7
 PROMPTS = 64
@@ -50,9 +50,9 @@ def nano() -> ModelFolder:
 
 
 @pytest.fixture(scope="module")
-def question(nano: ModelFolder) -> PromptQuestion:
+def probe(nano: ModelFolder) -> PromptProbe:
     """Return probe inputs of a photograph; the first 64 prompts are the points of an 8 x 8 grid."""
-    return ask_prompts(read_image(PICTURE), nano.manifest.image_preprocessing)
+    return build_prompt_probe(read_image(PICTURE), nano.manifest.image_preprocessing)
 
 
 @pytest.fixture(scope="module", params=["embedded", "published"])
@@ -119,23 +119,23 @@ def worst(actual: Outputs, expected: Outputs) -> Difference:
     return max(found, key=lambda difference: difference.relative)
 
 
-def test_the_encoder(nano: ModelFolder, question: PromptQuestion, table: Table) -> None:
+def test_the_encoder(nano: ModelFolder, probe: PromptProbe, table: Table) -> None:
     backends = contenders(nano, "encoder")
     runs = {
-        name: lambda backend=backend: backend.run({"image": question.pixels})
+        name: lambda backend=backend: backend.run({"image": probe.pixels})
         for name, backend in backends.items()
     }
     table(f"sam-nano, encoder, {usable_cores()} threads", compared(runs, worst))
 
 
 @pytest.fixture(scope="module")
-def features(nano: ModelFolder, question: PromptQuestion) -> Array:
+def features(nano: ModelFolder, probe: PromptProbe) -> Array:
     with closing(open_graph(nano, "encoder")) as encoder:
-        return encoder.run({"image": question.pixels})["embedding"]
+        return encoder.run({"image": probe.pixels})["embedding"]
 
 
 def each_part(
-    state: Backend, decoder: Backend, features: Array, probe: PromptQuestion
+    state: Backend, decoder: Backend, features: Array, probe: PromptProbe
 ) -> Iterator[Outputs]:
     """Yield the outputs of the first stage for the points, a few at a time."""
     shared = state.run({"embedding": features})
@@ -145,15 +145,13 @@ def each_part(
         yield decoder.run({**points, **shared})
 
 
-def test_the_decoder(
-    nano: ModelFolder, question: PromptQuestion, features: Array, table: Table
-) -> None:
+def test_the_decoder(nano: ModelFolder, probe: PromptProbe, features: Array, table: Table) -> None:
     states, decoders = contenders(nano, "image_state"), contenders(nano, "decoder")
 
     def decode(name: str) -> Outputs:
         parts = [
             (part["iou_predictions"], part["mask_vectors"])
-            for part in each_part(states[name], decoders[name], features, question)
+            for part in each_part(states[name], decoders[name], features, probe)
         ]
         ious, vectors = map(np.concatenate, zip(*parts, strict=True))
         return {"iou_predictions": ious, "mask_vectors": vectors}
@@ -164,13 +162,13 @@ def test_the_decoder(
 
 
 def test_the_mask_head(
-    nano: ModelFolder, question: PromptQuestion, features: Array, table: Table
+    nano: ModelFolder, probe: PromptProbe, features: Array, table: Table
 ) -> None:
     with (
         closing(open_graph(nano, "image_state")) as state,
         closing(open_graph(nano, "decoder")) as decoder,
     ):
-        tokens = list(each_part(state, decoder, features, question))
+        tokens = list(each_part(state, decoder, features, probe))
     for part in tokens:
         del part["iou_predictions"]
         part["mask_vectors"] = np.ascontiguousarray(part["mask_vectors"][:, 1:])

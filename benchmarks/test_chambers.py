@@ -12,14 +12,14 @@ pytest.importorskip("torch", reason="the generator of frames is part of the trai
 
 import fastseg
 from fastseg import ops
-from fastseg.benchmarking.repetition import Rule, repeat
+from fastseg.benchmarking.repetition import StoppingRule, repeat
 from fastseg.environment import usable_cores
 from fastseg.measure import measure
 
 Table = Callable[[str, list[tuple[str, ...]]], None]
 
 FRAMES = 32
-RULE = Rule(warm_up=1, min_rounds=5, max_rounds=25, max_seconds=10.0)
+RULE = StoppingRule(warm_up=1, min_rounds=5, max_rounds=25, max_seconds=10.0)
 
 
 def milliseconds(name: str, call: Callable[[], object]) -> float:

@@ -20,7 +20,7 @@ from fastseg import environment
 from fastseg.demo import PICTURE
 from fastseg.environment import usable_cores
 from fastseg.images import read_image
-from fastseg.validation.sectors import sectors
+from fastseg.validation.synthetic import sectors
 
 CALLERS = 8
 CALLS = 8

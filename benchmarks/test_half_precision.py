@@ -22,7 +22,7 @@ from fastseg.export.sam import add_fp16
 from fastseg.inference.sessions import Choice
 from fastseg.validation import comparison
 from fastseg.validation.comparison import Comparison
-from fastseg.validation.probes import Question, answer_all, ask
+from fastseg.validation.probes import Probe, build_probe, run_probes
 from fastseg.validation.synthetic import scenes
 from tests.conftest import vit_b  # noqa: F401
 
@@ -55,11 +55,11 @@ def rows(arithmetic: str, found: Comparison) -> list[list[str]]:
 
 def lenient(folder: ModelFolder, images: Images) -> Comparison:
     """Compare ONNX Runtime's own arithmetic with float32."""
-    probes: list[Question] = [
-        ask(folder.manifest, one) for one in images or comparison.samples(folder.manifest)
+    probes: list[Probe] = [
+        build_probe(folder.manifest, one) for one in images or comparison.samples(folder.manifest)
     ]
     exact, half = (Choice("cpu", "onnxruntime", precision) for precision in ("fp32", "fp16"))
-    return comparison.compare(answer_all(folder, exact, probes), answer_all(folder, half, probes))
+    return comparison.compare(run_probes(folder, exact, probes), run_probes(folder, half, probes))
 
 
 def islands(folder: ModelFolder) -> list[list[str]]:
@@ -88,7 +88,7 @@ def measure(
     rounded = add_fp16(model, out, checkpoint=checkpoint, images=images)
     folder = artifacts.read(out)
     table(
-        f"{out.name}, mixed precision against float32, {rounded.pictures} image(s)",
+        f"{out.name}, mixed precision against float32, {rounded.images} image(s)",
         [HEADING, *rows("rounded", rounded), *rows("onnxruntime", lenient(folder, images))],
     )
     table(f"{out.name}, blocks in float32", islands(folder))

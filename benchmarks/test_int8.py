@@ -63,7 +63,7 @@ def test_speed_and_masks(added, table: Table) -> None:
         one.graph.name for one in folder.manifest.graphs.values() if one.graph.role == "image"
     )
     stored = folder.manifest.graphs[f"{name}.int8"]
-    pixels = probes.ask(folder.manifest, samples(folder.manifest)[0]).pixels
+    pixels = probes.build_probe(folder.manifest, samples(folder.manifest)[0]).pixels
     feed = {"image" if folder.manifest.family == SAM else "frames": pixels}
     runs = {}
     with ExitStack() as opened:

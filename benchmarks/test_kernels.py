@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fastseg import ops
-from fastseg.benchmarking.repetition import Repeated, Rule, repeat
+from fastseg.benchmarking.repetition import Measurement, StoppingRule, repeat
 from fastseg.geometry import Frame
 
 torch = pytest.importorskip("torch")
@@ -24,8 +24,8 @@ Table = Callable[[str, list[tuple[str, ...]]], None]
 
 MASKS = 192  # a batch of SAM's mask generator: 64 points, 3 masks each
 FRAME = Frame((768, 1024))
-RULE = Rule(warm_up=1, min_rounds=7, max_rounds=50, max_seconds=5.0)
-SLOW = Rule(warm_up=1, min_rounds=3, max_rounds=3)
+RULE = StoppingRule(warm_up=1, min_rounds=7, max_rounds=50, max_seconds=5.0)
+SLOW = StoppingRule(warm_up=1, min_rounds=3, max_rounds=3)
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
@@ -310,5 +310,5 @@ def timed(call: Callable[[], Any]) -> Callable[[], dict[str, float]]:
     return stages
 
 
-def median(measurement: Repeated) -> float:
+def median(measurement: Measurement) -> float:
     return measurement.stages["total"].percentile(50)

@@ -18,7 +18,7 @@ pytest.importorskip("onnxruntime", reason="the graphs run in onnxruntime")
 import fastseg  # noqa: E402
 from benchmarks.arithmetic import gmac, sam_gmac  # noqa: E402
 from fastseg import ops  # noqa: E402
-from fastseg.benchmarking.bench import clicks  # noqa: E402
+from fastseg.benchmarking.bench import spread_points  # noqa: E402
 from fastseg.contract import MULTIPLE, unet_network  # noqa: E402
 from fastseg.environment import usable_cores  # noqa: E402
 from fastseg.export.networks.unet import UNet  # noqa: E402
@@ -117,7 +117,7 @@ def sam_kernels(precision: str) -> Iterator[Kernel]:
     with fastseg.load("sam-nano", precision=precision) as model:
         stored = {one.graph.name: one.bytes for one in model.manifest.graphs.values()}
         embedding = model.embed(pixels)
-        points = clicks(PROMPTS_PER_RUN, (768, 1024))
+        points = spread_points(PROMPTS_PER_RUN, (768, 1024))
         (batch,) = single_points(points).batches(embedding.frame, limit=PROMPTS_PER_RUN)
         tokens = model.decoder.tokens(embedding, batch)
         image = 4 * 256 * 64 * 64

@@ -1,4 +1,4 @@
-"""From a model folder to engines: built or found, compared with FP32 where there is a GPU, kept."""
+"""Engines of a model folder: built or found, compared with FP32 where there is a GPU, and kept."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from fastseg import artifacts
 from fastseg.artifacts import ModelFolder
@@ -30,34 +28,35 @@ from fastseg.backends.tensorrt.engine_key import EngineKey, Gpu, key_of
 from fastseg.backends.tensorrt.library import Flavour
 from fastseg.cuda import driver as cuda_driver
 from fastseg.errors import BackendError, BackendUnavailableError, ParityError
-
-Gate = Callable[[ModelFolder, ModelFolder, "Request", str], "Verdict"]
+from fastseg.inference.sessions import Choice
+from fastseg.validation import comparison, probes
+from fastseg.validation.comparison import Limits
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is to be built."""
+    """The engines to build."""
 
     backend: str
     """``"tensorrt"`` or ``"tensorrt-rtx"``."""
 
     precision: str = "fp16"
-    """``"fp16"`` or ``"fp32"``: the folder must hold graphs in it."""
+    """``"fp16"`` or ``"fp32"``; the folder must hold graphs in it."""
 
     targets: tuple[str, ...] = ()
-    """Architectures to build for ahead of time, ``("sm86", "sm89")``; none is portable."""
+    """Architectures to build for ahead of time, ``("sm86", "sm89")``; none means portable."""
 
     device: str = "auto"
     """The GPU to build or to compare on; ``"auto"`` is the first, or none if there is none."""
 
     out: Path | None = None
-    """A model folder to write, with the engines in it; without one only the cache is filled."""
+    """The model folder to write, with the engines in it; None fills only the cache."""
 
     overwrite: bool = False
 
     @property
     def flavour(self) -> Flavour:
-        """The runtime that was asked for.
+        """The runtime named by ``backend``.
 
         Raises:
             BackendError: No runtime of this name builds engines.
@@ -69,18 +68,8 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a comparison of engines with FP32 found."""
-
-    passed: bool
-    numbers: Mapping[str, Any]
-    text: str
-    """The table, for people."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One engine that was made or found."""
+class BuiltEngine:
+    """One engine that was built or found."""
 
     graph: str
     bytes: int
@@ -93,12 +82,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What a build left behind."""
+    """The result of a build."""
 
-    rows: tuple[Row, ...]
+    engines: tuple[BuiltEngine, ...]
     comparison: Comparison
     table: str
-    """The comparison for people, empty if there was none."""
+    """The comparison as text, empty if there was none."""
 
     targets: tuple[str, ...]
     gpu: Gpu | None
@@ -111,98 +100,104 @@ def build(
     folder: ModelFolder,
     request: Request,
     *,
-    gate: Gate,
     progress: Progress = lambda _: None,
     cache: EngineCache | None = None,
 ) -> Built:
-    """Build every graph of a model folder, or find it, and compare the whole with FP32.
+    """Build or find an engine for every graph of a model folder, and compare them with FP32.
 
-    Nothing is kept, in the cache or at ``request.out``, unless all graphs were built and, where
-    there is a GPU that they are for, the comparison passed.
+    Engines are kept, in the cache and at ``request.out``, only if all were built and, where their
+    GPU is at hand, the comparison passed.
 
     Args:
         folder: A model folder that was read and verified.
-        request: What to build.
-        gate: Compares engines with FP32.
-        progress: Is told what begins.
-        cache: Where engines are kept; the user's cache if None.
+        request: The runtime, precision, targets and place of the engines.
+        progress: Called with the name of each step as it begins.
+        cache: The cache that keeps engines; the user's own if None.
 
     Raises:
-        BackendUnavailableError: The runtime is not here, or a GPU that is needed.
-        BackendError: The folder does not hold the precision.
-        EngineError: A target is not known, or the runtime rejects a graph.
+        BackendUnavailableError: The runtime or a GPU that is needed is not available.
+        BackendError: The folder lacks the precision, or has no graphs in FP32 to compare with.
+        EngineError: A target is unknown, or the runtime rejects a graph.
         ModelFolderError: A file is damaged.
         ParityError: The comparison failed.
         OutputError: Something could not be written.
     """
-    bench = _Bench.of(request)
+    target = _Target.of(request)
     graphs = _graphs(folder, request)
     kept = EngineCache() if cache is None else cache
     with tempfile.TemporaryDirectory(prefix="fastseg-build-") as scratch:
         staging = replace(folder, path=Path(scratch))
-        rows, engines = [], []
+        built, engines = [], []
         for number, stored in enumerate(graphs, start=1):
             title = f"{stored.graph.name} ({number} of {len(graphs)})"
-            row, engine = _obtain(folder, stored, bench, kept, Stage(staging.path, title, progress))
-            rows.append(row)
+            steps = _Steps(staging.path, title, progress)
+            found, engine = _obtain(folder, stored, target, kept, steps)
+            built.append(found)
             engines.append(engine)
-        comparison, table = _compare(folder, staging, request, bench, gate, progress)
-        engines = [_with(engine, comparison) for engine in engines]
+        result, table = _compare(folder, staging, request, target, progress)
+        engines = [_with(engine, result) for engine in engines]
         if request.out is not None:
             progress("writing the model folder")
             _write_folder(folder, engines, request.out, overwrite=request.overwrite)
         for engine in engines:
             kept.put(engine.read(), engine.card)
-            kept.accept(engine.card, comparison)
+            kept.accept(engine.card, result)
     return Built(
-        rows=tuple(rows),
-        comparison=comparison,
+        engines=tuple(built),
+        comparison=result,
         table=table,
-        targets=bench.targets,
-        gpu=bench.gpu,
-        runtime_version=bench.version,
+        targets=target.names,
+        gpu=target.gpu,
+        runtime_version=target.version,
         cache=kept.folder,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """Where engines lie until all of them are accepted, and who is told."""
+class _Steps:
+    """The staging folder of one engine, and who is told of each step of its build."""
 
-    folder: Path
+    staging: Path
+    """Holds the engines until all of them are accepted."""
+
     title: str
     progress: Progress
 
+    def report(self, phase: str) -> None:
+        self.progress(f"{self.title}: {phase}")
+
 
 @dataclass(frozen=True, slots=True)
-class _Bench:
-    """What engines are built with, for and on."""
+class _Target:
+    """The runtime, architectures and GPU that engines are built for."""
 
     flavour: Flavour
     version: str
-    targets: tuple[str, ...]
+    names: tuple[str, ...]
+    """Architectures, or ``("portable",)``."""
+
     gpu: Gpu | None
     """The GPU at hand; None if there is none."""
 
     device: str
 
     @classmethod
-    def of(cls, request: Request) -> _Bench:
+    def of(cls, request: Request) -> _Target:
         flavour = request.flavour
         version = tensorrt_library.version(flavour)
-        targets = tensorrt_library.check_targets(flavour, request.targets)
+        names = tensorrt_library.check_targets(flavour, request.targets)
         gpu = _gpu(request.device, needed=not flavour.ahead_of_time)
         device = "cuda" if request.device == "auto" else request.device
-        return cls(flavour, version, targets, gpu, device)
+        return cls(flavour, version, names, gpu, device)
 
     def key(self, stored: GraphFile) -> EngineKey:
         built_on = None if self.flavour.ahead_of_time else self.gpu
-        return key_of(stored, self.flavour, self.version, targets=self.targets, gpu=built_on)
+        return key_of(stored, self.flavour, self.version, targets=self.names, gpu=built_on)
 
     @property
     def order(self) -> BuildOptions:
         timed_on = "" if self.flavour.ahead_of_time else str(self.gpu)
-        return BuildOptions(self.flavour, self.targets, timed_on)
+        return BuildOptions(self.flavour, self.names, timed_on)
 
 
 def _gpu(device: str, *, needed: bool) -> Gpu | None:
@@ -225,54 +220,81 @@ def _graphs(folder: ModelFolder, request: Request) -> list[GraphFile]:
 
 
 def _obtain(
-    folder: ModelFolder, stored: GraphFile, bench: _Bench, cache: EngineCache, stage: Stage
-) -> tuple[Row, StoredEngine]:
-    """Find an engine or build it, and lay it on the stage."""
-    start, key = time.perf_counter(), bench.key(stored)
+    folder: ModelFolder, stored: GraphFile, target: _Target, cache: EngineCache, steps: _Steps
+) -> tuple[BuiltEngine, StoredEngine]:
+    """Find an engine or build it, and write it into the staging folder."""
+    start, key = time.perf_counter(), target.key(stored)
     found, origin = cache.find(key), "cache"
     if found is None:
         inside = engines_in(folder.path / ENGINES, stored.graph.name)[0]
         found = next((one for one in inside if one.card.key == key), None)
         origin = "model folder"
     if found is not None:
-        stage.progress(f"{stage.title}: found")
+        steps.report("found")
         content = found.read()
     else:
-        content = build_engine(
-            folder.file(stored),
-            stored.graph,
-            bench.order,
-            lambda phase: stage.progress(f"{stage.title}: {phase}"),
-        )
+        content = build_engine(folder.file(stored), stored.graph, target.order, steps.report)
         origin = "built"
     card = card_of(key, content, Comparison(NOT_COMPARED))
-    engine = write_engine(stage.folder / ENGINES, content, card)
-    row = Row(stored.graph.name, len(content), time.perf_counter() - start, origin)
-    return row, engine
+    engine = write_engine(steps.staging / ENGINES, content, card)
+    seconds = time.perf_counter() - start
+    return BuiltEngine(stored.graph.name, len(content), seconds, origin), engine
 
 
 def _compare(
-    folder: ModelFolder,
-    staging: ModelFolder,
-    request: Request,
-    bench: _Bench,
-    gate: Gate,
-    progress: Progress,
+    folder: ModelFolder, staging: ModelFolder, request: Request, target: _Target, progress: Progress
 ) -> tuple[Comparison, str]:
-    if bench.gpu is None:
+    """Compare staged engines with FP32 if their GPU is at hand.
+
+    Raises:
+        ParityError: The masks are outside the limits.
+    """
+    if target.gpu is None:
         return Comparison(NOT_COMPARED), ""
     stored = next(iter(folder.manifest.graphs.values()))
-    key = bench.key(stored)
-    if foreign := key.differences(key.for_gpu(bench.gpu)):
+    key = target.key(stored)
+    if foreign := key.differences(key.for_gpu(target.gpu)):
         return Comparison(f"not compared: {foreign[0]}"), ""
     progress("comparing with FP32")
-    verdict = gate(folder, staging, request, bench.device)
-    if not verdict.passed:
+    found = compare_with_fp32(folder, staging, request, target.device)
+    # Engines in FP32 too: another order of sums moves numbers by more than two runtimes on one
+    # processor differ, so the masks are held to limits and the tensors are not.
+    limits = Limits.of_masks(folder.manifest.family)
+    table = found.summary(limits)
+    if not found.within(limits):
         raise ParityError(
             f"the engines of {folder.manifest.name} in {request.precision} are too far from FP32 "
-            f"on {bench.gpu}, so none was kept.\n{verdict.text}"
+            f"on {target.gpu}, so none was kept.\n{table}"
         )
-    return Comparison("passed", bench.gpu, verdict.numbers), verdict.text
+    return Comparison("passed", target.gpu, found.as_dict()), table
+
+
+def compare_with_fp32(
+    folder: ModelFolder, engines: ModelFolder, request: Request, device: str
+) -> comparison.Comparison:
+    """Run a model's engines and its graphs in FP32 on the same generated images.
+
+    Args:
+        folder: The model folder, which holds the graphs in FP32.
+        engines: The same with the engines.
+        request: The runtime and precision that were built for.
+        device: The GPU that runs the engines; FP32 runs on the processor.
+
+    Raises:
+        BackendError: The folder holds no graphs in FP32, or the engines do not run.
+    """
+    exact = Choice(device="cpu", precision="fp32")
+    fast = Choice(
+        device=device,
+        backend=request.backend,
+        precision=request.precision,
+        allow_uncompared=True,
+    )
+    manifest = folder.manifest
+    asked = [probes.build_probe(manifest, image) for image in comparison.samples(manifest)]
+    return comparison.compare(
+        probes.run_probes(folder, exact, asked), probes.run_probes(engines, fast, asked)
+    )
 
 
 def _with(engine: StoredEngine, comparison: Comparison) -> StoredEngine:
@@ -282,7 +304,7 @@ def _with(engine: StoredEngine, comparison: Comparison) -> StoredEngine:
 def _write_folder(
     folder: ModelFolder, engines: list[StoredEngine], out: Path, *, overwrite: bool
 ) -> None:
-    """Write a model folder: the graphs of ``folder``, its engines and the new ones."""
+    """Write a model folder with the graphs and engines of ``folder`` and the new engines."""
     new = {engine.card.key.digest for engine in engines}
     names = {stored.graph.name for stored in folder.manifest.graphs.values()}
     older = [

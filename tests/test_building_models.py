@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fastseg import artifacts
+from fastseg import artifacts, building
 from fastseg.artifacts import ModelFolder, registry
 from fastseg.backends.tensorrt import library as tensorrt_library
 from fastseg.backends.tensorrt.builder import BuildOptions, build_engine
@@ -25,10 +25,6 @@ TURING = Gpu("Turing", (7, 5), "13.0")
 SLOW = pytest.mark.slow
 
 
-def never(*_: object):
-    raise AssertionError("nothing can be compared without a GPU")
-
-
 @dataclass(frozen=True)
 class Model:
     """A model folder and what its first build left behind."""
@@ -40,9 +36,10 @@ class Model:
 
 @pytest.fixture(scope="module", autouse=True)
 def without_a_gpu(needs_rtx) -> Iterator[None]:
-    """Machines with a GPU run these tests as those without one."""
+    """Machines with a GPU run these tests as those without one, where nothing can be compared."""
     with pytest.MonkeyPatch.context() as patch:
         fake_machine.without_driver(patch)
+        patch.setattr(building, "compare_with_fp32", lambda *_: pytest.fail("it compared"))
         yield
 
 
@@ -56,22 +53,22 @@ def model(request, tmp_path_factory) -> Model:
     path = request.getfixturevalue(name).folder if name.startswith("vit_") else registry.find(name)
     folder = artifacts.read(path, verify=False)
     cache = EngineCache(tmp_path_factory.mktemp("engines"))
-    return Model(folder, cache, build(folder, REQUEST, gate=never, cache=cache))
+    return Model(folder, cache, build(folder, REQUEST, cache=cache))
 
 
 def test_every_graph_becomes_an_engine_with_all_its_weights(model):
     stored = {one.graph.name: one for one in model.folder.manifest.graphs.values()}
-    assert [row.graph for row in model.built.rows] == list(stored)
-    for row in model.built.rows:
-        assert row.origin == "built"
-        assert row.bytes >= 0.99 * sum(file.bytes for file in stored[row.graph].files)
+    assert [one.graph for one in model.built.engines] == list(stored)
+    for one in model.built.engines:
+        assert one.origin == "built"
+        assert one.bytes >= 0.99 * sum(file.bytes for file in stored[one.graph].files)
     assert model.built.comparison.state == "not compared: no device"
 
 
 def test_what_was_built_is_found_again(model):
-    again = build(model.folder, REQUEST, gate=never, cache=model.cache)
-    assert {row.origin for row in again.rows} == {"cache"}
-    assert [row.bytes for row in again.rows] == [row.bytes for row in model.built.rows]
+    again = build(model.folder, REQUEST, cache=model.cache)
+    assert {one.origin for one in again.engines} == {"cache"}
+    assert [one.bytes for one in again.engines] == [one.bytes for one in model.built.engines]
 
 
 def test_engines_run_where_they_fit_and_others_say_why_not(model, monkeypatch):
@@ -89,28 +86,28 @@ def test_engines_run_where_they_fit_and_others_say_why_not(model, monkeypatch):
         find(ADA)
 
 
-def test_an_engine_that_was_cut_off_is_built_anew_and_the_others_are_found(model):
-    shortest = min(model.built.rows, key=lambda row: row.bytes)
+def test_a_truncated_engine_alone_is_built_anew(model):
+    shortest = min(model.built.engines, key=lambda one: one.bytes)
     (engine,) = model.cache.all(shortest.graph)
     engine.path.write_bytes(engine.path.read_bytes()[:-1])
-    again = build(model.folder, REQUEST, gate=never, cache=model.cache)
-    expected = {row.graph: "cache" for row in again.rows} | {shortest.graph: "built"}
-    assert {row.graph: row.origin for row in again.rows} == expected
+    again = build(model.folder, REQUEST, cache=model.cache)
+    expected = {one.graph: "cache" for one in again.engines} | {shortest.graph: "built"}
+    assert {one.graph: one.origin for one in again.engines} == expected
 
 
 def test_another_target_is_built_anew_and_runs_there_alone(model, tmp_path):
     stored = model.folder.manifest.graphs
-    shortest = min(model.built.rows, key=lambda row: row.bytes).graph
+    shortest = min(model.built.engines, key=lambda one: one.bytes).graph
     graphs = {name: one for name, one in stored.items() if one.graph.name == shortest}
     alone = replace(model.folder, manifest=replace(model.folder.manifest, graphs=graphs))
     cache = EngineCache(tmp_path)
-    named = build(alone, replace(REQUEST, targets=("sm120",)), gate=never, cache=cache)
-    assert [row.origin for row in named.rows] == ["built"]
+    named = build(alone, replace(REQUEST, targets=("sm120",)), cache=cache)
+    assert [one.origin for one in named.engines] == ["built"]
     with pytest.raises(EngineError, match=r"built for sm120, and this is Ada"):
         find_engine(alone, next(iter(graphs.values())), TENSORRT_RTX, ADA, cache)
 
 
-def test_a_folder_with_engines_holds_all_that_the_model_needs_elsewhere(tmp_path):
+def test_a_folder_with_engines_keeps_every_file_of_the_model(tmp_path):
     """Also what no graph holds: the weights that the native decoder reads."""
     folder = artifacts.read(registry.find("sam-nano"))
     graphs = {"mask_head": folder.manifest.graphs["mask_head"]}
@@ -118,7 +115,7 @@ def test_a_folder_with_engines_holds_all_that_the_model_needs_elsewhere(tmp_path
     assert manifest.weights
     out = tmp_path / "out"
     request = replace(REQUEST, out=out)
-    build(replace(folder, manifest=manifest), request, gate=never, cache=EngineCache(tmp_path))
+    build(replace(folder, manifest=manifest), request, cache=EngineCache(tmp_path))
     assert artifacts.read(out).manifest == manifest
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import fastseg
-from fastseg import acceptance, artifacts
+from fastseg import artifacts
 from fastseg.backends.tensorrt import library as tensorrt_library
 from fastseg.backends.tensorrt import open_engine
 from fastseg.backends.tensorrt.library import FLAVOURS
@@ -131,7 +131,7 @@ def built(checkpoint, tmp_path_factory):
         out = folder / f"{flavour}-{precision}"
         request = Request(flavour, precision, device="cuda", out=out)
         try:
-            build(artifacts.read(source), request, gate=acceptance.compare)
+            build(artifacts.read(source), request)
         except FastsegError as error:
             print(f"{flavour} {precision} left out: {error}", flush=True)
             continue

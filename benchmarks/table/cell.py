@@ -19,7 +19,7 @@ from benchmarks.table.contenders import PROMPTS_AT_ONCE, Contender, MaskGenerati
 from benchmarks.table.material import Material
 from benchmarks.table.rows import OURS, PROMPTS_ON, ROWS, SIDE, TableRow
 from benchmarks.table.store import Cell, Job, about
-from fastseg.benchmarking.bench import clicks
+from fastseg.benchmarking.bench import spread_points
 from fastseg.benchmarking.peak_memory import peak_memory
 from fastseg.benchmarking.repetition import repeat
 from fastseg.ops import point_grid
@@ -78,9 +78,9 @@ class Bench:
         # Prompts of several rows are given on one embedding.
         ready = int if self.encoder_ms else embed
         if row.work == "mask":
-            somewhere = iter(clicks(4096, image.shape[:2])[::17].tolist() * 4)
+            somewhere = iter(spread_points(4096, image.shape[:2])[::17].tolist() * 4)
             return Work(lambda: self.contender.segment(np.array([next(somewhere)])), ready)
-        points = clicks(row.amount, image.shape[:2])
+        points = spread_points(row.amount, image.shape[:2])
         if not self.cut_short(row.amount):
             return Work(lambda: self.contender.segment(points), ready)
         some = SHORT_BATCHES * PROMPTS_AT_ONCE

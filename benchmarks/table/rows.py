@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from fastseg.benchmarking.repetition import Rule
+from fastseg.benchmarking.repetition import StoppingRule
 
 Work = Literal["encoder", "embedding", "prompts", "mask", "everything", "file", "frames"]
 
@@ -28,9 +28,9 @@ MASKS_A_POINT = 3
 PROMPTS_ON = 2
 """Megapixels of the image that prompts are given on."""
 
-QUICK = Rule(warm_up=1, min_rounds=7, max_rounds=40, max_seconds=5.0)
-SLOW = Rule(warm_up=0, min_rounds=3, max_rounds=9, max_seconds=15.0)
-LATENCY = Rule(warm_up=2, min_rounds=200, max_rounds=200, max_seconds=8.0)
+QUICK = StoppingRule(warm_up=1, min_rounds=7, max_rounds=40, max_seconds=5.0)
+SLOW = StoppingRule(warm_up=0, min_rounds=3, max_rounds=9, max_seconds=15.0)
+LATENCY = StoppingRule(warm_up=2, min_rounds=200, max_rounds=200, max_seconds=8.0)
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class TableRow:
         }[self.work]
 
     @property
-    def rule(self) -> Rule:
+    def rule(self) -> StoppingRule:
         """Rule of repetition."""
         if self.work == "mask":
             return LATENCY

@@ -1,4 +1,4 @@
-"""How fast a model is here: every stage warm, every mask, its memory, and its first mask cold."""
+"""Speed of a model on this machine: each stage and mask warm, peak memory, and a cold start."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastseg import environment as circumstances
+from fastseg import environment
 from fastseg.benchmarking.peak_memory import peak_memory
-from fastseg.benchmarking.repetition import Repeated, Rule, Stages, repeat
-from fastseg.environment import usable_cores
+from fastseg.benchmarking.repetition import Measurement, Stages, StoppingRule, repeat
 from fastseg.errors import BackendError
 from fastseg.inference.sessions import Choice
 from fastseg.loading import load_sam
@@ -30,17 +29,17 @@ from fastseg.timings import STAGES
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What to measure."""
+class BenchmarkPlan:
+    """A model, the image and calls to measure, and the configuration to run it in."""
 
     model: str
     """An embedded model's name, or a model folder."""
 
     image: NDArray[np.uint8]
-    """(H, W, 3) the picture that every round uses."""
+    """(H, W, 3) the image that every round uses."""
 
     prompts: tuple[int, ...] = (1, 64)
-    """How many clicks a call answers, one measurement each; three masks a click."""
+    """Points of a call, one measurement each; three masks a point."""
 
     everything: int = 0
     """Points per side of everything mode, or 0 to leave it out."""
@@ -49,14 +48,14 @@ class Plan:
     backend: str = "auto"
     precision: str = "auto"
     threads: int = 0
-    rule: Rule = field(default_factory=Rule)
+    rule: StoppingRule = field(default_factory=StoppingRule)
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Everything that was measured of one model on one machine."""
+    """All measurements of one model on one machine."""
 
-    measurements: tuple[Repeated, ...]
+    measurements: tuple[Measurement, ...]
     peak_bytes: Mapping[str, int | None]
     """Most resident memory above the loaded, warm model, by measurement; None if not known."""
 
@@ -64,10 +63,10 @@ class Result:
     """Milliseconds in a fresh process, one run: start, import, load, embed, first mask, total."""
 
     about: Mapping[str, Any]
-    """Model, backend, device, precision, threads, picture, machine and versions."""
+    """Model, backend, device, precision, threads, image, machine and versions."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, ready for JSON."""
+        """Return all of it, ready for JSON."""
         return {
             **self.about,
             "measurements": [one.as_dict() for one in self.measurements],
@@ -76,11 +75,11 @@ class Result:
         }
 
 
-def bench(plan: Plan, *, progress: Callable[[str], None] = lambda _: None) -> Result:
+def bench(plan: BenchmarkPlan, *, progress: Callable[[str], None] = lambda _: None) -> Result:
     """Measure a model: embedding, prompts on an embedding, everything mode, and a cold start.
 
     Args:
-        plan: What to measure.
+        plan: The model, image and calls.
         progress: Told the name of each measurement as it begins.
 
     Raises:
@@ -88,7 +87,7 @@ def bench(plan: Plan, *, progress: Callable[[str], None] = lambda _: None) -> Re
     """
     progress("cold start")
     cold = cold_start(plan)
-    measurements: list[Repeated] = []
+    measurements: list[Measurement] = []
     peaks: dict[str, int | None] = {}
     choice = Choice(plan.device, plan.backend, plan.precision, plan.threads)
     with load_sam(plan.model, choice) as model:
@@ -102,30 +101,30 @@ def bench(plan: Plan, *, progress: Callable[[str], None] = lambda _: None) -> Re
     return Result(tuple(measurements), peaks, cold, about)
 
 
-def describe(model: Sam, plan: Plan) -> dict[str, Any]:
-    """What the numbers of a plan depend on, ready for JSON."""
+def describe(model: Sam, plan: BenchmarkPlan) -> dict[str, Any]:
+    """Return what the numbers of a plan depend on, ready for JSON."""
     height, width = plan.image.shape[:2]
     return {
         **model.provenance(),
-        "threads": plan.threads or usable_cores(),
+        "threads": plan.threads or environment.usable_cores(),
         "images_per_batch": 1,
         "picture": {"width": width, "height": height},
-        "machine": circumstances.machine(),
-        "versions": circumstances.versions(),
+        "machine": environment.machine(),
+        "versions": environment.versions(),
     }
 
 
-def cold_start(plan: Plan) -> dict[str, float]:
+def cold_start(plan: BenchmarkPlan) -> dict[str, float]:
     """Time a fresh Python process from its start to its first mask, once.
 
-    Files are read as the operating system finds them: what it keeps in its cache is not dropped.
+    The operating system's file cache is left as it is.
 
     Returns:
         Milliseconds of ``start`` (the interpreter), ``import`` (of fastseg), ``load`` (the model,
         its hashes included), ``embed``, ``first_mask``, and their sum ``total``.
 
     Raises:
-        BackendError: The process failed; the message ends with its last words.
+        BackendError: The process failed; the message ends with the last line of its error output.
     """
     choice = {
         "device": plan.device,
@@ -140,9 +139,9 @@ def cold_start(plan: Plan) -> dict[str, float]:
         "began": time.monotonic(),
     }
     script = [sys.executable, "-c", _COLD_START, json.dumps(wanted)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     run = subprocess.run(  # noqa: S603 - our own interpreter and our own script
-        script, input=plan.image.tobytes(), capture_output=True, env=environment, check=False
+        script, input=plan.image.tobytes(), capture_output=True, env=variables, check=False
     )
     if run.returncode != 0:
         last = run.stderr.decode(errors="replace").strip().splitlines()[-1:]
@@ -158,12 +157,12 @@ class _Call:
     run: Callable[[], Embedding | Masks]
 
 
-def _calls(plan: Plan, model: Sam) -> Iterator[_Call]:
-    """What a plan measures, in order."""
+def _calls(plan: BenchmarkPlan, model: Sam) -> Iterator[_Call]:
+    """Give the calls of a plan, in order."""
     yield _Call("embed", 0, lambda: model.embed(plan.image))
     embedding = model.embed(plan.image)
     for count in plan.prompts:
-        points = clicks(count, plan.image.shape[:2])[:, None]
+        points = spread_points(count, plan.image.shape[:2])[:, None]
         name = "segment, 1 click" if count == 1 else f"segment, {count} clicks"
         yield _Call(name, count, partial(model.segment, embedding, points=points))
     if side := plan.everything:
@@ -171,8 +170,8 @@ def _calls(plan: Plan, model: Sam) -> Iterator[_Call]:
         yield _Call(f"everything, {side} x {side}", side * side, run)
 
 
-def clicks(count: int, size: tuple[int, int]) -> NDArray[np.float64]:
-    """Spread ``count`` clicks evenly over a picture of (height, width): (count, 2), x before y."""
+def spread_points(count: int, size: tuple[int, int]) -> NDArray[np.float64]:
+    """Spread ``count`` points evenly over an image of (height, width): (count, 2), x before y."""
     side = int(np.ceil(np.sqrt(count)))
     grid = point_grid(side)
     chosen = grid[np.linspace(0, len(grid) - 1, count).round().astype(int)]
@@ -180,14 +179,14 @@ def clicks(count: int, size: tuple[int, int]) -> NDArray[np.float64]:
     return points
 
 
-def _measure(call: _Call, rule: Rule) -> Repeated:
+def _measure(call: _Call, rule: StoppingRule) -> Measurement:
     made = 0
 
     def one_round() -> Stages:
         nonlocal made
-        answer = call.run()
-        made = len(answer) if isinstance(answer, Masks) else 0
-        timings = answer.timings
+        result = call.run()
+        made = len(result) if isinstance(result, Masks) else 0
+        timings = result.timings
         return {stage: getattr(timings, stage) for stage in STAGES if getattr(timings, stage) > 0}
 
     measured = repeat(call.name, one_round, rule, prompts=call.prompts)

@@ -1,4 +1,4 @@
-"""What a model costs: bytes, parameters, time a mask, prompts; beside what is published."""
+"""Costs of a model, measured and published: bytes, parameters, time of a mask, prompts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fastseg.artifacts import read
 from fastseg.artifacts.manifest import UNET, Manifest
 from fastseg.artifacts.registry import find
-from fastseg.benchmarking.repetition import Repeated, Rule, repeat
+from fastseg.benchmarking.repetition import Measurement, StoppingRule, repeat
 from fastseg.echo.unet import Unet
 from fastseg.inference.sessions import Choice
 from fastseg.loading import load_sam, load_unet
@@ -21,63 +21,63 @@ from fastseg.sam.model import Sam
 from fastseg.timings import Timings
 
 SOURCE = "Ferreira and Arnaout, arXiv 2311.04847, table 1"
-"""Where the published figures come from. The processor that they were measured on is not given."""
+"""The source of the published figures. It does not name the processor."""
 
 STRUCTURES = 4
-"""Structures of a frame that are segmented: the chambers of the apical four-chamber view."""
+"""Structures that are segmented in a frame: the chambers of the apical four-chamber view."""
 
 
 @dataclass(frozen=True, slots=True)
-class Resources:
-    """One model's row, published or measured."""
+class ModelCosts:
+    """Costs of one model, published or measured."""
 
     name: str
     origin: Literal["published", "measured"]
     megabytes: float
-    """Of the model's files, 10^6 bytes."""
+    """Size of the model's files, 10^6 bytes."""
 
     million_parameters: float | None
-    """None where the folder does not say."""
+    """None if the model folder does not say."""
 
     seconds_per_mask: float
-    """Inference of a frame that is segmented once, divided by its masks; measured warm."""
+    """Time of one frame, measured warm, divided by its masks."""
 
     seconds_per_further_mask: float | None
-    """One more mask of a picture that was embedded before; None where there is no such thing."""
+    """Time of another mask on an embedded image; None for models without an embedding."""
 
     prompts_per_mask: int
-    """Boxes that somebody has to draw for a mask."""
+    """Boxes that a person draws for a mask."""
 
     masks_to_choose_from: int
-    """Alternatives a mask, one of which somebody or a score has to select."""
+    """Candidate masks of each prompt, one of which a person or a score selects."""
 
     ran_on: str
     """Model, runtime, device, precision, threads; or the publication."""
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields, ready for JSON."""
+        """Return the fields, ready for JSON."""
         return {name: getattr(self, name) for name in self.__slots__}
 
 
 PUBLISHED = (
-    Resources("SAM", "published", 2560.0, 636.0, 2.7, None, 1, 3, SOURCE),
-    Resources("SSL U-Net", "published", 93.0, 7.7, 0.1, None, 0, 1, SOURCE),
+    ModelCosts("SAM", "published", 2560.0, 636.0, 2.7, None, 1, 3, SOURCE),
+    ModelCosts("SSL U-Net", "published", 93.0, 7.7, 0.1, None, 0, 1, SOURCE),
 )
 """1350 masks took 3 hours of drawing boxes and, from 4050 candidates, 1.1 hours of selecting. The
 93 MB hold the optimiser's two moments beside the weights."""
 
 
-def measure(model: str, image: NDArray[np.uint8], choice: Choice, rule: Rule) -> Resources:
+def measure(model: str, image: NDArray[np.uint8], choice: Choice, rule: StoppingRule) -> ModelCosts:
     """Measure a model on one frame of ``STRUCTURES`` structures.
 
-    A model that takes prompts embeds the frame and answers a box a structure with three masks, of
-    which the best-scoring stays; a network for frames draws all of its chambers by itself.
+    A SAM model embeds the frame and gives three masks for a box around each structure, of which
+    the best-scoring one counts. A network for frames draws all of its chambers without prompts.
 
     Args:
         model: An embedded model's name or a model folder.
         image: (H, W, 3) uint8.
-        choice: What to run on.
-        rule: How often to repeat.
+        choice: The configuration to run.
+        rule: When to stop repeating.
 
     Raises:
         FastsegError: The model cannot be loaded, or does not run.
@@ -90,21 +90,21 @@ def measure(model: str, image: NDArray[np.uint8], choice: Choice, rule: Rule) ->
         return _boxes(sam, image, rule)
 
 
-def _frame(network: Unet, image: NDArray[np.uint8], rule: Rule) -> Resources:
+def _frame(network: Unet, image: NDArray[np.uint8], rule: StoppingRule) -> ModelCosts:
     whole = _seconds("a frame", lambda: network.segment(image), rule)
     return replace(
-        _row(network.manifest, _circumstances(network)),
+        _folder_costs(network.manifest, _configuration(network)),
         seconds_per_mask=whole / len(network.chambers),
     )
 
 
-def _boxes(sam: Sam, image: NDArray[np.uint8], rule: Rule) -> Resources:
+def _boxes(sam: Sam, image: NDArray[np.uint8], rule: StoppingRule) -> ModelCosts:
     boxes = quarters(image.shape[:2])
     embedding = sam.embed(image)
     whole = _seconds("a frame", lambda: sam.segment(image, boxes=boxes), rule)
     further = _seconds("a box", lambda: sam.segment(embedding, boxes=boxes[:1]), rule)
     return replace(
-        _row(sam.manifest, _circumstances(sam)),
+        _folder_costs(sam.manifest, _configuration(sam)),
         seconds_per_mask=whole / STRUCTURES,
         seconds_per_further_mask=further,
         prompts_per_mask=1,
@@ -113,18 +113,18 @@ def _boxes(sam: Sam, image: NDArray[np.uint8], rule: Rule) -> Resources:
 
 
 def quarters(size: tuple[int, int]) -> NDArray[np.float64]:
-    """A box in each quarter of a picture of (height, width): (4, 4) x0, y0, x1, y1."""
+    """Place a box in each quarter of an image of (height, width): (4, 4) x0, y0, x1, y1."""
     height, width = size
     corners = np.array([[0, 0], [width / 2, 0], [0, height / 2], [width / 2, height / 2]])
     inner, outer = np.array([0.1 * width, 0.1 * height]), np.array([0.4 * width, 0.4 * height])
     return np.hstack([corners + inner, corners + outer])
 
 
-def _row(manifest: Manifest, ran_on: str) -> Resources:
-    """What the folder itself says; a network that needs nobody."""
+def _folder_costs(manifest: Manifest, ran_on: str) -> ModelCosts:
+    """Read the costs that the folder tells, for a network that needs no prompts."""
     stored = {one.sha256: one.bytes for graph in manifest.graphs.values() for one in graph.files}
     parameters = manifest.source.get("parameters")
-    return Resources(
+    return ModelCosts(
         name=manifest.name,
         origin="measured",
         megabytes=sum(stored.values()) / 1e6,
@@ -137,14 +137,14 @@ def _row(manifest: Manifest, ran_on: str) -> Resources:
     )
 
 
-def _circumstances(model: Sam | Unet) -> str:
+def _configuration(model: Sam | Unet) -> str:
     return f"{model.backend} {model.device} {model.precision}"
 
 
-def _seconds(name: str, call: Callable[[], Masks], rule: Rule) -> float:
+def _seconds(name: str, call: Callable[[], Masks], rule: StoppingRule) -> float:
     def once() -> dict[str, float]:
         timings: Timings = call().timings
         return {"call": timings.total}
 
-    measured: Repeated = repeat(name, once, rule)
+    measured: Measurement = repeat(name, once, rule)
     return measured.stages["total"].percentile(50) / 1e3

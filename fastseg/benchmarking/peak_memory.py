@@ -1,4 +1,4 @@
-"""How much memory a block of code took at its worst moment."""
+"""Peak memory of a block of code."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _RESET_PEAK = "5"  # proc(5): set the peak resident set size to the current one
 
 @dataclass(slots=True)
 class PeakMemory:
-    """Resident memory before a block, and the most it became inside."""
+    """Resident memory before a block, and its peak inside."""
 
     before: int = 0
     """Bytes when the block began."""
 
     peak: int = 0
-    """Bytes at the worst moment of the block; 0 until the block has ended."""
+    """Bytes at the peak; 0 until the block has ended."""
 
     known: bool = False
-    """Whether the system let the peak be reset and read; without it the numbers mean nothing."""
+    """True if the system let the peak be reset and read; else the numbers mean nothing."""
 
     @property
     def above(self) -> int | None:
-        """Bytes that the block took above what was resident before, or None if not known."""
+        """Bytes at the peak above those resident before the block; None if not known."""
         return max(0, self.peak - self.before) if self.known else None
 
 
@@ -56,7 +56,7 @@ def _reset() -> bool:
 
 
 def _read(field: str) -> int:
-    """One field of the process's status in bytes, 0 where there is none."""
+    """Read one field of the process's status in bytes, 0 if it is absent."""
     try:
         lines = _STATUS.read_text(encoding="ascii").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Repetition: run a call until its median is known well enough, and say how it was measured."""
+"""Repetition of a call until the confidence interval of its median is narrow enough."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ Stages = Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """When a measurement may stop.
+class StoppingRule:
+    """Conditions that end a measurement.
 
-    It is stable when the 95 % confidence interval of the median of its total is no wider, to
-    either side, than ``tolerance`` of the median. The interval is taken between order statistics
-    and assumes no shape of the distribution (Hollander, Wolfe and Chicken 2014, section 3.6).
+    A measurement is stable when the 95 % confidence interval of the median of its total is no
+    wider, to either side, than ``tolerance`` of the median. The interval is taken between order
+    statistics and assumes no shape of the distribution (Hollander, Wolfe and Chicken 2014, section
+    3.6).
     """
 
     warm_up: int = 2
     """Rounds that are run first and not counted."""
 
     tolerance: float = 0.03
-    """Half-width of the interval, as a part of the median."""
+    """Half-width of the interval, as a fraction of the median."""
 
     min_rounds: int = 8
-    """Rounds before stability is looked at."""
+    """Rounds before stability is checked."""
 
     max_rounds: int = 1000
     """Rounds after which the measurement stops, stable or not."""
@@ -50,7 +51,7 @@ class Spread:
 
     @property
     def half_width(self) -> float:
-        """Half the 95 % confidence interval of the median, as a part of it; inf for few rounds."""
+        """Half the 95 % confidence interval of the median, relative to it; inf below 6 rounds."""
         low, high = median_interval(len(self.rounds))
         if low < 0:
             return math.inf
@@ -59,25 +60,25 @@ class Spread:
         return float(ordered[high] - ordered[low]) / 2 / middle if middle > 0 else 0.0
 
     def percentile(self, percent: float) -> float:
-        """The value that ``percent`` of the rounds do not exceed, interpolated, in ms."""
+        """Return the value that ``percent`` of the rounds do not exceed, interpolated, in ms."""
         return float(np.percentile(self.rounds, percent))
 
     def as_dict(self) -> dict[str, float | int]:
-        """p50, p90 and p99 in ms, the half-width of the median, and how many rounds."""
+        """Return p50, p90 and p99 in ms, the half-width and the number of rounds."""
         percentiles = {f"p{percent}_ms": self.percentile(percent) for percent in (50, 90, 99)}
         return {**percentiles, "half_width": self.half_width, "rounds": len(self.rounds)}
 
 
 @dataclass(frozen=True, slots=True)
-class Repeated:
-    """One call, measured warm, stage by stage."""
+class Measurement:
+    """Measurement of one call, warm, stage by stage."""
 
     name: str
     stages: Mapping[str, Spread]
     """Every stage of the call, and ``"total"``, their sum."""
 
     stable: bool
-    """Whether the rule's tolerance was reached."""
+    """True if the tolerance of the rule was reached."""
 
     prompts: int = 0
     masks: int = 0
@@ -85,11 +86,11 @@ class Repeated:
 
     @property
     def per_mask_ms(self) -> float | None:
-        """Median milliseconds a mask, None where no masks are made."""
+        """Median milliseconds per mask; None for calls without masks."""
         return self.stages["total"].percentile(50) / self.masks if self.masks else None
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything but the single rounds, ready for JSON."""
+        """Return all but the single rounds, ready for JSON."""
         return {
             "name": self.name,
             "state": "warm",
@@ -101,14 +102,16 @@ class Repeated:
         }
 
 
-def repeat(name: str, call: Callable[[], Stages], rule: Rule, *, prompts: int = 0) -> Repeated:
+def repeat(
+    name: str, call: Callable[[], Stages], rule: StoppingRule, *, prompts: int = 0
+) -> Measurement:
     """Repeat ``call`` until ``rule`` is satisfied.
 
     Args:
-        name: What is measured.
+        name: The name of the measurement.
         call: One round. It returns the milliseconds of its stages, the same stages every time.
         rule: When to stop.
-        prompts: How many prompts a round answers, to be kept beside the numbers.
+        prompts: Prompts of a round, to be kept beside the numbers.
 
     Returns:
         The measurement; ``stable`` says whether it ended by the tolerance or by the limits.
@@ -128,16 +131,16 @@ def repeat(name: str, call: Callable[[], Stages], rule: Rule, *, prompts: int = 
         stable = enough and Spread(np.array(totals)).half_width <= rule.tolerance
     stages = {stage: Spread(np.array([one[stage] for one in rounds])) for stage in rounds[0]}
     stages["total"] = Spread(np.array(totals))
-    return Repeated(name, stages, stable, prompts=prompts)
+    return Measurement(name, stages, stable, prompts=prompts)
 
 
 @cache
 def median_interval(count: int) -> tuple[int, int]:
-    """Ranks (from 0) of the order statistics that hold the median with 95 % confidence.
+    """Return ranks (from 0) of the order statistics that hold the median with 95 % confidence.
 
     The number of values below the median is binomial(count, 1/2), so the ranks are the widest
-    whose tails hold at most 2.5 % each. Returns ``(-1, -1)`` below six values, where even the
-    whole range holds the median less surely.
+    whose tails hold at most 2.5 % each. They are ``(-1, -1)`` below six values, where even the
+    whole range holds the median with less confidence.
     """
     tail, low = 0.0, -1
     for below in range(count):

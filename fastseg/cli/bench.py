@@ -1,7 +1,8 @@
-"""``fastseg bench``: how fast a model is on this machine."""
+"""``fastseg bench``: the speed and memory of a model on this machine."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from rich.table import Table
 from fastseg import environment
 from fastseg.benchmarking import bench as benchmark
 from fastseg.benchmarking import model_costs
-from fastseg.benchmarking.repetition import Rule
+from fastseg.benchmarking.repetition import StoppingRule
 from fastseg.cli.arguments import DEFAULT_MODEL, into, json_option, runtime_options
 from fastseg.cli.progress import progress
 from fastseg.cli.report import Report
@@ -23,12 +24,12 @@ from fastseg.images import read_image
 from fastseg.inference.sessions import Choice
 
 TABLE1_MODELS = (DEFAULT_MODEL, "echo-a4c")
-"""What is compared if no model is named: those that come with fastseg."""
+"""Embedded models, compared if no model is named."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """What ``fastseg bench`` was asked for."""
+    """Arguments of ``fastseg bench``."""
 
     models: tuple[str, ...]
     table1: bool
@@ -48,14 +49,14 @@ class Arguments:
 @click.option(
     "--table1",
     is_flag=True,
-    help="Compare what the MODELs cost (bytes, parameters, time a mask, prompts) with what is "
-    "published of SAM and the label-free U-Net.",
+    help="Compare the costs of the MODELs (bytes, parameters, time of a mask, prompts) with those "
+    "published for SAM and the label-free U-Net.",
 )
 @click.option(
     "--image",
     type=click.Path(path_type=Path),
     default=PICTURE,
-    help="The picture to measure on; the demo's if left out.",
+    help="Image to measure on. Default: the image of the demo.",
 )
 @click.option(
     "--prompts",
@@ -63,42 +64,45 @@ class Arguments:
     multiple=True,
     default=(1, 64),
     show_default=True,
-    help="Clicks a call answers; may be given several times.",
+    help="Points of a call; may be given several times.",
 )
 @click.option(
     "--everything",
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Also measure everything mode with this many points per side; 0 leaves it out.",
+    help="Also measure everything mode with N x N points; 0 leaves it out.",
+    metavar="N",
 )
 @click.option(
     "--max-seconds",
     type=click.FloatRange(min=0, min_open=True),
     default=20.0,
     show_default=True,
-    help="Stop a measurement after this long, stable or not.",
+    help="Stop each measurement after this many seconds, stable or not.",
 )
 @click.option(
     "--tolerance",
     type=click.FloatRange(min=0, min_open=True),
     default=0.03,
     show_default=True,
-    help="Stable: the median is known to this part of itself, with 95 % confidence.",
+    help="Stop when the 95 % confidence interval of the median is within this fraction: 0.03 is "
+    "3 %.",
 )
 @runtime_options
 @json_option
 @into(Arguments)
 def bench(arguments: Arguments) -> Report:
-    """Measure MODEL: each stage, each mask, peak memory, and a cold start in a fresh process.
+    """Measure MODEL: each stage, time per mask, peak memory, and a cold start in a fresh process.
 
-    With --table1 several MODELs may be given.
+    Every measurement takes up to --max-seconds: about a minute in all by default. With --table1
+    several MODELs may be given.
     """
     if arguments.table1:
         return _table1(arguments)
     if len(arguments.models) > 1:
         raise click.UsageError("Give one MODEL; several may be compared by --table1 alone.")
-    plan = benchmark.Plan(
+    plan = benchmark.BenchmarkPlan(
         model=arguments.models[0] if arguments.models else DEFAULT_MODEL,
         image=read_image(arguments.image),
         prompts=arguments.prompts,
@@ -115,12 +119,12 @@ def bench(arguments: Arguments) -> Report:
     return Report("bench", body, tuple(_text(result)))
 
 
-def _rule(arguments: Arguments) -> Rule:
-    return Rule(tolerance=arguments.tolerance, max_seconds=arguments.max_seconds)
+def _rule(arguments: Arguments) -> StoppingRule:
+    return StoppingRule(tolerance=arguments.tolerance, max_seconds=arguments.max_seconds)
 
 
 def _table1(arguments: Arguments) -> Report:
-    """The resource comparison: published rows first, then what was measured here."""
+    """Compare costs: published rows first, then rows measured here."""
     models = arguments.models or TABLE1_MODELS
     image = read_image(arguments.image)
     choice = Choice(arguments.device, arguments.backend, arguments.precision, arguments.threads)
@@ -140,25 +144,25 @@ def _table1(arguments: Arguments) -> Report:
     return Report("bench", body, tuple(_resources_text(rows, threads)))
 
 
-def _resources_text(rows: list[model_costs.Resources], threads: int) -> Iterator[RenderableType]:
+def _resources_text(rows: list[model_costs.ModelCosts], threads: int) -> Iterator[RenderableType]:
     table = Table(box=None, pad_edge=False)
     table.add_column("model")
     for heading in (
-        "files, MB",
-        "parameters, M",
-        "s a mask",
-        "s a further mask",
-        "boxes a mask",
-        "to choose from",
+        "files (MB)",
+        "params (M)",
+        "s/mask",
+        "s/extra mask",
+        "boxes/mask",
+        "choices/mask",
     ):
         table.add_column(heading, justify="right")
-    table.add_column("by")
+    table.add_column("source")
     for row in rows:
         further, parameters = row.seconds_per_further_mask, row.million_parameters
         table.add_row(
             row.name,
             f"{row.megabytes:.1f}",
-            "not told" if parameters is None else f"{parameters:.1f}",
+            "unknown" if parameters is None else f"{parameters:.1f}",
             f"{row.seconds_per_mask:.3g}",
             "-" if further is None else f"{further:.3g}",
             str(row.prompts_per_mask),
@@ -167,10 +171,12 @@ def _resources_text(rows: list[model_costs.Resources], threads: int) -> Iterator
         )
     yield table
     yield (
-        f"\npublished: {model_costs.SOURCE}; the machine is not told, and 93 MB hold the "
-        "optimiser's state too\n"
+        "\ns/mask: time of a frame divided by its masks. s/extra mask: another mask on an embedded "
+        "image. boxes/mask: drawn by a person. choices/mask: masks that one is selected from.\n"
+        f"published: {model_costs.SOURCE}. It names no machine, and the 93 MB include the state of "
+        "the optimiser.\n"
         f"measured: {environment.line()}; {threads} threads, warm, medians; a frame with "
-        f"{model_costs.STRUCTURES} structures, embedding included"
+        f"{model_costs.STRUCTURES} structures, embedding included."
     )
 
 
@@ -178,10 +184,10 @@ def _text(result: benchmark.Result) -> Iterator[RenderableType]:
     about = result.about
     yield (
         f"{about['model']} on {about['backend']} {about['device']} {about['precision']}, "
-        f"{about['threads']} threads, batch 1, picture "
+        f"{about['threads']} threads, batch 1, image "
         f"{about['picture']['width']} x {about['picture']['height']}"
     )
-    yield f"chosen: {about['reason']}"
+    yield f"configuration: {about['reason']}"
     yield environment.line() + "\n"
     table = Table("warm, ms", "stage", box=None, pad_edge=False)
     for heading in ("p50", "p90", "p99", "±", "rounds", "masks", "ms per mask", "peak MiB"):
@@ -194,16 +200,23 @@ def _text(result: benchmark.Result) -> Iterator[RenderableType]:
                 one.name if stage == next(iter(one.stages)) else "",
                 stage,
                 *(f"{spread.percentile(percent):.2f}" for percent in (50, 90, 99)),
-                f"{spread.half_width:.1%}" + ("" if one.stable or not last else " unstable"),
+                _half_width(spread.half_width) + ("" if one.stable or not last else " unstable"),
                 str(len(spread.rounds)),
                 str(one.masks) if last and one.masks else "",
                 f"{one.per_mask_ms:.2f}" if last and one.per_mask_ms is not None else "",
                 f"{peak / 2**20:.0f}" if last and peak is not None else "",
             )
     yield table
-    yield "peak MiB is resident memory above the loaded, warm model; ± is of the median, 95 %\n"
+    yield (
+        "±: 95 % confidence interval of the median, known from 6 rounds on; unstable: wider than "
+        "--tolerance. peak MiB: resident memory above the loaded, warm model.\n"
+    )
     cold = Table("cold, ms, 1 run", box=None, pad_edge=False)
     for name in result.cold:
         cold.add_column(name.replace("_", " "), justify="right")
     cold.add_row("fresh process", *(f"{value:.0f}" for value in result.cold.values()))
     yield cold
+
+
+def _half_width(fraction: float) -> str:
+    return f"{fraction:.1%}" if math.isfinite(fraction) else "-"

@@ -1,4 +1,4 @@
-"""``fastseg calibrate``: find the fastest way to run a model that gives the masks of FP32."""
+"""``fastseg calibrate``: find the fastest configuration that gives the masks of FP32."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from fastseg.cli.arguments import DEFAULT_MODEL, into, json_option
 from fastseg.cli.progress import progress
 from fastseg.cli.report import Report
 from fastseg.inference import tuned_plans
-from fastseg.inference.tuned_plans import Trial, Verdict
+from fastseg.inference.tuned_plans import Candidate, TunedPlan
 from fastseg.validation import autotune
-from fastseg.validation.autotune import LEAST_GAIN, LEAST_IOU, LEAST_MEAN_IOU, MOST_MASKS_ASTRAY
+from fastseg.validation.autotune import LEAST_GAIN
+from fastseg.validation.comparison import AUTOTUNE
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """What ``fastseg calibrate`` was asked for."""
+    """Arguments of ``fastseg calibrate``."""
 
     model: str
     threads: int
@@ -35,64 +36,89 @@ class Arguments:
     "--threads",
     type=click.IntRange(min=0),
     default=0,
-    help="Processor threads it is loaded with later; 0 is every core that may be used.",
+    help="Processor threads that MODEL is loaded with later. Default: every usable core.",
 )
-@click.option("--forget", is_flag=True, help="Go back to FP32: forget what was found before.")
+@click.option("--forget", is_flag=True, help="Delete the saved result and go back to FP32.")
 @json_option
 @into(Arguments)
 def calibrate(arguments: Arguments) -> Report:
-    """Find the fastest way to run MODEL on this processor that gives the masks of FP32.
+    """Find the fastest configuration of MODEL on this processor that gives the masks of FP32.
 
-    What is found is kept in the user's cache folder, and followed from then on wherever backend and
-    precision are left to fastseg. It is measured again after a change of processor, versions or
-    model, or with another number of threads.
+    This takes about a minute for the embedded model. The result is saved in the user's cache
+    folder, and later runs use it unless they name a backend or precision. Calibrate again after a
+    change of processor, versions or model, or for another number of threads.
     """
     folder = artifacts.read(registry.find(arguments.model))
+    name = folder.manifest.name
     if arguments.forget:
         tuned_plans.forget(folder, threads=arguments.threads)
-        gone = f"{folder.manifest.name} runs in FP32 again, where the choice is left to fastseg."
-        return Report("calibrate", {"model": folder.manifest.name, "verdict": None}, (gone,))
+        gone = f"Deleted: {name} runs in FP32 again, unless a backend or precision is named."
+        return Report("calibrate", {"model": name, "verdict": None}, (gone,))
     with progress(None) as step:
-        found = autotune.search(folder, threads=arguments.threads, progress=step)
+        found = autotune.autotune(folder, threads=arguments.threads, progress=step)
     problem = tuned_plans.keep(folder, found, threads=arguments.threads)
     body = {
-        "model": folder.manifest.name,
+        "model": name,
         "verdict": found.as_dict(),
         "kept": not problem,
         "problem": problem,
         "limits": {
-            "mask_iou_mean": LEAST_MEAN_IOU,
-            "mask_iou_min": LEAST_IOU,
-            "masks_astray": MOST_MASKS_ASTRAY,
+            "mask_iou_mean": AUTOTUNE.kept_mean_iou,
+            "mask_iou_min": AUTOTUNE.kept_min_iou,
+            "masks_astray": AUTOTUNE.count_change,
             "speed": LEAST_GAIN,
         },
     }
-    return Report("calibrate", body, tuple(_text(folder.manifest.name, found, problem)))
+    return Report("calibrate", body, tuple(_text(name, found, problem)))
 
 
-def _text(name: str, found: Verdict, problem: str) -> Iterator[RenderableType]:
+def _text(name: str, found: TunedPlan, problem: str) -> Iterator[RenderableType]:
     yield environment.line() + "\n"
-    table = Table("graphs", "on", box=None, pad_edge=False)
-    for heading in ("speed", "mask IoU (least)", "masks", ""):
-        table.add_column(heading, justify="left" if not heading else "right")
-    for trial in found.trials:
-        table.add_row(*_row(trial))
+    table = Table("graphs", "configuration", box=None, pad_edge=False)
+    for heading in ("speed", "mean IoU", "least IoU", "masks", "result"):
+        table.add_column(heading, justify="left" if heading == "result" else "right")
+    for candidate in found.candidates:
+        table.add_row(*_row(candidate))
     yield table
     yield (
-        "speed is to the best way before it, in turns; masks are those that FP32 keeps of a "
-        "photograph and generated scenes, and the IoUs are over these\n"
+        "speed: relative to the best configuration so far. IoU: of the masks that FP32 keeps on a "
+        "photograph and generated scenes. masks: kept, of those that FP32 keeps.\n"
     )
+    yield from _result(name, found)
+    yield (
+        f"Not saved, so {name} still runs in FP32: {problem}"
+        if problem
+        else "Saved: later runs use it. --forget undoes this."
+    )
+
+
+def _result(name: str, found: TunedPlan) -> Iterator[str]:
+    """Name each change that passed, and the configuration of every graph from now on."""
+    passed = [candidate for candidate in found.candidates if not candidate.refused]
+    for candidate in passed:
+        where = " and ".join(dict.fromkeys(candidate.runs.values()))
+        yield (
+            f"Result: {', '.join(candidate.runs)} on {where}, {candidate.speed:.2f}x as fast, "
+            "masks as in FP32."
+        )
+    if not passed:
+        yield "Result: no faster configuration gives the masks of FP32, so FP32 stays."
     for graph, backend in found.backends.items():
-        yield f"{name} {graph}: {backend} {found.precisions[graph]}"
-    yield f"\nnot kept, so FP32 stays what is loaded: {problem}" if problem else "\nkept"
+        yield f"  {name} {graph}: {backend} {found.precisions[graph]}"
 
 
-def _row(trial: Trial) -> tuple[str, ...]:
-    ious, masks = "", ""
-    if trial.mask_iou_mean is not None and trial.mask_iou_min is not None:
-        ious = f"{trial.mask_iou_mean:.4f} ({trial.mask_iou_min:.4f})"
-    if trial.masks:
-        masks = f"{trial.masks_kept} of {trial.masks}"
-    words = "\n".join(dict.fromkeys(trial.runs.values()))
-    last = trial.refused or "taken"
-    return "\n".join(trial.runs), words, f"{trial.speed:.2f}x", ious, masks, last
+def _row(candidate: Candidate) -> tuple[str, ...]:
+    mean, least, masks = "", "", ""
+    if candidate.mask_iou_mean is not None and candidate.mask_iou_min is not None:
+        mean, least = f"{candidate.mask_iou_mean:.4f}", f"{candidate.mask_iou_min:.4f}"
+    if candidate.masks:
+        masks = f"{candidate.masks_kept} of {candidate.masks}"
+    return (
+        "\n".join(candidate.runs),
+        "\n".join(dict.fromkeys(candidate.runs.values())),
+        f"{candidate.speed:.2f}x",
+        mean,
+        least,
+        masks,
+        candidate.refused or "passed",
+    )

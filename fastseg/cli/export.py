@@ -286,7 +286,7 @@ def _added(verb: str, precision: str, model: str, out: Path, found: Comparison) 
         f"masks that a pipeline would keep: {found.kept[0]} in fp32, {found.kept[1]} in {precision}"
     )
     text = (
-        f"{precision} against fp32, {found.masks} masks on {found.pictures} images",
+        f"{precision} against fp32, {found.masks} masks on {found.images} images",
         str(found.table),
         kept,
         f"\nmodel in {out}",

@@ -20,12 +20,12 @@ from fastseg.export.sam import load_modules
 from fastseg.export.unet import Probabilities, load_unet
 from fastseg.sam.prompts import PromptBatch
 from fastseg.validation.probes import (
-    Answer,
-    FrameQuestion,
-    PromptQuestion,
-    Question,
-    frame_answer,
-    prompt_answer,
+    FrameProbe,
+    ModelOutputs,
+    Probe,
+    PromptProbe,
+    frame_outputs,
+    prompt_outputs,
 )
 
 PROMPTS_PER_RUN = 16
@@ -37,8 +37,8 @@ NAME = "torch:cpu"
 class TorchNetwork(Protocol):
     """A network in float32 on the CPU."""
 
-    def answer(self, question: Question) -> Answer:
-        """Answer a question of the network's family."""
+    def run(self, probe: Probe) -> ModelOutputs:
+        """Run a probe of the network's family."""
 
 
 def torch_network(manifest: Manifest, checkpoint: str | os.PathLike[str]) -> TorchNetwork:
@@ -86,12 +86,12 @@ class TorchUnet:
         self._network = network
 
     @torch.inference_mode()
-    def answer(self, question: Question) -> Answer:
+    def run(self, probe: Probe) -> ModelOutputs:
         """Draw the classes of one frame."""
-        if not isinstance(question, FrameQuestion):
+        if not isinstance(probe, FrameProbe):
             raise CheckpointError("the checkpoint takes no prompts: it is of a network for frames")
-        found = self._network(torch.from_numpy(question.pixels)).numpy()
-        return frame_answer(found, NAME, "fp32")
+        found = self._network(torch.from_numpy(probe.pixels)).numpy()
+        return frame_outputs(found, NAME, "fp32")
 
 
 class TorchSam:
@@ -101,14 +101,14 @@ class TorchSam:
         self._modules = modules
 
     @torch.inference_mode()
-    def answer(self, question: Question) -> Answer:
-        """Encode one image and answer its prompts."""
-        if not isinstance(question, PromptQuestion):
+    def run(self, probe: Probe) -> ModelOutputs:
+        """Encode one image and decode its prompts."""
+        if not isinstance(probe, PromptProbe):
             raise CheckpointError("the checkpoint takes prompts: it is of no network for frames")
-        embedding = self._modules.image_encoder(torch.from_numpy(question.pixels))
-        decoded = [self._decode(embedding, batch) for batch in question.batches(PROMPTS_PER_RUN)]
+        embedding = self._modules.image_encoder(torch.from_numpy(probe.pixels))
+        decoded = [self._decode(embedding, batch) for batch in probe.batches(PROMPTS_PER_RUN)]
         ious, logits = (np.concatenate(column) for column in zip(*decoded, strict=True))
-        return prompt_answer(question, (embedding[0].numpy(), ious, logits), NAME, "fp32")
+        return prompt_outputs(probe, (embedding[0].numpy(), ious, logits), NAME, "fp32")
 
     def _decode(
         self, embedding: torch.Tensor, batch: PromptBatch

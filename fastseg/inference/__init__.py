@@ -1,1 +1,1 @@
-"""Opened graphs of a model, the limit on concurrent runs, and plans that were tuned."""
+"""Sessions of a model's graphs, the concurrency limiter, and tuned plans."""

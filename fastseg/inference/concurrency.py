@@ -1,58 +1,93 @@
-"""How much goes on at once: as many runs of graphs, and calls, as the cores are enough for."""
+"""Concurrency: how many runs and calls go on at once, and items that a few threads share."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TypeVar
 
+from fastseg import environment
 from fastseg.backends.fork_safety import in_child
-from fastseg.environment import thread_count, usable_cores
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-class Turnstile:
-    """Lets callers in several threads use a model without crowding the processor.
+class ConcurrencyLimiter:
+    """Semaphores that let several threads use a model without oversubscribing the processor.
 
-    A run has all the threads that the model was given. A runtime that looks at a picture keeps them
-    busy from beginning to end: two such runs that share the cores wait for each other's threads,
-    and take longer than one after the other. Runs that answer prompts leave gaps, and so do the
-    reading of a picture and the drawing of masks, which are for the most part one thread's work.
+    A run has all the threads that the model was given. An encoder keeps them busy from beginning
+    to end: two encoders that share the cores wait for each other's threads, and take longer than
+    one after the other. Decoder runs leave gaps, and so do reading an image and drawing masks,
+    which are mostly the work of one thread.
 
     Args:
-        threads: What a run has, 0 for every core that this process may use.
+        threads: Threads of a run, 0 for every core that this process may use.
     """
 
     def __init__(self, threads: int) -> None:
-        cores = usable_cores()
-        self.looks = cores // thread_count(threads)
-        """Runs at once that keep all of their threads busy: as many as the cores are enough for."""
-        self.runs = self.looks + 1
+        cores = environment.usable_cores()
+        self.encoder_slots = cores // environment.thread_count(threads)
+        """Heavy runs at once, which keep all of their threads busy: as many as fill the cores."""
+        self.run_slots = self.encoder_slots + 1
         """Runs of any kind at once: one more fills the gaps."""
-        self.calls = max(cores, self.runs)
-        """Whole calls at once. Any further ones would only hold their pictures in memory."""
-        self._open()
-        in_child(self, Turnstile._open)
+        self.call_slots = max(cores, self.run_slots)
+        """Whole calls at once. Any further ones would only hold their images in memory."""
+        self._reset()
+        in_child(self, ConcurrencyLimiter._reset)
 
     def call(self) -> AbstractContextManager[object]:
-        """A context in which a call has a place, from its picture to its masks. Not to be nested.
+        """Return a context that holds a call slot, from reading an image to drawing its masks.
 
-        Runs may be inside of it, and it inside of no run.
+        Calls must not be nested. Runs may be inside of a call, and no call inside of a run.
         """
         return self._calls
 
     @contextmanager
-    def run(self, *, looks: bool) -> Iterator[None]:
-        """Wait for a place, and hold it during the ``with`` block. Not to be nested.
+    def run(self, *, heavy: bool) -> Iterator[None]:
+        """Wait for a run slot, and hold it during the ``with`` block. Runs must not be nested.
 
         Args:
-            looks: Whether the run keeps all of its threads busy.
+            heavy: Whether the run keeps all of its threads busy, as encoders do. It then needs an
+                encoder slot as well.
         """
-        # In this order: who waits to look keeps no place from a run that could go on.
-        with self._looks if looks else nullcontext(), self._runs:
+        # In this order: a run that waits for an encoder slot holds no slot that another could use.
+        with self._encoders if heavy else nullcontext(), self._runs:
             yield
 
-    def _open(self) -> None:
-        """Free every place. In a child, threads of the parent will not give theirs back."""
-        self._looks = threading.Semaphore(self.looks)
-        self._runs = threading.Semaphore(self.runs)
-        self._calls = threading.Semaphore(self.calls)
+    def _reset(self) -> None:
+        """Free every slot. In a child, threads of the parent will not give theirs back."""
+        self._encoders = threading.Semaphore(self.encoder_slots)
+        self._runs = threading.Semaphore(self.run_slots)
+        self._calls = threading.Semaphore(self.call_slots)
+
+
+def ordered_map(
+    function: Callable[[Item], Result], items: Iterable[Item], *, workers: int
+) -> list[Result]:
+    """Call a function for every item in a few threads, and return the results in order.
+
+    A native kernel's threads have gaps, at the end of a call and between calls; the calls of
+    another worker fill them. With one worker everything stays in the caller's thread.
+
+    Args:
+        function: The function to call.
+        items: Its arguments; small, because all of them are taken at once.
+        workers: Calls at once, at least 1.
+
+    Returns:
+        The results in the order of the items.
+
+    Raises:
+        Exception: Raised by the function for the first item that failed. Calls that have not
+            begun by then are not made.
+    """
+    if workers == 1:
+        return [function(item) for item in items]
+    pool = ThreadPoolExecutor(workers, "fastseg-worker")
+    try:
+        return list(pool.map(function, items))
+    finally:
+        pool.shutdown(cancel_futures=True)

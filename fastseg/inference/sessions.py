@@ -18,7 +18,7 @@ from fastseg.backends.table import runtime
 from fastseg.contract import Array
 from fastseg.errors import BackendError, ModelFolderError
 from fastseg.inference import tuned_plans
-from fastseg.inference.concurrency import Turnstile
+from fastseg.inference.concurrency import ConcurrencyLimiter
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class Sessions:
         """The precision of the image graph, ``"fp32"``; other graphs may be left in FP32."""
         self._fills_cores = {name for name, each in plans.items() if fills_cores(each)}
         self._opened: dict[str, Backend] = {}
-        self._turnstile = Turnstile(choice.threads)
+        self._limiter = ConcurrencyLimiter(choice.threads)
         self._lock = threading.Lock()
         self._closed = False
         in_child(self, Sessions._unlock)
@@ -133,8 +133,8 @@ class Sessions:
             return self._opened[name]
 
     def call(self) -> AbstractContextManager[object]:
-        """Return a context for a whole call, see ``Turnstile.call``."""
-        return self._turnstile.call()
+        """Return a context for a whole call, see ``ConcurrencyLimiter.call``."""
+        return self._limiter.call()
 
     def run(self, name: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run a graph; callers in several threads wait for each other where cores are short.
@@ -144,7 +144,7 @@ class Sessions:
             ModelFolderError: The folder lacks the graph, or its file is damaged.
         """
         backend = self[name]
-        with self._turnstile.run(looks=name in self._fills_cores):
+        with self._limiter.run(heavy=name in self._fills_cores):
             return backend.run(inputs)
 
     def decode_above(
@@ -154,7 +154,7 @@ class Sessions:
         decoder = thresholded_decoder(self)
         if decoder is None:
             return None
-        with self._turnstile.run(looks=False):
+        with self._limiter.run(heavy=False):
             return decoder.decode_above(inputs, threshold)
 
     def runs_on(self, name: str) -> str:

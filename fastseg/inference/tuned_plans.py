@@ -1,4 +1,4 @@
-"""What was found to be the fastest way to run a model on this machine, kept for the next load."""
+"""Tuned plans: the fastest configuration of a model on this machine, kept for the next load."""
 
 from __future__ import annotations
 
@@ -16,80 +16,85 @@ from fastseg.errors import OutputError
 from fastseg.storage.cache import CacheFolder, user_cache_folder
 
 SCHEMA = 1
-"""Version of what is kept, and of how it is measured. A verdict of another one is not found."""
+"""Version of the file and of how it is measured. Files of another version are not found."""
 
-NAME = "verdicts"
+NAME = "tuned-plans"
 """The folder inside the user's cache folder."""
 
 _CACHE_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """One way to run a part of a model, beside the exact one."""
+class Candidate:
+    """One configuration of a part of a model that was timed against the best one before it."""
 
     runs: Mapping[str, str]
-    """What ran each graph of the part, in words: ``{"encoder": "openvino:cpu bf16"}``."""
+    """Runtime, device and precision of each graph: ``{"encoder": "openvino:cpu bf16"}``."""
 
     speed: float
-    """Times as fast as the fastest way before it, measured in turns."""
+    """Speed relative to the best configuration before it, measured in turns."""
 
     masks: int = 0
-    """Masks that the exact way keeps, which the IoUs are over; 0 where speed had decided."""
+    """Masks that FP32 keeps, which the IoUs are over; 0 for candidates that are too slow."""
 
     masks_kept: int = 0
-    """Masks that this way keeps."""
+    """Masks that this candidate keeps."""
 
     mask_iou_mean: float | None = None
     mask_iou_min: float | None = None
 
     refused: str = ""
-    """Why it was not taken; empty for what passed."""
+    """The reason why it was refused; empty if it passed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """The fastest way that passed, graph by graph."""
+class TunedPlan:
+    """The fastest configuration that passed, graph by graph."""
 
     backends: Mapping[str, str]
     """The runtime of each graph, ``{"encoder": "openvino", ...}``."""
 
     precisions: Mapping[str, str]
-    """What each graph was asked to run in, ``{"encoder": "bf16", ...}``."""
+    """The precision to ask for each graph, ``{"encoder": "bf16", ...}``."""
 
-    trials: tuple[Trial, ...] = ()
-    """All that was measured, in order."""
+    candidates: tuple[Candidate, ...] = ()
+    """Every configuration that was measured, in order."""
 
     measured: str = ""
     """Processor, versions and time, in one line."""
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields, ready for JSON."""
-        return asdict(self)
+        """Return the fields, ready for JSON; the candidates are its ``trials``."""
+        return {
+            "backends": dict(self.backends),
+            "precisions": dict(self.precisions),
+            "trials": [asdict(candidate) for candidate in self.candidates],
+            "measured": self.measured,
+        }
 
 
-def find(folder: ModelFolder, *, threads: int = 0) -> Verdict | None:
-    """What was found for this model, processor, versions and number of threads; None if nothing.
+def find(folder: ModelFolder, *, threads: int = 0) -> TunedPlan | None:
+    """Return the plan for this model, processor, versions and number of threads, None without one.
 
-    A verdict that cannot be read is none.
+    A plan that cannot be read counts as absent.
     """
     kept = _folder()
-    # Versions are looked up in the files of the installation: not before there can be a verdict.
+    # Versions are looked up in the files of the installation: not before there can be a plan.
     if kept is None or not kept.folder.is_dir():
         return None
     return kept.get(_key(folder, threads), _read)
 
 
-def keep(folder: ModelFolder, verdict: Verdict, *, threads: int = 0) -> str:
-    """Keep a verdict for every process of this user.
+def keep(folder: ModelFolder, plan: TunedPlan, *, threads: int = 0) -> str:
+    """Keep a plan for every process of this user.
 
     Returns:
-        Why it could not be kept, for the user; empty if it was.
+        The reason why it could not be kept, for the user; empty if it was.
     """
     kept = _folder()
     if kept is None:
         return "this user has no home folder to keep it in. Set XDG_CACHE_HOME to a folder."
-    text = json.dumps({"schema": SCHEMA, **verdict.as_dict()}, indent=1)
+    text = json.dumps({"schema": SCHEMA, **plan.as_dict()}, indent=1)
     try:
         kept.put(_key(folder, threads), lambda file: _write(file, text))
     except OutputError as error:
@@ -98,7 +103,7 @@ def keep(folder: ModelFolder, verdict: Verdict, *, threads: int = 0) -> str:
 
 
 def forget(folder: ModelFolder, *, threads: int = 0) -> None:
-    """Remove what was found for this model here, if anything was."""
+    """Remove the plan of this model, if there is one."""
     kept = _folder()
     if kept is not None:
         with suppress(OSError):
@@ -111,7 +116,7 @@ def _folder() -> CacheFolder | None:
 
 
 def _key(folder: ModelFolder, threads: int) -> str:
-    """A name for everything that speed and rounding depend on."""
+    """Return a name for everything that speed and rounding depend on."""
     graphs = sorted(graph.content for graph in folder.manifest.graphs.values())
     parts = (SCHEMA, graphs, processor(), usable_cores(), thread_count(threads), versions())
     return sha256(repr(parts).encode()).hexdigest()
@@ -121,13 +126,13 @@ def _write(file: Path, text: str) -> None:
     file.write_text(text, encoding="utf-8")
 
 
-def _read(file: Path) -> Verdict:
-    """What ``keep`` wrote; anything else raises, and the cache then takes it for damaged."""
+def _read(file: Path) -> TunedPlan:
+    """Read what ``keep`` wrote; anything else raises, and the cache then takes it for damaged."""
     document = json.loads(file.read_text(encoding="utf-8"))
     if document.pop("schema") != SCHEMA:
         raise ValueError(f"{file} is of another version")
-    trials = tuple(Trial(**trial) for trial in document.pop("trials"))
-    found = Verdict(trials=trials, **document)
+    candidates = tuple(Candidate(**one) for one in document.pop("trials"))
+    found = TunedPlan(candidates=candidates, **document)
     words = (*found.backends.values(), *found.precisions.values())
     if not words or not all(isinstance(word, str) for word in words):
         raise TypeError(f"{file} names no runtimes")

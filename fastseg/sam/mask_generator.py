@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fastseg import ops
 from fastseg.geometry import Frame
 from fastseg.images import Channels, ImageSource, read_image
-from fastseg.inference.thread_map import shared_out
+from fastseg.inference.concurrency import ordered_map
 from fastseg.masks import Masks, concatenate
 from fastseg.ops import Binarised, Runs
 from fastseg.sam.crops import crop_frames
@@ -160,7 +160,7 @@ class MaskGenerator:
 
         with self.watch("decode"):
             workers = min(2, threads)
-            parts = map(find, batches) if workers == 1 else shared_out(find, batches, workers=2)
+            parts = map(find, batches) if workers == 1 else ordered_map(find, batches, workers=2)
             return [part for part in parts if part is not None]
 
     def _decode(self, embedding: Embedding, batch: PromptBatch) -> _Decoded | None:

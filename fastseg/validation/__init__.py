@@ -1,4 +1,4 @@
-"""Two ways of running a model compared, and the gate that lets one take the place of another."""
+"""Comparison of two configurations of a model, and the gate that lets one replace the other."""
 
 from fastseg.validation.comparison import gate
 

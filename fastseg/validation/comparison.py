@@ -1,10 +1,10 @@
-"""One model run in two ways on the same pictures and prompts: how far apart are the answers?"""
+"""Comparison of two configurations of one model: its outputs for the same images and prompts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,29 +15,37 @@ from fastseg.artifacts.manifest import SAM, UNET, Manifest
 from fastseg.backends.base import Backend
 from fastseg.errors import BackendError, ParityError
 from fastseg.inference.sessions import Choice, PreopenedSessions, Sessions
-from fastseg.validation import sectors, synthetic
+from fastseg.validation import synthetic
 from fastseg.validation.parity import Difference, Table, compare_arrays, compare_masks, worst
-from fastseg.validation.probes import SAMPLES, Answer, Question, answer, answer_all, ask
+from fastseg.validation.probes import (
+    SAMPLES,
+    DrawnMasks,
+    ModelOutputs,
+    Probe,
+    build_probe,
+    run_probe,
+    run_probes,
+)
 
 REFERENCE = Choice(device="cpu", backend="onnxruntime", precision="fp32")
-"""What a gate measures against."""
+"""The configuration that a gate measures against."""
 
 MEAN_IOU = {SAM: 0.99, UNET: 0.995}
-"""By family, the mean mask IoU with the float32 masks that a reduced precision must reach."""
+"""Mean IoU with the float32 masks that a reduced precision must reach, by family."""
 
 COUNT_CHANGE = 0.05
-"""By what part a reduced precision may change the number of masks that a pipeline would keep."""
+"""Largest change, as a fraction, of the number of masks that a pipeline would keep."""
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """How a model is run: a backend (or ``"torch"``) and a precision."""
+class Configuration:
+    """A backend (or ``"torch"``) and a precision to run a model in."""
 
     backend: str
     precision: str
 
     @classmethod
-    def parse(cls, text: str) -> Way:
+    def parse(cls, text: str) -> Configuration:
         """Read ``"onnxruntime:fp32"``; without a precision it is ``"auto"``.
 
         Raises:
@@ -45,17 +53,19 @@ class Way:
         """
         backend, _, precision = text.partition(":")
         if not backend or ":" in precision:
-            raise BackendError(f"{text!r} is not BACKEND:PRECISION; onnxruntime:fp32 is one")
+            raise BackendError(
+                f"{text!r} is no configuration. Write BACKEND:PRECISION, as in onnxruntime:fp32."
+            )
         return cls(backend, precision or "auto")
 
     def __str__(self) -> str:
-        """As it is parsed."""
+        """Write it as it is parsed."""
         return f"{self.backend}:{self.precision}"
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How far apart two ways may be; what is None does not matter."""
+    """Largest differences between two configurations; None sets no limit."""
 
     max_relative: float | None = None
     """Largest relative difference of any tensor."""
@@ -67,49 +77,58 @@ class Limits:
     """Mean IoU over all masks."""
 
     count_change: float | None = None
-    """By what part the number of masks that a pipeline would keep may change."""
+    """Largest change, as a fraction, of the number of masks that a pipeline would keep."""
+
+    kept_min_iou: float | None = None
+    """IoU of the worst of those masks with its counterpart."""
+
+    kept_mean_iou: float | None = None
+    """Mean IoU over those masks."""
+
+    min_kept: int | None = None
+    """Fewest of those masks that are enough evidence."""
 
     @classmethod
     def between(cls, family: str, precisions: Iterable[str]) -> Limits:
-        """What is asked of two precisions: tensor by tensor in float32, else of the masks alone."""
+        """Return the limits of two precisions: on every tensor in float32, else on masks alone."""
         if set(precisions) == {"fp32"}:
             return cls(max_relative=1e-4, min_iou=0.99)
         return cls.of_masks(family)
 
     @classmethod
     def of_masks(cls, family: str) -> Limits:
-        """What is asked of whatever may take the place of float32: the same masks, as many."""
+        """Return the limits on what may replace float32: the same masks, and as many."""
         return cls(mean_iou=MEAN_IOU[family], count_change=COUNT_CHANGE)
 
     def as_dict(self) -> dict[str, float]:
-        """Those that matter, ready for JSON."""
-        given = {
-            "max_relative": self.max_relative,
-            "min_iou": self.min_iou,
-            "mean_iou": self.mean_iou,
-            "count_change": self.count_change,
-        }
-        return {name: limit for name, limit in given.items() if limit is not None}
+        """Return the limits that are set, ready for JSON."""
+        return {name: limit for name, limit in asdict(self).items() if limit is not None}
+
+
+AUTOTUNE = Limits(kept_mean_iou=0.99, kept_min_iou=0.95, count_change=0.03, min_kept=20)
+"""Limits on a faster configuration that replaces FP32 without being asked for. They hold for the
+masks that everything mode keeps, and one bad mask among many good ones refuses it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How far the answers to the same questions are apart."""
-
-    table: Table
-    """A row for each tensor and, last, one for the masks: the worst of all pictures, and the mean
-    IoU. What graphs hand to each other has rows where both ways lay it out alike."""
+    """Differences between the outputs of two configurations for the same probes."""
 
     kept: tuple[int, int]
-    """How many masks a pipeline would keep of either; see ``Answer.kept``."""
+    """Masks that a pipeline would keep of either; see ``DrawnMasks.kept``."""
 
-    pictures: int
+    images: int
     masks: int
-    """How many were compared."""
+    """Masks that were compared."""
 
     kept_iou: tuple[float, float] | None = None
-    """Least and mean IoU of those masks that a pipeline would keep of what is measured against,
-    with their counterparts; None if it would keep none."""
+    """Least and mean IoU, with their counterparts, of the masks that a pipeline would keep of the
+    expected outputs; None if it would keep none."""
+
+    table: Table = field(default_factory=lambda: Table(()))
+    """A row for each tensor and, last, one for the masks: the worst of all images, and the mean
+    IoU. Intermediates have rows where both configurations declare the same layout. Empty where
+    only the masks that are kept were compared."""
 
     @property
     def of_masks(self) -> Difference:
@@ -118,24 +137,44 @@ class Comparison:
 
     @property
     def count_change(self) -> float:
-        """By what part of the expected number the number of masks that would be kept differs."""
+        """Change of the number of masks that would be kept, as a fraction of the expected."""
         expected, actual = self.kept
         return abs(actual - expected) / max(expected, 1)
 
     def within(self, limits: Limits) -> bool:
-        """Whether the answers are close enough."""
-        rows, masks = self.table.rows[:-1], self.of_masks
-        return all(
-            (
-                limits.max_relative is None or all(row.within(limits.max_relative) for row in rows),
-                limits.min_iou is None or (masks.mask_iou_min or 0.0) >= limits.min_iou,
-                limits.mean_iou is None or (masks.mask_iou_mean or 0.0) >= limits.mean_iou,
-                limits.count_change is None or self.count_change <= limits.count_change,
-            )
-        )
+        """Return whether no limit is exceeded."""
+        return not self.refusals(limits)
 
-    def told(self, limits: Limits) -> str:
-        """In words: the table, the number of masks, and what was asked for."""
+    def refusals(self, limits: Limits) -> list[str]:
+        """Name every limit that is exceeded, with the number that exceeds it."""
+        if limits.min_kept is not None and self.kept[0] < limits.min_kept:
+            return [f"FP32 keeps {self.kept[0]} masks on the images, too few to judge by"]
+        found = []
+        if (most := limits.max_relative) is not None:
+            found += [
+                f"{row.name} differs by {row.relative:.2e}, more than {most:g}"
+                for row in self.table.rows[:-1]
+                if not row.within(most)
+            ]
+        least, mean = self.kept_iou or (None, None)
+        rows = self.table.rows[-1:]
+        ious = (
+            ("mean", limits.mean_iou, rows[0].mask_iou_mean if rows else None),
+            ("least", limits.min_iou, rows[0].mask_iou_min if rows else None),
+            ("mean", limits.kept_mean_iou, mean),
+            ("least", limits.kept_min_iou, least),
+        )
+        found += [
+            f"{name} mask IoU {iou or 0.0:.4f} is below {limit:g}"
+            for name, limit, iou in ious
+            if limit is not None and (iou or 0.0) < limit
+        ]
+        if limits.count_change is not None and self.count_change > limits.count_change:
+            found.append(f"{self.kept[1]} masks are kept instead of {self.kept[0]}")
+        return found
+
+    def summary(self, limits: Limits) -> str:
+        """Write the table, the numbers of masks, and whether they are within the limits."""
         asked = ", ".join(f"{name} {limit:g}" for name, limit in limits.as_dict().items())
         ious = ""
         if self.kept_iou:
@@ -148,9 +187,9 @@ class Comparison:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """The numbers, ready for JSON."""
+        """Return the numbers, ready for JSON."""
         return {
-            "pictures": self.pictures,
+            "pictures": self.images,
             "masks": self.masks,
             "rows": self.table.as_rows(),
             "masks_kept": self.kept,
@@ -158,99 +197,118 @@ class Comparison:
         }
 
 
-def compare(expected: Sequence[Answer], actual: Sequence[Answer]) -> Comparison:
-    """Compare answers to the same questions, question by question.
+def compare(expected: Sequence[ModelOutputs], actual: Sequence[ModelOutputs]) -> Comparison:
+    """Compare outputs for the same probes, probe by probe.
 
     Args:
-        expected: What is measured against; at least one.
-        actual: What is measured, as many.
+        expected: The outputs to measure against; at least one.
+        actual: The outputs that are measured, as many.
 
     Raises:
-        ParityError: The answers are not to the same questions.
+        ParityError: The outputs are not of the same probes.
     """
-    tables = []
-    for a, b in zip(expected, actual, strict=True):
-        if set(a.tensors) != set(b.tensors):
-            raise ParityError(f"{sorted(b.tensors)} cannot be compared with {sorted(a.tensors)}")
-        rows = [compare_arrays(name, b.tensors[name], array) for name, array in a.tensors.items()]
-        rows += [
-            compare_arrays(declared[0], b.between[declared], array)
-            for declared, array in a.between.items()
-            if declared in b.between
-        ]
-        tables.append(Table((*rows, compare_masks("masks", b.masks, a.masks))))
-    return Comparison(
-        worst(tables),
-        (sum(len(one.kept) for one in expected), sum(len(one.kept) for one in actual)),
-        pictures=len(tables),
-        masks=sum(len(one.masks) for one in expected),
-        kept_iou=_kept_iou(expected, actual),
-    )
+    tables = [_table(a, b) for a, b in zip(expected, actual, strict=True)]
+    masks = compare_kept([one.drawn for one in expected], [one.drawn for one in actual])
+    return replace(masks, table=worst(tables))
 
 
-def _kept_iou(expected: Sequence[Answer], actual: Sequence[Answer]) -> tuple[float, float] | None:
-    found = [
-        (compare_masks("kept", b.masks[a.kept], a.masks[a.kept]), len(a.kept))
+def compare_kept(expected: Sequence[DrawnMasks], actual: Sequence[DrawnMasks]) -> Comparison:
+    """Compare the masks that are kept, and no tensors, probe by probe.
+
+    Args:
+        expected: The masks to measure against.
+        actual: The masks that are measured, as many lists. Each holds a counterpart of every mask
+            that is kept of the expected ones.
+    """
+    counts = [len(one.kept) for one in expected]
+    rows = [
+        compare_masks("kept", b.find(a.kept_ids), a.masks[a.kept])
         for a, b in zip(expected, actual, strict=True)
         if len(a.kept)
     ]
-    if not found:
-        return None
-    count = sum(number for _, number in found)
-    mean = sum((row.mask_iou_mean or 0.0) * number for row, number in found) / count
-    return min(row.mask_iou_min or 0.0 for row, _ in found), mean
+    iou = None
+    if rows:
+        means = [row.mask_iou_mean or 0.0 for row in rows]
+        weighted = np.average(means, weights=[count for count in counts if count])
+        iou = (min(row.mask_iou_min or 0.0 for row in rows), float(weighted))
+    return Comparison(
+        kept=(sum(counts), sum(len(one.kept) for one in actual)),
+        images=len(counts),
+        masks=sum(len(one.masks) for one in expected),
+        kept_iou=iou,
+    )
+
+
+def _table(expected: ModelOutputs, actual: ModelOutputs) -> Table:
+    """Compare the tensors and all masks of one probe."""
+    if set(expected.tensors) != set(actual.tensors):
+        raise ParityError(
+            f"{sorted(actual.tensors)} cannot be compared with {sorted(expected.tensors)}"
+        )
+    rows = [
+        compare_arrays(name, actual.tensors[name], array)
+        for name, array in expected.tensors.items()
+    ]
+    rows += [
+        compare_arrays(signature[0], actual.intermediates[signature], array)
+        for signature, array in expected.intermediates.items()
+        if signature in actual.intermediates
+    ]
+    rows.append(compare_masks("masks", actual.drawn.masks, expected.drawn.masks))
+    return Table(tuple(rows))
 
 
 def samples(manifest: Manifest) -> list[NDArray[np.uint8]]:
-    """Generated pictures (H, W, 3) of the kind that a model is for, the same ones each time."""
+    """Generate images (H, W, 3) of the kind that a model is for, the same ones each time."""
     if manifest.family == UNET:
-        return list(sectors.sectors(SAMPLES))
+        return list(synthetic.sectors(SAMPLES))
     return list(synthetic.scenes()[:SAMPLES])
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """Questions to a model, and what its float32 graphs answer on the CPU."""
+    """Probes of a model, and the outputs of its float32 graphs on the CPU for them."""
 
     folder: ModelFolder
     choice: Choice
     """Of the float32 graphs."""
-    questions: tuple[Question, ...]
-    answers: tuple[Answer, ...]
+    probes: tuple[Probe, ...]
+    outputs: tuple[ModelOutputs, ...]
 
     def measure(self, candidate: Mapping[str, Backend], *, precision: str) -> Comparison:
-        """Compare other graphs' answers with these.
+        """Compare the outputs of other graphs with these.
 
         Args:
-            candidate: What is measured: opened graphs by name, with host memory. A graph that is
-                not there is the folder's float32 one, so that a single graph can be measured.
-            precision: What the candidate computes in.
+            candidate: The graphs that are measured: opened, by name, with host memory. The
+                folder's float32 graphs take the place of absent ones, so that a single graph can
+                be measured.
+            precision: The precision of the candidate.
 
         Raises:
             BackendError: A graph failed.
         """
         with closing(Sessions(self.folder, self.choice)) as graphs:
             mixed = PreopenedSessions(candidate, precision, graphs)
-            return compare(self.answers, [answer(mixed, one, precision) for one in self.questions])
+            return compare(self.outputs, [run_probe(mixed, one, precision) for one in self.probes])
 
 
 def expect(
-    folder: ModelFolder, *, pictures: Sequence[NDArray[np.uint8]] = (), threads: int = 0
+    folder: ModelFolder, *, images: Sequence[NDArray[np.uint8]] = (), threads: int = 0
 ) -> Expected:
-    """Ask a folder's float32 graphs on the CPU what others are to be compared with.
+    """Run a folder's float32 graphs on the CPU, to compare others with them.
 
     Args:
         folder: A model folder with float32 graphs.
-        pictures: uint8 (H, W, 3); ``samples`` if there are none.
+        images: uint8 (H, W, 3); ``samples`` if there are none.
         threads: Processor threads of the float32 graphs, 0 for all.
 
     Raises:
         BackendError: A graph failed.
     """
     manifest = folder.manifest
-    questions = tuple(ask(manifest, one) for one in pictures or samples(manifest))
+    probes = tuple(build_probe(manifest, one) for one in images or samples(manifest))
     choice = Choice(REFERENCE.device, REFERENCE.backend, REFERENCE.precision, threads)
-    return Expected(folder, choice, questions, answer_all(folder, choice, questions))
+    return Expected(folder, choice, probes, run_probes(folder, choice, probes))
 
 
 def gate(
@@ -258,28 +316,28 @@ def gate(
     candidate: Mapping[str, Backend],
     *,
     precision: str,
-    pictures: Sequence[NDArray[np.uint8]] = (),
+    images: Sequence[NDArray[np.uint8]] = (),
     limits: Limits | None = None,
     threads: int = 0,
 ) -> Comparison:
-    """Let pass what gives the masks that the folder's float32 graphs give on the CPU.
+    """Require that graphs give the masks of the folder's float32 graphs on the CPU.
 
     Args:
         folder: As in ``expect``.
         candidate: As in ``Expected.measure``.
-        precision: What it computes in.
-        pictures: As in ``expect``.
-        limits: Those of the family and precision if left out.
+        precision: The precision of the candidate.
+        images: As in ``expect``.
+        limits: The limits of the family and precision if left out.
         threads: As in ``expect``.
 
     Returns:
-        The comparison, to be kept beside what passed.
+        The comparison, to be kept beside the graphs that passed.
 
     Raises:
-        ParityError: It is outside the limits; the message holds the table.
+        ParityError: A limit is exceeded; the message holds the table.
         BackendError: A graph failed.
     """
-    expected = expect(folder, pictures=pictures, threads=threads)
+    expected = expect(folder, images=images, threads=threads)
     found = expected.measure(candidate, precision=precision)
     made_by = ", ".join(dict.fromkeys(backend.name for backend in candidate.values()))
     asked = limits or Limits.between(folder.manifest.family, ("fp32", precision))
@@ -288,12 +346,12 @@ def gate(
 
 
 def require(found: Comparison, limits: Limits, what: str) -> None:
-    """Refuse what gives other masks than float32.
+    """Raise if a comparison with float32 exceeds the limits.
 
     Raises:
-        ParityError: The comparison is outside the limits; the message holds the table.
+        ParityError: A limit is exceeded; the message holds the table.
     """
     if not found.within(limits):
         raise ParityError(
-            f"{what} is too far from its float32 masks; it was not kept.\n{found.told(limits)}"
+            f"{what} is too far from its float32 masks; it was not kept.\n{found.summary(limits)}"
         )

@@ -1,4 +1,4 @@
-"""Two outputs that should be the same, compared in numbers."""
+"""Differences between two outputs that should be the same."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fastseg.ops import Runs
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How far one output is from the one that it should equal."""
+    """Difference between one output and the expected one."""
 
     name: str
 
@@ -25,18 +25,18 @@ class Difference:
     """Largest absolute difference of two elements; infinite where one is NaN and one is not."""
 
     relative: float
-    """``max_abs`` divided by the largest absolute value that was expected."""
+    """``max_abs`` divided by the largest absolute expected value."""
 
     nmse: float
-    """Squared error divided by the energy of what was expected."""
+    """Squared error divided by the energy of the expected output."""
 
     mask_iou_min: float | None = None
-    """Of the worst of the masks that the two cut out; two empty masks agree."""
+    """IoU of the worst mask with its counterpart; two empty masks agree."""
 
     mask_iou_mean: float | None = None
 
     def within(self, tolerance: float) -> bool:
-        """Whether the relative difference is at most ``tolerance``."""
+        """Return whether the relative difference is at most ``tolerance``."""
         return self.relative <= tolerance
 
 
@@ -47,11 +47,11 @@ class Table:
     rows: tuple[Difference, ...]
 
     def within(self, tolerance: float) -> bool:
-        """Whether every row is."""
+        """Return whether the relative difference of every row is at most ``tolerance``."""
         return all(row.within(tolerance) for row in self.rows)
 
     def as_rows(self) -> list[dict[str, Any]]:
-        """The rows as JSON can hold them; numbers that are not finite become text."""
+        """Return the rows ready for JSON; numbers that are not finite become text."""
         return [
             {key: _plain(value) for key, value in asdict(row).items() if value is not None}
             for row in self.rows
@@ -74,7 +74,7 @@ def compare_arrays(name: str, actual: Array, expected: Array) -> Difference:
     """Compare two arrays element by element, in double precision.
 
     Args:
-        name: What they are, for the table.
+        name: Name of the row.
         actual: Any shape and real dtype.
         expected: The same shape. NaN, or the same infinity, in both places is agreement.
 
@@ -133,7 +133,7 @@ def compare_masks(name: str, actual: Runs, expected: Runs) -> Difference:
 
 
 def worst(tables: Sequence[Table]) -> Table:
-    """Sum tables of the same rows up in one: the worst of each number, and the mean of mean IoUs.
+    """Sum up tables of the same rows: the worst of each number, and the mean of mean IoUs.
 
     Raises:
         ParityError: Their rows differ, or there is no table.
@@ -173,7 +173,7 @@ def compare_logits(name: str, actual: Array, expected: Array) -> Difference:
 
 
 _PIECE = 2**20
-"""Elements that are compared at a time."""
+"""Elements that are compared at once."""
 
 
 def _iou(a: Runs, b: Runs) -> float:
@@ -189,5 +189,5 @@ def _ratio(part: float, whole: float) -> float:
 
 
 def _plain(value: Any) -> Any:
-    """JSON has no infinity."""
+    """Write what JSON lacks, infinities, as text."""
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value

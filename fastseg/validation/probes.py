@@ -1,4 +1,4 @@
-"""What a model is asked so that two ways of running it can be compared, and what it answers."""
+"""Probes: inputs on which two configurations of a model are compared, and the outputs for them."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from fastseg.contract import (
     LABEL_BOX_TOP_LEFT,
     LABEL_FOREGROUND,
     LABEL_PADDING,
+    MASK_SLOTS,
+    MULTIPLE,
     UNET_GRAPH,
     Array,
     Dimension,
@@ -32,116 +34,148 @@ from fastseg.sam.grid_settings import GridSettings
 from fastseg.sam.prompts import PromptBatch
 from fastseg.sam.two_stage_decoder import PROMPTS_PER_RUN, TwoStageDecoder
 
-CLICKS_PER_SIDE, BOXES_PER_SIDE = 8, 4
-"""The prompts of a comparison: a grid of clicks and a grid of boxes, and the boxes of the last row
-once more, each with a mask prompt."""
+POINTS_PER_SIDE, BOXES_PER_SIDE = 8, 4
+"""Sizes of the grids of points and boxes in a probe. The last row of boxes stands twice in it, the
+second time each with a mask prompt."""
 
 SAMPLES = 3
-"""Pictures of a comparison that names none."""
+"""Generated images of a comparison that is given none."""
 
 
 @dataclass(frozen=True, slots=True)
-class PromptQuestion:
-    """A picture with prompts."""
+class PromptProbe:
+    """An image with prompts."""
 
     pixels: NDArray[np.float32]
-    """(1, 3, side, side) a picture as the encoder wants it."""
+    """(1, 3, side, side) the image as the encoder takes it."""
 
     frame: Frame
     coords: NDArray[np.float32]
-    """(prompts, 2, 2) a click and its padding, or the corners of a box, in the model's square."""
+    """(prompts, 2, 2) a point and its padding, or the corners of a box, in the model's square."""
 
     labels: NDArray[np.int32]
     """(prompts, 2)."""
 
     mask_input: NDArray[np.float32]
-    """(n, 1, 4 * grid, 4 * grid) logits, with which the last n prompts are asked once more."""
+    """(n, 1, 4 * grid, 4 * grid) mask prompts: logits that go with the last n prompts when they
+    are run a second time."""
 
-    def batches(self, size: int) -> Iterator[PromptBatch]:
-        """All prompts, at most ``size`` at a time: first without and then with mask prompts."""
-        count, masked = len(self.coords), len(self.mask_input)
+    def batches(self, size: int, *, masked: bool = True) -> Iterator[PromptBatch]:
+        """Give all prompts, at most ``size`` at a time: without mask prompts, then with them.
+
+        Args:
+            size: Most prompts of a batch.
+            masked: Whether the prompts with a mask are among them.
+        """
+        count, repeated = len(self.coords), len(self.mask_input) if masked else 0
         for start in range(0, count, size):
-            yield self._batch(slice(start, start + size), None)
-        for start in range(0, masked, size):
-            part = slice(start, min(start + size, masked))
-            last = slice(count - masked + part.start, count - masked + part.stop)
-            yield self._batch(last, self.mask_input[part])
+            part = slice(start, min(start + size, count))
+            yield self._batch(np.arange(part.start, part.stop), part, None)
+        for start in range(0, repeated, size):
+            part = slice(start, min(start + size, repeated))
+            last = slice(count - repeated + part.start, count - repeated + part.stop)
+            indices = np.arange(count + part.start, count + part.stop)
+            yield self._batch(indices, last, self.mask_input[part])
 
-    def _batch(self, part: slice, mask_input: NDArray[np.float32] | None) -> PromptBatch:
-        coords = self.coords[part]
-        return PromptBatch(np.arange(len(coords)), coords, self.labels[part], mask_input)
+    def _batch(
+        self, indices: NDArray[np.intp], part: slice, mask_input: NDArray[np.float32] | None
+    ) -> PromptBatch:
+        return PromptBatch(indices, self.coords[part], self.labels[part], mask_input)
 
 
 @dataclass(frozen=True, slots=True)
-class FrameQuestion:
-    """A frame for a network that takes no prompt."""
+class FrameProbe:
+    """A frame for a network that takes no prompts."""
 
     pixels: NDArray[np.float32]
     """(1, channels, side, side)."""
 
 
-Question: TypeAlias = PromptQuestion | FrameQuestion
+Probe: TypeAlias = PromptProbe | FrameProbe
 
 
-Declared: TypeAlias = tuple[str, tuple[Dimension, ...]]
+TensorSignature: TypeAlias = tuple[str, tuple[Dimension, ...]]
 """Name and declared shape of a tensor."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What one way of running a model makes of one question."""
+class DrawnMasks:
+    """Masks that one configuration drew for one probe."""
 
-    tensors: Mapping[str, Array]
-    """What the graphs gave, to be compared as numbers."""
+    ids: NDArray[np.intp]
+    """(n,) position of each mask among all masks of the probe: prompt * 4 + slot, or the class."""
 
     masks: Runs
-    """Every mask, in order."""
+    """n masks, in the order of ``ids``."""
 
     kept: NDArray[np.intp]
     """Indices of the masks that a pipeline would keep: sure, stable, away from the edge and
-    distinct, as in everything mode at SAM's defaults; or, of a network for frames, chambers that
-    are not empty."""
+    distinct, as in everything mode at SAM's defaults. Of a network for frames: chambers that are
+    not empty."""
+
+    @property
+    def kept_ids(self) -> NDArray[np.intp]:
+        """(kept,) ``ids`` of the masks that would be kept."""
+        return self.ids[self.kept]
+
+    def find(self, ids: NDArray[np.intp]) -> Runs:
+        """Return the masks with these ids, all of which must have been drawn."""
+        order = np.argsort(self.ids)
+        return self.masks[order[np.searchsorted(self.ids, ids, sorter=order)]]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOutputs:
+    """Everything that one configuration of a model computed for one probe."""
+
+    tensors: Mapping[str, Array]
+    """The graphs' outputs, to be compared as numbers."""
+
+    drawn: DrawnMasks
+    """Every mask."""
 
     backend: str
     device: str
     precision: str
-    """What actually ran."""
+    """The runtime, device and precision that computed them."""
 
-    between: Mapping[Declared, Array] = field(default_factory=lambda: MappingProxyType({}))
-    """What graphs handed to each other: what the prompts of the picture share, and the mask
-    vectors. Runtimes have layouts of their own, which their declared shapes tell apart."""
+    intermediates: Mapping[TensorSignature, Array] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+    """Tensors that one graph hands to the next: the image state and the mask vectors. Runtimes
+    have layouts of their own, which the declared shapes tell apart."""
 
 
-def ask(manifest: Manifest, image: NDArray[np.uint8]) -> Question:
-    """Prepare a picture (H, W, 3) as a model wants it, with prompts laid over if it takes any."""
+def build_probe(manifest: Manifest, image: NDArray[np.uint8]) -> Probe:
+    """Prepare an image (H, W, 3) for a model, with prompts if the model takes any."""
     if manifest.family != UNET:
-        return ask_prompts(image, manifest.image_preprocessing)
+        return build_prompt_probe(image, manifest.image_preprocessing)
     wanted = manifest.frame_preprocessing
     frame = read_frame(image, wanted=wanted.channels)
     view = choose_view((frame.shape[0], frame.shape[1]), field_of_view_cm=wanted.field_of_view_cm)
-    return FrameQuestion(ops.frame_input(frame, view.window, wanted.side)[None])
+    return FrameProbe(ops.frame_input(frame, view.window, wanted.side)[None])
 
 
-def ask_prompts(image: NDArray[np.uint8], preprocessing: Preprocessing) -> PromptQuestion:
-    """Lay clicks, boxes and masks over a picture (H, W, 3) and prepare it as a model wants it."""
+def build_prompt_probe(image: NDArray[np.uint8], preprocessing: Preprocessing) -> PromptProbe:
+    """Prepare an image (H, W, 3) and lay grids of points, boxes and masks over it."""
     height, width = image.shape[:2]
     frame = Frame((height, width), preprocessing.side)
-    clicks = ops.point_grid(CLICKS_PER_SIDE)
+    grid = ops.point_grid(POINTS_PER_SIDE)
     middles, half = ops.point_grid(BOXES_PER_SIDE), 0.4 / BOXES_PER_SIDE
     points = np.concatenate(
         [
-            np.stack([clicks, np.zeros_like(clicks)], axis=1),
+            np.stack([grid, np.zeros_like(grid)], axis=1),
             np.stack([middles - half, middles + half], axis=1),
         ]
     )
     labels = np.concatenate(
         [
-            np.tile((LABEL_FOREGROUND, LABEL_PADDING), (len(clicks), 1)),
+            np.tile((LABEL_FOREGROUND, LABEL_PADDING), (len(grid), 1)),
             np.tile((LABEL_BOX_TOP_LEFT, LABEL_BOX_BOTTOM_RIGHT), (len(middles), 1)),
         ]
     )
     coords = frame.to_model(points * np.array([width, height]))
-    return PromptQuestion(
+    return PromptProbe(
         pixels=ops.preprocess(image, frame, preprocessing.mean, preprocessing.std)[None],
         frame=frame,
         coords=coords,
@@ -150,92 +184,124 @@ def ask_prompts(image: NDArray[np.uint8], preprocessing: Preprocessing) -> Promp
     )
 
 
-def answer_all(
-    folder: ModelFolder, choice: Choice, questions: Sequence[Question]
-) -> tuple[Answer, ...]:
-    """Answer questions with the graphs of a model folder, which are opened once."""
+def run_probes(
+    folder: ModelFolder, choice: Choice, probes: Sequence[Probe]
+) -> tuple[ModelOutputs, ...]:
+    """Run probes through the graphs of a model folder, which are opened once."""
     with closing(Sessions(folder, choice)) as graphs:
         return tuple(
             replace(
-                answer(graphs, one, graphs.precision), backend=graphs.backend, device=graphs.device
+                run_probe(graphs, one, graphs.precision),
+                backend=graphs.backend,
+                device=graphs.device,
             )
-            for one in questions
+            for one in probes
         )
 
 
-def answer(graphs: GraphRunner, question: Question, precision: str) -> Answer:
-    """Answer a question with opened graphs, whose arrays lie in host memory.
+def run_probe(graphs: GraphRunner, probe: Probe, precision: str) -> ModelOutputs:
+    """Run a probe through opened graphs, whose arrays lie in host memory.
 
     Args:
-        graphs: All that the question needs: ``network``, or every graph of ``SAM_GRAPHS``.
-        question: For a model of this family.
-        precision: What the graphs compute in; goes into the answer.
+        graphs: ``network``, or every graph of ``SAM_GRAPHS``.
+        probe: Of the same family.
+        precision: The precision that the graphs compute in, for the outputs.
     """
-    if isinstance(question, FrameQuestion):
+    if isinstance(probe, FrameProbe):
         backend = graphs[UNET_GRAPH]
-        probabilities = backend.run({"frames": question.pixels})["probabilities"]
-        return frame_answer(probabilities, backend.name, precision)
+        probabilities = backend.run({"frames": probe.pixels})["probabilities"]
+        return frame_outputs(probabilities, backend.name, precision)
     decoder = TwoStageDecoder(graphs)
-    features = graphs["encoder"].run({"image": question.pixels})["embedding"][0]
-    embedding = decoder.complete(Embedding(features=features, frame=question.frame, model=""))
+    embedding = decoder.complete(encode(graphs, probe))
     ious, vectors, logits = [], [], []
-    for batch in question.batches(PROMPTS_PER_RUN):
+    for batch in probe.batches(PROMPTS_PER_RUN):
         tokens = decoder.tokens(embedding, batch)
         ious.append(tokens.iou_predictions)
         vectors.append(tokens.mask_vectors)
         logits.append(decoder.logits(tokens, slice(None)))
-    found = (features, np.concatenate(ious), np.concatenate(logits))
+    found = (embedding.features, np.concatenate(ious), np.concatenate(logits))
     handed_on = {**(embedding.state or {}), "mask_vectors": np.concatenate(vectors)}
     declared = (*graphs["image_state"].graph.outputs, *graphs["decoder"].graph.outputs)
-    between = {
+    intermediates = {
         (one.name, one.shape): handed_on[one.name] for one in declared if one.name in handed_on
     }
-    return replace(
-        prompt_answer(question, found, graphs["encoder"].name, precision), between=between
-    )
+    outputs = prompt_outputs(probe, found, graphs["encoder"].name, precision)
+    return replace(outputs, intermediates=intermediates)
 
 
-def prompt_answer(
-    question: PromptQuestion,
+def draw_masks(graphs: GraphRunner, probe: PromptProbe, *, only: NDArray[np.intp]) -> DrawnMasks:
+    """Draw no masks but those that everything mode could keep, and those of ``only``.
+
+    Cheaper than ``run_probe``, and enough to compare the masks that are kept. Prompts with a mask
+    are left out, as everything mode has none.
+
+    Args:
+        graphs: As in ``run_probe``.
+        probe: An image with prompts.
+        only: (n,) ids of the masks that another configuration keeps. Their prompts are drawn
+            whatever they score here.
+    """
+    decoder, least = TwoStageDecoder(graphs), np.float32(GridSettings().pred_iou_thresh)
+    embedding = decoder.complete(encode(graphs, probe))
+    slots = np.arange(MASK_SLOTS)[MULTIPLE]
+    side = 4 * embedding.features.shape[-1]
+    ids = [np.empty((0, len(slots)), np.intp)]
+    scores = [np.empty((0, len(slots)), np.float32)]
+    logits = [np.empty((0, len(slots), side, side), np.float32)]
+    for batch in probe.batches(PROMPTS_PER_RUN, masked=False):
+        tokens = decoder.tokens(embedding, batch)
+        sure = (tokens.iou_predictions[:, MULTIPLE] > least).any(axis=1)
+        drawn = np.flatnonzero(sure | np.isin(batch.indices, only // MASK_SLOTS))
+        if len(drawn):
+            ids.append(batch.indices[drawn, None] * MASK_SLOTS + slots)
+            scores.append(tokens.iou_predictions[drawn, MULTIPLE])
+            logits.append(decoder.logits(tokens[drawn], MULTIPLE))
+    flat = np.concatenate(ids).reshape(-1), np.concatenate(scores).reshape(-1)
+    return _drawn(*flat, np.concatenate(logits), probe.frame)
+
+
+def encode(graphs: GraphRunner, probe: PromptProbe) -> Embedding:
+    """Run the encoder on the image of a probe."""
+    features = graphs.run("encoder", {"image": probe.pixels})["embedding"][0]
+    return Embedding(features=features, frame=probe.frame, model="")
+
+
+def prompt_outputs(
+    probe: PromptProbe,
     found: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]],
     name: str,
     precision: str,
-) -> Answer:
-    """Put an answer together.
+) -> ModelOutputs:
+    """Draw the masks of a probe and collect all outputs.
 
     Args:
-        question: That is answered.
+        probe: The probe that was run.
         found: The embedding (256, grid, grid), IoU predictions (prompts, 4) and logits
             (prompts, 4, 4 * grid, 4 * grid).
         name: Runtime and device, ``"onnxruntime:cpu"``.
-        precision: What ran.
+        precision: The precision that was computed in.
     """
     embedding, ious, logits = found
-    side = logits.shape[-1]
-    masks = ops.binarise(logits.reshape(-1, side, side), question.frame)
     backend, _, device = name.partition(":")
-    # Slot 0 is none of the alternatives that everything mode chooses from.
-    alternatives = np.flatnonzero(np.arange(ious.size) % ious.shape[1] > 0)
-    return Answer(
+    return ModelOutputs(
         {"embedding": embedding, "iou_predictions": ious, "low_res_logits": logits},
-        masks.runs,
-        kept(ious.reshape(-1), masks, question.frame, alternatives),
+        _drawn(np.arange(ious.size), ious.reshape(-1), logits, probe.frame),
         backend,
         device,
         precision,
     )
 
 
-def frame_answer(probabilities: NDArray[np.float32], name: str, precision: str) -> Answer:
-    """Put the answer of a network for frames together, of probabilities (1, classes, h, w)."""
+def frame_outputs(probabilities: NDArray[np.float32], name: str, precision: str) -> ModelOutputs:
+    """Draw the masks of probabilities (1, classes, h, w) and collect all outputs."""
     masks = ops.runs_from_array(np.ascontiguousarray(probabilities[0] > 0.5))
     backend, _, device = name.partition(":")
-    drawn = np.flatnonzero(ops.runs_areas(masks))
-    return Answer({"probabilities": probabilities}, masks, drawn, backend, device, precision)
+    drawn = DrawnMasks(np.arange(len(masks)), masks, np.flatnonzero(ops.runs_areas(masks)))
+    return ModelOutputs({"probabilities": probabilities}, drawn, backend, device, precision)
 
 
 def _discs(corners: NDArray[np.float32], side: int) -> NDArray[np.float32]:
-    """A mask prompt (prompts, 1, side, side) in each box: logits of a disc, 8 at its middle."""
+    """Draw a mask prompt (prompts, 1, side, side) in each box: a disc, 8 at its middle."""
     middles, extents = corners.mean(axis=1) / 4, np.abs(corners[:, 1] - corners[:, 0]) / 4
     y, x = np.mgrid[:side, :side] + 0.5
     away = np.stack([x, y], axis=-1) - middles[:, None, None]
@@ -244,25 +310,28 @@ def _discs(corners: NDArray[np.float32], side: int) -> NDArray[np.float32]:
     return logits[:, None]
 
 
-def kept(
-    scores: NDArray[np.float32], masks: ops.Binarised, frame: Frame, among: NDArray[np.intp]
-) -> NDArray[np.intp]:
-    """Indices of masks that are sure, stable, away from the edge and distinct.
-
-    As everything mode would keep them at SAM's defaults.
+def _drawn(
+    ids: NDArray[np.intp],
+    scores: NDArray[np.float32],
+    logits: NDArray[np.float32],
+    frame: Frame,
+) -> DrawnMasks:
+    """Draw masks, and choose those that everything mode would keep at SAM's defaults.
 
     Args:
+        ids: (n,) of each mask.
         scores: (n,) IoU predictions.
-        masks: n of them.
-        frame: The picture that they are of.
-        among: Indices of those that may be kept at all.
+        logits: (..., h, w) of n masks.
+        frame: The image that they are of.
     """
+    masks = ops.binarise(logits.reshape(-1, *logits.shape[-2:]), frame)
     settings = GridSettings()
+    # Slot 0 is none of the alternatives that everything mode chooses from.
+    among = np.flatnonzero(ids % MASK_SLOTS > 0)
     passed = among[
         (scores[among] > settings.pred_iou_thresh)
         & (masks.stability[among] >= settings.stability_score_thresh)
         & ~ops.near_crop_edge(masks.boxes[among], frame)
     ]
     distinct = ops.box_nms(masks.boxes[passed], scores[passed], settings.box_nms_thresh)
-    found: NDArray[np.intp] = passed[distinct]
-    return found
+    return DrawnMasks(ids, masks.runs, passed[distinct])

@@ -29,7 +29,7 @@ from fastseg.images import read_image
 from fastseg.inference.sessions import Choice
 from fastseg.validation import comparison
 from fastseg.validation.comparison import Limits
-from fastseg.validation.probes import Answer, Question, answer_all, ask
+from fastseg.validation.probes import ModelOutputs, Probe, build_probe, run_probes
 from tests.helpers.processes import finish
 
 pytest.importorskip("openvino", reason="openvino is not installed")
@@ -60,14 +60,14 @@ def folder() -> ModelFolder:
 
 
 @pytest.fixture(scope="module")
-def asked(folder) -> list[Question]:
-    return [ask(folder.manifest, read_image(PICTURE))]
+def asked(folder) -> list[Probe]:
+    return [build_probe(folder.manifest, read_image(PICTURE))]
 
 
 @pytest.fixture(scope="module")
-def expected(folder, asked) -> tuple[Answer, ...]:
+def expected(folder, asked) -> tuple[ModelOutputs, ...]:
     """What ONNX Runtime answers."""
-    return answer_all(folder, Choice(backend="onnxruntime"), asked)
+    return run_probes(folder, Choice(backend="onnxruntime"), asked)
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,7 @@ def test_fp32_is_fp32_also_where_the_processor_has_bf16(model, name):
 
 
 def test_the_masks_of_both_runtimes_are_the_same(folder, asked, expected):
-    actual = answer_all(folder, Choice(backend="openvino"), asked)
+    actual = run_probes(folder, Choice(backend="openvino"), asked)
     assert (actual[0].backend, actual[0].device, actual[0].precision) == ("openvino", "cpu", "fp32")
     found = comparison.compare(expected, actual)
     limits = Limits(max_relative=PARITY, min_iou=0.999)
@@ -145,7 +145,7 @@ def test_the_masks_of_both_runtimes_are_the_same(folder, asked, expected):
 
 
 def test_the_masks_in_bf16_are_nearly_the_same(folder, asked, expected, needs_bf16):
-    actual = answer_all(folder, Choice(backend="openvino", precision="bf16"), asked)
+    actual = run_probes(folder, Choice(backend="openvino", precision="bf16"), asked)
     assert (actual[0].backend, actual[0].precision) == ("openvino", "bf16")
     found = comparison.compare(expected, actual)
     assert found.of_masks.mask_iou_mean >= 0.99

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from fastseg.benchmarking.model_costs import PUBLISHED, STRUCTURES, measure, quarters
-from fastseg.benchmarking.repetition import Rule
+from fastseg.benchmarking.repetition import StoppingRule
 from fastseg.cli.root import run
 from fastseg.inference.sessions import Choice
 from fastseg.testing import tiny_sam_folder, tiny_unet_folder
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
-QUICK = Rule(warm_up=1, min_rounds=2, max_rounds=2)
+QUICK = StoppingRule(warm_up=1, min_rounds=2, max_rounds=2)
 FACTS = Path(__file__).parents[3] / "shared" / "reference" / "published" / "ferreira_resources.csv"
 
 
@@ -26,7 +26,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     return str(tiny_sam_folder(place / "sam")), str(tiny_unet_folder(place / "unet"))
 
 
-def test_a_promptable_model_needs_a_box_a_mask(folders):
+def test_a_promptable_model_needs_a_box_per_mask(folders):
     row = measure(folders[0], IMAGE, Choice(), QUICK)
     assert (row.prompts_per_mask, row.masks_to_choose_from, row.origin) == (1, 3, "measured")
     assert row.seconds_per_mask > 0
@@ -35,14 +35,14 @@ def test_a_promptable_model_needs_a_box_a_mask(folders):
     assert row.megabytes == pytest.approx(on_disk / 1e6)
 
 
-def test_a_network_for_frames_needs_nobody(folders):
+def test_a_network_for_frames_needs_no_prompts(folders):
     row = measure(folders[1], IMAGE, Choice(), QUICK)
     assert (row.prompts_per_mask, row.masks_to_choose_from) == (0, 1)
     assert row.seconds_per_further_mask is None
     assert row.ran_on == "onnxruntime cpu fp32"
 
 
-def test_parameters_are_those_that_the_folder_tells_or_not_told(folders):
+def test_parameters_are_those_of_the_folder_or_unknown(folders):
     assert measure("echo-a4c", IMAGE, Choice(), QUICK).million_parameters == 1.941173
     assert measure(folders[0], IMAGE, Choice(), QUICK).million_parameters is None
 
@@ -76,7 +76,7 @@ def test_published_figures_are_those_of_the_publication():
         assert (row.prompts_per_mask > 0) == (hours > 0)
 
 
-def test_boxes_lie_apart_inside_the_picture():
+def test_boxes_lie_apart_inside_the_image():
     boxes = quarters((60, 80))
     assert boxes.shape == (STRUCTURES, 4)
     assert (boxes[:, :2] < boxes[:, 2:]).all()

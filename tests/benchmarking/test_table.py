@@ -41,7 +41,7 @@ def test_a_table_is_printed_from_what_lies_in_the_folder(measured, capsys):
     assert about()["commit"] in printed
 
 
-def test_cells_of_different_circumstances_share_no_table(measured, capsys):
+def test_cells_of_different_environments_share_no_table(measured, capsys):
     elsewhere = {**about(), "cpu": "another processor"}
     Store(measured / "cells").keep(cell("vit-b/encoder", "torch fp32", 9, about=elsewhere))
     assert table.main(["--out", str(measured), "--print-only"]) == 1
@@ -141,9 +141,7 @@ def test_growth_is_drawn_from_what_was_measured(counts, tmp_path):
         assert drawn.width > drawn.height > 500
 
 
-def test_plots_without_matplotlib_are_refused_before_anything_is_measured(
-    tmp_path, monkeypatch, capsys
-):
+def test_plots_without_matplotlib_are_refused_before_measuring(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(plots, "find_spec", lambda name: None)
     monkeypatch.setattr(table, "run", lambda command: pytest.fail("it measured"))
     with pytest.raises(SystemExit) as ended:
@@ -162,16 +160,16 @@ def test_the_official_export_answers_as_the_predictor_does(tmp_path):
     from tests.helpers.reference_sam import nano_reference
     from tests.helpers.standins import segment_anything
 
-    picture = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
     clicks = torch.tensor([[[200.0, 300.0]], [[700.0, 400.0]]])
     labels = torch.ones(2, 1, dtype=torch.int)
     sam = copy.deepcopy(nano_reference())  # the export and the predictor change the model
     expected = segment_anything().SamPredictor(sam)
-    expected.set_image(picture)
+    expected.set_image(image)
     masks, scores, low = expected.predict_torch(clicks, labels)
     official_onnx.export(sam, tmp_path)
     ours = official_onnx.predictor(sam, tmp_path, usable_cores())
-    ours.set_image(picture)
+    ours.set_image(image)
     found, found_scores, found_low = ours.predict_torch(clicks, labels)
     assert found.shape == masks.shape == (2, 3, 40, 60)
     assert (found != masks).float().mean() < 1e-3

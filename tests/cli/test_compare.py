@@ -18,14 +18,14 @@ from fastseg.errors import BackendError, ParityError
 from fastseg.inference.sessions import Choice, Sessions
 from fastseg.testing import tiny_sam_folder, tiny_unet_folder
 from fastseg.validation import comparison, probes
-from fastseg.validation.comparison import Limits, Way
+from fastseg.validation.comparison import Configuration, Limits
 from fastseg.validation.probes import (
-    Answer,
-    PromptQuestion,
-    Question,
-    answer_all,
-    ask,
-    prompt_answer,
+    ModelOutputs,
+    Probe,
+    PromptProbe,
+    build_probe,
+    prompt_outputs,
+    run_probes,
 )
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
@@ -37,13 +37,13 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> ModelFolder:
 
 
 @pytest.fixture(scope="module")
-def asked(tiny: ModelFolder) -> list[Question]:
-    return [ask(tiny.manifest, IMAGE)]
+def prepared(tiny: ModelFolder) -> list[Probe]:
+    return [build_probe(tiny.manifest, IMAGE)]
 
 
 @pytest.fixture(scope="module")
-def answers(tiny: ModelFolder, asked: list[Question]) -> tuple[Answer, ...]:
-    return answer_all(tiny, Choice(), asked)
+def outputs(tiny: ModelFolder, prepared: list[Probe]) -> tuple[ModelOutputs, ...]:
+    return run_probes(tiny, Choice(), prepared)
 
 
 def call(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, dict[str, Any]]:
@@ -52,59 +52,59 @@ def call(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, dict[
 
 
 def changed(
-    question: Question, answers: tuple[Answer, ...], **tensors: np.ndarray
-) -> tuple[Answer, ...]:
-    """The answer that these tensors would have made."""
-    found = {**answers[0].tensors, **tensors}
+    probe: Probe, outputs: tuple[ModelOutputs, ...], **tensors: np.ndarray
+) -> tuple[ModelOutputs, ...]:
+    """The outputs with other tensors, and the masks that they draw."""
+    found = {**outputs[0].tensors, **tensors}
     parts = found["embedding"], found["iou_predictions"], found["low_res_logits"]
-    assert isinstance(question, PromptQuestion)
-    answer = prompt_answer(question, parts, "onnxruntime:cpu", "fp32")
-    return (replace(answer, between=answers[0].between),)
+    assert isinstance(probe, PromptProbe)
+    other = prompt_outputs(probe, parts, "onnxruntime:cpu", "fp32")
+    return (replace(other, intermediates=outputs[0].intermediates),)
 
 
-def test_a_model_agrees_with_itself(answers) -> None:
-    found = comparison.compare(answers, answers)
+def test_a_model_agrees_with_itself(outputs) -> None:
+    found = comparison.compare(outputs, outputs)
     assert found.within(Limits(max_relative=0.0, min_iou=1.0, mean_iou=1.0))
     assert found.kept[0] == found.kept[1] > 0, "the filters must have something to keep"
-    assert found.pictures == 1
+    assert found.images == 1
     assert found.masks == 4 * (8 * 8 + 4 * 4 + 4)
 
 
-def test_clicks_boxes_and_masks_lie_in_the_models_square(asked) -> None:
-    (question,) = asked
-    side = question.frame.side
-    assert question.pixels.shape == (1, 3, side, side)
-    assert len(question.coords) == len(question.labels) == 8 * 8 + 4 * 4
-    boxes = question.coords[question.labels[:, 0] == 2]
+def test_points_boxes_and_masks_lie_in_the_models_square(prepared) -> None:
+    (probe,) = prepared
+    side = probe.frame.side
+    assert probe.pixels.shape == (1, 3, side, side)
+    assert len(probe.coords) == len(probe.labels) == 8 * 8 + 4 * 4
+    boxes = probe.coords[probe.labels[:, 0] == 2]
     assert (boxes[:, 0] < boxes[:, 1]).all()
-    assert (question.coords >= 0).all()
-    assert (question.coords <= side).all()
-    for disc, box in zip(question.mask_input[:, 0], boxes[-4:] / 4, strict=True):
+    assert (probe.coords >= 0).all()
+    assert (probe.coords <= side).all()
+    for disc, box in zip(probe.mask_input[:, 0], boxes[-4:] / 4, strict=True):
         rows, columns = np.nonzero(disc > 0)
         assert (box[0] - 1 <= (columns.min(), rows.min())).all()
         assert ((columns.max(), rows.max()) <= box[1] + 1).all()
 
 
 @pytest.mark.parametrize("size", [3, 16, 1000])
-def test_every_prompt_is_asked_once_and_masked_ones_again(asked, size) -> None:
-    (question,) = asked
-    batches = list(question.batches(size))
+def test_every_prompt_is_run_once_and_those_with_masks_again(prepared, size) -> None:
+    (probe,) = prepared
+    batches = list(probe.batches(size))
     assert all(len(one.point_coords) <= size for one in batches)
     plain = np.concatenate([one.point_coords for one in batches if one.mask_input is None])
-    np.testing.assert_array_equal(plain, question.coords)
+    np.testing.assert_array_equal(plain, probe.coords)
     masked = [one for one in batches if one.mask_input is not None]
     np.testing.assert_array_equal(
-        np.concatenate([one.point_coords for one in masked]), question.coords[-4:]
+        np.concatenate([one.point_coords for one in masked]), probe.coords[-4:]
     )
     np.testing.assert_array_equal(
-        np.concatenate([one.mask_input for one in masked]), question.mask_input
+        np.concatenate([one.mask_input for one in masked]), probe.mask_input
     )
 
 
-def test_an_error_in_the_logits_is_seen(asked, answers) -> None:
-    logits = answers[0].tensors["low_res_logits"]
-    other = changed(asked[0], answers, low_res_logits=logits * np.float32(1.001))
-    found = comparison.compare(answers, other)
+def test_an_error_in_the_logits_is_seen(prepared, outputs) -> None:
+    logits = outputs[0].tensors["low_res_logits"]
+    other = changed(prepared[0], outputs, low_res_logits=logits * np.float32(1.001))
+    found = comparison.compare(outputs, other)
     rows = {row.name: row for row in found.table.rows}
     assert rows["low_res_logits"].relative == pytest.approx(1e-3, rel=0.01)
     assert rows["embedding"].relative == 0.0
@@ -112,65 +112,65 @@ def test_an_error_in_the_logits_is_seen(asked, answers) -> None:
     assert found.within(Limits(max_relative=2e-3, min_iou=0.9))
 
 
-def test_an_error_in_what_graphs_hand_to_each_other_is_seen(answers) -> None:
-    names = {name for name, _ in answers[0].between}
+def test_an_error_in_intermediates_is_seen(outputs) -> None:
+    names = {name for name, _ in outputs[0].intermediates}
     assert names == {"brightness", "mask_vectors"}
     for name in names:
         off = {
             one: array * np.float32(1.01 if one[0] == name else 1)
-            for one, array in answers[0].between.items()
+            for one, array in outputs[0].intermediates.items()
         }
-        found = comparison.compare(answers, [replace(answers[0], between=off)])
+        found = comparison.compare(outputs, [replace(outputs[0], intermediates=off)])
         assert {row.name for row in found.table.rows if row.relative > 0} == {name}
         assert not found.within(Limits(max_relative=1e-3))
 
 
-def test_what_two_runtimes_lay_out_in_their_own_ways_is_not_compared(answers) -> None:
+def test_intermediates_of_different_layouts_are_not_compared(outputs) -> None:
     own = {
         (name, (*shape[:-1], "floats")): array * np.float32("nan")
-        for (name, shape), array in answers[0].between.items()
+        for (name, shape), array in outputs[0].intermediates.items()
     }
-    found = comparison.compare(answers, [replace(answers[0], between=own)])
-    assert [row.name for row in found.table.rows] == [*answers[0].tensors, "masks"]
+    found = comparison.compare(outputs, [replace(outputs[0], intermediates=own)])
+    assert [row.name for row in found.table.rows] == [*outputs[0].tensors, "masks"]
 
 
-def test_masks_that_would_be_kept_are_told_apart_from_all(asked, answers) -> None:
-    kept = answers[0].kept
-    logits = answers[0].tensors["low_res_logits"].copy()
+def test_kept_masks_have_ious_of_their_own(prepared, outputs) -> None:
+    kept = outputs[0].drawn.kept
+    logits = outputs[0].tensors["low_res_logits"].copy()
     lost = logits.reshape(-1, *logits.shape[2:])
     lost[kept[0]] = -1
-    found = comparison.compare(answers, changed(asked[0], answers, low_res_logits=logits))
+    found = comparison.compare(outputs, changed(prepared[0], outputs, low_res_logits=logits))
     assert found.kept_iou == (0.0, pytest.approx(1 - 1 / len(kept)))
-    assert f"mean IoU of the {len(kept)}" in found.told(Limits(min_iou=0.5))
-    none = [replace(answers[0], kept=kept[:0])]
-    assert comparison.compare(none, answers).kept_iou is None
+    assert f"mean IoU of the {len(kept)}" in found.summary(Limits(min_iou=0.5))
+    none = [replace(outputs[0], drawn=replace(outputs[0].drawn, kept=kept[:0]))]
+    assert comparison.compare(none, outputs).kept_iou is None
 
 
-def test_a_mask_that_changed_is_seen(asked, answers) -> None:
-    logits = answers[0].tensors["low_res_logits"].copy()
+def test_a_mask_that_changed_is_seen(prepared, outputs) -> None:
+    logits = outputs[0].tensors["low_res_logits"].copy()
     logits[5, 1] = -logits[5, 1]
-    found = comparison.compare(answers, changed(asked[0], answers, low_res_logits=logits))
+    found = comparison.compare(outputs, changed(prepared[0], outputs, low_res_logits=logits))
     assert not found.within(Limits(min_iou=0.5))
     assert found.within(Limits(mean_iou=0.99))
     assert not found.within(Limits(mean_iou=0.9999))
 
 
-def test_masks_that_are_lost_are_counted(asked, answers) -> None:
-    scores = answers[0].tensors["iou_predictions"]
-    unsure = changed(asked[0], answers, iou_predictions=scores * 0)
-    found = comparison.compare(answers, unsure)
+def test_masks_that_are_lost_are_counted(prepared, outputs) -> None:
+    scores = outputs[0].tensors["iou_predictions"]
+    unsure = changed(prepared[0], outputs, iou_predictions=scores * 0)
+    found = comparison.compare(outputs, unsure)
     assert found.kept[1] == 0
     assert found.count_change == 1.0
     assert found.within(Limits(mean_iou=1.0))
     assert not found.within(Limits.between("sam", ("fp32", "fp16")))
 
 
-def test_of_several_pictures_the_worst_counts_and_the_mean_of_means(asked, answers) -> None:
-    logits = answers[0].tensors["low_res_logits"]
-    other = changed(asked[0], answers, low_res_logits=logits - np.abs(logits).max() / 50)
-    alone = comparison.compare(answers, other)
-    found = comparison.compare((*answers, *answers), (*answers, *other))
-    assert found.pictures == 2
+def test_several_images_give_the_worst_and_the_mean_of_means(prepared, outputs) -> None:
+    logits = outputs[0].tensors["low_res_logits"]
+    other = changed(prepared[0], outputs, low_res_logits=logits - np.abs(logits).max() / 50)
+    alone = comparison.compare(outputs, other)
+    found = comparison.compare((*outputs, *outputs), (*outputs, *other))
+    assert found.images == 2
     for one, many in zip(alone.table.rows, found.table.rows, strict=True):
         assert many.max_abs == one.max_abs
         assert many.nmse == one.nmse
@@ -179,10 +179,10 @@ def test_of_several_pictures_the_worst_counts_and_the_mean_of_means(asked, answe
     assert found.of_masks.mask_iou_min == alone.of_masks.mask_iou_min
 
 
-def test_answers_to_other_questions_cannot_be_compared(answers) -> None:
-    other = replace(answers[0], tensors={"probabilities": np.zeros(1)})
+def test_outputs_of_other_probes_cannot_be_compared(outputs) -> None:
+    other = replace(outputs[0], tensors={"probabilities": np.zeros(1)})
     with pytest.raises(ParityError, match="embedding"):
-        comparison.compare(answers, (other,))
+        comparison.compare(outputs, (other,))
 
 
 class Off:
@@ -203,20 +203,20 @@ class Off:
 def test_a_gate_lets_the_same_masks_pass_and_no_others(tiny: ModelFolder) -> None:
     graphs = Sessions(tiny, Choice())
     found = comparison.gate(
-        tiny, {"mask_head": Off(graphs["mask_head"], 1.001)}, precision="fp16", pictures=[IMAGE]
+        tiny, {"mask_head": Off(graphs["mask_head"], 1.001)}, precision="fp16", images=[IMAGE]
     )
     assert found.of_masks.mask_iou_min == 1.0
     assert {row.name: row for row in found.table.rows}["low_res_logits"].relative > 5e-4
     with pytest.raises(ParityError, match=r"tiny-sam in fp16(.*\n)*.*low_res_logits"):
         comparison.gate(
-            tiny, {"mask_head": Off(graphs["mask_head"], -1.0)}, precision="fp16", pictures=[IMAGE]
+            tiny, {"mask_head": Off(graphs["mask_head"], -1.0)}, precision="fp16", images=[IMAGE]
         )
     with pytest.raises(ParityError, match="max_relative"):
         comparison.gate(
             tiny,
             {"decoder": Off(graphs["decoder"], 1.01)},
             precision="fp32",
-            pictures=[IMAGE],
+            images=[IMAGE],
         )
 
 
@@ -231,25 +231,25 @@ def test_networks_for_frames_are_compared_by_their_chambers(tmp_path, capsys) ->
 
 
 @pytest.mark.parametrize(
-    ("text", "way"),
+    ("text", "expected"),
     [
-        ("onnxruntime:fp32", Way("onnxruntime", "fp32")),
-        ("torch", Way("torch", "auto")),
-        ("tensorrt-rtx:", Way("tensorrt-rtx", "auto")),
+        ("onnxruntime:fp32", Configuration("onnxruntime", "fp32")),
+        ("torch", Configuration("torch", "auto")),
+        ("tensorrt-rtx:", Configuration("tensorrt-rtx", "auto")),
     ],
 )
-def test_a_way_is_a_backend_and_a_precision(text: str, way: Way) -> None:
-    assert Way.parse(text) == way
-    assert Way.parse(str(way)) == way
+def test_a_configuration_is_a_backend_and_a_precision(text: str, expected: Configuration) -> None:
+    assert Configuration.parse(text) == expected
+    assert Configuration.parse(str(expected)) == expected
 
 
 @pytest.mark.parametrize("text", ["", ":fp16", "a:b:c"])
-def test_what_is_no_way_is_refused(text: str) -> None:
+def test_other_texts_are_no_configuration(text: str) -> None:
     with pytest.raises(BackendError, match="BACKEND:PRECISION"):
-        Way.parse(text)
+        Configuration.parse(text)
 
 
-def test_the_verdict_is_the_exit_code_and_names_what_ran(tiny: ModelFolder, capsys) -> None:
+def test_a_passed_comparison_ends_with_0_and_names_both_sides(tiny: ModelFolder, capsys) -> None:
     two = ("--a", "onnxruntime:fp32", "--b", "onnxruntime")
     code, document = call(capsys, "compare", tiny.path, *two)
     assert code == 0
@@ -261,21 +261,21 @@ def test_the_verdict_is_the_exit_code_and_names_what_ran(tiny: ModelFolder, caps
     assert document["masks_kept"][0] == document["masks_kept"][1]
 
 
-def test_answers_too_far_apart_end_with_1(tiny: ModelFolder, tmp_path, capsys, monkeypatch) -> None:
-    truthful = probes.answer_all
+def test_outputs_too_far_apart_end_with_1(tiny: ModelFolder, tmp_path, capsys, monkeypatch) -> None:
+    truthful = probes.run_probes
     factors = iter((1.0, 1.01, 1.0, 1.01))
 
-    def distorted(folder: ModelFolder, choice: Choice, asked: list[Question]) -> Any:
+    def distorted(folder: ModelFolder, choice: Choice, prepared: list[Probe]) -> Any:
         factor = np.float32(next(factors))
-        found = truthful(folder, choice, asked)
+        found = truthful(folder, choice, prepared)
         return [
             replace(one, tensors={k: v * factor for k, v in one.tensors.items()}) for one in found
         ]
 
-    monkeypatch.setattr(probes, "answer_all", distorted)
-    picture = tmp_path / "picture.png"
-    Image.fromarray(IMAGE).save(picture)
-    two = ["--image", str(picture), "--a", "onnxruntime", "--b", "onnxruntime"]
+    monkeypatch.setattr(probes, "run_probes", distorted)
+    image = tmp_path / "image.png"
+    Image.fromarray(IMAGE).save(image)
+    two = ["--image", str(image), "--a", "onnxruntime", "--b", "onnxruntime"]
     assert run(["compare", str(tiny.path), *two]) == 1
     assert "NOT within" in capsys.readouterr().out
     assert run(["compare", str(tiny.path), *two, "--mean-iou", "0.9"]) == 0
@@ -283,7 +283,7 @@ def test_answers_too_far_apart_end_with_1(tiny: ModelFolder, tmp_path, capsys, m
 
 
 @pytest.mark.parametrize(
-    ("way", "reason"),
+    ("configuration", "reason"),
     [
         ("torch:fp32", "--checkpoint"),
         ("tensorrt:fp16", "tensorrt"),
@@ -292,13 +292,13 @@ def test_answers_too_far_apart_end_with_1(tiny: ModelFolder, tmp_path, capsys, m
         ("rounded:fp32", "fp16"),
     ],
 )
-def test_a_way_that_cannot_be_had_is_a_bad_call(tiny: ModelFolder, capsys, way, reason) -> None:
-    code, document = call(capsys, "compare", tiny.path, "--a", "onnxruntime", "--b", way)
+def test_an_unavailable_configuration_is_a_bad_call(tiny, capsys, configuration, reason) -> None:
+    code, document = call(capsys, "compare", tiny.path, "--a", "onnxruntime", "--b", configuration)
     assert code == 2
     assert reason in document["error"]["message"]
 
 
-def test_an_export_answers_as_its_network_does_in_torch(
+def test_an_export_gives_the_outputs_of_its_network_in_torch(
     small_modules, small_folder, tmp_path, monkeypatch, capsys
 ) -> None:
     from fastseg.export import reference as torch_reference
@@ -315,7 +315,7 @@ def test_an_export_answers_as_its_network_does_in_torch(
 
 
 @pytest.mark.slow
-def test_the_embedded_network_answers_as_in_torch(capsys) -> None:
+def test_the_embedded_network_gives_the_outputs_of_torch(capsys) -> None:
     pytest.importorskip("torch", reason="the reference needs torch")
     from tests.helpers.reference_sam import NANO_WEIGHTS
 

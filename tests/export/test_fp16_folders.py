@@ -35,9 +35,8 @@ from fastseg.inference.sessions import Choice
 from fastseg.validation import comparison
 from fastseg.validation.comparison import Limits
 from fastseg.validation.parity import Table
-from fastseg.validation.probes import answer, answer_all, ask
-from fastseg.validation.sectors import sectors
-from fastseg.validation.synthetic import scenes
+from fastseg.validation.probes import build_probe, run_probe, run_probes
+from fastseg.validation.synthetic import scenes, sectors
 from tests.helpers.exported_sam import small_size_known
 
 IMAGES = scenes()[:2]
@@ -55,8 +54,8 @@ def heart():
         torch.manual_seed(0)
         network = UNet(3, 5, width=2).requires_grad_(False)
     manifest = Manifest("unet", "heart", FramePreprocessing(), {})
-    question = ask(manifest, next(sectors(1)))
-    logits = network(torch.from_numpy(question.pixels))
+    probe = build_probe(manifest, next(sectors(1)))
+    logits = network(torch.from_numpy(probe.pixels))
     # Probabilities on either side of one half, as a trained network has them.
     scale = 4 / logits.std(dim=(0, 2, 3))
     network.head.weight.mul_(scale.reshape(-1, 1, 1, 1))
@@ -155,10 +154,10 @@ def test_the_pipeline_runs_either_precision_and_says_which(both):
 
 @pytest.mark.parametrize("level", [0, 128, 255])
 def test_a_constant_picture_gives_the_same_masks(both, level):
-    question = ask(both.manifest, np.full((48, 64, 3), level, np.uint8))
-    expected = answer_all(both, Choice(precision="fp32"), [question])
+    probe = build_probe(both.manifest, np.full((48, 64, 3), level, np.uint8))
+    expected = run_probes(both, Choice(precision="fp32"), [probe])
     with spelled_out(both) as graphs:
-        found = [answer(graphs, question, "fp16")]
+        found = [run_probe(graphs, probe, "fp16")]
     assert comparison.compare(expected, found).within(Limits(mean_iou=0.99))
 
 

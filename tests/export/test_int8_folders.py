@@ -30,9 +30,8 @@ from fastseg.export.int8.convert import add_int8
 from fastseg.inference.sessions import Choice
 from fastseg.validation import comparison
 from fastseg.validation.comparison import Limits
-from fastseg.validation.probes import answer_all, ask
-from fastseg.validation.sectors import sectors
-from fastseg.validation.synthetic import scenes
+from fastseg.validation.probes import build_probe, run_probes
+from fastseg.validation.synthetic import scenes, sectors
 
 
 def integers_hold() -> bool:
@@ -78,9 +77,9 @@ def test_the_graph_stands_beside_the_float32_one_with_what_was_measured(heart):
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_masks_of_other_frames_agree_in_either_runtime(heart, backend):
     pytest.importorskip(backend, reason=f"{backend} is not installed")
-    asked = [ask(heart.manifest, frame) for frame in list(sectors(7))[5:]]
+    asked = [build_probe(heart.manifest, frame) for frame in list(sectors(7))[5:]]
     exact, integers = (
-        answer_all(heart, Choice("cpu", one, precision), asked)
+        run_probes(heart, Choice("cpu", one, precision), asked)
         for one, precision in (("onnxruntime", "fp32"), (backend, "int8"))
     )
     found = comparison.compare(exact, integers)
@@ -124,7 +123,7 @@ def test_a_second_time_replaces_the_first_and_half_graphs_stay(small_fp16_folder
 def test_masks_that_differ_too_much_leave_nothing(tmp_path, monkeypatch):
     said: list[str] = []
     once: list[str] = []
-    for module, name in ((int8_convert, "read_graph"), (comparison, "answer_all")):
+    for module, name in ((int8_convert, "read_graph"), (comparison, "run_probes")):
         function = getattr(module, name)
 
         def counted(*given, function=function, name=name):
@@ -143,7 +142,7 @@ def test_masks_that_differ_too_much_leave_nothing(tmp_path, monkeypatch):
     assert "mask IoU" in str(caught.value)
     assert list(tmp_path.iterdir()) == []
     # The graph is read and asked once, however often it is compared.
-    assert sorted(once) == ["answer_all", "read_graph"]
+    assert sorted(once) == ["read_graph", "run_probes"]
     # Every limit was tried, each with fewer products of integers than the one before.
     counts = [int(step.split()[0]) for step in said if "products" in step]
     assert len(counts) > 2

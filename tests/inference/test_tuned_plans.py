@@ -1,4 +1,4 @@
-"""What was measured here is followed where the choice is free, and a broken cache never matters."""
+"""Tuned plans are followed where the choice is free, and a broken cache never matters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fastseg.environment import install_hint
 from fastseg.errors import BackendUnavailableError
 from fastseg.inference import tuned_plans
 from fastseg.inference.sessions import FOR_FRAMES, UNMEASURED, Choice, Sessions
-from fastseg.inference.tuned_plans import Trial, Verdict
+from fastseg.inference.tuned_plans import Candidate, TunedPlan
 from fastseg.testing import tiny_sam_folder, tiny_unet_folder
 from tests.helpers.processes import running
 
@@ -27,11 +27,11 @@ pytest.importorskip("onnx", reason="graphs are written with onnx")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 
 GRAPHS = ("encoder", "image_state", "decoder", "decoder_mask", "mask_head")
-TRIAL = Trial({"encoder": "openvino:cpu bf16"}, 1.9, 100, 99, 0.998, 0.97, "")
-VERDICT = Verdict(
+CANDIDATE = Candidate({"encoder": "openvino:cpu bf16"}, 1.9, 100, 99, 0.998, 0.97, "")
+PLAN = TunedPlan(
     {**dict.fromkeys(GRAPHS, "onnxruntime"), "encoder": "openvino"},
     dict.fromkeys(GRAPHS, "fp32"),
-    (TRIAL, replace(TRIAL, refused="slow", mask_iou_mean=None)),
+    (CANDIDATE, replace(CANDIDATE, refused="slow", mask_iou_mean=None)),
     "a processor, 2 cores",
 )
 
@@ -39,7 +39,7 @@ VERDICT = Verdict(
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "fastseg" / "verdicts"
+    return tmp_path / "cache" / "fastseg" / "tuned-plans"
 
 
 @pytest.fixture(scope="module")
@@ -47,29 +47,29 @@ def folder(tmp_path_factory) -> ModelFolder:
     return artifacts.read(tiny_sam_folder(tmp_path_factory.mktemp("models") / "tiny"))
 
 
-# What is kept is found.
+# Plans that are kept are found.
 
 
-def test_what_is_kept_is_found_again_whole(folder):
+def test_a_kept_plan_is_found_again_whole(folder):
     assert tuned_plans.find(folder) is None
-    assert tuned_plans.keep(folder, VERDICT) == ""
-    assert tuned_plans.find(folder) == VERDICT
+    assert tuned_plans.keep(folder, PLAN) == ""
+    assert tuned_plans.find(folder) == PLAN
     tuned_plans.forget(folder)
     tuned_plans.forget(folder)
     assert tuned_plans.find(folder) is None
 
 
-def test_it_holds_for_what_it_was_measured_with(folder, use_cores):
-    tuned_plans.keep(folder, VERDICT, threads=1)
-    assert tuned_plans.find(folder, threads=1) == VERDICT
+def test_a_plan_holds_for_its_threads_and_cores(folder, use_cores):
+    tuned_plans.keep(folder, PLAN, threads=1)
+    assert tuned_plans.find(folder, threads=1) == PLAN
     use_cores(64)
     assert tuned_plans.find(folder, threads=1) is None
 
 
 @pytest.mark.parametrize("what", ["processor", "versions", "SCHEMA", "model"])
-def test_another_processor_version_or_model_has_no_verdict(folder, cache, monkeypatch, what):
+def test_another_processor_version_or_model_has_no_plan(folder, cache, monkeypatch, what):
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache.parents[1]))
-    tuned_plans.keep(folder, VERDICT)
+    tuned_plans.keep(folder, PLAN)
     other = {"processor": lambda: "another", "versions": dict, "SCHEMA": tuned_plans.SCHEMA + 1}
     if what == "model":
         graphs = dict(folder.manifest.graphs)
@@ -80,12 +80,12 @@ def test_another_processor_version_or_model_has_no_verdict(folder, cache, monkey
     assert tuned_plans.find(folder) is None
 
 
-# It is followed where the choice is free, and nowhere else.
+# They are followed where the choice is free, and nowhere else.
 
 
-def test_a_free_choice_follows_it_and_says_so(folder):
+def test_a_free_choice_follows_the_plan_and_says_so(folder):
     pytest.importorskip("openvino", reason="openvino is not installed")
-    tuned_plans.keep(folder, VERDICT)
+    tuned_plans.keep(folder, PLAN)
     with fastseg.load(folder.path) as model:
         assert model.backend == "openvino+onnxruntime"
         assert model.runs["encoder"] == "openvino:cpu fp32"
@@ -95,13 +95,13 @@ def test_a_free_choice_follows_it_and_says_so(folder):
 @pytest.mark.parametrize(
     "named", [{"backend": "onnxruntime"}, {"precision": "fp32"}, {"threads": 1}]
 )
-def test_what_is_named_is_used_whatever_was_measured(folder, named, use_cores):
+def test_named_backends_precisions_and_threads_ignore_the_plan(folder, named, use_cores):
     use_cores(2)
-    tuned_plans.keep(folder, VERDICT)
+    tuned_plans.keep(folder, PLAN)
     assert {*Sessions(folder, Choice(**named)).runs.values()} == {"onnxruntime:cpu fp32"}
 
 
-def test_nothing_measured_is_fp32_and_says_how_to_measure(folder):
+def test_without_a_plan_fp32_runs_and_the_reason_names_calibrate(folder):
     graphs = Sessions(folder, Choice())
     assert {each.precision for each in graphs.plans.values()} == {"fp32"}
     assert graphs.reason == UNMEASURED
@@ -109,9 +109,9 @@ def test_nothing_measured_is_fp32_and_says_how_to_measure(folder):
 
 
 @pytest.mark.parametrize("wrong", [{"encoder": "tensorrt"}, {"encoder": "nonsense"}, {}])
-def test_a_verdict_that_cannot_be_followed_gives_fp32_and_the_reason(folder, wrong):
-    backends = {**VERDICT.backends, **wrong} if wrong else {"decoder": "onnxruntime"}
-    tuned_plans.keep(folder, replace(VERDICT, backends=backends))
+def test_an_unusable_plan_gives_fp32_and_the_reason(folder, wrong):
+    backends = {**PLAN.backends, **wrong} if wrong else {"decoder": "onnxruntime"}
+    tuned_plans.keep(folder, replace(PLAN, backends=backends))
     graphs = Sessions(folder, Choice())
     assert {*graphs.runs.values()} == {"onnxruntime:cpu fp32"}
     assert graphs.reason.startswith(
@@ -120,7 +120,7 @@ def test_a_verdict_that_cannot_be_followed_gives_fp32_and_the_reason(folder, wro
 
 
 def test_without_any_runtime_the_error_is_that_of_the_runtime(folder, monkeypatch):
-    tuned_plans.keep(folder, VERDICT)
+    tuned_plans.keep(folder, PLAN)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(BackendUnavailableError, match=re.escape(install_hint("cpu"))):
@@ -147,56 +147,57 @@ def test_without_any_runtime_the_error_is_that_of_the_runtime(folder, monkeypatc
         b'{"schema": 1, "backends": {"encoder": "a"}, "precisions": {}, "trials": [{}]}',
     ],
 )
-def test_a_damaged_verdict_is_none_and_is_replaced(folder, cache, content):
-    tuned_plans.keep(folder, VERDICT)
+def test_a_damaged_plan_is_ignored_and_replaced(folder, cache, content):
+    tuned_plans.keep(folder, PLAN)
     (file,) = cache.iterdir()
     file.write_bytes(content)
     assert Sessions(folder, Choice()).reason == UNMEASURED
-    assert tuned_plans.keep(folder, VERDICT) == ""
-    assert tuned_plans.find(folder) == VERDICT
+    assert tuned_plans.keep(folder, PLAN) == ""
+    assert tuned_plans.find(folder) == PLAN
 
 
-def test_a_place_that_cannot_be_written_is_told_and_loading_goes_on(folder, tmp_path, monkeypatch):
+def test_an_unwritable_cache_is_reported_and_loading_goes_on(folder, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert str(tmp_path / "file") in tuned_plans.keep(folder, VERDICT)
+    assert str(tmp_path / "file") in tuned_plans.keep(folder, PLAN)
     tuned_plans.forget(folder)
     assert Sessions(folder, Choice()).reason == UNMEASURED
 
 
-def test_a_full_disk_leaves_nothing_and_is_told(folder, cache, monkeypatch):
+def test_a_full_disk_leaves_nothing_and_is_reported(folder, cache, monkeypatch):
     def full(file, text):
         file.write_text(text[:9])
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(tuned_plans, "_write", full)
-    assert "No space left" in tuned_plans.keep(folder, VERDICT)
+    assert "No space left" in tuned_plans.keep(folder, PLAN)
     assert list(cache.iterdir()) == []
     assert Sessions(folder, Choice()).reason == UNMEASURED
 
 
-def test_a_user_without_a_home_is_told(folder, monkeypatch):
+def test_a_user_without_a_home_folder_gets_the_reason(folder, monkeypatch):
     monkeypatch.setattr(tuned_plans, "user_cache_folder", lambda: None)
-    assert "no home folder" in tuned_plans.keep(folder, VERDICT)
+    assert "no home folder" in tuned_plans.keep(folder, PLAN)
     tuned_plans.forget(folder)
     assert Sessions(folder, Choice()).reason == UNMEASURED
 
 
 SHARING = """
 import sys
-from fastseg import artifacts, verdicts
-from fastseg.inference.tuned_plans import Verdict
+from fastseg import artifacts
+from fastseg.inference import tuned_plans
+from fastseg.inference.tuned_plans import TunedPlan
 folder = artifacts.read(sys.argv[1])
-mine = Verdict({"encoder": sys.argv[2] * 5000}, {"encoder": "fp32"}, (), "")
+mine = TunedPlan({"encoder": sys.argv[2] * 5000}, {"encoder": "fp32"}, (), "")
 for turn in range(60):
-    assert verdicts.keep(folder, mine) == ""
-    found = verdicts.find(folder)
+    assert tuned_plans.keep(folder, mine) == ""
+    found = tuned_plans.find(folder)
     assert found is None or len(set(found.backends["encoder"])) == 1, found
     assert found is not None
 """
 
 
-def test_eight_processes_that_share_the_folder_see_whole_verdicts(folder, cache):
+def test_eight_processes_that_share_the_folder_see_whole_plans(folder, cache):
     program = [sys.executable, "-c", SHARING, folder.path]
     with ExitStack() as stack:
         sharing = [stack.enter_context(running([*program, str(number)])) for number in range(8)]

@@ -1,4 +1,4 @@
-"""What a comparison of two outputs says."""
+"""Promises of ``fastseg.validation.parity``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_equal_arrays_do_not_differ():
     assert row.within(0.0)
 
 
-def test_differences_are_relative_to_the_largest_value_and_to_the_energy():
+def test_differences_are_relative_to_the_maximum_and_the_energy():
     row = compare_arrays("b", np.array([1.0, -4.5, 2.0]), np.array([1.0, -4.0, 2.0]))
     assert row.max_abs == 0.5
     assert row.relative == 0.125
@@ -48,7 +48,7 @@ def test_nan_agrees_with_nan_alone():
     assert compare_arrays("other", one, nan).relative == np.inf
 
 
-def test_something_where_nothing_was_expected_differs_without_bound():
+def test_any_value_differs_from_zeros_without_bound():
     row = compare_arrays("zeros", np.array([1e-9]), np.array([0.0]))
     assert row.relative == np.inf
     assert not row.within(1e9)

@@ -39,7 +39,7 @@ from fastseg.export.onnx.writer import save
 from fastseg.inference.sessions import PreopenedSessions
 from fastseg.validation import comparison, probes
 from fastseg.validation.comparison import Comparison, Limits
-from fastseg.validation.probes import FrameQuestion, PromptQuestion, Question
+from fastseg.validation.probes import FrameProbe, Probe, PromptProbe
 
 PRECISION = "fp16"
 
@@ -115,7 +115,7 @@ def write_fp16(
     sources = {name: folder.file(stored) for name, stored in fp32_graphs.items()}
     if encoder is not None:
         sources["encoder"] = encoder
-    asked = [probes.ask(manifest, one) for one in images or comparison.samples(manifest)]
+    asked = [probes.build_probe(manifest, one) for one in images or comparison.samples(manifest)]
     step("measuring ranges")
     calibrations = {
         name: Calibration(path, fp32_graphs[name].graph) for name, path in sources.items()
@@ -136,7 +136,7 @@ def write_fp16(
             candidate[name] = opened.enter_context(closing(backend))
         step("comparing masks")
         found = comparison.gate(
-            folder, candidate, precision=PRECISION, pictures=images, limits=limits
+            folder, candidate, precision=PRECISION, images=images, limits=limits
         )
     asked_of = limits or Limits.between(manifest.family, (PRECISION,))
     passed = comparison_record(found, asked_of, arithmetic=ARITHMETIC)
@@ -194,13 +194,13 @@ def _write(calibration: Calibration, decisions: Sequence[BlockDecision], path: P
     return replace(stored, blocks=tuple(one.as_dict() for one in decisions))
 
 
-def _calibrate(calibrations: Mapping[str, Calibration], asked: Sequence[Question]) -> None:
+def _calibrate(calibrations: Mapping[str, Calibration], asked: Sequence[Probe]) -> None:
     """Run every graph on the inputs that the questions lead to, one graph after the other."""
-    frames = [one.pixels for one in asked if isinstance(one, FrameQuestion)]
+    frames = [one.pixels for one in asked if isinstance(one, FrameProbe)]
     if frames:
         calibrations[UNET_GRAPH].run([{"frames": pixels} for pixels in frames])
         return
-    prompted = [one for one in asked if isinstance(one, PromptQuestion)]
+    prompted = [one for one in asked if isinstance(one, PromptProbe)]
     embeddings = calibrations["encoder"].run([{"image": one.pixels} for one in prompted])
     states = calibrations["image_state"].run(embeddings)
     for name in ("decoder", "decoder_mask"):
@@ -217,10 +217,10 @@ def _calibrate(calibrations: Mapping[str, Calibration], asked: Sequence[Question
 
 
 def _prompts(
-    question: PromptQuestion, state: Mapping[str, Array], *, masked: bool
+    probe: PromptProbe, state: Mapping[str, Array], *, masked: bool
 ) -> Iterator[dict[str, Array]]:
     """Yield a few prompts of one kind, evenly from the first to the last: points and boxes."""
-    every = question.batches(len(question.coords))
+    every = probe.batches(len(probe.coords))
     for batch in (one for one in every if (one.mask_input is not None) == masked):
         count = len(batch.point_coords)
         some = np.linspace(0, count - 1, min(count, CALIBRATION_PROMPTS)).round().astype(int)

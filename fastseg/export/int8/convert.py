@@ -37,8 +37,7 @@ from fastseg.export.onnx.blocks import read_graph
 from fastseg.export.onnx.writer import save
 from fastseg.validation import comparison, probes
 from fastseg.validation.comparison import Comparison, Limits
-from fastseg.validation.sectors import sectors
-from fastseg.validation.synthetic import scenes
+from fastseg.validation.synthetic import scenes, sectors
 
 PRECISION = "int8"
 
@@ -131,7 +130,7 @@ def calibration_images(manifest: Manifest) -> list[NDArray[np.uint8]]:
 
 def _feeds(manifest: Manifest, images: Sequence[NDArray[np.uint8]]) -> list[dict[str, Array]]:
     name = "image" if manifest.family == SAM else "frames"
-    return [{name: probes.ask(manifest, one).pixels} for one in images]
+    return [{name: probes.build_probe(manifest, one).pixels} for one in images]
 
 
 def _fp32_graph(folder: ModelFolder) -> GraphFile:

@@ -1,4 +1,4 @@
-"""Items shared out to a few threads."""
+"""``ordered_map`` gives items to a few threads and results in order."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import time
 
 import pytest
 
-from fastseg.inference.thread_map import shared_out
+from fastseg.inference.concurrency import ordered_map
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_results_come_in_the_order_of_the_items(workers):
-    assert shared_out(lambda item: item * item, range(9), workers=workers) == [
+    assert ordered_map(lambda item: item * item, range(9), workers=workers) == [
         item * item for item in range(9)
     ]
 
@@ -20,18 +20,18 @@ def test_results_come_in_the_order_of_the_items(workers):
 def test_as_many_calls_go_on_at_once_as_there_are_workers():
     meeting = threading.Barrier(3)
     # Each call waits for two others: with fewer workers the barrier would break.
-    met = shared_out(lambda _: meeting.wait(timeout=30), range(3), workers=3)
+    met = ordered_map(lambda _: meeting.wait(timeout=30), range(3), workers=3)
     assert sorted(met) == [0, 1, 2]
 
 
 def test_one_worker_is_the_caller():
-    assert set(shared_out(lambda _: threading.get_ident(), range(3), workers=1)) == {
+    assert set(ordered_map(lambda _: threading.get_ident(), range(3), workers=1)) == {
         threading.get_ident()
     }
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_failure_is_raised_and_calls_that_have_not_begun_are_not_made(workers):
+def test_a_failure_is_raised_and_ends_further_calls(workers):
     begun = []
 
     def work(item: int) -> None:
@@ -41,5 +41,5 @@ def test_a_failure_is_raised_and_calls_that_have_not_begun_are_not_made(workers)
         time.sleep(0.02)
 
     with pytest.raises(ValueError, match="item 0"):
-        shared_out(work, range(1000), workers=workers)
+        ordered_map(work, range(1000), workers=workers)
     assert len(begun) < 1000
