@@ -112,8 +112,8 @@ def test_prompts_are_answered_in_float32(small_folder, tmp_path):
 
 @needs_integers
 def test_a_second_time_replaces_the_first_and_half_graphs_stay(small_folder, tmp_path):
-    half = pytest.importorskip("fastseg.export.fp16.convert")
-    half.add_fp16(small_folder, tmp_path / "out", images=scenes()[:1])
+    fp16_convert = pytest.importorskip("fastseg.export.fp16.convert")
+    fp16_convert.add_fp16(small_folder, tmp_path / "out", images=scenes()[:1])
     for _ in range(2):
         add_int8(tmp_path / "out", tmp_path / "out", images=scenes()[:1], limits=Limits())
     folder = artifacts.read(tmp_path / "out")
