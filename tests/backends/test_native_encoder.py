@@ -123,7 +123,7 @@ def test_mixed_precision_takes_the_weights_along_and_leaves_the_first_folder_alo
 
 
 def test_without_amx_it_leaves_the_picture_to_another_runtime(folder, monkeypatch):
-    monkeypatch.setattr(native, "_tables", lambda: ("avx512-bf16", "portable"))
+    monkeypatch.setattr(native, "tables", lambda: ("avx512-bf16", "portable"))
     with pytest.raises(NotServedError, match="where the processor has AMX"):
         native.NATIVE.resolve(artifacts.read(folder), "encoder", "bf16")
 
