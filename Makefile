@@ -5,9 +5,9 @@ CODE := fastseg tests benchmarks training export examples tools
 PROSE := $(shell git ls-files -co --exclude-standard '*.md')
 WORDS := $(shell git ls-files -co --exclude-standard '*.py' '*.pyi' '*.cpp' '*.h' '*.cu' '*.md' ':!:*/*check_words.py')
 
-.PHONY: check format format-check lint types layers prose words test slow bench table
+.PHONY: check format format-check lint types layers prose words rules test slow bench table
 
-check: format-check lint types layers prose
+check: format-check lint types layers prose words rules
 
 format:
 	$(PYTHON) -m ruff format $(CODE)
@@ -33,6 +33,10 @@ prose:
 # Words that tools/retired_words.txt has replaced.
 words:
 	$(PYTHON) tools/check_words.py $(WORDS)
+
+# What holds for every file: the first words of docstrings, and who includes whom.
+rules:
+	$(PYTHON) -m pytest -q tests/test_docstrings.py tests/test_includes.py
 
 test:
 	$(PYTHON) -m pytest
