@@ -303,7 +303,7 @@ def test_an_export_gives_the_outputs_of_its_network_in_torch(
 ) -> None:
     from fastseg.export import reference as torch_reference
 
-    monkeypatch.setattr(torch_reference.checkpoints, "read", lambda path: path)
+    monkeypatch.setattr(torch_reference.sam_checkpoint, "read", lambda path: path)
     monkeypatch.setattr(torch_reference, "load_modules", lambda _: small_modules)
     two = ("--a", "torch:fp32", "--b", "onnxruntime:fp32", "--checkpoint", tmp_path / "small.pth")
     code, document = call(capsys, "compare", small_folder, *two)
