@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastseg import ops
 from fastseg.errors import MaskError
-from fastseg.ops import Runs
+from fastseg.ops import Rle
 from fastseg.timings import Timings
 
 OutputMode: TypeAlias = Literal["binary_mask", "uncompressed_rle", "coco_rle"]
@@ -26,7 +26,7 @@ class Masks:
     a few KB each; ``array()`` and the other forms are made when asked for.
     """
 
-    runs: Runs
+    runs: Rle
     """Run lengths, the one truth that every other form is made from."""
 
     scores: NDArray[np.float32]
@@ -121,7 +121,7 @@ class Masks:
 
     def array(self) -> NDArray[np.bool_]:
         """The masks as bool (n, H, W), full resolution: n x H x W bytes."""
-        return ops.runs_to_array(self.runs)
+        return ops.rle_to_array(self.runs)
 
     def rle(self) -> list[dict[str, Any]]:
         """COCO's uncompressed form, ``{"size": [H, W], "counts": [...]}`` column by column."""
@@ -135,7 +135,7 @@ class Masks:
         """COCO's compressed form, ``{"size": [H, W], "counts": str}``, ready for JSON."""
         return [
             {"size": list(self.size), "counts": code.decode("ascii")}
-            for code in ops.runs_to_strings(self.runs)
+            for code in ops.rle_to_strings(self.runs)
         ]
 
     def polygons(self) -> list[list[NDArray[np.int32]]]:
@@ -144,7 +144,7 @@ class Masks:
         The rings follow the pixels' edges, so that filling them by the even-odd rule gives the
         mask back exactly.
         """
-        return ops.runs_polygons(self.runs)
+        return ops.rle_polygons(self.runs)
 
     def records(self, output_mode: OutputMode = "binary_mask") -> list[dict[str, Any]]:
         """One dictionary for each mask, with the keys and types of SAM's automatic mask generator.
@@ -202,7 +202,7 @@ def concatenate(parts: list[Masks], timings: Timings) -> Masks:
     required = ("scores", "stability", "boxes", "areas", "prompt")
     optional = ("logits", "points", "crop_boxes")
     return Masks(
-        runs=Runs.concatenate([part.runs for part in parts]),
+        runs=Rle.concatenate([part.runs for part in parts]),
         timings=timings,
         **{name: join(name) for name in (*required, *optional)},
     )

@@ -374,12 +374,12 @@ class _Search:
     def _without_small_regions(self, masks: Masks) -> Masks:
         """Fill small holes, drop small islands, and prefer untouched masks in one more NMS."""
         settings, area = self._settings, self._settings.min_mask_region_area
-        filled, had_holes = ops.runs_remove_small_regions(masks.runs, area, "holes")
-        runs, had_islands = ops.runs_remove_small_regions(filled, area, "islands")
-        boxes = ops.runs_boxes(runs)
+        filled, had_holes = ops.rle_remove_small_regions(masks.runs, area, "holes")
+        runs, had_islands = ops.rle_remove_small_regions(filled, area, "islands")
+        boxes = ops.rle_boxes(runs)
         untouched = (~(had_holes | had_islands)).astype(np.float32)
         threshold = max(settings.box_nms_thresh, settings.crop_nms_thresh)
-        edited = replace(masks, runs=runs, boxes=boxes, areas=ops.runs_areas(runs))
+        edited = replace(masks, runs=runs, boxes=boxes, areas=ops.rle_areas(runs))
         return edited[ops.box_nms(boxes, untouched, threshold)]
 
 

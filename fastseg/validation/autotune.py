@@ -26,7 +26,7 @@ from fastseg.inference import tuned_plans
 from fastseg.inference.sessions import Choice, Sessions, exact_plans
 from fastseg.inference.tuned_plans import Trial, Verdict
 from fastseg.loading import Model
-from fastseg.ops import Binarised, Runs
+from fastseg.ops import Binarised, Rle
 from fastseg.sam.embedding import Embedding
 from fastseg.sam.mask_generator import GridSettings
 from fastseg.sam.prompts import PromptBatch
@@ -309,7 +309,7 @@ def judge(trial: Trial, expected: Sequence[Seen], actual: Sequence[Seen]) -> Tri
     )
 
 
-def _named(seen: Seen, names: NDArray[np.intp]) -> Runs:
+def _named(seen: Seen, names: NDArray[np.intp]) -> Rle:
     order = np.argsort(seen.names)
     return seen.masks.runs[order[np.searchsorted(seen.names, names, sorter=order)]]
 

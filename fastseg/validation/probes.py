@@ -26,7 +26,7 @@ from fastseg.contract import (
 from fastseg.echo.frames import look, read_frame
 from fastseg.geometry import Frame
 from fastseg.inference.sessions import Choice, GraphRunner, Sessions
-from fastseg.ops import Runs
+from fastseg.ops import Rle
 from fastseg.sam.embedding import Embedding
 from fastseg.sam.mask_generator import GridSettings
 from fastseg.sam.prompts import PromptBatch
@@ -94,7 +94,7 @@ class Answer:
     tensors: Mapping[str, Array]
     """What the graphs gave, to be compared as numbers."""
 
-    masks: Runs
+    masks: Rle
     """Every mask, in order."""
 
     kept: NDArray[np.intp]
@@ -228,9 +228,9 @@ def prompt_answer(
 
 def frame_answer(probabilities: NDArray[np.float32], name: str, precision: str) -> Answer:
     """Put the answer of a network for frames together, of probabilities (1, classes, h, w)."""
-    masks = ops.runs_from_array(np.ascontiguousarray(probabilities[0] > 0.5))
+    masks = ops.rle_from_array(np.ascontiguousarray(probabilities[0] > 0.5))
     backend, _, device = name.partition(":")
-    drawn = np.flatnonzero(ops.runs_areas(masks))
+    drawn = np.flatnonzero(ops.rle_areas(masks))
     return Answer({"probabilities": probabilities}, masks, drawn, backend, device, precision)
 
 

@@ -30,7 +30,7 @@ from tests.helpers.random_weights import scattered
 SIDE = 256
 
 needs_amx = pytest.mark.skipif(
-    "amx-bf16" not in ops.encoder_tables(), reason="this processor has no AMX"
+    "amx-bf16" not in ops.encoder_kernel_tables(), reason="this processor has no AMX"
 )
 
 

@@ -63,8 +63,8 @@ def seen(*squares: tuple[int, int], kept: int | None = None, names=None) -> Seen
     pixels = np.zeros((len(squares), 60, 60), bool)
     for plane, (first, side) in zip(pixels, squares, strict=True):
         plane[first : first + side, :side] = True
-    runs = ops.runs_from_array(pixels)
-    masks = ops.Binarised(runs, ops.runs_areas(runs), ops.runs_boxes(runs), np.ones(len(squares)))
+    runs = ops.rle_from_array(pixels)
+    masks = ops.Binarised(runs, ops.rle_areas(runs), ops.rle_boxes(runs), np.ones(len(squares)))
     names = np.arange(len(squares)) if names is None else np.array(names)
     return Seen(names, masks, np.arange(len(squares) if kept is None else kept))
 

@@ -138,7 +138,7 @@ def precisions() -> tuple[str, ...]:
 def tables() -> tuple[str, ...]:
     """List the kernel tables of this processor, fastest first; asked for once a process.
 
-    A test that fakes ``ops.decoder_tables`` calls ``tables.cache_clear()`` before and after.
+    A test that fakes ``ops.kernel_tables`` calls ``tables.cache_clear()`` before and after.
 
     Raises:
         BackendUnavailableError: The native kernels do not load.
@@ -151,7 +151,7 @@ def tables() -> tuple[str, ...]:
             reason=f"the native kernels do not load ({error})",
             remedy=f"{install_hint()}.",
         ) from error
-    return ops.decoder_tables()
+    return ops.kernel_tables()
 
 
 def _table(precision: str) -> str:
@@ -213,7 +213,7 @@ def _require_fast(networks: str, computes: str, remedy: str) -> None:
 def _open_decoder(path: Path, content: str, side: int, table: str) -> ops.DecoderKernel:
     from fastseg import ops
 
-    make = partial(ops.DecoderKernel, grid=side // 16, side=side, table=table)
+    make = partial(ops.DecoderKernel, grid=side // 16, side=side, kernel_table=table)
     return _OPENED.find((content, side, table), path, safetensors.read, make)
 
 

@@ -32,7 +32,7 @@ from fastseg.cuda.kernels import (
     MaskFilter,
 )
 from fastseg.geometry import Frame
-from fastseg.ops.rle import Runs
+from fastseg.ops.rle import Rle
 from fastseg.sam.gpu.memory_budget import MemoryPlan
 from fastseg.sam.gpu.workspace import DeviceWork
 from fastseg.timings import Stopwatch
@@ -58,12 +58,12 @@ class Found(NamedTuple):
     records: NDArray[np.void]
     """(n,) ``ops.device.RECORD``."""
 
-    runs: Runs
+    runs: Rle
 
 
 def nothing_found(frame: Frame) -> Found:
     """No masks, as for a crop that has no clicks."""
-    runs = Runs(np.zeros(0, np.uint32), np.zeros(1, np.int64), frame.image)
+    runs = Rle(np.zeros(0, np.uint32), np.zeros(1, np.int64), frame.image)
     return Found(np.zeros(0, RECORD), runs)
 
 
@@ -167,7 +167,7 @@ class CropSearch:
         decoder = self._graphs["decoder"]
         coords = work.empty((count, 2, 2), np.float32)
         labels = work.empty((count, 2), np.int32)
-        kernels.click_prompts(points, self._frame, coords=coords, labels=labels)
+        kernels.point_prompts(points, self._frame, coords=coords, labels=labels)
         wanted = {tensor.name for tensor in decoder.graph.inputs}
         inputs = {name: array for name, array in self._state.items() if name in wanted}
         outputs = work.run(decoder, inputs | {"point_coords": coords, "point_labels": labels})
@@ -251,7 +251,7 @@ class CropSearch:
         records = known[head:].view(RECORD)[: int(fills[1]["masks"])].copy()
         counts = work.download(chosen.positions.part(0, total)).view(np.uint32).copy()
         offsets = np.append(records["begin"], total)
-        return Found(records, Runs(counts, offsets, self._frame.image)), needed
+        return Found(records, Rle(counts, offsets, self._frame.image)), needed
 
 
 class _PieceRoom:
