@@ -1,7 +1,8 @@
 """The native kernels; fastseg.ops checks their arguments."""
 
+from collections.abc import Sequence
 from types import ModuleType
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy
 from numpy.typing import NDArray
@@ -42,6 +43,26 @@ class RowGather:
 
     @property
     def source(self) -> int: ...
+
+class TakenArray:
+    @property
+    def address(self) -> int: ...
+
+    @property
+    def shape(self) -> list[int]: ...
+
+    @property
+    def strides(self) -> list[int]: ...
+
+    @property
+    def dtype(self) -> tuple[int, int, int]: ...
+
+    @property
+    def device(self) -> tuple[int, int]: ...
+
+def dlpack_take(capsule: Any) -> TakenArray: ...
+
+def dlpack_give(address: int, shape: Sequence[int], code_and_bits: tuple[int, int], device: tuple[int, int], owner: object) -> Any: ...
 
 def resize_bilinear(image: Annotated[NDArray[numpy.uint8], dict(shape=(None, None, None), order='C', device='cpu', writable=False)], out: Annotated[NDArray[numpy.uint8], dict(shape=(None, None, None), order='C', device='cpu')], threads: int) -> None: ...
 
