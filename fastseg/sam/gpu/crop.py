@@ -56,7 +56,7 @@ class Found(NamedTuple):
     """The masks of one crop that passed every filter, by falling score."""
 
     records: NDArray[np.void]
-    """(n,) ``ops.device.RECORD``."""
+    """(n,) ``cuda.kernels.RECORD``."""
 
     runs: Rle
 
