@@ -30,7 +30,7 @@ class DecodedPrompts(NamedTuple):
     mask_vectors: Floats
     """``(n, 4, 32)``."""
 
-    prompt_states: Floats
+    prompt_state: Floats
     """``(n, floats)`` from which ``draw`` recomputes the image tokens of each prompt; 14 KB for a
     point, and 256 KB more with a mask prompt."""
 
@@ -192,7 +192,7 @@ class DecoderKernel:
 
     def draw(
         self,
-        prompt_states: Floats,
+        prompt_state: Floats,
         mask_vectors: Floats,
         states: Floats,
         *,
@@ -202,7 +202,7 @@ class DecoderKernel:
         """Run the second stage.
 
         Args:
-            prompt_states: ``(n, floats)`` from ``decode``.
+            prompt_state: ``(n, floats)`` from ``decode``.
             mask_vectors: ``(n, masks, 32)``, those of the masks to draw.
             states: As given to ``decode``.
             image_index: As given to ``decode``.
@@ -215,17 +215,17 @@ class DecoderKernel:
             BackendError: Shapes contradict each other, or prompt states are not from ``decode``.
         """
         self._check_states(states)
-        count, masks = len(prompt_states), mask_vectors.shape[1]
-        if mask_vectors.shape != (count, masks, MASK_VECTOR) or prompt_states.ndim != 2:
+        count, masks = len(prompt_state), mask_vectors.shape[1]
+        if mask_vectors.shape != (count, masks, MASK_VECTOR) or prompt_state.ndim != 2:
             raise BackendError(
-                f"prompt_states must be (n, floats) and mask_vectors (n, masks, {MASK_VECTOR}), "
-                f"not {prompt_states.shape} and {mask_vectors.shape}."
+                f"prompt_state must be (n, floats) and mask_vectors (n, masks, {MASK_VECTOR}), "
+                f"not {prompt_state.shape} and {mask_vectors.shape}."
             )
         logits = self._undrawn(count, masks)
         with _backend_errors():
             _core.decoder_draw(
                 self._decoder,
-                np.ascontiguousarray(prompt_states, np.float32),
+                np.ascontiguousarray(prompt_state, np.float32),
                 np.ascontiguousarray(mask_vectors, np.float32),
                 np.ascontiguousarray(states),
                 _images(image_index, count),

@@ -107,7 +107,7 @@ def expected(source: Source, asked: Asked) -> tuple[np.ndarray, np.ndarray]:
 def found(kernel: ops.DecoderKernel, source: Source, asked: Asked, *, threads: int = 1):
     state = kernel.image_state(source.embedding.numpy(), threads=threads)
     decoded = kernel.decode(asked.points, asked.labels, state, masks=asked.masks, threads=threads)
-    logits = kernel.draw(decoded.prompt_states, decoded.mask_vectors, state, threads=threads)
+    logits = kernel.draw(decoded.prompt_state, decoded.mask_vectors, state, threads=threads)
     return logits, decoded.iou_predictions
 
 
@@ -175,7 +175,7 @@ def test_what_is_not_a_number_shows_in_the_logits(kernel_table):
     embedding[0, 5, 3, 6] = np.nan
     state = kernel.image_state(embedding)
     decoded = kernel.decode(asked.points, asked.labels, state)
-    logits = kernel.draw(decoded.prompt_states, decoded.mask_vectors, state)
+    logits = kernel.draw(decoded.prompt_state, decoded.mask_vectors, state)
     assert np.isnan(logits[:, :, 12:16, 24:28]).all()
 
 
@@ -184,12 +184,12 @@ def test_only_the_masks_that_are_asked_for_are_drawn(kernel_table):
     kernel = modules.kernel(kernel_table)
     state = kernel.image_state(modules.embedding.numpy())
     decoded = kernel.decode(asked.points, asked.labels, state)
-    whole = kernel.draw(decoded.prompt_states, decoded.mask_vectors, state)
+    whole = kernel.draw(decoded.prompt_state, decoded.mask_vectors, state)
     for slots in (slice(0, 1), slice(1, 4), slice(0, 0)):
-        some = kernel.draw(decoded.prompt_states, decoded.mask_vectors[:, slots], state)
+        some = kernel.draw(decoded.prompt_state, decoded.mask_vectors[:, slots], state)
         np.testing.assert_array_equal(some, whole[:, slots])
     many = np.tile(decoded.mask_vectors, (1, 3, 1))
-    np.testing.assert_array_equal(kernel.draw(decoded.prompt_states, many, state)[:, 4:8], whole)
+    np.testing.assert_array_equal(kernel.draw(decoded.prompt_state, many, state)[:, 4:8], whole)
 
 
 @pytest.mark.parametrize(
@@ -234,12 +234,12 @@ def test_prompts_of_several_images_decode_as_image_by_image(kernel_table):
     states = np.concatenate([kernel.image_state(scale * embedding) for scale in (1.0, 0.5)])
     index = np.array([0, 1, 1, 0], np.int32)
     together = kernel.decode(asked.points, asked.labels, states, image_index=index)
-    logits = kernel.draw(together.prompt_states, together.mask_vectors, states, image_index=index)
+    logits = kernel.draw(together.prompt_state, together.mask_vectors, states, image_index=index)
     for prompt, image in enumerate(index):
         one, state = slice(prompt, prompt + 1), states[image : image + 1]
         alone = kernel.decode(asked.points[one], asked.labels[one], state)
         np.testing.assert_array_equal(alone.iou_predictions, together.iou_predictions[one])
-        drawn = kernel.draw(alone.prompt_states, alone.mask_vectors, state)
+        drawn = kernel.draw(alone.prompt_state, alone.mask_vectors, state)
         np.testing.assert_array_equal(drawn, logits[one])
 
 
@@ -287,14 +287,14 @@ def test_what_contradicts_itself_is_refused(kernel_table):
     with pytest.raises(BackendError, match=r"image_index must be in 0\.\.0, not 1"):
         kernel.decode(points, labels, state, image_index=np.array([0, 1], np.int32))
     with pytest.raises(BackendError, match="were not made by this decoder"):
-        kernel.draw(decoded.prompt_states[:, :-1], decoded.mask_vectors, state)
+        kernel.draw(decoded.prompt_state[:, :-1], decoded.mask_vectors, state)
     for damage in (0.0, np.nan, 1e9):
-        damaged = decoded.prompt_states.copy()
+        damaged = decoded.prompt_state.copy()
         damaged[1, 0] = damage
         with pytest.raises(BackendError, match="were not made by this decoder"):
             kernel.draw(damaged, decoded.mask_vectors, state)
     with pytest.raises(BackendError, match="mask_vectors"):
-        kernel.draw(decoded.prompt_states, decoded.mask_vectors[:1], state)
+        kernel.draw(decoded.prompt_state, decoded.mask_vectors[:1], state)
 
 
 def test_a_table_that_this_processor_does_not_have_is_refused_with_those_it_has():
