@@ -74,7 +74,7 @@ def test_postprocessing(draw: Callable[[], Logits], table: Table) -> None:
     _, boxes, rles = reference_postprocessing(tensor)
     differing = sum(
         int((mask != amg.rle_to_mask(rle)).sum())
-        for mask, rle in zip(ops.runs_to_array(ours.runs), rles, strict=True)
+        for mask, rle in zip(ops.rle_to_array(ours.runs), rles, strict=True)
     )
     calls = {
         "segment_anything, torch": lambda: reference_postprocessing(tensor),
@@ -119,16 +119,16 @@ def test_preprocessing(table: Table) -> None:
 def test_run_lengths(table: Table) -> None:
     coco = pytest.importorskip("pycocotools.mask", reason="compares with pycocotools")
     runs = ops.binarise(blobs(), FRAME).runs
-    masks = ops.runs_to_array(runs)
-    codes = [{"size": list(FRAME.image), "counts": text} for text in ops.runs_to_strings(runs)]
+    masks = ops.rle_to_array(runs)
+    codes = [{"size": list(FRAME.image), "counts": text} for text in ops.rle_to_strings(runs)]
     planes = np.asfortranarray(masks.view(np.uint8).transpose(1, 2, 0))
     pairs: Mapping[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
-        "masks -> runs": (lambda: coco.encode(planes), lambda: ops.runs_from_array(masks)),
-        "runs -> masks": (lambda: coco.decode(codes), lambda: ops.runs_to_array(runs)),
-        "runs -> boxes": (lambda: coco.toBbox(codes), lambda: ops.runs_boxes(runs)),
+        "masks -> runs": (lambda: coco.encode(planes), lambda: ops.rle_from_array(masks)),
+        "runs -> masks": (lambda: coco.decode(codes), lambda: ops.rle_to_array(runs)),
+        "runs -> boxes": (lambda: coco.toBbox(codes), lambda: ops.rle_boxes(runs)),
         "IoU of all pairs": (
             lambda: coco.iou(codes, codes, [0] * MASKS),
-            lambda: ops.runs_iou(runs, runs),
+            lambda: ops.rle_iou(runs, runs),
         ),
     }
     for name, (reference, ours) in pairs.items():
@@ -140,7 +140,7 @@ def test_run_lengths(table: Table) -> None:
 
 def test_small_regions(table: Table) -> None:
     runs = ops.binarise(blobs(), FRAME).runs
-    masks = ops.runs_to_array(runs)
+    masks = ops.rle_to_array(runs)
     corners = np.ones((3, 3))
 
     def reference() -> None:
@@ -153,7 +153,7 @@ def test_small_regions(table: Table) -> None:
         rows(
             {
                 "scipy.ndimage.label": reference,
-                "fastseg, all cores": lambda: ops.runs_remove_small_regions(runs, 100, "islands"),
+                "fastseg, all cores": lambda: ops.rle_remove_small_regions(runs, 100, "islands"),
             },
             slow=("scipy.ndimage.label",),
         ),

@@ -129,7 +129,7 @@ def test_decoding_points(decoders, features, table, stage):
         cells = [f"{median:.1f}" for median in medians]
         rows.append((name, *cells, f"{speed:.0f}", f"{share:.0%}", f"{base / medians[-1]:.1f}"))
     peaks = ", ".join(f"{name} {value:.0f}" for name, value in peak.items())
-    tables = [name for name in ops.decoder_tables() if name.split("-")[0] in ("amx", "avx512")]
+    tables = [name for name in ops.kernel_tables() if name.split("-")[0] in ("amx", "avx512")]
     title = f"{stage} of points, {usable_cores()} threads, peak GFLOP/s {peaks}, {tables}"
     table(title, rows)
 

@@ -91,7 +91,7 @@ def rows_of(runs: dict[str, Run], batch: int, speed: float) -> tuple[list[tuple[
 
 @pytest.mark.parametrize("batch", [1, 8])
 def test_the_network(network, folder, batch, table):
-    if ops.UNET_TABLE not in ops.decoder_tables():
+    if ops.UNET_KERNEL_TABLE not in ops.kernel_tables():
         pytest.skip("this processor has no AMX")
     inputs = frames(batch)
     runs = {
@@ -120,7 +120,7 @@ def test_the_network(network, folder, batch, table):
 @pytest.mark.parametrize("batch", [1, 8])
 def test_frames_to_masks(network, folder, batch, table):
     """Measure the network with pre- and postprocessing."""
-    if ops.UNET_TABLE not in ops.decoder_tables():
+    if ops.UNET_KERNEL_TABLE not in ops.kernel_tables():
         pytest.skip("this processor has no AMX")
     clip = frames(batch).transpose(0, 2, 3, 1)
     models = {name: fastseg.load(folder, **choice) for name, choice in CHOICES.items()}

@@ -57,7 +57,7 @@ def test_generator(table: Callable[..., None], coins) -> None:
             amg = segment_anything().SamAutomaticMaskGenerator(nano_reference(), **settings)
             theirs = np.stack([record["segmentation"] for record in amg.generate(coins)])
             ours = model.everything(coins, **settings)
-            pairs = ops.runs_iou(ours.runs, ops.runs_from_array(theirs)).diagonal()
+            pairs = ops.rle_iou(ours.runs, ops.rle_from_array(theirs)).diagonal()
             differ = (ours.array() != theirs).sum() if len(ours) == len(theirs) else "all"
             rows.append(
                 [

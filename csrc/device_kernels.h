@@ -98,7 +98,7 @@ struct DeviceKernels {
 
     // One foreground point and one point of padding for each of the points on the unit square.
     // coords [count, 2, 2], labels [count, 2]
-    void (*click_prompts)(const double* points, int64_t count, Frame frame, float* coords,
+    void (*point_prompts)(const double* points, int64_t count, Frame frame, float* coords,
                           int32_t* labels, Stream stream);
 
     // Prompts with a mask whose predicted IoU is above the threshold, in order; SAM's slots 1 to 3.

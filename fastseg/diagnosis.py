@@ -58,7 +58,7 @@ def _native_kernels() -> dict[str, Any]:
         from fastseg import ops
 
         ops.point_grid(1)
-        tables = ",".join(ops.decoder_tables())
+        tables = ",".join(ops.kernel_tables())
     except Exception as error:  # a broken build fails in whatever way its loader fails
         return {
             "ok": False,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastseg import ops
 from fastseg.errors import MaskError
-from fastseg.ops import Runs
+from fastseg.ops import Rle
 from fastseg.timings import Timings
 
 OutputMode: TypeAlias = Literal["binary_mask", "uncompressed_rle", "coco_rle"]
@@ -26,7 +26,7 @@ class Masks:
     a few KB each; ``array()`` and the other forms are made when asked for.
     """
 
-    runs: Runs
+    runs: Rle
     """Run lengths, from which every other form is made."""
 
     scores: NDArray[np.float32]
@@ -65,7 +65,7 @@ class Masks:
     @classmethod
     def from_rle(
         cls,
-        runs: Runs,
+        runs: Rle,
         *,
         scores: NDArray[np.float32],
         stability: NDArray[np.float32],
@@ -91,8 +91,8 @@ class Masks:
             runs=runs,
             scores=scores,
             stability=stability,
-            boxes=ops.runs_boxes(runs) if boxes is None else boxes,
-            areas=ops.runs_areas(runs) if areas is None else areas,
+            boxes=ops.rle_boxes(runs) if boxes is None else boxes,
+            areas=ops.rle_areas(runs) if areas is None else areas,
             prompt=np.arange(len(runs)) if prompt is None else prompt,
             timings=timings or Timings(),
             **optional,
@@ -150,7 +150,7 @@ class Masks:
 
     def array(self) -> NDArray[np.bool_]:
         """Return the masks as bool (n, H, W), full resolution: n x H x W bytes."""
-        return ops.runs_to_array(self.runs)
+        return ops.rle_to_array(self.runs)
 
     def rle(self) -> list[dict[str, Any]]:
         """Return COCO's uncompressed form, ``{"size": [H, W], "counts": [...]}``, by columns."""
@@ -164,7 +164,7 @@ class Masks:
         """Return COCO's compressed form, ``{"size": [H, W], "counts": str}``, ready for JSON."""
         return [
             {"size": list(self.size), "counts": code.decode("ascii")}
-            for code in ops.runs_to_strings(self.runs)
+            for code in ops.rle_to_strings(self.runs)
         ]
 
     def polygons(self) -> list[list[NDArray[np.int32]]]:
@@ -173,7 +173,7 @@ class Masks:
         The rings follow the pixels' edges, so that filling them by the even-odd rule gives the
         mask back exactly.
         """
-        return ops.runs_polygons(self.runs)
+        return ops.rle_polygons(self.runs)
 
     def records(self, output_mode: OutputMode = "binary_mask") -> list[dict[str, Any]]:
         """Make one dictionary a mask, with the keys and types of SAM's automatic mask generator.
@@ -227,7 +227,7 @@ def concatenate(parts: list[Masks], timings: Timings) -> Masks:
         parts: At least one.
         timings: Of the call that made all of them.
     """
-    joined: dict[str, Any] = {"runs": Runs.concatenate([part.runs for part in parts])}
+    joined: dict[str, Any] = {"runs": Rle.concatenate([part.runs for part in parts])}
     for name in _PER_MASK[1:]:
         arrays = [getattr(part, name) for part in parts]
         joined[name] = None if any(array is None for array in arrays) else np.concatenate(arrays)

@@ -17,13 +17,13 @@ SIZE = (40, 60)
 def make(count: int, prompts: int = 1) -> tuple[Masks, np.ndarray]:
     random = np.random.default_rng(count)
     arrays = random.random((count, *SIZE)) < random.uniform(0.05, 0.9, (count, 1, 1))
-    runs = ops.runs_from_array(arrays)
+    runs = ops.rle_from_array(arrays)
     masks = Masks(
         runs=runs,
         scores=random.random(count, dtype=np.float32),
         stability=random.random(count, dtype=np.float32),
-        boxes=ops.runs_boxes(runs),
-        areas=ops.runs_areas(runs),
+        boxes=ops.rle_boxes(runs),
+        areas=ops.rle_areas(runs),
         prompt=np.arange(count) // max(1, count // prompts),
         timings=Timings(n_masks=count),
         logits=random.standard_normal((count, 8, 8)).astype(np.float32),

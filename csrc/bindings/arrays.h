@@ -46,13 +46,4 @@ class Grown {
     std::unique_ptr<T[]> data_;
 };
 
-// image height, width; crop x0, y0, x1, y1; side; resized height, width.
-using FrameNumbers =
-    std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t>;
-
-inline Frame frame_of(const FrameNumbers& numbers) {
-    const auto [height, width, x0, y0, x1, y1, side, resized_height, resized_width] = numbers;
-    return {{height, width}, x0, y0, x1, y1, side, {resized_height, resized_width}};
-}
-
 }  // namespace fastseg::bindings

@@ -15,10 +15,10 @@ int64_t box_nms(const In<float, 2>& boxes, const In<float, 1>& scores, double io
                         iou_threshold, kept.data());
 }
 
-void near_crop_edge(const In<int64_t, 2>& boxes, const FrameNumbers& frame, double tolerance,
+void near_crop_edge(const In<int64_t, 2>& boxes, const Frame& frame, double tolerance,
                     const Out<uint8_t, 1>& out) {
-    cpu::near_crop_edge(boxes.data(), static_cast<int64_t>(boxes.shape(0)), frame_of(frame),
-                        tolerance, out.data());
+    cpu::near_crop_edge(boxes.data(), static_cast<int64_t>(boxes.shape(0)), frame, tolerance,
+                        out.data());
 }
 
 }  // namespace

@@ -5,7 +5,9 @@
 #include "cuda/build.h"
 
 NB_MODULE(_cuda, module) {
-    module.doc() = "The native kernels for CUDA devices; fastseg.ops is their typed door.";
+    module.doc() =
+        "The native kernels for CUDA devices; fastseg.cuda.kernels checks their arguments.";
+    nanobind::module_::import_("fastseg._core");  // which has the types of the arguments
     module.attr("architectures") = fastseg::cuda::architectures();
     module.attr("toolkit") = fastseg::cuda::toolkit();
     module.def("device_count", &fastseg::cuda::device_count);

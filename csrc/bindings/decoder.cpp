@@ -20,10 +20,10 @@ using cpu::sam_decoder::Decoder;
 
 // Weights by name; they are copied into the decoder's own layout.
 std::unique_ptr<Decoder> decoder_open(const nb::dict& weights, int64_t grid, int64_t side,
-                                      const std::string& table) {
+                                      const std::string& kernel_table) {
     const cpu::nn::Weights found = weights_by_name(weights);
     const nb::gil_scoped_release released;
-    return std::make_unique<Decoder>(found, grid, side, table);
+    return std::make_unique<Decoder>(found, grid, side, kernel_table);
 }
 
 // Floats of the state of an image, and of the state of a prompt with `points`.
@@ -40,18 +40,18 @@ void decoder_decode(const Decoder& decoder, const In<float, 3>& points,
                     const In<int32_t, 2>& labels, std::optional<In<float, 4>> masks,
                     const In<float, 2>& states, const In<int32_t, 1>& image_index,
                     const Out<float, 2>& ious, const Out<float, 3>& vectors,
-                    const Out<float, 2>& memory, int threads) {
+                    const Out<float, 2>& prompt_state, int threads) {
     const int64_t count = static_cast<int64_t>(labels.shape(0));
     const int64_t points_each = static_cast<int64_t>(labels.shape(1));
     decoder.decode({points.data(), labels.data(), masks ? masks->data() : nullptr,
                     image_index.data(), count, points_each},
                    states.data(), static_cast<int64_t>(states.shape(0)),
-                   {ious.data(), vectors.data(), memory.data()}, threads);
+                   {ious.data(), vectors.data(), prompt_state.data()}, threads);
 }
 
-void decoder_search(const Decoder& decoder, const In<float, 3>& points,
-                    const In<int32_t, 2>& labels, const In<float, 2>& states, float above,
-                    const Out<float, 2>& ious, const Out<float, 4>& logits, int threads) {
+void decoder_decode_above(const Decoder& decoder, const In<float, 3>& points,
+                          const In<int32_t, 2>& labels, const In<float, 2>& states, float above,
+                          const Out<float, 2>& ious, const Out<float, 4>& logits, int threads) {
     const int64_t count = static_cast<int64_t>(labels.shape(0));
     const std::vector<int32_t> first_image(static_cast<size_t>(count), 0);
     decoder.decode_above({points.data(), labels.data(), nullptr, first_image.data(), count,
@@ -60,13 +60,14 @@ void decoder_search(const Decoder& decoder, const In<float, 3>& points,
                          {above, logits.data()}, threads);
 }
 
-void decoder_draw(const Decoder& decoder, const In<float, 2>& memory, const In<float, 3>& vectors,
-                  const In<float, 2>& states, const In<int32_t, 1>& image_index,
-                  const Out<float, 4>& logits, int threads) {
-    decoder.draw({memory.data(), vectors.data(), image_index.data(),
-                  static_cast<int64_t>(memory.shape(0)), static_cast<int64_t>(memory.shape(1)),
-                  static_cast<int64_t>(vectors.shape(1)), logits.data()},
-                 states.data(), static_cast<int64_t>(states.shape(0)), threads);
+void decoder_draw(const Decoder& decoder, const In<float, 2>& prompt_state,
+                  const In<float, 3>& vectors, const In<float, 2>& states,
+                  const In<int32_t, 1>& image_index, const Out<float, 4>& logits, int threads) {
+    decoder.draw(
+        {prompt_state.data(), vectors.data(), image_index.data(),
+         static_cast<int64_t>(prompt_state.shape(0)), static_cast<int64_t>(prompt_state.shape(1)),
+         static_cast<int64_t>(vectors.shape(1)), logits.data()},
+        states.data(), static_cast<int64_t>(states.shape(0)), threads);
 }
 
 }  // namespace
@@ -74,19 +75,19 @@ void decoder_draw(const Decoder& decoder, const In<float, 2>& memory, const In<f
 void add_decoder(nb::module_& module) {
     using Guard = nb::call_guard<nb::gil_scoped_release>;
     nb::class_<Decoder>(module, "Decoder");
-    module.def("decoder_tables", &cpu::sam_decoder::table_names);
-    module.def("decoder_open", &decoder_open, "weights"_a, "grid"_a, "side"_a, "table"_a);
+    module.def("kernel_tables", &cpu::sam_decoder::kernel_table_names);
+    module.def("decoder_open", &decoder_open, "weights"_a, "grid"_a, "side"_a, "kernel_table"_a);
     module.def("decoder_sizes", &decoder_sizes, "decoder"_a, "points"_a, "with_mask"_a);
     module.def("decoder_image_state", &decoder_image_state, "decoder"_a, "embedding"_a.noconvert(),
                "state"_a.noconvert(), "threads"_a, Guard());
     module.def("decoder_decode", &decoder_decode, "decoder"_a, "points"_a.noconvert(),
                "labels"_a.noconvert(), "masks"_a.noconvert().none(), "states"_a.noconvert(),
                "image_index"_a.noconvert(), "ious"_a.noconvert(), "vectors"_a.noconvert(),
-               "memory"_a.noconvert(), "threads"_a, Guard());
-    module.def("decoder_search", &decoder_search, "decoder"_a, "points"_a.noconvert(),
+               "prompt_state"_a.noconvert(), "threads"_a, Guard());
+    module.def("decoder_decode_above", &decoder_decode_above, "decoder"_a, "points"_a.noconvert(),
                "labels"_a.noconvert(), "states"_a.noconvert(), "above"_a, "ious"_a.noconvert(),
                "logits"_a.noconvert(), "threads"_a, Guard());
-    module.def("decoder_draw", &decoder_draw, "decoder"_a, "memory"_a.noconvert(),
+    module.def("decoder_draw", &decoder_draw, "decoder"_a, "prompt_state"_a.noconvert(),
                "vectors"_a.noconvert(), "states"_a.noconvert(), "image_index"_a.noconvert(),
                "logits"_a.noconvert(), "threads"_a, Guard());
 }

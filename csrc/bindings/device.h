@@ -7,7 +7,7 @@
 
 namespace fastseg::bindings {
 
-// Arrays are addresses in the device's memory: whether they fit is checked by fastseg.ops.
+// Arrays are addresses in the device's memory: fastseg.cuda.kernels checks that they fit.
 void add_device(nanobind::module_& module, const DeviceKernels& kernels);
 
 }  // namespace fastseg::bindings

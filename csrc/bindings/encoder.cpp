@@ -15,10 +15,10 @@ namespace {
 
 using cpu::sam_encoder::Encoder;
 
-std::unique_ptr<Encoder> encoder_open(const nb::dict& weights, const std::string& table) {
+std::unique_ptr<Encoder> encoder_open(const nb::dict& weights, const std::string& kernel_table) {
     const cpu::nn::Weights found = weights_by_name(weights);
     const nb::gil_scoped_release released;
-    return std::make_unique<Encoder>(found, table);
+    return std::make_unique<Encoder>(found, kernel_table);
 }
 
 void encoder_run(const Encoder& encoder, const In<float, 4>& images,
@@ -35,7 +35,7 @@ void encoder_run(const Encoder& encoder, const In<float, 4>& images,
 void add_encoder(nb::module_& module) {
     using Guard = nb::call_guard<nb::gil_scoped_release>;
     nb::class_<Encoder>(module, "Encoder");
-    module.def("encoder_open", &encoder_open, "weights"_a, "table"_a);
+    module.def("encoder_open", &encoder_open, "weights"_a, "kernel_table"_a);
     module.def("encoder_side", &Encoder::pixels, "encoder"_a);
     module.def("encoder_run", &encoder_run, "encoder"_a, "images"_a.noconvert(),
                "embeddings"_a.noconvert(), "threads"_a, Guard());

@@ -12,12 +12,12 @@ using namespace nb::literals;
 namespace {
 
 using AnyFrame = nb::ndarray<nb::ro, nb::numpy, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
-using WindowNumbers = std::tuple<int64_t, int64_t, int64_t, int64_t>;
+using Box = std::tuple<int64_t, int64_t, int64_t, int64_t>;
 using HeightWidth = std::tuple<int64_t, int64_t>;
 using Array32 = nb::ndarray<uint32_t, nb::numpy, nb::ndim<1>>;
 
-Window window_of(const WindowNumbers& numbers) {
-    const auto [x0, y0, x1, y1] = numbers;
+Window window_of(const Box& box) {
+    const auto [x0, y0, x1, y1] = box;
     return {x0, y0, x1, y1};
 }
 
@@ -34,15 +34,14 @@ FramePixels frame_pixels_of(const AnyFrame& frame) {
     throw std::invalid_argument("a frame holds uint8 or float32");
 }
 
-void frame_input(const AnyFrame& frame, const WindowNumbers& window, const Out<float, 3>& out,
-                 int threads) {
+void frame_input(const AnyFrame& frame, const Box& window, const Out<float, 3>& out, int threads) {
     const FramePixels pixels = frame_pixels_of(frame);
     const nb::gil_scoped_release released;
     cpu::frame_input(pixels, window_of(window), static_cast<int64_t>(out.shape(1)), out.data(),
                      threads);
 }
 
-Array32 masks_to_frame(const In<uint8_t, 3>& masks, const WindowNumbers& window, HeightWidth size,
+Array32 masks_to_frame(const In<uint8_t, 3>& masks, const Box& window, HeightWidth size,
                        const Out<int64_t, 1>& offsets, int threads) {
     const int64_t height = static_cast<int64_t>(masks.shape(1));
     const int64_t width = static_cast<int64_t>(masks.shape(2));

@@ -22,12 +22,12 @@ void resize_bilinear(const In<uint8_t, 3>& image, const Out<uint8_t, 3>& out, in
     cpu::resize_bilinear(image_of(image), size, out.data(), threads);
 }
 
-void preprocess(const In<uint8_t, 3>& image, const FrameNumbers& frame, const In<float, 1>& mean,
+void preprocess(const In<uint8_t, 3>& image, const Frame& frame, const In<float, 1>& mean,
                 const In<float, 1>& deviation, const Out<float, 3>& out, int threads) {
     Normalisation normalisation;
     std::copy_n(mean.data(), 3, normalisation.mean);
     std::copy_n(deviation.data(), 3, normalisation.deviation);
-    cpu::preprocess(image_of(image), frame_of(frame), normalisation, out.data(), threads);
+    cpu::preprocess(image_of(image), frame, normalisation, out.data(), threads);
 }
 
 }  // namespace

@@ -28,7 +28,7 @@ Rle rle_of(const In<uint32_t, 1>& counts, const In<int64_t, 1>& offsets, HeightW
 
 // Joined run lengths: counts, then the offsets that were filled in place.
 Array32 binarise(const nb::ndarray<const float, nb::numpy, nb::ndim<3>, nb::device::cpu>& logits,
-                 const In<int64_t, 1>& chosen, const FrameNumbers& frame,
+                 const In<int64_t, 1>& chosen, const Frame& frame,
                  const std::tuple<float, float, float>& thresholds, const Out<int64_t, 1>& offsets,
                  const Out<int64_t, 1>& areas, const Out<int64_t, 2>& boxes,
                  const Out<float, 1>& stability, int threads, std::string_view kernel) {
@@ -43,7 +43,7 @@ Array32 binarise(const nb::ndarray<const float, nb::numpy, nb::ndim<3>, nb::devi
     {
         const Released released;
         cpu::binarise(
-            planes, frame_of(frame), {low, middle, high},
+            planes, frame, {low, middle, high},
             {{counts.allocate(), offsets.data()}, areas.data(), boxes.data(), stability.data()},
             threads, kernel);
     }
@@ -59,27 +59,27 @@ std::vector<std::string> row_threshold_kernel_names() {
     return names;
 }
 
-void runs_check(const In<uint32_t, 1>& counts, const In<int64_t, 1>& offsets, HeightWidth size) {
+void rle_check(const In<uint32_t, 1>& counts, const In<int64_t, 1>& offsets, HeightWidth size) {
     cpu::rle_check(rle_of(counts, offsets, size));
 }
 
-void runs_areas(const In<uint32_t, 1>& counts, const In<int64_t, 1>& offsets, HeightWidth size,
-                const Out<int64_t, 1>& out) {
+void rle_areas(const In<uint32_t, 1>& counts, const In<int64_t, 1>& offsets, HeightWidth size,
+               const Out<int64_t, 1>& out) {
     cpu::rle_areas(rle_of(counts, offsets, size), out.data());
 }
 
-void runs_boxes(const In<uint32_t, 1>& counts, const In<int64_t, 1>& offsets, HeightWidth size,
-                const Out<int64_t, 2>& out) {
+void rle_boxes(const In<uint32_t, 1>& counts, const In<int64_t, 1>& offsets, HeightWidth size,
+               const Out<int64_t, 2>& out) {
     cpu::rle_boxes(rle_of(counts, offsets, size), out.data());
 }
 
-void runs_to_array(const In<uint32_t, 1>& counts, const In<int64_t, 1>& offsets,
-                   const Out<uint8_t, 3>& out, int threads) {
+void rle_to_array(const In<uint32_t, 1>& counts, const In<int64_t, 1>& offsets,
+                  const Out<uint8_t, 3>& out, int threads) {
     const HeightWidth size{out.shape(1), out.shape(2)};
     cpu::rle_to_array(rle_of(counts, offsets, size), out.data(), threads);
 }
 
-Array32 runs_from_array(const In<uint8_t, 3>& masks, const Out<int64_t, 1>& offsets, int threads) {
+Array32 rle_from_array(const In<uint8_t, 3>& masks, const Out<int64_t, 1>& offsets, int threads) {
     const int64_t height = static_cast<int64_t>(masks.shape(1));
     const int64_t width = static_cast<int64_t>(masks.shape(2));
     const Planes<const uint8_t> planes{masks.data(), static_cast<int64_t>(masks.shape(0)), height,
@@ -92,8 +92,8 @@ Array32 runs_from_array(const In<uint8_t, 3>& masks, const Out<int64_t, 1>& offs
     return counts.array();
 }
 
-Text runs_to_strings(const In<uint32_t, 1>& counts, const In<int64_t, 1>& offsets, HeightWidth size,
-                     const Out<int64_t, 1>& text_offsets) {
+Text rle_to_strings(const In<uint32_t, 1>& counts, const In<int64_t, 1>& offsets, HeightWidth size,
+                    const Out<int64_t, 1>& text_offsets) {
     Grown<char> text;
     {
         const Released released;
@@ -102,8 +102,8 @@ Text runs_to_strings(const In<uint32_t, 1>& counts, const In<int64_t, 1>& offset
     return text.bytes();
 }
 
-Array32 runs_from_strings(const Text& text, const In<int64_t, 1>& text_offsets, HeightWidth size,
-                          const Out<int64_t, 1>& offsets) {
+Array32 rle_from_strings(const Text& text, const In<int64_t, 1>& text_offsets, HeightWidth size,
+                         const Out<int64_t, 1>& offsets) {
     const Strings texts{text.c_str(), text_offsets.data(),
                         static_cast<int64_t>(text_offsets.shape(0)) - 1};
     const auto [height, width] = size;
@@ -115,9 +115,9 @@ Array32 runs_from_strings(const Text& text, const In<int64_t, 1>& text_offsets, 
     return counts.array();
 }
 
-std::tuple<ArrayPoints, Array64> runs_polygons(const In<uint32_t, 1>& counts,
-                                               const In<int64_t, 1>& offsets, HeightWidth size,
-                                               const Out<int64_t, 1>& mask_offsets, int threads) {
+std::tuple<ArrayPoints, Array64> rle_polygons(const In<uint32_t, 1>& counts,
+                                              const In<int64_t, 1>& offsets, HeightWidth size,
+                                              const Out<int64_t, 1>& mask_offsets, int threads) {
     Grown<int32_t> points;
     Grown<int64_t> ring_offsets;
     {
@@ -129,10 +129,10 @@ std::tuple<ArrayPoints, Array64> runs_polygons(const In<uint32_t, 1>& counts,
     return {points.array(), ring_offsets.array()};
 }
 
-Array32 runs_remove_small_regions(const In<uint32_t, 1>& counts, const In<int64_t, 1>& offsets,
-                                  HeightWidth size, std::tuple<double, bool> min_area_and_islands,
-                                  const Out<int64_t, 1>& new_offsets,
-                                  const Out<uint8_t, 1>& changed, int threads) {
+Array32 rle_remove_small_regions(const In<uint32_t, 1>& counts, const In<int64_t, 1>& offsets,
+                                 HeightWidth size, std::tuple<double, bool> min_area_and_islands,
+                                 const Out<int64_t, 1>& new_offsets, const Out<uint8_t, 1>& changed,
+                                 int threads) {
     const auto [min_area, islands] = min_area_and_islands;
     const SmallRegions what{min_area, islands ? Regions::islands : Regions::holes};
     Grown<uint32_t> grown;
@@ -145,9 +145,9 @@ Array32 runs_remove_small_regions(const In<uint32_t, 1>& counts, const In<int64_
     return grown.array();
 }
 
-void runs_iou(const In<uint32_t, 1>& counts_a, const In<int64_t, 1>& offsets_a,
-              const In<uint32_t, 1>& counts_b, const In<int64_t, 1>& offsets_b, HeightWidth size,
-              const Out<double, 2>& out, int threads) {
+void rle_iou(const In<uint32_t, 1>& counts_a, const In<int64_t, 1>& offsets_a,
+             const In<uint32_t, 1>& counts_b, const In<int64_t, 1>& offsets_b, HeightWidth size,
+             const Out<double, 2>& out, int threads) {
     cpu::rle_iou(rle_of(counts_a, offsets_a, size), rle_of(counts_b, offsets_b, size), out.data(),
                  threads);
 }
@@ -161,23 +161,23 @@ void add_masks(nb::module_& module) {
     const auto out = "out"_a.noconvert();
     module.def("binarise", &binarise, "logits"_a.noconvert(), "chosen"_a.noconvert(), "frame"_a,
                "thresholds"_a, offsets, "areas"_a.noconvert(), "boxes"_a.noconvert(),
-               "stability"_a.noconvert(), "threads"_a, "sieve"_a);
-    module.def("sieves", &row_threshold_kernel_names);
-    module.def("runs_check", &runs_check, counts, offsets, "size"_a, Guard());
-    module.def("runs_areas", &runs_areas, counts, offsets, "size"_a, out, Guard());
-    module.def("runs_boxes", &runs_boxes, counts, offsets, "size"_a, out, Guard());
-    module.def("runs_to_array", &runs_to_array, counts, offsets, out, "threads"_a, Guard());
-    module.def("runs_from_array", &runs_from_array, "masks"_a.noconvert(), offsets, "threads"_a);
-    module.def("runs_to_strings", &runs_to_strings, counts, offsets, "size"_a,
+               "stability"_a.noconvert(), "threads"_a, "kernel"_a);
+    module.def("row_threshold_kernels", &row_threshold_kernel_names);
+    module.def("rle_check", &rle_check, counts, offsets, "size"_a, Guard());
+    module.def("rle_areas", &rle_areas, counts, offsets, "size"_a, out, Guard());
+    module.def("rle_boxes", &rle_boxes, counts, offsets, "size"_a, out, Guard());
+    module.def("rle_to_array", &rle_to_array, counts, offsets, out, "threads"_a, Guard());
+    module.def("rle_from_array", &rle_from_array, "masks"_a.noconvert(), offsets, "threads"_a);
+    module.def("rle_to_strings", &rle_to_strings, counts, offsets, "size"_a,
                "text_offsets"_a.noconvert());
-    module.def("runs_from_strings", &runs_from_strings, "text"_a, "text_offsets"_a.noconvert(),
+    module.def("rle_from_strings", &rle_from_strings, "text"_a, "text_offsets"_a.noconvert(),
                "size"_a, offsets);
-    module.def("runs_polygons", &runs_polygons, counts, offsets, "size"_a,
+    module.def("rle_polygons", &rle_polygons, counts, offsets, "size"_a,
                "mask_offsets"_a.noconvert(), "threads"_a);
-    module.def("runs_remove_small_regions", &runs_remove_small_regions, counts, offsets, "size"_a,
+    module.def("rle_remove_small_regions", &rle_remove_small_regions, counts, offsets, "size"_a,
                "min_area_and_islands"_a, "new_offsets"_a.noconvert(), "changed"_a.noconvert(),
                "threads"_a);
-    module.def("runs_iou", &runs_iou, "counts_a"_a.noconvert(), "offsets_a"_a.noconvert(),
+    module.def("rle_iou", &rle_iou, "counts_a"_a.noconvert(), "offsets_a"_a.noconvert(),
                "counts_b"_a.noconvert(), "offsets_b"_a.noconvert(), "size"_a, out, "threads"_a,
                Guard());
 }

@@ -3,7 +3,9 @@
 #include "bindings/device.h"
 
 NB_MODULE(_core, module) {
-    module.doc() = "The native kernels; fastseg.ops is their typed door.";
+    module.doc() = "The native kernels; fastseg.ops checks their arguments.";
+    fastseg::bindings::add_values(module);
+    fastseg::bindings::add_dlpack(module);
     fastseg::bindings::add_images(module);
     fastseg::bindings::add_prompts(module);
     fastseg::bindings::add_masks(module);

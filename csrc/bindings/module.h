@@ -5,6 +5,8 @@
 
 namespace fastseg::bindings {
 
+void add_values(nanobind::module_& module);
+void add_dlpack(nanobind::module_& module);
 void add_images(nanobind::module_& module);
 void add_prompts(nanobind::module_& module);
 void add_masks(nanobind::module_& module);

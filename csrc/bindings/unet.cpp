@@ -31,8 +31,8 @@ void unet_run(const Unet& unet, const In<float, 4>& frames, const Out<float, 4>&
 void add_unet(nb::module_& module) {
     using Guard = nb::call_guard<nb::gil_scoped_release>;
     nb::class_<Unet>(module, "Unet");
-    module.def("unet_misfit", &cpu::echo_unet::unsupported_reason, "width"_a, "channels"_a,
-               "classes"_a, "side"_a);
+    module.def("unet_unsupported_reason", &cpu::echo_unet::unsupported_reason, "width"_a,
+               "channels"_a, "classes"_a, "side"_a);
     module.def("unet_open", &unet_open, "weights"_a, "side"_a);
     module.def("unet_channels", &Unet::channels, "unet"_a);
     module.def("unet_classes", &Unet::classes, "unet"_a);

@@ -19,9 +19,9 @@ struct Operations {
     static void point_grid(int64_t per_side, double* out, Stream stream) {
         device::point_grid(Launcher(stream), per_side, out);
     }
-    static void click_prompts(const double* points, int64_t count, Frame frame, float* coords,
+    static void point_prompts(const double* points, int64_t count, Frame frame, float* coords,
                               int32_t* labels, Stream stream) {
-        device::click_prompts(Launcher(stream), points, count, frame, coords, labels);
+        device::point_prompts(Launcher(stream), points, count, frame, coords, labels);
     }
     static void select_prompts(const float* scores, int64_t count, float threshold,
                                int32_t* prompts, int32_t* prompt_count, Stream stream) {
@@ -57,7 +57,7 @@ struct Operations {
             .box_nms_workspace = device::box_nms_workspace,
             .preprocess = preprocess,
             .point_grid = point_grid,
-            .click_prompts = click_prompts,
+            .point_prompts = point_prompts,
             .select_prompts = select_prompts,
             .gather_rows = gather_rows,
             .label_planes = label_planes,

@@ -53,8 +53,8 @@ struct PointPrompts {
                 const auto mapped = [&](double position) {
                     return image_to_model(position, size[axis], origin[axis], resized[axis]);
                 };
-                const double click = grid_to_image(points[2 * i + axis], size[axis], origin[axis]);
-                coords[4 * i + axis] = mapped(click);
+                const double point = grid_to_image(points[2 * i + axis], size[axis], origin[axis]);
+                coords[4 * i + axis] = mapped(point);
                 coords[4 * i + 2 + axis] = mapped(0.0);
             }
             labels[2 * i] = foreground;
@@ -64,7 +64,7 @@ struct PointPrompts {
 };
 
 template <class Launcher>
-void click_prompts(Launcher launcher, const double* points, int64_t count, Frame frame,
+void point_prompts(Launcher launcher, const double* points, int64_t count, Frame frame,
                    float* coords, int32_t* labels) {
     launcher.launch(PointPrompts{points, count, frame, coords, labels},
                     {blocks_for(count, PointPrompts::threads)});

@@ -1,4 +1,4 @@
-"""Arrays in a device's memory: anybody's in, ours out, without copies."""
+"""Arrays in a device's memory, exchanged with other libraries without copies."""
 
 from __future__ import annotations
 
@@ -14,33 +14,32 @@ from fastseg.cuda import dlpack
 from fastseg.errors import DeviceArrayError
 
 HOST = "host"
-"""Device of arrays that the CPU has: NumPy's, and what an emulated device works on."""
+"""Device of arrays in the CPU's memory: those of NumPy and of an emulated device."""
 
 LEGACY_STREAM = 1
-"""The default stream in both protocols, when nobody names one."""
+"""The default stream in both protocols, used when no stream is named."""
 
 _NAMES_STREAM = 3
-"""Version of ``__cuda_array_interface__`` from which on it says which stream makes an array."""
+"""First version of ``__cuda_array_interface__`` that names the stream which makes an array."""
 
 
 class Making(Protocol):
-    """Work in a stream that an array is being made by."""
+    """Work in a stream that computes an array."""
 
     def hold(self, stream: int) -> None:
-        """Make another stream, by its handle, wait for it."""
+        """Make another stream, given by its handle, wait for the work."""
 
     def wait(self) -> None:
-        """Wait for it on the host."""
+        """Wait for the work on the host."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DeviceArray:
-    """A dense array, row by row, known by its address.
+    """A dense row-major array at an address.
 
-    torch, CuPy, Numba and pycuda take it by ``__dlpack__``, which lets their stream wait until it
-    is made, or by ``__cuda_array_interface__``, for which the host waits: not every library looks
-    at the stream there. NumPy, where the memory is the host's, takes it by
-    ``__array_interface__``.
+    torch, CuPy, Numba and pycuda take it by ``__dlpack__``, which makes their stream wait until it
+    is computed, or by ``__cuda_array_interface__``, for which the host waits, because not every
+    library reads the stream there. NumPy takes arrays in host memory by ``__array_interface__``.
     """
 
     address: int
@@ -50,21 +49,21 @@ class DeviceArray:
     """``"cuda:0"`` or ``HOST``."""
 
     owner: object = None
-    """What keeps the memory alive as long as this."""
+    """Object that keeps the memory alive as long as this array."""
 
     stream: int | None = None
-    """Stream in which it is being made: 1 and 2 are the default ones; None if it is ready."""
+    """Stream that computes it: 1 and 2 are the default ones; None if it is ready."""
 
     making: Making | None = None
-    """Waits for ``stream``; None if nobody here can, or it is ready."""
+    """Object that waits for ``stream``; None if there is none, or if the array is ready."""
 
     @property
     def nbytes(self) -> int:
-        """Its length in bytes."""
+        """Size in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     def part(self, first: int, end: int) -> DeviceArray:
-        """Some of it along the first axis, without a copy."""
+        """Return a part along the first axis, without a copy."""
         step = math.prod(self.shape[1:]) * self.dtype.itemsize
         return replace(
             self, address=self.address + first * step, shape=(end - first, *self.shape[1:])
@@ -95,7 +94,7 @@ class DeviceArray:
         }
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        """Kind and number of the device, as DLPack counts them."""
+        """Return kind and number of the device, as DLPack counts them."""
         if self.device == HOST:
             return dlpack.CPU, 0
         return dlpack.CUDA, int(self.device.partition(":")[2])
@@ -111,11 +110,11 @@ class DeviceArray:
         """Hand the memory over, without a copy.
 
         Args:
-            stream: Where the taker uses it, which is made to wait until it is ready. None and 1 are
-                the default one, 2 that of the thread, and with -1 the taker waits by himself.
-            max_version: Not looked at.
-            dl_device: Where it must be.
-            copy: Must not be asked for.
+            stream: The stream of the taker, which is made to wait until the array is ready. None
+                and 1 are the default one, 2 that of the thread; with -1 the taker waits itself.
+            max_version: Ignored; the capsule is unversioned.
+            dl_device: The device that the taker wants it on.
+            copy: True is refused.
 
         Raises:
             BufferError: Another device or a copy is asked for, or the array is still being made in
@@ -144,7 +143,7 @@ class DeviceArray:
 
 
 def is_on_device(array: Any) -> bool:
-    """Whether an array is on a CUDA device, or is one of ours, which may be anywhere."""
+    """Check that an array is on a CUDA device, or is a ``DeviceArray`` on any device."""
     if isinstance(array, DeviceArray) or hasattr(array, "__cuda_array_interface__"):
         return True
     if not hasattr(array, "__dlpack_device__"):
@@ -165,15 +164,16 @@ def device_array(
 
     Args:
         array: With ``__cuda_array_interface__``, ``__dlpack__`` or ``__array_interface__``.
-        name: What it is, for errors.
-        device: Where it must lie, ``"cuda:0"`` or ``HOST``; None for anywhere.
-        dtype: What it must hold; None for anything.
-        shape: Its sizes, None for any; None for any shape.
-        stream: In which it is going to be used. A DLPack array is asked to be ready there; else it
-            is told in ``DeviceArray.stream`` what to wait for.
+        name: Name of the argument, for errors.
+        device: The device it must be on, ``"cuda:0"`` or ``HOST``; None for any.
+        dtype: The dtype it must have; None for any.
+        shape: The sizes it must have, each None for any; None for any shape.
+        stream: The stream that will use it. A DLPack array is asked to be ready there; of others
+            ``DeviceArray.stream`` names the stream to wait for.
 
     Raises:
-        DeviceArrayError: It lies elsewhere, holds something else, has gaps, or is no array.
+        DeviceArrayError: It is on another device, has another dtype or shape or gaps, or is no
+            array.
     """
     found = _view(array, name, stream)
     if device is not None and found.device != device:
@@ -194,7 +194,7 @@ def _view(array: Any, name: str, stream: int | None) -> DeviceArray:
     has_dlpack = hasattr(array, "__dlpack__") and hasattr(array, "__dlpack_device__")
     if hasattr(array, "__cuda_array_interface__"):
         interface = array.__cuda_array_interface__
-        # Before version 3 nobody says which stream makes it; by DLPack it is said.
+        # Before version 3 only DLPack says which stream computes the array.
         if interface["version"] >= _NAMES_STREAM or not has_dlpack:
             return _by_interface(array, interface, name)
         return _by_dlpack(array, name, stream)
@@ -230,7 +230,7 @@ def _by_interface(
 
 
 def _device_number(array: Any) -> int:
-    """The interface has no word for it: torch has ``device.index``, CuPy ``device.id``."""
+    """Return ``device.index`` (torch) or ``device.id`` (CuPy); the interface lacks the number."""
     device = getattr(array, "device", None)
     for attribute in ("index", "id"):
         number = getattr(device, attribute, None)

@@ -1,9 +1,9 @@
-"""The native kernels for a device: queued on a stream, and nothing here waits for them.
+"""Native kernels on a device, queued on a stream without waiting for them.
 
 Each operation is that of its name in ``fastseg.ops``, with the same bits. Sizes that only the
-device knows stay there: lists have a capacity and a number of entries in device memory. Two modules
-offer them, ``fastseg._cuda`` for CUDA and, for tests, an emulated device that runs the very bodies
-of the CUDA kernels in plain loops over host memory.
+device knows stay there: lists have a capacity and a number of entries in device memory. The kernels
+are in two modules: ``fastseg._cuda`` for CUDA and, for tests, ``fastseg._core.emulated``, which
+runs the bodies of the CUDA kernels in plain loops over host memory.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastseg import _core
 from fastseg.contract import ALTERNATIVES, MASK_SLOTS
 from fastseg.cuda.arrays import HOST, DeviceArray, device_array
 from fastseg.errors import BackendUnavailableError, DeviceArrayError
@@ -32,14 +33,14 @@ RECORD = np.dtype(
         ("length", np.int64),
     ]
 )
-"""One mask: predicted IoU, stability, pixels, x0 y0 x1 y1 inclusive, index of its click, and where
-its run lengths are."""
+"""One mask: predicted IoU, stability, pixels, x0 y0 x1 y1 inclusive, index of its point, and the
+place of its run lengths."""
 
 LABEL = np.dtype([("score", np.float32), ("prompt", np.int32)])
-"""What a plane of logits belongs to; a negative prompt is a plane that is not looked at."""
+"""The prompt that a plane of logits belongs to; planes of negative prompts are skipped."""
 
 FILL = np.dtype([("masks", np.int64), ("runs", np.int64)])
-"""How far a list was filled, or would have been if there had been room."""
+"""Length of a list, or the length that it would have had with enough room."""
 
 
 class Candidates(NamedTuple):
@@ -54,25 +55,20 @@ class Candidates(NamedTuple):
     fill: DeviceArray
     """(16,) uint8, one ``FILL``; zero it before the first mask."""
 
-    def numbers(self) -> tuple[int, int, int, int, int]:
-        """As the native module takes it."""
-        return (
-            self.records.address,
-            self.positions.address,
-            self.fill.address,
-            self.records.shape[0],
-            self.positions.shape[0],
-        )
+    @property
+    def capacities(self) -> tuple[int, int]:
+        """Masks and runs that there is room for."""
+        return self.records.shape[0], self.positions.shape[0]
 
 
 class Gather(NamedTuple):
-    """Which rows of an array are wanted: ``rows[first]`` and the ``size - 1`` after it."""
+    """Rows of an array: ``rows[first]`` and the ``size - 1`` after it."""
 
     rows: DeviceArray
     """(n,) int32."""
 
     row_count: DeviceArray
-    """(1,) int32: how many of ``rows`` there are."""
+    """(1,) int32: the number of valid ``rows``."""
 
     first: int
     size: int
@@ -80,7 +76,7 @@ class Gather(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class MaskFilter:
-    """What a mask must be like to become a candidate."""
+    """Conditions that a mask must meet to become a candidate."""
 
     threshold: float = 0.0
     stability_offset: float = 1.0
@@ -96,8 +92,8 @@ class DeviceKernels:
     """The operations on one device and one stream; every array must lie on that device.
 
     Raises:
-        DeviceArrayError: From every operation: an array lies elsewhere, or is of another dtype or
-            shape than the operation needs.
+        DeviceArrayError: From every operation: an array is on another device, or has another dtype
+            or shape than the operation needs.
     """
 
     module: Any
@@ -108,8 +104,8 @@ class DeviceKernels:
     """Handle of the stream; on the emulated device, 1 makes threads take turns backwards."""
 
     def preprocess_workspace(self, frame: Frame) -> int:
-        """Bytes of scratch memory that ``preprocess`` needs."""
-        return int(self.module.preprocess_workspace(checks.frame_numbers(frame)))
+        """Return the bytes of scratch memory that ``preprocess`` needs."""
+        return int(self.module.preprocess_workspace(checks.native_frame(frame)))
 
     def preprocess(
         self, image: Any, frame: Frame, mean: Any, std: Any, *, out: Any, workspace: Any
@@ -117,8 +113,8 @@ class DeviceKernels:
         """Make a model's input; see ``ops.preprocess``.
 
         Args:
-            image: (height, width, 3) uint8, the whole picture.
-            frame: Which part is looked at, and how large it becomes.
+            image: (height, width, 3) uint8, the whole image.
+            frame: The part of the image to use, and its size in the square.
             mean: Of the three channels, 0 to 255.
             std: Of the three channels.
             out: (3, side, side) float32 or float16.
@@ -126,12 +122,12 @@ class DeviceKernels:
         """
         side = frame.side
         pixels = self._array(image, "image", np.uint8, (*frame.image, 3))
-        target, half = self._floats(out, "out", (3, side, side))
+        target, fp16 = self._floats(out, "out", (3, side, side))
         scratch = self._scratch(workspace, self.preprocess_workspace(frame))
         means, deviations = (tuple(map(float, three)) for three in (mean, std))
         self.module.preprocess(
-            pixels.address, checks.frame_numbers(frame), means, deviations,
-            target.address, half, scratch, self.stream,
+            pixels.address, checks.native_frame(frame), means, deviations,
+            target.address, fp16, scratch, self.stream,
         )  # fmt: skip
 
     def point_grid(self, points_per_side: int, *, out: Any) -> None:
@@ -139,21 +135,21 @@ class DeviceKernels:
         target = self._array(out, "out", np.float64, (points_per_side**2, 2))
         self.module.point_grid(points_per_side, target.address, self.stream)
 
-    def click_prompts(self, points: Any, frame: Frame, *, coords: Any, labels: Any) -> None:
-        """Make a click of each point of the unit square, as ``prompts.single_points`` does.
+    def point_prompts(self, points: Any, frame: Frame, *, coords: Any, labels: Any) -> None:
+        """Make a prompt of each point of the unit square, as ``prompts.single_points`` does.
 
         Args:
-            points: (n, 2) float64, x before y, in 0..1 of the looked-at part.
-            frame: Where that part lies in the model's square.
-            coords: (n, 2, 2) float32 is written: the click and a point of padding.
+            points: (n, 2) float64, x before y, in 0..1 of the frame's crop.
+            frame: The crop, and its place in the model's square.
+            coords: (n, 2, 2) float32 is written: the point and a point of padding.
             labels: (n, 2) int32 is written.
         """
         given = self._array(points, "points", np.float64, (None, 2))
         count = given.shape[0]
         places = self._array(coords, "coords", np.float32, (count, 2, 2))
         marks = self._array(labels, "labels", np.int32, (count, 2))
-        self.module.click_prompts(
-            given.address, count, checks.frame_numbers(frame),
+        self.module.point_prompts(
+            given.address, count, checks.native_frame(frame),
             places.address, marks.address, self.stream,
         )  # fmt: skip
 
@@ -181,9 +177,9 @@ class DeviceKernels:
 
         Args:
             source: (n, ...) of anything whose rows are a multiple of 4 bytes long.
-            gather: Which rows; those beyond its count are left as they are.
+            gather: The rows; rows beyond its count are left as they are.
             out: (size, ...).
-            slots: Along the second axis, take these only.
+            slots: The part of the second axis to copy; None for all.
         """
         given, target = self._array(source, "source"), self._array(out, "out")
         shape, skipped = given.shape[1:], 0
@@ -194,13 +190,15 @@ class DeviceKernels:
         target = self._array(out, "out", given.dtype, (gather.size, *shape))
         row_bytes = math.prod(shape) * given.dtype.itemsize
         stride = math.prod(given.shape[1:]) * given.dtype.itemsize
-        numbers = self._gather(gather, given.address + skipped, stride, row_bytes)
-        self.module.gather_rows(numbers, target.address, self.stream)
+        rows = self._gather(
+            gather, source=given.address + skipped, source_stride=stride, row_bytes=row_bytes
+        )
+        self.module.gather_rows(rows, target.address, self.stream)
 
     def label_planes(
         self, scores: Any, gather: Gather, threshold: float, *, first_prompt: int, labels: Any
     ) -> None:
-        """Say what the planes belong to that the mask head draws of gathered rows.
+        """Label the planes that the mask head draws of gathered rows with score and prompt.
 
         Args:
             scores: (n, 4) float32.
@@ -213,13 +211,13 @@ class DeviceKernels:
         size = (gather.size * ALTERNATIVES, LABEL.itemsize)
         target = self._array(labels, "labels", np.uint8, size)
         self.module.label_planes(
-            given.address, self._gather(gather, 0, 0, 0), float(threshold), first_prompt,
+            given.address, self._gather(gather), float(threshold), first_prompt,
             target.address, self.stream,
         )  # fmt: skip
 
     def binarise_workspace(self, planes: int, low: tuple[int, int], frame: Frame) -> int:
-        """Bytes of scratch memory that ``binarise`` needs."""
-        return int(self.module.binarise_workspace(planes, low, checks.frame_numbers(frame)))
+        """Return the bytes of scratch memory that ``binarise`` needs."""
+        return int(self.module.binarise_workspace(planes, low, checks.native_frame(frame)))
 
     def binarise(
         self,
@@ -231,51 +229,53 @@ class DeviceKernels:
         candidates: Candidates,
         workspace: Any,
     ) -> None:
-        """Cut masks out of logits, see ``ops.binarise``, and add those that pass to ``candidates``.
+        """Compute masks as ``ops.binarise`` does, and add those that pass to ``candidates``.
 
         Args:
             logits: (n, h, w) float32 or float16.
             labels: (n, 8) uint8, ``LABEL``.
-            frame: The picture that the masks belong to.
-            mask_filter: How masks are cut, and what they must be like.
-            candidates: Where they go; of masks beyond its capacity only the number is kept.
+            frame: The image that the masks belong to.
+            mask_filter: Thresholds, and the conditions that masks must meet.
+            candidates: Receives the masks; those beyond its capacity are only counted.
             workspace: ``binarise_workspace`` bytes.
         """
-        planes, half = self._floats(logits, "logits", (None, None, None))
+        planes, fp16 = self._floats(logits, "logits", (None, None, None))
         count, height, width = planes.shape
         marks = self._array(labels, "labels", np.uint8, (count, LABEL.itemsize))
         checks.thresholds(mask_filter.threshold, mask_filter.stability_offset)
         scratch = self._scratch(workspace, self.binarise_workspace(count, (height, width), frame))
         middle, offset = mask_filter.threshold, mask_filter.stability_offset
         self.module.binarise(
-            (planes.address, half, count, height, width), marks.address,
-            checks.frame_numbers(frame), (middle - offset, middle, middle + offset),
-            (mask_filter.least_stability, mask_filter.edge_tolerance),
+            _core.LogitPlanes(
+                data=planes.address, fp16=fp16, count=count, size=(height, width)
+            ),
+            marks.address, checks.native_frame(frame), (middle - offset, middle, middle + offset),
+            mask_filter.least_stability, mask_filter.edge_tolerance,
             self._candidates(candidates), scratch, self.stream,
         )  # fmt: skip
 
     def box_nms_workspace(self, masks: int) -> int:
-        """Bytes of scratch memory that ``box_nms`` needs for so many masks at most."""
+        """Return the bytes of scratch memory that ``box_nms`` needs for at most ``masks`` masks."""
         return int(self.module.box_nms_workspace(masks))
 
     def box_nms(
         self, candidates: Candidates, iou_threshold: float, *, kept: Any, count: Any, workspace: Any
     ) -> None:
-        """List the candidates that no better one overlaps, see ``ops.box_nms``.
+        """List the candidates that ``ops.box_nms`` keeps.
 
         Args:
             candidates: All of them.
-            iou_threshold: Boxes that overlap a better one by more than this go.
+            iou_threshold: Boxes that overlap a better one by more than this are dropped.
             kept: (masks,) int32 is written as far as ``count`` says, best score first.
             count: (1,) int32 is written.
             workspace: ``box_nms_workspace`` bytes.
         """
-        numbers = self._candidates(candidates)
+        given = self._candidates(candidates)
         listed = self._array(kept, "kept", np.int32, (candidates.records.shape[0],))
         number = self._array(count, "count", np.int32, (1,))
         scratch = self._scratch(workspace, self.box_nms_workspace(candidates.records.shape[0]))
         self.module.box_nms(
-            numbers, float(iou_threshold), listed.address, number.address, scratch, self.stream
+            given, float(iou_threshold), listed.address, number.address, scratch, self.stream
         )
 
     def join_runs(self, candidates: Candidates, kept: Any, count: Any, *, out: Candidates) -> None:
@@ -287,12 +287,15 @@ class DeviceKernels:
             count: (1,) int32.
             out: Of the same capacities.
         """
-        numbers, target = self._candidates(candidates), self._candidates(out)
-        if numbers[3:] != target[3:]:
-            raise DeviceArrayError("what remains needs the same room as the candidates.")
+        given, target = self._candidates(candidates), self._candidates(out)
+        if candidates.capacities != out.capacities:
+            raise DeviceArrayError(
+                f"out must have the capacities of the candidates, {candidates.capacities}, "
+                f"not {out.capacities}."
+            )
         listed = self._array(kept, "kept", np.int32, (candidates.records.shape[0],))
         number = self._array(count, "count", np.int32, (1,))
-        self.module.join_runs(numbers, listed.address, number.address, target[:3], self.stream)
+        self.module.join_runs(given, listed.address, number.address, target, self.stream)
 
     def _array(
         self, array: Any, name: str, dtype: Any = None, shape: tuple[int | None, ...] | None = None
@@ -315,36 +318,42 @@ class DeviceKernels:
             )
         return found.address
 
-    def _gather(
-        self, gather: Gather, source: int, stride: int, row_bytes: int
-    ) -> tuple[int, int, int, int, int, int, int]:
+    def _gather(self, gather: Gather, **source: int) -> _core.RowGather:
         rows = self._array(gather.rows, "rows", np.int32, (None,))
         count = self._array(gather.row_count, "count", np.int32, (1,))
-        numbers = (rows.address, count.address, gather.first, gather.size)
-        return (source, stride, row_bytes, *numbers)
+        return _core.RowGather(
+            rows=rows.address,
+            row_count=count.address,
+            first=gather.first,
+            size=gather.size,
+            **source,
+        )
 
-    def _candidates(self, candidates: Candidates) -> tuple[int, int, int, int, int]:
-        return Candidates(
-            self._array(candidates.records, "records", np.uint8, (None, RECORD.itemsize)),
-            self._array(candidates.positions, "positions", np.uint32, (None,)),
-            self._array(candidates.fill, "fill", np.uint8, (FILL.itemsize,)),
-        ).numbers()
+    def _candidates(self, candidates: Candidates) -> _core.Candidates:
+        records = self._array(candidates.records, "records", np.uint8, (None, RECORD.itemsize))
+        positions = self._array(candidates.positions, "positions", np.uint32, (None,))
+        fill = self._array(candidates.fill, "fill", np.uint8, (FILL.itemsize,))
+        return _core.Candidates(
+            records=records.address,
+            positions=positions.address,
+            fill=fill.address,
+            mask_capacity=records.shape[0],
+            run_capacity=positions.shape[0],
+        )
 
 
 def emulated_kernels(*, backwards: bool = False) -> DeviceKernels:
-    """The CUDA kernels' bodies over host memory.
+    """Return the CUDA kernels' bodies over host memory.
 
     Args:
-        backwards: Whether blocks and threads take turns from the last to the first; a kernel that
-            is right gives the same either way.
+        backwards: Run blocks and threads from the last to the first; a correct kernel gives the
+            same result in both orders.
     """
-    from fastseg import _core
-
     return DeviceKernels(_core.emulated, HOST, int(backwards))
 
 
 def cuda_module() -> Any:
-    """The extension module with the CUDA kernels, which loads without a driver or a device.
+    """Import the extension module with the CUDA kernels, which needs no driver or device.
 
     Raises:
         BackendUnavailableError: It was not built, or does not load.
@@ -360,7 +369,7 @@ def cuda_module() -> Any:
 
 
 def is_built() -> bool:
-    """Whether this installation has the CUDA kernels."""
+    """Check that this installation has the CUDA kernels."""
     try:
         cuda_module()
     except BackendUnavailableError:
@@ -369,7 +378,7 @@ def is_built() -> bool:
 
 
 def cuda_kernels(device: str, stream: int) -> DeviceKernels:
-    """The CUDA kernels on a device and a stream of its primary context.
+    """Return the CUDA kernels on a device and a stream of its primary context.
 
     Args:
         device: ``"cuda:0"``.

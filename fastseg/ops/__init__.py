@@ -1,13 +1,13 @@
-"""The native kernels with types: arrays are checked here, computed in C++, and nowhere else.
+"""The native kernels. Arguments are checked here and computed in C++, and nowhere else.
 
-Every function is exact: the same bits for any number of threads and on any processor, but for what
-``measure_shapes`` says of the C library, and the kernels of networks, ``DecoderKernel``,
-``EncoderKernel`` and ``UnetKernel``, of rounding.
-Those that take ``Runs`` raise ``MaskError`` when run lengths do not sum to height times width.
+Every function gives the same bits for any number of threads and on any processor. Exceptions are
+``measure_shapes``, which uses the C library's functions of angles, and the kernels of networks
+(``DecoderKernel``, ``EncoderKernel``, ``UnetKernel``), which round. Functions that take ``Rle``
+raise ``MaskError`` when run lengths do not sum to height times width.
 """
 
 try:
-    import fastseg._core  # noqa: F401 - only whether it is there
+    import fastseg._core  # noqa: F401 - imported to find out that it exists
 except ModuleNotFoundError as error:
     from fastseg.environment import install_hint
 
@@ -17,38 +17,38 @@ except ModuleNotFoundError as error:
         "another folder, where it finds the fastseg that is installed."
     ) from error
 
-from fastseg.ops.binarise import Binarised, binarise, sieves
+from fastseg.ops.binarise import Binarised, binarise, row_threshold_kernels
 from fastseg.ops.boxes import box_nms, near_crop_edge
 from fastseg.ops.chambers import ChamberScores, chamber_scores, clean_chambers
-from fastseg.ops.echo_unet import UNET_TABLE, UnetKernel, unet_misfit
+from fastseg.ops.echo_unet import UNET_KERNEL_TABLE, UnetKernel, unet_unsupported_reason
 from fastseg.ops.frames import frame_input, masks_to_frame
 from fastseg.ops.measure_shapes import Shapes, measure_shapes
 from fastseg.ops.point_grid import point_grid
 from fastseg.ops.preprocess import preprocess, resize_bilinear
-from fastseg.ops.rle import Runs
+from fastseg.ops.rle import Rle
 from fastseg.ops.rle_ops import (
-    runs_areas,
-    runs_boxes,
-    runs_check,
-    runs_from_array,
-    runs_from_strings,
-    runs_iou,
-    runs_polygons,
-    runs_remove_small_regions,
-    runs_to_array,
-    runs_to_strings,
+    rle_areas,
+    rle_boxes,
+    rle_check,
+    rle_from_array,
+    rle_from_strings,
+    rle_iou,
+    rle_polygons,
+    rle_remove_small_regions,
+    rle_to_array,
+    rle_to_strings,
 )
-from fastseg.ops.sam_decoder import DecodedPrompts, DecoderKernel, computes_in_bf16, decoder_tables
-from fastseg.ops.sam_encoder import EncoderKernel, encoder_tables
+from fastseg.ops.sam_decoder import DecodedPrompts, DecoderKernel, computes_in_bf16, kernel_tables
+from fastseg.ops.sam_encoder import EncoderKernel, encoder_kernel_tables
 
 __all__ = [
-    "UNET_TABLE",
+    "UNET_KERNEL_TABLE",
     "Binarised",
     "ChamberScores",
     "DecodedPrompts",
     "DecoderKernel",
     "EncoderKernel",
-    "Runs",
+    "Rle",
     "Shapes",
     "UnetKernel",
     "binarise",
@@ -56,25 +56,25 @@ __all__ = [
     "chamber_scores",
     "clean_chambers",
     "computes_in_bf16",
-    "decoder_tables",
-    "encoder_tables",
+    "encoder_kernel_tables",
     "frame_input",
+    "kernel_tables",
     "masks_to_frame",
     "measure_shapes",
     "near_crop_edge",
     "point_grid",
     "preprocess",
     "resize_bilinear",
-    "runs_areas",
-    "runs_boxes",
-    "runs_check",
-    "runs_from_array",
-    "runs_from_strings",
-    "runs_iou",
-    "runs_polygons",
-    "runs_remove_small_regions",
-    "runs_to_array",
-    "runs_to_strings",
-    "sieves",
-    "unet_misfit",
+    "rle_areas",
+    "rle_boxes",
+    "rle_check",
+    "rle_from_array",
+    "rle_from_strings",
+    "rle_iou",
+    "rle_polygons",
+    "rle_remove_small_regions",
+    "rle_to_array",
+    "rle_to_strings",
+    "row_threshold_kernels",
+    "unet_unsupported_reason",
 ]

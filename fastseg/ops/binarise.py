@@ -1,4 +1,4 @@
-"""Masks of the whole picture, cut out of low-resolution logits."""
+"""Masks of the whole image from low-resolution logits."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from fastseg import _core
 from fastseg.errors import BackendError
 from fastseg.geometry import Frame
 from fastseg.ops import checks
-from fastseg.ops.rle import Runs, mask_size
+from fastseg.ops.rle import Rle, mask_size
 
 
 class Binarised(NamedTuple):
-    """Masks that were cut out of logits, and what was measured on the way."""
+    """Masks from logits, with their areas, boxes and stability."""
 
-    runs: Runs
+    runs: Rle
     areas: NDArray[np.int64]
     """``(n,)`` pixels."""
 
@@ -28,12 +28,12 @@ class Binarised(NamedTuple):
     """``(n,)`` pixels above the raised threshold / above the lowered one; 0 / 0 is NaN."""
 
 
-def sieves() -> tuple[str, ...]:
-    """Names of the vectors that ``binarise`` can compute with on this processor, widest first.
+def row_threshold_kernels() -> tuple[str, ...]:
+    """List the kernels that ``binarise`` can threshold rows with here, widest vectors first.
 
-    Some of ``"avx512"``, ``"avx2"`` and ``"portable"``.
+    Names are ``"avx512"``, ``"avx2"`` and ``"portable"``, as far as the processor supports them.
     """
-    return tuple(_core.sieves())
+    return tuple(_core.row_threshold_kernels())
 
 
 def binarise(
@@ -44,39 +44,41 @@ def binarise(
     threshold: float = 0.0,
     stability_offset: float = 1.0,
     threads: int = 0,
-    sieve: str | None = None,
+    kernel: str | None = None,
 ) -> Binarised:
-    """Cut masks of the whole picture out of low-resolution logits.
+    """Compute masks of the whole image from low-resolution logits.
 
-    What Segment Anything does in three steps over full-resolution logits (enlarge bilinearly to
-    the square, crop the padding away, enlarge bilinearly to the picture; Kirillov et al. 2023), as
-    one weighted sum of 3 x 3 logits per pixel, and only for pixels near an outline: the others are
-    settled by the logits around them. A NaN counts as background.
+    Segment Anything does this in three steps over full-resolution logits: enlarge bilinearly to the
+    square, crop the padding away, enlarge bilinearly to the image (Kirillov et al. 2023). Here it
+    is one weighted sum of 3 x 3 logits per pixel, computed only near outlines: the logits around
+    the other pixels decide about them. A NaN counts as background.
 
     Args:
         logits: ``(n, h, w)`` float32, the padded square at low resolution; planes may lie apart,
             rows must not.
-        frame: the picture that the masks belong to; pixels outside its crop are background.
-        chosen: ``(k,)`` which of the ``n``, in this order; None for all. Others are not read.
-        threshold: a mask is what lies above it.
-        stability_offset: how far the threshold is moved up and down to judge the stability.
+        frame: the image that the masks belong to; pixels outside its crop are background.
+        chosen: ``(k,)`` indices of the planes to use, in this order; None for all. Others are not
+            read.
+        threshold: pixels above it are the mask.
+        stability_offset: added to and subtracted from the threshold to judge the stability.
         threads: cores to use at most; 0 is all.
-        sieve: the widest of ``sieves()`` that may be used; None for the first. All give the same
-            masks.
+        kernel: the widest of ``row_threshold_kernels()`` that may be used; None for the first. All
+            give the same masks.
 
     Raises:
-        BackendError: this processor does not have the sieve.
-        MaskError: the logits are not of that shape and dtype, or larger than the square, or one is
-            chosen that is not among them.
+        BackendError: this processor does not support the kernel.
+        MaskError: the logits are not of that shape and dtype, or larger than the square, or
+            ``chosen`` names a plane that is not there.
         PromptError: the threshold or the offset is not a usable number.
     """
     logits = checks.logits(logits, frame)
     checks.thresholds(threshold, stability_offset)
     mask_size(frame.image)
     chosen = checks.chosen(chosen, len(logits))
-    if sieve is not None and sieve not in sieves():
+    if kernel is not None and kernel not in row_threshold_kernels():
         raise BackendError(
-            f"Masks have no sieve {sieve!r} on this processor, but {', '.join(sieves())}."
+            f"There is no row threshold kernel {kernel!r} on this processor. "
+            f"Use one of {', '.join(row_threshold_kernels())}."
         )
     count = len(chosen)
     offsets, areas = np.zeros(count + 1, np.int64), np.empty(count, np.int64)
@@ -84,7 +86,7 @@ def binarise(
     # Python adds in double precision, then the logits' precision decides: as torch compares.
     low, high = threshold - stability_offset, threshold + stability_offset
     counts = _core.binarise(
-        logits, chosen, checks.frame_numbers(frame), (low, threshold, high),
-        offsets, areas, boxes, stability, checks.threads(threads), sieve or "",
+        logits, chosen, checks.native_frame(frame), (low, threshold, high),
+        offsets, areas, boxes, stability, checks.threads(threads), kernel or "",
     )  # fmt: skip
-    return Binarised(Runs(counts, offsets, frame.image), areas, boxes, stability)
+    return Binarised(Rle(counts, offsets, frame.image), areas, boxes, stability)

@@ -1,4 +1,4 @@
-"""Boxes of masks: overlapping ones dropped, cut ones found."""
+"""Boxes of masks: suppression of overlaps, and detection of boxes that a crop cuts."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def box_nms(boxes: ArrayLike, scores: ArrayLike, iou_threshold: float) -> NDArra
 
     Args:
         boxes: ``(n, 4)`` x0, y0, x1, y1, computed with in float32.
-        scores: ``(n,)``; a NaN counts as the highest.
-        iou_threshold: boxes that overlap a better one by more than this go.
+        scores: ``(n,)``; NaN counts as the highest.
+        iou_threshold: boxes that overlap a better one by more than this are dropped.
 
     Returns:
         ``(kept,)`` int64 indices in descending order of score; equal scores keep their order.
@@ -36,16 +36,16 @@ def box_nms(boxes: ArrayLike, scores: ArrayLike, iou_threshold: float) -> NDArra
 
 
 def near_crop_edge(boxes: ArrayLike, frame: Frame, tolerance: float = 20.0) -> NDArray[np.bool_]:
-    """Find boxes that were probably cut by the crop.
+    """Find boxes that the crop probably cuts.
 
     Args:
-        boxes: ``(n, 4)`` integers x0, y0, x1, y1 in pixels of the whole picture.
-        frame: whose crop was looked at.
+        boxes: ``(n, 4)`` integers x0, y0, x1, y1 in pixels of the whole image.
+        frame: the frame whose crop the boxes were found in.
         tolerance: pixels within which a box ends at an edge.
 
     Returns:
         ``(n,)`` bool: some side lies near the same side of the crop, but not near that of the
-        picture.
+        image.
 
     Raises:
         PromptError: the boxes are not of that shape, or not integers.
@@ -56,7 +56,7 @@ def near_crop_edge(boxes: ArrayLike, frame: Frame, tolerance: float = 20.0) -> N
     out = np.empty(len(boxes), np.bool_)
     _core.near_crop_edge(
         np.ascontiguousarray(boxes, dtype=np.int64),
-        checks.frame_numbers(frame),
+        checks.native_frame(frame),
         tolerance,
         out.view(np.uint8),
     )

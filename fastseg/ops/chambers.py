@@ -1,4 +1,4 @@
-"""Chambers of the heart: cut out of a network's probabilities, cleaned, and scored."""
+"""Masks of heart chambers from a network's probabilities, and their scores."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fastseg.ops import checks
 
 
 class ChamberScores(NamedTuple):
-    """How sure a network is of every chamber."""
+    """Confidence of a network in every chamber."""
 
     scores: NDArray[np.float32]
     """``(n, channels)`` from 0 to 1: the intersection over union that the probabilities promise."""
@@ -39,7 +39,7 @@ def clean_chambers(
 
     Args:
         probabilities: ``(n, channels, h, w)`` float32.
-        threshold: a mask is what lies above it, compared in single precision.
+        threshold: pixels above it are the mask, compared in single precision.
         exclusive: chambers cannot overlap: a pixel that several of channels 1 and up claim is
             taken from all of them, and channel 0 becomes the union of what is left.
         threads: cores to use at most; 0 is all.
@@ -69,7 +69,7 @@ def clean_chambers(
 def chamber_scores(
     probabilities: NDArray[np.float32], masks: NDArray[np.bool_], *, threads: int = 0
 ) -> ChamberScores:
-    """Judge masks by the probabilities that they were cut from.
+    """Score masks by the probabilities that they were made from.
 
     The score is the sum of the probabilities inside a mask, divided by the number of its pixels
     plus the sum outside: expected intersection over expected union if every pixel were drawn on

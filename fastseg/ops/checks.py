@@ -1,4 +1,4 @@
-"""What the native kernels cannot take, said as typed errors before it reaches them."""
+"""Checks of arguments that raise typed errors before a native kernel sees them."""
 
 from __future__ import annotations
 
@@ -9,25 +9,23 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from fastseg import _core
 from fastseg.errors import ImageError, MaskError, PromptError
 from fastseg.geometry import Frame
 
 LARGEST_THRESHOLD = 1e30
-"""Thresholds lie within plus and minus this; logits beyond 1.3e36 are taken as that."""
+"""Bound of a threshold's absolute value; logits beyond 1.3e36 count as 1.3e36."""
 
 LARGEST_WINDOW = 2**15
-"""Pixels along an edge of a window: a picture of it is made, and 4 GB are enough."""
+"""Pixels along an edge of a window; an image of that size takes 4 GB."""
 
 FramePixels: TypeAlias = NDArray[np.uint8] | NDArray[np.float32]
 """``(height, width, channels)``."""
 
-FrameNumbers: TypeAlias = tuple[int, int, int, int, int, int, int, int, int]
-"""Picture height, width; crop x0, y0, x1, y1; side; resized height, width."""
-
 
 @contextmanager
 def mask_errors() -> Iterator[None]:
-    """Turn what the kernels say about run lengths into ``MaskError``."""
+    """Raise the kernels' ``ValueError`` about run lengths as ``MaskError``."""
     try:
         yield
     except ValueError as error:
@@ -35,7 +33,7 @@ def mask_errors() -> Iterator[None]:
 
 
 def threads(count: int) -> int:
-    """Make sure that a number of threads makes sense; 0 stands for all cores.
+    """Check a number of threads; 0 stands for all cores.
 
     Raises:
         PromptError: it is negative.
@@ -45,23 +43,23 @@ def threads(count: int) -> int:
     return count
 
 
-def picture(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Make sure of a ``(height, width, 3)`` uint8 picture; gives it C-contiguous.
+def image(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Check a ``(height, width, 3)`` uint8 image and return it C-contiguous.
 
     Raises:
         ImageError: it is something else, or empty.
     """
-    image = np.asarray(image)
+    image = np.asarray(values)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
         raise ImageError(
-            f"a picture must be (height, width, 3) uint8 and not empty, "
+            f"an image must be (height, width, 3) uint8 and not empty, "
             f"not {image.shape} {image.dtype}"
         )
     return np.ascontiguousarray(image)
 
 
 def frame(values: FramePixels) -> FramePixels:
-    """Make sure of ``(height, width, channels)`` uint8 or float32 pixels; gives them C-contiguous.
+    """Check ``(height, width, channels)`` uint8 or float32 pixels and return them C-contiguous.
 
     Raises:
         ImageError: they are something else, or there are none.
@@ -76,10 +74,10 @@ def frame(values: FramePixels) -> FramePixels:
 
 
 def window(box: tuple[int, int, int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Make sure that a window looks at a part of a frame of this height and width.
+    """Check that a window overlaps a frame of this height and width.
 
     Raises:
-        ImageError: it is empty, too large, or nowhere over the frame.
+        ImageError: it is empty, too large, or outside the frame.
     """
     x0, y0, x1, y1 = (int(edge) for edge in box)
     height, width = size
@@ -90,24 +88,26 @@ def window(box: tuple[int, int, int, int], size: tuple[int, int]) -> tuple[int, 
     return x0, y0, x1, y1
 
 
-def frame_numbers(frame: Frame) -> FrameNumbers:
-    """Give a frame as the kernels take it.
+def native_frame(frame: Frame) -> _core.Frame:
+    """Convert a frame to the kernels' own type.
 
     Raises:
-        ImageError: its crop is no part of its picture, or its square is empty.
+        ImageError: its crop is not inside its image, or its square is empty.
     """
     height, width = frame.image
     x0, y0, x1, y1 = frame.crop_box
     if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height) or frame.side < 1:
         raise ImageError(
-            f"the crop {frame.crop_box} must be a part of the picture of {frame.image}, "
+            f"the crop {frame.crop_box} must be a part of the image of {frame.image}, "
             f"and the side {frame.side} at least 1"
         )
-    return height, width, x0, y0, x1, y1, frame.side, *frame.resized
+    return _core.Frame(
+        image=frame.image, crop=frame.crop_box, side=frame.side, resized=frame.resized
+    )
 
 
 def logits(values: NDArray[np.float32], frame: Frame) -> NDArray[np.float32]:
-    """Make sure of ``(n, h, w)`` float32 logits; gives them with C-contiguous planes.
+    """Check ``(n, h, w)`` float32 logits and return them with C-contiguous planes.
 
     Raises:
         MaskError: they are something else, or larger than the frame's square.
@@ -127,7 +127,7 @@ def logits(values: NDArray[np.float32], frame: Frame) -> NDArray[np.float32]:
 
 
 def chosen(index: NDArray[np.intp] | None, count: int) -> NDArray[np.int64]:
-    """Make sure of positions ``(k,)`` in 0..count - 1; gives them as int64, all of them for None.
+    """Check positions ``(k,)`` in 0..count - 1 and return them as int64; None stands for all.
 
     Raises:
         MaskError: they are something else.
@@ -143,7 +143,7 @@ def chosen(index: NDArray[np.intp] | None, count: int) -> NDArray[np.int64]:
 
 
 def mask_planes(masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Make sure of ``(n, h, w)`` bool masks with pixels; gives them C-contiguous.
+    """Check ``(n, h, w)`` bool masks with pixels and return them C-contiguous.
 
     Raises:
         MaskError: they are something else, or have no pixels.
@@ -157,7 +157,7 @@ def mask_planes(masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def chamber_planes(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Make sure of ``(n, channels, h, w)`` float32 probabilities; gives them C-contiguous.
+    """Check ``(n, channels, h, w)`` float32 probabilities and return them C-contiguous.
 
     Raises:
         MaskError: they are something else, or a plane has no pixels.
@@ -172,7 +172,7 @@ def chamber_planes(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def thresholds(threshold: float, stability_offset: float) -> None:
-    """Make sure that masks can be cut at these.
+    """Check the thresholds of masks.
 
     Raises:
         PromptError: one is not a finite number, or the offset is negative.

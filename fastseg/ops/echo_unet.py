@@ -9,14 +9,14 @@ import numpy as np
 from fastseg import _core
 from fastseg.errors import BackendError
 from fastseg.ops import checks
-from fastseg.ops.sam_decoder import decoder_tables
+from fastseg.ops.sam_decoder import kernel_tables
 from fastseg.ops.weights import Floats, opened
 
-UNET_TABLE = "amx-bf16"
-"""The one of ``decoder_tables`` that the U-Net is made for."""
+UNET_KERNEL_TABLE = "amx-bf16"
+"""Name of the kernel table that the U-Net needs, one of ``kernel_tables()``."""
 
 
-def unet_misfit(*, width: int, channels: int, classes: int, side: int) -> str:
+def unet_unsupported_reason(*, width: int, channels: int, classes: int, side: int) -> str:
     """Say why ``UnetKernel`` does not support a network of such sizes; empty if it does.
 
     Args:
@@ -25,7 +25,7 @@ def unet_misfit(*, width: int, channels: int, classes: int, side: int) -> str:
         classes: Planes of probabilities.
         side: Of a frame in pixels.
     """
-    return str(_core.unet_misfit(width, channels, classes, side))
+    return str(_core.unet_unsupported_reason(width, channels, classes, side))
 
 
 class UnetKernel:
@@ -36,7 +36,7 @@ class UnetKernel:
 
     Args:
         weights: Float32 arrays by their names in the state dict of ``export.networks.unet.UNet``.
-            ``unet_misfit`` says which sizes they may have.
+            ``unet_unsupported_reason`` says which sizes they may have.
         side: Of the square frames in pixels.
 
     Raises:
@@ -46,7 +46,7 @@ class UnetKernel:
     """
 
     def __init__(self, weights: Mapping[str, Floats], *, side: int) -> None:
-        if UNET_TABLE not in decoder_tables():
+        if UNET_KERNEL_TABLE not in kernel_tables():
             raise BackendError("The native U-Net needs AMX, which this processor does not have.")
         self._unet = opened(_core.unet_open, weights, side, network="the echo U-Net")
         self.side = side

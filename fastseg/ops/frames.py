@@ -1,4 +1,4 @@
-"""Ultrasound frames on their way into a network, and its masks on their way back."""
+"""Input of a network from ultrasound frames, and its masks in the pixels of a frame."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from fastseg import _core
 from fastseg.errors import ImageError
 from fastseg.ops import checks
-from fastseg.ops.rle import Runs, mask_size
+from fastseg.ops.rle import Rle, mask_size
 
 
 def frame_input(
@@ -60,8 +60,8 @@ def masks_to_frame(
     size: tuple[int, int],
     *,
     threads: int = 0,
-) -> Runs:
-    """Draw masks of a window in the pixels of its frame.
+) -> Rle:
+    """Resample masks of a window to the pixels of its frame.
 
     A mask is 0 or 1 at its pixels' centres, interpolated bilinearly at the centres of the frame's
     pixels (beyond the outermost centres the border repeats), and set from one half on. Everything
@@ -86,4 +86,4 @@ def masks_to_frame(
     counts = _core.masks_to_frame(
         masks.view(np.uint8), checks.window(window, size), size, offsets, checks.threads(threads)
     )
-    return Runs(counts, offsets, size)
+    return Rle(counts, offsets, size)

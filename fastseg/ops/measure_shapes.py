@@ -1,4 +1,4 @@
-"""What is measured of a chamber's mask: area, long axis, and the disks that it is cut into."""
+"""Measures of a chamber's mask: area, long axis, and the disks that it is cut into."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from fastseg.errors import PromptError
 from fastseg.ops import checks
 
 Mode = Literal["default", "upright", "source"]
-"""How axis and disks are laid, in the order of the kernels' rules."""
+"""Rule for axis and disks, in the order of the kernels' rules."""
 
 _MEASURES = 14
-"""Columns that the kernel fills for every mask."""
+"""Columns that the kernel writes for every mask."""
 
 
 class Shapes(NamedTuple):
@@ -65,7 +65,7 @@ class Shapes(NamedTuple):
 def measure_shapes(
     masks: NDArray[np.bool_], mode: Mode = "default", *, disks: int = 21, threads: int = 0
 ) -> Shapes:
-    """Measure masks as the method of disks wants them.
+    """Measure masks for the method of disks.
 
     ``"default"`` lays the axis through the centroid of the largest component (of equal ones the
     first in raster order), in the direction of greatest variance. Ends and chords are where lines
@@ -90,8 +90,8 @@ def measure_shapes(
 
     Args:
         masks: ``(n, h, w)`` bool.
-        mode: how the axis and the disks are laid.
-        disks: into how many the axis is cut.
+        mode: the rule for axis and disks.
+        disks: number of disks along the axis.
         threads: cores to use at most; 0 is all.
 
     Raises:

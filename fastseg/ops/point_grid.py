@@ -1,4 +1,4 @@
-"""A grid of clicks."""
+"""A grid of point prompts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masks as run lengths: what every mask is between the kernels and a result."""
+"""Masks as run lengths, their form between the kernels and a result."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from numpy.typing import ArrayLike, NDArray
 from fastseg.errors import MaskError
 
 LARGEST_AREA = 2**32 - 1
-"""Pixels of the largest mask: a run length is an unsigned 32-bit number."""
+"""Pixels of the largest mask; a run length is an unsigned 32-bit number."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Runs:
+class Rle:
     """Masks of one size as COCO run lengths.
 
     A mask is read column by column; its first count is background, the next foreground, and so
-    on. The sum is height times width (``ops.runs_check`` makes sure). Indexing with an int, a
-    slice, an array of indices or a boolean array gives ``Runs`` again.
+    on. The sum is height times width, which ``ops.rle_check`` checks. Indexing with an int, a
+    slice, an array of indices or a boolean array gives ``Rle`` again.
 
     Raises:
         MaskError: counts and offsets do not belong together, or the size is empty or too large.
@@ -54,34 +54,34 @@ class Runs:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def __iter__(self) -> Iterator[Runs]:
+    def __iter__(self) -> Iterator[Rle]:
         return (self[index] for index in range(len(self)))
 
-    def __getitem__(self, index: int | slice | Sequence[int] | NDArray[Any]) -> Runs:
+    def __getitem__(self, index: int | slice | Sequence[int] | NDArray[Any]) -> Rle:
         chosen = np.atleast_1d(np.arange(len(self))[index])
         lengths = np.diff(self.offsets)[chosen]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         shifts = np.repeat(self.offsets[chosen] - offsets[:-1], lengths)
-        return Runs(self.counts[np.arange(offsets[-1]) + shifts], offsets, self.size)
+        return Rle(self.counts[np.arange(offsets[-1]) + shifts], offsets, self.size)
 
     def lists(self) -> list[list[int]]:
-        """Give the run lengths of every mask as a list."""
+        """Return the run lengths of every mask as a list."""
         counts = self.counts.tolist()
         return [counts[begin:end] for begin, end in pairwise(self.offsets.tolist())]
 
     @staticmethod
-    def from_lists(counts: Sequence[Sequence[int]], size: tuple[int, int]) -> Runs:
-        """Take the run lengths of every mask as a list.
+    def from_lists(counts: Sequence[Sequence[int]], size: tuple[int, int]) -> Rle:
+        """Make masks from lists of run lengths.
 
         Raises:
-            MaskError: something is no run length.
+            MaskError: a list holds something else than run lengths.
         """
         flat = [count for mask in counts for count in mask]
         row = np.array(flat) if flat else np.zeros(0, np.uint32)
-        return Runs(row, np.cumsum([0, *map(len, counts)]), size)
+        return Rle(row, np.cumsum([0, *map(len, counts)]), size)
 
     @staticmethod
-    def concatenate(parts: Sequence[Runs]) -> Runs:
+    def concatenate(parts: Sequence[Rle]) -> Rle:
         """Join masks of one size, in order.
 
         Raises:
@@ -92,11 +92,11 @@ class Runs:
             raise MaskError(f"masks to join must have one size, not {sorted(sizes)}")
         lengths = np.concatenate([np.diff(part.offsets) for part in parts])
         counts = np.concatenate([part.counts for part in parts])
-        return Runs(counts, np.concatenate([[0], np.cumsum(lengths)]), sizes.pop())
+        return Rle(counts, np.concatenate([[0], np.cumsum(lengths)]), sizes.pop())
 
 
 def mask_size(size: tuple[int, int]) -> tuple[int, int]:
-    """Make sure that a mask can have this height and width.
+    """Check the height and width of a mask.
 
     Raises:
         MaskError: it would have no pixels, or more than a run length can count.

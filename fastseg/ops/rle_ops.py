@@ -1,4 +1,4 @@
-"""Everything that is computed from run lengths; malformed ones raise ``MaskError``."""
+"""Operations on run lengths; malformed ones raise ``MaskError``."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ from numpy.typing import NDArray
 from fastseg import _core
 from fastseg.errors import MaskError, PromptError
 from fastseg.ops import checks
-from fastseg.ops.rle import Runs, mask_size
+from fastseg.ops.rle import Rle, mask_size
 
 
-def runs_check(runs: Runs) -> None:
-    """Make sure that every mask's run lengths sum to height times width."""
+def rle_check(rle: Rle) -> None:
+    """Check that every mask's run lengths sum to height times width."""
     with checks.mask_errors():
-        _core.runs_check(runs.counts, runs.offsets, runs.size)
+        _core.rle_check(rle.counts, rle.offsets, rle.size)
 
 
-def runs_areas(runs: Runs) -> NDArray[np.int64]:
+def rle_areas(rle: Rle) -> NDArray[np.int64]:
     """Count the pixels of every mask, ``(n,)``."""
-    out = np.empty(len(runs), np.int64)
+    out = np.empty(len(rle), np.int64)
     with checks.mask_errors():
-        _core.runs_areas(runs.counts, runs.offsets, runs.size, out)
+        _core.rle_areas(rle.counts, rle.offsets, rle.size, out)
     return out
 
 
-def runs_boxes(runs: Runs) -> NDArray[np.int64]:
-    """Box every mask: ``(n, 4)`` outermost pixels x0, y0, x1, y1, zeros for an empty mask."""
-    out = np.empty((len(runs), 4), np.int64)
+def rle_boxes(rle: Rle) -> NDArray[np.int64]:
+    """Find the outermost pixels of every mask: ``(n, 4)`` x0, y0, x1, y1; zeros if it is empty."""
+    out = np.empty((len(rle), 4), np.int64)
     with checks.mask_errors():
-        _core.runs_boxes(runs.counts, runs.offsets, runs.size, out)
+        _core.rle_boxes(rle.counts, rle.offsets, rle.size, out)
     return out
 
 
-def runs_to_array(runs: Runs, *, threads: int = 0) -> NDArray[np.bool_]:
-    """Draw every mask: ``(n, height, width)`` bool."""
-    out = np.empty((len(runs), *runs.size), np.bool_)
+def rle_to_array(rle: Rle, *, threads: int = 0) -> NDArray[np.bool_]:
+    """Decode every mask: ``(n, height, width)`` bool."""
+    out = np.empty((len(rle), *rle.size), np.bool_)
     with checks.mask_errors():
-        _core.runs_to_array(runs.counts, runs.offsets, out.view(np.uint8), checks.threads(threads))
+        _core.rle_to_array(rle.counts, rle.offsets, out.view(np.uint8), checks.threads(threads))
     return out
 
 
-def runs_from_array(masks: NDArray[np.bool_], *, threads: int = 0) -> Runs:
+def rle_from_array(masks: NDArray[np.bool_], *, threads: int = 0) -> Rle:
     """Encode ``(n, height, width)`` bool masks.
 
     Raises:
@@ -57,19 +57,19 @@ def runs_from_array(masks: NDArray[np.bool_], *, threads: int = 0) -> Runs:
     size = mask_size((masks.shape[1], masks.shape[2]))
     offsets = np.zeros(len(masks) + 1, np.int64)
     masks = np.ascontiguousarray(masks)
-    counts = _core.runs_from_array(masks.view(np.uint8), offsets, checks.threads(threads))
-    return Runs(counts, offsets, size)
+    counts = _core.rle_from_array(masks.view(np.uint8), offsets, checks.threads(threads))
+    return Rle(counts, offsets, size)
 
 
-def runs_to_strings(runs: Runs) -> list[bytes]:
+def rle_to_strings(rle: Rle) -> list[bytes]:
     """Write COCO's compressed run-length strings, as pycocotools does."""
-    offsets = np.zeros(len(runs) + 1, np.int64)
+    offsets = np.zeros(len(rle) + 1, np.int64)
     with checks.mask_errors():
-        text = _core.runs_to_strings(runs.counts, runs.offsets, runs.size, offsets)
+        text = _core.rle_to_strings(rle.counts, rle.offsets, rle.size, offsets)
     return [text[begin:end] for begin, end in pairwise(offsets.tolist())]
 
 
-def runs_from_strings(texts: Sequence[bytes], size: tuple[int, int]) -> Runs:
+def rle_from_strings(texts: Sequence[bytes], size: tuple[int, int]) -> Rle:
     """Read COCO's compressed run-length strings of masks of one size.
 
     Raises:
@@ -81,12 +81,12 @@ def runs_from_strings(texts: Sequence[bytes], size: tuple[int, int]) -> Runs:
     text_offsets = np.cumsum([0, *map(len, texts)], dtype=np.int64)
     offsets = np.zeros(len(texts) + 1, np.int64)
     with checks.mask_errors():
-        counts = _core.runs_from_strings(b"".join(texts), text_offsets, size, offsets)
-    return Runs(counts, offsets, size)
+        counts = _core.rle_from_strings(b"".join(texts), text_offsets, size, offsets)
+    return Rle(counts, offsets, size)
 
 
-def runs_polygons(runs: Runs, *, threads: int = 0) -> list[list[NDArray[np.int32]]]:
-    """Follow the cracks between pixels around every mask.
+def rle_polygons(rle: Rle, *, threads: int = 0) -> list[list[NDArray[np.int32]]]:
+    """Trace the edges between pixels around every mask.
 
     Returns:
         For every mask its rings, each ``(corners, 2)`` int32, x before y, in pixel corners: pixel
@@ -95,33 +95,33 @@ def runs_polygons(runs: Runs, *, threads: int = 0) -> list[list[NDArray[np.int32
         perpendicular, no ring touches itself, and filling all rings of a mask by the even-odd rule
         gives the mask back. Pixels that touch at a corner only are in different rings.
     """
-    mask_offsets = np.zeros(len(runs) + 1, np.int64)
+    mask_offsets = np.zeros(len(rle) + 1, np.int64)
     with checks.mask_errors():
-        points, ring_offsets = _core.runs_polygons(
-            runs.counts, runs.offsets, runs.size, mask_offsets, checks.threads(threads)
+        points, ring_offsets = _core.rle_polygons(
+            rle.counts, rle.offsets, rle.size, mask_offsets, checks.threads(threads)
         )
     points = points.reshape(-1, 2)
     rings = [points[begin:end] for begin, end in pairwise(ring_offsets.tolist())]
     return [rings[begin:end] for begin, end in pairwise(mask_offsets.tolist())]
 
 
-def runs_remove_small_regions(
-    runs: Runs, min_area: float, mode: Literal["holes", "islands"], *, threads: int = 0
-) -> tuple[Runs, NDArray[np.bool_]]:
+def rle_remove_small_regions(
+    rle: Rle, min_area: float, mode: Literal["holes", "islands"], *, threads: int = 0
+) -> tuple[Rle, NDArray[np.bool_]]:
     """Fill small holes or drop small islands, as Segment Anything's mask generator does.
 
-    Regions hang together over edges and corners. A hole is any region of the background, also one
-    at the border of the picture. When all islands are small the largest one stays.
+    Regions are 8-connected. A hole is any region of the background, also one
+    at the border of the image. When all islands are small the largest one stays.
 
     Args:
-        runs: the masks.
-        min_area: regions of fewer pixels go.
-        mode: what to look at.
+        rle: the masks.
+        min_area: regions of fewer pixels are removed.
+        mode: the kind of region to remove.
         threads: cores to use at most; 0 is all.
 
     Returns:
-        The masks, and ``(n,)`` bool: whether a small region was found (a lone small island
-        counts, although it stays).
+        The masks, and ``(n,)`` bool: true where a small region was found (a lone small
+        island counts, although it stays).
 
     Raises:
         PromptError: the mode is unknown, or ``min_area`` is not a number.
@@ -130,18 +130,18 @@ def runs_remove_small_regions(
         raise PromptError(
             f'mode must be "holes" or "islands" and min_area a number, not {mode!r}, {min_area}'
         )
-    offsets = np.zeros(len(runs) + 1, np.int64)
-    changed = np.zeros(len(runs), np.bool_)
+    offsets = np.zeros(len(rle) + 1, np.int64)
+    changed = np.zeros(len(rle), np.bool_)
     with checks.mask_errors():
-        counts = _core.runs_remove_small_regions(
-            runs.counts, runs.offsets, runs.size, (min_area, mode == "islands"), offsets,
+        counts = _core.rle_remove_small_regions(
+            rle.counts, rle.offsets, rle.size, (min_area, mode == "islands"), offsets,
             changed.view(np.uint8), checks.threads(threads),
         )  # fmt: skip
-    return Runs(counts, offsets, runs.size), changed
+    return Rle(counts, offsets, rle.size), changed
 
 
-def runs_iou(a: Runs, b: Runs, *, threads: int = 0) -> NDArray[np.float64]:
-    """Intersection over union of every mask of ``a`` with every mask of ``b``.
+def rle_iou(a: Rle, b: Rle, *, threads: int = 0) -> NDArray[np.float64]:
+    """Compute the intersection over union of every mask of ``a`` with every mask of ``b``.
 
     Returns:
         ``(len(a), len(b))`` float64; 1 for two empty masks, which are the same mask.
@@ -153,7 +153,7 @@ def runs_iou(a: Runs, b: Runs, *, threads: int = 0) -> NDArray[np.float64]:
         raise MaskError(f"masks to compare must have one size, not {a.size} and {b.size}")
     out = np.empty((len(a), len(b)), np.float64)
     with checks.mask_errors():
-        _core.runs_iou(
+        _core.rle_iou(
             a.counts, a.offsets, b.counts, b.offsets, a.size, out, checks.threads(threads)
         )
     return out

@@ -1,8 +1,8 @@
 """The decoder of promptable models as a native kernel: weights opened once, and two stages.
 
 Unlike the other kernels this one answers within rounding, not bit for bit: in float32 about 1e-6 of
-the largest logit from the torch modules, in bfloat16 about 5e-3. For one processor and table the
-bits are always the same, for any number of threads and whatever prompts are asked together.
+the largest logit from the torch modules, in bfloat16 about 5e-3. For one processor and kernel table
+the bits are always the same, for any number of threads and any prompts in one call.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fastseg.ops.weights import Floats, opened
 
 
 class DecodedPrompts(NamedTuple):
-    """What the first stage knows of ``n`` prompts."""
+    """Result of the first stage for ``n`` prompts."""
 
     iou_predictions: Floats
     """``(n, 4)``."""
@@ -30,23 +30,24 @@ class DecodedPrompts(NamedTuple):
     mask_vectors: Floats
     """``(n, 4, 32)``."""
 
-    memory: Floats
-    """``(n, floats)``: what the image was sent by each prompt, from which ``draw`` makes the
-    image tokens again; 14 KB for a click, and 256 KB more with a mask prompt."""
+    prompt_state: Floats
+    """``(n, floats)`` from which ``draw`` recomputes the image tokens of each prompt; 14 KB for a
+    point, and 256 KB more with a mask prompt."""
 
 
-def decoder_tables() -> tuple[str, ...]:
-    """Names of the sets of matrix products that this processor can run, fastest first.
+def kernel_tables() -> tuple[str, ...]:
+    """List the kernel tables that this processor supports, fastest first.
 
-    ``"amx-bf16"`` and ``"avx512-bf16"`` take bfloat16 operands, ``"avx512"``, ``"avx2"`` and
-    ``"portable"`` (on ARM ``"neon"``) float32.
+    A kernel table holds the matrix products for one instruction set. ``"amx-bf16"`` and
+    ``"avx512-bf16"`` take bfloat16 operands; ``"avx512"``, ``"avx2"`` and ``"portable"`` (on ARM
+    ``"neon"``) take float32.
     """
-    return tuple(_core.decoder_tables())
+    return tuple(_core.kernel_tables())
 
 
-def computes_in_bf16(table: str) -> bool:
-    """Whether the operands of a table are bfloat16."""
-    return table.endswith("bf16")
+def computes_in_bf16(kernel_table: str) -> bool:
+    """Check that the operands of a kernel table are bfloat16."""
+    return kernel_table.endswith("bf16")
 
 
 class DecoderKernel:
@@ -56,37 +57,39 @@ class DecoderKernel:
         weights: Float32 arrays by their names in a SAM checkpoint, without the image encoder's.
         grid: Side of the image embedding in tokens, at least 1; 64 in SAM.
         side: Side of the square input in pixels; 1024 in SAM.
-        table: One of ``decoder_tables()``.
+        kernel_table: One of ``kernel_tables()``.
 
     Raises:
-        BackendError: This processor does not have the table.
+        BackendError: This processor does not support the kernel table.
         ModelFolderError: A weight is missing or has another shape; the message names it.
     """
 
-    def __init__(self, weights: Mapping[str, Floats], *, grid: int, side: int, table: str) -> None:
-        if table not in decoder_tables():
+    def __init__(
+        self, weights: Mapping[str, Floats], *, grid: int, side: int, kernel_table: str
+    ) -> None:
+        if kernel_table not in kernel_tables():
             raise BackendError(
-                f"The native decoder has no table {table!r} on this processor, but "
-                f"{', '.join(decoder_tables())}."
+                f"The native decoder has no kernel table {kernel_table!r} on this processor. "
+                f"Use one of {', '.join(kernel_tables())}."
             )
         if grid < 1 or side < 1:
             raise BackendError(f"grid and side must be at least 1, not {grid} and {side}.")
         self._decoder = opened(
-            _core.decoder_open, weights, grid, side, table, network="SAM's decoder"
+            _core.decoder_open, weights, grid, side, kernel_table, network="SAM's decoder"
         )
         self.grid = grid
         self.state_size = _core.decoder_sizes(self._decoder, 0, False)[0]
-        """Floats in what the prompts of one image share."""
+        """Number of floats of the state that the prompts of one image share."""
 
     def image_state(self, embedding: Floats, *, threads: int = 0) -> Floats:
-        """Compute what the prompts of one image share.
+        """Compute the state that the prompts of one image share.
 
         Args:
             embedding: ``(1, 256, grid, grid)`` float32 from the image encoder.
             threads: Most threads to use, 0 for all cores.
 
         Returns:
-            ``(1, state_size)`` float32 in the kernel's own layout, of this table.
+            ``(1, state_size)`` float32 in the kernel's own layout, for this kernel table.
         """
         wanted = (1, 256, self.grid, self.grid)
         if embedding.shape != wanted:
@@ -124,11 +127,11 @@ class DecoderKernel:
         self._check_prompts(points, labels, states)
         if masks is not None and masks.shape != (count, 1, low, low):
             raise BackendError(f"masks must be {(count, 1, low, low)}, not {masks.shape}.")
-        memory_size = _core.decoder_sizes(self._decoder, per_prompt, masks is not None)[1]
+        state_size = _core.decoder_sizes(self._decoder, per_prompt, masks is not None)[1]
         found = DecodedPrompts(
             np.empty((count, MASK_SLOTS), np.float32),
             np.empty((count, MASK_SLOTS, MASK_VECTOR), np.float32),
-            np.empty((count, memory_size), np.float32),
+            np.empty((count, state_size), np.float32),
         )
         with _backend_errors():
             _core.decoder_decode(
@@ -143,7 +146,7 @@ class DecoderKernel:
             )
         return found
 
-    def search(
+    def decode_above(
         self,
         points: Floats,
         labels: NDArray[np.int32],
@@ -152,20 +155,21 @@ class DecoderKernel:
         above: float,
         threads: int = 0,
     ) -> tuple[Floats, Floats]:
-        """Run both stages for prompts on one image, and the second only for masks worth it.
+        """Run both stages for prompts on one image, the second only for masks above a score.
 
-        The same numbers as ``decode`` and ``draw``, sooner: image tokens are made once, not twice.
+        The numbers equal those of ``decode`` and ``draw``. This is faster, because image tokens are
+        computed once, not twice.
 
         Args:
             points: ``(n, points, 2)`` float32 pixels of the square, x before y.
             labels: ``(n, points)`` int32, -1 to 3 as in ``contract``.
             states: ``(1, state_size)`` from ``image_state``.
-            above: Masks are drawn whose predicted IoU is above this, of all but the first slot.
+            above: Masks whose predicted IoU is above this are drawn, of all slots but the first.
             threads: Most threads to use, 0 for all cores.
 
         Returns:
             ``(n, 4)`` float32 predicted IoUs, and ``(n, 3, 4 * grid, 4 * grid)`` float32 logits of
-            the last three slots, which hold anything where a mask was not drawn.
+            the last three slots, undefined where a mask was not drawn.
 
         Raises:
             BackendError: Shapes contradict each other, or a label is out of range.
@@ -174,7 +178,7 @@ class DecoderKernel:
         ious = np.empty((len(labels), MASK_SLOTS), np.float32)
         logits = self._undrawn(len(labels), MASK_SLOTS - 1)
         with _backend_errors():
-            _core.decoder_search(
+            _core.decoder_decode_above(
                 self._decoder,
                 np.ascontiguousarray(points, np.float32),
                 np.ascontiguousarray(labels, np.int32),
@@ -188,7 +192,7 @@ class DecoderKernel:
 
     def draw(
         self,
-        memory: Floats,
+        prompt_state: Floats,
         mask_vectors: Floats,
         states: Floats,
         *,
@@ -198,7 +202,7 @@ class DecoderKernel:
         """Run the second stage.
 
         Args:
-            memory: ``(n, floats)`` from ``decode``.
+            prompt_state: ``(n, floats)`` from ``decode``.
             mask_vectors: ``(n, masks, 32)``, those of the masks to draw.
             states: As given to ``decode``.
             image_index: As given to ``decode``.
@@ -208,20 +212,20 @@ class DecoderKernel:
             ``(n, masks, 4 * grid, 4 * grid)`` float32 logits.
 
         Raises:
-            BackendError: Shapes contradict each other, or the memory is not of ``decode``.
+            BackendError: Shapes contradict each other, or prompt states are not from ``decode``.
         """
         self._check_states(states)
-        count, masks = len(memory), mask_vectors.shape[1]
-        if mask_vectors.shape != (count, masks, MASK_VECTOR) or memory.ndim != 2:
+        count, masks = len(prompt_state), mask_vectors.shape[1]
+        if mask_vectors.shape != (count, masks, MASK_VECTOR) or prompt_state.ndim != 2:
             raise BackendError(
-                f"memory must be (n, floats) and mask_vectors (n, masks, {MASK_VECTOR}), not "
-                f"{memory.shape} and {mask_vectors.shape}."
+                f"prompt_state must be (n, floats) and mask_vectors (n, masks, {MASK_VECTOR}), "
+                f"not {prompt_state.shape} and {mask_vectors.shape}."
             )
         logits = self._undrawn(count, masks)
         with _backend_errors():
             _core.decoder_draw(
                 self._decoder,
-                np.ascontiguousarray(memory, np.float32),
+                np.ascontiguousarray(prompt_state, np.float32),
                 np.ascontiguousarray(mask_vectors, np.float32),
                 np.ascontiguousarray(states),
                 _images(image_index, count),
@@ -231,7 +235,7 @@ class DecoderKernel:
         return logits
 
     def _undrawn(self, count: int, masks: int) -> Floats:
-        """Room for the logits of some masks of each prompt."""
+        """Return an uninitialised array for the logits of ``masks`` masks of each prompt."""
         low = 4 * self.grid
         return np.empty((count, masks, low, low), np.float32)
 

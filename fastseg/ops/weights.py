@@ -1,4 +1,4 @@
-"""The opening of a network's weights by a native kernel."""
+"""Conversion of a network's weights to a native kernel's layout."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Floats = NDArray[np.float32]
 def opened(
     opener: Callable[..., Any], weights: Mapping[str, Floats], *settings: object, network: str
 ) -> Any:
-    """Bring weights into a kernel's own layout.
+    """Copy weights into a kernel's own layout.
 
     Args:
-        opener: The kernel's function for it.
+        opener: The kernel's function that does it.
         weights: Float32 arrays by name, in any order of their axes' strides.
-        settings: What else ``opener`` takes.
-        network: Whose weights they should be, for the message.
+        settings: Further arguments of ``opener``.
+        network: Name of the network, for the message.
 
     Raises:
         ModelFolderError: A weight is missing or has another shape, or the network has sizes that

@@ -16,7 +16,7 @@ from fastseg.geometry import Frame
 from fastseg.images import Channels, ImageSource, read_image
 from fastseg.inference.concurrency import ordered_map
 from fastseg.masks import Masks, concatenate
-from fastseg.ops import Binarised, Runs
+from fastseg.ops import Binarised, Rle
 from fastseg.sam.crops import crop_frames
 from fastseg.sam.embedding import Embedding
 from fastseg.sam.grid_settings import GridSettings, grid_points
@@ -209,8 +209,8 @@ class MaskGenerator:
 
     def _none(self, points: NDArray[np.float64], frame: Frame) -> Masks:
         """Make no masks, as for a crop that has no points."""
-        floats, runs = np.zeros(0, np.float32), Runs.from_lists([], frame.image)
-        drawn = Binarised(runs, np.zeros(0, np.int64), ops.runs_boxes(runs), floats)
+        floats, runs = np.zeros(0, np.float32), Rle.from_lists([], frame.image)
+        drawn = Binarised(runs, np.zeros(0, np.int64), ops.rle_boxes(runs), floats)
         return self._masks(drawn, points, frame, scores=floats, prompts=np.zeros(0, np.int64))
 
     def _join(self, frames: list[Frame], parts: list[Masks]) -> Masks:
@@ -226,12 +226,12 @@ class MaskGenerator:
     def _without_small_regions(self, masks: Masks) -> Masks:
         """Fill small holes, drop small islands, and prefer untouched masks in one more NMS."""
         settings, area = self._settings, self._settings.min_mask_region_area
-        filled, had_holes = ops.runs_remove_small_regions(masks.runs, area, "holes")
-        runs, had_islands = ops.runs_remove_small_regions(filled, area, "islands")
-        boxes = ops.runs_boxes(runs)
+        filled, had_holes = ops.rle_remove_small_regions(masks.runs, area, "holes")
+        runs, had_islands = ops.rle_remove_small_regions(filled, area, "islands")
+        boxes = ops.rle_boxes(runs)
         untouched = (~(had_holes | had_islands)).astype(np.float32)
         threshold = max(settings.box_nms_thresh, settings.crop_nms_thresh)
-        edited = replace(masks, runs=runs, boxes=boxes, areas=ops.runs_areas(runs))
+        edited = replace(masks, runs=runs, boxes=boxes, areas=ops.rle_areas(runs))
         return edited[ops.box_nms(boxes, untouched, threshold)]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from fastseg import ops
 from fastseg.contract import Array
 from fastseg.errors import ParityError
-from fastseg.ops import Runs
+from fastseg.ops import Rle
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def compare_arrays(name: str, actual: Array, expected: Array) -> Difference:
     return Difference(name, largest, _ratio(largest, highest), _ratio(error, energy))
 
 
-def compare_masks(name: str, actual: Runs, expected: Runs) -> Difference:
+def compare_masks(name: str, actual: Rle, expected: Rle) -> Difference:
     """Compare masks of one size, pair by pair, by intersection over union.
 
     Returns:
@@ -118,7 +118,7 @@ def compare_masks(name: str, actual: Runs, expected: Runs) -> Difference:
             f"{len(expected)} of {expected.size}"
         )
     ious = [_iou(a, b) for a, b in zip(actual, expected, strict=True)]
-    areas, sums = ops.runs_areas(expected), ops.runs_areas(actual) + ops.runs_areas(expected)
+    areas, sums = ops.rle_areas(expected), ops.rle_areas(actual) + ops.rle_areas(expected)
     # |a xor b| = |a| + |b| - 2 |a and b|, and |a and b| = (|a| + |b|) * iou / (1 + iou).
     wrong = sum(total * (1 - iou) / (1 + iou) for total, iou in zip(sums, ious, strict=True))
     worst = min(ious, default=1.0)
@@ -165,7 +165,7 @@ def compare_logits(name: str, actual: Array, expected: Array) -> Difference:
     """
     numbers = compare_arrays(name, actual, expected)
     cut = [
-        ops.runs_from_array(np.ascontiguousarray(logits > 0).reshape(-1, *logits.shape[-2:]))
+        ops.rle_from_array(np.ascontiguousarray(logits > 0).reshape(-1, *logits.shape[-2:]))
         for logits in (actual, expected)
     ]
     masks = compare_masks(name, *cut)
@@ -176,10 +176,10 @@ _PIECE = 2**20
 """Elements that are compared at once."""
 
 
-def _iou(a: Runs, b: Runs) -> float:
-    if not ops.runs_areas(a).any() and not ops.runs_areas(b).any():
+def _iou(a: Rle, b: Rle) -> float:
+    if not ops.rle_areas(a).any() and not ops.rle_areas(b).any():
         return 1.0
-    return float(ops.runs_iou(a, b)[0, 0])
+    return float(ops.rle_iou(a, b)[0, 0])
 
 
 def _ratio(part: float, whole: float) -> float:

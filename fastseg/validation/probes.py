@@ -28,7 +28,7 @@ from fastseg.contract import (
 from fastseg.echo.frames import choose_view, read_frame
 from fastseg.geometry import Frame
 from fastseg.inference.sessions import Choice, GraphRunner, Sessions
-from fastseg.ops import Runs
+from fastseg.ops import Rle
 from fastseg.sam.embedding import Embedding
 from fastseg.sam.grid_settings import GridSettings
 from fastseg.sam.prompts import PromptBatch
@@ -105,7 +105,7 @@ class DrawnMasks:
     ids: NDArray[np.intp]
     """(n,) position of each mask among all masks of the probe: prompt * 4 + slot, or the class."""
 
-    masks: Runs
+    masks: Rle
     """n masks, in the order of ``ids``."""
 
     kept: NDArray[np.intp]
@@ -118,7 +118,7 @@ class DrawnMasks:
         """(kept,) ``ids`` of the masks that would be kept."""
         return self.ids[self.kept]
 
-    def find(self, ids: NDArray[np.intp]) -> Runs:
+    def find(self, ids: NDArray[np.intp]) -> Rle:
         """Return the masks with these ids, all of which must have been drawn."""
         order = np.argsort(self.ids)
         return self.masks[order[np.searchsorted(self.ids, ids, sorter=order)]]
@@ -294,9 +294,9 @@ def prompt_outputs(
 
 def frame_outputs(probabilities: NDArray[np.float32], name: str, precision: str) -> ModelOutputs:
     """Draw the masks of probabilities (1, classes, h, w) and collect all outputs."""
-    masks = ops.runs_from_array(np.ascontiguousarray(probabilities[0] > 0.5))
+    masks = ops.rle_from_array(np.ascontiguousarray(probabilities[0] > 0.5))
     backend, _, device = name.partition(":")
-    drawn = DrawnMasks(np.arange(len(masks)), masks, np.flatnonzero(ops.runs_areas(masks)))
+    drawn = DrawnMasks(np.arange(len(masks)), masks, np.flatnonzero(ops.rle_areas(masks)))
     return ModelOutputs({"probabilities": probabilities}, drawn, backend, device, precision)
 
 

@@ -119,7 +119,7 @@ def test_a_folder_of_an_earlier_version_runs_on_its_graphs(copy):
 def test_bf16_is_for_processors_that_have_it(nano, monkeypatch):
     wanted = "bf16" if "bf16" in native.precisions() else "fp32"
     assert plan(nano, "decoder", backend="native", precision="bf16").precision == wanted
-    monkeypatch.setattr(ops, "decoder_tables", lambda: ("avx2", "portable"))
+    monkeypatch.setattr(ops, "kernel_tables", lambda: ("avx2", "portable"))
     monkeypatch.setattr(native, "tables", cache(native.tables.__wrapped__))
     assert plan(nano, "decoder", backend="native", precision="bf16").precision == "fp32"
     with pytest.raises(BackendUnavailableError, match="native in bf16 is not available"):

@@ -26,7 +26,7 @@ EMBEDDED = Path(fastseg.__file__).parent / "models"
 NAMES = ("echo-a2c", "echo-a4c", "echo-sax")
 
 needs_amx = pytest.mark.skipif(
-    ops.UNET_TABLE not in ops.decoder_tables(), reason="this processor has no AMX"
+    ops.UNET_KERNEL_TABLE not in ops.kernel_tables(), reason="this processor has no AMX"
 )
 
 

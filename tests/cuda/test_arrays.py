@@ -227,7 +227,7 @@ def test_host_and_device_arrays_do_not_pretend_to_be_the_other():
 @pytest.mark.parametrize(
     ("array", "wanted", "said"),
     [
-        (OnDevice(), {"device": HOST}, "picture lies in the memory of cuda:0"),
+        (OnDevice(), {"device": HOST}, "image lies in the memory of cuda:0"),
         (np.ones(3), {"device": "cuda:0"}, "lies in the memory of host"),
         (Lent(), {"device": "cuda:0"}, "cuda:1"),
         (OnDevice(), {"dtype": np.uint8}, "must be uint8, not float32"),
@@ -244,7 +244,7 @@ def test_host_and_device_arrays_do_not_pretend_to_be_the_other():
 )
 def test_what_does_not_fit_is_named(array, wanted, said):
     with pytest.raises(DeviceArrayError, match=said):
-        device_array(array, "picture", **wanted)
+        device_array(array, "image", **wanted)
 
 
 def test_strides_of_a_dense_array_are_fine():

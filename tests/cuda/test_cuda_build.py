@@ -7,15 +7,15 @@ import shutil
 
 import pytest
 
-from fastseg import ops
 from fastseg.cuda import kernels as device_kernels
 from fastseg.errors import BackendUnavailableError
+from fastseg.geometry import Frame
 from tests.helpers.fresh_interpreter import loaded_by
 
 OPERATIONS = {
     "preprocess",
     "point_grid",
-    "click_prompts",
+    "point_prompts",
     "select_prompts",
     "gather_rows",
     "label_planes",
@@ -42,9 +42,15 @@ def test_every_operation_is_there_and_its_architectures_are_named(module):
 
 
 def test_both_devices_offer_the_same_functions(module):
-    emulated = ops.device.emulated_kernels().module
+    emulated = device_kernels.emulated_kernels().module
     functions = {name for name in dir(emulated) if callable(getattr(emulated, name))}
     assert functions <= set(dir(module))
+
+
+def test_it_takes_the_values_of_the_module_for_cpus(module):
+    frame, emulated = Frame((300, 400), side=64), device_kernels.emulated_kernels()
+    on_gpu = device_kernels.DeviceKernels(module, "cuda:0")
+    assert on_gpu.preprocess_workspace(frame) == emulated.preprocess_workspace(frame) > 0
 
 
 def test_without_a_device_the_runtimes_reason_is_told(module):

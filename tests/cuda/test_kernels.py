@@ -22,7 +22,7 @@ from tests.ops.test_binarise import FRAMES, smooth_logits
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
-PICTURE_FRAMES = [
+IMAGE_FRAMES = [
     Frame((40, 60), side=64),
     Frame((60, 40), side=64, crop=(7, 5, 31, 59)),
     Frame((1, 500), side=64),
@@ -38,7 +38,7 @@ def kernels(request):
     return memory.both_ways()[request.param]
 
 
-def picture(height, width, seed=0):
+def drawn_image(height, width, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
@@ -49,22 +49,22 @@ def preprocessed(kernels, image, frame, dtype=np.float32):
     return out
 
 
-@pytest.mark.parametrize("frame", PICTURE_FRAMES, ids=str)
+@pytest.mark.parametrize("frame", IMAGE_FRAMES, ids=str)
 def test_preprocessing_equals_the_cpus_and_the_reference(kernels, frame):
-    image = picture(*frame.image)
+    image = drawn_image(*frame.image)
     out = preprocessed(kernels, image, frame)
     np.testing.assert_array_equal(out, ops.preprocess(image, frame, MEAN, STD))
     np.testing.assert_array_equal(out, reference.preprocess(image, frame, MEAN, STD))
 
 
 def test_preprocessing_of_a_photograph_equals_the_cpus(kernels):
-    image, frame = picture(1080, 1920), Frame((1080, 1920))
+    image, frame = drawn_image(1080, 1920), Frame((1080, 1920))
     out = preprocessed(kernels, image, frame)
     np.testing.assert_array_equal(out, ops.preprocess(image, frame, MEAN, STD))
 
 
 def test_half_precision_is_the_single_one_rounded_to_the_nearest(kernels):
-    image, frame = picture(40, 60), PICTURE_FRAMES[0]
+    image, frame = drawn_image(40, 60), IMAGE_FRAMES[0]
     expected = ops.preprocess(image, frame, MEAN, STD).astype(np.float16)
     np.testing.assert_array_equal(preprocessed(kernels, image, frame, np.float16), expected)
 
@@ -77,10 +77,10 @@ def test_the_grid_equals_the_cpus(kernels, per_side):
 
 
 @pytest.mark.parametrize("frame", [*FRAMES, Frame((70, 333), side=128)], ids=str)
-def test_clicks_equal_the_batches_of_prompts(kernels, frame):
+def test_points_equal_the_batches_of_prompts(kernels, frame):
     grid = np.random.default_rng(0).random((300, 2))
     coords, labels = np.empty((300, 2, 2), np.float32), np.empty((300, 2), np.int32)
-    kernels.click_prompts(grid, frame, coords=coords, labels=labels)
+    kernels.point_prompts(grid, frame, coords=coords, labels=labels)
     x0, y0, _, _ = frame.crop_box
     height, width = frame.size
     points = grid * [width, height] + [x0, y0]
@@ -150,7 +150,7 @@ def test_masks_equal_the_cpus(kernels, frame):
 
 
 @pytest.mark.parametrize("frame", [Frame((1, 65535)), Frame((65535, 1)), Frame((1080, 1920))])
-def test_masks_of_large_pictures_equal_the_cpus(kernels, frame):
+def test_masks_of_large_images_equal_the_cpus(kernels, frame):
     assert_equals_cpu(kernels, smooth_logits(1, 256), frame)
 
 
@@ -172,7 +172,7 @@ def test_masks_equal_the_dense_reference(kernels):
     st.data(),
 )
 @settings(deadline=None, max_examples=100)
-def test_any_picture_crop_and_threshold_gives_the_cpus_masks(
+def test_any_image_crop_and_threshold_gives_the_cpus_masks(
     size, low_side, seed, threshold, offset, data
 ):
     (height, width), (low, side) = size, low_side
@@ -338,8 +338,8 @@ def test_no_masks_are_fine(kernels):
 
 
 def test_arrays_that_do_not_fit_are_refused_by_name(kernels):
-    frame = PICTURE_FRAMES[0]
-    image, out = picture(40, 60), np.empty((3, 64, 64), np.float32)
+    frame = IMAGE_FRAMES[0]
+    image, out = drawn_image(40, 60), np.empty((3, 64, 64), np.float32)
     need = kernels.preprocess_workspace(frame)
     room = memory.scratch(need)
     for name, arguments in {
@@ -352,9 +352,9 @@ def test_arrays_that_do_not_fit_are_refused_by_name(kernels):
             kernels.preprocess(given, frame, MEAN, STD, out=target, workspace=scratch)
 
 
-def test_a_picture_of_another_size_or_a_crop_outside_is_refused(kernels):
+def test_an_image_of_another_size_or_a_crop_outside_is_refused(kernels):
     out, room = np.empty((3, 64, 64), np.float32), memory.scratch(10**5)
     with pytest.raises(DeviceArrayError, match="shape"):
-        kernels.preprocess(picture(41, 60), PICTURE_FRAMES[0], MEAN, STD, out=out, workspace=room)
+        kernels.preprocess(drawn_image(41, 60), IMAGE_FRAMES[0], MEAN, STD, out=out, workspace=room)
     with pytest.raises(ValueError, match="crop"):
         kernels.preprocess_workspace(Frame((40, 60), side=64, crop=(0, 0, 61, 40)))

@@ -56,10 +56,12 @@ class LazyKernels:
 
 
 def flat(arguments: Any) -> Iterator[int]:
-    """All whole numbers, at any depth."""
+    """Yield all whole numbers at any depth, and the addresses of the native module's values."""
     for one in arguments:
         if isinstance(one, tuple | list):
             yield from flat(one)
+        elif type(one).__module__ == "fastseg._core":
+            yield from flat(getattr(one, name) for name in dir(one) if not name.startswith("_"))
         elif isinstance(one, int) and not isinstance(one, bool):
             yield one
 
@@ -107,9 +109,9 @@ def test_the_masks_are_those_of_the_cpu(tiny_folder, tiny_model, image, settings
     with fastseg.load(tiny_folder, backend="onnxruntime") as loaded:
         loaded.gpu_mask_generator = searching(loaded, device)
         # What the first one leaves behind is what the second one works in.
-        for picture in (image, np.ascontiguousarray(image[::-1])):
-            expected = tiny_model.everything(picture, **settings)
-            assert_same(loaded.everything(picture, **settings), expected)
+        for pixels in (image, np.ascontiguousarray(image[::-1])):
+            expected = tiny_model.everything(pixels, **settings)
+            assert_same(loaded.everything(pixels, **settings), expected)
     gc.collect()
     assert device.used_bytes == 0
 
@@ -119,7 +121,7 @@ def test_with_little_memory_there_are_several_passes(tiny_model):
     assert len(plan_memory(decoder, mask_head, prompts=36, most_bytes=LITTLE).passes(36)) > 2
 
 
-def test_a_picture_of_another_library_is_waited_for(tiny_folder, tiny_model, image):
+def test_an_image_of_another_library_is_waited_for(tiny_folder, tiny_model, image):
     device = FakeCuda()
     with fastseg.load(tiny_folder, backend="onnxruntime") as loaded:
         loaded.gpu_mask_generator = searching(loaded, device)

@@ -18,7 +18,7 @@ ALIGNMENT = 256
 
 
 class EmulatedDevice:
-    """A CUDA device in pipelines, with ``ops.device.emulated_kernels``.
+    """A CUDA device in pipelines, with ``cuda.kernels.emulated_kernels``.
 
     Memory is full of old bytes when it is taken, as a device's is. What is put into a stream is
     done at once.

@@ -12,7 +12,7 @@ from fastseg.building import Request
 from fastseg.demo import PICTURE
 from fastseg.errors import DeviceMemoryError
 from fastseg.images import read_image
-from fastseg.ops import runs_iou
+from fastseg.ops import rle_iou
 from tests.helpers.on_gpu import build_or_skip, require_gpu
 
 pytestmark = pytest.mark.gpu
@@ -40,7 +40,7 @@ def expected():
 def assert_close(found, expected):
     """Another order of sums moves few pixels, and a mask over a threshold now and then."""
     assert abs(len(found) - len(expected)) <= max(1, 0.02 * len(expected))
-    best = runs_iou(expected.runs, found.runs).max(axis=1)
+    best = rle_iou(expected.runs, found.runs).max(axis=1)
     assert (best > 0.99).mean() > 0.97
 
 

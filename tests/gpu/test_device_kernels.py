@@ -40,7 +40,7 @@ def test_the_grid_and_its_clicks_equal_the_cpus(gpu, per_side):
     expected = ops.point_grid(per_side)
     np.testing.assert_array_equal(gpu.down(grid), expected)
     coords, labels = gpu.empty((count, 2, 2), np.float32), gpu.empty((count, 2), np.int32)
-    gpu.kernels.click_prompts(grid, frame, coords=coords, labels=labels)
+    gpu.kernels.point_prompts(grid, frame, coords=coords, labels=labels)
     x0, y0, _, _ = frame.crop_box
     height, width = frame.size
     points = expected * [width, height] + [x0, y0]
@@ -87,7 +87,7 @@ def masks_of(gpu, logits, frame, how, threshold):
     masks, runs = gpu.down(out.fill).view(FILL)[0]
     records = gpu.down(out.records).reshape(-1).view(RECORD)[:masks]
     counts = gpu.down(out.positions)[:runs]
-    return records, ops.Runs(counts, np.append(records["begin"], runs), frame.image)
+    return records, ops.Rle(counts, np.append(records["begin"], runs), frame.image)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])

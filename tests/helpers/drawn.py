@@ -26,13 +26,13 @@ def rectangles(size: tuple[int, int], boxes: Sequence[tuple[int, int, int, int]]
 
 def drawn(pixels: NDArray[np.bool_]) -> Masks:
     """Make masks of pixels, bool (n, H, W)."""
-    runs = ops.runs_from_array(pixels)
+    runs = ops.rle_from_array(pixels)
     return Masks(
         runs=runs,
         scores=np.linspace(0.9, 0.8, len(pixels), dtype=np.float32),
         stability=np.ones(len(pixels), np.float32),
-        boxes=ops.runs_boxes(runs),
-        areas=ops.runs_areas(runs),
+        boxes=ops.rle_boxes(runs),
+        areas=ops.rle_areas(runs),
         prompt=np.arange(len(pixels)),
         timings=TIMINGS,
     )

@@ -56,7 +56,7 @@ def add_masks(kernels, logits, frame, found, *, rows=None, mask_filter=EVERYTHIN
 
 
 def keep(kernels, found, kept):
-    """Return the candidates of these indices, as records and the parts of ``Runs``."""
+    """Return the candidates of these indices, as records and the parts of ``Rle``."""
     masks, runs = found.records.shape[0], found.positions.shape[0]
     listed, count = np.zeros(masks, np.int32), np.array([len(kept)], np.int32)
     listed[: len(kept)] = kept
@@ -64,7 +64,7 @@ def keep(kernels, found, kept):
     kernels.join_runs(found, listed, count, out=out)
     masks, runs = fill_of(out)
     records = records_of(out, masks)
-    return records, ops.Runs(out.positions[:runs].copy(), np.append(records["begin"], runs), (1, 1))
+    return records, ops.Rle(out.positions[:runs].copy(), np.append(records["begin"], runs), (1, 1))
 
 
 def suppress(kernels, found, threshold):

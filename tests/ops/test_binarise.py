@@ -27,9 +27,9 @@ def smooth_logits(count, low, seed=0, scale=4.0):
 def assert_equals_reference(logits, frame, **settings):
     masks, areas, boxes, stability = reference.binarise(logits, frame, **settings)
     lists = [reference.run_lengths(mask) for mask in masks]
-    for sieve in ops.sieves():
-        result = ops.binarise(logits, frame, sieve=sieve, **settings)
-        assert result.runs.lists() == lists, sieve
+    for kernel in ops.row_threshold_kernels():
+        result = ops.binarise(logits, frame, kernel=kernel, **settings)
+        assert result.runs.lists() == lists, kernel
         np.testing.assert_array_equal(result.areas, areas)
         np.testing.assert_array_equal(result.boxes, boxes)
         np.testing.assert_array_equal(result.stability, stability)
@@ -56,7 +56,7 @@ def test_masks_equal_the_dense_reference(frame):
 
 
 @pytest.mark.parametrize("frame", [Frame((3000, 4000)), Frame((1, 65535)), Frame((65535, 1))])
-def test_masks_of_large_pictures_equal_the_dense_reference(frame):
+def test_masks_of_large_images_equal_the_dense_reference(frame):
     assert_equals_reference(smooth_logits(1, 256), frame)
 
 
@@ -69,7 +69,7 @@ def test_masks_of_large_pictures_equal_the_dense_reference(frame):
     st.data(),
 )
 @settings(deadline=None, max_examples=150)
-def test_any_picture_crop_and_threshold_equals_the_reference(size, low_side, seed, t, offset, data):
+def test_any_image_crop_and_threshold_equals_the_reference(size, low_side, seed, t, offset, data):
     (height, width), (low, side) = size, low_side
     x0 = data.draw(st.integers(0, width - 1))
     y0 = data.draw(st.integers(0, height - 1))
@@ -106,9 +106,9 @@ def test_all_above_is_a_full_mask_and_all_below_an_empty_one():
     np.testing.assert_array_equal(result.stability, [1.0, np.nan])
 
 
-def test_a_sieve_that_the_processor_lacks_is_refused():
-    with pytest.raises(BackendError, match="no sieve 'abacus' on this processor"):
-        ops.binarise(smooth_logits(1, 16), Frame((30, 40), side=64), sieve="abacus")
+def test_a_row_threshold_kernel_that_the_processor_lacks_is_refused():
+    with pytest.raises(BackendError, match="no row threshold kernel 'abacus' on this processor"):
+        ops.binarise(smooth_logits(1, 16), Frame((30, 40), side=64), kernel="abacus")
 
 
 def test_no_masks_are_fine():
@@ -175,7 +175,7 @@ def test_masks_agree_with_two_interpolations_of_torch():
         height, width = frame.resized
         square = enlarge(torch.from_numpy(logits)[None], (frame.side, frame.side))
         full = enlarge(square[..., :height, :width], frame.size)[0].numpy()
-        differing = ops.runs_to_array(ops.binarise(logits, frame).runs) != (full > 0)
+        differing = ops.rle_to_array(ops.binarise(logits, frame).runs) != (full > 0)
         # Torch rounds coordinates to float32; pixels that this moves over the threshold lie
         # within its rounding of it.
         assert differing.mean() <= 1e-5
@@ -209,7 +209,7 @@ def test_unusable_thresholds_are_refused(threshold, offset):
         )
 
 
-def test_a_crop_outside_the_picture_is_refused():
+def test_a_crop_outside_the_image_is_refused():
     with pytest.raises(ImageError, match="crop"):
         ops.binarise(np.zeros((1, 16, 16), np.float32), Frame((30, 40), 64, (0, 0, 41, 30)))
 

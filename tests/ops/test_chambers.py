@@ -16,7 +16,7 @@ SIZES = [(1, 1), (1, 200), (200, 1), (3, 64), (65, 63), (128, 130), (256, 256)]
 
 
 def drawn(rows):
-    """One channel of certain probabilities, from a picture of it."""
+    """Draw one channel of certain probabilities, a character for each pixel."""
     return np.array([[character == "#" for character in row] for row in rows], np.float32)
 
 

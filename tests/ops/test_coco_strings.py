@@ -17,14 +17,14 @@ SIZE = (480, 640)
 def test_strings_equal_those_of_pycocotools_both_ways():
     coco = pytest.importorskip("pycocotools.mask", reason="compares with pycocotools")
     masks = np.concatenate([blobs(4, SIZE), np.zeros((1, *SIZE), bool), np.ones((1, *SIZE), bool)])
-    runs = ops.runs_from_array(masks)
+    runs = ops.rle_from_array(masks)
     expected = [
         coco.frPyObjects({"size": list(SIZE), "counts": counts}, *SIZE)["counts"]
         for counts in runs.lists()
     ]
-    assert ops.runs_to_strings(runs) == expected
+    assert ops.rle_to_strings(runs) == expected
     encoded = [coco.encode(np.asfortranarray(mask.astype(np.uint8))) for mask in masks]
-    assert ops.runs_from_strings([code["counts"] for code in encoded], SIZE).lists() == runs.lists()
+    assert ops.rle_from_strings([code["counts"] for code in encoded], SIZE).lists() == runs.lists()
 
 
 def test_strings_of_huge_masks_equal_those_of_pycocotools():
@@ -32,17 +32,17 @@ def test_strings_of_huge_masks_equal_those_of_pycocotools():
     size = (65535, 65535)
     counts = [2**31 - 1, 3, 2**31 - 200_000, 7]
     counts.append(size[0] * size[1] - sum(counts))
-    runs = ops.Runs.from_lists([counts], size)
-    text = ops.runs_to_strings(runs)
+    runs = ops.Rle.from_lists([counts], size)
+    text = ops.rle_to_strings(runs)
     assert text == [coco.frPyObjects({"size": list(size), "counts": counts}, *size)["counts"]]
-    assert ops.runs_from_strings(text, size).lists() == [counts]
+    assert ops.rle_from_strings(text, size).lists() == [counts]
 
 
 @given(stacks)
 @settings(deadline=None)
 def test_any_masks_survive_the_round_trip(masks):
-    runs = ops.runs_from_array(masks)
-    again = ops.runs_from_strings(ops.runs_to_strings(runs), runs.size)
+    runs = ops.rle_from_array(masks)
+    again = ops.rle_from_strings(ops.rle_to_strings(runs), runs.size)
     assert again.lists() == [reference.run_lengths(mask) for mask in masks]
 
 
@@ -65,9 +65,9 @@ def test_any_masks_survive_the_round_trip(masks):
 )
 def test_a_malformed_string_is_refused_with_its_reason(text, reason):
     with pytest.raises(MaskError, match=f"mask 1 .*{reason}"):
-        ops.runs_from_strings([b"6", text], (2, 3))
+        ops.rle_from_strings([b"6", text], (2, 3))
 
 
 def test_text_must_be_bytes():
     with pytest.raises(MaskError, match="bytes"):
-        ops.runs_from_strings(["6"], (2, 3))
+        ops.rle_from_strings(["6"], (2, 3))

@@ -16,7 +16,7 @@ from fastseg.export.networks.unet import UNet
 from fastseg.ops import echo_unet
 
 needs_amx = pytest.mark.skipif(
-    ops.UNET_TABLE not in ops.decoder_tables(), reason="this processor has no AMX"
+    ops.UNET_KERNEL_TABLE not in ops.kernel_tables(), reason="this processor has no AMX"
 )
 
 WORSE = 1.1
@@ -129,7 +129,7 @@ def test_the_border_is_seen_as_zeros():
 
 @needs_amx
 @pytest.mark.parametrize("side", [256, 80])
-def test_bits_depend_neither_on_threads_nor_on_company(side):
+def test_bits_depend_neither_on_threads_nor_on_the_batch(side):
     opened, images = kernel(network(3, 5, 16), side), frames(3, side, 5)
     together = opened.probabilities(images, threads=1)
     for threads in (2, 3, 7):
@@ -172,12 +172,12 @@ def test_frames_of_another_size_are_refused():
 @needs_amx
 def test_sizes_that_it_is_not_made_for_are_told():
     fits = {"width": 32, "channels": 3, "classes": 5, "side": 256}
-    assert ops.unet_misfit(**fits) == ""
+    assert ops.unet_unsupported_reason(**fits) == ""
     for change in ({"width": 24}, {"width": 144}, {"channels": 5}, {"classes": 17}, {"side": 100}):
-        assert str(next(iter(change.values()))) in ops.unet_misfit(**{**fits, **change})
+        assert str(next(iter(change.values()))) in ops.unet_unsupported_reason(**{**fits, **change})
 
 
 def test_a_processor_without_amx_is_told_so(monkeypatch):
-    monkeypatch.setattr(echo_unet, "decoder_tables", lambda: ("avx512-bf16", "portable"))
+    monkeypatch.setattr(echo_unet, "kernel_tables", lambda: ("avx512-bf16", "portable"))
     with pytest.raises(BackendError, match="needs AMX"):
         kernel(network(1, 1, 16), 64)

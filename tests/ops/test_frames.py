@@ -125,7 +125,7 @@ def test_inputs_fill_the_range_from_zero_to_one():
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 2e30])
-def test_numbers_that_are_no_picture_are_refused(value):
+def test_numbers_that_are_no_image_are_refused(value):
     pixels = np.zeros((5, 5, 1), np.float32)
     pixels[3, 2] = value
     with pytest.raises(ImageError, match="finite"):
@@ -156,7 +156,7 @@ def test_any_masks_come_back_as_the_reference_draws_them(masks, window, height, 
     if shows_something(window, (height, width)):
         runs = ops.masks_to_frame(masks, window, (height, width))
         expected = reference.masks_to_frame(masks, window, (height, width))
-        assert runs.lists() == ops.runs_from_array(expected).lists()
+        assert runs.lists() == ops.rle_from_array(expected).lists()
 
 
 @pytest.mark.parametrize(
@@ -172,12 +172,12 @@ def test_drawn_masks_come_back_as_the_reference_draws_them(window, size):
     masks = np.concatenate([blobs(2, (256, 256)), blobs(2, (256, 256), width=9.0)])
     runs = ops.masks_to_frame(masks, window, size)
     expected = reference.masks_to_frame(masks, window, size)
-    np.testing.assert_array_equal(ops.runs_to_array(runs), expected)
+    np.testing.assert_array_equal(ops.rle_to_array(runs), expected)
 
 
 def test_real_masks_come_back_as_opencv_enlarges_them(echo_examples):
     masks = echo_masks(echo_examples, "A2C", "final")[:, 1]
-    drawn = ops.runs_to_array(ops.masks_to_frame(masks, (0, 0, 600, 600), (600, 600)))
+    drawn = ops.rle_to_array(ops.masks_to_frame(masks, (0, 0, 600, 600), (600, 600)))
     for mask, ours in zip(masks, drawn, strict=True):
         enlarged = cv2.resize(mask.astype(np.float32), (600, 600), interpolation=cv2.INTER_LINEAR)
         # OpenCV's weights are rounded; where they say a half exactly both answers are right.
@@ -189,11 +189,11 @@ def test_real_masks_come_back_as_opencv_enlarges_them(echo_examples):
 def test_a_window_that_is_the_frame_changes_nothing():
     masks = blobs(3, (70, 41))
     runs = ops.masks_to_frame(masks, (0, 0, 41, 70), (70, 41))
-    assert runs.lists() == ops.runs_from_array(masks).lists()
+    assert runs.lists() == ops.rle_from_array(masks).lists()
 
 
 def test_outside_the_window_is_background():
-    drawn = ops.runs_to_array(ops.masks_to_frame(np.ones((1, 4, 4), bool), (2, 3, 7, 9), (12, 10)))
+    drawn = ops.rle_to_array(ops.masks_to_frame(np.ones((1, 4, 4), bool), (2, 3, 7, 9), (12, 10)))
     expected = np.zeros((1, 12, 10), bool)
     expected[0, 3:9, 2:7] = True
     np.testing.assert_array_equal(drawn, expected)

@@ -12,7 +12,7 @@ from tests.helpers.drawn_masks import blobs, stacks
 
 
 def polygons(*masks):
-    return ops.runs_polygons(ops.runs_from_array(np.array(masks, bool)))
+    return ops.rle_polygons(ops.rle_from_array(np.array(masks, bool)))
 
 
 def assert_rings_describe(rings, mask):
@@ -74,7 +74,7 @@ def test_an_empty_mask_has_no_rings():
 
 
 def test_results_do_not_depend_on_the_number_of_threads():
-    runs = ops.runs_from_array(blobs(6, (200, 150)))
-    one, many = ops.runs_polygons(runs, threads=1), ops.runs_polygons(runs, threads=4)
+    runs = ops.rle_from_array(blobs(6, (200, 150)))
+    one, many = ops.rle_polygons(runs, threads=1), ops.rle_polygons(runs, threads=4)
     for expected, rings in zip(one, many, strict=True):
         assert [ring.tolist() for ring in rings] == [ring.tolist() for ring in expected]

@@ -19,7 +19,7 @@ PILLOW = int(PIL.__version__.split(".")[0])
 lengths = st.integers(1, 90)
 
 
-def picture(height, width, seed=0):
+def drawn_image(height, width, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
@@ -39,7 +39,7 @@ def pillow(image, size):
 @example(90, 1, 1, 90, 0)
 @settings(deadline=None)
 def test_resizing_equals_pillow_and_the_reference_for_any_sizes(h, w, new_h, new_w, seed):
-    image = picture(h, w, seed)
+    image = drawn_image(h, w, seed)
     resized = ops.resize_bilinear(image, (new_h, new_w))
     np.testing.assert_array_equal(resized, pillow(image, (new_h, new_w)))
     np.testing.assert_array_equal(resized, reference.resize_bilinear(image, (new_h, new_w)))
@@ -54,8 +54,8 @@ def test_resizing_equals_pillow_and_the_reference_for_any_sizes(h, w, new_h, new
         ((2500, 900), (1024, 369)),
     ],
 )
-def test_resizing_equals_pillow_at_the_sizes_of_real_pictures(shape, size):
-    image = picture(*shape)
+def test_resizing_equals_pillow_at_the_sizes_of_real_images(shape, size):
+    image = drawn_image(*shape)
     np.testing.assert_array_equal(ops.resize_bilinear(image, size), pillow(image, size))
 
 
@@ -76,7 +76,7 @@ FRAMES = [
 
 @pytest.mark.parametrize("frame", FRAMES, ids=str)
 def test_preprocessing_equals_the_reference(frame):
-    image = picture(*frame.image)
+    image = drawn_image(*frame.image)
     np.testing.assert_array_equal(
         ops.preprocess(image, frame, MEAN, STD), reference.preprocess(image, frame, MEAN, STD)
     )
@@ -92,14 +92,14 @@ def test_preprocessing_normalises_as_torch_does():
 
 
 def test_preprocessing_does_not_depend_on_the_number_of_threads():
-    image, frame = picture(900, 1200), Frame((900, 1200), side=1024)
+    image, frame = drawn_image(900, 1200), Frame((900, 1200), side=1024)
     one = ops.preprocess(image, frame, MEAN, STD, threads=1)
     for threads in (2, 3, 16):
         np.testing.assert_array_equal(ops.preprocess(image, frame, MEAN, STD, threads=threads), one)
 
 
-def test_pictures_in_any_memory_order_work():
-    image = picture(20, 30)
+def test_images_in_any_memory_order_work():
+    image = drawn_image(20, 30)
     expected = ops.resize_bilinear(image, (7, 9))
     for same in (np.asfortranarray(image), np.ascontiguousarray(image[::-1])[::-1]):
         np.testing.assert_array_equal(ops.resize_bilinear(same, (7, 9)), expected)
@@ -116,32 +116,32 @@ def test_pictures_in_any_memory_order_work():
         np.zeros((0, 4, 3), np.uint8),
     ],
 )
-def test_what_is_no_picture_is_refused_by_its_shape(image):
+def test_what_is_no_image_is_refused_by_its_shape(image):
     with pytest.raises(ImageError, match=r"\(height, width, 3\) uint8"):
         ops.resize_bilinear(image, (2, 2))
 
 
 def test_an_empty_result_is_refused():
     with pytest.raises(ImageError, match="0 x 5"):
-        ops.resize_bilinear(picture(4, 4), (0, 5))
+        ops.resize_bilinear(drawn_image(4, 4), (0, 5))
 
 
-def test_a_frame_of_another_picture_is_refused():
+def test_a_frame_of_another_image_is_refused():
     with pytest.raises(ImageError, match=r"\(5, 4\)"):
-        ops.preprocess(picture(4, 4), Frame((5, 4), side=16), MEAN, STD)
+        ops.preprocess(drawn_image(4, 4), Frame((5, 4), side=16), MEAN, STD)
 
 
 @pytest.mark.parametrize("crop", [(0, 0, 5, 4), (2, 0, 2, 4), (-1, 0, 2, 2), (3, 3, 1, 1)])
-def test_a_crop_outside_the_picture_is_refused(crop):
+def test_a_crop_outside_the_image_is_refused(crop):
     with pytest.raises(ImageError, match="crop"):
-        ops.preprocess(picture(4, 4), Frame((4, 4), side=16, crop=crop), MEAN, STD)
+        ops.preprocess(drawn_image(4, 4), Frame((4, 4), side=16, crop=crop), MEAN, STD)
 
 
 def test_statistics_of_the_wrong_length_are_refused():
     with pytest.raises(ImageError, match="three numbers"):
-        ops.preprocess(picture(4, 4), Frame((4, 4), side=16), (0.0,), STD)
+        ops.preprocess(drawn_image(4, 4), Frame((4, 4), side=16), (0.0,), STD)
 
 
 def test_a_negative_number_of_threads_is_refused():
     with pytest.raises(PromptError, match="threads"):
-        ops.resize_bilinear(picture(4, 4), (2, 2), threads=-1)
+        ops.resize_bilinear(drawn_image(4, 4), (2, 2), threads=-1)

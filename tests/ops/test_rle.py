@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from fastseg.errors import MaskError
-from fastseg.ops.rle import Runs
+from fastseg.ops.rle import Rle
 
 LISTS = [[6], [0, 6], [1, 2, 3], [2, 1, 1, 1, 1]]
 
 
 @pytest.fixture
 def runs():
-    return Runs.from_lists(LISTS, (2, 3))
+    return Rle.from_lists(LISTS, (2, 3))
 
 
 def test_lists_come_back(runs):
@@ -47,35 +47,35 @@ def test_one_index_gives_one_mask(runs):
 
 
 def test_joining_keeps_the_order(runs):
-    assert Runs.concatenate([runs[2], runs[:0], runs[:2]]).lists() == [LISTS[2], *LISTS[:2]]
+    assert Rle.concatenate([runs[2], runs[:0], runs[:2]]).lists() == [LISTS[2], *LISTS[:2]]
 
 
 def test_no_masks_have_a_size(runs):
-    empty = Runs.from_lists([], (2, 3))
+    empty = Rle.from_lists([], (2, 3))
     assert len(empty) == 0
     assert empty.lists() == []
 
 
 def test_masks_of_different_sizes_do_not_join(runs):
     with pytest.raises(MaskError, match=r"\(3, 2\)"):
-        Runs.concatenate([runs, Runs.from_lists(LISTS, (3, 2))])
+        Rle.concatenate([runs, Rle.from_lists(LISTS, (3, 2))])
     with pytest.raises(MaskError, match="one size"):
-        Runs.concatenate([])
+        Rle.concatenate([])
 
 
 @pytest.mark.parametrize("counts", [[-1, 7], [2**32], [10**30], [1.5, 4.5], ["6"]])
 def test_what_is_no_run_length_is_refused(counts):
     with pytest.raises(MaskError, match="run lengths"):
-        Runs.from_lists([counts], (2, 3))
+        Rle.from_lists([counts], (2, 3))
 
 
 @pytest.mark.parametrize("offsets", [[], [0], [1, 3], [0, 2], [0, 4, 3], [[0, 3]], [0.0, 3.0]])
 def test_offsets_that_do_not_fit_are_refused(offsets):
     with pytest.raises(MaskError, match="offsets"):
-        Runs(np.array([1, 2, 3], np.uint32), np.array(offsets), (2, 3))
+        Rle(np.array([1, 2, 3], np.uint32), np.array(offsets), (2, 3))
 
 
 @pytest.mark.parametrize("size", [(0, 3), (3, 0), (-1, 4), (2**16, 2**16)])
 def test_sizes_without_pixels_or_with_too_many_are_refused(size):
     with pytest.raises(MaskError, match="pixels"):
-        Runs.from_lists([], size)
+        Rle.from_lists([], size)

@@ -1,4 +1,4 @@
-"""The native decoder answers as the torch modules do, with every table that the processor has."""
+"""The native decoder answers as the torch modules do, with every kernel table of the processor."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ HALF_TOLERANCE = 1.5e-2
 
 
 @pytest.fixture(params=TABLES)
-def table(request) -> str:
-    if request.param not in ops.decoder_tables():
-        pytest.skip(f"this processor does not run the table {request.param}")
+def kernel_table(request) -> str:
+    if request.param not in ops.kernel_tables():
+        pytest.skip(f"this processor does not run the kernel table {request.param}")
     return request.param
 
 
-def tolerance(table: str) -> float:
-    return HALF_TOLERANCE if ops.computes_in_bf16(table) else FLOAT_TOLERANCE
+def tolerance(kernel_table: str) -> float:
+    return HALF_TOLERANCE if ops.computes_in_bf16(kernel_table) else FLOAT_TOLERANCE
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class Source:
             for name, tensor in module.state_dict().items()
         }
 
-    def kernel(self, table: str) -> ops.DecoderKernel:
-        return kernel(self.grid, table)
+    def kernel(self, kernel_table: str) -> ops.DecoderKernel:
+        return kernel(self.grid, kernel_table)
 
 
 @cache
@@ -70,9 +70,11 @@ def source(grid: int) -> Source:
 
 
 @lru_cache(maxsize=4)
-def kernel(grid: int, table: str) -> ops.DecoderKernel:
+def kernel(grid: int, kernel_table: str) -> ops.DecoderKernel:
     modules = source(grid)
-    return ops.DecoderKernel(modules.weights(), grid=grid, side=modules.side, table=table)
+    return ops.DecoderKernel(
+        modules.weights(), grid=grid, side=modules.side, kernel_table=kernel_table
+    )
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def expected(source: Source, asked: Asked) -> tuple[np.ndarray, np.ndarray]:
 def found(kernel: ops.DecoderKernel, source: Source, asked: Asked, *, threads: int = 1):
     state = kernel.image_state(source.embedding.numpy(), threads=threads)
     decoded = kernel.decode(asked.points, asked.labels, state, masks=asked.masks, threads=threads)
-    logits = kernel.draw(decoded.memory, decoded.mask_vectors, state, threads=threads)
+    logits = kernel.draw(decoded.prompt_state, decoded.mask_vectors, state, threads=threads)
     return logits, decoded.iou_predictions
 
 
@@ -119,22 +121,22 @@ def assert_close(actual: np.ndarray, wanted: np.ndarray, tolerance: float) -> No
     ("grid", "prompts", "points"),
     [(8, 3, 2), (8, 1, 1), (8, 5, 0), (7, 2, 3), (3, 9, 6), (8, 2, 40), (1, 2, 2)],
 )
-def test_every_table_answers_as_torch(table, grid, prompts, points, masked):
+def test_every_table_answers_as_torch(kernel_table, grid, prompts, points, masked):
     modules, asked = source(grid), ask(grid, prompts, points, masked=masked)
     for actual, wanted in zip(
-        found(modules.kernel(table), modules, asked), expected(modules, asked), strict=True
+        found(modules.kernel(kernel_table), modules, asked), expected(modules, asked), strict=True
     ):
-        assert_close(actual, wanted, tolerance(table))
+        assert_close(actual, wanted, tolerance(kernel_table))
 
 
-def test_the_grid_of_sam_is_nothing_special(table):
+def test_the_grid_of_sam_is_nothing_special(kernel_table):
     modules, asked = source(64), ask(64, 2, 2)
     for actual, wanted in zip(
-        found(modules.kernel(table), modules, asked, threads=0),
+        found(modules.kernel(kernel_table), modules, asked, threads=0),
         expected(modules, asked),
         strict=True,
     ):
-        assert_close(actual, wanted, tolerance(table))
+        assert_close(actual, wanted, tolerance(kernel_table))
 
 
 @pytest.mark.parametrize(
@@ -142,9 +144,9 @@ def test_the_grid_of_sam_is_nothing_special(table):
     [(8, 23, False), (40, 8, False), (40, 2, True)],
     ids=["one part of an image", "several parts", "several parts, masks"],
 )
-def test_bits_depend_neither_on_threads_nor_on_company(table, grid, prompts, masked):
+def test_bits_depend_neither_on_threads_nor_on_the_batch(kernel_table, grid, prompts, masked):
     modules, asked = source(grid), ask(grid, prompts, 2, masked=masked)
-    kernel = modules.kernel(table)
+    kernel = modules.kernel(kernel_table)
     logits, ious = found(kernel, modules, asked)
     for threads in (2, 5, 16):
         again, ious_again = found(kernel, modules, asked, threads=threads)
@@ -158,44 +160,46 @@ def test_bits_depend_neither_on_threads_nor_on_company(table, grid, prompts, mas
     np.testing.assert_array_equal(ious_again, ious[one])
 
 
-def test_few_prompts_are_drawn_alike_by_any_number_of_threads(table):
+def test_few_prompts_are_drawn_alike_by_any_number_of_threads(kernel_table):
     modules, asked = source(64), ask(64, 1, 2)
-    kernel = modules.kernel(table)
+    kernel = modules.kernel(kernel_table)
     logits, _ = found(kernel, modules, asked)
     again, _ = found(kernel, modules, asked, threads=3)
     np.testing.assert_array_equal(again, logits)
 
 
-def test_what_is_not_a_number_shows_in_the_logits(table):
+def test_what_is_not_a_number_shows_in_the_logits(kernel_table):
     modules, asked = source(8), ask(8, 2, 2)
-    kernel = modules.kernel(table)
+    kernel = modules.kernel(kernel_table)
     embedding = modules.embedding.numpy().copy()
     embedding[0, 5, 3, 6] = np.nan
     state = kernel.image_state(embedding)
     decoded = kernel.decode(asked.points, asked.labels, state)
-    logits = kernel.draw(decoded.memory, decoded.mask_vectors, state)
+    logits = kernel.draw(decoded.prompt_state, decoded.mask_vectors, state)
     assert np.isnan(logits[:, :, 12:16, 24:28]).all()
 
 
-def test_only_the_masks_that_are_asked_for_are_drawn(table):
+def test_only_the_masks_that_are_asked_for_are_drawn(kernel_table):
     modules, asked = source(8), ask(8, 2, 2)
-    kernel = modules.kernel(table)
+    kernel = modules.kernel(kernel_table)
     state = kernel.image_state(modules.embedding.numpy())
     decoded = kernel.decode(asked.points, asked.labels, state)
-    whole = kernel.draw(decoded.memory, decoded.mask_vectors, state)
+    whole = kernel.draw(decoded.prompt_state, decoded.mask_vectors, state)
     for slots in (slice(0, 1), slice(1, 4), slice(0, 0)):
-        some = kernel.draw(decoded.memory, decoded.mask_vectors[:, slots], state)
+        some = kernel.draw(decoded.prompt_state, decoded.mask_vectors[:, slots], state)
         np.testing.assert_array_equal(some, whole[:, slots])
     many = np.tile(decoded.mask_vectors, (1, 3, 1))
-    np.testing.assert_array_equal(kernel.draw(decoded.memory, many, state)[:, 4:8], whole)
+    np.testing.assert_array_equal(kernel.draw(decoded.prompt_state, many, state)[:, 4:8], whole)
 
 
 @pytest.mark.parametrize(
     ("grid", "prompts", "points"), [(8, 39, 2), (7, 5, 0), (3, 2, 20), (40, 2, 2)]
 )
-def test_a_search_draws_what_scores_well_as_the_two_stages_do(table, grid, prompts, points):
+def test_decode_above_draws_what_scores_well_as_the_two_stages_do(
+    kernel_table, grid, prompts, points
+):
     modules, asked = source(grid), ask(grid, prompts, points)
-    kernel = modules.kernel(table)
+    kernel = modules.kernel(kernel_table)
     state = kernel.image_state(modules.embedding.numpy())
     logits, ious = found(kernel, modules, asked)
     above = float(np.median(ious[:, 1:]))
@@ -203,45 +207,45 @@ def test_a_search_draws_what_scores_well_as_the_two_stages_do(table, grid, promp
     assert wanted.any()
     assert not wanted.all()
     for threads in (1, 3):
-        scores, drawn = kernel.search(
+        scores, drawn = kernel.decode_above(
             asked.points, asked.labels, state, above=above, threads=threads
         )
         np.testing.assert_array_equal(scores, ious)
         np.testing.assert_array_equal(drawn[wanted], logits[:, 1:][wanted])
 
 
-def test_a_search_for_nothing_and_with_malformed_prompts(table):
+def test_decode_above_with_no_prompts_and_with_malformed_prompts(kernel_table):
     modules, asked = source(8), ask(8, 2, 2)
-    kernel = modules.kernel(table)
+    kernel = modules.kernel(kernel_table)
     state = kernel.image_state(modules.embedding.numpy())
-    scores, drawn = kernel.search(asked.points[:0], asked.labels[:0], state, above=0.0)
+    scores, drawn = kernel.decode_above(asked.points[:0], asked.labels[:0], state, above=0.0)
     assert scores.shape == (0, 4)
     assert drawn.shape == (0, 3, 32, 32)
     with pytest.raises(BackendError, match=r"points must be \(2, 2, 2\)"):
-        kernel.search(asked.points[:1], asked.labels, state, above=0.0)
+        kernel.decode_above(asked.points[:1], asked.labels, state, above=0.0)
     with pytest.raises(BackendError, match="point_labels must be in"):
-        kernel.search(asked.points, asked.labels + 9, state, above=0.0)
+        kernel.decode_above(asked.points, asked.labels + 9, state, above=0.0)
 
 
-def test_prompts_of_several_images_decode_as_image_by_image(table):
+def test_prompts_of_several_images_decode_as_image_by_image(kernel_table):
     modules, asked = source(8), ask(8, 4, 2)
-    kernel = modules.kernel(table)
+    kernel = modules.kernel(kernel_table)
     embedding = modules.embedding.numpy()
     states = np.concatenate([kernel.image_state(scale * embedding) for scale in (1.0, 0.5)])
     index = np.array([0, 1, 1, 0], np.int32)
     together = kernel.decode(asked.points, asked.labels, states, image_index=index)
-    logits = kernel.draw(together.memory, together.mask_vectors, states, image_index=index)
+    logits = kernel.draw(together.prompt_state, together.mask_vectors, states, image_index=index)
     for prompt, image in enumerate(index):
         one, state = slice(prompt, prompt + 1), states[image : image + 1]
         alone = kernel.decode(asked.points[one], asked.labels[one], state)
         np.testing.assert_array_equal(alone.iou_predictions, together.iou_predictions[one])
-        drawn = kernel.draw(alone.memory, alone.mask_vectors, state)
+        drawn = kernel.draw(alone.prompt_state, alone.mask_vectors, state)
         np.testing.assert_array_equal(drawn, logits[one])
 
 
-def test_no_prompts_are_no_work(table):
+def test_no_prompts_are_no_work(kernel_table):
     modules, asked = source(8), ask(8, 0, 2)
-    logits, ious = found(modules.kernel(table), modules, asked)
+    logits, ious = found(modules.kernel(kernel_table), modules, asked)
     assert logits.shape == (0, 4, 32, 32)
     assert ious.shape == (0, 4)
 
@@ -261,12 +265,12 @@ def test_weights_of_another_network_are_refused_by_name(change, named):
     weights = source(8).weights()
     change(weights)
     with pytest.raises(ModelFolderError, match=f"(?i){named}"):
-        ops.DecoderKernel(weights, grid=8, side=128, table=ops.decoder_tables()[0])
+        ops.DecoderKernel(weights, grid=8, side=128, kernel_table=ops.kernel_tables()[0])
 
 
-def test_what_contradicts_itself_is_refused(table):
+def test_what_contradicts_itself_is_refused(kernel_table):
     modules, asked = source(8), ask(8, 2, 2)
-    kernel = modules.kernel(table)
+    kernel = modules.kernel(kernel_table)
     state = kernel.image_state(modules.embedding.numpy())
     points, labels = asked.points, asked.labels
     decoded = kernel.decode(points, labels, state)
@@ -283,16 +287,16 @@ def test_what_contradicts_itself_is_refused(table):
     with pytest.raises(BackendError, match=r"image_index must be in 0\.\.0, not 1"):
         kernel.decode(points, labels, state, image_index=np.array([0, 1], np.int32))
     with pytest.raises(BackendError, match="were not made by this decoder"):
-        kernel.draw(decoded.memory[:, :-1], decoded.mask_vectors, state)
+        kernel.draw(decoded.prompt_state[:, :-1], decoded.mask_vectors, state)
     for damage in (0.0, np.nan, 1e9):
-        damaged = decoded.memory.copy()
+        damaged = decoded.prompt_state.copy()
         damaged[1, 0] = damage
         with pytest.raises(BackendError, match="were not made by this decoder"):
             kernel.draw(damaged, decoded.mask_vectors, state)
     with pytest.raises(BackendError, match="mask_vectors"):
-        kernel.draw(decoded.memory, decoded.mask_vectors[:1], state)
+        kernel.draw(decoded.prompt_state, decoded.mask_vectors[:1], state)
 
 
 def test_a_table_that_this_processor_does_not_have_is_refused_with_those_it_has():
-    with pytest.raises(BackendError, match=r"no table 'abacus'.*(portable|neon)"):
-        ops.DecoderKernel({}, grid=8, side=128, table="abacus")
+    with pytest.raises(BackendError, match=r"no kernel table 'abacus'.*(portable|neon)"):
+        ops.DecoderKernel({}, grid=8, side=128, kernel_table="abacus")

@@ -1,4 +1,4 @@
-"""The native image encoder against the torch modules, for every table that this processor has."""
+"""The native image encoder against the torch modules, for every kernel table of this processor."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ SHAPES = {
 
 
 @pytest.fixture(params=TABLES)
-def table(request) -> str:
-    if request.param not in ops.encoder_tables():
+def kernel_table(request) -> str:
+    if request.param not in ops.encoder_kernel_tables():
         pytest.skip(f"this processor has no {request.param}")
     return request.param
 
@@ -59,7 +59,7 @@ def weights(module: ImageEncoder) -> dict[str, np.ndarray]:
     return found
 
 
-def pictures(side: int, count: int = 1) -> np.ndarray:
+def images_of(side: int, count: int = 1) -> np.ndarray:
     return np.random.default_rng(3).standard_normal((count, 3, side, side)).astype(np.float32)
 
 
@@ -68,9 +68,9 @@ def error(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_it_embeds_as_torch(table, shape):
-    module, images = encoder(shape), pictures(shape.side)
-    found = ops.EncoderKernel(weights(module), table=table).embed(images, threads=1)
+def test_it_embeds_as_torch(kernel_table, shape):
+    module, images = encoder(shape), images_of(shape.side)
+    found = ops.EncoderKernel(weights(module), kernel_table=kernel_table).embed(images, threads=1)
     expected = module(torch.from_numpy(images)).numpy()
     assert found.shape == expected.shape
     assert error(found, expected) < TOLERANCE
@@ -78,7 +78,7 @@ def test_it_embeds_as_torch(table, shape):
 
 def test_what_is_compared_depends_on_every_part():
     shape = SHAPES["one row of windows and one padded"]
-    images = torch.from_numpy(pictures(shape.side))
+    images = torch.from_numpy(images_of(shape.side))
     expected = encoder(shape)(images).numpy()
     parts = ("rel_pos_h", "rel_pos_w", "qkv.bias", "attn.proj", "mlp", "pos_embed", "neck.2")
     for part in parts:
@@ -89,7 +89,7 @@ def test_what_is_compared_depends_on_every_part():
         assert error(module(images).numpy(), expected) > 3 * TOLERANCE, part
 
 
-def test_logits_that_rise_from_key_to_key_leave_the_reference_behind(table):
+def test_logits_that_rise_from_key_to_key_leave_the_reference_behind(kernel_table):
     # Every query likes the lowest rows best, by far more than float32 could bear without a new
     # reference: e ** (5 * 31).
     shape = Shape(64, 1, 1, (0,), side=512)
@@ -100,25 +100,25 @@ def test_logits_that_rise_from_key_to_key_leave_the_reference_behind(table):
     attention.qkv.bias[0] = 1
     attention.rel_pos_h.zero_()
     attention.rel_pos_h[:, 0] = -5.0 * torch.arange(63)  # the farther above, the less
-    images = pictures(shape.side)
-    found = ops.EncoderKernel(weights(module), table=table).embed(images)
+    images = images_of(shape.side)
+    found = ops.EncoderKernel(weights(module), kernel_table=kernel_table).embed(images)
     assert error(found, module(torch.from_numpy(images)).numpy()) < TOLERANCE
 
 
-def test_bits_depend_neither_on_threads_nor_on_company(table):
+def test_bits_depend_neither_on_threads_nor_on_the_batch(kernel_table):
     shape = SHAPES["heads of 80 channels"]
-    kernel = ops.EncoderKernel(weights(encoder(shape)), table=table)
-    images = pictures(shape.side, 3)
+    kernel = ops.EncoderKernel(weights(encoder(shape)), kernel_table=kernel_table)
+    images = images_of(shape.side, 3)
     together = kernel.embed(images, threads=1)
     np.testing.assert_array_equal(kernel.embed(images, threads=3), together)
     np.testing.assert_array_equal(kernel.embed(images[2:], threads=2), together[2:])
 
 
-def test_no_pictures_are_no_work(table):
+def test_no_images_are_no_work(kernel_table):
     shape = SHAPES["one row of windows and one padded"]
-    kernel = ops.EncoderKernel(weights(encoder(shape)), table=table)
+    kernel = ops.EncoderKernel(weights(encoder(shape)), kernel_table=kernel_table)
     assert kernel.side == shape.side
-    assert kernel.embed(pictures(shape.side, 0)).shape == (0, 256, 16, 16)
+    assert kernel.embed(images_of(shape.side, 0)).shape == (0, 256, 16, 16)
 
 
 @pytest.mark.parametrize(
@@ -131,21 +131,21 @@ def test_no_pictures_are_no_work(table):
         (lambda w: w.pop("blocks.0.attn.rel_pos_h"), "rel_pos_h"),
     ],
 )
-def test_weights_of_another_network_are_refused_by_name(table, change, named):
+def test_weights_of_another_network_are_refused_by_name(kernel_table, change, named):
     changed = weights(encoder(SHAPES["one row of windows and one padded"]))
     change(changed)
     with pytest.raises(ModelFolderError, match=named):
-        ops.EncoderKernel(changed, table=table)
+        ops.EncoderKernel(changed, kernel_table=kernel_table)
 
 
-def test_pictures_of_another_size_are_refused(table):
+def test_images_of_another_size_are_refused(kernel_table):
     shape = SHAPES["one row of windows and one padded"]
-    kernel = ops.EncoderKernel(weights(encoder(shape)), table=table)
+    kernel = ops.EncoderKernel(weights(encoder(shape)), kernel_table=kernel_table)
     with pytest.raises(BackendError, match=r"images must be \(1, 3, 256, 256\)"):
-        kernel.embed(pictures(512))
+        kernel.embed(images_of(512))
 
 
 def test_a_table_without_bfloat16_is_refused_with_those_that_have_it():
     shape = SHAPES["one row of windows and one padded"]
-    with pytest.raises(BackendError, match="no table 'portable'"):
-        ops.EncoderKernel(weights(encoder(shape)), table="portable")
+    with pytest.raises(BackendError, match="no kernel table 'portable'"):
+        ops.EncoderKernel(weights(encoder(shape)), kernel_table="portable")

@@ -16,8 +16,8 @@ MODES = ["holes", "islands"]
 
 
 def remove(masks, min_area, mode, **settings):
-    runs, changed = ops.runs_remove_small_regions(
-        ops.runs_from_array(masks), min_area, mode, **settings
+    runs, changed = ops.rle_remove_small_regions(
+        ops.rle_from_array(masks), min_area, mode, **settings
     )
     return runs, changed
 
@@ -36,7 +36,7 @@ def largest_regions(mask, min_area, mode):
 @settings(deadline=None, max_examples=300)
 def test_any_mask_is_cleaned_as_the_reference_does(masks, min_area, mode):
     runs, changed = remove(masks, min_area, mode)
-    cleaned = ops.runs_to_array(runs)
+    cleaned = ops.rle_to_array(runs)
     for mask, result, flag in zip(masks, cleaned, changed, strict=True):
         expected, expected_flag = reference.remove_small_regions(mask, min_area, mode)
         assert flag == expected_flag
@@ -69,7 +69,7 @@ def test_when_all_islands_are_small_the_largest_stays():
     mask = np.zeros((1, 5, 6), bool)
     mask[0, 0, 0] = mask[0, 2, 3:6] = mask[0, 4, 0] = True
     runs, changed = remove(mask, 100, "islands")
-    np.testing.assert_array_equal(np.argwhere(ops.runs_to_array(runs)[0])[:, 0], [2, 2, 2])
+    np.testing.assert_array_equal(np.argwhere(ops.rle_to_array(runs)[0])[:, 0], [2, 2, 2])
     assert changed[0]
 
 
@@ -77,7 +77,7 @@ def test_of_equal_islands_the_first_in_rows_of_blocks_stays():
     mask = np.zeros((1, 6, 8), bool)
     mask[0, 0, 6] = mask[0, 1, 1] = mask[0, 4, 0] = True
     runs, _ = remove(mask, 100, "islands")
-    np.testing.assert_array_equal(np.argwhere(ops.runs_to_array(runs)[0]), [[1, 1]])
+    np.testing.assert_array_equal(np.argwhere(ops.rle_to_array(runs)[0]), [[1, 1]])
 
 
 def test_regions_hang_together_over_corners():
@@ -92,7 +92,7 @@ def test_regions_hang_together_over_corners():
 @pytest.mark.parametrize("value", [False, True])
 def test_a_uniform_mask_stays(mode, value):
     mask = np.full((1, 4, 5), value)
-    cleaned = ops.runs_to_array(remove(mask, 3, mode)[0])
+    cleaned = ops.rle_to_array(remove(mask, 3, mode)[0])
     np.testing.assert_array_equal(cleaned, mask)
 
 

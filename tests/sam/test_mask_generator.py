@@ -112,7 +112,7 @@ def test_crops_find_masks_that_lie_inside_them(model, image):
 def test_small_regions_are_filled_and_dropped(model, image):
     masks = model.everything(image, points_per_side=6, min_mask_region_area=30, **LOOSE)
     for mode in ("holes", "islands"):
-        _, changed = ops.runs_remove_small_regions(masks.runs, 30, mode)
+        _, changed = ops.rle_remove_small_regions(masks.runs, 30, mode)
         assert not changed.any()
     np.testing.assert_array_equal(masks.areas, masks.array().sum(axis=(1, 2)))
 

@@ -72,8 +72,8 @@ def both(request, model, coins):
 def test_the_same_masks_come_in_the_same_order(both):
     expected, masks, _ = both
     assert len(masks) == len(expected)
-    theirs = ops.runs_from_array(np.stack([record["segmentation"] for record in expected]))
-    ious = np.array([ops.runs_iou(masks.runs[i], theirs[i])[0, 0] for i in range(len(masks))])
+    theirs = ops.rle_from_array(np.stack([record["segmentation"] for record in expected]))
+    ious = np.array([ops.rle_iou(masks.runs[i], theirs[i])[0, 0] for i in range(len(masks))])
     # A rounding may turn one pixel over, and a coin has less than 10,000 of them.
     assert (ious >= np.minimum(0.9999, 1 - 1.5 / masks.areas)).all()
 

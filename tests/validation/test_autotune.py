@@ -64,7 +64,7 @@ def drawn(*squares: tuple[int, int], kept: int | None = None, ids=None) -> Drawn
     pixels = np.zeros((len(squares), 60, 60), bool)
     for plane, (first, side) in zip(pixels, squares, strict=True):
         plane[first : first + side, :side] = True
-    runs = ops.runs_from_array(pixels)
+    runs = ops.rle_from_array(pixels)
     ids = np.arange(len(squares)) if ids is None else np.array(ids)
     return DrawnMasks(ids, runs, np.arange(len(squares) if kept is None else kept))
 

@@ -12,12 +12,12 @@ from fastseg.errors import ParityError
 from fastseg.validation.parity import Table, compare_arrays, compare_logits, compare_masks
 
 
-def masks(*pixels: int) -> ops.Runs:
+def masks(*pixels: int) -> ops.Rle:
     """Masks of 4 x 4, the first so many pixels of each set."""
     flat = np.zeros((len(pixels), 16), np.bool_)
     for mask, count in zip(flat, pixels, strict=True):
         mask[:count] = True
-    return ops.runs_from_array(flat.reshape(-1, 4, 4))
+    return ops.rle_from_array(flat.reshape(-1, 4, 4))
 
 
 def test_equal_arrays_do_not_differ():

@@ -53,8 +53,9 @@ std::vector<std::pair<int64_t, int64_t>> batches_of(const int32_t* image_index, 
 
 }  // namespace
 
-Decoder::Decoder(const Weights& weights, int64_t grid, int64_t side, const std::string& table)
-    : model_(weights, grid, side, choose(table)) {}
+Decoder::Decoder(const Weights& weights, int64_t grid, int64_t side,
+                 const std::string& kernel_table)
+    : model_(weights, grid, side, choose(kernel_table)) {}
 
 int64_t Decoder::state_size() const {
     return model_.tiles() * state_tile_bytes(model_) / 4;
@@ -190,7 +191,7 @@ void Decoder::draw(const MaskRequest& request, const float* states, int64_t imag
     });
 }
 
-std::vector<std::string> table_names() {
+std::vector<std::string> kernel_table_names() {
     std::vector<std::string> names;
     for (const KernelTable* const* table = kernel_tables(); *table; ++table)
         names.emplace_back((*table)->name);

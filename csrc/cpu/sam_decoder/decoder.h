@@ -41,8 +41,8 @@ struct MaskRequest {
 
 class Decoder {
   public:
-    // `table` by name.
-    Decoder(const Weights& weights, int64_t grid, int64_t side, const std::string& table);
+    // `kernel_table` by name.
+    Decoder(const Weights& weights, int64_t grid, int64_t side, const std::string& kernel_table);
 
     int64_t state_size() const;                                       // floats an image
     int64_t prompt_state_size(int64_t points, bool with_mask) const;  // floats a prompt
@@ -65,6 +65,6 @@ class Decoder {
 };
 
 // Kernel tables that this processor can run, fastest first.
-std::vector<std::string> table_names();
+std::vector<std::string> kernel_table_names();
 
 }  // namespace fastseg::cpu::sam_decoder

@@ -147,8 +147,8 @@ class EncoderPass {
 
 }  // namespace
 
-Encoder::Encoder(const Weights& weights, const std::string& table)
-    : model_(weights, table_named(table)) {}
+Encoder::Encoder(const Weights& weights, const std::string& kernel_table)
+    : model_(weights, table_named(kernel_table)) {}
 
 void Encoder::run(const float* image, float* embedding, int threads) const {
     EncoderPass(model_, team_size(threads, model_.tokens() / few_rows, 1e9)).run(image, embedding);

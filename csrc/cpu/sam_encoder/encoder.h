@@ -11,9 +11,9 @@ namespace fastseg::cpu::sam_encoder {
 
 class Encoder {
   public:
-    // `table` by name; it must have bfloat16 operands. Malformed weights throw
+    // `kernel_table` by name; it must have bfloat16 operands. Malformed weights throw
     // std::invalid_argument.
-    Encoder(const Weights& weights, const std::string& table);
+    Encoder(const Weights& weights, const std::string& kernel_table);
 
     int64_t pixels() const { return model_.pixels(); }  // side of an image
     int64_t grid() const { return model_.grid; }

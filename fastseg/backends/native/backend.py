@@ -60,7 +60,7 @@ class NativeBackend(NativeGraph["ops.DecoderKernel"]):
 
     def decode_above(self, inputs: Mapping[str, Array], threshold: float) -> dict[str, Array]:
         """See ``ThresholdedDecoder.decode_above``; for the graph ``"decoder"``."""
-        scores, logits = self._checked(inputs).search(
+        scores, logits = self._checked(inputs).decode_above(
             inputs["point_coords"],
             inputs["point_labels"],
             inputs["shared_image"],

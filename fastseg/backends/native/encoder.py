@@ -32,12 +32,12 @@ def open_kernel(path: Path, content: str, table: str) -> ops.EncoderKernel:
     Args:
         path: A file of ``artifacts.safetensors``.
         content: Its hash.
-        table: One of ``ops.encoder_tables()``.
+        table: One of ``ops.encoder_kernel_tables()``.
 
     Raises:
         ModelFolderError: The file is damaged or holds another network.
     """
     from fastseg import ops
 
-    make = partial(ops.EncoderKernel, table=table)
+    make = partial(ops.EncoderKernel, kernel_table=table)
     return _OPENED.find((content, table), path, safetensors.read, make)

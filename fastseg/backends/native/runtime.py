@@ -142,7 +142,7 @@ def _precisions_of(found: tuple[str, ...]) -> tuple[str, ...]:
 def tables() -> tuple[str, ...]:
     """List the kernel tables of this processor, fastest first; asked for once a process.
 
-    A test that fakes ``ops.decoder_tables`` calls ``tables.cache_clear()`` before and after.
+    A test that fakes ``ops.kernel_tables`` calls ``tables.cache_clear()`` before and after.
 
     Raises:
         BackendUnavailableError: The native kernels do not load.
@@ -155,7 +155,7 @@ def tables() -> tuple[str, ...]:
             reason=f"the native kernels do not load ({error})",
             remedy=f"{install_hint()}.",
         ) from error
-    return ops.decoder_tables()
+    return ops.kernel_tables()
 
 
 def _table(precision: str) -> str:
@@ -217,7 +217,7 @@ def _require_fast(networks: str, computes: str, remedy: str) -> None:
 def _open_decoder(path: Path, content: str, side: int, table: str) -> ops.DecoderKernel:
     from fastseg import ops
 
-    make = partial(ops.DecoderKernel, grid=side // 16, side=side, table=table)
+    make = partial(ops.DecoderKernel, grid=side // 16, side=side, kernel_table=table)
     return _OPENED.find((content, side, table), path, safetensors.read, make)
 
 

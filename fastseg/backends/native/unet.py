@@ -52,7 +52,7 @@ def unsupported_reason(path: Path, graph: GraphSpec, side: int) -> str:
     classes = head.shape[0]
     if graph != unet_network(side, channels, classes):
         return f"{path} is not of the sizes that model.json says"
-    return ops.unet_misfit(width=width, channels=channels, classes=classes, side=side)
+    return ops.unet_unsupported_reason(width=width, channels=channels, classes=classes, side=side)
 
 
 def open_kernel(path: Path, content: str, side: int) -> ops.UnetKernel:

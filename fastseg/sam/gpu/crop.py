@@ -31,7 +31,7 @@ from fastseg.cuda.kernels import (
     MaskFilter,
 )
 from fastseg.geometry import Frame
-from fastseg.ops.rle import Runs
+from fastseg.ops.rle import Rle
 from fastseg.sam.gpu.memory_budget import MemoryPlan
 from fastseg.sam.gpu.workspace import GpuWorkspace
 from fastseg.sam.grid_settings import GridSettings
@@ -44,12 +44,12 @@ class Found(NamedTuple):
     records: NDArray[np.void]
     """(n,) of the dtype ``cuda.kernels.RECORD``."""
 
-    runs: Runs
+    runs: Rle
 
 
 def nothing_found(frame: Frame) -> Found:
     """Make no masks, as for a crop that has no points."""
-    runs = Runs(np.zeros(0, np.uint32), np.zeros(1, np.int64), frame.image)
+    runs = Rle(np.zeros(0, np.uint32), np.zeros(1, np.int64), frame.image)
     return Found(np.zeros(0, RECORD), runs)
 
 
@@ -163,7 +163,7 @@ class GpuCrop:
         decoder = self._graphs["decoder"]
         coords = work.empty((count, 2, 2), np.float32)
         labels = work.empty((count, 2), np.int32)
-        kernels.click_prompts(points, self._frame, coords=coords, labels=labels)
+        kernels.point_prompts(points, self._frame, coords=coords, labels=labels)
         wanted = {tensor.name for tensor in decoder.graph.inputs}
         inputs = {name: array for name, array in self._state.items() if name in wanted}
         outputs = work.run(decoder, inputs | {"point_coords": coords, "point_labels": labels})
@@ -247,7 +247,7 @@ class GpuCrop:
         records = known[head:].view(RECORD)[: int(fills[1]["masks"])].copy()
         counts = work.download(chosen.positions.part(0, total)).view(np.uint32).copy()
         offsets = np.append(records["begin"], total)
-        return Found(records, Runs(counts, offsets, self._frame.image)), needed
+        return Found(records, Rle(counts, offsets, self._frame.image)), needed
 
 
 class _PieceRoom:
