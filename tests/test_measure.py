@@ -12,7 +12,7 @@ import pytest
 from fastseg.errors import MaskError, MeasurementError
 from fastseg.measure import DISKS, measure
 from fastseg.results import to_json
-from tests.helpers.measured_bodies import CM_PER_PIXEL, draw, ellipse, named, truncated
+from tests.helpers.chamber_bodies import CM_PER_PIXEL, draw, ellipse, named, truncated
 
 MODES = ("default", "source")
 

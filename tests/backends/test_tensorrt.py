@@ -14,7 +14,7 @@ from fastseg.backends.base import Backend
 from fastseg.backends.tensorrt.backend import TensorRtBackend
 from fastseg.contract import GraphSpec
 from fastseg.errors import BackendError, DeviceArrayError, DeviceMemoryError, ModelFolderError
-from tests.fakes.engine_on_a_fake import (
+from tests.fakes.engine_setup import (
     GRAPH,
     ROW_BYTES,
     SHARED,

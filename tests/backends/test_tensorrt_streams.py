@@ -15,7 +15,7 @@ from fastseg.cuda import dlpack
 from fastseg.cuda.arrays import DeviceArray
 from fastseg.errors import DeviceMemoryError
 from fastseg.sam.gpu.workspace import GpuWorkspace
-from tests.fakes.engine_on_a_fake import ROW_BYTES, Setup, assert_right, call, compute
+from tests.fakes.engine_setup import ROW_BYTES, Setup, assert_right, call, compute
 from tests.fakes.fake_cuda import FakeCuda
 
 OURS, THEIRS = 7, 8

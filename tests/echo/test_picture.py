@@ -8,8 +8,8 @@ import pytest
 from fastseg.echo.findings import Place, find
 from fastseg.echo.picture import PANEL_WIDTH, EchoPanel, colour, draw
 from fastseg.echo.views import VIEWS
-from tests.helpers.measured_bodies import CM_PER_PIXEL, ellipse, named
-from tests.helpers.measured_bodies import draw as drawn_body
+from tests.helpers.chamber_bodies import CM_PER_PIXEL, ellipse, named
+from tests.helpers.chamber_bodies import draw as drawn_body
 
 GREY = np.full((256, 256, 3), 60, np.uint8)
 LV = drawn_body(ellipse(4.2, 2.2), centre=(-3, 0))

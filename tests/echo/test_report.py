@@ -16,7 +16,7 @@ from fastseg.echo.views import VIEWS
 from fastseg.errors import MeasurementError
 from fastseg.measure import DISKS, measure
 from fastseg.results import to_json
-from tests.helpers.measured_bodies import CM_PER_PIXEL, chamber, clip, draw, ellipse, named
+from tests.helpers.chamber_bodies import CM_PER_PIXEL, chamber, clip, draw, ellipse, named
 
 
 def heart(mode: str = "default") -> list[Finding]:

@@ -10,7 +10,7 @@ import pytest
 from fastseg.echo import volumes
 from fastseg.errors import MeasurementError
 from fastseg.measure import DISKS, measure
-from tests.helpers.measured_bodies import CM_PER_PIXEL, Body, chamber, draw, ellipse, truncated
+from tests.helpers.chamber_bodies import CM_PER_PIXEL, Body, chamber, draw, ellipse, truncated
 
 TILTS = (0.0, 0.2, -0.5, 0.65, 1.0, -1.3)
 LENGTH = 8.4  # cm, of a left ventricle: a pixel is 1 % of it

@@ -12,7 +12,7 @@ pytest.importorskip("skimage", reason="weak labels need scikit-image")
 pytest.importorskip("scipy", reason="weak labels need scipy")
 
 from fastseg import ops
-from tests.helpers.drawn_hearts import SIDE, dice, drawn_heart, ellipse, save_hearts, seen
+from tests.helpers.synthetic_hearts import SIDE, dice, drawn_heart, ellipse, save_hearts, seen
 from training.echo import (
     bilateral,
     four_chambers,
