@@ -193,11 +193,11 @@ def test_what_places_a_prompt_stays_in_fp32(folder, needs_bf16, name):
 
 
 def test_a_model_and_its_timings_say_what_ran(needs_bf16):
-    picture = read_image(PICTURE)
+    image = read_image(PICTURE)
     for precision in ("fp32", "bf16"):
         with fastseg.load("sam-nano", backend="openvino", precision=precision) as model:
             assert (model.backend, model.device, model.precision) == ("openvino", "cpu", precision)
-            timings = model.segment(picture, points=[60, 60]).timings
+            timings = model.segment(image, points=[60, 60]).timings
         assert (timings.backend, timings.device) == ("openvino", "cpu")
         assert timings.precision == precision
 
@@ -251,10 +251,10 @@ def test_a_call_has_the_threads_that_were_asked_for_and_calls_fill_the_cores(fol
 
 
 def test_eight_threads_get_the_masks_that_one_gets(folder):
-    picture = read_image(PICTURE)
+    image = read_image(PICTURE)
     clicks = [[40 + 20 * number, 60] for number in range(8)]
     with fastseg.load("sam-nano", backend="openvino") as model:
-        embedding = model.embed(picture)
+        embedding = model.embed(image)
         alone = [model.segment(embedding, points=click) for click in clicks]
         with ThreadPoolExecutor(8) as pool:
             together = list(pool.map(lambda at: model.segment(embedding, points=at), clicks * 3))
@@ -266,17 +266,17 @@ FORK = """
 import os, sys, numpy
 import fastseg
 model = fastseg.load("sam-nano", backend="openvino")
-picture = numpy.arange(48 * 64 * 3, dtype=numpy.uint8).reshape(48, 64, 3)
-expected = model.segment(picture, points=[30, 20]).array()
+image = numpy.arange(48 * 64 * 3, dtype=numpy.uint8).reshape(48, 64, 3)
+expected = model.segment(image, points=[30, 20]).array()
 child = os.fork()
 if child == 0:
-    same = (model.segment(picture, points=[30, 20]).array() == expected).all()
+    same = (model.segment(image, points=[30, 20]).array() == expected).all()
     model.close()
     with fastseg.load("sam-nano", backend="openvino") as fresh:
-        same &= (fresh.segment(picture, points=[30, 20]).array() == expected).all()
+        same &= (fresh.segment(image, points=[30, 20]).array() == expected).all()
     sys.exit(0 if same else 1)
 _, status = os.waitpid(child, 0)
-assert (model.segment(picture, points=[30, 20]).array() == expected).all()
+assert (model.segment(image, points=[30, 20]).array() == expected).all()
 sys.exit(os.waitstatus_to_exitcode(status))
 """
 

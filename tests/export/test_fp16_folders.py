@@ -153,7 +153,7 @@ def test_the_pipeline_runs_either_precision_and_says_which(both):
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])
-def test_a_constant_picture_gives_the_same_masks(both, level):
+def test_a_constant_image_gives_the_same_masks(both, level):
     probe = build_probe(both.manifest, np.full((48, 64, 3), level, np.uint8))
     expected = run_probes(both, Choice(precision="fp32"), [probe])
     with spelled_out(both) as graphs:

@@ -208,7 +208,7 @@ def test_instructions_are_read_under_either_name(monkeypatch, tmp_path):
 
 
 @needs_integers
-def test_the_command_line_calibrates_on_pictures(tmp_path, capsys):
+def test_the_command_line_calibrates_on_images(tmp_path, capsys):
     from PIL import Image
 
     paths = []

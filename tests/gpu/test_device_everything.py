@@ -54,7 +54,7 @@ def test_small_passes_find_the_same(model, expected):
     assert_close(found, expected)
 
 
-def test_a_picture_in_the_memory_of_torch_is_searched_where_it_is(model, expected):
+def test_an_image_in_the_memory_of_torch_is_searched_where_it_is(model, expected):
     torch = pytest.importorskip("torch", reason="takes a torch tensor")
     if not torch.cuda.is_available():
         pytest.skip("this torch has no CUDA")

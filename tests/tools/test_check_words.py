@@ -7,7 +7,8 @@ import pytest
 from tools import check_words
 
 ENTRIES = check_words.read(
-    "# A comment.\nlane, lanes: execution slot\nverdict: comparison; docs/* tests/old.py\n"
+    "# A comment.\nlane, lanes: execution slot\n"
+    'verdict: comparison; ="verdict" docs/* tests/old.py\n'
 )
 
 
@@ -38,6 +39,14 @@ def test_line_and_term_are_told():
 def test_a_file_may_keep_a_word_and_no_other(file, count):
     assert len(found("verdict", file)) == count
     assert len(found("lane", file)) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [('{"verdict": 1}', 0), ("{'verdict': 1}", 1), ('"verdict"_a', 1), ('"verdict" verdict', 1)],
+)
+def test_a_spelling_is_kept_as_a_whole_and_everywhere(text, count):
+    assert len(found(text)) == count
 
 
 def test_the_command_names_every_find_and_fails(tmp_path, capsys):
