@@ -21,7 +21,7 @@ def clock(monkeypatch):
     return now
 
 
-def test_the_total_is_the_sum_of_the_stages_and_is_shared_by_the_masks():
+def test_the_total_is_the_sum_of_the_stages_over_the_masks():
     spent = Timings(preprocess=1, encode=2, decode=3, postprocess=4, n_masks=5)
     assert spent.total == 10
     assert spent.per_mask_ms == 2
@@ -45,7 +45,7 @@ def test_devices_that_differ_are_both_named_once():
     assert mixed.device == "cpu+cuda:0"
 
 
-def test_the_dictionary_names_every_field_and_what_follows_from_them():
+def test_the_dictionary_has_every_field_and_derived_number():
     spent = Timings(preprocess=1, encode=2, decode=3, postprocess=4, n_masks=5, **CPU)
     assert spent.as_dict() == {
         "preprocess": 1,

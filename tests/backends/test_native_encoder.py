@@ -80,7 +80,7 @@ def test_bf16_takes_it_and_embeds_as_the_graph_does(folder, backend):
 
 
 @needs_amx
-def test_its_embeddings_are_answered_by_every_model_of_the_folder(folder):
+def test_every_model_of_the_folder_takes_its_embeddings(folder):
     model = fastseg.load(folder, precision="bf16", threads=1)
     exact = fastseg.load(folder, backend="onnxruntime", precision="fp32")
     embedding = model.embed(noise())
@@ -112,7 +112,7 @@ def test_float32_leaves_the_image_to_the_graph(folder, precision):
 
 
 @pytest.mark.slow
-def test_mixed_precision_takes_the_weights_along_and_leaves_the_first_folder_alone(copy, tmp_path):
+def test_adding_fp16_copies_the_weights_and_spares_the_source(copy, tmp_path):
     before = {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in copy.iterdir()}
     fp16_convert.add_fp16(copy, tmp_path / "mixed", images=[noise()], limits=Limits())
     after = {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in copy.iterdir()}

@@ -230,9 +230,7 @@ def test_another_precision_is_refused(folder):
 
 
 @pytest.mark.parametrize("version", ["2024.6.0-17404", "2021.4", "custom"])
-def test_a_version_that_is_too_old_is_refused_with_the_command_that_upgrades_it(
-    monkeypatch, version
-):
+def test_an_old_version_is_refused_with_the_upgrade_command(monkeypatch, version):
     monkeypatch.setitem(sys.modules, "openvino", SimpleNamespace(__version__=version))
     with pytest.raises(BackendUnavailableError, match=r"pip install -U openvino") as caught:
         choose(backend="openvino")
@@ -243,7 +241,7 @@ def test_a_version_that_is_too_old_is_refused_with_the_command_that_upgrades_it(
 
 
 @pytest.mark.parametrize(("asked", "used"), [(0, usable_cores()), (1, 1), (1000, usable_cores())])
-def test_a_call_has_the_threads_that_were_asked_for_and_calls_fill_the_cores(folder, asked, used):
+def test_a_call_has_its_threads_and_calls_fill_the_cores(folder, asked, used):
     backend = open_graph(folder, "image_state", backend="openvino", threads=asked)
     streams = backend._compiled.get_property("NUM_STREAMS")
     assert streams == usable_cores() // used
@@ -282,7 +280,7 @@ sys.exit(os.waitstatus_to_exitcode(status))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_a_process_that_was_forked_after_loading_runs_closes_and_ends():
+def test_a_process_forked_after_loading_runs_closes_and_ends():
     done = finish([sys.executable, "-c", FORK])
     assert done.returncode == 0, done.stderr
 

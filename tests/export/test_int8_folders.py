@@ -56,7 +56,7 @@ def heart(tmp_path_factory):
 
 
 @needs_integers
-def test_the_graph_stands_beside_the_float32_one_with_what_was_measured(heart):
+def test_the_int8_graph_and_its_comparison_join_the_fp32_one(heart):
     before = artifacts.read(find("echo-a4c")).manifest.graphs
     graphs = heart.manifest.graphs
     assert list(graphs) == [*before, "network.int8"]

@@ -59,7 +59,7 @@ def test_the_command_names_every_find_and_fails(tmp_path, capsys):
     assert [line.rpartition("/")[2].split(" ")[0] for line in lines] == ["bad.py:1:", "bad.py:2:"]
 
 
-def test_the_dictionary_holds_words_in_lower_case_with_a_term_each():
+def test_the_dictionary_has_lower_case_words_with_a_term():
     entries = check_words.read(check_words.DICTIONARY.read_text(encoding="utf-8"))
     assert len(entries) > 20
     for word, entry in entries.items():
