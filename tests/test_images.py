@@ -20,7 +20,7 @@ PIL_IMAGE = Image.fromarray(RGB)
 
 @pytest.fixture(autouse=True)
 def _no_warnings():
-    """What is not an error is not worth a warning either."""
+    """Turn warnings into errors: an image that can be read causes none."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield

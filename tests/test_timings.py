@@ -1,4 +1,4 @@
-"""What ``Timings`` and ``Stopwatch`` promise."""
+"""Promises of ``Timings`` and ``Stopwatch``."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ PATH = Path("weights.safetensors")
 
 
 class Kernel:
-    """What weak references can be made to."""
+    """A kernel that weak references can point to."""
 
     def __init__(self, weights: str) -> None:
         self.weights = weights

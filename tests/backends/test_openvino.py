@@ -66,7 +66,7 @@ def asked(folder) -> list[Probe]:
 
 @pytest.fixture(scope="module")
 def expected(folder, asked) -> tuple[ModelOutputs, ...]:
-    """What ONNX Runtime answers."""
+    """Run the probes on ONNX Runtime."""
     return run_probes(folder, Choice(backend="onnxruntime"), asked)
 
 
@@ -111,7 +111,7 @@ def relative(actual: np.ndarray, expected: np.ndarray) -> float:
 
 
 def differences(folder: ModelFolder, name: str, **choice: str) -> dict[str, float]:
-    """How far each output of a graph is from ONNX Runtime's."""
+    """Measure how far each output of a graph is from ONNX Runtime's."""
     reference = open_graph(folder, name, backend="onnxruntime")
     backend = open_graph(folder, name, **choice)
     inputs = inputs_of(reference)

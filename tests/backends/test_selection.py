@@ -1,4 +1,4 @@
-"""Which runtime runs a graph, and from which file: what is named is taken at its word or raises."""
+"""Choice of runtime and file for a graph: a named one is used as named, or raises."""
 
 from __future__ import annotations
 

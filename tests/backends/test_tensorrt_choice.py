@@ -1,4 +1,4 @@
-"""Which engines run a model: chosen, opened and run through the whole pipeline, over a fake GPU."""
+"""Engines of a model are chosen, opened and run through the whole pipeline, over a fake GPU."""
 
 from __future__ import annotations
 

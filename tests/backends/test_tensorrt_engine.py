@@ -1,4 +1,4 @@
-"""What is asked of a loaded engine, in which order, and what a user is told when it refuses."""
+"""Calls on a loaded engine: their order, and the errors where it refuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the model cards of the embedded echo networks promise."""
+"""Promises of the model cards of the embedded echo networks."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def embed(path: Path, images: np.ndarray) -> np.ndarray:
 
 
 def rounded(path: Path, images: np.ndarray) -> np.ndarray:
-    """What a graph gives with every float16 tensor rounded."""
+    """Run a graph with every float16 tensor rounded."""
     exact = path.with_suffix(".exact.onnx")
     save(spell_out(read_graph(path)), exact)
     return embed(exact, images)

@@ -151,7 +151,7 @@ def test_masks_that_differ_too_much_leave_nothing(tmp_path, monkeypatch):
 
 
 def test_a_graph_that_keeps_nothing_in_int8_is_none(monkeypatch):
-    """What is measured has products of integers, however much each of them loses."""
+    """Every measured graph has products of integers, however much each of them loses."""
     lost = {"first": 0.3, "second": 0.1}
     decided = int8_convert._choices(lost)
     assert [[one.precision for one in each] for each in decided] == [["int8", "int8"]]

@@ -1,4 +1,4 @@
-"""Which checkpoints are read, and what is said of the others."""
+"""Checkpoints that are read, and errors for the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which weights of the echo U-Net are read, what they become, and what is said of the others."""
+"""Weights of the echo U-Net that are read, their tensors, and errors for the others."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def test_selected_rows_are_gathered_and_labelled(gpu, count):
 
 
 def masks_of(gpu, logits, frame, how, threshold):
-    """What stays of logits after both filters, as records and run lengths."""
+    """Return the masks that pass both filters, as records and run lengths."""
     count, kernels = len(logits), gpu.kernels
     found, out = gpu.candidates(count, 400_000), gpu.candidates(count, 400_000)
     scratch = gpu.empty((kernels.binarise_workspace(count, logits.shape[1:], frame),), np.uint8)
