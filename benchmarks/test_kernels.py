@@ -17,7 +17,7 @@ from fastseg.benchmarking.repetition import Measurement, StoppingRule, repeat
 from fastseg.geometry import Frame
 
 torch = pytest.importorskip("torch")
-amg: Any = pytest.importorskip("tests.helpers.standins").segment_anything().utils.amg
+amg: Any = pytest.importorskip("tests.helpers.reference_package").segment_anything().utils.amg
 
 Logits = NDArray[np.float32]
 Table = Callable[[str, list[tuple[str, ...]]], None]

@@ -14,8 +14,8 @@ import fastseg  # noqa: E402
 from fastseg import ops  # noqa: E402
 from fastseg.validation.parity import compare_arrays  # noqa: E402
 from tests.conftest import vit_b  # noqa: E402, F401
+from tests.helpers.reference_package import segment_anything  # noqa: E402
 from tests.helpers.reference_sam import nano_reference  # noqa: E402
-from tests.helpers.standins import segment_anything  # noqa: E402
 from tests.sam.test_mask_generator_parity import SETTINGS  # noqa: E402
 from tests.sam.test_model_parity import PROMPTS, expected  # noqa: E402
 

@@ -1,7 +1,7 @@
 """Every error that fastseg raises, as one tree: catch ``FastsegError`` to catch them all.
 
 FastsegError
-|- ImageError (ValueError)             a picture that cannot be used
+|- ImageError (ValueError)             an image that cannot be used
 |- EmbeddingError (ValueError)         an embedding that is damaged or another model's
 |- PromptError (ValueError)            points, boxes, labels or settings that make no sense
 |- DeviceArrayError (ValueError)       an array that lies elsewhere or has gaps
@@ -27,7 +27,7 @@ class FastsegError(Exception):
 
 
 class ImageError(FastsegError, ValueError):
-    """A picture cannot be used; the message names what was given and what would work."""
+    """An image cannot be used; the message names what was given and what would work."""
 
 
 class EmbeddingError(FastsegError, ValueError):

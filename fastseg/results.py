@@ -101,7 +101,7 @@ class ResultFolder:
         self.coco.write(f"\n], {rest}}}\n")
 
     def _free_name(self, stem: str) -> str:
-        """``stem``, or ``stem-2`` and so on where another folder had an image of that name."""
+        """Return ``stem``, or ``stem-2`` and so on where another folder had an image of it."""
         name, number = stem, 1
         while name in self._names:
             number += 1
@@ -172,7 +172,7 @@ def describe(masks: Masks, mode: OutputMode = "coco_rle") -> Iterator[dict[str, 
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
-    """``value`` as JSON text, with null for numbers that JSON does not have (NaN, infinities)."""
+    """Write ``value`` as JSON text, with null for numbers that JSON lacks (NaN, infinities)."""
     return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, indent=indent)
 
 

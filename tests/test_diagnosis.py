@@ -62,7 +62,7 @@ def test_an_installed_runtime_is_named_with_its_version():
     assert doctor()["runtimes"]["onnxruntime"] == {"ok": True, "version": onnxruntime.__version__}
 
 
-def test_openvino_is_named_with_what_the_processor_lets_it_compute_in(monkeypatch):
+def test_openvino_is_listed_with_the_processors_precisions(monkeypatch):
     pytest.importorskip("openvino", reason="openvino is not installed")
     monkeypatch.setattr(openvino, "_capabilities", lambda: ["FP32", "BF16"])
     assert doctor()["runtimes"]["openvino"]["bf16"] is True

@@ -1,4 +1,4 @@
-"""What the README and the pages of docs/ show is what happens.
+"""Examples of the README and of docs/ do as the pages show.
 
 Every python and bash block runs as written, beside the files that its page names. A block whose
 first line is ``# needs: ...`` is for machines that have what it names, and is skipped here.
@@ -56,7 +56,7 @@ def known_extras() -> set[str]:
 
 @pytest.fixture(scope="session")
 def answers(tmp_path_factory):
-    """What a block printed; all blocks of a page that cost alike run in one process, once."""
+    """Return a block's output; all blocks of a page that cost alike run in one process, once."""
 
     @cache
     def run(name: str, heavy: bool) -> dict[str, dict[str, str]]:

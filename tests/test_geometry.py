@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastseg.geometry import Frame
-from tests.helpers.standins import segment_anything
+from tests.helpers.reference_package import segment_anything
 
 SIZES = [(1200, 1800), (512, 512), (303, 384), (1, 65535), (1, 1), (4000, 3000), (1023, 1024)]
 

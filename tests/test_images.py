@@ -15,12 +15,12 @@ from fastseg.images import is_stack, read_image
 from tests.helpers.fresh_interpreter import loaded_by
 
 RGB = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
-PICTURE = Image.fromarray(RGB)
+PIL_IMAGE = Image.fromarray(RGB)
 
 
 @pytest.fixture(autouse=True)
 def _no_warnings():
-    """What is not an error is not worth a warning either."""
+    """Turn warnings into errors: an image that can be read causes none."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield
@@ -53,9 +53,9 @@ class Foreign:
 
 def test_a_file_is_read_from_a_path_a_string_and_its_bytes(tmp_path):
     path = tmp_path / "image.png"
-    path.write_bytes(encode(PICTURE))
+    path.write_bytes(encode(PIL_IMAGE))
     content = path.read_bytes()
-    for source in (path, str(path), content, bytearray(content), memoryview(content), PICTURE):
+    for source in (path, str(path), content, bytearray(content), memoryview(content), PIL_IMAGE):
         read = read_image(source)
         np.testing.assert_array_equal(read, RGB)
         assert read.dtype == np.uint8
@@ -64,7 +64,7 @@ def test_a_file_is_read_from_a_path_a_string_and_its_bytes(tmp_path):
 
 @pytest.mark.parametrize("kind", ["BMP", "GIF", "PPM", "TGA", "TIFF", "WEBP", "JPEG", "JPEG2000"])
 def test_common_formats_are_read(kind):
-    content = encode(PICTURE, kind)
+    content = encode(PIL_IMAGE, kind)
     with Image.open(io.BytesIO(content)) as same:
         np.testing.assert_array_equal(read_image(content), np.asarray(same.convert("RGB")))
 
@@ -132,12 +132,12 @@ def test_floats_are_rounded_half_to_even():
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGBA", "CMYK", "YCbCr", "HSV"])
 def test_every_pillow_mode_of_eight_bits_becomes_rgb(mode):
-    image = PICTURE.convert("RGBA").convert("RGB").convert(mode.replace("PA", "P")).convert(mode)
+    image = PIL_IMAGE.convert("RGBA").convert("RGB").convert(mode.replace("PA", "P")).convert(mode)
     np.testing.assert_array_equal(read_image(image), np.asarray(image.convert("RGB")))
 
 
 def test_a_palette_with_transparency_keeps_its_colours():
-    image = PICTURE.convert("P")
+    image = PIL_IMAGE.convert("P")
     colours = np.asarray(image.convert("RGB"))
     content = encode(image, transparency=bytes(range(256)))
     np.testing.assert_array_equal(read_image(content), colours)
@@ -147,8 +147,8 @@ def test_a_palette_with_transparency_keeps_its_colours():
 def test_a_file_is_turned_upright(kind):
     exif = Image.Exif()
     exif[0x0112] = 6  # lies on its left side
-    upright = read_image(encode(PICTURE, kind, exif=exif))
-    lying = read_image(encode(PICTURE, kind))
+    upright = read_image(encode(PIL_IMAGE, kind, exif=exif))
+    lying = read_image(encode(PIL_IMAGE, kind))
     np.testing.assert_array_equal(upright, np.rot90(lying, -1))
 
 
@@ -160,11 +160,11 @@ def test_an_image_of_many_rows_is_copied_whole(tmp_path):
 
 
 def test_the_previews_in_a_camera_file_are_no_film():
-    content = encode(PICTURE, "MPO", save_all=True, append_images=[PICTURE.resize((5, 5))])
+    content = encode(PIL_IMAGE, "MPO", save_all=True, append_images=[PIL_IMAGE.resize((5, 5))])
     assert read_image(content).shape == (20, 30, 3)
 
 
-def test_an_array_of_another_library_is_read_without_numpy_knowing_it():
+def test_an_array_of_another_library_is_read_by_dlpack():
     torch = pytest.importorskip("torch", reason="torch is not installed")
     np.testing.assert_array_equal(read_image(Foreign(RGB)), RGB)
     np.testing.assert_array_equal(read_image(torch.from_numpy(RGB)), RGB)
@@ -200,7 +200,7 @@ def test_a_drawing_is_refused_and_no_outside_program_is_run():
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF"])
 def test_a_truncated_file_is_refused(kind):
-    content = encode(PICTURE, kind)
+    content = encode(PIL_IMAGE, kind)
     with pytest.raises(ImageError, match=r"damaged|cannot be|can be read"):
         read_image(content[: len(content) * 3 // 4])
 
@@ -281,7 +281,7 @@ def test_more_than_eight_bits_are_refused_with_the_remedy(mode):
 
 @pytest.mark.parametrize("kind", ["GIF", "TIFF", "PNG", "WEBP"])
 def test_a_film_is_refused_and_not_cut_to_its_first_frame(kind):
-    content = encode(PICTURE, kind, save_all=True, append_images=[PICTURE.rotate(90)])
+    content = encode(PIL_IMAGE, kind, save_all=True, append_images=[PIL_IMAGE.rotate(90)])
     with pytest.raises(ImageError, match="2 frames"):
         read_image(content)
 
@@ -289,7 +289,7 @@ def test_a_film_is_refused_and_not_cut_to_its_first_frame(kind):
 def test_channels_must_be_known_and_belong_to_an_array():
     with pytest.raises(ImageError, match="channels must be"):
         read_image(RGB, channels="rbg")
-    for source in (PICTURE, encode(PICTURE)):
+    for source in (PIL_IMAGE, encode(PIL_IMAGE)):
         with pytest.raises(ImageError, match="Leave channels out"):
             read_image(source, channels="bgr")
 
@@ -315,8 +315,8 @@ def test_the_name_that_the_caller_gives_is_in_the_error():
 # The limit of pixels.
 
 
-def test_an_image_over_the_limit_is_refused_with_both_numbers_and_the_remedy():
-    for source in (RGB, PICTURE, encode(PICTURE)):
+def test_an_image_over_the_limit_is_refused_with_the_remedy():
+    for source in (RGB, PIL_IMAGE, encode(PIL_IMAGE)):
         assert read_image(source, max_pixels=600).shape == (20, 30, 3)
         with pytest.raises(ImageError, match=r"= 600 pixels, more than max_pixels=599.*=None"):
             read_image(source, max_pixels=599)
@@ -330,9 +330,9 @@ def test_a_huge_file_is_refused_before_it_is_decoded(monkeypatch):
         read_image(content)
 
 
-def test_the_limit_can_be_lifted_beyond_pillows_own_which_stays_as_it_was(monkeypatch):
+def test_the_limit_may_exceed_pillows_which_stays_unchanged(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    content = encode(PICTURE)
+    content = encode(PIL_IMAGE)
     np.testing.assert_array_equal(read_image(content, max_pixels=None), RGB)
     np.testing.assert_array_equal(read_image(content), RGB)
     assert Image.MAX_IMAGE_PIXELS == 100
@@ -345,9 +345,9 @@ def test_the_limit_can_be_lifted_beyond_pillows_own_which_stays_as_it_was(monkey
 
 
 def test_many_images_are_told_from_one(tmp_path):
-    for one in (RGB, RGB[..., 0], PICTURE, b"", "a.png", Path("a.png"), Foreign(RGB), None, 7):
+    for one in (RGB, RGB[..., 0], PIL_IMAGE, b"", "a.png", Path("a.png"), Foreign(RGB), None, 7):
         assert not is_stack(one)
-    for many in (RGB[None], [RGB], (PICTURE,), iter([RGB]), ["a.png"], [], Foreign(RGB[None])):
+    for many in (RGB[None], [RGB], (PIL_IMAGE,), iter([RGB]), ["a.png"], [], Foreign(RGB[None])):
         assert is_stack(many)
 
 

@@ -80,7 +80,7 @@ def test_a_source_tree_that_is_not_installed_is_a_clone(monkeypatch, clone):
     assert str(clone) in install_hint("cpu")
 
 
-def test_a_source_folder_without_the_built_kernels_says_so_and_what_to_do(tmp_path):
+def test_a_source_folder_without_kernels_names_the_remedy(tmp_path):
     source = tmp_path / "clone"
     shutil.copytree(
         PACKAGE, source / "fastseg", ignore=shutil.ignore_patterns("*.so", "models", "__pycache__")

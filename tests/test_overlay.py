@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastseg.overlay import Panel, colours, compose, draw
-from tests.helpers.drawn import drawn, rectangles
+from tests.helpers.made_masks import drawn, rectangles
 
 GREY = np.full((60, 80, 3), 128, np.uint8)
 BOXES = [(10, 10, 29, 29), (40, 20, 69, 49)]

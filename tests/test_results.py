@@ -12,7 +12,7 @@ from PIL import Image
 
 from fastseg import results
 from fastseg.errors import OutputError
-from tests.helpers.drawn import rectangles
+from tests.helpers.made_masks import rectangles
 
 IMAGE = np.full((30, 40, 3), 100, np.uint8)
 MASKS = rectangles((30, 40), [(1, 2, 10, 12), (20, 5, 39, 29)])

@@ -1,4 +1,4 @@
-"""What ``Timings`` and ``Stopwatch`` promise."""
+"""Promises of ``Timings`` and ``Stopwatch``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def clock(monkeypatch):
     return now
 
 
-def test_the_total_is_the_sum_of_the_stages_and_is_shared_by_the_masks():
+def test_the_total_is_the_sum_of_the_stages_over_the_masks():
     spent = Timings(preprocess=1, encode=2, decode=3, postprocess=4, n_masks=5)
     assert spent.total == 10
     assert spent.per_mask_ms == 2
@@ -33,19 +33,19 @@ def test_without_masks_the_time_per_mask_is_nan_and_null_in_json():
     assert json.loads(json.dumps(spent.as_dict(), allow_nan=False))["per_mask_ms"] is None
 
 
-def test_adding_sums_every_stage_and_keeps_the_circumstances():
+def test_adding_sums_every_stage_and_keeps_device_and_backend():
     first = Timings(preprocess=1, encode=2, decode=3, postprocess=4, n_masks=1, **CPU)
     second = Timings(preprocess=10, encode=20, decode=30, postprocess=40, n_masks=2, **CPU)
     assert first + second == Timings(11, 22, 33, 44, 3, **CPU)
     assert Timings() + first == first
 
 
-def test_circumstances_that_differ_are_both_named_once():
+def test_devices_that_differ_are_both_named_once():
     mixed = Timings(device="cpu") + Timings(device="cuda:0") + Timings(device="cpu")
     assert mixed.device == "cpu+cuda:0"
 
 
-def test_the_dictionary_names_every_field_and_what_follows_from_them():
+def test_the_dictionary_has_every_field_and_derived_number():
     spent = Timings(preprocess=1, encode=2, decode=3, postprocess=4, n_masks=5, **CPU)
     assert spent.as_dict() == {
         "preprocess": 1,

@@ -1,6 +1,7 @@
 """Check that no retired word comes back, in prose or inside the names of the code.
 
 Names are taken apart, so that ``run_verdict``, ``RunVerdict`` and "verdict" are one find each.
+A spelling that a file format or a public name needs is kept everywhere, and only as a whole.
 
 Usage: python tools/check_words.py FILE...
 """
@@ -21,20 +22,24 @@ WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 @dataclass(frozen=True)
 class Entry:
-    """The term that replaces a word, and the files that may keep the word."""
+    """The term that replaces a word, and exceptions: spellings, and files that keep the word."""
 
     term: str
+    spellings: tuple[str, ...]
     kept_in: tuple[str, ...]
 
 
 def read(text: str) -> dict[str, Entry]:
-    """Read a dictionary: ``word, forms of it: term; files that keep it``, one entry a line."""
+    """Read a dictionary: ``word, forms of it: term; =spelling file``, one entry a line."""
     entries = {}
     for line in text.splitlines():
         if line and not line.startswith("#"):
             words, _, rest = line.partition(": ")
-            term, _, kept_in = rest.partition("; ")
-            entry = Entry(term, tuple(kept_in.split()))
+            term, _, exceptions = rest.partition("; ")
+            kept = exceptions.split()
+            spellings = tuple(one[1:] for one in kept if one.startswith("="))
+            files = tuple(one for one in kept if not one.startswith("="))
+            entry = Entry(term, spellings, files)
             entries.update(dict.fromkeys(words.split(", "), entry))
     return entries
 
@@ -55,7 +60,9 @@ def problems(file: str, text: str, entries: Mapping[str, Entry]) -> Iterator[tup
         for word, entry in entries.items()
         if not any(fnmatch(file, pattern) for pattern in entry.kept_in)
     }
-    for number, line in enumerate(text.splitlines(), start=1):
+    spellings = {spelling for entry in entries.values() for spelling in entry.spellings}
+    kept = re.compile("|".join(rf"(?<!\w){re.escape(one)}(?!\w)" for one in spellings) or "(?!)")
+    for number, line in enumerate(kept.sub("", text).splitlines(), start=1):
         for found in WORD.findall(line):
             if (entry := retired.get(found.lower())) is not None:
                 yield number, f"{found!r} is a retired word: {entry.term}"

@@ -29,7 +29,7 @@ from fastseg.export.sam import add_fp16, export_sam
 from fastseg.validation.synthetic import scenes
 from tests.helpers.on_gpu import require_gpu
 from tests.helpers.random_weights import scattered
-from tests.helpers.standins import segment_anything
+from tests.helpers.reference_package import segment_anything
 
 pytestmark = pytest.mark.gpu
 

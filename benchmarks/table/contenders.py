@@ -14,7 +14,7 @@ import fastseg
 from benchmarks.table.material import Material, Thresholds
 from benchmarks.table.rows import BFLOAT16, OFFICIAL, OURS
 from fastseg.timings import STAGES
-from tests.helpers.standins import segment_anything
+from tests.helpers.reference_package import segment_anything
 
 Image = NDArray[np.uint8]
 Points = NDArray[np.float64]

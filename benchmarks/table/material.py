@@ -21,8 +21,8 @@ from fastseg.export.networks.unet import UNet
 from fastseg.export.sam import export_sam
 from fastseg.export.unet import write_unet_folder
 from fastseg.storage.atomic import atomic_file
+from tests.helpers.reference_package import segment_anything
 from tests.helpers.reference_sam import NANO_WEIGHTS, nano_reference
-from tests.helpers.standins import segment_anything
 
 VIEW, CHANNELS, CLASSES = "a4c", 3, 5
 WIDTHS = {"unet-32": 32, "unet-16": 16}

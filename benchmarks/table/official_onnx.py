@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tests.helpers.standins import segment_anything
+from tests.helpers.reference_package import segment_anything
 
 OPSET = 17
 ENCODER, DECODER = "official_encoder.onnx", "official_decoder.onnx"

@@ -103,7 +103,7 @@ class Plan:
     """See ``Runtime.resolve``."""
 
     def __str__(self) -> str:
-        """``"openvino:cpu bf16"``."""
+        """Name backend, device and precision: ``"openvino:cpu bf16"``."""
         return f"{self.backend}:{self.device} {self.precision}"
 
 

@@ -28,10 +28,9 @@ from fastseg.cli.echo_files import EchoFile
 from fastseg.cli.echo_tables import tables
 from fastseg.cli.progress import progress
 from fastseg.cli.report import DONE, SOME_FAILED, Report, document, error_body, failure_line
-from fastseg.echo import picture
 from fastseg.echo.findings import Finding, Place, find
 from fastseg.echo.frames import FrameChannels
-from fastseg.echo.picture import EchoPanel
+from fastseg.echo.picture import EchoPanel, draw
 from fastseg.echo.report import Study, study
 from fastseg.echo.unet import Unet
 from fastseg.echo.views import VIEWS
@@ -147,7 +146,7 @@ class _Batch:
                 title = f"{PurePath(str(place)).name} · {VIEWS[place.view].title}"
                 legend = f"{_ran_on(self.models[place.view])} · mode {self.arguments.mode}"
                 panel = EchoPanel(image, masks, found, title, legend)
-                self.folder.draw(name, picture.draw(panel))
+                self.folder.draw(name, draw(panel))
 
     def studies(self) -> list[Study]:
         """Return the study of each patient, in the order of their first files."""

@@ -70,7 +70,7 @@ def test_what_was_written_is_read_back_equal(tmp_path):
     assert from_json(to_json(manifest)) == manifest
 
 
-def test_a_folder_of_an_earlier_version_has_no_weights_without_a_graph(folder):
+def test_a_manifest_without_weights_names_no_weight_files(folder):
     edit(folder, lambda document: document.pop("weights"))
     assert artifacts.read(folder).manifest.weights == {}
 
@@ -89,7 +89,7 @@ def test_a_missing_file_is_named(folder, name):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_truncated_file_is_named_with_both_lengths_even_unverified(folder, name):
+def test_a_truncated_file_is_refused_with_both_lengths(folder, name):
     (folder / name).write_bytes(CONTENT[:-1])
     for verify in (True, False):
         with pytest.raises(ModelFolderError, match=rf"{name} has 10239 bytes, not 10240"):
@@ -201,7 +201,7 @@ def test_a_folder_of_something_else_is_never_overwritten(tmp_path):
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError, ValueError])
-def test_an_export_that_does_not_end_leaves_the_earlier_model_and_nothing_else(folder, stop):
+def test_an_interrupted_export_leaves_only_the_earlier_model(folder, stop):
     before = artifacts.read(folder).manifest
 
     def export() -> None:

@@ -59,7 +59,7 @@ OTHERS = [card for card in registry.KNOWN if not card.exportable]
 
 
 @pytest.mark.parametrize("card", OTHERS, ids=lambda card: card.name)
-def test_a_published_model_that_cannot_be_exported_is_answered_with_that(embedded, card):
+def test_a_published_model_without_an_export_is_refused_as_such(embedded, card):
     with pytest.raises(ModelNotFoundError, match=rf"does not support.*{card.page}") as caught:
         registry.find(card.name)
     assert "fastseg export sam" not in str(caught.value)
@@ -67,7 +67,7 @@ def test_a_published_model_that_cannot_be_exported_is_answered_with_that(embedde
 
 
 @pytest.mark.parametrize("card", EXPORTABLE, ids=lambda card: card.name)
-def test_a_published_model_is_answered_with_where_it_is_and_how_it_is_exported(embedded, card):
+def test_a_published_model_is_refused_with_its_page_and_export(embedded, card):
     with pytest.raises(ModelNotFoundError, match=rf"{card.page}.*fastseg export sam") as caught:
         registry.find(card.name)
     assert card.checkpoint.file in str(caught.value)
@@ -79,7 +79,7 @@ def test_a_checkpoint_file_is_answered_with_how_it_is_exported(tmp_path):
         registry.find(tmp_path / "weights.pth")
 
 
-def test_the_list_has_the_intact_embedded_models_first_and_then_the_published(embedded):
+def test_embedded_models_are_listed_before_published_ones(embedded):
     cards = registry.list_models()
     assert [card.name for card in cards if card.embedded] == ["tiny"]
     assert cards[0].folder == embedded / "tiny"

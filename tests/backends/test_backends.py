@@ -83,14 +83,14 @@ def test_arrays_of_any_strides_are_run_as_they_read(double):
     np.testing.assert_array_equal(double.run({"x": x})["y"], 2 * x)
 
 
-def test_outputs_stay_as_they_are_when_a_graph_gives_its_memory_back(tmp_path, open_file):
+def test_outputs_survive_a_graph_that_frees_its_memory(tmp_path, open_file):
     path = write(tmp_path / "double.onnx", DOUBLE_TEXT)
     frugal = open_file(path, DOUBLE, keep_memory=False)
     outputs = [frugal.run({"x": np.full((9999, 4), k, np.float32)})["y"] for k in range(5)]
     assert [set(np.unique(output)) for output in outputs] == [{0}, {2}, {4}, {6}, {8}]
 
 
-def test_outputs_stay_as_they_are_when_the_graph_runs_again_or_is_closed(double):
+def test_outputs_survive_a_second_run_and_a_close(double):
     first = double.run(ones(1000))["y"]
     double.run({"x": np.full((1000, 4), 7, np.float32)})
     double.close()
@@ -108,7 +108,7 @@ def test_outputs_stay_as_they_are_when_the_graph_runs_again_or_is_closed(double)
         ({"x": np.ones(4, np.float32)}, r"\(4,\)"),
     ],
 )
-def test_inputs_that_do_not_fit_are_named_and_the_graph_stays_usable(double, inputs, says):
+def test_wrong_inputs_are_named_and_the_graph_stays_usable(double, inputs, says):
     fake = FakeBackend(DOUBLE, lambda inputs: {"y": 2 * inputs["x"]})
     for backend in (double, fake):
         with pytest.raises(BackendError, match=says):
@@ -179,7 +179,7 @@ def test_closing_in_one_thread_does_not_break_a_run_in_another(double):
     assert unexpected == []
 
 
-def test_the_thread_count_is_what_was_asked_for_and_changes_no_result(tmp_path, monkeypatch):
+def test_the_requested_thread_count_changes_no_result(tmp_path, monkeypatch):
     path = write(tmp_path / "double.onnx", DOUBLE_TEXT)
     asked: list[int] = []
     original = ort._open
@@ -271,9 +271,7 @@ DETERMINANT = "graph (float[1, 1, 4, 4] x) => (float[1, 1] y) { y = Det (x) }"
         ("openvino", OpenVinoBackend, DETERMINANT),
     ],
 )
-def test_a_graph_that_this_runtime_lacks_an_operator_for_is_no_fault_of_the_file(
-    tmp_path, runtime, backend, text
-):
+def test_a_missing_operator_is_blamed_on_the_runtime(tmp_path, runtime, backend, text):
     pytest.importorskip(runtime, reason=f"{runtime} is not installed")
     x = TensorSpec("x", "float32", (1, 1, 4, 4))
     y = TensorSpec("y", "float32", (1, 1) if "Det" in text else (1, 1, 4, 4))

@@ -97,7 +97,7 @@ def test_a_key_tells_every_difference_in_words(half):
         (("sm86", "sm89"), HOPPER, False),
     ],
 )
-def test_an_engine_built_ahead_of_time_fits_the_gpus_that_it_names(half, targets, gpu, fits):
+def test_an_engine_built_ahead_fits_the_gpus_that_it_names(half, targets, gpu, fits):
     key = key_of(half, TENSORRT_RTX, "1.7", targets=targets, gpu=None)
     differences = key.differences(key.for_gpu(gpu))
     assert (differences == []) == fits
@@ -107,7 +107,7 @@ def test_an_engine_built_ahead_of_time_fits_the_gpus_that_it_names(half, targets
 @pytest.mark.parametrize(
     "other", [HOPPER, replace(ADA, driver="590.1"), replace(ADA, name="Ada Max")]
 )
-def test_an_engine_of_the_gpu_at_hand_fits_no_other_gpu_or_driver(half, other):
+def test_an_engine_of_one_gpu_fits_no_other_gpu_or_driver(half, other):
     key = key_of(half, TENSORRT, "10.3", targets=(), gpu=ADA)
     assert key.differences(key) == []
     (reason,) = key.differences(key.for_gpu(other))
@@ -267,7 +267,7 @@ def test_fp32_needs_no_comparison(folder, cache):
     assert find_engine(folder, stored, TENSORRT_RTX, ADA, cache).read() == CONTENT
 
 
-def test_an_engine_for_this_architecture_goes_before_a_portable_one(folder, cache):
+def test_an_engine_of_this_architecture_beats_a_portable_one(folder, cache):
     stored = folder.manifest.graphs["network"]
     own = key_of(stored, TENSORRT_RTX, "1.7", targets=("sm89",), gpu=None)
     put_inside(folder, portable(stored))

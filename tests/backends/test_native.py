@@ -83,7 +83,7 @@ def test_it_answers_as_the_graphs_of_the_folder(nano, masked, precision, toleran
         assert np.abs(actual - wanted).max() <= tolerance * np.abs(wanted).max()
 
 
-def test_auto_takes_it_for_prompts_and_another_runtime_for_the_image(nano):
+def test_auto_runs_prompts_natively_and_the_image_elsewhere(nano):
     graphs = Sessions(nano, Choice("cpu", "auto", "fp32"))
     assert graphs.backend == "onnxruntime+native"
     assert {graphs.plans[name].backend for name in SERVED} == {"native"}
@@ -145,7 +145,7 @@ def test_it_uses_no_more_threads_than_there_are_cores(nano, monkeypatch, asked, 
     assert seen == [used]
 
 
-def test_the_graphs_of_a_model_share_one_kernel_that_goes_with_the_last(nano):
+def test_graphs_share_one_kernel_that_is_freed_with_the_last(nano):
     opened = [open_graph(nano, name, backend="native") for name in SERVED]
     assert len({id(graph._kernel) for graph in opened}) == 1
     kernel = weakref.ref(opened[0]._kernel)
@@ -209,7 +209,7 @@ def test_masks_and_mask_prompts_are_those_of_the_graphs():
         assert np.abs(kernel.logits - graphs.logits).max() <= 2e-5 * scale
 
 
-def test_everything_finds_the_same_with_both_stages_at_once_and_in_turn(monkeypatch):
+def test_everything_finds_the_same_in_one_stage_and_in_two(monkeypatch):
     image = RANDOM.integers(0, 256, (90, 120, 3)).astype(np.uint8)
     wide = {"points_per_side": 4, "stability_score_thresh": 0.0, "box_nms_thresh": 1.0}
     with fastseg.load("sam-nano", backend="onnxruntime+native") as model:

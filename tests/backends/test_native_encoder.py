@@ -40,7 +40,7 @@ def copy(folder, tmp_path):
     return shutil.copytree(folder, tmp_path / "copy")
 
 
-def picture() -> np.ndarray:
+def noise() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (200, 256, 3), dtype=np.uint8)
 
 
@@ -74,16 +74,16 @@ def test_bf16_takes_it_and_embeds_as_the_graph_does(folder, backend):
     exact = fastseg.load(folder, backend="onnxruntime", precision="fp32")
     model = fastseg.load(folder, backend=backend, precision="bf16", threads=1)
     assert model.runs["encoder"] == "native:cpu bf16"
-    expected = np.asarray(exact.embed(picture()).features)
-    found = np.asarray(model.embed(picture()).features)
+    expected = np.asarray(exact.embed(noise()).features)
+    found = np.asarray(model.embed(noise()).features)
     assert np.sqrt(((found - expected) ** 2).mean() / (expected**2).mean()) < 0.01
 
 
 @needs_amx
-def test_its_embeddings_are_answered_by_every_model_of_the_folder(folder):
+def test_every_model_of_the_folder_takes_its_embeddings(folder):
     model = fastseg.load(folder, precision="bf16", threads=1)
     exact = fastseg.load(folder, backend="onnxruntime", precision="fp32")
-    embedding = model.embed(picture())
+    embedding = model.embed(noise())
     for answering in (model, exact):
         assert len(answering.segment(embedding, points=[[100, 100]])) == 3
 
@@ -101,20 +101,20 @@ def test_other_weights_are_another_encoder(folder, copy):
     changed, model = fastseg.load(copy, precision="fp32"), fastseg.load(folder, precision="fp32")
     assert changed.encoder_sha256 != model.encoder_sha256
     with pytest.raises(EmbeddingError, match="Embed the image with the model"):
-        changed.segment(model.embed(picture()), points=[[100, 100]])
+        changed.segment(model.embed(noise()), points=[[100, 100]])
 
 
 @pytest.mark.parametrize("precision", ["auto", "fp32"])
-def test_float32_leaves_the_picture_to_the_graph(folder, precision):
+def test_float32_leaves_the_image_to_the_graph(folder, precision):
     assert not fastseg.load(folder, precision=precision).runs["encoder"].startswith("native")
     with pytest.raises(NotServedError, match="bf16 alone"):
         native.NATIVE.resolve(artifacts.read(folder), "encoder", precision)
 
 
 @pytest.mark.slow
-def test_mixed_precision_takes_the_weights_along_and_leaves_the_first_folder_alone(copy, tmp_path):
+def test_adding_fp16_copies_the_weights_and_spares_the_source(copy, tmp_path):
     before = {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in copy.iterdir()}
-    fp16_convert.add_fp16(copy, tmp_path / "mixed", images=[picture()], limits=Limits())
+    fp16_convert.add_fp16(copy, tmp_path / "mixed", images=[noise()], limits=Limits())
     after = {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in copy.iterdir()}
     assert after == before
     mixed = artifacts.read(tmp_path / "mixed").manifest
@@ -122,7 +122,7 @@ def test_mixed_precision_takes_the_weights_along_and_leaves_the_first_folder_alo
     assert {graph.precision for graph in mixed.graphs.values()} == {"fp32", "fp16"}
 
 
-def test_without_amx_it_leaves_the_picture_to_another_runtime(folder, monkeypatch):
+def test_without_amx_it_leaves_the_image_to_another_runtime(folder, monkeypatch):
     monkeypatch.setattr(native, "tables", lambda: ("avx512-bf16", "portable"))
     with pytest.raises(NotServedError, match="where the processor has AMX"):
         native.NATIVE.resolve(artifacts.read(folder), "encoder", "bf16")
@@ -152,7 +152,7 @@ def test_weights_of_another_shape_are_refused_with_file_and_name(copy):
         entry.update(sha256=stored.sha256, bytes=stored.bytes)
     (copy / "model.json").write_text(json.dumps(described))
     with pytest.raises(ModelFolderError, match=r"encoder\.safetensors: .*neck\.1\.weight is"):
-        fastseg.load(copy, precision="bf16").embed(picture())
+        fastseg.load(copy, precision="bf16").embed(noise())
 
 
 @needs_amx

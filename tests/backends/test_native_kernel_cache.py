@@ -15,13 +15,13 @@ PATH = Path("weights.safetensors")
 
 
 class Kernel:
-    """What weak references can be made to."""
+    """A kernel that weak references can point to."""
 
     def __init__(self, weights: str) -> None:
         self.weights = weights
 
 
-def test_callers_in_several_threads_open_a_kernel_once_while_somebody_holds_it():
+def test_several_threads_open_a_kernel_once_while_it_is_held():
     opened: OpenedKernels[Kernel] = OpenedKernels()
     read = []
 
@@ -42,7 +42,7 @@ def test_callers_in_several_threads_open_a_kernel_once_while_somebody_holds_it()
     assert len(read) == 3
 
 
-def test_a_kernel_that_refuses_its_weights_names_the_file_and_is_not_kept():
+def test_refused_weights_name_the_file_and_are_not_cached():
     opened: OpenedKernels[Kernel] = OpenedKernels()
 
     def refuse(weights):

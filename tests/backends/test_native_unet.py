@@ -132,7 +132,7 @@ def test_the_weights_are_those_of_the_graph_bit_for_bit(name):
 
 
 @needs_amx
-def test_a_network_without_weights_for_it_is_left_to_the_runtimes(tmp_path):
+def test_a_network_without_its_weights_goes_to_the_runtimes(tmp_path):
     folder = artifacts.read(tiny_unet_folder(tmp_path / "tiny"))
     with pytest.raises(NotServedError, match="Export it again"):
         native.NATIVE.resolve(folder, "network", "bf16")
@@ -140,7 +140,7 @@ def test_a_network_without_weights_for_it_is_left_to_the_runtimes(tmp_path):
 
 
 @needs_amx
-def test_a_folder_of_before_the_weights_had_a_file_is_left_to_the_runtimes(copy):
+def test_a_manifest_without_weights_goes_to_the_runtimes(copy):
     folder = described(copy, lambda document: document.pop("weights"))
     with pytest.raises(NotServedError, match="Export it again"):
         native.NATIVE.resolve(folder, "network", "bf16")

@@ -87,7 +87,7 @@ def test_a_device_is_resolved_by_its_number():
     assert (name, settings["device_id"], settings["use_tf32"]) == (PROVIDER, 1, "0")
 
 
-def test_a_package_without_cuda_is_named_with_the_one_that_has_it():
+def test_a_package_without_cuda_is_refused_with_the_right_one():
     hint = re.escape(install_hint("gpu"))
     with pytest.raises(BackendUnavailableError, match=rf"built without CUDA.*{hint}"):
         cuda_provider.require(FakeRuntime(cuda=False), "cuda")
@@ -98,7 +98,7 @@ def test_a_library_of_cuda_that_is_missing_is_named():
         cuda_provider.require(FakeRuntime(works=False), "cuda:1")
 
 
-def test_a_device_that_is_not_there_is_refused_before_the_runtime_is_asked():
+def test_a_missing_device_is_refused_before_a_session_is_made():
     runtime = FakeRuntime()
     with pytest.raises(BackendUnavailableError, match="sees 2 CUDA"):
         cuda_provider.require(runtime, "cuda:2")
@@ -146,7 +146,7 @@ def test_work_that_would_run_on_the_processor_is_refused_by_name():
         open_session(runtime)
 
 
-def test_a_runtime_that_cannot_tell_where_a_graph_runs_is_refused(monkeypatch):
+def test_a_runtime_without_provider_assignments_is_refused(monkeypatch):
     monkeypatch.delattr(FakeSession, "get_provider_graph_assignment_info")
     with pytest.raises(BackendError, match=r"cannot tell what.*Upgrade"):
         open_session(FakeRuntime(left=("Shape",)))
@@ -170,7 +170,7 @@ def test_other_errors_of_the_runtime_come_through(monkeypatch):
 # The real runtime, without CUDA.
 
 
-def test_the_installed_runtime_without_cuda_refuses_cuda_and_auto_takes_the_processor(tmp_path):
+def test_without_cuda_the_runtime_refuses_it_and_auto_takes_cpu(tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     if PROVIDER in onnxruntime.get_available_providers():
         pytest.skip("this onnxruntime is built with CUDA")

@@ -66,7 +66,7 @@ def asked(folder) -> list[Probe]:
 
 @pytest.fixture(scope="module")
 def expected(folder, asked) -> tuple[ModelOutputs, ...]:
-    """What ONNX Runtime answers."""
+    """Run the probes on ONNX Runtime."""
     return run_probes(folder, Choice(backend="onnxruntime"), asked)
 
 
@@ -111,7 +111,7 @@ def relative(actual: np.ndarray, expected: np.ndarray) -> float:
 
 
 def differences(folder: ModelFolder, name: str, **choice: str) -> dict[str, float]:
-    """How far each output of a graph is from ONNX Runtime's."""
+    """Measure how far each output of a graph is from ONNX Runtime's."""
     reference = open_graph(folder, name, backend="onnxruntime")
     backend = open_graph(folder, name, **choice)
     inputs = inputs_of(reference)
@@ -193,11 +193,11 @@ def test_what_places_a_prompt_stays_in_fp32(folder, needs_bf16, name):
 
 
 def test_a_model_and_its_timings_say_what_ran(needs_bf16):
-    picture = read_image(PICTURE)
+    image = read_image(PICTURE)
     for precision in ("fp32", "bf16"):
         with fastseg.load("sam-nano", backend="openvino", precision=precision) as model:
             assert (model.backend, model.device, model.precision) == ("openvino", "cpu", precision)
-            timings = model.segment(picture, points=[60, 60]).timings
+            timings = model.segment(image, points=[60, 60]).timings
         assert (timings.backend, timings.device) == ("openvino", "cpu")
         assert timings.precision == precision
 
@@ -230,9 +230,7 @@ def test_another_precision_is_refused(folder):
 
 
 @pytest.mark.parametrize("version", ["2024.6.0-17404", "2021.4", "custom"])
-def test_a_version_that_is_too_old_is_refused_with_the_command_that_upgrades_it(
-    monkeypatch, version
-):
+def test_an_old_version_is_refused_with_the_upgrade_command(monkeypatch, version):
     monkeypatch.setitem(sys.modules, "openvino", SimpleNamespace(__version__=version))
     with pytest.raises(BackendUnavailableError, match=r"pip install -U openvino") as caught:
         choose(backend="openvino")
@@ -243,7 +241,7 @@ def test_a_version_that_is_too_old_is_refused_with_the_command_that_upgrades_it(
 
 
 @pytest.mark.parametrize(("asked", "used"), [(0, usable_cores()), (1, 1), (1000, usable_cores())])
-def test_a_call_has_the_threads_that_were_asked_for_and_calls_fill_the_cores(folder, asked, used):
+def test_a_call_has_its_threads_and_calls_fill_the_cores(folder, asked, used):
     backend = open_graph(folder, "image_state", backend="openvino", threads=asked)
     streams = backend._compiled.get_property("NUM_STREAMS")
     assert streams == usable_cores() // used
@@ -251,10 +249,10 @@ def test_a_call_has_the_threads_that_were_asked_for_and_calls_fill_the_cores(fol
 
 
 def test_eight_threads_get_the_masks_that_one_gets(folder):
-    picture = read_image(PICTURE)
+    image = read_image(PICTURE)
     clicks = [[40 + 20 * number, 60] for number in range(8)]
     with fastseg.load("sam-nano", backend="openvino") as model:
-        embedding = model.embed(picture)
+        embedding = model.embed(image)
         alone = [model.segment(embedding, points=click) for click in clicks]
         with ThreadPoolExecutor(8) as pool:
             together = list(pool.map(lambda at: model.segment(embedding, points=at), clicks * 3))
@@ -266,23 +264,23 @@ FORK = """
 import os, sys, numpy
 import fastseg
 model = fastseg.load("sam-nano", backend="openvino")
-picture = numpy.arange(48 * 64 * 3, dtype=numpy.uint8).reshape(48, 64, 3)
-expected = model.segment(picture, points=[30, 20]).array()
+image = numpy.arange(48 * 64 * 3, dtype=numpy.uint8).reshape(48, 64, 3)
+expected = model.segment(image, points=[30, 20]).array()
 child = os.fork()
 if child == 0:
-    same = (model.segment(picture, points=[30, 20]).array() == expected).all()
+    same = (model.segment(image, points=[30, 20]).array() == expected).all()
     model.close()
     with fastseg.load("sam-nano", backend="openvino") as fresh:
-        same &= (fresh.segment(picture, points=[30, 20]).array() == expected).all()
+        same &= (fresh.segment(image, points=[30, 20]).array() == expected).all()
     sys.exit(0 if same else 1)
 _, status = os.waitpid(child, 0)
-assert (model.segment(picture, points=[30, 20]).array() == expected).all()
+assert (model.segment(image, points=[30, 20]).array() == expected).all()
 sys.exit(os.waitstatus_to_exitcode(status))
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_a_process_that_was_forked_after_loading_runs_closes_and_ends():
+def test_a_process_forked_after_loading_runs_closes_and_ends():
     done = finish([sys.executable, "-c", FORK])
     assert done.returncode == 0, done.stderr
 

@@ -48,7 +48,7 @@ def test_fixed_inputs_keep_their_shape_under_every_profile():
         (unet_network(256, 3, 5), "batch"),
     ],
 )
-def test_calls_are_cut_along_the_first_dimension_of_what_comes_out(graph, dimension):
+def test_calls_are_split_along_the_outputs_first_dimension(graph, dimension):
     assert batch_dimension(graph) == dimension
     for profile in profiles_of(graph):
         assert profile[dimension].least == 1
@@ -89,7 +89,7 @@ def test_a_dimension_that_nobody_knows_is_named():
         profiles_of(GraphSpec("strange", (x,), (x,)))
 
 
-def test_a_dimension_that_is_not_the_first_everywhere_is_not_cut_along():
+def test_a_dimension_must_be_first_everywhere_to_be_split():
     rows, columns = (
         TensorSpec("x", "float32", ("batch", 4)),
         TensorSpec("y", "float32", (4, "batch")),

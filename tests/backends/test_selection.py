@@ -1,4 +1,4 @@
-"""Which runtime runs a graph, and from which file: what is named is taken at its word or raises."""
+"""Choice of runtime and file for a graph: a named one is used as named, or raises."""
 
 from __future__ import annotations
 
@@ -76,16 +76,14 @@ def test_a_device_that_is_not_here_raises_and_is_not_replaced(folder, device):
         {"threads": -1},
     ],
 )
-def test_a_word_that_nobody_knows_is_answered_with_those_that_are_known(folder, wrong):
+def test_an_unknown_choice_is_refused_with_the_known_ones(folder, wrong):
     name = next(iter(wrong))
     with pytest.raises(BackendError, match=rf"{name} must be .*(auto|0)"):
         open_graph(folder, "encoder", **wrong)
 
 
 @pytest.mark.parametrize(("runtime", "extra"), [("onnxruntime", "cpu"), ("openvino", "openvino")])
-def test_a_runtime_that_is_not_installed_raises_with_the_command_that_installs_it(
-    monkeypatch, runtime, extra
-):
+def test_a_missing_runtime_is_refused_with_the_install_command(monkeypatch, runtime, extra):
     monkeypatch.setitem(sys.modules, runtime, None)
     with pytest.raises(BackendUnavailableError, match=re.escape(install_hint(extra))) as caught:
         choose(backend=runtime)
@@ -215,7 +213,7 @@ def test_each_graph_of_a_model_may_run_on_another_runtime(folder, decoding_runti
     assert graphs["decoder"].name == "decoding:cpu"
 
 
-def test_two_names_are_those_of_the_image_graph_and_the_prompt_graphs(folder):
+def test_two_names_are_for_the_image_and_the_prompt_graphs(folder):
     pytest.importorskip("openvino", reason="openvino is not installed")
     graphs = Sessions(folder, Choice(backend="openvino+onnxruntime"))
     assert graphs.backend == "openvino+onnxruntime"
@@ -226,9 +224,7 @@ def test_two_names_are_those_of_the_image_graph_and_the_prompt_graphs(folder):
     assert Sessions(folder, Choice(backend=graphs.backend)).plans == graphs.plans
 
 
-def test_a_runtime_that_is_named_runs_every_graph_or_says_what_it_does_not_run(
-    folder, decoding_runtime
-):
+def test_a_named_runtime_runs_every_graph_or_names_its_gap(folder, decoding_runtime):
     with pytest.raises(BackendError, match="decoding encodes no image"):
         Sessions(folder, Choice(backend="decoding"))
     assert {*Sessions(folder, Choice(backend="onnxruntime")).runs.values()} == {
@@ -236,7 +232,7 @@ def test_a_runtime_that_is_named_runs_every_graph_or_says_what_it_does_not_run(
     }
 
 
-def test_what_prompts_share_is_made_again_where_another_runtime_made_it(folder, decoding_runtime):
+def test_image_state_is_recomputed_for_another_runtime(folder, decoding_runtime):
     asked = []
 
     def state(inputs):

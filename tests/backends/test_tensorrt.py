@@ -14,7 +14,7 @@ from fastseg.backends.base import Backend
 from fastseg.backends.tensorrt.backend import TensorRtBackend
 from fastseg.contract import GraphSpec
 from fastseg.errors import BackendError, DeviceArrayError, DeviceMemoryError, ModelFolderError
-from tests.fakes.engine_on_a_fake import (
+from tests.fakes.engine_setup import (
     GRAPH,
     ROW_BYTES,
     SHARED,
@@ -60,7 +60,7 @@ def test_nothing_is_run_for_nobody():
     assert setup.calls == []
 
 
-def test_more_points_than_the_engine_takes_are_refused_in_numbers_and_it_stays_usable():
+def test_too_many_points_are_refused_and_the_engine_stays_usable():
     setup = Setup()
     with pytest.raises(BackendError, match=r"65 points.*1 to 64"):
         setup.backend.run(call(1, 65))
@@ -87,7 +87,7 @@ def test_arrays_of_any_strides_are_run_as_they_read():
     assert_right(setup.backend.run(inputs), inputs)
 
 
-def test_outputs_stay_as_they_are_when_it_runs_again_or_is_closed():
+def test_outputs_survive_a_second_run_and_a_close():
     setup = Setup()
     first, second = call(40, seed=1), call(40, seed=2)
     outputs = setup.backend.run(first)
@@ -110,7 +110,7 @@ def test_buffers_grow_and_are_kept_for_the_next_call():
     assert setup.device.used_bytes > most
 
 
-def test_without_enough_memory_half_runs_at_a_time_and_it_is_said_once():
+def test_short_of_memory_half_runs_at_a_time_with_one_warning():
     setup, inputs = Setup(memory_bytes=700 * ROW_BYTES), call(1024)
     with pytest.warns(RuntimeWarning, match=r"too little memory for 1024 prompts.*runs 512"):
         outputs = setup.backend.run(inputs)
@@ -121,7 +121,7 @@ def test_without_enough_memory_half_runs_at_a_time_and_it_is_said_once():
         assert_right(setup.backend.run(inputs), inputs)
 
 
-def test_when_half_does_not_fit_either_the_error_is_typed_and_smaller_calls_still_run():
+def test_when_half_does_not_fit_smaller_calls_still_run():
     setup = Setup(memory_bytes=300 * ROW_BYTES)
     with (
         pytest.warns(RuntimeWarning, match="runs 512"),
@@ -175,7 +175,7 @@ def test_a_recorded_call_is_forgotten_when_its_buffers_move():
         assert_right(setup.backend.run(inputs), inputs)
 
 
-def test_a_recorded_call_is_not_launched_after_another_has_changed_the_context():
+def test_a_captured_graph_is_not_launched_in_a_changed_context():
     setup = Setup()
     setup.backend.run(call(900))
     for prompts in (8, 8, 8, 9, 8, 9, 9, 9):
@@ -196,7 +196,7 @@ def test_an_engine_that_records_by_itself_is_not_recorded():
 # Arrays on the device.
 
 
-def test_arrays_of_other_libraries_are_taken_without_a_copy_and_after_their_stream():
+def test_device_arrays_are_taken_uncopied_and_in_stream_order():
     setup, inputs = Setup("cuda"), call(40)
     placed = {name: setup.device.array(array) for name, array in inputs.items()}
     before = setup.device.used_bytes
@@ -244,7 +244,7 @@ def test_pieces_that_begin_at_odd_addresses_are_moved(prompts, points):
     assert_right({name: setup.device.read(array) for name, array in outputs.items()}, inputs)
 
 
-def test_arrays_of_the_host_may_be_given_and_their_pieces_do_not_overtake_each_other():
+def test_pieces_of_host_arrays_do_not_overtake_each_other():
     setup, inputs = Setup("cuda"), call(3000)
     outputs = setup.backend.run(inputs)
     assert_right({name: setup.device.read(array) for name, array in outputs.items()}, inputs)
@@ -318,7 +318,7 @@ def test_closing_in_one_thread_does_not_break_a_run_in_another():
 # The engine.
 
 
-def test_what_was_compiled_is_kept_after_the_first_call_that_succeeds():
+def test_compiled_kernels_are_kept_after_the_first_success():
     setup = Setup()
     assert setup.engine.kept == 0
     for _ in range(3):

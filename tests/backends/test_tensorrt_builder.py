@@ -71,7 +71,7 @@ def test_the_phases_of_a_build_are_told(needs_rtx, tiny):
 # What does not.
 
 
-def test_a_graph_that_the_parser_rejects_is_answered_with_its_own_words(needs_rtx, tmp_path):
+def test_a_rejected_graph_is_refused_in_the_parsers_words(needs_rtx, tmp_path):
     text = "graph (float[n, 4, 4] x) => (float[n] y) { y = Det (x) }"
     path = write(tmp_path / "determinant.onnx", text)
     x, y = TensorSpec("x", "float32", ("batch", 4, 4)), TensorSpec("y", "float32", ("batch",))
@@ -103,7 +103,7 @@ def test_a_file_that_is_not_the_graph_of_its_contract_is_refused(needs_rtx, tiny
         build_engine(tiny.file(stored), GraphSpec("network", (x,), stored.graph.outputs), PORTABLE)
 
 
-def test_sizes_that_the_runtime_cannot_build_are_answered_with_its_own_words(needs_rtx, tmp_path):
+def test_an_impossible_build_is_refused_in_the_runtimes_words(needs_rtx, tmp_path):
     text = """graph (float[batch, 4] x) => (float[3, 5] y) {
         shape = Constant <value = int64[2] {3, 5}> ()
         y = Reshape (x, shape)
@@ -150,9 +150,7 @@ def test_targets_are_sorted_and_named_once(needs_rtx):
         (TENSORRT, ("sm89",), r"builds for the GPU that it runs on.*tensorrt-rtx"),
     ],
 )
-def test_a_target_that_cannot_be_had_is_answered_with_those_that_can(
-    needs_rtx, flavour, targets, says
-):
+def test_an_unknown_target_is_refused_with_the_known_ones(needs_rtx, flavour, targets, says):
     with pytest.raises(EngineError, match=says):
         tensorrt_library.check_targets(flavour, targets)
 
@@ -169,7 +167,7 @@ def flavour(**changes) -> Flavour:
     return Flavour(**{**fields, **changes})
 
 
-def test_a_runtime_that_is_not_installed_raises_with_the_command_that_installs_it():
+def test_a_missing_runtime_is_refused_with_the_install_command():
     hint = re.escape(install_hint("tensorrt-rtx"))
     with pytest.raises(BackendUnavailableError, match=hint) as caught:
         tensorrt_library.runtime(flavour())
@@ -198,7 +196,7 @@ def test_a_placeholder_or_an_old_runtime_is_refused(tmp_path, monkeypatch, text,
         tensorrt_library.runtime(flavour(modules=(name,)))
 
 
-def test_libraries_of_another_release_than_the_module_are_refused(needs_rtx, tmp_path, monkeypatch):
+def test_libraries_of_another_release_are_refused(needs_rtx, tmp_path, monkeypatch):
     (tmp_path / "tensorrt_of_tomorrow.py").write_text(
         "__version__ = '99.0.0.1'\nclass Builder: pass"
     )
@@ -208,9 +206,7 @@ def test_libraries_of_another_release_than_the_module_are_refused(needs_rtx, tmp
         tensorrt_library.runtime(mixed)
 
 
-def test_timings_are_kept_for_the_next_build_and_damage_is_harmless(
-    needs_rtx, tiny, tmp_path, monkeypatch
-):
+def test_timings_are_kept_for_later_builds_damaged_or_not(needs_rtx, tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     stored = tiny.manifest.graphs["network"]
     at_hand = BuildOptions(TENSORRT_RTX, (), "a GPU")

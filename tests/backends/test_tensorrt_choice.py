@@ -1,4 +1,4 @@
-"""Which engines run a model: chosen, opened and run through the whole pipeline, over a fake GPU."""
+"""Engines of a model are chosen, opened and run through the whole pipeline, over a fake GPU."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_what_is_named_runs_or_says_why_not(unet, both):
         choose(backend="tensorrt-rtx", device="cuda:7")
 
 
-def test_a_precision_that_nothing_has_is_answered_by_the_folder_and_not_by_the_gpu(unet):
+def test_a_missing_precision_is_refused_by_the_folders_list(unet):
     with pytest.raises(BackendError, match="in fp32, not in fp16"):
         plan(unet, "network", precision="fp16")
 
@@ -217,7 +217,7 @@ def test_arrays_may_stay_on_the_device(unet, loaded, device):
     np.testing.assert_array_equal(found, expected["probabilities"])
 
 
-def test_an_engine_in_the_cache_is_found_for_any_copy_of_the_folder(unet):
+def test_a_cached_engine_is_found_for_any_copy_of_the_folder(unet):
     stored = unet.manifest.graphs["network"]
     key = key_of(stored, TENSORRT_RTX, "1.7", targets=("sm89",), gpu=None)
     EngineCache().put(CONTENT, card_of(key, CONTENT, Comparison("not compared")))

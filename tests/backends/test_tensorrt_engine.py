@@ -1,4 +1,4 @@
-"""What is asked of a loaded engine, in which order, and what a user is told when it refuses."""
+"""Calls on a loaded engine: their order, and the errors where it refuses."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_an_engine_says_what_it_takes_and_gives(load, flavour):
     assert engine.records == (flavour is TENSORRT)
 
 
-def test_a_call_is_put_together_in_the_order_that_the_runtime_wants(load):
+def test_a_call_is_prepared_in_the_order_of_the_runtime(load):
     engine, module = load()
     context = engine.context(STREAM)
     assert context.prepare(1, {"x": (5, 4), "n": (5,)}) == 4096
@@ -132,7 +132,7 @@ def test_too_little_memory_is_told_from_other_failures(load, says):
         context.enqueue()
 
 
-def test_an_engine_that_the_runtime_refuses_is_answered_with_its_own_words(load):
+def test_a_bad_engine_is_refused_in_the_runtimes_words(load):
     with pytest.raises(EngineError, match=r"refuses the engine: The engine plan.*fastseg build"):
         load(content=b"something else", says="The engine plan file is not compatible")
     engine, _ = load(refuses="context", says="Internal error")
@@ -161,7 +161,7 @@ def test_what_is_no_engine_is_refused_by_its_head(built, content):
         load_engine(content, TENSORRT_RTX, ADA, "the engine")
 
 
-def test_without_a_driver_an_engine_is_refused_with_the_runtimes_reason(built):
+def test_without_a_driver_the_refusal_has_the_runtimes_reason(built):
     if cuda_driver.is_here():
         pytest.skip("this machine has a driver and a device")
     assert tensorrt_library.version(TENSORRT_RTX)

@@ -15,7 +15,7 @@ from fastseg.cuda import dlpack
 from fastseg.cuda.arrays import DeviceArray
 from fastseg.errors import DeviceMemoryError
 from fastseg.sam.gpu.workspace import GpuWorkspace
-from tests.fakes.engine_on_a_fake import ROW_BYTES, Setup, assert_right, call, compute
+from tests.fakes.engine_setup import ROW_BYTES, Setup, assert_right, call, compute
 from tests.fakes.fake_cuda import FakeCuda
 
 OURS, THEIRS = 7, 8
@@ -44,7 +44,7 @@ def test_the_host_does_not_wait_for_what_stays_on_the_device():
     np.testing.assert_array_equal(found[0], compute(inputs)["y"])
 
 
-def test_what_is_dropped_while_its_stream_reads_it_is_used_again_behind_that():
+def test_memory_dropped_while_read_is_reused_after_the_read():
     setup, found = Setup("cuda"), []
     calls = [call(40, seed=seed) for seed in range(12)]
     for inputs in calls:
@@ -106,7 +106,7 @@ class ByDlpack:
         )
 
 
-def test_arrays_handed_over_by_dlpack_are_waited_for_and_kept_as_long_as_they_are_read():
+def test_dlpack_arrays_are_waited_for_and_kept_while_read():
     setup, inputs = Setup("cuda"), call(40)
     placed = {name: ByDlpack(setup.device, array, THEIRS) for name, array in inputs.items()}
     outputs = setup.backend.run(placed)
@@ -147,7 +147,7 @@ def test_outputs_may_be_dropped_while_they_are_being_made(stream):
     assert_right({name: setup.device.read(array) for name, array in outputs.items()}, inputs)
 
 
-def test_calls_with_arrays_of_the_host_do_not_overtake_each_other():
+def test_calls_with_host_arrays_do_not_overtake_each_other():
     setup, calls = Setup("cuda"), [call(40, seed=seed) for seed in range(6)]
     outputs = [setup.backend.run(inputs) for inputs in calls]
     for inputs, one in zip(calls, outputs, strict=True):
@@ -184,7 +184,7 @@ def test_a_call_after_one_that_failed_is_right():
     assert_right({name: setup.device.read(array) for name, array in outputs.items()}, inputs)
 
 
-def test_callers_with_streams_of_their_own_do_not_touch_each_others_memory():
+def test_callers_with_their_own_streams_share_no_memory():
     setup, wrong = Setup("cuda"), []
     barrier = threading.Barrier(4)
 

@@ -157,8 +157,8 @@ def test_the_official_export_answers_as_the_predictor_does(tmp_path):
     import torch
 
     from benchmarks.table import official_onnx
+    from tests.helpers.reference_package import segment_anything
     from tests.helpers.reference_sam import nano_reference
-    from tests.helpers.standins import segment_anything
 
     image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
     clicks = torch.tensor([[[200.0, 300.0]], [[700.0, 400.0]]])

@@ -21,7 +21,7 @@ from fastseg.errors import ImageError
 from fastseg.inference.loaded_model import LoadedModel
 from fastseg.testing import tiny_unet_folder
 from fastseg.timings import Timings
-from tests.helpers.measured_bodies import CM_PER_PIXEL, draw, ellipse, named
+from tests.helpers.chamber_bodies import CM_PER_PIXEL, draw, ellipse, named
 
 BRIGHTNESS = {"LA": 0.6, "LV": 0.9}
 

@@ -33,7 +33,7 @@ verbs = pytest.mark.parametrize("verb", [SAM, A4C], ids=["sam", "unet"])
 
 
 @verbs
-def test_a_checkpoint_with_code_in_it_is_refused_and_nothing_runs(verb, tmp_path, capsys) -> None:
+def test_a_checkpoint_with_code_is_refused_and_nothing_runs(verb, tmp_path, capsys) -> None:
     pytest.importorskip("torch", reason="export needs torch")
     evidence, checkpoint = tmp_path / "evidence", tmp_path / "checkpoint.pth"
     checkpoint.write_bytes(pickle.dumps({"image_encoder.pos_embed": Trap(evidence)}))
@@ -76,9 +76,7 @@ def unet_weights(tmp_path_factory) -> Path:
     return path
 
 
-def test_weights_of_a_view_become_a_model_folder_with_its_comparison(
-    unet_weights, tmp_path, capsys
-) -> None:
+def test_weights_of_a_view_become_a_compared_model_folder(unet_weights, tmp_path, capsys) -> None:
     out = tmp_path / "heart"
     call = [*A4C, str(unet_weights), "--out", str(out), "--licence", "none", "--json"]
     assert run(call) == 0
@@ -114,9 +112,7 @@ def test_weights_of_another_view_fail_and_leave_nothing(unet_weights, tmp_path, 
 
 
 @pytest.mark.parametrize("missing", ["--weights", "--view", "--out"])
-def test_a_call_that_lacks_an_option_or_names_an_unknown_view_cannot_be_carried_out(
-    missing, tmp_path, capsys
-) -> None:
+def test_a_missing_option_or_unknown_view_is_a_usage_error(missing, tmp_path, capsys) -> None:
     options = {"--weights": "a.pt", "--view": "a4c", "--out": str(tmp_path / "model")}
     unknown = {**options, "--view": "plax"}
     del options[missing]

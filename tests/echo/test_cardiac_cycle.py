@@ -118,7 +118,7 @@ def test_settings_that_make_no_sense_are_refused() -> None:
         sinusoid_r2(np.ones((3, 4)))
 
 
-def test_without_scipy_ranking_says_how_to_get_it_and_one_clip_does_without(monkeypatch) -> None:
+def test_only_the_ranking_of_several_clips_needs_scipy(monkeypatch) -> None:
     real = builtins.__import__
 
     def without(name, *arguments, **options):
@@ -134,7 +134,7 @@ def test_without_scipy_ranking_says_how_to_get_it_and_one_clip_does_without(monk
         extremes([beats(2, 30), beats(1, 30)])
 
 
-def test_neither_the_choice_nor_a_study_loads_scipy_before_it_is_needed() -> None:
+def test_importing_the_report_does_not_load_scipy() -> None:
     assert loaded_by(
         "import fastseg.echo.cardiac_cycle, fastseg.echo.report", ["scipy", "fastseg.echo.report"]
     ) == ["fastseg.echo.report"]

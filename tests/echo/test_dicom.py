@@ -15,8 +15,8 @@ from fastseg.echo.dicom import is_dicom, read_dicom
 from fastseg.environment import install_hint
 from fastseg.errors import BackendUnavailableError, ImageError
 from fastseg.testing import tiny_unet_folder
+from tests.helpers.chamber_bodies import draw, ellipse
 from tests.helpers.fresh_interpreter import loaded_by
-from tests.helpers.measured_bodies import draw, ellipse
 
 pydicom = pytest.importorskip("pydicom", reason="DICOM files need pydicom")
 

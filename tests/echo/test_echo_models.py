@@ -1,4 +1,4 @@
-"""What the model cards of the embedded echo networks promise."""
+"""Promises of the model cards of the embedded echo networks."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_chambers_of_phantoms_that_training_never_drew_are_found(network, view: 
 
 
 @pytest.mark.parametrize("apical", ["a2c", "a4c"])
-def test_chambers_of_real_frames_are_found_where_the_published_network_drew_them(
+def test_chambers_agree_with_the_published_networks_masks(
     apical: View, echo_examples: Path
 ) -> None:
     examples = evaluation.read_examples(echo_examples, apical)

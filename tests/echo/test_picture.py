@@ -8,8 +8,8 @@ import pytest
 from fastseg.echo.findings import Place, find
 from fastseg.echo.picture import PANEL_WIDTH, EchoPanel, colour, draw
 from fastseg.echo.views import VIEWS
-from tests.helpers.measured_bodies import CM_PER_PIXEL, ellipse, named
-from tests.helpers.measured_bodies import draw as drawn_body
+from tests.helpers.chamber_bodies import CM_PER_PIXEL, ellipse, named
+from tests.helpers.chamber_bodies import draw as drawn_body
 
 GREY = np.full((256, 256, 3), 60, np.uint8)
 LV = drawn_body(ellipse(4.2, 2.2), centre=(-3, 0))
@@ -30,7 +30,7 @@ def near(pixels: np.ndarray, shade: tuple[int, int, int]) -> np.ndarray:
     return np.abs(pixels - np.array(shade)).max(axis=2) < 30
 
 
-def test_a_chamber_has_a_contour_in_its_colour_and_stays_visible_inside() -> None:
+def test_a_chamber_has_a_coloured_contour_and_a_clear_inside() -> None:
     pixels = frame_of(draw(panel("a2c", np.stack([LA, LV]))))
     for name, mask in (("LA", LA), ("LV", LV)):
         rows, columns = np.nonzero(near(pixels, colour(name)))
@@ -42,7 +42,7 @@ def test_a_chamber_has_a_contour_in_its_colour_and_stays_visible_inside() -> Non
     assert np.abs(pixels[plain] - 54).max() < 60
 
 
-def test_the_axis_and_the_disks_are_drawn_and_the_ticks_are_a_centimetre_apart() -> None:
+def test_axis_and_disks_are_drawn_with_ticks_a_centimetre_apart() -> None:
     pixels = frame_of(draw(panel("a2c", np.stack([np.zeros_like(LV), LV]))))
     white = (pixels > 200).all(axis=2)
     axis_column = 4 * 128

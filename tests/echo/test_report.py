@@ -16,7 +16,7 @@ from fastseg.echo.views import VIEWS
 from fastseg.errors import MeasurementError
 from fastseg.measure import DISKS, measure
 from fastseg.results import to_json
-from tests.helpers.measured_bodies import CM_PER_PIXEL, chamber, clip, draw, ellipse, named
+from tests.helpers.chamber_bodies import CM_PER_PIXEL, chamber, clip, draw, ellipse, named
 
 
 def heart(mode: str = "default") -> list[Finding]:
@@ -141,7 +141,7 @@ def test_a_chamber_without_an_axis_keeps_its_area() -> None:
     assert speck["reason"] in report["lv_ef_a4c_percent"].reason
 
 
-def test_the_clip_with_the_best_sinusoid_is_chosen_for_each_chamber() -> None:
+def test_each_chamber_takes_the_clip_with_the_best_sinusoid() -> None:
     phase = np.linspace(0, 4 * math.pi, 40)
     even = (25 + 6 * np.sin(phase)).tolist()
     wild = np.random.default_rng(0).uniform(5, 60, 40).tolist()
@@ -186,9 +186,7 @@ def test_a_share_that_no_heart_has_is_pointed_out(smallest: float, length: float
     assert study(heart())["lv_ef_a4c_percent"].caution == ""
 
 
-def test_source_mode_takes_the_first_two_chamber_frame_for_the_mass_and_no_smallest_atrium() -> (
-    None
-):
+def test_source_mode_has_mass_from_the_first_a2c_and_no_atria() -> None:
     findings = heart("source")
     long = [
         replace(one, measurement=replace(one.measurement, length_cm=9.9))
@@ -234,7 +232,7 @@ def test_masks_become_findings_under_the_names_of_their_view() -> None:
     assert [one.score for one in found] == masks.scores.tolist()
 
 
-def test_a_wide_atrium_has_its_axis_upright_and_a_tilted_ventricle_its_own() -> None:
+def test_an_atrium_has_an_upright_axis_and_a_ventricle_its_own() -> None:
     masks = np.stack([draw(ellipse(3.0, 2.0), tilt=1.4), draw(ellipse(4.2, 2.0), tilt=1.1)])
     atrium, ventricle = find(named("a2c", masks), Place("a2c"), cm_per_pixel=CM_PER_PIXEL)
     (top_x, top_y), (bottom_x, bottom_y) = atrium.measurement.axis_px
@@ -271,7 +269,7 @@ def test_every_view_has_its_chambers() -> None:
     assert isinstance(study([]), Study)
 
 
-def test_measure_lays_the_axes_as_the_report_does_unless_it_is_told_otherwise() -> None:
+def test_measure_lays_the_axes_as_the_report_by_default() -> None:
     masks = np.stack([draw(ellipse(3.0, 2.0), tilt=1.4), draw(ellipse(4.2, 2.0), tilt=1.1)])
     heart = named("a2c", masks)
     found = find(heart, Place("a2c"), cm_per_pixel=CM_PER_PIXEL)

@@ -199,7 +199,7 @@ def test_each_family_is_loaded_as_what_it_is(model, folder, tmp_path):
     assert load_unet(folder, Choice()).view == "a2c"
 
 
-def test_a_folder_that_names_other_classes_than_its_network_draws_is_refused(folder, tmp_path):
+def test_a_folder_with_more_classes_than_outputs_is_refused(folder, tmp_path):
     copy = tiny_unet_folder(tmp_path / "copy")
     manifest = json.loads((copy / artifacts.MANIFEST_FILE).read_text())
     manifest["extra"]["classes"].append("RV")

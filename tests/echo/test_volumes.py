@@ -10,7 +10,7 @@ import pytest
 from fastseg.echo import volumes
 from fastseg.errors import MeasurementError
 from fastseg.measure import DISKS, measure
-from tests.helpers.measured_bodies import CM_PER_PIXEL, Body, chamber, draw, ellipse, truncated
+from tests.helpers.chamber_bodies import CM_PER_PIXEL, Body, chamber, draw, ellipse, truncated
 
 TILTS = (0.0, 0.2, -0.5, 0.65, 1.0, -1.3)
 LENGTH = 8.4  # cm, of a left ventricle: a pixel is 1 % of it
@@ -63,7 +63,7 @@ def test_the_mass_of_half_an_ellipsoid_is_that_of_its_wall() -> None:
     assert found == pytest.approx(1.05 * wall, rel=0.01)
 
 
-def test_the_mass_of_a_cylinder_with_half_an_ellipsoid_on_it_is_exact() -> None:
+def test_the_mass_of_a_capped_cylinder_is_exact() -> None:
     inner, outer, length = 2.4, 3.3, LENGTH
     bullet = 5 / 6 * math.pi * (outer**2 * (length + outer - inner) - inner**2 * length)
     found = volumes.mass_g(
@@ -80,7 +80,7 @@ def test_disks_are_as_thick_as_the_longer_axis_says() -> None:
     assert volumes.biplane_volume_ml(four, two) == pytest.approx(expected)
 
 
-def test_as_published_a_skipped_station_shifts_the_pairs_and_keeps_the_thickness() -> None:
+def test_as_published_a_skipped_station_shifts_the_pairs() -> None:
     first = tuple(float(k) for k in range(1, DISKS + 1))
     second = (NAN, *first[1:])
     two = chamber(mode="source", length_cm=8.4, diameters_cm=first)
@@ -92,7 +92,7 @@ def test_as_published_a_skipped_station_shifts_the_pairs_and_keeps_the_thickness
     assert volumes.single_plane_volume_ml(four) == pytest.approx(math.pi / 4 * 6.3 / 21 * squares)
 
 
-def test_without_the_quirks_a_missing_station_is_nan_not_another_volume() -> None:
+def test_exact_volumes_with_a_missing_station_are_nan() -> None:
     whole = chamber()
     holed = chamber(diameters_cm=(NAN, *(4.0,) * (DISKS - 1)))
     assert math.isnan(volumes.biplane_volume_ml(whole, holed))

@@ -88,7 +88,7 @@ def test_both_precisions_stand_in_one_folder(both, small_folder):
             assert one.dtype == ("float16" if one.name in FP16_TENSORS else other.dtype)
 
 
-def test_what_decided_and_how_well_it_went_is_kept_beside_each_graph(both):
+def test_reasons_and_comparison_are_kept_beside_each_graph(both):
     for stored in both.manifest.graphs.values():
         if stored.precision == "fp32":
             assert stored.blocks == ()
@@ -120,7 +120,7 @@ def test_what_holds_the_image_is_half_and_what_only_adds_is_not(both):
     assert set(head.values()) == {"fp16"}
 
 
-def test_folders_of_before_there_was_reduced_precision_still_load(small_folder):
+def test_a_manifest_without_blocks_and_comparison_loads(small_folder):
     manifest = artifacts.read(small_folder).manifest
     document = json.loads(manifest.to_json(manifest))
     for stored in document["graphs"].values():
@@ -153,7 +153,7 @@ def test_the_pipeline_runs_either_precision_and_says_which(both):
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])
-def test_a_constant_picture_gives_the_same_masks(both, level):
+def test_a_constant_image_gives_the_same_masks(both, level):
     probe = build_probe(both.manifest, np.full((48, 64, 3), level, np.uint8))
     expected = run_probes(both, Choice(precision="fp32"), [probe])
     with spelled_out(both) as graphs:

@@ -73,7 +73,7 @@ def embed(path: Path, images: np.ndarray) -> np.ndarray:
 
 
 def rounded(path: Path, images: np.ndarray) -> np.ndarray:
-    """What a graph gives with every float16 tensor rounded."""
+    """Run a graph with every float16 tensor rounded."""
     exact = path.with_suffix(".exact.onnx")
     save(spell_out(read_graph(path)), exact)
     return embed(exact, images)
@@ -116,7 +116,7 @@ def test_nodes_are_named_after_their_modules(single):
     assert blocks.index("blocks.1.norm1") < blocks.index("blocks.1.attn")
 
 
-def test_a_half_graph_is_strongly_typed_and_keeps_what_must_be_single(single, tmp_path):
+def test_an_fp16_graph_is_strongly_typed_with_its_fp32_blocks(single, tmp_path):
     half = halved(single, ["blocks.1.mlp"], tmp_path / "half.onnx")
     onnx.checker.check_model(str(half), full_check=True)  # strict: no operator mixes types
     model = read_graph(half)

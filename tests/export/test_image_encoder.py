@@ -51,7 +51,7 @@ def test_every_size_has_the_published_number_of_weights(kind):
     assert sum(len(module.state_dict()) for module in (encoder, *others)) == ENTRIES[kind]
 
 
-def test_windows_and_whole_images_are_attended_to_as_in_the_reference():
+def test_window_and_global_attention_equal_the_reference():
     theirs, ours = pair(SMALL)
     image = random_image(SMALL.side)
     assert relative(ours(image).numpy(), theirs(image).numpy()) <= 1e-5

@@ -56,7 +56,7 @@ def heart(tmp_path_factory):
 
 
 @needs_integers
-def test_the_graph_stands_beside_the_float32_one_with_what_was_measured(heart):
+def test_the_int8_graph_and_its_comparison_join_the_fp32_one(heart):
     before = artifacts.read(find("echo-a4c")).manifest.graphs
     graphs = heart.manifest.graphs
     assert list(graphs) == [*before, "network.int8"]
@@ -151,7 +151,7 @@ def test_masks_that_differ_too_much_leave_nothing(tmp_path, monkeypatch):
 
 
 def test_a_graph_that_keeps_nothing_in_int8_is_none(monkeypatch):
-    """What is measured has products of integers, however much each of them loses."""
+    """Every measured graph has products of integers, however much each of them loses."""
     lost = {"first": 0.3, "second": 0.1}
     decided = int8_convert._choices(lost)
     assert [[one.precision for one in each] for each in decided] == [["int8", "int8"]]
@@ -208,7 +208,7 @@ def test_instructions_are_read_under_either_name(monkeypatch, tmp_path):
 
 
 @needs_integers
-def test_the_command_line_calibrates_on_pictures(tmp_path, capsys):
+def test_the_command_line_calibrates_on_images(tmp_path, capsys):
     from PIL import Image
 
     paths = []

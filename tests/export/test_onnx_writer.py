@@ -75,7 +75,7 @@ def test_nothing_of_the_machine_that_wrote_it_is_in_the_file(path):
         assert trace not in content
 
 
-def test_a_norm_is_one_operator_and_a_shared_weight_is_stored_once(path):
+def test_a_norm_is_one_operator_and_shared_weights_one_tensor(path):
     model = onnx.load(path)
     assert [node.op_type for node in model.graph.node].count("LayerNormalization") == 1
     assert path.stat().st_size < 1.5 * 4 * 64 * 64

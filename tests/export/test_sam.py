@@ -60,9 +60,7 @@ def test_a_card_says_where_the_weights_came_from(size, request):
     assert manifest.name == size.replace("_", "-")
 
 
-def test_weights_stored_in_half_the_bytes_answer_as_the_rounded_modules(
-    small_folder, small_modules
-):
+def test_weights_stored_as_float16_equal_the_rounded_modules(small_folder, small_modules):
     stored = artifacts.read(small_folder).manifest.graphs
     weights = sum(w.numel() for w in small_modules.mask_decoder.transformer.parameters())
     assert stored["decoder"].bytes < 2.8 * weights
@@ -73,9 +71,7 @@ def test_weights_stored_in_half_the_bytes_answer_as_the_rounded_modules(
     assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
-def test_the_folder_holds_the_weights_of_the_decoder_as_in_a_checkpoint(
-    small_folder, small_modules
-):
+def test_the_folder_holds_the_decoders_weights_by_their_names(small_folder, small_modules):
     folder = artifacts.read(small_folder)
     found = safetensors.read(folder.file(folder.manifest.weights["decoder"]))
     wanted = {

@@ -1,4 +1,4 @@
-"""Which checkpoints are read, and what is said of the others."""
+"""Checkpoints that are read, and errors for the others."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def test_relatives_of_sam_are_recognised_and_refused(network, tmp_path):
         read(path)
 
 
-def test_weights_that_fit_but_want_other_pictures_are_refused(tmp_path, monkeypatch):
+def test_weights_that_fit_but_want_other_images_are_refused(tmp_path, monkeypatch):
     path = saved(tmp_path / "weights.pth", positions())
     published = registry.PublishedCheckpoint(path.name, path.stat().st_size, artifacts.sha256(path))
     medsam = next(card for card in registry.KNOWN if card.name == "medsam")

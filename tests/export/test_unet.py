@@ -61,7 +61,7 @@ def random_frames(batch: int, channels: int = 3) -> np.ndarray:
     return np.random.default_rng(0).random((batch, channels, 256, 256), np.float32)
 
 
-def test_the_card_says_what_the_network_is_and_where_its_weights_came_from(folder, weights):
+def test_the_manifest_names_the_network_and_its_source(folder, weights):
     manifest = artifacts.read(folder).manifest
     assert (manifest.family, manifest.name, manifest.licence) == ("unet", "heart", "none")
     assert manifest.preprocessing == FramePreprocessing(side=256, channels=3)
@@ -96,14 +96,14 @@ def test_the_graph_holds_to_the_contract(folder):
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5])
-def test_the_graph_gives_the_network_s_probabilities_for_any_batch(folder, batch):
+def test_the_graph_equals_the_network_for_any_batch(folder, batch):
     frames = random_frames(batch)
     with torch.inference_mode():
         expected = torch.sigmoid(network()(torch.from_numpy(frames))).numpy()
     np.testing.assert_allclose(answers(folder, frames), expected, rtol=0, atol=1e-5)
 
 
-def test_weights_of_keras_give_keras_answers_through_the_whole_export(tmp_path):
+def test_an_exported_keras_network_equals_keras(tmp_path):
     pytest.importorskip("h5py", reason="Keras' files need h5py")
     layers = keras_unet.unet(1, 3, 1)
     path = keras_unet.write(tmp_path / "sax.h5", layers, whole=True)

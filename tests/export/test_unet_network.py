@@ -64,7 +64,7 @@ def test_the_network_runs_in_bfloat16_and_channels_last():
     torch.testing.assert_close(found.float(), expected, atol=0.05, rtol=0.05)
 
 
-def test_training_begins_with_zero_biases_and_weights_within_glorot_s_bound():
+def test_biases_start_at_zero_and_weights_in_glorots_bound():
     network = UNet(3, 5, width=4)
     for name, weight in network.named_parameters():
         if name.endswith("bias"):

@@ -1,4 +1,4 @@
-"""Which weights of the echo U-Net are read, what they become, and what is said of the others."""
+"""Weights of the echo U-Net that are read, their tensors, and errors for the others."""
 
 from __future__ import annotations
 
@@ -147,16 +147,14 @@ def test_a_layer_too_few_or_too_many_is_named(keras, tmp_path):
         (-1, {"activation": "softmax"}, "conv2d_18 has activation 'softmax', and head has"),
     ],
 )
-def test_a_layer_that_does_something_else_with_its_weights_is_named(
-    position, setting, said, keras, tmp_path
-):
+def test_a_layer_with_another_setting_is_named(position, setting, said, keras, tmp_path):
     layers = keras_layers()
     layers[position].settings.update(setting)
     with pytest.raises(CheckpointError, match=said):
         read_unet_weights(keras(tmp_path / "a.h5", layers, whole=True), "a2c")
 
 
-def test_a_layer_that_the_network_lacks_is_named_though_it_has_no_weights(keras, tmp_path):
+def test_an_extra_layer_is_named_though_it_has_no_weights(keras, tmp_path):
     layers = keras_layers()
     layers.insert(2, keras_unet.KerasLayer("leaky_re_lu"))
     with pytest.raises(CheckpointError, match="layer leaky_re_lu is a LeakyReLU"):
@@ -260,9 +258,7 @@ def test_an_unknown_view_is_refused_before_the_file_is_opened(tmp_path):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("suffix", [".pt", ".h5"])
-def test_a_value_that_is_not_finite_is_refused_by_the_name_of_its_weight(
-    suffix, value, keras, tmp_path
-):
+def test_a_value_that_is_not_finite_names_its_weight(suffix, value, keras, tmp_path):
     path = tmp_path / f"weights{suffix}"
     if suffix == ".h5":
         layers = keras_layers()

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from fastseg.contract import Array
 from fastseg.cuda.device import Bytes
 from fastseg.errors import DeviceMemoryError
-from tests.fakes.fake_order import HOST, Moment, Order, Range
+from tests.fakes.work_order import HOST, Moment, Order, Range
 
 NOISE = 0xA5
 _DEFAULT_STREAM, _READER = 1, 2

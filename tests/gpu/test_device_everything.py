@@ -54,7 +54,7 @@ def test_small_passes_find_the_same(model, expected):
     assert_close(found, expected)
 
 
-def test_a_picture_in_the_memory_of_torch_is_searched_where_it_is(model, expected):
+def test_an_image_in_the_memory_of_torch_is_searched_where_it_is(model, expected):
     torch = pytest.importorskip("torch", reason="takes a torch tensor")
     if not torch.cuda.is_available():
         pytest.skip("this torch has no CUDA")
@@ -62,7 +62,7 @@ def test_a_picture_in_the_memory_of_torch_is_searched_where_it_is(model, expecte
     assert_close(model.everything(image, **SETTINGS), expected)
 
 
-def test_too_little_memory_for_one_prompt_is_a_typed_error_and_the_model_goes_on(model, expected):
+def test_too_little_memory_is_an_error_and_the_model_goes_on(model, expected):
     with pytest.raises(DeviceMemoryError, match="max_device_memory"):
         model.everything(PICTURE, max_device_memory=1000, **SETTINGS)
     assert_close(model.everything(PICTURE, **SETTINGS), expected)

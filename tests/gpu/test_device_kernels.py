@@ -72,7 +72,7 @@ def test_selected_rows_are_gathered_and_labelled(gpu, count):
 
 
 def masks_of(gpu, logits, frame, how, threshold):
-    """What stays of logits after both filters, as records and run lengths."""
+    """Return the masks that pass both filters, as records and run lengths."""
     count, kernels = len(logits), gpu.kernels
     found, out = gpu.candidates(count, 400_000), gpu.candidates(count, 400_000)
     scratch = gpu.empty((kernels.binarise_workspace(count, logits.shape[1:], frame),), np.uint8)
@@ -149,6 +149,6 @@ def test_arrays_pass_to_torch_and_back_without_a_copy(gpu):
     np.testing.assert_array_equal(gpu.down(back), np.ones((2, 3)))
 
 
-def test_a_crop_outside_the_picture_is_refused_before_anything_is_launched(gpu):
+def test_a_crop_outside_the_image_is_refused_before_a_launch(gpu):
     with pytest.raises(ValueError, match="crop"):
         gpu.kernels.preprocess_workspace(Frame((40, 60), side=64, crop=(0, 0, 61, 40)))

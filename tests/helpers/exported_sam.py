@@ -18,8 +18,8 @@ from fastseg.export.checkpoints import sam as checkpoints
 from fastseg.export.networks.image_encoder import SHAPES, Shape
 from fastseg.export.networks.sam import SamModules
 from tests.helpers.random_weights import scattered
+from tests.helpers.reference_package import segment_anything
 from tests.helpers.reference_sam import assembled_sam, reference_encoder
-from tests.helpers.standins import segment_anything
 
 SMALL = Shape(width=64, depth=2, heads=4, global_blocks=(1,), side=256)
 """A window block, a global block, and 16 tokens a side, which windows of 14 do not divide."""

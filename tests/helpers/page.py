@@ -28,7 +28,7 @@ class Block:
 
     @property
     def needs(self) -> str:
-        """What a machine must have for it, in the page's words; empty if nothing."""
+        """Requirements on the machine, in the page's words; empty if there are none."""
         first = self.text.partition("\n")[0]
         return first.removeprefix(NEEDS) if first.startswith(NEEDS) else ""
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from fastseg.export.networks.image_encoder import Shape
 from fastseg.export.networks.nano_encoder import NanoEncoder
-from tests.helpers.standins import segment_anything
+from tests.helpers.reference_package import segment_anything
 
 NANO_WEIGHTS = Path(__file__).parents[2] / "training" / "weights" / "sam_nano.safetensors"
 

@@ -20,7 +20,7 @@ import traceback
 from pathlib import Path
 
 MODULES = ("fastseg", "training.echo.adapt")
-"""What ``python -m`` runs here; other commands are for the tests to look at."""
+"""Modules that ``python -m`` runs here; other commands are for the tests to read."""
 
 
 def run_module(words: list[str]) -> None:

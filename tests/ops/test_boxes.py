@@ -90,9 +90,9 @@ def test_boxes_near_a_crops_edge_are_those_of_the_reference(seed, tolerance):
 
 def test_boxes_near_a_crops_edge_are_those_of_sam():
     torch = pytest.importorskip("torch", reason="compares with SAM's own")
-    from tests.helpers import standins
+    from tests.helpers import reference_package
 
-    amg = standins.segment_anything().utils.amg
+    amg = reference_package.segment_anything().utils.amg
     frame = Frame((300, 400), crop=(100, 0, 300, 200))
     boxes = random_boxes(500, 3, extent=200)
     crop = list(frame.crop_box)

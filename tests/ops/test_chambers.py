@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fastseg import ops
 from fastseg.errors import MaskError, PromptError
 from tests.helpers import reference_chambers as reference
-from tests.helpers.drawn_chambers import echo_masks, echo_probabilities, rough, stacks
+from tests.helpers.chamber_probabilities import echo_masks, echo_probabilities, rough, stacks
 
 SIZES = [(1, 1), (1, 200), (200, 1), (3, 64), (65, 63), (128, 130), (256, 256)]
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from fastseg import ops
 from fastseg.errors import MaskError
 from tests.helpers import reference
-from tests.helpers.drawn_masks import blobs, stacks
+from tests.helpers.mask_stacks import blobs, stacks
 
 SIZE = (480, 640)
 

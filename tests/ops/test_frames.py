@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from fastseg import ops
 from fastseg.errors import ImageError, MaskError
 from tests.helpers import reference_chambers as reference
-from tests.helpers.drawn_chambers import echo_masks
-from tests.helpers.drawn_masks import blobs, stacks
+from tests.helpers.chamber_probabilities import echo_masks
+from tests.helpers.mask_stacks import blobs, stacks
 
 edges = st.integers(-20, 20)
 windows = st.tuples(edges, edges, st.integers(1, 40), st.integers(1, 40)).map(

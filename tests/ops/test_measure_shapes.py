@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from fastseg import ops
 from fastseg.errors import MaskError, PromptError
 from tests.helpers import reference_shapes as reference
-from tests.helpers.drawn_chambers import echo_masks
-from tests.helpers.drawn_masks import blobs, stacks
+from tests.helpers.chamber_probabilities import echo_masks
+from tests.helpers.mask_stacks import blobs, stacks
 from tests.helpers.reference_chambers import clean
 
 MODES = ["default", "upright", "source"]

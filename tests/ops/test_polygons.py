@@ -8,7 +8,7 @@ from hypothesis import given, settings
 
 from fastseg import ops
 from tests.helpers import reference
-from tests.helpers.drawn_masks import blobs, stacks
+from tests.helpers.mask_stacks import blobs, stacks
 
 
 def polygons(*masks):

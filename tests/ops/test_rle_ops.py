@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from fastseg import ops
 from fastseg.errors import MaskError
 from tests.helpers import reference
-from tests.helpers.drawn_masks import blobs, stacks
+from tests.helpers.mask_stacks import blobs, stacks
 
 SIZES = [(1, 1), (1, 40), (40, 1), (7, 512), (480, 640), (33, 65)]
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fastseg import ops
 from fastseg.errors import PromptError
 from tests.helpers import reference
-from tests.helpers.drawn_masks import blobs, stacks
+from tests.helpers.mask_stacks import blobs, stacks
 
 MODES = ["holes", "islands"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fastseg.sam.crops import crop_frames
-from tests.helpers.standins import segment_anything
+from tests.helpers.reference_package import segment_anything
 
 
 @pytest.mark.parametrize("image", [(480, 640), (303, 384), (1080, 1920), (64, 48)])

@@ -167,7 +167,7 @@ def test_the_graphs_answer_as_the_reference(asked, graphs, embedding):
         assert_close(drawn, logits[:, slots])
 
 
-def test_prompts_of_several_images_decode_as_one_image_after_another(modules, exported):
+def test_prompts_of_several_images_decode_as_one_by_one(modules, exported):
     encoder, decoder = modules.prompt_encoder, modules.mask_decoder
     random = torch.Generator().manual_seed(3)
     grid, side = exported.shape.grid, exported.shape.side

@@ -238,7 +238,7 @@ def test_a_folder_that_cannot_be_written_is_warned_of_once(model, tmp_path):
     assert cache.statistics[:2] == (1, 2)
 
 
-def test_a_disk_that_fills_up_in_the_middle_of_a_cohort_ends_nothing(model, places, monkeypatch):
+def test_a_full_disk_does_not_end_a_cohort(model, places, monkeypatch):
     cache = EmbeddingCache(places)
     cache.embed(model, image(0))
 

@@ -146,9 +146,7 @@ def test_memory_that_runs_out_halves_the_pass_once_and_says_so(tiny_model, tiny_
 
 
 @pytest.mark.filterwarnings("ignore:.*too little memory:RuntimeWarning")
-def test_memory_that_never_suffices_is_a_typed_error_and_leaves_the_model_usable(
-    tiny_model, tiny_folder, image
-):
+def test_lacking_memory_is_an_error_and_the_model_goes_on(tiny_model, tiny_folder, image):
     with fastseg.load(tiny_folder, backend="onnxruntime") as loaded:
         device = EmulatedDevice(memory_bytes=600_000)
         loaded.gpu_mask_generator = searching(loaded, device)
@@ -226,7 +224,7 @@ class Twin:
         self.closed = True
 
 
-def test_graphs_that_can_leave_their_arrays_on_a_device_are_searched_there(
+def test_masks_are_generated_where_graphs_leave_their_arrays(
     tiny_model, tiny_folder, image, device, monkeypatch
 ):
     """From the choice to the masks, with stand-ins for the runtime, the device and its kernels."""

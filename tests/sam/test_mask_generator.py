@@ -61,7 +61,7 @@ def test_the_batch_size_changes_nothing(model, image):
     np.testing.assert_array_equal(one.prompt, many.prompt)
 
 
-def test_masks_are_the_same_where_they_are_cut_beside_the_decoder(model, image, monkeypatch):
+def test_masks_are_the_same_when_binarised_beside_the_decoder(model, image, monkeypatch):
     found = []
     for threads in (1, 2):
         monkeypatch.setattr(model, "threads", threads)

@@ -16,8 +16,8 @@ import skimage.data
 
 import fastseg
 from fastseg import ops
+from tests.helpers.reference_package import segment_anything
 from tests.helpers.reference_sam import nano_reference
-from tests.helpers.standins import segment_anything
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "loose": {

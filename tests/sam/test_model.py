@@ -209,7 +209,7 @@ def test_an_embedding_of_another_model_is_refused(model, image, tmp_path):
         model.segment(stranger, points=POINTS)
 
 
-def test_an_image_over_the_limit_is_refused_unless_the_limit_is_lifted(folder, image):
+def test_an_image_over_the_pixel_limit_is_refused(folder, image):
     with fastseg.load(folder, max_pixels=1000) as small, pytest.raises(ImageError, match="max_pix"):
         small.embed(image)
     with fastseg.load(folder, max_pixels=None) as any_size:

@@ -13,7 +13,7 @@ pytest.importorskip("torch", reason="the reference needs torch")
 
 import fastseg
 from tests.helpers.exported_sam import BOTH_SIZES, ExportedSam
-from tests.helpers.standins import segment_anything
+from tests.helpers.reference_package import segment_anything
 
 TOLERANCE = 1e-5
 """Relative, of logits; and the share of pixels that may differ in all masks together. A random

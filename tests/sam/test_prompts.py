@@ -23,7 +23,7 @@ def test_a_point_is_followed_by_one_padding_point():
     np.testing.assert_array_equal(prompts.labels, [1, -1])
 
 
-def test_two_axes_are_one_prompt_of_many_points_and_three_are_many_prompts():
+def test_two_axes_are_one_prompt_and_three_are_many():
     assert len(check(points=[[1, 2], [3, 4]])) == 1
     assert len(check(points=[[[1, 2]], [[3, 4]]])) == 2
 
@@ -51,7 +51,7 @@ def test_a_mask_alone_is_a_prompt_without_points():
     assert batch.mask_input.shape == (1, 1, SIDE, SIDE)
 
 
-def test_ragged_prompts_are_batched_with_their_equals_and_never_padded_to_each_other():
+def test_ragged_prompts_are_batched_by_length_without_padding():
     ragged = [[[1, 1]], [[2, 2], [3, 3]], [[4, 4]], [[5, 5], [6, 6]], [[7, 7]]]
     prompts = check(points=ragged)
     batches = list(prompts.batches(FRAME, limit=2))

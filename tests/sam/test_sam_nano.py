@@ -1,4 +1,4 @@
-"""What the model card of sam-nano promises."""
+"""Promises of the model card of sam-nano."""
 
 from __future__ import annotations
 

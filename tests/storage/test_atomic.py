@@ -70,7 +70,7 @@ def test_a_link_stays_and_the_file_it_points_to_is_replaced(tmp_path):
     assert (tmp_path / "real.json").read_text() == "new"
 
 
-def test_missing_parents_are_made_and_go_again_when_nothing_was_written(tmp_path):
+def test_missing_parents_are_made_only_for_what_is_written(tmp_path):
     with pytest.raises(KeyboardInterrupt), atomic_file(tmp_path / "a" / "b" / "c.json"):
         raise KeyboardInterrupt
     assert below(tmp_path) == []
@@ -87,7 +87,7 @@ def test_nothing_is_left_of_a_block_that_does_not_end(tmp_path, stop):
     assert below(tmp_path) == []
 
 
-def test_a_full_disk_is_an_output_error_that_names_the_file_and_the_remedy(tmp_path):
+def test_a_full_disk_error_names_the_file_and_the_remedy(tmp_path):
     with pytest.raises(OutputError, match=r"masks\.json.*No space left.*make room"):
         fill_and_stop(atomic_file(tmp_path / "masks.json"), FULL)
 
@@ -161,7 +161,7 @@ def test_a_folder_appears_at_once_also_where_an_empty_one_is(tmp_path):
     assert below(tmp_path) == ["out", "out/masks.json"]
 
 
-def test_a_folder_with_something_in_it_is_replaced_only_on_demand_and_as_a_whole(tmp_path):
+def test_a_full_folder_is_replaced_on_demand_and_as_a_whole(tmp_path):
     target = tmp_path / "out"
     target.mkdir()
     (target / "old").write_text("")

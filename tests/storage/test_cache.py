@@ -79,7 +79,7 @@ def test_files_of_others_are_neither_counted_nor_removed(kept):
     assert [path.name for path in kept.folder.iterdir()] == ["letter.txt"]
 
 
-def test_what_a_killed_process_left_goes_and_what_another_writes_stays(kept):
+def test_old_temporary_files_go_and_fresh_ones_stay(kept):
     put(kept, "a")
     left, written = kept.folder / ".fastseg-0.kept", kept.folder / ".fastseg-1.kept"
     for path in (left, written):
@@ -91,7 +91,7 @@ def test_what_a_killed_process_left_goes_and_what_another_writes_stays(kept):
     assert kept.bytes == 80
 
 
-def test_a_file_that_another_process_removes_in_between_is_no_error(kept, monkeypatch):
+def test_a_file_that_another_process_removed_is_no_error(kept, monkeypatch):
     put(kept, "a")
     unlink = Path.unlink
 

@@ -49,7 +49,7 @@ def run(*files: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory) -> dict[str, str]:
-    """What one run tells about each text."""
+    """Return the report of one run on each text."""
     folder = tmp_path_factory.mktemp("pages")
     texts = {**GOOD, **{name: text for name, (text, _) in BAD.items()}}
     files = {name: folder / f"{number}.md" for number, name in enumerate(texts)}

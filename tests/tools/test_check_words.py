@@ -7,7 +7,8 @@ import pytest
 from tools import check_words
 
 ENTRIES = check_words.read(
-    "# A comment.\nlane, lanes: execution slot\nverdict: comparison; docs/* tests/old.py\n"
+    "# A comment.\nlane, lanes: execution slot\n"
+    'verdict: comparison; ="verdict" docs/* tests/old.py\n'
 )
 
 
@@ -40,6 +41,14 @@ def test_a_file_may_keep_a_word_and_no_other(file, count):
     assert len(found("lane", file)) == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [('{"verdict": 1}', 0), ("{'verdict': 1}", 1), ('"verdict"_a', 1), ('"verdict" verdict', 1)],
+)
+def test_a_spelling_is_kept_as_a_whole_and_everywhere(text, count):
+    assert len(found(text)) == count
+
+
 def test_the_command_names_every_find_and_fails(tmp_path, capsys):
     good, bad = tmp_path / "good.py", tmp_path / "bad.py"
     good.write_text("an execution slot")
@@ -50,7 +59,7 @@ def test_the_command_names_every_find_and_fails(tmp_path, capsys):
     assert [line.rpartition("/")[2].split(" ")[0] for line in lines] == ["bad.py:1:", "bad.py:2:"]
 
 
-def test_the_dictionary_holds_words_in_lower_case_with_a_term_each():
+def test_the_dictionary_has_lower_case_words_with_a_term():
     entries = check_words.read(check_words.DICTIONARY.read_text(encoding="utf-8"))
     assert len(entries) > 20
     for word, entry in entries.items():

@@ -19,7 +19,7 @@ from fastseg.export.model_folder import Card
 from fastseg.export.networks.unet import UNet
 from fastseg.export.unet import write_unet_folder
 from fastseg.testing import tiny_unet_folder
-from tests.helpers.drawn_hearts import SIDE, drawn_heart, ellipse, save_hearts
+from tests.helpers.synthetic_hearts import SIDE, drawn_heart, ellipse, save_hearts
 from training.echo import (
     adapt,
     adaptation,

@@ -12,7 +12,7 @@ pytest.importorskip("skimage", reason="weak labels need scikit-image")
 pytest.importorskip("scipy", reason="weak labels need scipy")
 
 from fastseg import ops
-from tests.helpers.drawn_hearts import SIDE, dice, drawn_heart, ellipse, save_hearts, seen
+from tests.helpers.synthetic_hearts import SIDE, dice, drawn_heart, ellipse, save_hearts, seen
 from training.echo import (
     bilateral,
     four_chambers,
@@ -177,7 +177,7 @@ def test_a_short_right_ventricle_grows_towards_the_apex_only():
     assert len(rows) == pytest.approx(len(before) * (1 + 20 / 45), abs=3)
 
 
-def test_a_right_ventricle_at_the_upper_border_stays_in_the_frame():
+def test_a_right_ventricle_at_the_border_stays_in_the_frame():
     stretched = four_chambers.stretch_right_ventricle(four(ellipse(20, 90, 20, 14)))
     assert stretched.shape == (5, SIDE, SIDE)
     assert stretched[4, 0].any()

@@ -74,7 +74,7 @@ def two_chambers(luma: NDArray[np.floating]) -> Mask:
 
 
 def _regions(luma: NDArray[np.floating]) -> NDArray[np.intp]:
-    """Number the dark regions from 1, each about one peak of the distance from its border."""
+    """Label the dark regions from 1, each about one peak of the distance from its border."""
     from skimage.segmentation import watershed
 
     dark = _dark(luma)

@@ -14,7 +14,7 @@ from fastseg.echo.findings import Finding, Place
 from fastseg.echo.views import VIEWS
 from fastseg.masks import Masks
 from fastseg.measure import DISKS, Measurement
-from tests.helpers.drawn import drawn
+from tests.helpers.made_masks import drawn
 
 SIDE = 256
 CM_PER_PIXEL = 20 / SIDE

@@ -17,13 +17,13 @@ import torch
 from PIL import Image
 
 
-def to_pil_image(picture: np.ndarray) -> Image.Image:
-    return Image.fromarray(picture)
+def to_pil_image(image: np.ndarray) -> Image.Image:
+    return Image.fromarray(image)
 
 
-def resize(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     height, width = size
-    return picture.resize((width, height), Image.Resampling.BILINEAR)
+    return image.resize((width, height), Image.Resampling.BILINEAR)
 
 
 def box_area(boxes: torch.Tensor) -> torch.Tensor:
