@@ -14,7 +14,7 @@ from fastseg.cuda.arrays import device_array
 from fastseg.cuda.kernels import FILL, LABEL, RECORD, Candidates, Gather, MaskFilter
 from fastseg.geometry import Frame
 from fastseg.sam.prompts import single_points
-from tests.cuda.test_kernels import MEAN, PICTURE_FRAMES, STD, discs, picture, random_boxes
+from tests.cuda.test_kernels import IMAGE_FRAMES, MEAN, STD, discs, drawn_image, random_boxes
 from tests.helpers import emulated_memory
 from tests.ops.test_binarise import FRAMES, smooth_logits
 
@@ -22,9 +22,9 @@ pytestmark = pytest.mark.gpu
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
-@pytest.mark.parametrize("frame", PICTURE_FRAMES, ids=str)
+@pytest.mark.parametrize("frame", IMAGE_FRAMES, ids=str)
 def test_preprocessing_equals_the_cpus(gpu, frame, dtype):
-    image = picture(*frame.image)
+    image = drawn_image(*frame.image)
     out = gpu.empty((3, frame.side, frame.side), dtype)
     scratch = gpu.empty((gpu.kernels.preprocess_workspace(frame),), np.uint8)
     gpu.kernels.preprocess(gpu.up(image), frame, MEAN, STD, out=out, workspace=scratch)
