@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from fastseg.cli.arguments import (
     out_options,
     runtime_options,
 )
-from fastseg.cli.echo_files import EchoFile
+from fastseg.cli.echo_files import EchoFile, StudyKey
 from fastseg.cli.echo_tables import tables
 from fastseg.cli.progress import progress
 from fastseg.cli.report import DONE, SOME_FAILED, Report, document, error_body, failure_line
@@ -78,7 +79,7 @@ class _Batch:
     folder: ResultFolder | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
-    findings: dict[str, list[Finding]] = field(default_factory=dict)  # by study
+    findings: dict[StudyKey, list[Finding]] = field(default_factory=dict)
     lengths: dict[str, int] = field(default_factory=dict)  # frames so far, by clip
 
     @property
@@ -151,14 +152,15 @@ class _Batch:
 
     def studies(self) -> list[Study]:
         """Return the study of each patient, in the order of their first files."""
+        titles = echo_files.study_titles(self.findings)
         return [
             study(
                 findings,
-                patient=patient,
+                patient=titles[key],
                 bsa_m2=self.arguments.bsa,
                 frames_per_beat=self.arguments.frames_per_beat,
             )
-            for patient, findings in self.findings.items()
+            for key, findings in self.findings.items()
         ]
 
 
@@ -216,7 +218,8 @@ def echo(arguments: Arguments) -> Report:
 
     The view (a2c, a4c or sax) and the patient come from the file name, <patient>_<view>_..., or
     from --view and --patient. A file name without a view takes the view of --model. The files of
-    one patient make one study. For research use only; not a medical device.
+    one patient in one folder make one study; --patient joins folders. For research use only; not a
+    medical device.
     """
     arguments.check_out()
     with ExitStack() as stack:
@@ -287,7 +290,18 @@ def _run_batch(
     out = arguments.out if studies else None
     body["out"] = None if out is None else str(out)
     text = tuple(_text(studies, models, arguments.mode, out))
-    return Report("echo", body, text, batch.exit_code, batch.failures)
+    hints = tuple(_hints(batch.findings))
+    return Report("echo", body, text, batch.exit_code, batch.failures, hints)
+
+
+def _hints(keys: Iterable[StudyKey]) -> Iterator[str]:
+    """Yield a hint for each patient whose name stands in several folders."""
+    for patient, count in Counter(key.patient for key in keys).items():
+        if count > 1:
+            yield (
+                f"{patient} is in {count} folders, which are {count} studies. If they are one "
+                "patient, join them by --patient."
+            )
 
 
 def _text(

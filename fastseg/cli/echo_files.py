@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import re
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +29,37 @@ ARRAY_SUFFIXES = frozenset((".npy", ".npz"))
 
 
 @dataclass(frozen=True, slots=True)
+class StudyKey:
+    """Identity of a study; two files belong to one study if all of it is equal."""
+
+    patient: str
+    """Patient identifier, or the path of a file that has none."""
+
+    folder: str = ""
+    """Folder of the files; empty where the patient was given for all files, or is a path."""
+
+
+@dataclass(frozen=True, slots=True)
 class EchoFile:
     """One file of frames."""
 
     path: Path
     view: str
     patient: str
-    """Patient identifier; empty if neither the name nor the caller gives one."""
+    """Patient identifier in NFC; empty if neither the name nor the caller gives one."""
+
+    folder: str = ""
+    """Folder that the patient identifier holds in; empty if it holds in all."""
 
     @property
-    def study(self) -> str:
-        """Key of the study: the patient, or the path of a file without a patient."""
-        return self.patient or str(self.path)
+    def study(self) -> StudyKey:
+        """Key of the study: the patient in one folder, or the path of a file without a patient."""
+        return StudyKey(self.patient, self.folder) if self.patient else StudyKey(str(self.path))
 
     def clip(self, frames: int) -> str:
         """Return the key of the clip; single frames of a patient's view are one clip."""
-        return f"{self.patient} {self.view}" if self.patient and frames == 1 else str(self.path)
+        joined = self.patient and frames == 1
+        return f"{self.patient} {self.view} {self.folder}" if joined else str(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,30 +95,63 @@ def recognise(
     """Take the view and the patient from a file's name where they are not given.
 
     A name is read as ``<patient>_<view>_<anything>``: the first of its words that is a view, in any
-    case, is the view, and the words before it are the patient.
+    case, is the view, and the text before it, less one separator, is the patient. Patients are
+    compared whole, after Unicode normalisation (NFC): neither letters nor separators are folded.
+    A patient that a name gives is one in the folder of the file only.
 
     Args:
-        path: The file; only its name is looked at.
+        path: The file; it is not opened.
         view: View of the file, whatever its name says.
-        patient: Patient of the file, whatever its name says.
+        patient: Patient of the file, whatever its name and its folder say.
         default_view: View of a file whose name has none; None refuses such a file.
 
     Raises:
         MeasurementError: The name holds no view, or two.
     """
-    words = [word for word in re.split(r"[^0-9A-Za-z]+", path.stem) if word]
-    positions = [index for index, word in enumerate(words) if word.lower() in VIEWS]
-    named = list(dict.fromkeys(words[index].lower() for index in positions))
+    stem = unicodedata.normalize("NFC", path.stem)
+    found = [(start, word.lower()) for start, word in _words(stem) if word.lower() in VIEWS]
+    named = list(dict.fromkeys(word for _, word in found))
     if view is None and not named:
         view = default_view
     if view is None and len(named) != 1:
-        found = " and ".join(named) or "no view"
+        words = " and ".join(named) or "no view"
         raise MeasurementError(
-            f"{path} has {found} in its name. Give its view by --view {'|'.join(VIEWS)}, or "
+            f"{path} has {words} in its name. Give its view by --view {'|'.join(VIEWS)}, or "
             f"name it like patient7_a4c_1{path.suffix}."
         )
-    before = "_".join(words[: positions[0]]) if positions else ""
-    return EchoFile(path, view or named[0], before if patient is None else patient)
+    view = view or named[0]
+    if patient is not None:
+        return EchoFile(path, view, unicodedata.normalize("NFC", patient))
+    before = stem[: max(found[0][0] - 1, 0)] if found else ""
+    return EchoFile(path, view, before, _folder(path) if before else "")
+
+
+def study_titles(keys: Iterable[StudyKey]) -> dict[StudyKey, str]:
+    """Name each study by its patient, and by its folder too where two share a patient."""
+    known = dict.fromkeys(keys)
+    counts = Counter(key.patient for key in known)
+    return {
+        key: str(Path(key.folder, key.patient)) if counts[key.patient] > 1 else key.patient
+        for key in known
+    }
+
+
+def _words(stem: str) -> Iterator[tuple[int, str]]:
+    """Yield the start and the text of each run of letters, digits and marks of any script."""
+    start = 0
+    for inside, run in groupby(stem, lambda sign: unicodedata.category(sign)[0] in "LNM"):
+        text = "".join(run)
+        if inside:
+            yield start, text
+        start += len(text)
+
+
+def _folder(path: Path) -> str:
+    """Return one spelling of the folder of a file."""
+    try:
+        return os.path.realpath(path.parent)
+    except OSError:  # the working folder is gone: the spelling that was given tells folders apart
+        return str(path.parent)
 
 
 def read(
