@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, Protocol, TypeAlias, TypeGuard, get_args
+from typing import Any, BinaryIO, Literal, Protocol, TypeAlias, TypeGuard, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fastseg.contract import Array
 from fastseg.errors import ImageError
+from fastseg.image_headers import bits_per_channel, pixel_aspect
+
+_Decoded = TypeVar("_Decoded")
 
 Channels: TypeAlias = Literal["rgb", "bgr"]
 
@@ -50,8 +54,8 @@ FORMATS = (
 )
 """Files that are read: pixels only, no format that Pillow hands to an outside program."""
 
-_DEEP_MODES = ("I", "F")
-"""Pillow modes, or their beginnings, with more than 8 bits a channel."""
+_SQUARE = 0.01
+"""Share by which the two sides of a pixel may differ."""
 
 _HOST_DEVICES = (1, 3)  # kDLCPU, kDLCUDAHost
 
@@ -156,9 +160,16 @@ def _read_one(source: Any, what: str, max_pixels: int | None) -> NDArray[np.uint
         return _decode(source, what, max_pixels)
     if isinstance(source, bytes | bytearray | memoryview):
         return _decode_file(BytesIO(source), what, max_pixels)
+    return _from_path(source, what, lambda file: _decode_file(file, what, max_pixels))
+
+
+def _from_path(
+    path: str | os.PathLike[str], what: str, decode: Callable[[BinaryIO], _Decoded]
+) -> _Decoded:
+    """Open a file and decode it; every fault of the path or the file is an ``ImageError``."""
     try:
-        with Path(source).open("rb") as file:
-            return _decode_file(file, what, max_pixels)
+        with Path(path).open("rb") as file:
+            return decode(file)
     except (OSError, ValueError) as error:
         if isinstance(error, ImageError):
             raise
@@ -169,17 +180,21 @@ def _read_one(source: Any, what: str, max_pixels: int | None) -> NDArray[np.uint
 
 
 def _decode_file(file: BinaryIO, what: str, max_pixels: int | None) -> NDArray[np.uint8]:
+    with _open(file, what) as image:
+        return _decode(image, what, max_pixels, upright=True)
+
+
+def _open(file: BinaryIO, what: str) -> Image.Image:
+    """Read the header of a file."""
     try:
         with _without_pillow_limit():
-            image = Image.open(file, formats=FORMATS)
+            return Image.open(file, formats=FORMATS)
     except Exception as error:  # Pillow's readers raise whatever a damaged header leads them to
         reason = "unknown content" if isinstance(error, UnidentifiedImageError) else error
         raise ImageError(
             f"{what} is not an image that can be read: {reason}. Give a PNG, JPEG, TIFF or another "
             "file that Pillow knows, or read it yourself and give the array."
         ) from error
-    with image:
-        return _decode(image, what, max_pixels, upright=True)
 
 
 @contextmanager
@@ -201,12 +216,8 @@ def _decode(
     image: Image.Image, what: str, max_pixels: int | None, *, upright: bool = False
 ) -> NDArray[np.uint8]:
     check_size(*image.size, what, max_pixels)
-    if image.mode.startswith(_DEEP_MODES):
-        raise ImageError(
-            f"{what} has more than 8 bits a channel (mode {image.mode}). Choose the window that "
-            "matters, scale it to 0..255 and give a uint8 array."
-        )
     try:
+        _check_depth(image, what)
         _check_frames(image, what)
         if upright:
             # The file was opened here, so no one else holds the image that is turned in place.
@@ -217,10 +228,82 @@ def _decode(
     except ImageError:
         raise
     except Exception as error:  # as above: a damaged file, or a mode that has no RGB
+        raise _damaged(what, error) from error
+
+
+def _check_depth(image: Image.Image, what: str) -> None:
+    bits = bits_per_channel(image)
+    if bits > 8:
         raise ImageError(
-            f"{what} is damaged or cannot be turned into RGB: {error}. Copy the file again, or "
-            "save it as an RGB PNG."
-        ) from error
+            f"{what} has more than 8 bits a channel ({bits}, mode {image.mode}). Choose the window "
+            "that matters, scale it to 0..255 and give a uint8 array."
+        )
+
+
+def read_pages(
+    path: str | os.PathLike[str], *, max_pixels: int | None = MAX_PIXELS
+) -> list[NDArray[np.uint8]]:
+    """Read the pages of an image file, which may differ in size, if their pixels are square.
+
+    Args:
+        path: Any file that ``read_image`` takes, also with several frames or pages.
+        max_pixels: Largest height x width of a page in pixels, None for no limit.
+
+    Returns:
+        uint8 (H, W, 3), RGB, for each page.
+
+    Raises:
+        ImageError: A page cannot be read, or its pixels are not square.
+    """
+    what = _describe(path)
+    return _from_path(path, what, lambda file: _decode_pages(file, what, max_pixels))
+
+
+def _decode_pages(file: BinaryIO, what: str, max_pixels: int | None) -> list[NDArray[np.uint8]]:
+    with _open(file, what) as image:
+        try:
+            indices = range(_count_frames(image))
+        except Exception as error:  # as in _decode
+            raise _damaged(what, error) from error
+        if len(indices) == 1:
+            _check_aspect(image, what)
+            return [_decode(image, what, max_pixels, upright=True)]
+        return [_decode_page(image, index, what, max_pixels) for index in indices]
+
+
+def _decode_page(
+    image: Image.Image, index: int, what: str, max_pixels: int | None
+) -> NDArray[np.uint8]:
+    name = f"{what} frame {index}"
+    try:
+        image.seek(index)
+        _check_depth(image, name)
+        _check_aspect(image, name)
+        check_size(*image.size, name, max_pixels)
+        page = image.copy()
+    except ImageError:
+        raise
+    except Exception as error:  # as in _decode
+        raise _damaged(name, error) from error
+    return _decode(page, name, max_pixels, upright=True)
+
+
+def _check_aspect(image: Image.Image, what: str) -> None:
+    aspect = pixel_aspect(image)
+    if not math.isclose(aspect, 1, rel_tol=_SQUARE):
+        raise ImageError(
+            f"{what} states pixels {aspect:.3g} times as wide as high: one scale does not hold for "
+            "both directions. Resize it to square pixels, or save it again without a resolution if "
+            "that is wrong."
+        )
+
+
+def _damaged(what: str, error: Exception) -> ImageError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return ImageError(
+        f"{what} is damaged or cannot be turned into RGB: {reason}. Copy the file again, or save "
+        "it as an RGB PNG."
+    )
 
 
 def _pixels(image: Image.Image) -> NDArray[np.uint8]:
@@ -233,13 +316,17 @@ def _pixels(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _check_frames(image: Image.Image, what: str) -> None:
-    # The further frames of an MPO are a camera's previews or its second eye, not a film.
-    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    frames = _count_frames(image)
     if frames > 1:
         raise ImageError(
             f"{what} has {frames} frames. Give them one by one, for example with "
             "PIL.ImageSequence.all_frames."
         )
+
+
+def _count_frames(image: Image.Image) -> int:
+    # The further frames of an MPO are a camera's previews or its second eye, not a film.
+    return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
 
 
 def check_size(width: int, height: int, what: str, max_pixels: int | None) -> None:

@@ -36,7 +36,7 @@ from fastseg.echo.picture import EchoPanel
 from fastseg.echo.report import Study, study
 from fastseg.echo.unet import Unet
 from fastseg.echo.views import VIEWS
-from fastseg.errors import FastsegError, MeasurementError, OutputError
+from fastseg.errors import FastsegError, ImageError, MeasurementError, OutputError
 from fastseg.loading import load_unet
 from fastseg.masks import Masks
 from fastseg.measure import FIELD_OF_VIEW_CM, Mode
@@ -102,9 +102,8 @@ class _Batch:
             model = self.models[file.view]
             stream = model.stream(frames.arrays, channels=frames.channels, cm_per_pixel=scale)
             clip = list(stream)
-            height, width = clip[0].size
-            scale = scale or FIELD_OF_VIEW_CM / max(height, width)
-            findings = self._find(file, clip, scale)
+            scales = _scales(clip, scale, str(file.path))
+            findings = self._find(file, clip, scales)
             self._write(frames, clip, findings)
         except OutputError:
             raise
@@ -112,15 +111,17 @@ class _Batch:
             row |= error_body(error)
             self.failures.append(failure_line(str(file.path), error))
             return
-        row |= {"frames": len(clip), "width": width, "height": height, "cm_per_pixel": scale}
+        row |= {"frames": len(clip), **_geometry(clip, scales)}
         row["timings"] = sum((masks.timings for masks in clip), Timings()).as_dict()
         self.findings.setdefault(file.study, []).extend(chain.from_iterable(findings))
 
-    def _find(self, file: EchoFile, clip: list[Masks], scale: float) -> list[list[Finding]]:
+    def _find(
+        self, file: EchoFile, clip: list[Masks], scales: Sequence[float]
+    ) -> list[list[Finding]]:
         """Measure the chambers of each frame; frame numbers continue those of the clip so far."""
         name, start = file.clip(len(clip)), self.lengths.get(file.clip(len(clip)), 0)
         findings = []
-        for index, masks in enumerate(clip):
+        for index, (masks, scale) in enumerate(zip(clip, scales, strict=True)):
             called = str(file.path) if len(clip) == 1 else f"{file.path} frame {index}"
             place = Place(file.view, start + index, name, called)
             findings.append(
@@ -162,6 +163,31 @@ class _Batch:
             )
             for key, findings in self.findings.items()
         ]
+
+
+def _scales(clip: Sequence[Masks], known: float | None, name: str) -> list[float]:
+    """Return the side of a pixel in cm for each frame; a known one holds for frames of one size.
+
+    Raises:
+        ImageError: The frames are of several sizes, and a scale was given for all.
+    """
+    sizes = list(dict.fromkeys(masks.size for masks in clip))
+    if known is None:
+        return [FIELD_OF_VIEW_CM / max(masks.size) for masks in clip]
+    if len(sizes) > 1:
+        told = " and ".join(f"{width} x {height}" for height, width in sizes)
+        raise ImageError(
+            f"{name} has frames of {told} pixels, and one scale does not hold for all. Give the "
+            "frames of each size in a file of their own."
+        )
+    return [known] * len(clip)
+
+
+def _geometry(clip: Sequence[Masks], scales: Sequence[float]) -> dict[str, Any]:
+    """Return size and scale of the frames, ready for JSON; None where the frames differ in it."""
+    heights, widths = zip(*(masks.size for masks in clip), strict=True)
+    found = {"width": widths, "height": heights, "cm_per_pixel": scales}
+    return {name: each[0] if len(set(each)) == 1 else None for name, each in found.items()}
 
 
 class _AllFailedError(Exception):

@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from fastseg.echo.dicom import is_dicom, read_dicom
 from fastseg.echo.frames import FrameChannels, is_clip, looks_like_ycbcr
 from fastseg.echo.views import VIEWS
 from fastseg.errors import ImageError, MeasurementError
-from fastseg.images import FORMATS, Channels, read_image
+from fastseg.images import Channels, read_image, read_pages
 
 ARRAY_NAME = "image"
 """Name, in an .npz file, of the array with the frame or the frames."""
@@ -166,8 +165,8 @@ def read(
     Args:
         path: An image, also a TIFF or GIF with many; .npy, or .npz with an array ``image``: one
             frame (H, W) or (H, W, 3), or many (n, H, W) or (n, H, W, 3). Or DICOM, by any name.
-        channels: Order of the channels of arrays; images know theirs. None is RGB, but an array
-            that looks like YCbCr is refused.
+        channels: Order of the channels of arrays, and of a DICOM file that contradicts itself;
+            images know theirs. None is RGB, but an array that looks like YCbCr is refused.
         max_pixels: Largest image that is decoded, height x width; None for any.
         cm_per_pixel: Side of a pixel in cm; takes precedence over the file's own.
 
@@ -176,22 +175,20 @@ def read(
         ImageError: The file cannot be read, or has no frames.
     """
     if is_dicom(path):
-        clip = read_dicom(path, cm_per_pixel=cm_per_pixel, max_pixels=max_pixels)
+        clip = read_dicom(path, cm_per_pixel=cm_per_pixel, channels=channels, max_pixels=max_pixels)
         return Frames(path, list(clip.frames), clip.channels, clip.cm_per_pixel)
     if path.suffix.lower() in ARRAY_SUFFIXES:
         array = _array(path)
         frames = list(array) if is_clip(array) else [array]
         if not frames or not array.size:
             raise ImageError(f"{path} has no frames: its array is {array.shape}. Record it again.")
-        if channels is None and looks_like_ycbcr(frames[0]):
+        if channels is None and any(map(looks_like_ycbcr, frames)):
             raise ImageError(
                 f"{path} looks like luma and chroma, as DICOM stores frames. Say --channels ycbcr, "
                 "or --channels rgb if these are colours."
             )
         return Frames(path, frames, channels or "rgb", cm_per_pixel)
-    pages = _image_pages(path, max_pixels)
-    images = [read_image(path, max_pixels=max_pixels)] if pages is None else pages
-    return Frames(path, list(images), "rgb", cm_per_pixel)
+    return Frames(path, list(read_pages(path, max_pixels=max_pixels)), "rgb", cm_per_pixel)
 
 
 def _array(path: Path) -> NDArray[Any]:
@@ -214,26 +211,3 @@ def _array(path: Path) -> NDArray[Any]:
         raise ImageError(
             f"{path} is no array that can be read: {reason}. Write it by numpy.save."
         ) from error
-
-
-def _image_pages(path: Path, max_pixels: int | None) -> list[NDArray[np.uint8]] | None:
-    """Return the frames of a TIFF or GIF that has several, and None for any other file."""
-    try:
-        image = Image.open(path, formats=FORMATS)
-    except Exception:  # read_image reports the fault of the file
-        return None
-    with image:
-        count = getattr(image, "n_frames", 1)
-        too_large = max_pixels is not None and image.width * image.height > max_pixels
-        if count == 1 or image.format == "MPO" or too_large:
-            return None
-        return [_page(image, index, f"{path} frame {index}", max_pixels) for index in range(count)]
-
-
-def _page(image: Image.Image, index: int, name: str, max_pixels: int | None) -> NDArray[np.uint8]:
-    try:
-        image.seek(index)
-        page = image.copy()
-    except Exception as error:  # Pillow's readers raise whatever a damaged file leads them to
-        raise ImageError(f"{name} is damaged: {error}. Copy the file again.") from error
-    return read_image(page, name=name, max_pixels=max_pixels)

@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastseg.echo.frames import FrameChannels
+from fastseg.echo.dicom_checks import (
+    SQUARE,
+    check_geometry,
+    check_jpeg,
+    check_pixels,
+    coded_channels,
+    not_square,
+)
+from fastseg.echo.frames import FrameChannels, check_scale
 from fastseg.environment import install_hint
 from fastseg.errors import BackendUnavailableError, ImageError
 from fastseg.images import MAX_PIXELS
@@ -26,9 +34,6 @@ _CHANNELS: dict[str, FrameChannels] = {
     "MONOCHROME2": "rgb",
 }
 """Order of the channels by photometric interpretation; of grey there is only one."""
-
-_SQUARE = 0.01
-"""Share by which the two sides of a pixel may differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,24 +63,29 @@ def read_dicom(
     path: str | os.PathLike[str],
     *,
     cm_per_pixel: float | None = None,
+    channels: FrameChannels | None = None,
     max_pixels: int | None = MAX_PIXELS,
 ) -> DicomClip:
     """Read the frames of an ultrasound file.
 
     The single two-dimensional tissue region is cut out, colours stay as stored (mostly YCbCr), and
     its physical spacing is the scale: steps 1 and 2 of Ferreira et al. 2025. Names and other
-    identifying data are neither read nor returned; what is burnt into the pixels stays there.
+    identifying data are neither read nor returned; what is burnt into the pixels stays there. A
+    header that contradicts itself or the pixels is refused.
 
     Args:
         path: A DICOM file with pixels of 8 bits. Compressed ones need Pillow or another decoder
             that pydicom knows.
         cm_per_pixel: Side of a pixel in cm, instead of the one in the file; a file without regions
             is then taken whole.
+        channels: Order of the channels where header and pixels contradict each other; None refuses
+            such a file. Elsewhere the header decides.
         max_pixels: Largest height x width, checked before pixels are decoded; None for no limit.
 
     Raises:
         BackendUnavailableError: pydicom is not installed.
-        ImageError: The file is no such file, or does not say how large its pixels are.
+        ImageError: The file is no such file, does not say how large its pixels are, or contradicts
+            itself.
     """
     try:
         import pydicom
@@ -88,11 +98,22 @@ def read_dicom(
         ) from error
     try:
         header = pydicom.dcmread(path)
-        channels = _channels(header, path)
+        order = _channels(header, path)
         _check_size(header, path, max_pixels)
+        check_geometry(header, path)
         region = _region(header.get("SequenceOfUltrasoundRegions") or (), path)
-        scale = cm_per_pixel or _scale(region, path)
-        stored = pixel_array(header, raw=True)
+        own = region and _region_spacing(region, path)
+        scale = cm_per_pixel or _scale(header, own, path)
+        coded = check_jpeg(header, path)
+        # Pillow alone decodes JPEG in a way that coded_channels knows.
+        plugin = "pillow" if coded else ""
+        stored = pixel_array(header, raw=True, decoding_plugin=plugin)
+        single = stored.ndim == (3 if header.SamplesPerPixel == 3 else 2)
+        frames = check_pixels(stored[None] if single else stored, header, path)
+        if region is not None:
+            frames = _cut(frames, region, path)
+        order = coded_channels(frames, order, coded, given=channels, path=path)
+        check_scale(frames.shape[1:3], scale, str(path))
     except ImageError:
         raise
     except Exception as error:  # pydicom raises whatever a damaged file leads it to
@@ -101,11 +122,7 @@ def read_dicom(
             f"{path} is no DICOM file with pixels that can be read: {reason}. Copy it again, or "
             "save it uncompressed."
         ) from error
-    single = stored.ndim == (3 if header.SamplesPerPixel == 3 else 2)
-    frames = stored[None] if single else stored
-    if region is not None:
-        frames = _cut(frames, region, path)
-    return DicomClip(np.ascontiguousarray(frames), channels, float(scale))
+    return DicomClip(np.ascontiguousarray(frames), order, float(scale))
 
 
 def _channels(header: Any, path: object) -> FrameChannels:
@@ -139,24 +156,37 @@ def _region(regions: Iterable[Any], path: object) -> Any | None:
     return flat[0] if flat else None
 
 
-def _scale(region: Any | None, path: object) -> float:
-    """Compute the side of a pixel in cm from the region."""
-    units = region and (
-        region.get("PhysicalUnitsXDirection"),
-        region.get("PhysicalUnitsYDirection"),
+def _region_spacing(region: Any, path: object) -> float | None:
+    """Return the side of a pixel in cm that a region states; None if it states none in cm.
+
+    Raises:
+        ImageError: The pixels are not square.
+    """
+    across, down = (
+        abs(float(region.get(name) or 0)) for name in ("PhysicalDeltaX", "PhysicalDeltaY")
     )
-    if region is None or units != (_CENTIMETRES, _CENTIMETRES):
+    units = region.get("PhysicalUnitsXDirection"), region.get("PhysicalUnitsYDirection")
+    if not (math.isfinite(across) and math.isfinite(down) and min(across, down) > 0):
+        return None
+    if units[0] == units[1] and not math.isclose(across, down, rel_tol=SQUARE):
+        raise not_square(f"{across:g} x {down:g}", "its region", path)
+    return across if units == (_CENTIMETRES, _CENTIMETRES) else None
+
+
+def _scale(header: Any, own: float | None, path: object) -> float:
+    """Return the side of a pixel in cm, if the file states one and nothing contradicts it."""
+    if own is None:
         raise ImageError(
-            f"{path} does not give the size of its pixels in cm. Give cm_per_pixel "
+            f"{path} does not say how large its pixels are in cm. Give cm_per_pixel "
             "(--cm-per-pixel), the side of a pixel in cm."
         )
-    across, down = abs(float(region.PhysicalDeltaX)), abs(float(region.PhysicalDeltaY))
-    if not (across > 0 and math.isclose(across, down, rel_tol=_SQUARE)):
+    spacing = header.get("PixelSpacing")
+    if spacing and not math.isclose(own, (other := float(spacing[0]) / 10), rel_tol=SQUARE):
         raise ImageError(
-            f"{path} has pixels of {across} x {down} cm, which are not square. Resize its frames, "
-            "and give them as an array with their cm_per_pixel."
+            f"{path} states pixels of {own:g} cm in its region and of {other:g} cm in PixelSpacing."
+            " Give the right one by cm_per_pixel (--cm-per-pixel)."
         )
-    return across
+    return own
 
 
 def _cut(frames: NDArray[np.uint8], region: Any, path: object) -> NDArray[np.uint8]:
