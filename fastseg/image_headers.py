@@ -9,6 +9,38 @@ from PIL import Image
 _TIFF_BITS = 258
 """TIFF tag of the bits of each channel."""
 
+_TIFF_SUBFILE, _TIFF_FORMER_SUBFILE = 254, 255
+_REDUCED, _MASK, _FORMER_REDUCED = 1, 4, 2
+"""Pages of a TIFF that are no scene of their own: bits of one tag, and a value of the other."""
+
+_VIDEO = (
+    "Videos are not read: write their frames as images, for example with ffmpeg, or as .npy "
+    "(n, H, W) by numpy.save, or give DICOM."
+)
+_CONVERT = "Give a PNG, or read it yourself and give the array."
+
+_CONTENTS: tuple[tuple[int, tuple[bytes, ...], str, str], ...] = (
+    (
+        128,
+        (b"DICM",),
+        "DICOM",
+        "Measure it with fastseg echo, or read it with fastseg.echo.dicom.read_dicom and give its "
+        "frames and channels.",
+    ),
+    (8, (b"AVI ",), "a video (AVI)", _VIDEO),
+    (4, (b"ftypavif", b"ftypavis"), "an AVIF image", f"This Pillow reads none. {_CONVERT}"),
+    (4, (b"ftyphei", b"ftypmif1", b"ftyphev"), "a HEIF image", _CONVERT),
+    (4, (b"ftyp", b"moov", b"mdat"), "a video (MP4 or QuickTime)", _VIDEO),
+    (0, (b"\x1a\x45\xdf\xa3",), "a video (Matroska or WebM)", _VIDEO),
+    (0, (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",), "a video (WMV)", _VIDEO),
+    (0, (b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3"), "a video (MPEG)", _VIDEO),
+    (0, (b"\x93NUMPY", b"PK\x03\x04"), "an array or an archive", "Load it and give the array."),
+    (0, (b"%PDF", b"%!PS"), "a document (PDF or PostScript)", _CONVERT),
+    (0, (b"<svg", b"<?xml", b"<!DOCTYPE", b"<html"), "a text (SVG, XML or a web page)", _CONVERT),
+    (0, (b"\xff\x4f\xff\x51",), "a JPEG 2000 codestream that is damaged", _CONVERT),
+)
+"""Place and beginnings of files, what they are, and the remedy; the first that fits counts."""
+
 _SIZ = b"\xff\x4f\xff\x51"
 """Start of a JPEG 2000 codestream, up to the marker of the image's size and depth."""
 
@@ -80,3 +112,36 @@ def _bytes_at(image: Any, start: int, count: int) -> bytes:
     finally:
         file.seek(before)
     return read
+
+
+def scene_pages(image: Image.Image) -> list[int]:
+    """Return the pages of an opened file that show a scene, and leave the first one open.
+
+    Copies of reduced size and transparency masks in a TIFF are left out, and so are the further
+    frames of an MPO: a camera's previews, or its second eye.
+    """
+    count = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    if image.format != "TIFF" or count == 1:
+        return list(range(count))
+    pages = [index for index in range(count) if _is_scene(image, index)] or [0]
+    image.seek(pages[0])
+    return pages
+
+
+def _is_scene(image: Image.Image, index: int) -> bool:
+    image.seek(index)
+    tags: Any = getattr(image, "tag_v2", {})
+    kind, former = tags.get(_TIFF_SUBFILE, 0), tags.get(_TIFF_FORMER_SUBFILE, 0)
+    return not (kind & (_REDUCED | _MASK)) and former != _FORMER_REDUCED
+
+
+def name_content(start: bytes) -> tuple[str, str] | None:
+    """Name a file that is no image that can be read, from its first 132 bytes.
+
+    Returns:
+        What the file is, and what to do with it; None if it is not known.
+    """
+    for place, magics, what, remedy in _CONTENTS:
+        if start[place:].startswith(magics):
+            return what, remedy
+    return None

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol, TypeAlias, TypeGuard, TypeVar, get_args
@@ -17,7 +18,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fastseg.contract import Array
 from fastseg.errors import ImageError
-from fastseg.image_headers import bits_per_channel, pixel_aspect
+from fastseg.image_headers import bits_per_channel, name_content, pixel_aspect, scene_pages
+from fastseg.image_repairs import complete_jpeg, without_large_texts
 
 _Decoded = TypeVar("_Decoded")
 
@@ -51,6 +53,8 @@ FORMATS = (
     "PPM",
     "SGI",
     "TGA",
+    # Pillow reads it by itself since version 11.3.
+    *(("AVIF",) if find_spec("PIL.AvifImagePlugin") else ()),
 )
 """Files that are read: pixels only, no format that Pillow hands to an outside program."""
 
@@ -60,6 +64,9 @@ _SQUARE = 0.01
 _HOST_DEVICES = (1, 3)  # kDLCPU, kDLCUDAHost
 
 _ROWS_AT_ONCE = 256
+
+_NAMED_BY = 132
+"""Bytes at the start of a file that name it."""
 
 _PILLOW_LIMIT = threading.Lock()
 
@@ -181,20 +188,46 @@ def _from_path(
 
 def _decode_file(file: BinaryIO, what: str, max_pixels: int | None) -> NDArray[np.uint8]:
     with _open(file, what) as image:
+        return _decode_single(file, image, what, max_pixels)
+
+
+def _decode_single(
+    file: BinaryIO, image: Image.Image, what: str, max_pixels: int | None
+) -> NDArray[np.uint8]:
+    """Decode the only page of a file."""
+    baseline = image.format == "JPEG" and "progressive" not in image.info
+    try:
         return _decode(image, what, max_pixels, upright=True)
+    except ImageError as error:
+        if not (baseline and isinstance(error.__cause__, OSError)):
+            raise
+
+        def again(completed: BinaryIO) -> NDArray[np.uint8]:
+            with _open(completed, what) as same:
+                return _decode(same, what, max_pixels, upright=True)
+
+        found = complete_jpeg(file, again)
+        if found is None:
+            raise
+        return found
 
 
 def _open(file: BinaryIO, what: str) -> Image.Image:
     """Read the header of a file."""
     try:
         with _without_pillow_limit():
-            return Image.open(file, formats=FORMATS)
+            return Image.open(without_large_texts(file), formats=FORMATS)
     except Exception as error:  # Pillow's readers raise whatever a damaged header leads them to
+        file.seek(0)
+        known = name_content(file.read(_NAMED_BY))
         reason = "unknown content" if isinstance(error, UnidentifiedImageError) else error
-        raise ImageError(
-            f"{what} is not an image that can be read: {reason}. Give a PNG, JPEG, TIFF or another "
-            "file that Pillow knows, or read it yourself and give the array."
-        ) from error
+        remedy = (
+            "Give a PNG, JPEG, TIFF or another file that Pillow knows, or read it yourself and "
+            "give the array."
+        )
+        if known is not None:
+            reason, remedy = f"it is {known[0]}", known[1]
+        raise ImageError(f"{what} is not an image that can be read: {reason}. {remedy}") from error
 
 
 @contextmanager
@@ -215,10 +248,10 @@ def _without_pillow_limit() -> Iterator[None]:
 def _decode(
     image: Image.Image, what: str, max_pixels: int | None, *, upright: bool = False
 ) -> NDArray[np.uint8]:
-    check_size(*image.size, what, max_pixels)
     try:
+        _check_frames(image, what, opened_here=upright)
+        check_size(*image.size, what, max_pixels)
         _check_depth(image, what)
-        _check_frames(image, what)
         if upright:
             # The file was opened here, so no one else holds the image that is turned in place.
             ImageOps.exif_transpose(image, in_place=True)
@@ -262,12 +295,12 @@ def read_pages(
 def _decode_pages(file: BinaryIO, what: str, max_pixels: int | None) -> list[NDArray[np.uint8]]:
     with _open(file, what) as image:
         try:
-            indices = range(_count_frames(image))
+            indices = scene_pages(image)
         except Exception as error:  # as in _decode
             raise _damaged(what, error) from error
         if len(indices) == 1:
             _check_aspect(image, what)
-            return [_decode(image, what, max_pixels, upright=True)]
+            return [_decode_single(file, image, what, max_pixels)]
         return [_decode_page(image, index, what, max_pixels) for index in indices]
 
 
@@ -315,18 +348,15 @@ def _pixels(image: Image.Image) -> NDArray[np.uint8]:
     return pixels
 
 
-def _check_frames(image: Image.Image, what: str) -> None:
-    frames = _count_frames(image)
+def _check_frames(image: Image.Image, what: str, *, opened_here: bool) -> None:
+    # Looking at pages turns them, which is not done to an image of the caller.
+    own = len(scene_pages(image)) if opened_here else 0
+    frames = own or (1 if image.format == "MPO" else getattr(image, "n_frames", 1))
     if frames > 1:
         raise ImageError(
             f"{what} has {frames} frames. Give them one by one, for example with "
             "PIL.ImageSequence.all_frames."
         )
-
-
-def _count_frames(image: Image.Image) -> int:
-    # The further frames of an MPO are a camera's previews or its second eye, not a film.
-    return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
 
 
 def check_size(width: int, height: int, what: str, max_pixels: int | None) -> None:
