@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastseg.echo.dicom import is_dicom, read_dicom
+from fastseg.echo.dicom import begins_without_preamble, is_dicom, read_dicom
 from fastseg.echo.frames import FrameChannels, is_clip, looks_like_ycbcr
 from fastseg.echo.views import VIEWS
 from fastseg.errors import ImageError, MeasurementError
@@ -174,7 +174,7 @@ def read(
         BackendUnavailableError: The file is DICOM, and pydicom is not installed.
         ImageError: The file cannot be read, or has no frames.
     """
-    if is_dicom(path):
+    if is_dicom(path) or begins_without_preamble(path):
         clip = read_dicom(path, cm_per_pixel=cm_per_pixel, channels=channels, max_pixels=max_pixels)
         return Frames(path, list(clip.frames), clip.channels, clip.cm_per_pixel)
     if path.suffix.lower() in ARRAY_SUFFIXES:

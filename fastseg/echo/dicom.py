@@ -26,7 +26,14 @@ from fastseg.errors import BackendUnavailableError, ImageError
 from fastseg.images import MAX_PIXELS
 
 _MAGIC, _PREAMBLE = b"DICM", 128
+_FIRST_ELEMENTS = (0x0000, 0x0001, 0x0005, 0x0008, 0x0012, 0x0016, 0x0018)
+"""Elements that a file without a preamble begins with, of the group 2 or 8."""
+
+_LONGEST_FIRST = 64
+"""Longest value of such an element in bytes."""
+
 _TWO_DIMENSIONAL, _TISSUE, _CENTIMETRES = 1, 1, 3  # DICOM PS3.3, C.8.5.5.1
+_CORNERS = ("MinX0", "MinY0", "MaxX1", "MaxY1")
 _CHANNELS: dict[str, FrameChannels] = {
     "RGB": "rgb",
     "YBR_FULL": "ycbcr",
@@ -52,11 +59,25 @@ class DicomClip:
 
 def is_dicom(path: str | os.PathLike[str]) -> bool:
     """Tell if a file begins as DICOM files do; False if it cannot be read."""
+    return _start(path)[_PREAMBLE:] == _MAGIC
+
+
+def begins_without_preamble(path: str | os.PathLike[str]) -> bool:
+    """Tell if a file begins with the data elements of DICOM, as old archives wrote it."""
+    start = _start(path)
+    group, element = start[:2], int.from_bytes(start[2:4], "little")
+    if group not in (b"\x02\0", b"\x08\0") or element not in _FIRST_ELEMENTS:
+        return False
+    explicit = start[4:6].isalpha() and start[4:6].isupper()
+    return explicit or (0 < start[4] <= _LONGEST_FIRST and not any(start[5:8]))
+
+
+def _start(path: str | os.PathLike[str]) -> bytes:
     try:
         with Path(path).open("rb") as file:
-            return file.read(_PREAMBLE + len(_MAGIC))[_PREAMBLE:] == _MAGIC
-    except OSError:
-        return False
+            return file.read(_PREAMBLE + len(_MAGIC))
+    except (OSError, ValueError):
+        return b""
 
 
 def read_dicom(
@@ -117,20 +138,49 @@ def read_dicom(
     except ImageError:
         raise
     except Exception as error:  # pydicom raises whatever a damaged file leads it to
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ImageError(
-            f"{path} is no DICOM file with pixels that can be read: {reason}. Copy it again, or "
-            "save it uncompressed."
-        ) from error
+        raise _unreadable(path, error) from error
     return DicomClip(np.ascontiguousarray(frames), order, float(scale))
 
 
+def _unreadable(path: str | os.PathLike[str], error: Exception) -> ImageError:
+    """Return the error about a file that pydicom cannot read; its own words are the cause."""
+    if isinstance(error, FileNotFoundError):
+        return ImageError(f"{path}: no such file. Check the path.")
+    if isinstance(error, OSError) and error.strerror:
+        return ImageError(f"{path} cannot be read: {error.strerror}. Check the path.")
+    if begins_without_preamble(path):
+        return ImageError(
+            f"{path} is DICOM without preamble and file header, so that its encoding is not known. "
+            "Write it again with them, for example by dcmconv of DCMTK."
+        )
+    if not is_dicom(path):
+        return ImageError(f"{path} is no DICOM file. Give one, or an image or array.")
+    return ImageError(
+        f"{path} is a DICOM file that is damaged, or compressed in a way that pydicom and Pillow "
+        "cannot decode here. Copy it again, or save it uncompressed, for example by dcmdjpeg of "
+        "DCMTK."
+    )
+
+
 def _channels(header: Any, path: object) -> FrameChannels:
-    photometric = header.get("PhotometricInterpretation", "none")
-    if header.get("BitsAllocated") != 8 or photometric not in _CHANNELS:
+    if "PixelData" not in header:
+        raise ImageError(f"{path} holds no pixels. Give a file of frames.")
+    for name in ("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation"):
+        if not header.get(name):
+            raise ImageError(
+                f"{path} lacks {name} in its header: it is damaged. Copy it again, or save its "
+                "frames by numpy.save."
+            )
+    photometric, bits = header.PhotometricInterpretation, header.get("BitsAllocated")
+    if photometric not in _CHANNELS:
         raise ImageError(
-            f"{path} stores {photometric} in {header.get('BitsAllocated', 'no')} bits. Ultrasound "
-            f"frames are {', '.join(_CHANNELS)} in 8 bits: convert it first."
+            f"{path} stores {photometric}. Ultrasound frames are {', '.join(_CHANNELS)}: convert "
+            "it, for example by dcm2img of DCMTK, or save its frames by numpy.save."
+        )
+    if bits != 8:
+        raise ImageError(
+            f"{path} stores {photometric} in {'no stated' if bits is None else bits} bits. "
+            "Ultrasound frames have 8: scale them to 0..255 and save them by numpy.save."
         )
     return _CHANNELS[photometric]
 
@@ -191,10 +241,16 @@ def _scale(header: Any, own: float | None, path: object) -> float:
 
 def _cut(frames: NDArray[np.uint8], region: Any, path: object) -> NDArray[np.uint8]:
     """Cut the region out of every frame; its corners are pixels that belong to it."""
-    x0, y0 = int(region.RegionLocationMinX0), int(region.RegionLocationMinY0)
-    x1, y1 = int(region.RegionLocationMaxX1), int(region.RegionLocationMaxY1)
+    corners = [region.get(f"RegionLocation{corner}") for corner in _CORNERS]
+    if None in corners:
+        raise ImageError(
+            f"{path} has an ultrasound region without corners: its header is damaged. Save the "
+            "frames by numpy.save, and give that file with cm_per_pixel."
+        )
+    x0, y0, x1, y1 = map(int, corners)
     height, width = frames.shape[1:3]
-    if not (0 <= x0 < x1 < width and 0 <= y0 < y1 < height):
+    # Some machines count the far corner as the first pixel beyond the region.
+    if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
         raise ImageError(
             f"{path} has an ultrasound region {x0} {y0} {x1} {y1} outside its frames of "
             f"{width} x {height} pixels: its header is damaged, or the clip was resized. "

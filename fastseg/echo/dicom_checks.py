@@ -66,9 +66,10 @@ def check_jpeg(header: Any, path: object) -> Coded:
         return ""
     from pydicom.encaps import generate_frames
 
-    size, coded = (header.Columns, header.Rows), set()
+    size, coded, found = (header.Columns, header.Rows), set(), 0
     count = int(header.get("NumberOfFrames") or 1)
     for index, content in enumerate(generate_frames(header.PixelData, number_of_frames=count)):
+        found += 1
         with Image.open(BytesIO(content), formats=["JPEG"]) as image:
             if image.size != size:
                 raise ImageError(
@@ -76,6 +77,11 @@ def check_jpeg(header: Any, path: object) -> Coded:
                     f"{image.width} x {image.height}. Export it again."
                 )
             coded.add(_jpeg_colours(image))
+    if found != count:
+        raise ImageError(
+            f"{path} announces {count} frames and holds {found}: it was cut off, or its header is "
+            "wrong. Copy it again, or save its frames by numpy.save."
+        )
     if len(coded) > 1:
         raise ImageError(
             f"{path} has JPEG frames of several colour spaces. Export it again, or save its frames "
