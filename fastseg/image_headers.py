@@ -120,7 +120,10 @@ def scene_pages(image: Image.Image) -> list[int]:
     Copies of reduced size and transparency masks in a TIFF are left out, and so are the further
     frames of an MPO: a camera's previews, or its second eye.
     """
-    count = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    film: Any = image
+    # A property that fails with AttributeError would look like a file of one frame to getattr.
+    counted = hasattr(type(film), "n_frames") or "n_frames" in vars(film)
+    count = film.n_frames if counted and image.format != "MPO" else 1
     if image.format != "TIFF" or count == 1:
         return list(range(count))
     pages = [index for index in range(count) if _is_scene(image, index)] or [0]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, Protocol, TypeAlias, TypeGuard, TypeVar, get_args
+from typing import Any, BinaryIO, Literal, Protocol, TypeAlias, TypeGuard, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,7 @@ from fastseg.contract import Array
 from fastseg.errors import ImageError
 from fastseg.image_headers import bits_per_channel, name_content, pixel_aspect, scene_pages
 from fastseg.image_repairs import complete_jpeg, without_large_texts
-
-_Decoded = TypeVar("_Decoded")
+from fastseg.reader_faults import reader_faults
 
 Channels: TypeAlias = Literal["rgb", "bgr"]
 
@@ -163,27 +162,13 @@ def _describe(source: object) -> str:
 
 def _read_one(source: Any, what: str, max_pixels: int | None) -> NDArray[np.uint8]:
     """Decode a file, bytes or a PIL image."""
-    if isinstance(source, Image.Image):
-        return _decode(source, what, max_pixels)
-    if isinstance(source, bytes | bytearray | memoryview):
-        return _decode_file(BytesIO(source), what, max_pixels)
-    return _from_path(source, what, lambda file: _decode_file(file, what, max_pixels))
-
-
-def _from_path(
-    path: str | os.PathLike[str], what: str, decode: Callable[[BinaryIO], _Decoded]
-) -> _Decoded:
-    """Open a file and decode it; every fault of the path or the file is an ``ImageError``."""
-    try:
-        with Path(path).open("rb") as file:
-            return decode(file)
-    except (OSError, ValueError) as error:
-        if isinstance(error, ImageError):
-            raise
-        if isinstance(error, FileNotFoundError):
-            raise ImageError(f"{what}: no such file. Check the path.") from error
-        reason = getattr(error, "strerror", None) or error
-        raise ImageError(f"{what} cannot be read: {reason}. Check the path.") from error
+    with reader_faults(what):
+        if isinstance(source, Image.Image):
+            return _decode(source, what, max_pixels)
+        if isinstance(source, bytes | bytearray | memoryview):
+            return _decode_file(BytesIO(source), what, max_pixels)
+        with Path(source).open("rb") as file:
+            return _decode_file(file, what, max_pixels)
 
 
 def _decode_file(file: BinaryIO, what: str, max_pixels: int | None) -> NDArray[np.uint8]:
@@ -289,7 +274,8 @@ def read_pages(
         ImageError: A page cannot be read, or its pixels are not square.
     """
     what = _describe(path)
-    return _from_path(path, what, lambda file: _decode_pages(file, what, max_pixels))
+    with reader_faults(what), Path(path).open("rb") as file:
+        return _decode_pages(file, what, max_pixels)
 
 
 def _decode_pages(file: BinaryIO, what: str, max_pixels: int | None) -> list[NDArray[np.uint8]]:

@@ -19,6 +19,7 @@ from fastseg.echo.frames import FrameChannels, is_clip, looks_like_ycbcr
 from fastseg.echo.views import VIEWS
 from fastseg.errors import ImageError, MeasurementError
 from fastseg.images import Channels, read_image, read_pages
+from fastseg.reader_faults import reader_faults
 
 ARRAY_NAME = "image"
 """Name, in an .npz file, of the array with the frame or the frames."""
@@ -174,6 +175,13 @@ def read(
         BackendUnavailableError: The file is DICOM, and pydicom is not installed.
         ImageError: The file cannot be read, or has no frames.
     """
+    with reader_faults(str(path)):
+        return _read(path, channels, max_pixels, cm_per_pixel)
+
+
+def _read(
+    path: Path, channels: FrameChannels | None, max_pixels: int | None, cm_per_pixel: float | None
+) -> Frames:
     if is_dicom(path) or begins_without_preamble(path):
         clip = read_dicom(path, cm_per_pixel=cm_per_pixel, channels=channels, max_pixels=max_pixels)
         return Frames(path, list(clip.frames), clip.channels, clip.cm_per_pixel)
