@@ -62,6 +62,9 @@ _SQUARE = 0.01
 
 _HOST_DEVICES = (1, 3)  # kDLCPU, kDLCUDAHost
 
+CLIP_SHARE = 4
+"""A clip is refused that holds more than this many times ``max_pixels`` over all its frames."""
+
 _ROWS_AT_ONCE = 256
 
 _NAMED_BY = 132
@@ -287,6 +290,7 @@ def _decode_pages(file: BinaryIO, what: str, max_pixels: int | None) -> list[NDA
         if len(indices) == 1:
             _check_aspect(image, what)
             return [_decode_single(file, image, what, max_pixels)]
+        check_clip(len(indices), *image.size, what, max_pixels)
         return [_decode_page(image, index, what, max_pixels) for index in indices]
 
 
@@ -357,6 +361,21 @@ def check_size(width: int, height: int, what: str, max_pixels: int | None) -> No
         raise ImageError(
             f"{what} is {width} x {height} = {width * height:,} pixels, more than "
             f"max_pixels={max_pixels:,}. Shrink it, or lift the limit with max_pixels=None."
+        )
+
+
+def check_clip(frames: int, width: int, height: int, what: str, max_pixels: int | None) -> None:
+    """Refuse a clip that takes too much memory, by what its header states.
+
+    Raises:
+        ImageError: It does.
+    """
+    total = frames * width * height
+    if max_pixels is not None and total > CLIP_SHARE * max_pixels:
+        raise ImageError(
+            f"{what} has {frames} frames of {width} x {height} = {total:,} pixels, more than "
+            f"{CLIP_SHARE} times max_pixels={max_pixels:,}. Cut the clip into shorter ones, or "
+            "lift the limit by max_pixels=None (--max-pixels 0)."
         )
 
 

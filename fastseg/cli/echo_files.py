@@ -18,7 +18,7 @@ from fastseg.echo.dicom import begins_without_preamble, is_dicom, read_dicom
 from fastseg.echo.frames import FrameChannels, is_clip, looks_like_ycbcr
 from fastseg.echo.views import VIEWS
 from fastseg.errors import ImageError, MeasurementError
-from fastseg.images import Channels, read_image, read_pages
+from fastseg.images import CLIP_SHARE, Channels, read_image, read_pages
 from fastseg.reader_faults import reader_faults
 
 ARRAY_NAME = "image"
@@ -186,7 +186,7 @@ def _read(
         clip = read_dicom(path, cm_per_pixel=cm_per_pixel, channels=channels, max_pixels=max_pixels)
         return Frames(path, list(clip.frames), clip.channels, clip.cm_per_pixel)
     if path.suffix.lower() in ARRAY_SUFFIXES:
-        array = _array(path)
+        array = _array(path, max_pixels)
         frames = list(array) if is_clip(array) else [array]
         if not frames or not array.size:
             raise ImageError(f"{path} has no frames: its array is {array.shape}. Record it again.")
@@ -199,7 +199,7 @@ def _read(
     return Frames(path, list(read_pages(path, max_pixels=max_pixels)), "rgb", cm_per_pixel)
 
 
-def _array(path: Path) -> NDArray[Any]:
+def _array(path: Path, max_pixels: int | None) -> NDArray[Any]:
     try:
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
@@ -208,6 +208,7 @@ def _array(path: Path) -> NDArray[Any]:
             if ARRAY_NAME not in loaded:
                 names = ", ".join(loaded) or "nothing"
                 raise ImageError(f"{path} holds {names}. Call its array of frames {ARRAY_NAME!r}.")
+            _check_packed(loaded.zip.getinfo(f"{ARRAY_NAME}.npy").file_size, path, max_pixels)
             array: NDArray[Any] = loaded[ARRAY_NAME]
             return array
     except ImageError:
@@ -219,3 +220,16 @@ def _array(path: Path) -> NDArray[Any]:
         raise ImageError(
             f"{path} is no array that can be read: {reason}. Write it by numpy.save."
         ) from error
+
+
+def _check_packed(size: int, path: Path, max_pixels: int | None) -> None:
+    """Refuse an array that unpacks to more bytes than the frames of a clip may take.
+
+    Raises:
+        ImageError: It does.
+    """
+    if max_pixels is not None and size > 3 * CLIP_SHARE * max_pixels:
+        raise ImageError(
+            f"{path} unpacks to {size:,} bytes, more than {3 * CLIP_SHARE} times max_pixels="
+            f"{max_pixels:,}. Cut the clip into shorter ones, or lift the limit by --max-pixels 0."
+        )

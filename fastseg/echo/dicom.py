@@ -23,7 +23,7 @@ from fastseg.echo.dicom_checks import (
 from fastseg.echo.frames import FrameChannels, check_scale
 from fastseg.environment import install_hint
 from fastseg.errors import BackendUnavailableError, ImageError
-from fastseg.images import MAX_PIXELS
+from fastseg.images import MAX_PIXELS, check_clip
 
 _MAGIC, _PREAMBLE = b"DICM", 128
 _FIRST_ELEMENTS = (0x0000, 0x0001, 0x0005, 0x0008, 0x0012, 0x0016, 0x0018)
@@ -191,6 +191,8 @@ def _check_size(header: Any, path: object, max_pixels: int | None) -> None:
             f"{path} is {header.Columns} x {header.Rows} pixels, more than max_pixels="
             f"{max_pixels:,}. Shrink it, or lift the limit with max_pixels=None."
         )
+    frames = int(header.get("NumberOfFrames") or 1)
+    check_clip(frames, header.Columns, header.Rows, str(path), max_pixels)
 
 
 def _region(regions: Iterable[Any], path: object) -> Any | None:
