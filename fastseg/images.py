@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol, TypeAlias, TypeGuard, get_args
@@ -16,6 +18,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fastseg.contract import Array
 from fastseg.errors import ImageError
+from fastseg.image_headers import bits_per_channel, name_content, pixel_aspect, scene_pages
+from fastseg.image_repairs import complete_jpeg, without_large_texts
+from fastseg.reader_faults import reader_faults
 
 Channels: TypeAlias = Literal["rgb", "bgr"]
 
@@ -47,15 +52,23 @@ FORMATS = (
     "PPM",
     "SGI",
     "TGA",
+    # Pillow reads it by itself since version 11.3.
+    *(("AVIF",) if find_spec("PIL.AvifImagePlugin") else ()),
 )
 """Files that are read: pixels only, no format that Pillow hands to an outside program."""
 
-_DEEP_MODES = ("I", "F")
-"""Pillow modes, or their beginnings, with more than 8 bits a channel."""
+_SQUARE = 0.01
+"""Share by which the two sides of a pixel may differ."""
 
 _HOST_DEVICES = (1, 3)  # kDLCPU, kDLCUDAHost
 
+CLIP_SHARE = 4
+"""A clip is refused that holds more than this many times ``max_pixels`` over all its frames."""
+
 _ROWS_AT_ONCE = 256
+
+_NAMED_BY = 132
+"""Bytes at the start of a file that name it."""
 
 _PILLOW_LIMIT = threading.Lock()
 
@@ -152,34 +165,57 @@ def _describe(source: object) -> str:
 
 def _read_one(source: Any, what: str, max_pixels: int | None) -> NDArray[np.uint8]:
     """Decode a file, bytes or a PIL image."""
-    if isinstance(source, Image.Image):
-        return _decode(source, what, max_pixels)
-    if isinstance(source, bytes | bytearray | memoryview):
-        return _decode_file(BytesIO(source), what, max_pixels)
-    try:
+    with reader_faults(what):
+        if isinstance(source, Image.Image):
+            return _decode(source, what, max_pixels)
+        if isinstance(source, bytes | bytearray | memoryview):
+            return _decode_file(BytesIO(source), what, max_pixels)
         with Path(source).open("rb") as file:
             return _decode_file(file, what, max_pixels)
-    except (OSError, ValueError) as error:
-        if isinstance(error, ImageError):
-            raise
-        if isinstance(error, FileNotFoundError):
-            raise ImageError(f"{what}: no such file. Check the path.") from error
-        reason = getattr(error, "strerror", None) or error
-        raise ImageError(f"{what} cannot be read: {reason}. Check the path.") from error
 
 
 def _decode_file(file: BinaryIO, what: str, max_pixels: int | None) -> NDArray[np.uint8]:
+    with _open(file, what) as image:
+        return _decode_single(file, image, what, max_pixels)
+
+
+def _decode_single(
+    file: BinaryIO, image: Image.Image, what: str, max_pixels: int | None
+) -> NDArray[np.uint8]:
+    """Decode the only page of a file."""
+    baseline = image.format == "JPEG" and "progressive" not in image.info
+    try:
+        return _decode(image, what, max_pixels, upright=True)
+    except ImageError as error:
+        if not (baseline and isinstance(error.__cause__, OSError)):
+            raise
+
+        def again(completed: BinaryIO) -> NDArray[np.uint8]:
+            with _open(completed, what) as same:
+                return _decode(same, what, max_pixels, upright=True)
+
+        found = complete_jpeg(file, again)
+        if found is None:
+            raise
+        return found
+
+
+def _open(file: BinaryIO, what: str) -> Image.Image:
+    """Read the header of a file."""
     try:
         with _without_pillow_limit():
-            image = Image.open(file, formats=FORMATS)
+            return Image.open(without_large_texts(file), formats=FORMATS)
     except Exception as error:  # Pillow's readers raise whatever a damaged header leads them to
+        file.seek(0)
+        known = name_content(file.read(_NAMED_BY))
         reason = "unknown content" if isinstance(error, UnidentifiedImageError) else error
-        raise ImageError(
-            f"{what} is not an image that can be read: {reason}. Give a PNG, JPEG, TIFF or another "
-            "file that Pillow knows, or read it yourself and give the array."
-        ) from error
-    with image:
-        return _decode(image, what, max_pixels, upright=True)
+        remedy = (
+            "Give a PNG, JPEG, TIFF or another file that Pillow knows, or read it yourself and "
+            "give the array."
+        )
+        if known is not None:
+            reason, remedy = f"it is {known[0]}", known[1]
+        raise ImageError(f"{what} is not an image that can be read: {reason}. {remedy}") from error
 
 
 @contextmanager
@@ -200,14 +236,10 @@ def _without_pillow_limit() -> Iterator[None]:
 def _decode(
     image: Image.Image, what: str, max_pixels: int | None, *, upright: bool = False
 ) -> NDArray[np.uint8]:
-    check_size(*image.size, what, max_pixels)
-    if image.mode.startswith(_DEEP_MODES):
-        raise ImageError(
-            f"{what} has more than 8 bits a channel (mode {image.mode}). Choose the window that "
-            "matters, scale it to 0..255 and give a uint8 array."
-        )
     try:
-        _check_frames(image, what)
+        _check_frames(image, what, opened_here=upright)
+        check_size(*image.size, what, max_pixels)
+        _check_depth(image, what)
         if upright:
             # The file was opened here, so no one else holds the image that is turned in place.
             ImageOps.exif_transpose(image, in_place=True)
@@ -217,10 +249,84 @@ def _decode(
     except ImageError:
         raise
     except Exception as error:  # as above: a damaged file, or a mode that has no RGB
+        raise _damaged(what, error) from error
+
+
+def _check_depth(image: Image.Image, what: str) -> None:
+    bits = bits_per_channel(image)
+    if bits > 8:
         raise ImageError(
-            f"{what} is damaged or cannot be turned into RGB: {error}. Copy the file again, or "
-            "save it as an RGB PNG."
-        ) from error
+            f"{what} has more than 8 bits a channel ({bits}, mode {image.mode}). Choose the window "
+            "that matters, scale it to 0..255 and give a uint8 array."
+        )
+
+
+def read_pages(
+    path: str | os.PathLike[str], *, max_pixels: int | None = MAX_PIXELS
+) -> list[NDArray[np.uint8]]:
+    """Read the pages of an image file, which may differ in size, if their pixels are square.
+
+    Args:
+        path: Any file that ``read_image`` takes, also with several frames or pages.
+        max_pixels: Largest height x width of a page in pixels, None for no limit.
+
+    Returns:
+        uint8 (H, W, 3), RGB, for each page.
+
+    Raises:
+        ImageError: A page cannot be read, or its pixels are not square.
+    """
+    what = _describe(path)
+    with reader_faults(what), Path(path).open("rb") as file:
+        return _decode_pages(file, what, max_pixels)
+
+
+def _decode_pages(file: BinaryIO, what: str, max_pixels: int | None) -> list[NDArray[np.uint8]]:
+    with _open(file, what) as image:
+        try:
+            indices = scene_pages(image)
+        except Exception as error:  # as in _decode
+            raise _damaged(what, error) from error
+        if len(indices) == 1:
+            _check_aspect(image, what)
+            return [_decode_single(file, image, what, max_pixels)]
+        check_clip(len(indices), *image.size, what, max_pixels)
+        return [_decode_page(image, index, what, max_pixels) for index in indices]
+
+
+def _decode_page(
+    image: Image.Image, index: int, what: str, max_pixels: int | None
+) -> NDArray[np.uint8]:
+    name = f"{what} frame {index}"
+    try:
+        image.seek(index)
+        _check_depth(image, name)
+        _check_aspect(image, name)
+        check_size(*image.size, name, max_pixels)
+        page = image.copy()
+    except ImageError:
+        raise
+    except Exception as error:  # as in _decode
+        raise _damaged(name, error) from error
+    return _decode(page, name, max_pixels, upright=True)
+
+
+def _check_aspect(image: Image.Image, what: str) -> None:
+    aspect = pixel_aspect(image)
+    if not math.isclose(aspect, 1, rel_tol=_SQUARE):
+        raise ImageError(
+            f"{what} states pixels {aspect:.3g} times as wide as high: one scale does not hold for "
+            "both directions. Resize it to square pixels, or save it again without a resolution if "
+            "that is wrong."
+        )
+
+
+def _damaged(what: str, error: Exception) -> ImageError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return ImageError(
+        f"{what} is damaged or cannot be turned into RGB: {reason}. Copy the file again, or save "
+        "it as an RGB PNG."
+    )
 
 
 def _pixels(image: Image.Image) -> NDArray[np.uint8]:
@@ -232,9 +338,10 @@ def _pixels(image: Image.Image) -> NDArray[np.uint8]:
     return pixels
 
 
-def _check_frames(image: Image.Image, what: str) -> None:
-    # The further frames of an MPO are a camera's previews or its second eye, not a film.
-    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+def _check_frames(image: Image.Image, what: str, *, opened_here: bool) -> None:
+    # Looking at pages turns them, which is not done to an image of the caller.
+    own = len(scene_pages(image)) if opened_here else 0
+    frames = own or (1 if image.format == "MPO" else getattr(image, "n_frames", 1))
     if frames > 1:
         raise ImageError(
             f"{what} has {frames} frames. Give them one by one, for example with "
@@ -254,6 +361,21 @@ def check_size(width: int, height: int, what: str, max_pixels: int | None) -> No
         raise ImageError(
             f"{what} is {width} x {height} = {width * height:,} pixels, more than "
             f"max_pixels={max_pixels:,}. Shrink it, or lift the limit with max_pixels=None."
+        )
+
+
+def check_clip(frames: int, width: int, height: int, what: str, max_pixels: int | None) -> None:
+    """Refuse a clip that takes too much memory, by what its header states.
+
+    Raises:
+        ImageError: It does.
+    """
+    total = frames * width * height
+    if max_pixels is not None and total > CLIP_SHARE * max_pixels:
+        raise ImageError(
+            f"{what} has {frames} frames of {width} x {height} = {total:,} pixels, more than "
+            f"{CLIP_SHARE} times max_pixels={max_pixels:,}. Cut the clip into shorter ones, or "
+            "lift the limit by max_pixels=None (--max-pixels 0)."
         )
 
 

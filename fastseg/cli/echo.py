@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from fastseg.cli.arguments import (
     out_options,
     runtime_options,
 )
-from fastseg.cli.echo_files import EchoFile
+from fastseg.cli.echo_files import EchoFile, StudyKey
 from fastseg.cli.echo_tables import tables
 from fastseg.cli.progress import progress
 from fastseg.cli.report import DONE, SOME_FAILED, Report, document, error_body, failure_line
@@ -34,7 +35,7 @@ from fastseg.echo.picture import EchoPanel, draw
 from fastseg.echo.report import Study, study
 from fastseg.echo.unet import Unet
 from fastseg.echo.views import VIEWS
-from fastseg.errors import FastsegError, MeasurementError, OutputError
+from fastseg.errors import FastsegError, ImageError, MeasurementError, OutputError
 from fastseg.loading import load_unet
 from fastseg.masks import Masks
 from fastseg.measure import FIELD_OF_VIEW_CM, Mode
@@ -77,7 +78,7 @@ class _Batch:
     folder: ResultFolder | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
-    findings: dict[str, list[Finding]] = field(default_factory=dict)  # by study
+    findings: dict[StudyKey, list[Finding]] = field(default_factory=dict)
     lengths: dict[str, int] = field(default_factory=dict)  # frames so far, by clip
 
     @property
@@ -100,9 +101,8 @@ class _Batch:
             model = self.models[file.view]
             stream = model.stream(frames.arrays, channels=frames.channels, cm_per_pixel=scale)
             clip = list(stream)
-            height, width = clip[0].size
-            scale = scale or FIELD_OF_VIEW_CM / max(height, width)
-            findings = self._find(file, clip, scale)
+            scales = _scales(clip, scale, str(file.path))
+            findings = self._find(file, clip, scales)
             self._write(frames, clip, findings)
         except OutputError:
             raise
@@ -110,15 +110,17 @@ class _Batch:
             row |= error_body(error)
             self.failures.append(failure_line(str(file.path), error))
             return
-        row |= {"frames": len(clip), "width": width, "height": height, "cm_per_pixel": scale}
+        row |= {"frames": len(clip), **_geometry(clip, scales)}
         row["timings"] = sum((masks.timings for masks in clip), Timings()).as_dict()
         self.findings.setdefault(file.study, []).extend(chain.from_iterable(findings))
 
-    def _find(self, file: EchoFile, clip: list[Masks], scale: float) -> list[list[Finding]]:
+    def _find(
+        self, file: EchoFile, clip: list[Masks], scales: Sequence[float]
+    ) -> list[list[Finding]]:
         """Measure the chambers of each frame; frame numbers continue those of the clip so far."""
         name, start = file.clip(len(clip)), self.lengths.get(file.clip(len(clip)), 0)
         findings = []
-        for index, masks in enumerate(clip):
+        for index, (masks, scale) in enumerate(zip(clip, scales, strict=True)):
             called = str(file.path) if len(clip) == 1 else f"{file.path} frame {index}"
             place = Place(file.view, start + index, name, called)
             findings.append(
@@ -150,15 +152,41 @@ class _Batch:
 
     def studies(self) -> list[Study]:
         """Return the study of each patient, in the order of their first files."""
+        titles = echo_files.study_titles(self.findings)
         return [
             study(
                 findings,
-                patient=patient,
+                patient=titles[key],
                 bsa_m2=self.arguments.bsa,
                 frames_per_beat=self.arguments.frames_per_beat,
             )
-            for patient, findings in self.findings.items()
+            for key, findings in self.findings.items()
         ]
+
+
+def _scales(clip: Sequence[Masks], known: float | None, name: str) -> list[float]:
+    """Return the side of a pixel in cm for each frame; a known one holds for frames of one size.
+
+    Raises:
+        ImageError: The frames are of several sizes, and a scale was given for all.
+    """
+    sizes = list(dict.fromkeys(masks.size for masks in clip))
+    if known is None:
+        return [FIELD_OF_VIEW_CM / max(masks.size) for masks in clip]
+    if len(sizes) > 1:
+        told = " and ".join(f"{width} x {height}" for height, width in sizes)
+        raise ImageError(
+            f"{name} has frames of {told} pixels, and one scale does not hold for all. Give the "
+            "frames of each size in a file of their own."
+        )
+    return [known] * len(clip)
+
+
+def _geometry(clip: Sequence[Masks], scales: Sequence[float]) -> dict[str, Any]:
+    """Return size and scale of the frames, ready for JSON; None where the frames differ in it."""
+    heights, widths = zip(*(masks.size for masks in clip), strict=True)
+    found = {"width": widths, "height": heights, "cm_per_pixel": scales}
+    return {name: each[0] if len(set(each)) == 1 else None for name, each in found.items()}
 
 
 class _AllFailedError(Exception):
@@ -215,7 +243,8 @@ def echo(arguments: Arguments) -> Report:
 
     The view (a2c, a4c or sax) and the patient come from the file name, <patient>_<view>_..., or
     from --view and --patient. A file name without a view takes the view of --model. The files of
-    one patient make one study. For research use only; not a medical device.
+    one patient in one folder make one study; --patient joins folders. For research use only; not a
+    medical device.
     """
     arguments.check_out()
     with ExitStack() as stack:
@@ -286,7 +315,18 @@ def _run_batch(
     out = arguments.out if studies else None
     body["out"] = None if out is None else str(out)
     text = tuple(_text(studies, models, arguments.mode, out))
-    return Report("echo", body, text, batch.exit_code, batch.failures)
+    hints = tuple(_hints(batch.findings))
+    return Report("echo", body, text, batch.exit_code, batch.failures, hints)
+
+
+def _hints(keys: Iterable[StudyKey]) -> Iterator[str]:
+    """Yield a hint for each patient whose name stands in several folders."""
+    for patient, count in Counter(key.patient for key in keys).items():
+        if count > 1:
+            yield (
+                f"{patient} is in {count} folders, which are {count} studies. If they are one "
+                "patient, join them by --patient."
+            )
 
 
 def _text(

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import re
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from fastseg.echo.dicom import is_dicom, read_dicom
+from fastseg.echo.dicom import begins_without_preamble, is_dicom, read_dicom
 from fastseg.echo.frames import FrameChannels, is_clip, looks_like_ycbcr
 from fastseg.echo.views import VIEWS
 from fastseg.errors import ImageError, MeasurementError
-from fastseg.images import FORMATS, Channels, read_image
+from fastseg.images import CLIP_SHARE, Channels, read_image, read_pages
+from fastseg.reader_faults import reader_faults
 
 ARRAY_NAME = "image"
 """Name, in an .npz file, of the array with the frame or the frames."""
@@ -25,22 +29,37 @@ ARRAY_SUFFIXES = frozenset((".npy", ".npz"))
 
 
 @dataclass(frozen=True, slots=True)
+class StudyKey:
+    """Identity of a study; two files belong to one study if all of it is equal."""
+
+    patient: str
+    """Patient identifier, or the path of a file that has none."""
+
+    folder: str = ""
+    """Folder of the files; empty where the patient was given for all files, or is a path."""
+
+
+@dataclass(frozen=True, slots=True)
 class EchoFile:
     """One file of frames."""
 
     path: Path
     view: str
     patient: str
-    """Patient identifier; empty if neither the name nor the caller gives one."""
+    """Patient identifier in NFC; empty if neither the name nor the caller gives one."""
+
+    folder: str = ""
+    """Folder that the patient identifier holds in; empty if it holds in all."""
 
     @property
-    def study(self) -> str:
-        """Key of the study: the patient, or the path of a file without a patient."""
-        return self.patient or str(self.path)
+    def study(self) -> StudyKey:
+        """Key of the study: the patient in one folder, or the path of a file without a patient."""
+        return StudyKey(self.patient, self.folder) if self.patient else StudyKey(str(self.path))
 
     def clip(self, frames: int) -> str:
         """Return the key of the clip; single frames of a patient's view are one clip."""
-        return f"{self.patient} {self.view}" if self.patient and frames == 1 else str(self.path)
+        joined = self.patient and frames == 1
+        return f"{self.patient} {self.view} {self.folder}" if joined else str(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,30 +95,63 @@ def recognise(
     """Take the view and the patient from a file's name where they are not given.
 
     A name is read as ``<patient>_<view>_<anything>``: the first of its words that is a view, in any
-    case, is the view, and the words before it are the patient.
+    case, is the view, and the text before it, less one separator, is the patient. Patients are
+    compared whole, after Unicode normalisation (NFC): neither letters nor separators are folded.
+    A patient that a name gives is one in the folder of the file only.
 
     Args:
-        path: The file; only its name is looked at.
+        path: The file; it is not opened.
         view: View of the file, whatever its name says.
-        patient: Patient of the file, whatever its name says.
+        patient: Patient of the file, whatever its name and its folder say.
         default_view: View of a file whose name has none; None refuses such a file.
 
     Raises:
         MeasurementError: The name holds no view, or two.
     """
-    words = [word for word in re.split(r"[^0-9A-Za-z]+", path.stem) if word]
-    positions = [index for index, word in enumerate(words) if word.lower() in VIEWS]
-    named = list(dict.fromkeys(words[index].lower() for index in positions))
+    stem = unicodedata.normalize("NFC", path.stem)
+    found = [(start, word.lower()) for start, word in _words(stem) if word.lower() in VIEWS]
+    named = list(dict.fromkeys(word for _, word in found))
     if view is None and not named:
         view = default_view
     if view is None and len(named) != 1:
-        found = " and ".join(named) or "no view"
+        words = " and ".join(named) or "no view"
         raise MeasurementError(
-            f"{path} has {found} in its name. Give its view by --view {'|'.join(VIEWS)}, or "
+            f"{path} has {words} in its name. Give its view by --view {'|'.join(VIEWS)}, or "
             f"name it like patient7_a4c_1{path.suffix}."
         )
-    before = "_".join(words[: positions[0]]) if positions else ""
-    return EchoFile(path, view or named[0], before if patient is None else patient)
+    view = view or named[0]
+    if patient is not None:
+        return EchoFile(path, view, unicodedata.normalize("NFC", patient))
+    before = stem[: max(found[0][0] - 1, 0)] if found else ""
+    return EchoFile(path, view, before, _folder(path) if before else "")
+
+
+def study_titles(keys: Iterable[StudyKey]) -> dict[StudyKey, str]:
+    """Name each study by its patient, and by its folder too where two share a patient."""
+    known = dict.fromkeys(keys)
+    counts = Counter(key.patient for key in known)
+    return {
+        key: str(Path(key.folder, key.patient)) if counts[key.patient] > 1 else key.patient
+        for key in known
+    }
+
+
+def _words(stem: str) -> Iterator[tuple[int, str]]:
+    """Yield the start and the text of each run of letters, digits and marks of any script."""
+    start = 0
+    for inside, run in groupby(stem, lambda sign: unicodedata.category(sign)[0] in "LNM"):
+        text = "".join(run)
+        if inside:
+            yield start, text
+        start += len(text)
+
+
+def _folder(path: Path) -> str:
+    """Return one spelling of the folder of a file."""
+    try:
+        return os.path.realpath(path.parent)
+    except OSError:  # the working folder is gone: the spelling that was given tells folders apart
+        return str(path.parent)
 
 
 def read(
@@ -114,8 +166,8 @@ def read(
     Args:
         path: An image, also a TIFF or GIF with many; .npy, or .npz with an array ``image``: one
             frame (H, W) or (H, W, 3), or many (n, H, W) or (n, H, W, 3). Or DICOM, by any name.
-        channels: Order of the channels of arrays; images know theirs. None is RGB, but an array
-            that looks like YCbCr is refused.
+        channels: Order of the channels of arrays, and of a DICOM file that contradicts itself;
+            images know theirs. None is RGB, but an array that looks like YCbCr is refused.
         max_pixels: Largest image that is decoded, height x width; None for any.
         cm_per_pixel: Side of a pixel in cm; takes precedence over the file's own.
 
@@ -123,26 +175,31 @@ def read(
         BackendUnavailableError: The file is DICOM, and pydicom is not installed.
         ImageError: The file cannot be read, or has no frames.
     """
-    if is_dicom(path):
-        clip = read_dicom(path, cm_per_pixel=cm_per_pixel, max_pixels=max_pixels)
+    with reader_faults(str(path)):
+        return _read(path, channels, max_pixels, cm_per_pixel)
+
+
+def _read(
+    path: Path, channels: FrameChannels | None, max_pixels: int | None, cm_per_pixel: float | None
+) -> Frames:
+    if is_dicom(path) or begins_without_preamble(path):
+        clip = read_dicom(path, cm_per_pixel=cm_per_pixel, channels=channels, max_pixels=max_pixels)
         return Frames(path, list(clip.frames), clip.channels, clip.cm_per_pixel)
     if path.suffix.lower() in ARRAY_SUFFIXES:
-        array = _array(path)
+        array = _array(path, max_pixels)
         frames = list(array) if is_clip(array) else [array]
         if not frames or not array.size:
             raise ImageError(f"{path} has no frames: its array is {array.shape}. Record it again.")
-        if channels is None and looks_like_ycbcr(frames[0]):
+        if channels is None and any(map(looks_like_ycbcr, frames)):
             raise ImageError(
                 f"{path} looks like luma and chroma, as DICOM stores frames. Say --channels ycbcr, "
                 "or --channels rgb if these are colours."
             )
         return Frames(path, frames, channels or "rgb", cm_per_pixel)
-    pages = _image_pages(path, max_pixels)
-    images = [read_image(path, max_pixels=max_pixels)] if pages is None else pages
-    return Frames(path, list(images), "rgb", cm_per_pixel)
+    return Frames(path, list(read_pages(path, max_pixels=max_pixels)), "rgb", cm_per_pixel)
 
 
-def _array(path: Path) -> NDArray[Any]:
+def _array(path: Path, max_pixels: int | None) -> NDArray[Any]:
     try:
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
@@ -151,6 +208,7 @@ def _array(path: Path) -> NDArray[Any]:
             if ARRAY_NAME not in loaded:
                 names = ", ".join(loaded) or "nothing"
                 raise ImageError(f"{path} holds {names}. Call its array of frames {ARRAY_NAME!r}.")
+            _check_packed(loaded.zip.getinfo(f"{ARRAY_NAME}.npy").file_size, path, max_pixels)
             array: NDArray[Any] = loaded[ARRAY_NAME]
             return array
     except ImageError:
@@ -164,24 +222,14 @@ def _array(path: Path) -> NDArray[Any]:
         ) from error
 
 
-def _image_pages(path: Path, max_pixels: int | None) -> list[NDArray[np.uint8]] | None:
-    """Return the frames of a TIFF or GIF that has several, and None for any other file."""
-    try:
-        image = Image.open(path, formats=FORMATS)
-    except Exception:  # read_image reports the fault of the file
-        return None
-    with image:
-        count = getattr(image, "n_frames", 1)
-        too_large = max_pixels is not None and image.width * image.height > max_pixels
-        if count == 1 or image.format == "MPO" or too_large:
-            return None
-        return [_page(image, index, f"{path} frame {index}", max_pixels) for index in range(count)]
+def _check_packed(size: int, path: Path, max_pixels: int | None) -> None:
+    """Refuse an array that unpacks to more bytes than the frames of a clip may take.
 
-
-def _page(image: Image.Image, index: int, name: str, max_pixels: int | None) -> NDArray[np.uint8]:
-    try:
-        image.seek(index)
-        page = image.copy()
-    except Exception as error:  # Pillow's readers raise whatever a damaged file leads them to
-        raise ImageError(f"{name} is damaged: {error}. Copy the file again.") from error
-    return read_image(page, name=name, max_pixels=max_pixels)
+    Raises:
+        ImageError: It does.
+    """
+    if max_pixels is not None and size > 3 * CLIP_SHARE * max_pixels:
+        raise ImageError(
+            f"{path} unpacks to {size:,} bytes, more than {3 * CLIP_SHARE} times max_pixels="
+            f"{max_pixels:,}. Cut the clip into shorter ones, or lift the limit by --max-pixels 0."
+        )

@@ -27,6 +27,9 @@ FrameChannels: TypeAlias = Literal["rgb", "bgr", "ycbcr"]
 _YCBCR_SHARE = 0.9
 """Share of pixels with chroma near its middle from which an array is taken for YCbCr."""
 
+_NEAR_GREY = 8
+"""Largest difference of two channels of grey tissue in RGB."""
+
 Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.float32]
 
 NEUTRAL_CHROMA = 128
@@ -34,6 +37,9 @@ NEUTRAL_CHROMA = 128
 
 SMALLEST_SIDE = 16
 """A field of view of fewer pixels is a mistaken spacing."""
+
+LARGEST_FRAME_CM = 100.0
+"""No ultrasound frame shows so much; a longer one has a mistaken spacing, in mm for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +82,24 @@ def choose_view(
                 f"At cm_per_pixel={cm_per_pixel:g}, {field_of_view_cm:g} cm are {side} pixels. "
                 "Give the size of one pixel in cm: typically 0.02 to 0.1."
             )
+        check_scale(size, cm_per_pixel, "the frame")
     x0, y0 = _start(width, side), _start(height, side)
     return View(size, (x0, y0, x0 + side, y0 + side))
+
+
+def check_scale(size: tuple[int, int], cm_per_pixel: float, what: str) -> None:
+    """Refuse a spacing that makes a frame, (height, width), as long as no frame is.
+
+    Raises:
+        ImageError: It does.
+    """
+    longest = max(size) * cm_per_pixel
+    if longest >= LARGEST_FRAME_CM:
+        raise ImageError(
+            f"{what} of {size[1]} x {size[0]} pixels would be {longest:.0f} cm long at "
+            f"cm_per_pixel={cm_per_pixel:g}, more than ultrasound shows. Give the size of one "
+            "pixel in cm by cm_per_pixel (--cm-per-pixel): typically 0.02 to 0.1."
+        )
 
 
 def _start(length: int, side: int) -> int:
@@ -190,6 +212,19 @@ def looks_like_ycbcr(frame: object) -> bool:
     near = (np.abs(chroma - middle) <= reach).all(axis=1)
     varied = bool((frame != frame[..., :1]).any())
     return varied and bool(near.mean() >= _YCBCR_SHARE) if len(near) else False
+
+
+def looks_like_rgb(frame: NDArray[np.uint8]) -> bool:
+    """Tell if the channels of a coloured frame are nearly equal, as in RGB of grey tissue.
+
+    Chroma is near its middle wherever tissue is, dark or bright. A frame that is grey throughout
+    is no such frame: it is read as its own luma in either order.
+    """
+    luma = frame[..., :1].astype(np.int16)
+    if _is_grey(frame) or looks_like_ycbcr(frame):
+        return False
+    near = (np.abs(frame[..., 1:] - luma) <= _NEAR_GREY).all(axis=2)
+    return bool(near.mean() >= _YCBCR_SHARE)
 
 
 def resolve_channels(frame: object, channels: FrameChannels | None) -> FrameChannels:

@@ -17,7 +17,7 @@ from fastseg.errors import ImageError, MeasurementError
     [
         ("patient7_A2C_DIA.png", "a2c", "patient7"),
         ("A4C_EX01.npz", "a4c", ""),
-        ("study-12.sax.3.tiff", "sax", "study_12"),
+        ("study-12.sax.3.tiff", "sax", "study-12"),
         ("p7 a4c.npy", "a4c", "p7"),
         ("p7_a4c_of_a4c.npy", "a4c", "p7"),
     ],
@@ -47,7 +47,7 @@ def test_a_name_without_one_view_is_refused_with_the_remedy(name: str) -> None:
 
 
 def test_single_frames_of_a_view_are_one_clip() -> None:
-    first, second = recognise(Path("x/p7_a2c_1.png")), recognise(Path("y/p7_a2c_2.png"))
+    first, second = recognise(Path("x/p7_a2c_1.png")), recognise(Path("x/p7_a2c_2.png"))
     assert first.clip(1) == second.clip(1)
     assert first.clip(9) != second.clip(9)
     nobody = recognise(Path("a2c_1.png")), recognise(Path("a2c_2.png"))

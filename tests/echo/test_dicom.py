@@ -94,7 +94,7 @@ def test_of_tissue_flow_and_curve_the_tissue_is_taken(tmp_path: Path) -> None:
         ([region(units=0)], "cm_per_pixel"),
         ([region(delta=(0.05, 0.08))], "not square"),
         ([region(), region(corners=(0, 0, 9, 9))], "2 two-dimensional regions"),
-        ([region(corners=(10, 5, 60, 34))], "damaged"),
+        ([region(corners=(10, 5, 61, 34))], "damaged"),
     ],
 )
 def test_a_file_that_does_not_say_what_is_where_is_refused(tmp_path, regions, reason) -> None:
