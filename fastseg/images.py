@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from fastseg.coercion import host_array
 from fastseg.contract import Array
 from fastseg.errors import ImageError
 
@@ -259,6 +260,8 @@ def check_size(width: int, height: int, what: str, max_pixels: int | None) -> No
 
 def _as_array(source: Any, what: str) -> Array:
     """View another library's array as NumPy, without a copy."""
+    if isinstance(source, np.ma.MaskedArray):
+        return host_array(source, what, ImageError)
     if isinstance(source, np.ndarray):
         return source
     if not hasattr(source, "__dlpack__"):

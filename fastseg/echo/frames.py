@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, cast, get_args
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fastseg.coercion import real_number
 from fastseg.contract import Array
 from fastseg.errors import ImageError
 from fastseg.images import (
@@ -31,6 +33,9 @@ Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.float32]
 
 NEUTRAL_CHROMA = 128
 """Cb and Cr of grey on the scale of 0..255."""
+
+_FAR = 2.0**53
+"""More pixels than any image has; beyond it a float is no longer every integer."""
 
 SMALLEST_SIDE = 16
 """A field of view of fewer pixels is a mistaken spacing."""
@@ -67,15 +72,17 @@ def choose_view(
     height, width = size
     side = max(height, width)
     if cm_per_pixel is not None:
-        if not (np.isfinite(cm_per_pixel) and cm_per_pixel > 0):
-            raise ImageError(f"cm_per_pixel must be a positive number of cm, not {cm_per_pixel!r}.")
-        # int() cuts towards zero, so that padding and cropping are as the source counts them.
-        side = width + int((field_of_view_cm - width * cm_per_pixel) / cm_per_pixel)
-        if not SMALLEST_SIDE <= side <= MAX_PIXELS**0.5:
+        scale = real_number(cm_per_pixel, "cm_per_pixel", ImageError, positive=True)
+        surplus = (field_of_view_cm - width * scale) / scale
+        # Written so that infinity, of a scale near zero, fails it too.
+        if not SMALLEST_SIDE <= width + math.trunc(min(surplus, _FAR)) <= MAX_PIXELS**0.5:
             raise ImageError(
-                f"At cm_per_pixel={cm_per_pixel:g}, {field_of_view_cm:g} cm are {side} pixels. "
+                f"At cm_per_pixel={scale:g}, {field_of_view_cm:g} cm are "
+                f"{field_of_view_cm / scale:.6g} pixels. "
                 "Give the size of one pixel in cm: typically 0.02 to 0.1."
             )
+        # Cut towards zero, so that padding and cropping are as the source counts them.
+        side = width + math.trunc(surplus)
     x0, y0 = _start(width, side), _start(height, side)
     return View(size, (x0, y0, x0 + side, y0 + side))
 
