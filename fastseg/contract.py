@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
@@ -114,6 +115,7 @@ UNET_GRAPH = "network"
 _IMAGE_GRAPHS = ("encoder", UNET_GRAPH)
 
 
+@cache
 def graph_role(name: str) -> Role:
     """Tell which input a graph works on.
 

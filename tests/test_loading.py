@@ -15,6 +15,7 @@ GPU = (
     "fastseg.cuda.kernels",
     "fastseg.sam.gpu.mask_generator",
     "fastseg.sam.gpu.crop",
+    "fastseg.backends.tensorrt.runtime",
     "fastseg.backends.tensorrt.backend",
     "fastseg.backends.tensorrt.engine_cache",
 )

@@ -14,8 +14,8 @@ from fastseg.contract import UNET_GRAPH
 from fastseg.errors import CheckpointError
 from fastseg.export.checkpoints import nano as nano_checkpoint
 from fastseg.export.checkpoints import sam as sam_checkpoint
-from fastseg.export.fp16 import storage as fp16_storage
 from fastseg.export.networks.sam import SamModules
+from fastseg.export.onnx import float16_storage
 from fastseg.export.sam import load_modules
 from fastseg.export.unet import Probabilities, load_unet
 from fastseg.sam.prompts import PromptBatch
@@ -76,7 +76,7 @@ def _round_alike(
     for module in modules:
         module.eval().requires_grad_(False)
         if sum(file.bytes for file in stored.files) < 0.75 * whole:
-            fp16_storage.prepare(module)
+            float16_storage.prepare(module)
 
 
 class TorchUnet:

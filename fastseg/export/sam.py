@@ -20,7 +20,6 @@ from fastseg.errors import CheckpointError, ModelFolderError
 from fastseg.export.checkpoints import sam as sam_checkpoint
 from fastseg.export.checkpoints.sam import Checkpoint
 from fastseg.export.fp16 import convert as fp16_convert
-from fastseg.export.fp16 import storage as fp16_storage
 from fastseg.export.model_folder import (
     Card,
     Progress,
@@ -35,6 +34,7 @@ from fastseg.export.networks.image_encoder import SHAPES, ImageEncoder
 from fastseg.export.networks.mask_decoder import MaskDecoder
 from fastseg.export.networks.prompt_encoder import PromptEncoder
 from fastseg.export.networks.sam import SamModules
+from fastseg.export.onnx import float16_storage
 from fastseg.export.onnx.writer import Store, write
 from fastseg.export.verification import GraphFiles, compare
 from fastseg.validation.comparison import Comparison
@@ -120,7 +120,7 @@ def write_sam_folder(
 
     Args:
         modules: Encoder, prompt encoder and mask decoder. They are set to evaluation and frozen;
-            with ``store="float16"`` they are changed as ``fp16.storage.prepare`` describes.
+            with ``store="float16"`` they are changed as ``float16_storage.prepare`` describes.
         out: The folder to write. A model folder of that name is replaced, another one never.
         card: Name, licence and origin.
         store: Type of the weights in the files of the float32 graphs.
@@ -140,7 +140,7 @@ def write_sam_folder(
     for module in modules.by_prefix().values():
         module.eval().requires_grad_(False)
         if store == "float16":
-            fp16_storage.prepare(module)
+            float16_storage.prepare(module)
     with artifacts.write(out, overwrite=True) as folder:
         graphs = {}
         weights = _write_weights(modules, folder, store)

@@ -23,7 +23,6 @@ from fastseg.echo import views
 from fastseg.errors import CheckpointError
 from fastseg.export.checkpoints.unet import read_unet_weights
 from fastseg.export.fp16 import convert as fp16_convert
-from fastseg.export.fp16 import storage as fp16_storage
 from fastseg.export.model_folder import (
     Card,
     Progress,
@@ -34,6 +33,7 @@ from fastseg.export.model_folder import (
     versions,
 )
 from fastseg.export.networks.unet import UNet
+from fastseg.export.onnx import float16_storage
 from fastseg.export.onnx.writer import Source, Store, write
 from fastseg.validation import parity
 from fastseg.validation.parity import Difference, Table
@@ -153,7 +153,7 @@ def write_unet_folder(
         )
     frozen = deepcopy(network).cpu().float().eval().requires_grad_(False)
     if store == "float16":
-        fp16_storage.prepare(frozen)
+        float16_storage.prepare(frozen)
     preprocessing = FramePreprocessing(channels=expected.channels)
     graph = contract.unet_network(preprocessing.side, network.channels, network.classes)
     module = Probabilities(frozen)

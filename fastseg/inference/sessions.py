@@ -15,7 +15,7 @@ from fastseg.backends.base import Backend, Plan, ThresholdedDecoder
 from fastseg.backends.fork_safety import in_child
 from fastseg.backends.selection import open_plan, plan
 from fastseg.backends.table import runtime
-from fastseg.contract import Array
+from fastseg.contract import Array, graph_role
 from fastseg.errors import BackendError, ModelFolderError
 from fastseg.inference import tuned_plans
 from fastseg.inference.concurrency import ConcurrencyLimiter
@@ -96,7 +96,7 @@ class Sessions:
         """The plan of each graph."""
         self._runs = {name: str(each) for name, each in plans.items()}
         # The device and the precision of a model are those of its image graph.
-        leading = sorted(plans.values(), key=lambda each: each.stored.graph.role != "image")[0]
+        leading = plans[min(plans, key=lambda name: graph_role(name) != "image")]
         answering = plans.get("decoder", leading)
         self.backend = "+".join(dict.fromkeys((leading.backend, answering.backend)))
         """The runtimes of the image graph and of the decoder, ``"openvino+onnxruntime"``; one word
@@ -231,7 +231,7 @@ def thresholded_decoder(graphs: GraphRunner) -> ThresholdedDecoder | None:
 
 def fills_cores(each: Plan) -> bool:
     """Tell whether a run keeps all of its threads busy, so that a second run would share cores."""
-    on_cpu = each.device == "cpu" and each.stored.graph.role == "image"
+    on_cpu = each.device == "cpu" and graph_role(each.stored.graph.name) == "image"
     return on_cpu and runtime(each.backend).fills_cores
 
 

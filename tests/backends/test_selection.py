@@ -173,7 +173,7 @@ def test_every_runtime_of_the_table_has_the_same_interface(name):
     assert found is runtime(name)
     assert name == found.name
     assert set(found.devices) <= {"cpu", "cuda"}
-    assert found.needs_gpu == (found.devices == ("cuda",))
+    assert found.needs_gpu == (found.devices == ("cuda",)) == RUNTIMES[name].needs_gpu
     for attribute in ("own_layout", "fills_cores", "runs_whole_models"):
         assert isinstance(getattr(found, attribute), bool)
     assert set(found.slow_for_images) <= set(selection.PRECISIONS)

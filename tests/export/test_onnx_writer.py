@@ -11,7 +11,7 @@ onnx = pytest.importorskip("onnx", reason="exports need onnx")
 from fastseg import contract
 from fastseg.backends.onnxruntime.session import OrtBackend
 from fastseg.contract import GraphSpec, TensorSpec
-from fastseg.export.fp16 import storage as fp16_storage
+from fastseg.export.onnx import float16_storage
 from fastseg.export.onnx import writer as onnx_writer
 from fastseg.export.onnx.writer import Source, write
 
@@ -39,7 +39,7 @@ def source() -> Source:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         module = TwoLayers()
-    fp16_storage.prepare(module.eval().requires_grad_(False))
+    float16_storage.prepare(module.eval().requires_grad_(False))
     return Source(GRAPH, module, (torch.zeros(3, 64),))
 
 
@@ -101,7 +101,7 @@ def test_batch_norms_are_folded_before_weights_are_rounded():
     sequence[1].running_var.fill_(3.0)
     image = torch.randn(1, 16, 8, 8, generator=torch.Generator().manual_seed(0))
     expected = sequence(image).detach()
-    fp16_storage.prepare(sequence)
+    float16_storage.prepare(sequence)
     weight = sequence[0].weight.detach()
     assert isinstance(sequence[1], torch.nn.Identity)
     assert torch.equal(weight, weight.half().float())

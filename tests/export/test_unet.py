@@ -21,9 +21,9 @@ from fastseg.backends.onnxruntime.session import OrtBackend
 from fastseg.echo.views import VIEWS
 from fastseg.errors import CheckpointError, OutputError, ParityError
 from fastseg.export import unet as export
-from fastseg.export.fp16 import storage as fp16_storage
 from fastseg.export.model_folder import TOLERANCE, Card
 from fastseg.export.networks.unet import UNet
+from fastseg.export.onnx import float16_storage
 from fastseg.export.unet import export_unet, write_unet_folder
 from tests.helpers import keras_unet
 from tests.helpers.processes import ROOT, finish
@@ -138,7 +138,7 @@ def test_the_weights_lie_in_one_file_that_the_graph_refers_to(store, tmp_path):
     found = safetensors.read(tmp_path / "model" / stored.data[0].file)
     expected = network().eval()
     if store == "float16":
-        fp16_storage.prepare(expected)
+        float16_storage.prepare(expected)
     assert found.keys() == expected.state_dict().keys()
     for name, tensor in expected.state_dict().items():
         np.testing.assert_array_equal(found[name], tensor.numpy())

@@ -10,6 +10,7 @@ from fastseg.artifacts import ModelFolder
 from fastseg.artifacts.manifest import GraphFile
 from fastseg.backends import table
 from fastseg.backends.base import Backend, Plan, Runtime
+from fastseg.backends.table import Entry
 
 
 class FakeRuntime(Runtime):
@@ -72,7 +73,9 @@ def install(monkeypatch: pytest.MonkeyPatch, *entries: Runtime | str) -> None:
     """
     real = table.RUNTIMES
 
-    def loader(entry: Runtime | str) -> tuple[str, Callable[[], Runtime]]:
-        return (entry, real[entry]) if isinstance(entry, str) else (entry.name, lambda: entry)
+    def row(entry: Runtime | str) -> tuple[str, Entry]:
+        if isinstance(entry, str):
+            return entry, real[entry]
+        return entry.name, Entry(lambda: entry, entry.needs_gpu)
 
-    monkeypatch.setattr(table, "RUNTIMES", dict(map(loader, entries)))
+    monkeypatch.setattr(table, "RUNTIMES", dict(map(row, entries)))

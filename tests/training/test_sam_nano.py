@@ -11,8 +11,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs torch")
 safetensors = pytest.importorskip("safetensors.torch", reason="training needs safetensors")
 
-from fastseg.export.fp16 import storage as fp16_storage
 from fastseg.export.networks.nano_encoder import NanoEncoder
+from fastseg.export.onnx import float16_storage
 from tests.helpers.gradients import both_gradients
 from training.sam_nano import (
     batches,
@@ -154,10 +154,10 @@ def test_exporting_compact_weights_loses_nothing_more() -> None:
     weights = compact(uneven_network())
     loaded = SamNano()
     loaded.load_state_dict(weights)
-    fp16_storage.prepare(loaded.eval().image_encoder)
+    float16_storage.prepare(loaded.eval().image_encoder)
     exported = dict(loaded.image_encoder.named_parameters())
     for name, weight in exported.items():
-        if weight.numel() >= fp16_storage.LARGE:
+        if weight.numel() >= float16_storage.LARGE:
             stored = weights[f"image_encoder.{name}"].float()
             torch.testing.assert_close(weight.detach(), stored, rtol=0, atol=0)
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fastseg.export.fp16.storage import LARGE
 from fastseg.export.networks.mask_decoder import MaskDecoder
 from fastseg.export.networks.nano_encoder import EMBEDDING_CHANNELS, NanoEncoder
 from fastseg.export.networks.prompt_encoder import PromptEncoder
+from fastseg.export.onnx.float16_storage import LARGE
 from training.sam_nano.batches import DENSE_CHANNELS, Batch, PromptBatch
 from training.sam_nano.devices import autocast_disabled
 from training.sam_nano.training_decoder import TransformerOutput, run_transformer

@@ -128,7 +128,11 @@ def precisions() -> tuple[str, ...]:
     Raises:
         BackendUnavailableError: The native kernels do not load.
     """
-    found = tables()
+    return _precisions_of(tables())
+
+
+@cache
+def _precisions_of(found: tuple[str, ...]) -> tuple[str, ...]:
     from fastseg import ops
 
     return ("fp32", "bf16") if any(map(ops.computes_in_bf16, found)) else ("fp32",)

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from fastseg import contract
 from fastseg.contract import GraphSpec
 from fastseg.errors import ParityError
-from fastseg.export.fp16.storage import LARGE
 from fastseg.export.onnx import external_weights
+from fastseg.export.onnx.float16_storage import LARGE
 
 Store: TypeAlias = Literal["float32", "float16"]
 """Type of the weights in the file; graphs compute in float32 either way."""
@@ -59,7 +59,7 @@ def write(
             for ``batch``, which must be 1.
         path: The file to write.
         store: ``"float16"`` stores in float16 the weights that lose nothing by it, as those that
-            ``fp16.storage.prepare`` rounded; the others stay float32.
+            ``float16_storage.prepare`` rounded; the others stay float32.
         weights: A file of ``artifacts.safetensors`` beside ``path``. The graph refers to it for
             every weight that it holds bit for bit.
 
