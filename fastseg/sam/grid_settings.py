@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -78,6 +79,11 @@ class GridSettings:
             raise PromptError(
                 f"crop_overlap_ratio must be in [0, 1), not {self.crop_overlap_ratio!r}."
             )
+
+    @property
+    def least_iou(self) -> float:
+        """Bound that the predicted IoU has to exceed; like SAM, no bound at a threshold of 0."""
+        return self.pred_iou_thresh if self.pred_iou_thresh > 0 else -math.inf
 
     def grid(self, layer: int) -> NDArray[np.float64]:
         """Return the points of crop layer ``layer``: (n, 2) in 0..1, x before y.
