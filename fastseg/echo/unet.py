@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fastseg import ops
 from fastseg.artifacts import ModelFolder
+from fastseg.coercion import whole_number
 from fastseg.contract import UNET_GRAPH
 from fastseg.echo.frames import (
     FrameChannels,
@@ -159,8 +160,7 @@ class Unet(LoadedModel):
             ImageError: A frame cannot be used.
             PromptError: ``batch_size`` is less than 1.
         """
-        if batch_size < 1:
-            raise PromptError(f"batch_size must be at least 1, not {batch_size}.")
+        whole_number(batch_size, "batch_size", PromptError, least=1)
         clip, reading = _begin(frames, channels, cm_per_pixel)
         for batch in self._ahead(clip, reading, batch_size):
             yield from self._masks(batch)
