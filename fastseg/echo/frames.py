@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fastseg.coercion import real_number
+from fastseg.coercion import real_number, shown
 from fastseg.contract import Array
 from fastseg.errors import ImageError
 from fastseg.images import (
@@ -36,6 +36,11 @@ NEUTRAL_CHROMA = 128
 
 _FAR = 2.0**53
 """More pixels than any image has; beyond it a float is no longer every integer."""
+
+_NARROWEST = 3
+"""Height over width from which frames are taken for a mistaken order of axes."""
+
+_AXES = [sorted(axes) for axes in ("hw", "hwc", "nhw", "nhwc")]
 
 SMALLEST_SIDE = 16
 """A field of view of fewer pixels is a mistaken spacing."""
@@ -166,10 +171,47 @@ def _spread(frame: Pixels, wanted: int) -> Pixels:
 
 
 def is_clip(source: object) -> bool:
-    """Tell if ``source`` is many frames; a stack (n, H, W) of grey ones is."""
-    if isinstance(source, np.ndarray) and source.ndim == 3:
-        return source.shape[2] not in (1, 3, 4) and source.shape[0] not in (3, 4)
-    return is_stack(source)
+    """Tell if ``source`` is many frames; a stack (n, H, W) of grey ones is, for any n.
+
+    Raises:
+        ImageError: An array has three axes and the last may be that of the frames.
+    """
+    if not isinstance(source, np.ndarray) or source.ndim != 3:
+        return is_stack(source)
+    if source.shape[2] in (1, 3, 4):
+        return False
+    count, height, width = source.shape
+    if height > _NARROWEST * width:
+        raise ImageError(
+            f"the array {source.shape} would be {count} frames of {width} x {height} pixels. Say "
+            'axes="hwn" if its frames lie along the last axis, and axes="nhw" otherwise.'
+        )
+    return True
+
+
+def arrange(frames: Any, axes: str | None) -> Any:
+    """Bring an array to the order of axes that frames have here.
+
+    Args:
+        frames: An array if ``axes`` is given, and anything otherwise.
+        axes: A letter for each axis: ``h`` and ``w``, ``n`` for frames, ``c`` for channels.
+
+    Returns:
+        A frame (H, W) or (H, W, channels); with ``n`` a list of such frames. None of it is copied.
+        ``frames`` itself without ``axes``.
+
+    Raises:
+        ImageError: ``axes`` does not fit the array, or ``frames`` is none.
+    """
+    if axes is None:
+        return frames
+    if not isinstance(axes, str) or sorted(axes) not in _AXES:
+        raise ImageError(f'axes must be letters like "hw", "nhw" or "nhwc", not {shown(axes)}.')
+    if not isinstance(frames, np.ndarray) or frames.ndim != len(axes):
+        given = getattr(frames, "shape", type(frames).__name__)
+        raise ImageError(f'axes="{axes}" is for a NumPy array of {len(axes)} axes, not {given}.')
+    array = frames.transpose([axes.index(letter) for letter in "nhwc" if letter in axes])
+    return list(array) if "n" in axes else array
 
 
 def each_frame(frames: Iterable[Any]) -> Iterator[Any]:
