@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 import pytest
 
 from fastseg import environment
+from fastseg.backends.telemetry import telemetry_off
 
 Line = Sequence[str]
 _TABLES = pytest.StashKey[list[tuple[str, list[Line]]]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    stack = ExitStack()
+    stack.enter_context(telemetry_off())
+    config.add_cleanup(stack.close)
     config.stash[_TABLES] = []
 
 

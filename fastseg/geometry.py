@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastseg.coercion import real_array
+from fastseg.errors import PromptError
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -50,18 +53,25 @@ class Frame:
         """Map ``(..., 2)`` points, x before y, from the whole image into the square.
 
         Computed in double precision and rounded once; points outside are mapped, not clipped.
+
+        Raises:
+            PromptError: The points are no real numbers, or are masked.
         """
         x0, y0, _, _ = self.crop_box
         (height, width), (new_height, new_width) = self.size, self.resized
         scale = np.array([new_width / width, new_height / height])
-        shifted = np.asarray(points, dtype=np.float64) - np.array([x0, y0])
+        shifted = real_array(points, "points", PromptError) - np.array([x0, y0])
         mapped: NDArray[np.float32] = (shifted * scale).astype(np.float32)
         return mapped
 
     def to_image(self, points: ArrayLike) -> NDArray[np.float64]:
-        """Map ``(..., 2)`` points, x before y, from the square back into the whole image."""
+        """Map ``(..., 2)`` points, x before y, from the square back into the whole image.
+
+        Raises:
+            PromptError: As in ``to_model``.
+        """
         x0, y0, _, _ = self.crop_box
         (height, width), (new_height, new_width) = self.size, self.resized
         scale = np.array([width / new_width, height / new_height])
-        mapped: NDArray[np.float64] = np.asarray(points, dtype=np.float64) * scale + [x0, y0]
+        mapped: NDArray[np.float64] = real_array(points, "points", PromptError) * scale + [x0, y0]
         return mapped

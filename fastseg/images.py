@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from fastseg.coercion import host_array
 from fastseg.contract import Array
 from fastseg.errors import ImageError
 from fastseg.image_headers import bits_per_channel, name_content, pixel_aspect, scene_pages
@@ -33,7 +34,15 @@ class HostArray(Protocol):
 
 
 ImageSource: TypeAlias = (
-    str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | Array | HostArray
+    str
+    | os.PathLike[str]
+    | BinaryIO
+    | bytes
+    | bytearray
+    | memoryview
+    | Image.Image
+    | Array
+    | HostArray
 )
 """Sources that ``read_image`` takes."""
 
@@ -89,9 +98,10 @@ def read_image(
     even; NaN and values outside are refused, because a wrong guess gives masks that look right.
 
     Args:
-        source: Path, bytes of a file, PIL image, or an array uint8 or float (H, W), (H, W, 1),
-            (H, W, 3) or (H, W, 4): NumPy of any strides and byte order, or anything with
-            ``__dlpack__`` whose memory is the CPU's.
+        source: Path, open binary file, bytes of a file, PIL image, or an array uint8 or float
+            (H, W), (H, W, 1), (H, W, 3) or (H, W, 4): NumPy of any strides and byte order, or
+            anything with ``__dlpack__`` whose memory is the CPU's. An open file is read to its end
+            and stays open.
         channels: Order of an array's colours; files and PIL images know theirs.
         max_pixels: Largest height x width in pixels, None for no limit. It is checked before a file
             is decoded.
@@ -137,8 +147,14 @@ def read_pixels(
 
 
 def knows_its_channels(source: object) -> bool:
-    """Tell if ``source`` is a file, its bytes or a PIL image, and no bare array."""
-    return isinstance(source, str | os.PathLike | bytes | bytearray | memoryview | Image.Image)
+    """Tell if ``source`` is a file, open or not, its bytes or a PIL image, and no bare array."""
+    kinds = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image)
+    return isinstance(source, kinds) or _is_file(source)
+
+
+def _is_file(source: object) -> TypeGuard[BinaryIO]:
+    """Tell if ``source`` is an open file, ``BytesIO`` or an upload of a web framework."""
+    return callable(getattr(source, "read", None)) and callable(getattr(source, "seek", None))
 
 
 def is_stack(source: object) -> TypeGuard[Iterable[Any]]:
@@ -153,6 +169,8 @@ def is_stack(source: object) -> TypeGuard[Iterable[Any]]:
 def _describe(source: object) -> str:
     if isinstance(source, str | os.PathLike):
         return str(source)
+    if _is_file(source):
+        return f"the image in an open {type(source).__name__}"
     if isinstance(source, bytes | bytearray | memoryview):
         return f"the image in {len(source):,} bytes"
     if isinstance(source, Image.Image):
@@ -170,8 +188,23 @@ def _read_one(source: Any, what: str, max_pixels: int | None) -> NDArray[np.uint
             return _decode(source, what, max_pixels)
         if isinstance(source, bytes | bytearray | memoryview):
             return _decode_file(BytesIO(source), what, max_pixels)
+        if _is_file(source):
+            return _decode_file(BytesIO(_content(source, what)), what, max_pixels)
         with Path(source).open("rb") as file:
             return _decode_file(file, what, max_pixels)
+
+
+def _content(file: BinaryIO, what: str) -> bytes:
+    """Read the rest of an open file."""
+    try:
+        content = file.read()
+    except Exception as error:  # a closed file, or whatever a class of the user raises
+        raise ImageError(f"{what} cannot be read: {error}. Give its path or its bytes.") from error
+    if not isinstance(content, bytes):
+        raise ImageError(
+            f'{what} gives {type(content).__name__} and no bytes. Open it in binary mode, "rb".'
+        )
+    return content
 
 
 def _decode_file(file: BinaryIO, what: str, max_pixels: int | None) -> NDArray[np.uint8]:
@@ -357,7 +390,7 @@ def check_size(width: int, height: int, what: str, max_pixels: int | None) -> No
     """
     if width < 1 or height < 1:
         raise ImageError(f"{what} is {width} x {height} pixels. Give an image that is not empty.")
-    if max_pixels is not None and width * height > max_pixels:
+    if max_pixels is not None and not width * height <= max_pixels:
         raise ImageError(
             f"{what} is {width} x {height} = {width * height:,} pixels, more than "
             f"max_pixels={max_pixels:,}. Shrink it, or lift the limit with max_pixels=None."
@@ -381,12 +414,17 @@ def check_clip(frames: int, width: int, height: int, what: str, max_pixels: int 
 
 def _as_array(source: Any, what: str) -> Array:
     """View another library's array as NumPy, without a copy."""
+    if isinstance(source, np.ma.MaskedArray):
+        return host_array(source, what, ImageError)
     if isinstance(source, np.ndarray):
         return source
     if not hasattr(source, "__dlpack__"):
         raise ImageError(
-            f"{what} is not an image. Give a path, bytes, a PIL image or an array (H, W, 3)."
+            f"{what} is not an image. Give a path, a file, bytes, a PIL image or an array "
+            "(H, W, 3)."
         )
+    if getattr(source, "requires_grad", False):
+        source = source.detach()
     try:
         if source.__dlpack_device__()[0] in _HOST_DEVICES:
             return np.from_dlpack(source)
@@ -419,8 +457,8 @@ def _to_uint8(array: Array, what: str) -> NDArray[np.uint8]:
     # Written so that NaN fails it too.
     if not (array.min() >= 0 and array.max() <= 1):
         raise ImageError(
-            f"{what} must lie within 0..1, but {_range(array)}. Scale it to 0..1, or to "
-            "uint8 0..255."
+            f"{what} must lie within 0..1, but {_range(array)}. Scale it to 0..1, clip it, or "
+            "scale it to uint8 0..255."
         )
     wide = array.astype(np.result_type(array.dtype.newbyteorder("="), np.float32), copy=False)
     rounded: NDArray[np.uint8] = np.rint(wide * 255).astype(np.uint8)
@@ -431,7 +469,8 @@ def _range(array: Array) -> str:
     finite = array[np.isfinite(array)]
     if finite.size == 0:
         return "has no finite value"
-    bounds = f"has values from {finite.min():g} to {finite.max():g}"
+    # str has as many digits as tell a number from its neighbours; :g shows 1.0000001 as 1.
+    bounds = f"has values from {finite.min()!s} to {str(finite.max()).removesuffix('.0')}"
     missing = array.size - finite.size
     return f"{bounds} and {missing:,} that are not finite" if missing else bounds
 

@@ -91,6 +91,8 @@ def load(
         ModelNotFoundError: There is no such name and no such folder.
         ModelFolderError: The folder is incomplete, altered, or from a newer version.
         BackendUnavailableError: A named backend, device or precision is not available here.
+        BackendError: A name is not known, or ``threads`` is no integer of at least 0.
+        ImageError: ``max_pixels`` is neither None nor an integer of at least 1.
     """
     folder, choice = _read(model), Choice(device, backend, precision, threads)
     if folder.manifest.family == UNET:

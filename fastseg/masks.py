@@ -15,7 +15,9 @@ from fastseg.ops import Rle
 from fastseg.timings import Timings
 
 OutputMode: TypeAlias = Literal["binary_mask", "uncompressed_rle", "coco_rle"]
-Index: TypeAlias = int | slice | str | NDArray[np.integer[Any]] | NDArray[np.bool_] | list[int]
+Index: TypeAlias = (
+    int | slice | str | NDArray[np.integer[Any]] | NDArray[np.bool_] | list[int] | list[bool]
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,15 +112,25 @@ class Masks:
     def __getitem__(self, index: Index) -> Masks:
         """Take some of the masks: by position, slice, positions, a boolean each, or name.
 
+        The rules are those of NumPy for an array of one axis.
+
         Raises:
-            MaskError: There is no mask of that name.
+            MaskError: There is no mask of that name, or the index has more than one axis or is a
+                masked array.
+            IndexError: There is no such position, there are not as many booleans as masks, or the
+                index is of another type.
         """
         chosen = np.arange(len(self))
         if isinstance(index, str):
             index = self._named(index)
-        if isinstance(index, list):
-            index = np.array(index, np.int64)
+        if isinstance(index, np.ma.MaskedArray):
+            raise MaskError("masks cannot be indexed by a masked array. Fill it: index.filled(0).")
         chosen = np.atleast_1d(chosen[index])
+        if chosen.ndim != 1:
+            raise MaskError(
+                f"masks are one row, and this index gives {chosen.ndim} axes. Give a position, a "
+                "slice, positions, a boolean each, or a name."
+            )
         taken: dict[str, Any] = {}
         for name in _PER_MASK:
             array = getattr(self, name)

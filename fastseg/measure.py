@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastseg import ops
+from fastseg.coercion import host_array, real_number
 from fastseg.errors import MaskError, MeasurementError
 from fastseg.masks import Masks
 
@@ -28,6 +29,9 @@ than wide: its own axis is right also where the heart lies flat in the frame."""
 
 FIELD_OF_VIEW_CM = 20.0
 """Length of a frame's longer side unless its scale is known."""
+
+SMALLEST_PIXEL_CM, LARGEST_PIXEL_CM = 1e-6, 100.0
+"""Sides of a pixel in cm that are taken; beyond them a scale is a mistake, and areas overflow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +119,17 @@ def measure(
 
     Raises:
         MaskError: ``masks`` is no stack of masks, or there are not as many names as masks.
-        MeasurementError: The scale is not a positive number, or there is no such mode.
+        MeasurementError: The scale is not a positive number or cannot be that of a pixel, or there
+            is no such mode.
     """
     if mode not in get_args(Mode):
         raise MeasurementError(f"mode is one of {get_args(Mode)}, not {mode!r}.")
-    if not (math.isfinite(cm_per_pixel) and cm_per_pixel > 0):
+    scale = real_number(cm_per_pixel, "cm_per_pixel", MeasurementError, positive=True)
+    if not SMALLEST_PIXEL_CM <= scale <= LARGEST_PIXEL_CM:
         raise MeasurementError(
-            f"cm_per_pixel must be a positive number of cm, not {cm_per_pixel}. A frame whose "
-            "longer side spans 20 cm has 20 / that side in pixels."
+            f"cm_per_pixel must be between {SMALLEST_PIXEL_CM:g} and "
+            f"{LARGEST_PIXEL_CM:g} cm, not {scale:g}. A frame whose longer side spans 20 cm has "
+            "20 / that side in pixels."
         )
     pixels = _stack(masks)
     called = _names(masks, names, len(pixels))
@@ -134,12 +141,12 @@ def measure(
         places = np.flatnonzero(chosen)
         shapes = ops.measure_shapes(pixels[places], rule, disks=DISKS, threads=threads)
         for row, place in enumerate(places.tolist()):
-            measured[place] = _measurement(shapes, row, called[place], mode, float(cm_per_pixel))
+            measured[place] = _measurement(shapes, row, called[place], mode, scale)
     return [measured[place] for place in range(len(pixels))]
 
 
 def _stack(masks: Masks | NDArray[np.bool_]) -> NDArray[np.bool_]:
-    pixels = masks.array() if isinstance(masks, Masks) else np.asarray(masks)
+    pixels = masks.array() if isinstance(masks, Masks) else host_array(masks, "masks", MaskError)
     if pixels.ndim != 3 or pixels.dtype != np.bool_:
         raise MaskError(
             f"masks must be Masks or bool (n, H, W), not {pixels.dtype} {pixels.shape}. "

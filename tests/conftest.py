@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 import fastseg
+from fastseg.backends.telemetry import telemetry_off
 
 if TYPE_CHECKING:
     from tests.helpers.exported_sam import ExportedSam
 
 SMALL_SIDE = 64
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep off the telemetry of runtimes that tests import themselves."""
+    stack = ExitStack()
+    stack.enter_context(telemetry_off())
+    config.add_cleanup(stack.close)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

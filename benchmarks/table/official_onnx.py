@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from fastseg.backends.onnxruntime.session import import_runtime
 from tests.helpers.reference_package import segment_anything
 
 OPSET = 17
@@ -146,8 +147,7 @@ def predictor(sam: Any, folder: Path, threads: int) -> Any:
 
 def session(path: Path, threads: int) -> Any:
     """Open an ONNX Runtime session with its default optimisations."""
-    import onnxruntime
-
+    onnxruntime = import_runtime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

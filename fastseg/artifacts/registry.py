@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastseg import artifacts
+from fastseg.coercion import shown
 from fastseg.errors import ModelError, ModelNotFoundError
 
 EMBEDDED = Path(__file__).parents[1] / "models"
@@ -150,6 +151,10 @@ def find(model: str | os.PathLike[str]) -> Path:
         ModelNotFoundError: There is neither. The message lists the names, and for a published
             model or a checkpoint file says how to make a model folder of it.
     """
+    if not isinstance(model, str | os.PathLike) or not isinstance(os.fspath(model), str):
+        raise ModelNotFoundError(
+            f"a model is a name or the path of a folder, not {shown(model)}. Give text or a Path."
+        )
     folders = {path.name: path for path in embedded_folders()}
     if str(model) in folders:
         return folders[str(model)]

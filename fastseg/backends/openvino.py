@@ -26,6 +26,7 @@ from fastseg.backends.base import (
 )
 from fastseg.backends.fork_safety import in_child
 from fastseg.backends.signatures import TensorSignature, check_signature, in_one_line
+from fastseg.backends.telemetry import import_without_telemetry
 from fastseg.contract import Array, GraphSpec, graph_role
 from fastseg.environment import install_hint, processor, thread_count, usable_cores
 from fastseg.errors import BackendError, BackendUnavailableError, ModelFolderError, OutputError
@@ -125,13 +126,13 @@ class OpenVinoBackend:
 
 
 def import_runtime() -> Any:
-    """Import OpenVINO.
+    """Import OpenVINO, which then sends nothing.
 
     Raises:
         BackendUnavailableError: It is not installed, does not load, or is too old.
     """
     try:
-        runtime = importlib.import_module("openvino")
+        runtime: Any = import_without_telemetry("openvino")
     except ImportError as error:
         raise BackendUnavailableError(
             _NAME,

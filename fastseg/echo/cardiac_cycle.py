@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastseg.coercion import real_array, real_number
 from fastseg.environment import install_hint
 from fastseg.errors import BackendUnavailableError, MaskError, MeasurementError
 
@@ -58,13 +59,11 @@ def sinusoid_r2(areas_cm2: ArrayLike, *, frames_per_beat: float | None = None) -
         MaskError: The areas are not one row of numbers.
         MeasurementError: ``frames_per_beat`` is not a positive number.
     """
-    areas = np.asarray(areas_cm2, np.float64)
+    areas = real_array(areas_cm2, "areas", MaskError)
     if areas.ndim != 1:
         raise MaskError(f"areas must be one row of numbers, one a frame, not {areas.shape}.")
     count = len(areas)
-    beat = count / 2 if frames_per_beat is None else float(frames_per_beat)
-    if count and not (math.isfinite(beat) and beat > 0):
-        raise MeasurementError(f"frames_per_beat must be a positive number, not {frames_per_beat}.")
+    beat = count / 2 if frames_per_beat is None else _check_beat(frames_per_beat)
     # Fewer points than parameters have no fit, and neither has a line; no need to load SciPy.
     if count < _PARAMETERS or not np.isfinite(areas).all() or not areas.var() > 0:
         return 0.0
@@ -91,7 +90,11 @@ def extremes(
         MaskError: The areas of a clip are not one row of numbers.
         MeasurementError: ``frames_per_beat`` is not a positive number.
     """
-    rows = [np.asarray(areas, np.float64) for areas in clips]
+    if frames_per_beat is not None:
+        _check_beat(frames_per_beat)
+    rows = [real_array(areas, f"clips[{index}]", MaskError) for index, areas in enumerate(clips)]
+    if any(row.ndim != 1 for row in rows):
+        raise MaskError("areas must be one row of numbers for each clip, one a frame.")
     found = [index for index, row in enumerate(rows) if np.isfinite(row).any()]
     if not found:
         return None
@@ -102,6 +105,10 @@ def extremes(
         best, r2 = found[place], fits[place]
     areas = rows[best]
     return Extremes(best, int(np.nanargmax(areas)), int(np.nanargmin(areas)), r2)
+
+
+def _check_beat(frames_per_beat: float) -> float:
+    return real_number(frames_per_beat, "frames_per_beat", MeasurementError, positive=True)
 
 
 def _fit(areas: NDArray[np.float64], end: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, cast, get_args
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fastseg.coercion import real_number, shown
 from fastseg.contract import Array
 from fastseg.errors import ImageError
 from fastseg.images import (
@@ -34,6 +36,14 @@ Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.float32]
 
 NEUTRAL_CHROMA = 128
 """Cb and Cr of grey on the scale of 0..255."""
+
+_FAR = 2.0**53
+"""More pixels than any image has; beyond it a float is no longer every integer."""
+
+_NARROWEST = 3
+"""Height over width from which frames are taken for a mistaken order of axes."""
+
+_AXES = [sorted(axes) for axes in ("hw", "hwc", "nhw", "nhwc")]
 
 SMALLEST_SIDE = 16
 """A field of view of fewer pixels is a mistaken spacing."""
@@ -73,16 +83,18 @@ def choose_view(
     height, width = size
     side = max(height, width)
     if cm_per_pixel is not None:
-        if not (np.isfinite(cm_per_pixel) and cm_per_pixel > 0):
-            raise ImageError(f"cm_per_pixel must be a positive number of cm, not {cm_per_pixel!r}.")
-        # int() cuts towards zero, so that padding and cropping are as the source counts them.
-        side = width + int((field_of_view_cm - width * cm_per_pixel) / cm_per_pixel)
-        if not SMALLEST_SIDE <= side <= MAX_PIXELS**0.5:
+        scale = real_number(cm_per_pixel, "cm_per_pixel", ImageError, positive=True)
+        surplus = (field_of_view_cm - width * scale) / scale
+        # Written so that infinity, of a scale near zero, fails it too.
+        if not SMALLEST_SIDE <= width + math.trunc(min(surplus, _FAR)) <= MAX_PIXELS**0.5:
             raise ImageError(
-                f"At cm_per_pixel={cm_per_pixel:g}, {field_of_view_cm:g} cm are {side} pixels. "
+                f"At cm_per_pixel={scale:g}, {field_of_view_cm:g} cm are "
+                f"{field_of_view_cm / scale:.6g} pixels. "
                 "Give the size of one pixel in cm: typically 0.02 to 0.1."
             )
-        check_scale(size, cm_per_pixel, "the frame")
+        check_scale(size, scale, "the frame")
+        # Cut towards zero, so that padding and cropping are as the source counts them.
+        side = width + math.trunc(surplus)
     x0, y0 = _start(width, side), _start(height, side)
     return View(size, (x0, y0, x0 + side, y0 + side))
 
@@ -181,10 +193,47 @@ def _spread(frame: Pixels, wanted: int) -> Pixels:
 
 
 def is_clip(source: object) -> bool:
-    """Tell if ``source`` is many frames; a stack (n, H, W) of grey ones is."""
-    if isinstance(source, np.ndarray) and source.ndim == 3:
-        return source.shape[2] not in (1, 3, 4) and source.shape[0] not in (3, 4)
-    return is_stack(source)
+    """Tell if ``source`` is many frames; a stack (n, H, W) of grey ones is, for any n.
+
+    Raises:
+        ImageError: An array has three axes and the last may be that of the frames.
+    """
+    if not isinstance(source, np.ndarray) or source.ndim != 3:
+        return is_stack(source)
+    if source.shape[2] in (1, 3, 4):
+        return False
+    count, height, width = source.shape
+    if height > _NARROWEST * width:
+        raise ImageError(
+            f"the array {source.shape} would be {count} frames of {width} x {height} pixels. Say "
+            'axes="hwn" if its frames lie along the last axis, and axes="nhw" otherwise.'
+        )
+    return True
+
+
+def arrange(frames: Any, axes: str | None) -> Any:
+    """Bring an array to the order of axes that frames have here.
+
+    Args:
+        frames: An array if ``axes`` is given, and anything otherwise.
+        axes: A letter for each axis: ``h`` and ``w``, ``n`` for frames, ``c`` for channels.
+
+    Returns:
+        A frame (H, W) or (H, W, channels); with ``n`` a list of such frames. None of it is copied.
+        ``frames`` itself without ``axes``.
+
+    Raises:
+        ImageError: ``axes`` does not fit the array, or ``frames`` is none.
+    """
+    if axes is None:
+        return frames
+    if not isinstance(axes, str) or sorted(axes) not in _AXES:
+        raise ImageError(f'axes must be letters like "hw", "nhw" or "nhwc", not {shown(axes)}.')
+    if not isinstance(frames, np.ndarray) or frames.ndim != len(axes):
+        given = getattr(frames, "shape", type(frames).__name__)
+        raise ImageError(f'axes="{axes}" is for a NumPy array of {len(axes)} axes, not {given}.')
+    array = frames.transpose([axes.index(letter) for letter in "nhwc" if letter in axes])
+    return list(array) if "n" in axes else array
 
 
 def each_frame(frames: Iterable[Any]) -> Iterator[Any]:

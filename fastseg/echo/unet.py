@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from fastseg import ops
 from fastseg.artifacts import ModelFolder
+from fastseg.coercion import whole_number
 from fastseg.contract import UNET_GRAPH
 from fastseg.echo.frames import (
     FrameChannels,
     View,
+    arrange,
     choose_view,
     each_frame,
     is_clip,
@@ -87,6 +89,7 @@ class Unet(LoadedModel):
         *,
         channels: FrameChannels | None = None,
         cm_per_pixel: float | None = None,
+        axes: str | None = None,
     ) -> Masks: ...
 
     @overload
@@ -96,6 +99,7 @@ class Unet(LoadedModel):
         *,
         channels: FrameChannels | None = None,
         cm_per_pixel: float | None = None,
+        axes: str | None = None,
     ) -> list[Masks]: ...
 
     def segment(
@@ -104,6 +108,7 @@ class Unet(LoadedModel):
         *,
         channels: FrameChannels | None = None,
         cm_per_pixel: float | None = None,
+        axes: str | None = None,
     ) -> Masks | list[Masks]:
         """Segment every chamber of one video frame, or of many.
 
@@ -120,6 +125,9 @@ class Unet(LoadedModel):
                 that looks like luma and chroma is refused.
             cm_per_pixel: Size of a pixel in cm, so that the network sees the field of view that
                 it was made for. None takes the longer side of a frame for it (20 cm).
+            axes: Order of an array's axes, ``"nhw"`` or ``"hwn"`` for example: height, width, ``n``
+                for frames, ``c`` for channels. None is (H, W) or (H, W, channels) of one frame,
+                (n, H, W) or (n, H, W, channels) of many; 1, 3 or 4 at the end are channels.
 
         Returns:
             One mask for each of ``chambers``, in the frame's own pixels, empty where nothing was
@@ -130,6 +138,7 @@ class Unet(LoadedModel):
         Raises:
             ImageError: A frame cannot be used, or the first looks like luma and chroma.
         """
+        frames = arrange(frames, axes)
         if is_clip(frames):
             return list(self.stream(frames, channels=channels, cm_per_pixel=cm_per_pixel))
         with self._graphs.call():
@@ -142,6 +151,7 @@ class Unet(LoadedModel):
         *,
         channels: FrameChannels | None = None,
         cm_per_pixel: float | None = None,
+        axes: str | None = None,
         batch_size: int = BATCH,
     ) -> Iterator[Masks]:
         """Segment many frames in order, in bounded memory.
@@ -150,6 +160,7 @@ class Unet(LoadedModel):
             frames: Taken one by one, so a generator may be endless; at most two batches are held.
             channels: As in ``segment``.
             cm_per_pixel: As in ``segment``.
+            axes: As in ``segment``.
             batch_size: Frames that go through the network together, at least 1.
 
         Yields:
@@ -159,9 +170,8 @@ class Unet(LoadedModel):
             ImageError: A frame cannot be used.
             PromptError: ``batch_size`` is less than 1.
         """
-        if batch_size < 1:
-            raise PromptError(f"batch_size must be at least 1, not {batch_size}.")
-        clip, reading = _begin(frames, channels, cm_per_pixel)
+        whole_number(batch_size, "batch_size", PromptError, least=1)
+        clip, reading = _begin(arrange(frames, axes), channels, cm_per_pixel)
         for batch in self._ahead(clip, reading, batch_size):
             yield from self._masks(batch)
             if batch.error is not None:
@@ -173,6 +183,7 @@ class Unet(LoadedModel):
         *,
         channels: FrameChannels | None = None,
         cm_per_pixel: float | None = None,
+        axes: str | None = None,
     ) -> NDArray[np.float32]:
         """Compute the network's raw output, in its own square.
 
@@ -180,6 +191,7 @@ class Unet(LoadedModel):
             frames: As in ``segment``.
             channels: As in ``segment``.
             cm_per_pixel: As in ``segment``.
+            axes: As in ``segment``.
 
         Returns:
             float32 (classes, side, side) in 0..1 for one frame, (n, classes, side, side) for many.
@@ -187,6 +199,7 @@ class Unet(LoadedModel):
         Raises:
             ImageError: A frame cannot be used.
         """
+        frames = arrange(frames, axes)
         if not is_clip(frames):
             reading = Reading(resolve_channels(frames, channels), cm_per_pixel)
             with self._graphs.call():

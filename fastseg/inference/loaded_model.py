@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from fastseg.artifacts import ModelFolder
 from fastseg.artifacts.manifest import Manifest
+from fastseg.coercion import whole_number
 from fastseg.environment import thread_count
+from fastseg.errors import BackendError, ImageError
 from fastseg.inference.sessions import Choice, Sessions
 from fastseg.timings import Stopwatch, Timings
 
@@ -29,6 +31,8 @@ class LoadedModel:
     def __init__(
         self, folder: ModelFolder, choice: Choice, *, image_graph: str, max_pixels: int | None
     ) -> None:
+        if max_pixels is not None:
+            whole_number(max_pixels, "max_pixels", ImageError, least=1)
         graphs = self._graphs = Sessions(folder, choice)
         # Nothing of this changes after load, so it is looked up once and not in every call.
         self.manifest: Manifest = folder.manifest
@@ -53,6 +57,17 @@ class LoadedModel:
         """Name the model and what it runs on."""
         about = f"{self.manifest.name} on {self.backend} {self.device} {self.precision}"
         return f"<{type(self).__name__}: {about}>"
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be copied or pickled: sessions of runtimes belong to their process.
+
+        Raises:
+            BackendError: Always.
+        """
+        raise BackendError(
+            f"{self!r} cannot be copied or pickled, as its runtime belongs to this process. Load "
+            "the model in each process by fastseg.load, and share it between threads."
+        )
 
     def provenance(self) -> dict[str, Any]:
         """Name the model, and the backend, device and precision that it actually runs in."""

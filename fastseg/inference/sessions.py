@@ -15,6 +15,7 @@ from fastseg.backends.base import Backend, Plan, ThresholdedDecoder
 from fastseg.backends.fork_safety import in_child
 from fastseg.backends.selection import open_plan, plan
 from fastseg.backends.table import runtime
+from fastseg.coercion import shown, whole_number
 from fastseg.contract import Array, graph_role
 from fastseg.errors import BackendError, ModelFolderError
 from fastseg.inference import tuned_plans
@@ -34,6 +35,20 @@ class Choice:
     allow_uncompared: bool = False
     """True if an engine below FP32 may run that was not compared with FP32 on this GPU. Only the
     comparison itself allows it."""
+
+    def __post_init__(self) -> None:
+        """Check the types, which a runtime would stumble over.
+
+        Raises:
+            BackendError: A name is no text, or ``threads`` is no integer of at least 0.
+        """
+        for name in ("device", "backend", "precision"):
+            value = getattr(self, name)
+            if not isinstance(value, str):
+                raise BackendError(
+                    f'{name} must be text like "auto", not {shown(value)}. Give its name.'
+                )
+        whole_number(self.threads, "threads", BackendError, least=0)
 
     @property
     def is_free(self) -> bool:

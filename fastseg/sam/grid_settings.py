@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -9,8 +10,24 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastseg import ops
+from fastseg.coercion import real_array, real_number, shown, whole_number
 from fastseg.errors import PromptError
 from fastseg.geometry import Frame
+
+LARGEST_INTEGER = 2**63 - 1
+"""Integers of settings go to kernels in 64 bits."""
+
+LARGEST_NUMBER = 1e30
+"""Bound on thresholds, as for those of ``ops.binarise``."""
+
+_REAL = (
+    "pred_iou_thresh",
+    "stability_score_thresh",
+    "stability_score_offset",
+    "box_nms_thresh",
+    "crop_nms_thresh",
+    "crop_overlap_ratio",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +66,24 @@ class GridSettings:
             if getattr(self, name) is not None:
                 at_least[name] = 1
         for name, least in at_least.items():
-            value = getattr(self, name)
-            if not isinstance(value, (int, np.integer)) or value < least:
-                raise PromptError(f"{name} must be an integer of at least {least}, not {value!r}.")
+            value = whole_number(getattr(self, name), name, PromptError, least=least)
+            if value > LARGEST_INTEGER:
+                raise PromptError(f"{name} must be at most {LARGEST_INTEGER}, not {shown(value)}.")
+        for name in _REAL:
+            if abs(real_number(getattr(self, name), name, PromptError)) > LARGEST_NUMBER:
+                raise PromptError(
+                    f"{name} must lie within plus and minus {LARGEST_NUMBER:g}, as masks are "
+                    f"compared in float32, and is {getattr(self, name):g}."
+                )
         if not 0 <= self.crop_overlap_ratio < 1:
             raise PromptError(
                 f"crop_overlap_ratio must be in [0, 1), not {self.crop_overlap_ratio!r}."
             )
-        for name in ("pred_iou_thresh", "stability_score_thresh", "stability_score_offset"):
-            if not np.isfinite(getattr(self, name)):
-                raise PromptError(f"{name} must be a finite number, not {getattr(self, name)!r}.")
+
+    @property
+    def least_iou(self) -> float:
+        """Bound that the predicted IoU has to exceed; like SAM, no bound at a threshold of 0."""
+        return self.pred_iou_thresh if self.pred_iou_thresh > 0 else -math.inf
 
     def grid(self, layer: int) -> NDArray[np.float64]:
         """Return the points of crop layer ``layer``: (n, 2) in 0..1, x before y.
@@ -75,7 +100,7 @@ class GridSettings:
                 f"point_grids has {len(self.point_grids)} grids, but crop_n_layers="
                 f"{self.crop_n_layers} needs {self.crop_n_layers + 1}."
             )
-        grid = np.asarray(self.point_grids[layer], np.float64)
+        grid = real_array(self.point_grids[layer], f"point_grids[{layer}]", PromptError)
         if grid.ndim != 2 or grid.shape[1] != 2 or not ((grid >= 0) & (grid <= 1)).all():
             raise PromptError(f"point_grids[{layer}] must be (n, 2) with values in 0..1.")
         return grid

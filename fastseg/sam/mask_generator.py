@@ -166,7 +166,7 @@ class MaskGenerator:
     def _decode(self, embedding: Embedding, batch: PromptBatch) -> _Decoded | None:
         """Decode a batch; masks below the threshold are not drawn."""
         # Compared in float32, as SAM does.
-        above = np.float32(self._settings.pred_iou_thresh)
+        above = np.float32(self._settings.least_iou)
         found = self._pipeline.decoder.decode_above(embedding, batch, above)
         return None if found is None else _Decoded(found, batch.indices[found.prompts])
 
@@ -181,9 +181,14 @@ class MaskGenerator:
             threads=self._pipeline.threads,
         )
         masks = self._masks(drawn, points, frame, scores=found.scores, prompts=decoded.prompts)
-        # An empty mask has no stability, NaN, and no comparison lets it pass.
-        stable = masks.stability >= np.float32(settings.stability_score_thresh)
-        return masks[stable & ~ops.near_crop_edge(masks.boxes, frame)]
+        # SAM places an empty mask at the corner of its crop.
+        boxes = np.where(masks.areas[:, None] == 0, frame.crop_box[:2] * 2, masks.boxes)
+        kept = ~ops.near_crop_edge(boxes, frame)
+        # Like SAM's, a threshold of 0 filters nothing. Above it, an empty mask has no stability,
+        # NaN, and no comparison lets it pass.
+        if settings.stability_score_thresh > 0:
+            kept &= masks.stability >= np.float32(settings.stability_score_thresh)
+        return masks[kept]
 
     def _masks(
         self,

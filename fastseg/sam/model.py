@@ -77,7 +77,8 @@ class Sam(LoadedModel):
         """Run the image encoder, the slow part, once.
 
         Args:
-            image: Path, bytes, PIL image, array (H, W), (H, W, 3) or (H, W, 4); see ``read_image``.
+            image: Path, open file, bytes, PIL image, array (H, W), (H, W, 3) or (H, W, 4); see
+                ``read_image``.
             channels: Order of an array's colours, ``"rgb"`` or ``"bgr"``.
             crop: ``x0, y0, x1, y1``, end-exclusive: encode this part only. Prompts and masks
                 stay in the whole image's pixels.
@@ -232,8 +233,8 @@ class Sam(LoadedModel):
             points_per_side: Points along each side of the grid; None with ``point_grids``.
             points_per_batch: Most prompts in one run of the decoder; no result depends on it. On a
                 device ``max_device_memory`` decides instead.
-            pred_iou_thresh: Keep masks whose predicted IoU is above, 0..1.
-            stability_score_thresh: Keep masks at least this stable, 0..1.
+            pred_iou_thresh: Keep masks whose predicted IoU is above, 0..1; 0 keeps all.
+            stability_score_thresh: Keep masks at least this stable, 0..1; 0 keeps all.
             stability_score_offset: Shift of the logit threshold that stability is measured with.
             box_nms_thresh: Of boxes with a higher IoU than this, the best-scoring stays.
             crop_n_layers: Also encode 2**i x 2**i overlapping crops for i up to this.

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fastseg import ops
 from fastseg.artifacts.manifest import Preprocessing
+from fastseg.coercion import real_array, shown
 from fastseg.errors import ImageError
 from fastseg.geometry import Frame
 from fastseg.images import Channels, ImageSource, read_image
@@ -57,9 +58,14 @@ def prepare(
 def _checked(crop: Crop | None, height: int, width: int) -> Crop | None:
     if crop is None:
         return None
-    x0, y0, x1, y1 = crop
+    numbers = real_array(crop, "crop", ImageError)
+    if numbers.shape != (4,):
+        raise ImageError(f"crop must be four numbers, x0 y0 x1 y1, not {shown(crop)}.")
+    x0, y0, x1, y1 = numbers.tolist()
     if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
         raise ImageError(
-            f"crop {tuple(crop)} must be x0 y0 x1 y1 inside the image, {width} x {height} pixels."
+            f"crop {shown(crop)} must be x0 y0 x1 y1 inside the image, {width} x {height} pixels."
         )
+    if (numbers != np.trunc(numbers)).any():
+        raise ImageError(f"crop {shown(crop)} must be whole pixels. Round it.")
     return int(x0), int(y0), int(x1), int(y1)

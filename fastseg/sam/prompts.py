@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastseg.coercion import real_array
 from fastseg.contract import (
     LABEL_BACKGROUND,
     LABEL_BOX_BOTTOM_RIGHT,
@@ -17,6 +18,12 @@ from fastseg.contract import (
 )
 from fastseg.errors import PromptError
 from fastseg.geometry import Frame
+
+LARGEST_COORDINATE = 2**24
+"""Pixels from the image's corner that a box may reach; from here on float32 skips integers."""
+
+LARGEST_LOGIT = 1e9
+"""Bound on mask prompts. Networks square and sum them, and the largest float32 is 3e38."""
 
 _ALLOWED_LABELS = (LABEL_PADDING, LABEL_BACKGROUND, LABEL_FOREGROUND)
 
@@ -170,21 +177,15 @@ def _assemble(
     return Prompts(points, labels, offsets, masks)
 
 
-def _numbers(values: object, what: str) -> NDArray[np.float64]:
-    try:
-        return np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise PromptError(f"{what} must be numbers in a regular array: {error}.") from error
-
-
 def _ragged(values: object, what: str, axes: int) -> list[NDArray[np.float64]]:
     """Split ``values`` into one array of ``axes`` axes for each prompt."""
     try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
+        array = real_array(values, what, PromptError)
+    except PromptError:
         if not isinstance(values, Sequence) or isinstance(values, (str, bytes)):
-            raise PromptError(f"{what} must be numbers, not {type(values).__name__}.") from None
-        return [_numbers(value, f"{what}[{index}]") for index, value in enumerate(values)]
+            raise
+        # Prompts of different lengths; one that is wrong in itself is named by its number.
+        return [real_array(value, f"{what}[{at}]", PromptError) for at, value in enumerate(values)]
     if array.ndim > axes or (array.ndim and len(array) == 0):
         return list(array)
     return [array.reshape((1,) * (axes - array.ndim) + array.shape)]
@@ -197,7 +198,7 @@ def _points(points: object, labels: object, frame: Frame) -> _Points | None:
         return None
     coords = _ragged(points, "points", 2)
     if labels is None:
-        marks = [np.full(len(each), float(LABEL_FOREGROUND)) for each in coords]
+        marks = [np.full(each.shape[:1], float(LABEL_FOREGROUND)) for each in coords]
     else:
         marks = _ragged(labels, "labels", 1)
     if len(coords) != len(marks):
@@ -245,7 +246,7 @@ def _checked_points(
 def _boxes(boxes: object, frame: Frame) -> NDArray[np.float64] | None:
     if boxes is None:
         return None
-    array = _numbers(boxes, "boxes")
+    array = real_array(boxes, "boxes", PromptError)
     if array.shape == (4,):
         array = array[None]
     if array.size == 0 and len(array) == 0:
@@ -254,6 +255,12 @@ def _boxes(boxes: object, frame: Frame) -> NDArray[np.float64] | None:
         raise PromptError(f"boxes must be (prompts, 4) as x0 y0 x1 y1, not {array.shape}.")
     if not np.isfinite(array).all():
         raise PromptError("boxes must be finite numbers.")
+    large = (np.abs(array) > LARGEST_COORDINATE).any(axis=1)
+    if large.any():
+        raise PromptError(
+            f"box {array[large][0].tolist()} reaches beyond {LARGEST_COORDINATE} pixels, where "
+            "networks in float32 do not tell one pixel from the next. Clip it to the image."
+        )
     flat = (array[:, 2:] <= array[:, :2]).any(axis=1)
     if flat.any():
         raise PromptError(
@@ -272,7 +279,7 @@ def _boxes(boxes: object, frame: Frame) -> NDArray[np.float64] | None:
 def _masks(mask_logits: object, side: int) -> NDArray[np.float32] | None:
     if mask_logits is None:
         return None
-    array = _numbers(mask_logits, "mask_logits").astype(np.float32)
+    array = real_array(mask_logits, "mask_logits", PromptError)
     if array.shape == (side, side):
         array = array[None]
     if array.ndim != 3 or array.shape[1:] != (side, side):
@@ -282,4 +289,9 @@ def _masks(mask_logits: object, side: int) -> NDArray[np.float32] | None:
         )
     if not np.isfinite(array).all():
         raise PromptError("mask_logits must be finite numbers.")
-    return array
+    if array.size and np.abs(array).max() > LARGEST_LOGIT:
+        raise PromptError(
+            f"mask_logits must lie within plus and minus {LARGEST_LOGIT:g}, as networks square "
+            "them in float32. Masks.logits are some tens at most: clip them."
+        )
+    return array.astype(np.float32)

@@ -6,9 +6,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain, repeat
+from itertools import chain, cycle, repeat
 from typing import Any, Generic, TypeVar
 
+from fastseg.coercion import shown, whole_number
 from fastseg.errors import PromptError
 from fastseg.images import ImageSource
 from fastseg.masks import Masks
@@ -49,8 +50,7 @@ def stream_masks(
         ImageError: An image cannot be used.
         PromptError: A prompt or ``batch_size`` cannot be used.
     """
-    if batch_size < 1:
-        raise PromptError(f"batch_size must be at least 1, not {batch_size}.")
+    whole_number(batch_size, "batch_size", PromptError, least=1)
     with (
         ThreadPoolExecutor(max_workers=1, thread_name_prefix="fastseg-read") as reader,
         ThreadPoolExecutor(max_workers=1, thread_name_prefix="fastseg-encode") as encoder,
@@ -83,6 +83,21 @@ def stream_masks(
                 being_encoded.cancel()
 
 
+ENDLESS = (repeat, cycle)
+"""Iterators of ``itertools`` that give the same prompts for any number of images; what is left of
+them is no mistake. A repetition with an end is not told from one without, and is taken as well."""
+
+
+def _column(prompts: Iterable[Any], missing: object) -> Iterator[Any]:
+    """Yield the prompts of one argument, then ``missing`` for ever."""
+    if isinstance(prompts, str | bytes) or not isinstance(prompts, Iterable):
+        raise PromptError(
+            f"the prompts of many images are an iterable with one entry for each, not "
+            f"{shown(prompts)}."
+        )
+    return chain(prompts, repeat(missing))
+
+
 def pair_requests(
     images: Iterable[ImageSource | Embedding], columns: tuple[Iterable[Any] | None, ...]
 ) -> Iterator[tuple[ImageSource | Embedding, PromptRequest]]:
@@ -96,9 +111,7 @@ def pair_requests(
         PromptError: There are more images than prompts, or more prompts than images.
     """
     missing = object()
-    given = [
-        repeat(None) if column is None else chain(column, repeat(missing)) for column in columns
-    ]
+    given = [repeat(None) if column is None else _column(column, missing) for column in columns]
     for index, (image, *parts) in enumerate(zip(images, *given, strict=False)):
         if any(part is missing for part in parts):
             raise PromptError(
@@ -106,8 +119,13 @@ def pair_requests(
                 "image its own entry."
             )
         yield image, PromptRequest(*parts)
-    # zip asks the images first, so when they end no prompt has been taken in vain.
-    left = [next(column) for column in given]
+    # zip asks the images first, so when they end no prompt has been taken in vain. A repetition
+    # without an end is the same prompt for every image.
+    left = [
+        next(prompts)
+        for prompts, column in zip(given, columns, strict=True)
+        if not isinstance(column, ENDLESS)
+    ]
     if any(part is not None and part is not missing for part in left):
         raise PromptError(
             "There are prompts for more images than there are images. Give each image its own "

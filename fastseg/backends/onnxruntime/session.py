@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from fastseg.backends.base import Plan, Runtime, check_device, require_integers
 from fastseg.backends.fork_safety import in_child
 from fastseg.backends.onnxruntime import cuda_provider
 from fastseg.backends.signatures import TensorSignature, check_signature, in_one_line
+from fastseg.backends.telemetry import import_without_telemetry
 from fastseg.contract import Array, GraphSpec, graph_role
 from fastseg.environment import install_hint, thread_count
 from fastseg.errors import BackendError, BackendUnavailableError, ModelFolderError
@@ -155,13 +155,13 @@ ONNXRUNTIME = OnnxRuntime()
 
 
 def import_runtime() -> Any:
-    """Import ONNX Runtime.
+    """Import ONNX Runtime, which then sends nothing.
 
     Raises:
         BackendUnavailableError: It is not installed, or it does not load.
     """
     try:
-        return importlib.import_module("onnxruntime")
+        return import_without_telemetry("onnxruntime")
     except ImportError as error:
         raise BackendUnavailableError(
             _NAME,

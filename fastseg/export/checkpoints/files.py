@@ -17,8 +17,20 @@ from fastseg.errors import CheckpointError
 SHOWN = 6
 """Names of each kind that an error lists before it only counts."""
 
-WRAPPERS = ("model", "state_dict", "weights")
+WRAPPERS = ("model", "state_dict", "model_state_dict", "weights")
 """Keys under which training scripts save the weights beside other things."""
+
+PREFIXES = ("module.", "_orig_mod.", "model.", "sam_model.", "sam.")
+"""Beginnings of every name that data-parallel training, ``torch.compile`` and modules around the
+network leave."""
+
+_NO_CHECKPOINTS = {
+    b"<!doctype": "a web page",
+    b"<html": "a web page",
+    b"<?xml": "a web page",
+    b"version https://git-lfs": "a pointer of Git LFS, without the file that it stands for",
+}
+"""Beginnings of files, in lower case, that a failed download leaves."""
 
 
 def load(path: Path, *, remedy: str) -> Any:
@@ -36,6 +48,7 @@ def load(path: Path, *, remedy: str) -> Any:
     """
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint {path}. {remedy}")
+    _check_beginning(path)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -61,8 +74,23 @@ def load(path: Path, *, remedy: str) -> Any:
         ) from error
 
 
+def _check_beginning(path: Path) -> None:
+    """Refuse what a failed download leaves under the name of a checkpoint."""
+    try:
+        with path.open("rb") as file:
+            first = file.read(64).lstrip()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    for beginning, what in _NO_CHECKPOINTS.items():
+        if first.lower().startswith(beginning):
+            shown = first.splitlines()[0].decode(errors="replace")[:40]
+            raise CheckpointError(
+                f"{path} is no checkpoint but {what}: it begins with {shown!r}. Download it again"
+            )
+
+
 def unwrap(path: Path, found: Any, *, remedy: str) -> dict[str, Tensor]:
-    """Remove the wrappers of training scripts around the weights: ``WRAPPERS``, and ``"module."``.
+    """Remove the wrappers of training scripts around the weights: ``WRAPPERS`` and ``PREFIXES``.
 
     Raises:
         CheckpointError: There is anything but tensors by name.
@@ -76,7 +104,10 @@ def unwrap(path: Path, found: Any, *, remedy: str) -> dict[str, Tensor]:
     if others or not found:
         held = listed(others) if others else "nothing"
         raise CheckpointError(f"{path} holds {held} where weights were expected. {remedy}")
-    return {str(name).removeprefix("module."): tensor for name, tensor in found.items()}
+    weights = {str(name).removeprefix("module."): tensor for name, tensor in found.items()}
+    while shared := [each for each in PREFIXES if all(name.startswith(each) for name in weights)]:
+        weights = {name.removeprefix(shared[0]): tensor for name, tensor in weights.items()}
+    return weights
 
 
 def check_values(path: Path, weights: Mapping[str, Tensor]) -> None:

@@ -63,9 +63,8 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     in it is executed.
 
     Args:
-        path: A ``.pth`` or ``.safetensors`` file. Weights may stand under ``"model"``,
-            ``"state_dict"`` or ``"weights"``, and under ``"module."`` as data-parallel training
-            leaves them.
+        path: A ``.pth`` or ``.safetensors`` file. Weights may stand under one of
+            ``files.WRAPPERS``, and their names may begin with some of ``files.PREFIXES``.
 
     Raises:
         CheckpointError: The file is missing, truncated, holds code, or is of another network.

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fastseg.backends.onnxruntime.session import import_runtime
 from fastseg.contract import Array
 
 
@@ -23,8 +24,7 @@ class MeasuringSession:
     """
 
     def __init__(self, path: Path, threads: int) -> None:
-        import onnxruntime
-
+        onnxruntime = import_runtime()
         options = onnxruntime.SessionOptions()
         options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -178,7 +178,7 @@ class GpuCrop:
         )
         kernels.select_prompts(
             begun.scores,
-            self._settings.pred_iou_thresh,
+            self._settings.least_iou,
             prompts=begun.prompts,
             count=begun.count,
         )
@@ -209,7 +209,7 @@ class GpuCrop:
         kernels.label_planes(
             begun.scores,
             gather,
-            self._settings.pred_iou_thresh,
+            self._settings.least_iou,
             first_prompt=begun.first,
             labels=labels,
         )
