@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,8 @@ from fastseg import environment, overlay, provenance
 from fastseg.errors import OutputError
 from fastseg.masks import Masks, OutputMode
 from fastseg.storage.atomic import atomic_folder
+from fastseg.storage.paths import user_path
+from fastseg.storage.staging import is_taken, replaceable, take_back
 
 MASKS_FILE = "masks.json"
 REPORT_FILE = "results.json"
@@ -123,15 +125,15 @@ def write(
     contents: Contents | None = None,
     overwrite: bool = False,
 ) -> Iterator[ResultFolder]:
-    """Write a result folder: it takes its name when the block ends well, else nothing is left.
+    """Write a result folder: its files appear when the block ends well, else nothing is left.
 
     Args:
         out: The folder to write.
         info: What made the results (model, backend, device, precision), for the head of
             ``masks.json``; versions and the research-only notice are added.
         contents: What to write beside the masks.
-        overwrite: Whether an earlier result folder of that name may be replaced. Any other folder
-            that has something in it never is.
+        overwrite: Whether the files of earlier results in that folder may be replaced. A folder
+            that holds anything else is refused.
 
     Yields:
         The open folder.
@@ -142,7 +144,7 @@ def write(
     refuse_foreign(Path(out))
     head = {**info, "notice": provenance.NOTICE, "versions": environment.versions()}
     with (
-        atomic_folder(out, replace=overwrite) as path,
+        atomic_folder(out, replace=overwrite, last=REPORT_FILE) as path,
         (path / MASKS_FILE).open("w", encoding="utf-8") as coco,
     ):
         coco.write(f'{{"info": {to_json(head)}, "licenses": [], "annotations": [')
@@ -151,10 +153,33 @@ def write(
         folder.finish()
 
 
-def refuse_foreign(folder: Path) -> None:
-    """Raise OutputError where a folder has something in it that is not ours to replace."""
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MASKS_FILE).is_file():
+def refuse_foreign(folder: Path, inputs: Iterable[Path] = ()) -> None:
+    """Refuse a folder that has something in it that is not ours to replace.
+
+    Args:
+        folder: The folder for results; what a killed process left unfinished in it is removed.
+        inputs: Files that the call reads.
+
+    Raises:
+        OutputError: It holds no results, a file that fastseg did not write or that changed since,
+            or an input of the call.
+    """
+    folder = user_path(folder)
+    if not folder.is_dir():
+        return
+    take_back(folder)
+    if not is_taken(folder):
+        return
+    if not (folder / MASKS_FILE).is_file():
         raise OutputError(f"{folder} is not empty and holds no results: choose another name")
+    replaceable(folder)
+    place = Path(os.path.realpath(folder))
+    for file in inputs:
+        if place in Path(os.path.realpath(file)).parents:
+            raise OutputError(
+                f"{file} is an input of this call and lies in {folder}, which would be replaced. "
+                "Choose another folder for the results."
+            )
 
 
 def describe(masks: Masks, mode: OutputMode = "coco_rle") -> Iterator[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,11 @@ from fastseg.artifacts.manifest import (
 )
 from fastseg.contract import GraphSpec
 from fastseg.errors import BackendError, ModelFolderError, ModelNotFoundError, OutputError
+from fastseg.storage import owned
 from fastseg.storage.atomic import atomic_folder
+from fastseg.storage.owned import OwnedFile, sha256
+from fastseg.storage.paths import user_path
+from fastseg.storage.staging import is_taken, take_back
 
 MANIFEST_FILE = "model.json"
 
@@ -106,13 +109,14 @@ def read(folder: str | os.PathLike[str], verify: bool = True) -> ModelFolder:
 def write(folder: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
     """Write a model folder: the block fills a temporary folder, ``model.json`` among it.
 
-    The temporary folder is read back and verified, then takes the name ``folder`` at once. When
-    the block raises, or is interrupted, nothing is left and an earlier folder stays as it was.
+    The temporary folder is read back and verified, then its files are moved into ``folder``,
+    ``model.json`` last. When the block raises, or is interrupted, nothing is left and an earlier
+    model stays as it was.
 
     Args:
         folder: The folder to write.
-        overwrite: Allow a model folder of that name to be replaced. Another folder that is not
-            empty never is.
+        overwrite: Allow the model in that folder to be replaced. A folder that holds anything
+            else is refused.
 
     Yields:
         An empty folder to write the graphs and, by ``write_manifest``, ``model.json`` into.
@@ -121,12 +125,39 @@ def write(folder: str | os.PathLike[str], *, overwrite: bool = False) -> Iterato
         OutputError: The name is taken, the disk is full or the place is not writable.
         ModelFolderError: What the block wrote is not a complete model folder.
     """
-    target = Path(folder)
-    with atomic_folder(target, replace=overwrite) as temporary:
-        if target.is_dir() and any(target.iterdir()) and not is_model_folder(target):
-            raise OutputError(f"{target} is not empty and is no model folder: choose another name.")
+    target = user_path(folder)
+    if target.is_dir():
+        take_back(target)
+    if target.is_dir() and is_taken(target) and not is_model_folder(target):
+        raise OutputError(f"{target} is not empty and is no model folder: choose another name.")
+    known = _listed_files(target)
+    with atomic_folder(folder, replace=overwrite, known=known, last=MANIFEST_FILE) as temporary:
         yield temporary
         read(temporary)
+
+
+def remove(folder: str | os.PathLike[str]) -> None:
+    """Remove a model folder in which every file is the model's.
+
+    Raises:
+        OutputError: It is a link, holds something else, or cannot be removed.
+    """
+    path = user_path(folder)
+    take_back(path)
+    owned.remove(path, _listed_files(path))
+
+
+def _listed_files(folder: Path) -> tuple[OwnedFile, ...]:
+    """List the files that ``model.json`` names by their hashes, and itself; none if it is damaged.
+
+    An earlier version wrote model folders without a record.
+    """
+    try:
+        manifest = _read_manifest(folder)
+        own = OwnedFile(MANIFEST_FILE, sha256(folder / MANIFEST_FILE))
+    except (ModelFolderError, OSError):
+        return ()
+    return (own, *(OwnedFile(stored.file, stored.sha256) for stored in manifest.files))
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -152,16 +183,6 @@ def graph_file(
         bytes=own.bytes,
         data=tuple(stored_file(outside) for outside in data),
     )
-
-
-def sha256(path: Path) -> str:
-    """Hash the content of a file in constant memory."""
-    digest = hashlib.sha256()
-    buffer = memoryview(bytearray(2**20))
-    with path.open("rb", buffering=0) as file:
-        while length := file.readinto(buffer):
-            digest.update(buffer[:length])
-    return digest.hexdigest()
 
 
 def _read_manifest(path: Path) -> Manifest:

@@ -218,7 +218,7 @@ def echo(arguments: Arguments) -> Report:
     from --view and --patient. A file name without a view takes the view of --model. The files of
     one patient make one study. For research use only; not a medical device.
     """
-    arguments.check_out()
+    arguments.check_out(arguments.frames)
     with ExitStack() as stack:
         named = _load(arguments.model, arguments, stack) if arguments.model else None
         files = [

@@ -102,7 +102,7 @@ def everything(arguments: Arguments) -> Report:
     settings: dict[str, Any] = {name: getattr(arguments, name) for name in _HELP}
     GridSettings(**settings)  # raises once for all images, before the model is loaded
     images = expand_folders(arguments.sources)
-    arguments.check_out()
+    arguments.check_out(images)
     with arguments.load() as model:
 
         def call(image: NDArray[np.uint8]) -> Masks:

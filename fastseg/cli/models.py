@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from fastseg.artifacts import registry
 from fastseg.cli.arguments import into, json_option
 from fastseg.cli.progress import progress
 from fastseg.cli.report import DONE, SOME_FAILED, Report, error_body, failure_line
-from fastseg.errors import FastsegError, ModelFolderError, OutputError
+from fastseg.errors import FastsegError, ModelFolderError
 
 
 @click.group(invoke_without_command=True)
@@ -83,7 +82,7 @@ class RemoveArguments:
 @json_option
 @into(RemoveArguments)
 def rm(arguments: RemoveArguments) -> Report:
-    """Remove a model FOLDER. Folders of anything else are refused."""
+    """Remove a model FOLDER. A folder that holds anything else, or a link, is refused."""
     folder = arguments.folder
     if not artifacts.is_model_folder(folder):
         raise ModelFolderError(
@@ -95,10 +94,7 @@ def rm(arguments: RemoveArguments) -> Report:
         )
     if not arguments.yes and not _confirmed(f"Remove {folder}?"):
         raise click.UsageError(f"{folder} was not removed. Pass --yes to remove it without asking.")
-    try:
-        shutil.rmtree(folder)
-    except OSError as error:
-        raise OutputError(f"cannot remove {folder}: {error.strerror}. Check its owner.") from error
+    artifacts.remove(folder)
     return Report("models rm", {"removed": str(folder)}, (f"removed {folder}",))
 
 
