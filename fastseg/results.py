@@ -21,6 +21,7 @@ from fastseg.masks import Masks, OutputMode
 from fastseg.storage.atomic import atomic_folder
 from fastseg.storage.paths import user_path
 from fastseg.storage.staging import is_taken, replaceable, take_back
+from fastseg.text import file_stem
 
 MASKS_FILE = "masks.json"
 REPORT_FILE = "results.json"
@@ -66,7 +67,8 @@ class ResultFolder:
         Returns:
             Name of the files of this image, without folder and suffix.
         """
-        name, image_id = self._free_name(stem or Path(source).stem), len(self._images) + 1
+        name = self._free_name(file_stem(stem or Path(source).stem))
+        image_id = len(self._images) + 1
         height, width = image.shape[:2]
         self._images.append({"id": image_id, "file_name": source, "width": width, "height": height})
         names = masks.names or (UNNAMED,) * len(masks)
@@ -114,7 +116,7 @@ class ResultFolder:
     def _save(self, drawing: Image.Image, name: Path) -> None:
         file = self.path / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        drawing.save(file)
+        drawing.save(file, "PNG")
 
 
 @contextmanager
@@ -197,8 +199,12 @@ def describe(masks: Masks, mode: OutputMode = "coco_rle") -> Iterator[dict[str, 
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
-    """``value`` as JSON text, with null for numbers that JSON does not have (NaN, infinities)."""
-    return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, indent=indent)
+    """``value`` as JSON text, with null for numbers that JSON does not have (NaN, infinities).
+
+    A byte of a file name that is not UTF-8 is an escaped lone surrogate, as Python reads it back.
+    """
+    text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, indent=indent)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _finite(value: Any) -> Any:

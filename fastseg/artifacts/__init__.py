@@ -7,11 +7,11 @@ from fastseg.artifacts.folder import (
     is_model_folder,
     read,
     remove,
-    sha256,
     stored_file,
     write,
     write_manifest,
 )
+from fastseg.storage.owned import sha256
 
 __all__ = [
     "MANIFEST_FILE",

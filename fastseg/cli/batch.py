@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import RenderableType
-from rich.table import Table
 
 from fastseg import results
 from fastseg.cli.arguments import DEFAULT_MODEL, OutArguments
 from fastseg.cli.progress import progress
-from fastseg.cli.report import DONE, SOME_FAILED, Report, document, error_body, failure_line
+from fastseg.cli.report import DONE, SOME_FAILED, Report, Table, document, error_body, failure_line
 from fastseg.errors import FastsegError, ImageError, OutputError
 from fastseg.images import read_image
 from fastseg.masks import Masks
 from fastseg.results import Contents, ResultFolder
 from fastseg.sam.model import Sam
+from fastseg.text import printable
 
 IMAGE_SUFFIXES = frozenset(
     (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -172,7 +172,7 @@ def _text(
         yield mask_table(outcome.last)
     yield f"\n{info['model']} on {info['backend']} {info['device']} {info['precision']}"
     if out is not None:
-        yield f"results in {out}"
+        yield f"results in {printable(str(out))}"
 
 
 def mask_table(masks: Masks) -> Table:

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.table import Table
 
 from fastseg import artifacts
 from fastseg.artifacts import registry
 from fastseg.cli.arguments import into, json_option
 from fastseg.cli.progress import progress
-from fastseg.cli.report import DONE, SOME_FAILED, Report, error_body, failure_line
+from fastseg.cli.report import DONE, SOME_FAILED, Report, Table, error_body, failure_line
 from fastseg.errors import FastsegError, ModelFolderError
+from fastseg.text import printable
 
 
 @click.group(invoke_without_command=True)
@@ -63,7 +63,11 @@ def verify(arguments: VerifyArguments) -> Report:
             except FastsegError as error:
                 row |= error_body(error)
                 failures.append(failure_line(name, error))
-    text = [f"{row['name']}: {row['graphs']} graphs, whole" for row in rows if "graphs" in row]
+    text = [
+        f"{printable(row['name'])}: {row['graphs']} graphs, whole"
+        for row in rows
+        if "graphs" in row
+    ]
     code = SOME_FAILED if failures else DONE
     return Report("models verify", {"models": rows}, text, code, failures)
 
@@ -95,7 +99,7 @@ def rm(arguments: RemoveArguments) -> Report:
     if not arguments.yes and not _confirmed(f"Remove {folder}?"):
         raise click.UsageError(f"{folder} was not removed. Pass --yes to remove it without asking.")
     artifacts.remove(folder)
-    return Report("models rm", {"removed": str(folder)}, (f"removed {folder}",))
+    return Report("models rm", {"removed": str(folder)}, (f"removed {printable(str(folder))}",))
 
 
 def _confirmed(question: str) -> bool:
