@@ -19,7 +19,7 @@ from fastseg import environment, overlay, provenance
 from fastseg.errors import OutputError
 from fastseg.masks import Masks, OutputMode
 from fastseg.storage.atomic import atomic_folder
-from fastseg.storage.paths import user_path
+from fastseg.storage.paths import is_file, is_folder, real_path, user_path
 from fastseg.storage.staging import is_taken, replaceable, take_back
 from fastseg.text import file_stem
 
@@ -167,17 +167,17 @@ def refuse_foreign(folder: Path, inputs: Iterable[Path] = ()) -> None:
             or an input of the call.
     """
     folder = user_path(folder)
-    if not folder.is_dir():
+    if not is_folder(folder, OutputError):
         return
     take_back(folder)
     if not is_taken(folder):
         return
-    if not (folder / MASKS_FILE).is_file():
+    if not is_file(folder / MASKS_FILE, OutputError):
         raise OutputError(f"{folder} is not empty and holds no results: choose another name")
     replaceable(folder)
-    place = Path(os.path.realpath(folder))
+    place = real_path(folder)
     for file in inputs:
-        if place in Path(os.path.realpath(file)).parents:
+        if place in real_path(file).parents:
             raise OutputError(
                 f"{file} is an input of this call and lies in {folder}, which would be replaced. "
                 "Choose another folder for the results."

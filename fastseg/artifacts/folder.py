@@ -22,7 +22,7 @@ from fastseg.errors import BackendError, ModelFolderError, ModelNotFoundError, O
 from fastseg.storage import owned
 from fastseg.storage.atomic import atomic_folder
 from fastseg.storage.owned import OwnedFile, sha256
-from fastseg.storage.paths import user_path
+from fastseg.storage.paths import is_file, is_folder, user_path
 from fastseg.storage.staging import is_taken, take_back
 
 MANIFEST_FILE = "model.json"
@@ -73,8 +73,12 @@ class ModelFolder:
 
 
 def is_model_folder(folder: str | os.PathLike[str]) -> bool:
-    """Tell whether a folder has a ``model.json``; its graphs are not read."""
-    return (Path(folder) / MANIFEST_FILE).is_file()
+    """Tell whether a folder has a ``model.json``; its graphs are not read.
+
+    Raises:
+        ModelFolderError: The folder cannot be looked at.
+    """
+    return is_file(user_path(folder) / MANIFEST_FILE, ModelFolderError)
 
 
 def read(folder: str | os.PathLike[str], verify: bool = True) -> ModelFolder:
@@ -90,8 +94,8 @@ def read(folder: str | os.PathLike[str], verify: bool = True) -> ModelFolder:
         ModelFolderError: A file is missing, truncated, altered or a link, or ``model.json`` is
             not ours or newer than this fastseg. The message names the file and the remedy.
     """
-    path = Path(folder)
-    if not path.is_dir():
+    path = user_path(folder)
+    if not is_folder(path, ModelNotFoundError):
         raise ModelNotFoundError(f"there is no model folder {path}.")
     found = ModelFolder(path, _read_manifest(path))
     stored = found.manifest.files
@@ -126,10 +130,10 @@ def write(folder: str | os.PathLike[str], *, overwrite: bool = False) -> Iterato
         ModelFolderError: What the block wrote is not a complete model folder.
     """
     target = user_path(folder)
-    if target.is_dir():
+    if is_folder(target, OutputError):
         take_back(target)
-    if target.is_dir() and is_taken(target) and not is_model_folder(target):
-        raise OutputError(f"{target} is not empty and is no model folder: choose another name.")
+        if is_taken(target) and not is_model_folder(target):
+            raise OutputError(f"{target} is not empty and is no model folder: choose another name.")
     known = _listed_files(target)
     with atomic_folder(folder, replace=overwrite, known=known, last=MANIFEST_FILE) as temporary:
         yield temporary
@@ -187,7 +191,7 @@ def graph_file(
 
 def _read_manifest(path: Path) -> Manifest:
     file = path / MANIFEST_FILE
-    if not file.is_file():
+    if not is_file(file, ModelFolderError):
         raise ModelFolderError(f"{path} has no {MANIFEST_FILE}, so it is not a model folder.")
     try:
         if file.stat().st_size > MANIFEST_BYTES:
@@ -201,10 +205,10 @@ def _read_manifest(path: Path) -> Manifest:
 
 def _verify_length(folder: Path, stored: StoredFile) -> None:
     path = folder / stored.file
+    if not is_file(path, ModelFolderError):
+        raise ModelFolderError(f"{path} is missing. {REMEDY}")
     if path.is_symlink():
         raise ModelFolderError(f"{path} is a link. A model folder holds its files itself: copy it.")
-    if not path.is_file():
-        raise ModelFolderError(f"{path} is missing. {REMEDY}")
     if (length := path.stat().st_size) != stored.bytes:
         raise ModelFolderError(
             f"{path} has {length} bytes, not {stored.bytes}: it is truncated or altered. {REMEDY}"

@@ -19,7 +19,8 @@ from fastseg.inference.sessions import Choice
 from fastseg.loading import load_sam
 from fastseg.results import refuse_foreign
 from fastseg.sam.model import Sam
-from fastseg.storage.paths import user_path
+from fastseg.storage.paths import is_folder, user_path
+from fastseg.storage.staging import is_taken
 
 Arguments = TypeVar("Arguments")
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -82,7 +83,7 @@ class OutArguments:
             return
         refuse_foreign(self.out, inputs)
         out = user_path(self.out)
-        if not self.overwrite and out.is_dir() and any(out.iterdir()):
+        if not self.overwrite and is_folder(out, OutputError) and is_taken(out):
             raise OutputError(f"{self.out}/ is not empty. Use another --out, or --overwrite.")
 
 

@@ -21,6 +21,7 @@ from fastseg.images import read_image
 from fastseg.masks import Masks
 from fastseg.results import Contents, ResultFolder
 from fastseg.sam.model import Sam
+from fastseg.storage.paths import is_folder, names_in
 from fastseg.text import printable
 
 IMAGE_SUFFIXES = frozenset(
@@ -77,10 +78,11 @@ def expand_folders(sources: Sequence[Path]) -> list[Path]:
     """
     found: list[Path] = []
     for source in sources:
-        if not source.is_dir():
+        if not is_folder(source, ImageError):
             found.append(source)
             continue
-        inside = [one for one in sorted(source.iterdir()) if one.suffix.lower() in IMAGE_SUFFIXES]
+        within = [source / name for name in names_in(source, ImageError)]
+        inside = [one for one in within if one.suffix.lower() in IMAGE_SUFFIXES]
         if not inside:
             suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
             raise ImageError(f"{source} has no image in it. fastseg looks for {suffixes}.")

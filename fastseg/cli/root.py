@@ -88,10 +88,12 @@ def run(argv: Sequence[str]) -> int:
         _discard_stdout()
         return 0
     except OSError as error:
-        # An error that names no file is one of the stream: of a full disk, for example.
-        if error.filename is None and sys.stdout is not None:
+        # An error that names no file is one of the stream, of a full disk for example, or of a
+        # working folder that was removed.
+        what = error.filename or "the working folder"
+        if error.filename is None and not isinstance(error, FileNotFoundError):
+            what = "standard output"
             _discard_stdout()
-        what = error.filename or "standard output"
         reason = f"{what}: {error.strerror or error}. Check that it can be read or written."
         return _fail(error, reason, BAD_CALL, as_json)
     return code

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fastseg.errors import OutputError
 from fastseg.storage.owned import OwnedFile
-from fastseg.storage.paths import user_path
+from fastseg.storage.paths import real_path, user_path
 from fastseg.storage.staging import NEW, is_taken, locked, publish, replaceable
 
 
@@ -28,7 +28,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         OutputError: The disk is full, the folder is not writable, or ``path`` is no plain file.
             Every ``OSError`` of the block counts as one, so do not read other files in it.
     """
-    target = Path(os.path.realpath(user_path(path)))
+    target = real_path(path)
     with _sibling(target, suffix=target.suffix) as temporary:
         if target.exists() and not target.is_file():
             raise OutputError(f"cannot write {path}: it exists and is not a plain file.")
@@ -66,7 +66,7 @@ def atomic_folder(
             read other files in it.
     """
     given = user_path(path)
-    target = Path(os.path.realpath(given))
+    target = real_path(given)
     with _made(target, (*reversed(target.parents), target)):
         if not target.is_dir():
             raise OutputError(f"cannot write the folder {path}: a file has this name.")

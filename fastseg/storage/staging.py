@@ -26,6 +26,7 @@ from fastseg.storage.owned import (
     sha256,
     write_record,
 )
+from fastseg.storage.paths import is_folder, names_in
 
 NEW, _OLD, _PLAN = "new", "old", "files.json"
 
@@ -33,8 +34,12 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 
 
 def is_taken(folder: Path) -> bool:
-    """Tell whether a folder holds anything beside what is being written."""
-    return any(path.name != UNFINISHED for path in folder.iterdir())
+    """Tell whether a folder holds anything beside what is being written.
+
+    Raises:
+        OutputError: The folder cannot be read.
+    """
+    return any(name != UNFINISHED for name in names_in(folder, OutputError))
 
 
 def replaceable(folder: Path, known: Iterable[OwnedFile] = ()) -> tuple[OwnedFile, ...]:
@@ -53,10 +58,17 @@ def take_back(folder: Path) -> None:
         OutputError: Another process is writing there, or the folder of unfinished files holds
             something that fastseg did not put there.
     """
-    if not (folder / UNFINISHED).exists():
+    if not is_folder(folder / UNFINISHED, OutputError):
         return
-    with _locked(folder / UNFINISHED, needed=True):
-        _undo(folder)
+    try:
+        with _locked(folder / UNFINISHED, needed=True):
+            _undo(folder)
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(
+            f"cannot remove {folder / UNFINISHED}: {error.strerror or error}. Check its owner."
+        ) from error
 
 
 @contextmanager
