@@ -98,7 +98,7 @@ class Embedding:
         """
         try:
             if not is_file(user_path(path)):
-                raise ValueError("no such plain file")
+                raise ValueError("No such file, or a pipe, a device or a folder")
             # np.load would also take a pickle or a bare array; only an archive is ours.
             with zipfile.ZipFile(user_path(path)) as archive:
                 damaged = archive.testzip()
