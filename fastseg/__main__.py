@@ -9,6 +9,7 @@ from types import FrameType
 
 INTERRUPTED = 130
 TERMINATED = 143
+HUNG_UP = 129
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,6 +22,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 done, 1 some inputs failed, 2 a call that cannot be carried out, 130 interrupted.
     """
     signal.signal(signal.SIGTERM, _end)
+    # A process that was started by nohup ignores the end of its terminal.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _hang_up)
     try:
         try:
             from fastseg.cli.root import run
@@ -52,6 +56,11 @@ def _forget_interrupt() -> None:
 def _end(_signum: int, _frame: FrameType | None) -> None:
     """End by an exception, so that half-written results are removed on the way out."""
     raise SystemExit(TERMINATED)
+
+
+def _hang_up(_signum: int, _frame: FrameType | None) -> None:
+    """End by an exception, as ``_end``, when the terminal has gone."""
+    raise SystemExit(HUNG_UP)
 
 
 if __name__ == "__main__":

@@ -107,11 +107,11 @@ def demo(model: Sam) -> Demo:
 def write(shown: Demo, out: str | os.PathLike[str]) -> None:
     """Write the drawing, the masks of everything mode and the timings to a folder.
 
-    An earlier result folder of that name is replaced.
+    The files of an earlier demonstration in that folder are replaced.
 
     Args:
         shown: The demonstration.
-        out: The folder, which takes its name when all of it is there.
+        out: The folder, in which the files appear when all of them are written.
 
     Raises:
         OutputError: The name is taken by something else, or the place cannot be written.

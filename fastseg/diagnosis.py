@@ -135,8 +135,16 @@ def _machine() -> dict[str, Any]:
         "memory": _meminfo("MemTotal"),
         "memory_available": _meminfo("MemAvailable"),
         "memory_limit": _memory_limit(),
-        "disk_free": shutil.disk_usage(Path.cwd()).free,
+        "disk_free": _disk_free(),
     }
+
+
+def _disk_free() -> int | None:
+    """Return the free bytes of the working folder's disk; None if that folder was removed."""
+    try:
+        return shutil.disk_usage(Path.cwd()).free
+    except OSError:
+        return None
 
 
 def _read(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import stat
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -190,6 +191,10 @@ def _read_one(source: Any, what: str, max_pixels: int | None) -> NDArray[np.uint
             return _decode_file(BytesIO(source), what, max_pixels)
         if _is_file(source):
             return _decode_file(BytesIO(_content(source, what)), what, max_pixels)
+        if not stat.S_ISREG(Path(source).stat().st_mode) and not Path(source).is_dir():
+            raise ImageError(
+                f"{what} is a pipe or a device, which is not opened. Give a file, or its bytes."
+            )
         with Path(source).open("rb") as file:
             return _decode_file(file, what, max_pixels)
 
@@ -205,6 +210,17 @@ def _content(file: BinaryIO, what: str) -> bytes:
             f'{what} gives {type(content).__name__} and no bytes. Open it in binary mode, "rb".'
         )
     return content
+
+
+def is_image(path: Path) -> bool:
+    """Tell whether a file begins as an image that ``read_image`` reads; it is not decoded."""
+    # TGA has no signature: Pillow takes many other files for one.
+    formats = [one for one in FORMATS if one != "TGA" or path.suffix.lower() == ".tga"]
+    try:
+        with path.open("rb") as file, _without_pillow_limit(), Image.open(file, formats=formats):
+            return True
+    except Exception:  # Pillow's readers raise whatever a damaged header leads them to
+        return False
 
 
 def _decode_file(file: BinaryIO, what: str, max_pixels: int | None) -> NDArray[np.uint8]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from fastseg.masks import Masks
+from fastseg.text import printable
 
 LONG_SIDE = 1200
 """Longest side of a drawn image in pixels; a small image is enlarged 4 times at most."""
@@ -194,6 +195,7 @@ def _write_line(
     """Write one line from its left middle, shrunk until it is at most ``width`` pixels long."""
     if not text:
         return
+    text = printable(text)
     length = pencil.textlength(text, font=ImageFont.load_default(size=size))
     font = ImageFont.load_default(size=max(6.0, size * min(1.0, width / length)))
     pencil.text(at, text, fill=_INK, font=font, anchor="lm")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,9 @@ from fastseg import environment, overlay, provenance
 from fastseg.errors import OutputError
 from fastseg.masks import Masks, OutputMode
 from fastseg.storage.atomic import atomic_folder
+from fastseg.storage.paths import is_file, is_folder, real_path, user_path
+from fastseg.storage.staging import is_taken, replaceable, take_back
+from fastseg.text import file_stem
 
 MASKS_FILE = "masks.json"
 REPORT_FILE = "results.json"
@@ -64,7 +67,8 @@ class ResultFolder:
         Returns:
             Name of the files of this image, without folder and suffix.
         """
-        name, image_id = self._free_name(stem or Path(source).stem), len(self._images) + 1
+        name = self._free_name(file_stem(stem or Path(source).stem))
+        image_id = len(self._images) + 1
         height, width = image.shape[:2]
         self._images.append({"id": image_id, "file_name": source, "width": width, "height": height})
         names = masks.names or (UNNAMED,) * len(masks)
@@ -112,7 +116,7 @@ class ResultFolder:
     def _save(self, drawing: Image.Image, name: Path) -> None:
         file = self.path / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        drawing.save(file)
+        drawing.save(file, "PNG")
 
 
 @contextmanager
@@ -123,15 +127,15 @@ def write(
     contents: Contents | None = None,
     overwrite: bool = False,
 ) -> Iterator[ResultFolder]:
-    """Write a result folder: it takes its name when the block ends well, else nothing is left.
+    """Write a result folder: its files appear when the block ends well, else nothing is left.
 
     Args:
         out: The folder to write.
         info: What made the results (model, backend, device, precision), for the head of
             ``masks.json``; versions and the research-only notice are added.
         contents: What to write beside the masks.
-        overwrite: Whether an earlier result folder of that name may be replaced. Any other folder
-            that has something in it never is.
+        overwrite: Whether the files of earlier results in that folder may be replaced. A folder
+            that holds anything else is refused.
 
     Yields:
         The open folder.
@@ -142,7 +146,7 @@ def write(
     refuse_foreign(Path(out))
     head = {**info, "notice": provenance.NOTICE, "versions": environment.versions()}
     with (
-        atomic_folder(out, replace=overwrite) as path,
+        atomic_folder(out, replace=overwrite, last=REPORT_FILE) as path,
         (path / MASKS_FILE).open("w", encoding="utf-8") as coco,
     ):
         coco.write(f'{{"info": {to_json(head)}, "licenses": [], "annotations": [')
@@ -151,10 +155,33 @@ def write(
         folder.finish()
 
 
-def refuse_foreign(folder: Path) -> None:
-    """Raise OutputError where a folder has something in it that is not ours to replace."""
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MASKS_FILE).is_file():
+def refuse_foreign(folder: Path, inputs: Iterable[Path] = ()) -> None:
+    """Refuse a folder that has something in it that is not ours to replace.
+
+    Args:
+        folder: The folder for results; what a killed process left unfinished in it is removed.
+        inputs: Files that the call reads.
+
+    Raises:
+        OutputError: It holds no results, a file that fastseg did not write or that changed since,
+            or an input of the call.
+    """
+    folder = user_path(folder)
+    if not is_folder(folder, OutputError):
+        return
+    take_back(folder)
+    if not is_taken(folder):
+        return
+    if not is_file(folder / MASKS_FILE, OutputError):
         raise OutputError(f"{folder} is not empty and holds no results: choose another name")
+    replaceable(folder)
+    place = real_path(folder)
+    for file in inputs:
+        if place in real_path(file).parents:
+            raise OutputError(
+                f"{file} is an input of this call and lies in {folder}, which would be replaced. "
+                "Choose another folder for the results."
+            )
 
 
 def describe(masks: Masks, mode: OutputMode = "coco_rle") -> Iterator[dict[str, Any]]:
@@ -172,8 +199,12 @@ def describe(masks: Masks, mode: OutputMode = "coco_rle") -> Iterator[dict[str, 
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
-    """Write ``value`` as JSON text, with null for numbers that JSON lacks (NaN, infinities)."""
-    return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, indent=indent)
+    """Write ``value`` as JSON text, with null for numbers that JSON lacks (NaN, infinities).
+
+    A byte of a file name that is not UTF-8 is an escaped lone surrogate, as Python reads it back.
+    """
+    text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, indent=indent)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _finite(value: Any) -> Any:

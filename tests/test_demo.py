@@ -13,6 +13,7 @@ from PIL import Image
 from fastseg import demo as demonstration
 from fastseg.cli.root import run
 from fastseg.images import read_image
+from fastseg.storage.owned import RECORD
 from fastseg.testing import tiny_sam_folder
 
 
@@ -42,7 +43,12 @@ def test_the_demo_leaves_image_masks_and_timings(tiny, tmp_path: Path, capsys) -
     out = tmp_path / "demo"
     assert run(["demo", "--model", tiny, "--out", str(out), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert {file.name for file in out.iterdir()} == {"overlay.png", "masks.json", "timings.json"}
+    assert {file.name for file in out.iterdir()} == {
+        "overlay.png",
+        "masks.json",
+        "timings.json",
+        RECORD,
+    }
     masks = json.loads((out / "masks.json").read_text())
     everything, boxes = json.loads((out / "timings.json").read_text())["steps"]
     assert len(masks["annotations"]) == everything["masks"] == document["steps"][0]["masks"]

@@ -6,11 +6,12 @@ from fastseg.artifacts.folder import (
     graph_file,
     is_model_folder,
     read,
-    sha256,
+    remove,
     stored_file,
     write,
     write_manifest,
 )
+from fastseg.storage.owned import sha256
 
 __all__ = [
     "MANIFEST_FILE",
@@ -18,6 +19,7 @@ __all__ = [
     "graph_file",
     "is_model_folder",
     "read",
+    "remove",
     "sha256",
     "stored_file",
     "write",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,11 @@ from fastseg.artifacts.manifest import (
 )
 from fastseg.contract import GraphSpec
 from fastseg.errors import BackendError, ModelFolderError, ModelNotFoundError, OutputError
+from fastseg.storage import owned
 from fastseg.storage.atomic import atomic_folder
+from fastseg.storage.owned import OwnedFile, sha256
+from fastseg.storage.paths import is_file, is_folder, user_path
+from fastseg.storage.staging import is_taken, take_back
 
 MANIFEST_FILE = "model.json"
 
@@ -70,8 +73,12 @@ class ModelFolder:
 
 
 def is_model_folder(folder: str | os.PathLike[str]) -> bool:
-    """Tell whether a folder has a ``model.json``; its graphs are not read."""
-    return (Path(folder) / MANIFEST_FILE).is_file()
+    """Tell whether a folder has a ``model.json``; its graphs are not read.
+
+    Raises:
+        ModelFolderError: The folder cannot be looked at.
+    """
+    return is_file(user_path(folder) / MANIFEST_FILE, ModelFolderError)
 
 
 def read(folder: str | os.PathLike[str], verify: bool = True) -> ModelFolder:
@@ -87,8 +94,8 @@ def read(folder: str | os.PathLike[str], verify: bool = True) -> ModelFolder:
         ModelFolderError: A file is missing, truncated, altered or a link, or ``model.json`` is
             not ours or newer than this fastseg. The message names the file and the remedy.
     """
-    path = Path(folder)
-    if not path.is_dir():
+    path = user_path(folder)
+    if not is_folder(path, ModelNotFoundError):
         raise ModelNotFoundError(f"there is no model folder {path}.")
     found = ModelFolder(path, _read_manifest(path))
     stored = found.manifest.files
@@ -106,13 +113,14 @@ def read(folder: str | os.PathLike[str], verify: bool = True) -> ModelFolder:
 def write(folder: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
     """Write a model folder: the block fills a temporary folder, ``model.json`` among it.
 
-    The temporary folder is read back and verified, then takes the name ``folder`` at once. When
-    the block raises, or is interrupted, nothing is left and an earlier folder stays as it was.
+    The temporary folder is read back and verified, then its files are moved into ``folder``,
+    ``model.json`` last. When the block raises, or is interrupted, nothing is left and an earlier
+    model stays as it was.
 
     Args:
         folder: The folder to write.
-        overwrite: Allow a model folder of that name to be replaced. Another folder that is not
-            empty never is.
+        overwrite: Allow the model in that folder to be replaced. A folder that holds anything
+            else is refused.
 
     Yields:
         An empty folder to write the graphs and, by ``write_manifest``, ``model.json`` into.
@@ -121,12 +129,39 @@ def write(folder: str | os.PathLike[str], *, overwrite: bool = False) -> Iterato
         OutputError: The name is taken, the disk is full or the place is not writable.
         ModelFolderError: What the block wrote is not a complete model folder.
     """
-    target = Path(folder)
-    with atomic_folder(target, replace=overwrite) as temporary:
-        if target.is_dir() and any(target.iterdir()) and not is_model_folder(target):
+    target = user_path(folder)
+    if is_folder(target, OutputError):
+        take_back(target)
+        if is_taken(target) and not is_model_folder(target):
             raise OutputError(f"{target} is not empty and is no model folder: choose another name.")
+    known = _listed_files(target)
+    with atomic_folder(folder, replace=overwrite, known=known, last=MANIFEST_FILE) as temporary:
         yield temporary
         read(temporary)
+
+
+def remove(folder: str | os.PathLike[str]) -> None:
+    """Remove a model folder in which every file is the model's.
+
+    Raises:
+        OutputError: It is a link, holds something else, or cannot be removed.
+    """
+    path = user_path(folder)
+    take_back(path)
+    owned.remove(path, _listed_files(path))
+
+
+def _listed_files(folder: Path) -> tuple[OwnedFile, ...]:
+    """List the files that ``model.json`` names by their hashes, and itself; none if it is damaged.
+
+    An earlier version wrote model folders without a record.
+    """
+    try:
+        manifest = _read_manifest(folder)
+        own = OwnedFile(MANIFEST_FILE, sha256(folder / MANIFEST_FILE))
+    except (ModelFolderError, OSError):
+        return ()
+    return (own, *(OwnedFile(stored.file, stored.sha256) for stored in manifest.files))
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -154,19 +189,9 @@ def graph_file(
     )
 
 
-def sha256(path: Path) -> str:
-    """Hash the content of a file in constant memory."""
-    digest = hashlib.sha256()
-    buffer = memoryview(bytearray(2**20))
-    with path.open("rb", buffering=0) as file:
-        while length := file.readinto(buffer):
-            digest.update(buffer[:length])
-    return digest.hexdigest()
-
-
 def _read_manifest(path: Path) -> Manifest:
     file = path / MANIFEST_FILE
-    if not file.is_file():
+    if not is_file(file, ModelFolderError):
         raise ModelFolderError(f"{path} has no {MANIFEST_FILE}, so it is not a model folder.")
     try:
         if file.stat().st_size > MANIFEST_BYTES:
@@ -180,10 +205,10 @@ def _read_manifest(path: Path) -> Manifest:
 
 def _verify_length(folder: Path, stored: StoredFile) -> None:
     path = folder / stored.file
+    if not is_file(path, ModelFolderError):
+        raise ModelFolderError(f"{path} is missing. {REMEDY}")
     if path.is_symlink():
         raise ModelFolderError(f"{path} is a link. A model folder holds its files itself: copy it.")
-    if not path.is_file():
-        raise ModelFolderError(f"{path} is missing. {REMEDY}")
     if (length := path.stat().st_size) != stored.bytes:
         raise ModelFolderError(
             f"{path} has {length} bytes, not {stored.bytes}: it is truncated or altered. {REMEDY}"

@@ -10,6 +10,7 @@ from pathlib import Path
 from fastseg import artifacts
 from fastseg.coercion import shown
 from fastseg.errors import ModelError, ModelNotFoundError
+from fastseg.storage.paths import is_file, is_folder, user_path
 
 EMBEDDED = Path(__file__).parents[1] / "models"
 """The folder of the model folders that come with fastseg."""
@@ -158,11 +159,11 @@ def find(model: str | os.PathLike[str]) -> Path:
     folders = {path.name: path for path in embedded_folders()}
     if str(model) in folders:
         return folders[str(model)]
-    path = Path(model)
-    if path.is_dir():
+    path = user_path(model)
+    if is_folder(path, ModelNotFoundError):
         return path
     names = ", ".join(folders) or "none"
-    if path.is_file():
+    if is_file(path, ModelNotFoundError):
         raise ModelNotFoundError(
             f"{model} is a file, and a model is a folder. Make one of a checkpoint: "
             f"fastseg export sam --checkpoint {model} --out FOLDER."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
@@ -19,6 +19,8 @@ from fastseg.inference.sessions import Choice
 from fastseg.loading import load_sam
 from fastseg.results import refuse_foreign
 from fastseg.sam.model import Sam
+from fastseg.storage.paths import is_folder, user_path
+from fastseg.storage.staging import is_taken
 
 Arguments = TypeVar("Arguments")
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -67,16 +69,21 @@ class OutArguments:
     overwrite: bool
     overlay: bool
 
-    def check_out(self) -> None:
+    def check_out(self, inputs: Iterable[Path]) -> None:
         """Refuse a result folder that cannot be written, before any model is loaded.
 
+        Args:
+            inputs: Files that the call reads.
+
         Raises:
-            OutputError: ``out`` is not empty, and holds no results or must not be overwritten.
+            OutputError: ``out`` is not empty, and holds no results, something else beside them, an
+                input of the call, or must not be overwritten.
         """
         if self.out is None:
             return
-        refuse_foreign(self.out)
-        if not self.overwrite and self.out.is_dir() and any(self.out.iterdir()):
+        refuse_foreign(self.out, inputs)
+        out = user_path(self.out)
+        if not self.overwrite and is_folder(out, OutputError) and is_taken(out):
             raise OutputError(f"{self.out}/ is not empty. Use another --out, or --overwrite.")
 
 

@@ -11,22 +11,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import RenderableType
-from rich.table import Table
 
 from fastseg import results
 from fastseg.cli.arguments import DEFAULT_MODEL, OutArguments
 from fastseg.cli.progress import progress
-from fastseg.cli.report import DONE, SOME_FAILED, Report, document, error_body, failure_line
+from fastseg.cli.report import DONE, SOME_FAILED, Report, Table, document, error_body, failure_line
 from fastseg.errors import FastsegError, ImageError, OutputError
-from fastseg.images import read_image
+from fastseg.images import is_image, read_image
 from fastseg.masks import Masks
 from fastseg.results import Contents, ResultFolder
 from fastseg.sam.model import Sam
+from fastseg.storage.paths import is_file, is_folder, names_in
+from fastseg.text import printable
 
 IMAGE_SUFFIXES = frozenset(
     (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 )
-"""Suffixes, in any case, of the files that a folder contributes."""
+"""Suffixes, in any case, of files that a folder contributes even if they are damaged."""
+
+_NAMED = 5
 
 LOW_SCORE = 0.5
 """Score below which a mask of the embedded model is probably wrong."""
@@ -69,29 +72,49 @@ class _AllFailedError(Exception):
     """Every image failed, so no result folder is written."""
 
 
-def expand_folders(sources: Sequence[Path]) -> list[Path]:
+def expand_folders(sources: Sequence[Path]) -> tuple[list[Path], list[str]]:
     """Replace every folder by the images in it, in the order of their names.
 
+    A file counts by its content, or by a suffix of images, so that a damaged one is not passed
+    over. Hidden files, folders, pipes and devices do not count, and are not opened.
+
+    Returns:
+        The images, and for each folder that holds something else a line that names it.
+
     Raises:
-        ImageError: A folder has no image in it.
+        ImageError: A folder has no image in it, or cannot be read.
     """
     found: list[Path] = []
+    lines = []
     for source in sources:
-        if not source.is_dir():
+        if not is_folder(source, ImageError):
             found.append(source)
             continue
-        inside = [one for one in sorted(source.iterdir()) if one.suffix.lower() in IMAGE_SUFFIXES]
+        names = names_in(source, ImageError)
+        inside = [name for name in names if _counts(source / name)]
         if not inside:
-            suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
-            raise ImageError(f"{source} has no image in it. fastseg looks for {suffixes}.")
-        found += inside
-    return found
+            raise ImageError(f"{source} has no image in it. Name a folder of images, or a file.")
+        found += [source / name for name in inside]
+        others = [name for name in names if name not in inside]
+        if others:
+            named = ", ".join(others[:_NAMED]) + (", ..." if len(others) > _NAMED else "")
+            lines.append(f"{source}: {len(others)} left out, not images or hidden: {named}")
+    return found, lines
 
 
-def run_batch(images: Sequence[Path], model: Sam, task: Task, out: OutArguments) -> Report:
+def _counts(path: Path) -> bool:
+    if path.name.startswith(".") or not is_file(path):
+        return False
+    return path.suffix.lower() in IMAGE_SUFFIXES or is_image(path)
+
+
+def run_batch(
+    images: Sequence[Path], model: Sam, task: Task, out: OutArguments, hints: Sequence[str] = ()
+) -> Report:
     """Run ``task`` on every image, and write the results if a folder was given.
 
     An image that fails is reported and does not stop the others; if all fail, nothing is written.
+    ``hints`` are further lines for stderr.
     """
     info = model.provenance()
     outcome = _Outcome()
@@ -112,7 +135,7 @@ def run_batch(images: Sequence[Path], model: Sam, task: Task, out: OutArguments)
     written = None if outcome.last is None else out.out
     text = tuple(_text(outcome, task, info, written))
     body = {**body, "out": None if written is None else str(written)}
-    hints = tuple(_hints(outcome, info["model"]))
+    hints = (*hints, *_hints(outcome, info["model"]))
     return Report(task.verb, body, text, outcome.exit_code, outcome.failures, hints)
 
 
@@ -172,7 +195,7 @@ def _text(
         yield mask_table(outcome.last)
     yield f"\n{info['model']} on {info['backend']} {info['device']} {info['precision']}"
     if out is not None:
-        yield f"results in {out}"
+        yield f"results in {printable(str(out))}"
 
 
 def mask_table(masks: Masks) -> Table:

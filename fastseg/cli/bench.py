@@ -9,7 +9,6 @@ from pathlib import Path
 
 import click
 from rich.console import RenderableType
-from rich.table import Table
 
 from fastseg import environment
 from fastseg.benchmarking import bench as benchmark
@@ -17,7 +16,7 @@ from fastseg.benchmarking import model_costs
 from fastseg.benchmarking.repetition import StoppingRule
 from fastseg.cli.arguments import DEFAULT_MODEL, into, json_option, runtime_options
 from fastseg.cli.progress import progress
-from fastseg.cli.report import Report
+from fastseg.cli.report import Report, Table
 from fastseg.demo_data import PICTURE
 from fastseg.environment import usable_cores
 from fastseg.images import read_image

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.table import Table
 
 from fastseg import artifacts, building, environment
 from fastseg.artifacts import registry
@@ -15,7 +14,7 @@ from fastseg.backends.tensorrt.library import FLAVOURS
 from fastseg.building import Built, Request
 from fastseg.cli.arguments import into, json_option
 from fastseg.cli.progress import progress
-from fastseg.cli.report import Report
+from fastseg.cli.report import Report, Table
 
 
 @dataclass(frozen=True, kw_only=True)

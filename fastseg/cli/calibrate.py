@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 import click
 from rich.console import RenderableType
-from rich.table import Table
 
 from fastseg import artifacts, environment
 from fastseg.artifacts import registry
 from fastseg.cli.arguments import DEFAULT_MODEL, into, json_option
 from fastseg.cli.progress import progress
-from fastseg.cli.report import Report
+from fastseg.cli.report import Report, Table
 from fastseg.inference import tuned_plans
 from fastseg.inference.tuned_plans import Candidate, TunedPlan
 from fastseg.validation import autotune

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
-from rich.table import Table
 
 from fastseg import demo as demonstration
 from fastseg.cli.arguments import ModelArguments, into, json_option, model_options
 from fastseg.cli.progress import progress
-from fastseg.cli.report import Report
+from fastseg.cli.report import Report, Table
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
-from rich.table import Table
 
 from fastseg import diagnosis, environment
 from fastseg.cli.arguments import json_option
-from fastseg.cli.report import DONE, SOME_FAILED, Report
+from fastseg.cli.report import DONE, SOME_FAILED, Report, Table
 
 _MACHINE_BYTES = ("memory", "memory_available", "memory_limit", "disk_free")
 

@@ -40,6 +40,7 @@ from fastseg.loading import load_unet
 from fastseg.masks import Masks
 from fastseg.measure import FIELD_OF_VIEW_CM, Mode
 from fastseg.results import Contents, ResultFolder
+from fastseg.text import printable
 from fastseg.timings import Timings
 
 MEASUREMENTS_FILE = "measurements.json"
@@ -246,7 +247,7 @@ def echo(arguments: Arguments) -> Report:
     one patient in one folder make one study; --patient joins folders. For research use only; not a
     medical device.
     """
-    arguments.check_out()
+    arguments.check_out(arguments.frames)
     with ExitStack() as stack:
         named = _load(arguments.model, arguments, stack) if arguments.model else None
         files = [
@@ -340,7 +341,7 @@ def _text(
     yield f"\n{ran}; mode {mode}"
     yield provenance.NOTICE
     if out is not None:
-        yield f"results in {out}"
+        yield f"results in {printable(str(out))}"
 
 
 def _ran_on(model: Unet) -> str:

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import PurePath
 
 from rich.console import RenderableType
-from rich.table import Table
 
+from fastseg.cli.report import Table
 from fastseg.echo.findings import Finding
 from fastseg.echo.report import SEPARATOR, Row, Study
+from fastseg.text import printable
 
 MAX_FRAMES_SHOWN = 4
 """Largest study shown whole; of a larger one only the frames that its rows use are shown."""
@@ -34,7 +35,7 @@ _ABBREVIATED = frozenset(
 
 def tables(study: Study) -> Iterator[RenderableType]:
     """Yield the chambers, the rows with a value, and the reasons of the rows without one."""
-    yield f"\n{study.patient}"
+    yield f"\n{printable(study.patient)}"
     yield _chambers(study)
     found = [row for row in study.rows if not math.isnan(row.value)]
     if found:

@@ -101,8 +101,8 @@ def everything(arguments: Arguments) -> Report:
     """
     settings: dict[str, Any] = {name: getattr(arguments, name) for name in _HELP}
     GridSettings(**settings)  # raises once for all images, before the model is loaded
-    images = expand_folders(arguments.sources)
-    arguments.check_out()
+    images, left_out = expand_folders(arguments.sources)
+    arguments.check_out(images)
     with arguments.load() as model:
 
         def call(image: NDArray[np.uint8]) -> Masks:
@@ -110,4 +110,4 @@ def everything(arguments: Arguments) -> Report:
 
         contents = Contents(mode=arguments.output_mode, overlays=arguments.overlay)
         task = Task("everything", call, settings, contents, PER_MASK, arguments.limit)
-        return run_batch(images, model, task, arguments)
+        return run_batch(images, model, task, arguments, left_out)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.table import Table
 
 from fastseg import artifacts
 from fastseg.artifacts import registry
 from fastseg.cli.arguments import into, json_option
 from fastseg.cli.progress import progress
-from fastseg.cli.report import DONE, SOME_FAILED, Report, error_body, failure_line
-from fastseg.errors import FastsegError, ModelFolderError, OutputError
+from fastseg.cli.report import DONE, SOME_FAILED, Report, Table, error_body, failure_line
+from fastseg.errors import FastsegError, ModelFolderError
+from fastseg.text import printable
 
 
 @click.group(invoke_without_command=True)
@@ -64,7 +63,11 @@ def verify(arguments: VerifyArguments) -> Report:
             except FastsegError as error:
                 row |= error_body(error)
                 failures.append(failure_line(name, error))
-    text = [f"{row['name']}: {row['graphs']} graphs, whole" for row in rows if "graphs" in row]
+    text = [
+        f"{printable(row['name'])}: {row['graphs']} graphs, whole"
+        for row in rows
+        if "graphs" in row
+    ]
     code = SOME_FAILED if failures else DONE
     return Report("models verify", {"models": rows}, text, code, failures)
 
@@ -83,7 +86,7 @@ class RemoveArguments:
 @json_option
 @into(RemoveArguments)
 def rm(arguments: RemoveArguments) -> Report:
-    """Remove a model FOLDER. Folders of anything else are refused."""
+    """Remove a model FOLDER. A folder that holds anything else, or a link, is refused."""
     folder = arguments.folder
     if not artifacts.is_model_folder(folder):
         raise ModelFolderError(
@@ -95,11 +98,8 @@ def rm(arguments: RemoveArguments) -> Report:
         )
     if not arguments.yes and not _confirmed(f"Remove {folder}?"):
         raise click.UsageError(f"{folder} was not removed. Pass --yes to remove it without asking.")
-    try:
-        shutil.rmtree(folder)
-    except OSError as error:
-        raise OutputError(f"cannot remove {folder}: {error.strerror}. Check its owner.") from error
-    return Report("models rm", {"removed": str(folder)}, (f"removed {folder}",))
+    artifacts.remove(folder)
+    return Report("models rm", {"removed": str(folder)}, (f"removed {printable(str(folder))}",))
 
 
 def _confirmed(question: str) -> bool:

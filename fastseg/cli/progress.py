@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from fastseg.text import printable
+
 
 @contextmanager
 def progress(total: int | None) -> Iterator[Callable[[str], None]]:
@@ -39,7 +41,7 @@ def progress(total: int | None) -> Iterator[Callable[[str], None]]:
 
         def step(text: str) -> None:
             nonlocal begun
-            bar.update(task, description=text, completed=begun)
+            bar.update(task, description=printable(text), completed=begun)
             begun += 1
 
         yield step

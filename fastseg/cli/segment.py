@@ -102,7 +102,7 @@ def segment(arguments: Arguments) -> Report:
     if there is exactly one. Every image gets the same prompts.
     """
     prompts = prompts_of(arguments)
-    arguments.check_out()
+    arguments.check_out(arguments.images)
     with arguments.load() as model:
 
         def call(image: NDArray[np.uint8]) -> Masks:

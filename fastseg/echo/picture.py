@@ -16,6 +16,7 @@ from fastseg.masks import Masks
 from fastseg.measure import Measurement
 from fastseg.overlay import colours
 from fastseg.provenance import NOTICE
+from fastseg.text import printable
 
 LONG_SIDE = 1024
 """Longest side of the drawn frame in pixels; a small frame is enlarged 4 times at most."""
@@ -235,6 +236,7 @@ def _write(
     """Write one line from its left middle, smaller where it would be longer than ``width``."""
     if not text:
         return
+    text = printable(text)
     length = pencil.textlength(text, font=_font(size))
     pencil.text(
         at, text, fill=ink, font=_font(max(8.0, size * min(1.0, width / length))), anchor="lm"

@@ -14,6 +14,7 @@ from fastseg.artifacts import ModelFolder
 from fastseg.environment import processor, thread_count, usable_cores, versions
 from fastseg.errors import OutputError
 from fastseg.storage.cache import CacheFolder, user_cache_folder
+from fastseg.storage.paths import is_folder
 
 SCHEMA = 1
 """Version of the file and of how it is measured. Files of another version are not found."""
@@ -80,7 +81,7 @@ def find(folder: ModelFolder, *, threads: int = 0) -> TunedPlan | None:
     """
     kept = _folder()
     # Versions are looked up in the files of the installation: not before there can be a plan.
-    if kept is None or not kept.folder.is_dir():
+    if kept is None or not is_folder(kept.folder):
         return None
     return kept.get(_key(folder, threads), _read)
 

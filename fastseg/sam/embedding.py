@@ -6,7 +6,6 @@ import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from fastseg.contract import Array
 from fastseg.errors import EmbeddingError
 from fastseg.geometry import Frame
 from fastseg.storage.atomic import atomic_file
+from fastseg.storage.paths import is_file, user_path
 from fastseg.timings import Timings
 
 FORMAT = 1
@@ -97,10 +97,12 @@ class Embedding:
             EmbeddingError: There is no such file, it is damaged, or it is no embedding.
         """
         try:
+            if not is_file(user_path(path)):
+                raise ValueError("No such file, or a pipe, a device or a folder")
             # np.load would also take a pickle or a bare array; only an archive is ours.
-            with zipfile.ZipFile(path) as archive:
+            with zipfile.ZipFile(user_path(path)) as archive:
                 damaged = archive.testzip()
-            with np.load(Path(path), allow_pickle=False) as entries:
+            with np.load(user_path(path), allow_pickle=False) as entries:
                 arrays = {name: entries[name] for name in _ENTRIES}
         except Exception as error:  # readers fail on damage in many ways
             raise EmbeddingError(

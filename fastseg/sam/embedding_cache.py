@@ -19,6 +19,7 @@ from fastseg.images import Channels, ImageSource, read_image
 from fastseg.sam.embedding import Embedding
 from fastseg.sam.model import Sam
 from fastseg.storage.cache import CacheFolder
+from fastseg.storage.paths import user_path
 from fastseg.timings import Timings
 
 KEYS = 2
@@ -72,7 +73,7 @@ class EmbeddingCache:
             raise EmbeddingError(f"max_bytes must be 0 or more, not {max_bytes}.")
         self.max_bytes = max_bytes
         """Most that the memory may hold, and most that the folder may hold."""
-        self._folder = None if folder is None else CacheFolder(Path(folder), max_bytes, ".npz")
+        self._folder = None if folder is None else CacheFolder(user_path(folder), max_bytes, ".npz")
         self._writes = folder is not None
         self._held: OrderedDict[str, Embedding] = OrderedDict()
         self._held_bytes = 0

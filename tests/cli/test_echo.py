@@ -19,6 +19,7 @@ from fastseg.echo.findings import Place, find
 from fastseg.echo.views import VIEWS
 from fastseg.errors import ImageError
 from fastseg.inference.loaded_model import LoadedModel
+from fastseg.storage.owned import RECORD
 from fastseg.testing import tiny_unet_folder
 from fastseg.timings import Timings
 from tests.helpers.chamber_bodies import CM_PER_PIXEL, draw, ellipse, named
@@ -259,6 +260,7 @@ def test_a_result_folder_has_masks_overlays_and_measurements(painted, tmp_path, 
     assert code == 0
     kept = {str(file.relative_to(out)) for file in out.rglob("*.*")}
     assert kept == {
+        RECORD,
         "masks.json",
         "measurements.json",
         "overlays/p7_a4c-0000.png",
@@ -281,7 +283,11 @@ def test_a_result_folder_has_masks_overlays_and_measurements(painted, tmp_path, 
     assert document["error"] == {"type": "OutputError", "message": taken}
     again = answer(capsys, tmp_path / "p7_a4c.npy", "--out", out, "--overwrite", "--no-overlay")
     assert again[0] == 0
-    assert {file.name for file in out.iterdir()} == {"masks.json", "measurements.json"}
+    assert {file.name for file in out.iterdir()} == {
+        "masks.json",
+        "measurements.json",
+        RECORD,
+    }
 
 
 def test_a_file_that_fails_is_named_and_the_others_are_done(painted, tmp_path, capsys) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 import fastseg
 from fastseg.cli.root import run
 from fastseg.demo import BOXES, PICTURE
+from fastseg.storage.owned import RECORD
 from fastseg.testing import tiny_sam_folder
 
 
@@ -258,4 +259,4 @@ def test_overlays_are_left_out_when_asked(tiny, image, tmp_path, capsys) -> None
     out = tmp_path / "out"
     call = ("segment", image, "--model", tiny, "--point", 9, 9, "--out", out, "--no-overlay")
     assert answer(capsys, *call)[0] == 0
-    assert {file.name for file in out.iterdir()} == {"masks.json", "results.json"}
+    assert {file.name for file in out.iterdir()} == {"masks.json", "results.json", RECORD}

@@ -12,6 +12,7 @@ import pytest
 
 from fastseg.errors import OutputError
 from fastseg.storage.atomic import atomic_file, atomic_folder
+from fastseg.storage.owned import RECORD, UNFINISHED, read_record
 from tests.helpers.processes import finish
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -19,6 +20,15 @@ FULL = OSError(errno.ENOSPC, "No space left on device")
 
 def below(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def written(folder: Path, *names: str) -> Path:
+    """Write a folder of files that hold nothing."""
+    with atomic_folder(folder) as temporary:
+        for name in names:
+            (temporary / name).parent.mkdir(exist_ok=True)
+            (temporary / name).write_text("")
+    return folder
 
 
 def fill_and_stop(writing, stop: BaseException) -> None:
@@ -58,7 +68,7 @@ def test_the_longest_name_that_a_folder_takes_can_be_written(tmp_path):
         temporary.write_text("{}")
     with atomic_folder(tmp_path / ("y" * 255)):
         pass
-    assert len(below(tmp_path)) == 2
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_link_stays_and_the_file_it_points_to_is_replaced(tmp_path):
@@ -153,44 +163,45 @@ def test_what_is_no_plain_file_is_never_replaced(tmp_path):
         pass
 
 
-def test_a_folder_appears_at_once_also_where_an_empty_one_is(tmp_path):
+def test_the_files_of_a_folder_appear_when_the_block_ends_also_where_an_empty_one_is(tmp_path):
     (tmp_path / "out").mkdir()
     with atomic_folder(tmp_path / "out") as temporary:
         (temporary / "masks.json").write_text("{}")
-        assert below(tmp_path / "out") == []
-    assert below(tmp_path) == ["out", "out/masks.json"]
+        assert {path.name for path in (tmp_path / "out").iterdir()} == {UNFINISHED}
+    assert below(tmp_path) == ["out", f"out/{RECORD}", "out/masks.json"]
 
 
 def test_a_full_folder_is_replaced_on_demand_and_as_a_whole(tmp_path):
-    target = tmp_path / "out"
-    target.mkdir()
-    (target / "old").write_text("")
+    target = written(tmp_path / "out", "sub/old")
     with pytest.raises(OutputError, match="not empty"), atomic_folder(target):
         pass
-    assert below(target) == ["old"]
+    assert below(target) == [RECORD, "sub", "sub/old"]
     with atomic_folder(target, replace=True) as temporary:
         (temporary / "new").write_text("")
-    assert below(tmp_path) == ["out", "out/new"]
+    assert below(tmp_path) == ["out", f"out/{RECORD}", "out/new"]
 
 
 def test_the_folder_before_comes_back_when_the_last_rename_fails(tmp_path, monkeypatch):
-    target = tmp_path / "out"
-    target.mkdir()
-    (target / "old").write_text("")
+    target = written(tmp_path / "out", "sub/old", "same")
+    before = read_record(target / RECORD)
     rename = Path.replace
 
-    def fails_on_the_new_folder(path: Path, to: Path) -> Path:
-        if (path / "new").exists():
+    def fails_on_the_last_file(path: Path, to: Path) -> Path:
+        if path.name == "z":
             raise FULL
         return rename(path, to)
 
-    monkeypatch.setattr(Path, "replace", fails_on_the_new_folder)
-    with (
-        pytest.raises(OutputError, match="No space"),
-        atomic_folder(target, replace=True) as temporary,
-    ):
-        (temporary / "new").write_text("")
-    assert below(tmp_path) == ["out", "out/old"]
+    monkeypatch.setattr(Path, "replace", fails_on_the_last_file)
+
+    def replace_it() -> None:
+        with atomic_folder(target, replace=True) as temporary:
+            for name in ("same", "new", "z"):
+                (temporary / name).write_text("")
+
+    with pytest.raises(OutputError, match="No space"):
+        replace_it()
+    assert below(target) == [RECORD, "same", "sub", "sub/old"]
+    assert read_record(target / RECORD) == before
 
 
 def test_files_get_the_permissions_that_the_user_gives_new_files(tmp_path):

@@ -28,6 +28,7 @@ from fastseg.backends.tensorrt.engine_key import (
 from fastseg.backends.tensorrt.library import PORTABLE, Flavour
 from fastseg.errors import EngineError
 from fastseg.storage.cache import CacheFolder, user_cache_folder
+from fastseg.storage.paths import is_folder
 
 ENGINES = "engines"
 """Folder of the engines inside a model folder."""
@@ -127,7 +128,7 @@ def engines_in(folder: Path, graph: str) -> tuple[list[StoredEngine], list[str]]
         The engines, and for each file of that name that is no engine of fastseg the reason.
     """
     found, refused = [], []
-    for path in sorted(folder.glob(f"*{ENGINE}")) if folder.is_dir() else ():
+    for path in sorted(folder.glob(f"*{ENGINE}")) if is_folder(folder) else ():
         try:
             card = _from_file(path.with_suffix(SIDECAR))
         except EngineError as error:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fastseg.errors import CheckpointError
+from fastseg.storage.paths import is_file
 
 SHOWN = 6
 """Names of each kind that an error lists before it only counts."""
@@ -46,7 +47,7 @@ def load(path: Path, *, remedy: str) -> Any:
     Raises:
         CheckpointError: The file is missing, truncated, not readable, or holds code.
     """
-    if not path.is_file():
+    if not is_file(path, CheckpointError):
         raise CheckpointError(f"there is no checkpoint {path}. {remedy}")
     _check_beginning(path)
     try:

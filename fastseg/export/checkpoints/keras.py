@@ -22,6 +22,7 @@ from fastseg.environment import install_hint
 from fastseg.errors import BackendUnavailableError, CheckpointError
 from fastseg.export.checkpoints import keras_layers
 from fastseg.export.networks.unet import LEVELS, UNet
+from fastseg.storage.paths import is_file
 
 DOWN = [f"down.{level}.{index}" for level in range(LEVELS) for index in range(2)]
 LEVELS_UP = range(LEVELS - 2, -1, -1)
@@ -68,7 +69,7 @@ def read(path: Path, *, remedy: str) -> dict[str, Tensor]:
         CheckpointError: The file is missing, truncated, not from Keras, or of another network.
         BackendUnavailableError: h5py is not installed.
     """
-    if not path.is_file():
+    if not is_file(path, CheckpointError):
         raise CheckpointError(f"there is no checkpoint {path}. {remedy}")
     h5py = _h5py()
     try:
