@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastseg.coercion import real_array
 from fastseg.errors import PromptError
+from fastseg.inputs.numbers import real_array
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastseg import ops
-from fastseg.coercion import host_array, real_number
 from fastseg.errors import MaskError, MeasurementError
+from fastseg.inputs.numbers import host_array, real_number
 from fastseg.masks import Masks
 
 Mode: TypeAlias = Literal["default", "source"]

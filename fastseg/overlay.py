@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
+from fastseg.inputs.text import printable
 from fastseg.masks import Masks
-from fastseg.text import printable
 
 LONG_SIDE = 1200
 """Longest side of a drawn image in pixels; a small image is enlarged 4 times at most."""

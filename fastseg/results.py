@@ -17,11 +17,11 @@ from PIL import Image
 
 from fastseg import environment, overlay, provenance
 from fastseg.errors import OutputError
+from fastseg.inputs.text import file_stem
 from fastseg.masks import Masks, OutputMode
 from fastseg.storage.atomic import atomic_folder
 from fastseg.storage.paths import is_file, is_folder, real_path, user_path
 from fastseg.storage.staging import is_taken, replaceable, take_back
-from fastseg.text import file_stem
 
 MASKS_FILE = "masks.json"
 REPORT_FILE = "results.json"

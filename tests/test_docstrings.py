@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("fastseg", "training", "benchmarks", "export", "examples", "tools")
+FOLDERS = ("fastseg", "training", "benchmarks", "export", "examples", "tools", "tests")
 
 HEADLESS = re.compile(r"(What|Which|Whether|Where|How|Who|Whose|When|Why)\b")
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastseg import artifacts
-from fastseg.coercion import shown
 from fastseg.errors import ModelError, ModelNotFoundError
+from fastseg.inputs.numbers import shown
 from fastseg.storage.paths import is_file, is_folder, user_path
 
 EMBEDDED = Path(__file__).parents[1] / "models"

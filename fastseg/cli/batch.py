@@ -18,11 +18,11 @@ from fastseg.cli.progress import progress
 from fastseg.cli.report import DONE, SOME_FAILED, Report, Table, document, error_body, failure_line
 from fastseg.errors import FastsegError, ImageError, OutputError
 from fastseg.images import is_image, read_image
+from fastseg.inputs.text import printable
 from fastseg.masks import Masks
 from fastseg.results import Contents, ResultFolder
 from fastseg.sam.model import Sam
 from fastseg.storage.paths import is_file, is_folder, names_in
-from fastseg.text import printable
 
 IMAGE_SUFFIXES = frozenset(
     (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")

@@ -36,11 +36,11 @@ from fastseg.echo.report import Study, study
 from fastseg.echo.unet import Unet
 from fastseg.echo.views import VIEWS
 from fastseg.errors import FastsegError, ImageError, MeasurementError, OutputError
+from fastseg.inputs.text import printable
 from fastseg.loading import load_unet
 from fastseg.masks import Masks
 from fastseg.measure import FIELD_OF_VIEW_CM, Mode
 from fastseg.results import Contents, ResultFolder
-from fastseg.text import printable
 from fastseg.timings import Timings
 
 MEASUREMENTS_FILE = "measurements.json"

@@ -19,7 +19,7 @@ from fastseg.echo.frames import FrameChannels, is_clip, looks_like_ycbcr
 from fastseg.echo.views import VIEWS
 from fastseg.errors import ImageError, MeasurementError
 from fastseg.images import CLIP_SHARE, Channels, read_image, read_pages
-from fastseg.reader_faults import reader_faults
+from fastseg.images.reader_faults import reader_faults
 
 ARRAY_NAME = "image"
 """Name, in an .npz file, of the array with the frame or the frames."""

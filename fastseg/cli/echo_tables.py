@@ -12,7 +12,7 @@ from rich.console import RenderableType
 from fastseg.cli.report import Table
 from fastseg.echo.findings import Finding
 from fastseg.echo.report import SEPARATOR, Row, Study
-from fastseg.text import printable
+from fastseg.inputs.text import printable
 
 MAX_FRAMES_SHOWN = 4
 """Largest study shown whole; of a larger one only the frames that its rows use are shown."""

@@ -15,7 +15,7 @@ from fastseg.cli.arguments import into, json_option
 from fastseg.cli.progress import progress
 from fastseg.cli.report import DONE, SOME_FAILED, Report, Table, error_body, failure_line
 from fastseg.errors import FastsegError, ModelFolderError
-from fastseg.text import printable
+from fastseg.inputs.text import printable
 
 
 @click.group(invoke_without_command=True)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from fastseg.text import printable
+from fastseg.inputs.text import printable
 
 
 @contextmanager

@@ -15,8 +15,8 @@ from rich.console import Console, RenderableType
 
 from fastseg import environment, provenance
 from fastseg.errors import OutputError
+from fastseg.inputs.text import printable
 from fastseg.results import to_json
-from fastseg.text import printable
 
 DONE, SOME_FAILED, BAD_CALL, INTERRUPTED = 0, 1, 2, 130
 

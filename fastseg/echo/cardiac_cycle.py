@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastseg.coercion import real_array, real_number
 from fastseg.environment import install_hint
 from fastseg.errors import BackendUnavailableError, MaskError, MeasurementError
+from fastseg.inputs.numbers import real_array, real_number
 
 GOOD_FIT = 0.4
 """Below this R2 the fit is tried again with half as many beats in the clip."""

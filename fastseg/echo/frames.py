@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fastseg.coercion import real_number, shown
 from fastseg.contract import Array
 from fastseg.errors import ImageError
 from fastseg.images import (
@@ -22,6 +21,7 @@ from fastseg.images import (
     knows_its_channels,
     read_pixels,
 )
+from fastseg.inputs.numbers import real_number, shown
 
 FrameChannels: TypeAlias = Literal["rgb", "bgr", "ycbcr"]
 """Order of an array's channels; ultrasound machines store ``"ycbcr"``."""

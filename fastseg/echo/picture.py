@@ -12,11 +12,11 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from fastseg.echo.findings import Finding
 from fastseg.echo.volumes import single_plane_volume_ml
+from fastseg.inputs.text import printable
 from fastseg.masks import Masks
 from fastseg.measure import Measurement
 from fastseg.overlay import colours
 from fastseg.provenance import NOTICE
-from fastseg.text import printable
 
 LONG_SIDE = 1024
 """Longest side of the drawn frame in pixels; a small frame is enlarged 4 times at most."""

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from fastseg import ops
 from fastseg.artifacts import ModelFolder
-from fastseg.coercion import whole_number
 from fastseg.contract import UNET_GRAPH
 from fastseg.echo.frames import (
     FrameChannels,
@@ -32,6 +31,7 @@ from fastseg.errors import FastsegError, ModelFolderError, PromptError
 from fastseg.images import MAX_PIXELS, ImageSource
 from fastseg.inference.loaded_model import LoadedModel
 from fastseg.inference.sessions import Choice
+from fastseg.inputs.numbers import whole_number
 from fastseg.masks import Masks
 from fastseg.timings import Stopwatch, Timings
 

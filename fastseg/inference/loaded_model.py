@@ -8,10 +8,10 @@ from typing import Any, NoReturn, TypeVar
 
 from fastseg.artifacts import ModelFolder
 from fastseg.artifacts.manifest import Manifest
-from fastseg.coercion import whole_number
 from fastseg.environment import thread_count
 from fastseg.errors import BackendError, ImageError
 from fastseg.inference.sessions import Choice, Sessions
+from fastseg.inputs.numbers import whole_number
 from fastseg.timings import Stopwatch, Timings
 
 Model = TypeVar("Model", bound="LoadedModel")

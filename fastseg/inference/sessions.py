@@ -15,11 +15,11 @@ from fastseg.backends.base import Backend, Plan, ThresholdedDecoder
 from fastseg.backends.fork_safety import in_child
 from fastseg.backends.selection import open_plan, plan
 from fastseg.backends.table import runtime
-from fastseg.coercion import shown, whole_number
 from fastseg.contract import Array, graph_role
 from fastseg.errors import BackendError, ModelFolderError
 from fastseg.inference import tuned_plans
 from fastseg.inference.concurrency import ConcurrencyLimiter
+from fastseg.inputs.numbers import shown, whole_number
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastseg import ops
-from fastseg.coercion import real_array, real_number, shown, whole_number
 from fastseg.errors import PromptError
 from fastseg.geometry import Frame
+from fastseg.inputs.numbers import real_array, real_number, shown, whole_number
 
 LARGEST_INTEGER = 2**63 - 1
 """Integers of settings go to kernels in 64 bits."""

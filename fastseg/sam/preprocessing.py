@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from fastseg import ops
 from fastseg.artifacts.manifest import Preprocessing
-from fastseg.coercion import real_array, shown
 from fastseg.errors import ImageError
 from fastseg.geometry import Frame
 from fastseg.images import Channels, ImageSource, read_image
+from fastseg.inputs.numbers import real_array, shown
 from fastseg.timings import Stopwatch
 
 Crop = tuple[int, int, int, int]

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastseg.coercion import real_array
 from fastseg.contract import (
     LABEL_BACKGROUND,
     LABEL_BOX_BOTTOM_RIGHT,
@@ -18,6 +17,7 @@ from fastseg.contract import (
 )
 from fastseg.errors import PromptError
 from fastseg.geometry import Frame
+from fastseg.inputs.numbers import real_array
 
 LARGEST_COORDINATE = 2**24
 """Pixels from the image's corner that a box may reach; from here on float32 skips integers."""

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from itertools import chain, cycle, repeat
 from typing import Any, Generic, TypeVar
 
-from fastseg.coercion import shown, whole_number
 from fastseg.errors import PromptError
 from fastseg.images import ImageSource
+from fastseg.inputs.numbers import shown, whole_number
 from fastseg.masks import Masks
 from fastseg.sam.embedding import Embedding
 from fastseg.sam.prompts import PromptRequest, Prompts

@@ -58,7 +58,7 @@ def test_before_version_3_an_array_belongs_to_the_default_stream():
     assert device_array(array, "x").stream == 1
 
 
-def test_before_version_3_dlpack_says_what_the_interface_does_not():
+def test_before_version_3_the_stream_comes_from_dlpack():
     class Both(Lent):
         __cuda_array_interface__ = OnDevice(version=2).__cuda_array_interface__
 
@@ -134,7 +134,7 @@ class Handed:
 
 
 class Memory:
-    """What owns memory; unlike an array it can be referred to weakly."""
+    """Owner of memory; unlike an array it can be referred to weakly."""
 
 
 def test_memory_lives_as_long_as_somebody_uses_it():
@@ -169,7 +169,7 @@ def test_a_capsule_is_taken_once():
         dlpack.take(capsule)
 
 
-def test_what_is_still_being_made_is_handed_to_its_own_stream_only():
+def test_unfinished_memory_goes_to_its_own_stream_only():
     view = DeviceArray(4096, (4,), np.dtype("f4"), "cuda:0", stream=17)
     view.__dlpack__(stream=17)
     view.__dlpack__(stream=-1)
@@ -192,7 +192,7 @@ class Making:
         self.waited.append("host")
 
 
-def test_what_is_still_being_made_is_waited_for_by_whoever_takes_it():
+def test_unfinished_memory_is_waited_for_by_its_taker():
     making = Making()
     view = DeviceArray(4096, (4,), np.dtype("f4"), "cuda:0", stream=17, making=making)
     for stream in (17, -1):
@@ -253,7 +253,7 @@ def test_strides_of_a_dense_array_are_fine():
     assert device_array(OnDevice(shape=(1, 3), strides=(999, 4)), "x").shape == (1, 3)
 
 
-def test_a_tensor_that_its_library_keeps_is_refused_with_its_reason():
+def test_a_tensor_with_gradients_is_refused_with_the_reason():
     torch = pytest.importorskip("torch", reason="takes a torch tensor")
     with pytest.raises(DeviceArrayError, match="grad"):
         device_array(torch.ones(3, requires_grad=True), "weights")

@@ -1,4 +1,4 @@
-"""Where there is a CUDA compiler, the CUDA kernels are part of the installation."""
+"""CUDA kernels are part of an installation that has a CUDA compiler."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def module():
     return device_kernels.cuda_module()
 
 
-def test_every_operation_is_there_and_its_architectures_are_named(module):
+def test_the_module_has_every_operation_and_names_its_targets(module):
     assert {name for name in dir(module) if name in OPERATIONS} == OPERATIONS
     assert module.name == "cuda"
     assert "87" in module.architectures

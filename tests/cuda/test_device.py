@@ -35,7 +35,7 @@ def names(world: FakePycuda) -> list[str]:
     return [name for name, *_ in world.told]
 
 
-def test_without_pycuda_it_is_named_with_the_command_that_installs_it(monkeypatch):
+def test_a_missing_pycuda_is_named_with_the_install_command(monkeypatch):
     def missing(name: str):
         raise ImportError(f"No module named {name!r}")
 
@@ -91,7 +91,7 @@ def test_memory_of_each_stream_has_a_pool_of_its_own(device, world):
     assert len(world.pools) == 3
 
 
-def test_what_other_pools_hold_is_given_back_before_memory_is_said_to_lack(device, world):
+def test_all_pools_are_emptied_before_memory_is_said_to_lack(device, world):
     device.allocate(100, 7)
     world.pools[0].held, world.free_bytes = 500, 0
     assert device.allocate(400).length == 400
@@ -150,5 +150,5 @@ def test_a_failure_of_the_gpu_is_ours_to_say(device, world):
             ask()
 
 
-def test_a_stream_waits_for_nothing_that_it_is_not_told_to_wait_for(device):
+def test_a_stream_does_not_wait_for_the_default_stream(device):
     assert device.stream()._stream.flags == 1  # CU_STREAM_NON_BLOCKING

@@ -27,7 +27,7 @@ def driver(monkeypatch):
     return install
 
 
-def test_devices_are_listed_with_their_names_capabilities_and_memory(driver):
+def test_devices_are_listed_with_architecture_and_memory(driver):
     driver(*TWO, cuda=12060)
     found = cuda_driver.probe()
     assert found.cuda == (12, 6)
@@ -61,14 +61,14 @@ def test_a_forked_child_asks_the_driver_again(driver):
     assert cuda_driver.probe.cache_info().currsize == 1
 
 
-def test_a_device_is_found_by_its_number_and_without_one_it_is_the_first(driver):
+def test_a_device_is_found_by_number_or_is_the_first(driver):
     driver(*TWO)
     assert cuda_driver.require_device("cuda").name == "Small"
     assert cuda_driver.require_device("cuda:0").name == "Small"
     assert cuda_driver.require_device("cuda:1").name == "Large"
 
 
-def test_a_number_that_no_device_has_is_answered_with_those_that_there_are(driver):
+def test_an_unknown_device_is_refused_with_the_known_ones(driver):
     driver(*TWO)
     with pytest.raises(BackendUnavailableError, match=r"sees 2 .*cuda:1 \(Large\)") as caught:
         cuda_driver.require_device("cuda:2")
@@ -107,7 +107,7 @@ def test_a_driver_that_does_not_start_is_put_into_words(driver, result, reason, 
     assert remedy in caught.value.remedy
 
 
-def test_a_driver_that_is_too_old_is_refused_with_the_version_that_is_needed(driver):
+def test_an_old_driver_is_refused_with_the_needed_version(driver):
     driver(*TWO, cuda=11080)
     with pytest.raises(BackendUnavailableError, match=r"CUDA 11\.8.*at least 12\.0"):
         cuda_driver.probe()

@@ -229,7 +229,7 @@ def discs(count):
     return ((radii - away) * rng.uniform(0.1, 2, (count, 1, 1))).astype(np.float32)
 
 
-def test_planes_without_a_prompt_and_masks_that_fail_a_filter_stay_out(kernels):
+def test_promptless_planes_and_filtered_masks_stay_out(kernels):
     frame = Frame((200, 300), crop=(50, 40, 250, 160))
     logits = discs(40)
     rows = memory.labels(40)

@@ -129,7 +129,7 @@ def test_an_image_of_another_library_is_waited_for(tiny_folder, tiny_model, imag
     assert_same(found, tiny_model.everything(image, points_per_side=6, **LOOSE))
 
 
-def test_models_that_share_a_device_do_not_touch_each_others_memory(tiny_folder, tiny_model, image):
+def test_models_on_one_device_keep_to_their_own_memory(tiny_folder, tiny_model, image):
     device = FakeCuda()
     expected = tiny_model.everything(image, points_per_side=5, **LOOSE)
     models = [fastseg.load(tiny_folder, backend="onnxruntime") for _ in range(3)]

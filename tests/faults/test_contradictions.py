@@ -18,8 +18,8 @@ from fastseg.cli.root import run
 from fastseg.echo.dicom import read_dicom
 from fastseg.echo.frames import choose_view
 from fastseg.errors import ImageError
-from fastseg.image_headers import bits_per_channel
 from fastseg.images import read_image, read_pages
+from fastseg.images.headers import bits_per_channel
 from fastseg.testing import tiny_unet_folder
 from tests.helpers.ultrasound_files import as_ycbcr, coloured, region, tissue, write_dicom
 

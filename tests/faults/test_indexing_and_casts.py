@@ -9,7 +9,6 @@ import pytest
 
 import fastseg
 from fastseg import ops
-from fastseg.coercion import real_array, real_number, whole_number
 from fastseg.echo.cardiac_cycle import extremes, sinusoid_r2
 from fastseg.echo.frames import choose_view
 from fastseg.errors import (
@@ -19,6 +18,7 @@ from fastseg.errors import (
     MeasurementError,
     PromptError,
 )
+from fastseg.inputs.numbers import real_array, real_number, whole_number
 from fastseg.masks import Masks
 from fastseg.measure import measure
 from fastseg.sam.grid_settings import GridSettings

@@ -87,7 +87,7 @@ def test_flat_logits_at_a_threshold_equal_the_reference(value):
     assert_equals_reference(np.full((1, 16, 16), value, np.float32), Frame((37, 50), side=64))
 
 
-def test_logits_within_rounding_of_a_threshold_equal_the_reference():
+def test_logits_next_to_a_threshold_equal_the_reference():
     rng = np.random.default_rng(1)
     for threshold in (0.0, 1.0, 5.3):
         steps = rng.integers(-40, 41, (2, 64, 64)) * np.float32(2.0**-25)
@@ -106,7 +106,7 @@ def test_all_above_is_a_full_mask_and_all_below_an_empty_one():
     np.testing.assert_array_equal(result.stability, [1.0, np.nan])
 
 
-def test_a_row_threshold_kernel_that_the_processor_lacks_is_refused():
+def test_a_kernel_that_the_processor_lacks_is_refused():
     with pytest.raises(BackendError, match="no row threshold kernel 'abacus' on this processor"):
         ops.binarise(smooth_logits(1, 16), Frame((30, 40), side=64), kernel="abacus")
 
@@ -146,7 +146,7 @@ def test_planes_may_lie_apart_and_any_layout_works():
     assert ops.binarise(logits[::-1][1::2], frame).runs.lists() == expected[::-1]
 
 
-def test_chosen_planes_are_cut_in_their_order_and_others_are_not_read():
+def test_only_chosen_planes_are_read_and_in_their_order():
     logits, frame = smooth_logits(8, 16), Frame((50, 40), side=64)
     wanted = ops.binarise(logits[[6, 1, 1]], frame)
     logits[[0, 2, 3, 4, 5, 7]] = np.nan
@@ -214,7 +214,7 @@ def test_a_crop_outside_the_image_is_refused():
         ops.binarise(np.zeros((1, 16, 16), np.float32), Frame((30, 40), 64, (0, 0, 41, 30)))
 
 
-def test_kernels_work_in_a_forked_child_and_from_many_threads_at_once():
+def test_kernels_work_in_forked_children_and_many_threads():
     if "fork" not in multiprocessing.get_all_start_methods():
         pytest.skip("this system cannot fork")
     logits, frame = smooth_logits(4, 256), Frame((600, 800))

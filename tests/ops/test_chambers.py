@@ -63,13 +63,13 @@ def test_real_masks_are_cleaned_as_the_reference_does(echo_examples, view, array
     np.testing.assert_array_equal(cleaned, expected)
 
 
-def test_published_masks_that_were_cleaned_already_stay_as_they_are(echo_examples):
+def test_published_clean_masks_stay_unchanged(echo_examples):
     masks = echo_masks(echo_examples, "A4C", "step1")
     cleaned = ops.clean_chambers(masks.astype(np.float32), exclusive=True)
     np.testing.assert_array_equal(cleaned[:, 1:], masks[:, 1:])
 
 
-def test_the_largest_component_stays_and_of_equal_ones_the_first_in_raster_order():
+def test_the_largest_component_stays_or_the_first_of_equal_ones():
     tied = np.zeros((12, 24), np.float32)
     tied[3, 15:18] = tied[8, 3:6] = 1
     assert np.argwhere(clean_one(tied)).tolist() == [[3, 15], [3, 16], [3, 17]]
@@ -132,7 +132,7 @@ def test_any_masks_are_scored_as_the_reference_does(probabilities):
     np.testing.assert_array_equal(stability, expected_stability)
 
 
-def test_a_score_is_the_expected_intersection_over_the_expected_union():
+def test_a_score_is_expected_intersection_over_expected_union():
     rng = np.random.default_rng(0)
     probabilities = rough(1, 1, (40, 40), width=4.0)
     mask = probabilities > 0.5

@@ -56,7 +56,7 @@ def test_the_cubic_step_equals_opencvs_within_one_level(side):
 
 
 @pytest.mark.parametrize("length", [100, 399, 401, 480, 600, 800, 1200, 1601])
-def test_both_steps_on_noise_equal_opencvs_within_one_level_but_for_a_pixel_in_a_hundred(length):
+def test_on_noise_99_percent_are_within_a_level_of_opencv(length):
     # The second step can make two levels of a difference of one.
     differences = levels_beside_opencv(length, 256)
     assert differences.max() <= 2

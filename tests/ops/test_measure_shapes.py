@@ -131,7 +131,7 @@ def test_a_disc_has_the_volume_of_a_ball(radius, tolerance, centre):
 
 
 @pytest.mark.parametrize("degrees", np.arange(-90, 91, 7.5).tolist())
-def test_an_ellipse_has_the_volume_of_its_ellipsoid_at_every_angle(degrees):
+def test_an_ellipse_has_its_ellipsoids_volume_at_every_angle(degrees):
     a, b = 100.0, 45.0
     shapes = ops.measure_shapes(chamber(a, b, np.radians(degrees))[np.newaxis])
     assert shapes.lengths[0] == pytest.approx(2 * a, abs=DIAGONAL)
@@ -141,7 +141,7 @@ def test_an_ellipse_has_the_volume_of_its_ellipsoid_at_every_angle(degrees):
 
 
 @pytest.mark.parametrize("degrees", [-90, -61, -30, 0, 12.5, 45, 80, 90])
-def test_a_half_ellipse_has_the_volume_of_its_half_ellipsoid_at_every_angle(degrees):
+def test_a_half_ellipse_has_its_volume_at_every_angle(degrees):
     a, b = 150.0, 50.0
     angle = np.radians(degrees)
     centre = 128 - 65 * np.cos(angle), 128 - 65 * np.sin(angle)
@@ -171,7 +171,7 @@ def test_a_chord_spans_what_lies_between_its_ends():
     assert shapes.areas[0] < shapes.convex_areas[0] == 1000
 
 
-def test_an_upright_axis_leans_as_far_as_it_may_and_comes_back_without_a_jump():
+def test_an_upright_axis_has_a_limited_lean_and_never_jumps():
     degrees = np.arange(-90, 91)
     masks = np.stack([chamber(60, 40, np.radians(angle)) for angle in degrees])
     free, upright = ops.measure_shapes(masks), ops.measure_shapes(masks, "upright")
@@ -187,7 +187,7 @@ def test_an_upright_axis_leans_as_far_as_it_may_and_comes_back_without_a_jump():
     np.testing.assert_allclose(lying.lengths, 80, atol=1.0)
 
 
-def test_the_default_axis_belongs_to_the_largest_piece_and_the_area_to_all():
+def test_the_axis_is_of_the_largest_piece_and_the_area_of_all():
     whole = chamber(80, 40, 0.3)
     mask = whole.copy()
     mask[2:5, 3:7] = True

@@ -25,7 +25,7 @@ def assert_runs_match(masks):
 
 @given(stacks)
 @settings(deadline=None)
-def test_any_masks_survive_the_round_trip_with_their_areas_and_boxes(masks):
+def test_any_masks_survive_the_round_trip(masks):
     assert_runs_match(masks)
 
 

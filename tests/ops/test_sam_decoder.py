@@ -195,9 +195,7 @@ def test_only_the_masks_that_are_asked_for_are_drawn(kernel_table):
 @pytest.mark.parametrize(
     ("grid", "prompts", "points"), [(8, 39, 2), (7, 5, 0), (3, 2, 20), (40, 2, 2)]
 )
-def test_decode_above_draws_what_scores_well_as_the_two_stages_do(
-    kernel_table, grid, prompts, points
-):
+def test_decode_above_draws_the_same_masks_as_two_stages(kernel_table, grid, prompts, points):
     modules, asked = source(grid), ask(grid, prompts, points)
     kernel = modules.kernel(kernel_table)
     state = kernel.image_state(modules.embedding.numpy())
@@ -297,6 +295,6 @@ def test_what_contradicts_itself_is_refused(kernel_table):
         kernel.draw(decoded.prompt_state, decoded.mask_vectors[:1], state)
 
 
-def test_a_table_that_this_processor_does_not_have_is_refused_with_those_it_has():
+def test_an_unknown_table_is_refused_with_the_known_ones():
     with pytest.raises(BackendError, match=r"no kernel table 'abacus'.*(portable|neon)"):
         ops.DecoderKernel({}, grid=8, side=128, kernel_table="abacus")

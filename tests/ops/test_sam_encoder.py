@@ -89,7 +89,7 @@ def test_what_is_compared_depends_on_every_part():
         assert error(module(images).numpy(), expected) > 3 * TOLERANCE, part
 
 
-def test_logits_that_rise_from_key_to_key_leave_the_reference_behind(kernel_table):
+def test_rising_logits_raise_the_running_maximum(kernel_table):
     # Every query likes the lowest rows best, by far more than float32 could bear without a new
     # reference: e ** (5 * 31).
     shape = Shape(64, 1, 1, (0,), side=512)
@@ -145,7 +145,7 @@ def test_images_of_another_size_are_refused(kernel_table):
         kernel.embed(images_of(512))
 
 
-def test_a_table_without_bfloat16_is_refused_with_those_that_have_it():
+def test_a_table_without_bfloat16_is_refused_with_the_others():
     shape = SHAPES["one row of windows and one padded"]
     with pytest.raises(BackendError, match="no kernel table 'portable'"):
         ops.EncoderKernel(weights(encoder(shape)), kernel_table="portable")

@@ -23,7 +23,7 @@ def remove(masks, min_area, mode, **settings):
 
 
 def largest_regions(mask, min_area, mode):
-    """How many regions share the greatest area, when the choice between them matters."""
+    """Count the regions that share the greatest area, when the choice between them matters."""
     import scipy.ndimage
 
     labels, count = scipy.ndimage.label(mask, np.ones((3, 3)))
@@ -57,7 +57,7 @@ def test_drawn_masks_are_cleaned_as_the_reference_does(mode, min_area):
     assert runs.lists() == [reference.run_lengths(mask) for mask, _ in expected]
 
 
-def test_a_small_background_region_at_the_border_counts_as_a_hole():
+def test_a_small_background_region_at_the_border_is_a_hole():
     mask = np.ones((1, 5, 6), bool)
     mask[0, 0, :2] = False
     runs, changed = remove(mask, 3, "holes")

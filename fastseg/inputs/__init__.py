@@ -1,0 +1,1 @@
+"""Values from outside: numbers and text, checked, made printable, or refused."""
