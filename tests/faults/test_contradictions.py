@@ -1,4 +1,4 @@
-"""What a header says is held against the pixels; a contradiction is never read as a number."""
+"""Headers are held against the pixels; a contradiction is never read as a number."""
 
 from __future__ import annotations
 

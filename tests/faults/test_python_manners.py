@@ -33,7 +33,7 @@ def png() -> bytes:
 
 
 class Upload:
-    """What web frameworks hand over: it reads and seeks, and is no class of ``io``."""
+    """An upload as web frameworks hand it over: it reads and seeks, and is no class of ``io``."""
 
     def __init__(self, content):
         self._content = io.BytesIO(content)

@@ -33,8 +33,7 @@ def nano():
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_as_many_masks_as_the_reference(nano, settings):
     pytest.importorskip("torch", reason="the reference package needs torch")
-    from tests.helpers.standins import segment_anything
-
+    from tests.helpers.reference_package import segment_anything
     from tests.helpers.reference_sam import nano_reference
 
     generator = segment_anything().SamAutomaticMaskGenerator(
