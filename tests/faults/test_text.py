@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.helpers.drawn import rectangles
 
 from fastseg import overlay, results
 from fastseg.cli.report import Report, Table, print_error, show
 from fastseg.inputs.text import file_stem, printable
+from tests.helpers.made_masks import rectangles
 from tests.helpers.processes import ROOT, finish
 
 NAMES = (
