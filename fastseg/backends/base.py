@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
+from fastseg import environment
 from fastseg.artifacts import ModelFolder
 from fastseg.artifacts.manifest import GraphFile
 from fastseg.contract import Array, GraphSpec
-from fastseg.environment import instructions
 from fastseg.errors import BackendError, BackendUnavailableError
 
 _X86 = ("x86_64", "AMD64", "i686")
@@ -249,5 +249,5 @@ def require_integers(runtime: str) -> None:
     Raises:
         BackendUnavailableError: The processor is such a one.
     """
-    if platform.machine() in _X86 and instructions().isdisjoint(_INTEGERS):
+    if platform.machine() in _X86 and environment.instructions().isdisjoint(_INTEGERS):
         raise without_instructions(runtime, "int8")

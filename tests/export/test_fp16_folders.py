@@ -13,8 +13,7 @@ torch = pytest.importorskip("torch", reason="exports need torch")
 
 import fastseg
 from fastseg import artifacts
-from fastseg.artifacts import manifest
-from fastseg.artifacts.manifest import FramePreprocessing, Manifest
+from fastseg.artifacts.manifest import FramePreprocessing, Manifest, from_json, to_json
 from fastseg.cli.root import run
 from fastseg.errors import (
     BackendUnavailableError,
@@ -122,18 +121,18 @@ def test_what_holds_the_image_is_half_and_what_only_adds_is_not(both):
 
 def test_a_manifest_without_blocks_and_comparison_loads(small_folder):
     manifest = artifacts.read(small_folder).manifest
-    document = json.loads(manifest.to_json(manifest))
+    document = json.loads(to_json(manifest))
     for stored in document["graphs"].values():
         del stored["blocks"], stored["comparison"]
-    assert manifest.from_json(json.dumps(document)) == manifest
+    assert from_json(json.dumps(document)) == manifest
 
 
 @pytest.mark.parametrize("field", ["blocks", "comparison"])
 def test_a_field_of_another_type_is_refused(both, field):
-    document = json.loads(manifest.to_json(both.manifest))
+    document = json.loads(to_json(both.manifest))
     document["graphs"]["encoder.fp16"][field] = "fine"
     with pytest.raises(ModelFolderError, match=field):
-        manifest.from_json(json.dumps(document))
+        from_json(json.dumps(document))
 
 
 def test_the_pipeline_runs_either_precision_and_says_which(both):
