@@ -34,7 +34,7 @@ def masks():
     for index in range(4):
         pixels[index, 0, : index + 1] = True
     flat = np.zeros(4, np.float32)
-    return Masks.from_rle(ops.runs_from_array(pixels), scores=flat, stability=flat)
+    return Masks.from_rle(ops.rle_from_array(pixels), scores=flat, stability=flat)
 
 
 @pytest.mark.parametrize(
