@@ -125,7 +125,7 @@ class SaxTeacher:
     """A short-axis network that finds the same cavity in every frame."""
 
     view = "sax"
-    manifest = SimpleNamespace(frame=SimpleNamespace(side=SIDE))
+    manifest = SimpleNamespace(frame_preprocessing=SimpleNamespace(side=SIDE))
 
     def probabilities(self, paths, *, cm_per_pixel=None):
         cavity = ellipse(128, 128, 40, 40).astype(np.float32)
