@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 Kernel = TypeVar("Kernel")
 
 
-class NativeGraph(Generic[Kernel]):
+class NativeGraph(ABC, Generic[Kernel]):
     """A graph and the kernel that runs it; a subclass implements ``_compute``.
 
     Args:
@@ -50,9 +51,9 @@ class NativeGraph(Generic[Kernel]):
         """Release the kernel, whose memory is freed with its last graph; harmless when repeated."""
         self._kernel = None
 
+    @abstractmethod
     def _compute(self, kernel: Kernel, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Compute the outputs from inputs that fit the contract."""
-        raise NotImplementedError
 
 
 class NativeBackend(NativeGraph["ops.DecoderKernel"]):
