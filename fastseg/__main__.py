@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from types import FrameType
 
 INTERRUPTED = 130
 TERMINATED = 143
 HUNG_UP = 129
+
+CLEANING_S = 10.0
+"""Time that a command has to remove half-written results, before a further signal interrupts it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,10 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0 done, 1 some inputs failed, 2 a call that cannot be carried out, 130 interrupted.
     """
-    signal.signal(signal.SIGTERM, _end)
-    # A process that was started by nohup ignores the end of its terminal.
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, _hang_up)
+    signals = _Signals()
     try:
         try:
             from fastseg.cli.root import run
@@ -39,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = run(list(sys.argv[1:] if argv is None else argv))
     except KeyboardInterrupt:
         code = INTERRUPTED
+    finally:
+        signals.done()
     if code == INTERRUPTED:
         _forget_interrupt()
     return code
@@ -53,14 +56,34 @@ def _forget_interrupt() -> None:
     exec("")  # noqa: S102
 
 
-def _end(_signum: int, _frame: FrameType | None) -> None:
-    """End by an exception, so that half-written results are removed on the way out."""
-    raise SystemExit(TERMINATED)
+class _Signals:
+    """Signals that end the command by an exception, so that half-written results are removed."""
 
+    def __init__(self) -> None:
+        self._last = -CLEANING_S
+        self._handled = [signal.SIGTERM]
+        # A background job ignores interrupts, and a process started by nohup its terminal's end.
+        for number in (signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._handled.append(number)
+        for number in self._handled:
+            signal.signal(number, self._end)
 
-def _hang_up(_signum: int, _frame: FrameType | None) -> None:
-    """End by an exception, as ``_end``, when the terminal has gone."""
-    raise SystemExit(HUNG_UP)
+    def done(self) -> None:
+        """Let a second Ctrl-C not change the exit code while the interpreter ends."""
+        if self._last > 0:
+            for number in self._handled:
+                signal.signal(number, signal.SIG_IGN)
+
+    def _end(self, number: int, _frame: FrameType | None) -> None:
+        # A second Ctrl-C, or the SIGTERM after it, must not interrupt what the first one began.
+        now = time.monotonic()
+        if now - self._last < CLEANING_S:
+            return
+        self._last = now
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise SystemExit(TERMINATED if number == signal.SIGTERM else HUNG_UP)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 #include "bindings/arrays.h"
 #include "bindings/module.h"
+#include "bindings/released_gil.h"
 
 namespace fastseg::bindings {
 
@@ -25,9 +26,9 @@ void near_crop_edge(const In<int64_t, 2>& boxes, const Frame& frame, double tole
 
 void add_boxes(nb::module_& module) {
     module.def("box_nms", &box_nms, "boxes"_a.noconvert(), "scores"_a.noconvert(),
-               "iou_threshold"_a, "kept"_a.noconvert(), nb::call_guard<nb::gil_scoped_release>());
+               "iou_threshold"_a, "kept"_a.noconvert(), nb::call_guard<ReleasedGil>());
     module.def("near_crop_edge", &near_crop_edge, "boxes"_a.noconvert(), "frame"_a, "tolerance"_a,
-               "out"_a.noconvert(), nb::call_guard<nb::gil_scoped_release>());
+               "out"_a.noconvert(), nb::call_guard<ReleasedGil>());
 }
 
 }  // namespace fastseg::bindings

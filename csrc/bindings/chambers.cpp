@@ -1,5 +1,6 @@
 #include "bindings/arrays.h"
 #include "bindings/module.h"
+#include "bindings/released_gil.h"
 
 namespace fastseg::bindings {
 
@@ -31,7 +32,7 @@ void chamber_scores(const In<float, 4>& probabilities, const In<uint8_t, 4>& mas
 }  // namespace
 
 void add_chambers(nb::module_& module) {
-    using Guard = nb::call_guard<nb::gil_scoped_release>;
+    using Guard = nb::call_guard<ReleasedGil>;
     module.def("clean_chambers", &clean_chambers, "probabilities"_a.noconvert(), "threshold"_a,
                "exclusive"_a, "out"_a.noconvert(), "threads"_a, Guard());
     module.def("chamber_scores", &chamber_scores, "probabilities"_a.noconvert(),

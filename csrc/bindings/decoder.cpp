@@ -8,6 +8,7 @@
 
 #include "bindings/arrays.h"
 #include "bindings/module.h"
+#include "bindings/released_gil.h"
 #include "bindings/weights.h"
 
 namespace fastseg::bindings {
@@ -22,7 +23,7 @@ using cpu::sam_decoder::Decoder;
 std::unique_ptr<Decoder> decoder_open(const nb::dict& weights, int64_t grid, int64_t side,
                                       const std::string& kernel_table) {
     const cpu::nn::Weights found = weights_by_name(weights);
-    const nb::gil_scoped_release released;
+    const ReleasedGil released;
     return std::make_unique<Decoder>(found, grid, side, kernel_table);
 }
 
@@ -73,7 +74,7 @@ void decoder_draw(const Decoder& decoder, const In<float, 2>& prompt_state,
 }  // namespace
 
 void add_decoder(nb::module_& module) {
-    using Guard = nb::call_guard<nb::gil_scoped_release>;
+    using Guard = nb::call_guard<ReleasedGil>;
     nb::class_<Decoder>(module, "Decoder");
     module.def("kernel_tables", &cpu::sam_decoder::kernel_table_names);
     module.def("decoder_open", &decoder_open, "weights"_a, "grid"_a, "side"_a, "kernel_table"_a);

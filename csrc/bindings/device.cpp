@@ -6,6 +6,7 @@
 #include <string>
 
 #include "bindings/addresses.h"
+#include "bindings/released_gil.h"
 
 namespace fastseg::bindings {
 
@@ -14,7 +15,7 @@ using namespace nb::literals;
 
 namespace {
 
-using Guard = nb::call_guard<nb::gil_scoped_release>;
+using Guard = nb::call_guard<ReleasedGil>;
 using Triple = std::tuple<float, float, float>;
 
 Normalisation normalisation_of(Triple mean, Triple deviation) {

@@ -5,6 +5,7 @@
 
 #include "bindings/arrays.h"
 #include "bindings/module.h"
+#include "bindings/released_gil.h"
 #include "bindings/weights.h"
 
 namespace fastseg::bindings {
@@ -17,7 +18,7 @@ using cpu::sam_encoder::Encoder;
 
 std::unique_ptr<Encoder> encoder_open(const nb::dict& weights, const std::string& kernel_table) {
     const cpu::nn::Weights found = weights_by_name(weights);
-    const nb::gil_scoped_release released;
+    const ReleasedGil released;
     return std::make_unique<Encoder>(found, kernel_table);
 }
 
@@ -33,7 +34,7 @@ void encoder_run(const Encoder& encoder, const In<float, 4>& images,
 }  // namespace
 
 void add_encoder(nb::module_& module) {
-    using Guard = nb::call_guard<nb::gil_scoped_release>;
+    using Guard = nb::call_guard<ReleasedGil>;
     nb::class_<Encoder>(module, "Encoder");
     module.def("encoder_open", &encoder_open, "weights"_a, "kernel_table"_a);
     module.def("encoder_side", &Encoder::pixels, "encoder"_a);

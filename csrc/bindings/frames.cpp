@@ -4,6 +4,7 @@
 
 #include "bindings/arrays.h"
 #include "bindings/module.h"
+#include "bindings/released_gil.h"
 
 namespace fastseg::bindings {
 
@@ -36,7 +37,7 @@ FramePixels frame_pixels_of(const AnyFrame& frame) {
 
 void frame_input(const AnyFrame& frame, const Box& window, const Out<float, 3>& out, int threads) {
     const FramePixels pixels = frame_pixels_of(frame);
-    const nb::gil_scoped_release released;
+    const ReleasedGil released;
     cpu::frame_input(pixels, window_of(window), static_cast<int64_t>(out.shape(1)), out.data(),
                      threads);
 }
@@ -49,7 +50,7 @@ Array32 masks_to_frame(const In<uint8_t, 3>& masks, const Box& window, HeightWid
                                        width, height * width};
     Grown<uint32_t> counts;
     {
-        const nb::gil_scoped_release released;
+        const ReleasedGil released;
         const auto [frame_height, frame_width] = size;
         cpu::masks_to_frame(planes, window_of(window), {frame_height, frame_width},
                             {counts.allocate(), offsets.data()}, threads);

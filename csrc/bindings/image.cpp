@@ -4,6 +4,7 @@
 
 #include "bindings/arrays.h"
 #include "bindings/module.h"
+#include "bindings/released_gil.h"
 
 namespace fastseg::bindings {
 
@@ -34,10 +35,10 @@ void preprocess(const In<uint8_t, 3>& image, const Frame& frame, const In<float,
 
 void add_images(nb::module_& module) {
     module.def("resize_bilinear", &resize_bilinear, "image"_a.noconvert(), "out"_a.noconvert(),
-               "threads"_a, nb::call_guard<nb::gil_scoped_release>());
+               "threads"_a, nb::call_guard<ReleasedGil>());
     module.def("preprocess", &preprocess, "image"_a.noconvert(), "frame"_a, "mean"_a.noconvert(),
                "deviation"_a.noconvert(), "out"_a.noconvert(), "threads"_a,
-               nb::call_guard<nb::gil_scoped_release>());
+               nb::call_guard<ReleasedGil>());
 }
 
 }  // namespace fastseg::bindings

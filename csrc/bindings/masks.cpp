@@ -5,6 +5,7 @@
 
 #include "bindings/arrays.h"
 #include "bindings/module.h"
+#include "bindings/released_gil.h"
 #include "cpu/masks/row_threshold.h"
 
 namespace fastseg::bindings {
@@ -18,7 +19,6 @@ using HeightWidth = std::tuple<int64_t, int64_t>;
 using Array32 = nb::ndarray<uint32_t, nb::numpy, nb::ndim<1>>;
 using Array64 = nb::ndarray<int64_t, nb::numpy, nb::ndim<1>>;
 using ArrayPoints = nb::ndarray<int32_t, nb::numpy, nb::ndim<1>>;
-using Released = nb::gil_scoped_release;
 
 Rle rle_of(const In<uint32_t, 1>& counts, const In<int64_t, 1>& offsets, HeightWidth size) {
     const auto [height, width] = size;
@@ -41,7 +41,7 @@ Array32 binarise(const nb::ndarray<const float, nb::numpy, nb::ndim<3>, nb::devi
                                      chosen.data()};
     Grown<uint32_t> counts;
     {
-        const Released released;
+        const ReleasedGil released;
         cpu::binarise(
             planes, frame, {low, middle, high},
             {{counts.allocate(), offsets.data()}, areas.data(), boxes.data(), stability.data()},
@@ -86,7 +86,7 @@ Array32 rle_from_array(const In<uint8_t, 3>& masks, const Out<int64_t, 1>& offse
                                        width, height * width};
     Grown<uint32_t> counts;
     {
-        const Released released;
+        const ReleasedGil released;
         cpu::rle_from_array(planes, {counts.allocate(), offsets.data()}, threads);
     }
     return counts.array();
@@ -96,7 +96,7 @@ Text rle_to_strings(const In<uint32_t, 1>& counts, const In<int64_t, 1>& offsets
                     const Out<int64_t, 1>& text_offsets) {
     Grown<char> text;
     {
-        const Released released;
+        const ReleasedGil released;
         cpu::rle_to_strings(rle_of(counts, offsets, size), {text.allocate(), text_offsets.data()});
     }
     return text.bytes();
@@ -109,7 +109,7 @@ Array32 rle_from_strings(const Text& text, const In<int64_t, 1>& text_offsets, H
     const auto [height, width] = size;
     Grown<uint32_t> counts;
     {
-        const Released released;
+        const ReleasedGil released;
         cpu::rle_from_strings(texts, {height, width}, {counts.allocate(), offsets.data()});
     }
     return counts.array();
@@ -121,7 +121,7 @@ std::tuple<ArrayPoints, Array64> rle_polygons(const In<uint32_t, 1>& counts,
     Grown<int32_t> points;
     Grown<int64_t> ring_offsets;
     {
-        const Released released;
+        const ReleasedGil released;
         cpu::rle_polygons(rle_of(counts, offsets, size),
                           {points.allocate(), ring_offsets.allocate(), mask_offsets.data()},
                           threads);
@@ -137,7 +137,7 @@ Array32 rle_remove_small_regions(const In<uint32_t, 1>& counts, const In<int64_t
     const SmallRegions what{min_area, islands ? Regions::islands : Regions::holes};
     Grown<uint32_t> grown;
     {
-        const Released released;
+        const ReleasedGil released;
         cpu::rle_remove_small_regions(rle_of(counts, offsets, size), what,
                                       {grown.allocate(), new_offsets.data()}, changed.data(),
                                       threads);
@@ -155,7 +155,7 @@ void rle_iou(const In<uint32_t, 1>& counts_a, const In<int64_t, 1>& offsets_a,
 }  // namespace
 
 void add_masks(nb::module_& module) {
-    using Guard = nb::call_guard<Released>;
+    using Guard = nb::call_guard<ReleasedGil>;
     const auto counts = "counts"_a.noconvert();
     const auto offsets = "offsets"_a.noconvert();
     const auto out = "out"_a.noconvert();

@@ -4,6 +4,8 @@
 
 NB_MODULE(_core, module) {
     module.doc() = "The native kernels; fastseg.ops checks their arguments.";
+    // A daemon thread may rightly hold values when the interpreter ends.
+    nanobind::set_leak_warnings(false);
     fastseg::bindings::add_values(module);
     fastseg::bindings::add_dlpack(module);
     fastseg::bindings::add_images(module);

@@ -1,5 +1,6 @@
 #include "bindings/arrays.h"
 #include "bindings/module.h"
+#include "bindings/released_gil.h"
 
 namespace fastseg::bindings {
 
@@ -15,7 +16,7 @@ void point_grid(const Out<double, 2>& out, int64_t per_side) {
 
 void add_prompts(nb::module_& module) {
     module.def("point_grid", &point_grid, "out"_a.noconvert(), "per_side"_a,
-               nb::call_guard<nb::gil_scoped_release>());
+               nb::call_guard<ReleasedGil>());
 }
 
 }  // namespace fastseg::bindings

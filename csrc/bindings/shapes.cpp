@@ -2,6 +2,7 @@
 
 #include "bindings/arrays.h"
 #include "bindings/module.h"
+#include "bindings/released_gil.h"
 
 namespace fastseg::bindings {
 
@@ -37,7 +38,7 @@ void measure_shapes(const In<uint8_t, 3>& masks, int rule, const Out<double, 2>&
 void add_shapes(nb::module_& module) {
     module.def("measure_shapes", &measure_shapes, "masks"_a.noconvert(), "rule"_a,
                "measures"_a.noconvert(), "chords"_a.noconvert(), "diameters"_a.noconvert(),
-               "threads"_a, nb::call_guard<nb::gil_scoped_release>());
+               "threads"_a, nb::call_guard<ReleasedGil>());
 }
 
 }  // namespace fastseg::bindings

@@ -5,6 +5,7 @@
 
 #include "bindings/arrays.h"
 #include "bindings/module.h"
+#include "bindings/released_gil.h"
 #include "bindings/weights.h"
 
 namespace fastseg::bindings {
@@ -17,7 +18,7 @@ using cpu::echo_unet::Unet;
 
 std::unique_ptr<Unet> unet_open(const nb::dict& weights, int64_t side) {
     const cpu::nn::Weights found = weights_by_name(weights);
-    const nb::gil_scoped_release released;
+    const ReleasedGil released;
     return std::make_unique<Unet>(found, side);
 }
 
@@ -29,7 +30,7 @@ void unet_run(const Unet& unet, const In<float, 4>& frames, const Out<float, 4>&
 }  // namespace
 
 void add_unet(nb::module_& module) {
-    using Guard = nb::call_guard<nb::gil_scoped_release>;
+    using Guard = nb::call_guard<ReleasedGil>;
     nb::class_<Unet>(module, "Unet");
     module.def("unet_unsupported_reason", &cpu::echo_unet::unsupported_reason, "width"_a,
                "channels"_a, "classes"_a, "side"_a);

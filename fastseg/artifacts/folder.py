@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from fastseg.artifacts.manifest import (
     to_json,
 )
 from fastseg.contract import GraphSpec
+from fastseg.environment.threads import Team
 from fastseg.errors import BackendError, ModelFolderError, ModelNotFoundError, OutputError
 from fastseg.storage import owned
 from fastseg.storage.atomic import atomic_folder
@@ -103,8 +103,8 @@ def read(folder: str | os.PathLike[str], verify: bool = True) -> ModelFolder:
         _verify_length(path, file)
     if verify:
         # Hashing releases the GIL: on two cores the decoder's files add no time to the encoder's.
-        with ThreadPoolExecutor(max_workers=4) as pool:
-            for _ in pool.map(lambda file: _verify_content(path, file), stored):
+        with Team(4) as team:
+            for _ in team.map(lambda file: _verify_content(path, file), stored):
                 pass
     return found
 

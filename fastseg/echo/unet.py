@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice
@@ -27,6 +26,7 @@ from fastseg.echo.frames import (
     resolve_channels,
 )
 from fastseg.echo.views import CAVITY, DISC, RING, UNION
+from fastseg.environment.threads import Task, Team
 from fastseg.errors import FastsegError, ModelFolderError, PromptError
 from fastseg.images import MAX_PIXELS, ImageSource
 from fastseg.inference.loaded_model import LoadedModel
@@ -216,18 +216,14 @@ class Unet(LoadedModel):
 
     def _ahead(self, frames: Iterator[Any], reading: Reading, size: int) -> Iterator[Batch]:
         """Yield batches of frames; the next one is read while one is computed."""
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="fastseg-read") as reader:
-            waiting: deque[Future[Batch]] = deque()
-            try:
-                while chunk := list(islice(frames, size)):
-                    waiting.append(reader.submit(self._prepare, chunk, reading))
-                    if len(waiting) == 2:
-                        yield waiting.popleft().result()
-                while waiting:
+        with Team(1) as reader:
+            waiting: deque[Task[Batch]] = deque()
+            while chunk := list(islice(frames, size)):
+                waiting.append(reader.submit(self._prepare, chunk, reading))
+                if len(waiting) == 2:
                     yield waiting.popleft().result()
-            finally:
-                for future in waiting:
-                    future.cancel()
+            while waiting:
+                yield waiting.popleft().result()
 
     def _prepare(self, frames: list[Any], reading: Reading) -> Batch:
         watch, frame = Stopwatch(), self._frame
@@ -253,8 +249,8 @@ class Unet(LoadedModel):
             yield from map(draw, pixels, frames)
             return
         draw = partial(self._draw_in, reading=reading, threads=1)
-        with ThreadPoolExecutor(crew, thread_name_prefix="fastseg-frame") as team:
-            yield from team.map(draw, pixels, frames)
+        with Team(crew - 1) as team:  # this thread is one of the crew
+            yield from team.map(lambda pair: draw(*pair), zip(pixels, frames, strict=True))
 
     def _draw_in(
         self, square: NDArray[np.float32], source: Any, *, reading: Reading, threads: int

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeVar
+from weakref import WeakSet
 
 from fastseg import environment
 from fastseg.backends.fork_safety import in_child
+from fastseg.environment.threads import Team
+
+LAST_RUN_S = 60.0
+"""Longest that the end of the process waits for a run of a daemon thread."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -37,13 +42,14 @@ class ConcurrencyLimiter:
         """Whole calls at once. Any further ones would only hold their images in memory."""
         self._reset()
         in_child(self, ConcurrencyLimiter._reset)
+        _LIMITERS.add(self)
 
     def call(self) -> AbstractContextManager[object]:
         """Return a context that holds a call slot, from reading an image to drawing its masks.
 
         Calls must not be nested. Runs may be inside of a call, and no call inside of a run.
         """
-        return self._calls
+        return nullcontext() if self._alone() else self._calls
 
     @contextmanager
     def run(self, *, heavy: bool) -> Iterator[None]:
@@ -53,15 +59,39 @@ class ConcurrencyLimiter:
             heavy: Whether the run keeps all of its threads busy, as encoders do. It then needs an
                 encoder slot as well.
         """
+        if self._alone():
+            yield
+            return
         # In this order: a run that waits for an encoder slot holds no slot that another could use.
         with self._encoders if heavy else nullcontext(), self._runs:
             yield
+
+    def stop(self) -> None:
+        """Take every run slot, so that no thread but the main one begins a run any more."""
+        for _ in range(self.run_slots):
+            self._runs.acquire(timeout=LAST_RUN_S)
+        self._stopped = True
+
+    def _alone(self) -> bool:
+        """Tell whether this is the main thread after ``stop``, which waits for nobody."""
+        return self._stopped and threading.current_thread() is threading.main_thread()
 
     def _reset(self) -> None:
         """Free every slot. In a child, threads of the parent will not give theirs back."""
         self._encoders = threading.Semaphore(self.encoder_slots)
         self._runs = threading.Semaphore(self.run_slots)
         self._calls = threading.Semaphore(self.call_slots)
+        self._stopped = False
+
+
+_LIMITERS: WeakSet[ConcurrencyLimiter] = WeakSet()
+
+
+@atexit.register
+def _stop_runs() -> None:
+    """Let no daemon thread be inside a runtime when the interpreter ends: it would abort then."""
+    for limiter in list(_LIMITERS):
+        limiter.stop()
 
 
 def ordered_map(
@@ -86,8 +116,6 @@ def ordered_map(
     """
     if workers == 1:
         return [function(item) for item in items]
-    pool = ThreadPoolExecutor(workers, "fastseg-worker")
-    try:
-        return list(pool.map(function, items))
-    finally:
-        pool.shutdown(cancel_futures=True)
+    # The caller is one of them.
+    with Team(workers - 1) as team:
+        return list(team.map(function, items))

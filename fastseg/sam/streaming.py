@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, cycle, repeat
 from typing import Any, Generic, TypeVar
 
+from fastseg.environment.threads import Task, Team
 from fastseg.errors import PromptError
 from fastseg.images import ImageSource
 from fastseg.inputs.numbers import shown, whole_number
@@ -51,15 +51,12 @@ def stream_masks(
         PromptError: A prompt or ``batch_size`` cannot be used.
     """
     whole_number(batch_size, "batch_size", PromptError, least=1)
-    with (
-        ThreadPoolExecutor(max_workers=1, thread_name_prefix="fastseg-read") as reader,
-        ThreadPoolExecutor(max_workers=1, thread_name_prefix="fastseg-encode") as encoder,
-    ):
-        reading: deque[tuple[Future[Read], PromptRequest]] = deque()
-        encoding: deque[Future[tuple[Embedding, Prompts]]] = deque()
+    with Team(1) as reader, Team(1) as encoder:
+        reading: deque[tuple[Task[Read], PromptRequest]] = deque()
+        encoding: deque[Task[tuple[Embedding, Prompts]]] = deque()
 
         def encode_when_read(
-            being_read: Future[Read], request: PromptRequest
+            being_read: Task[Read], request: PromptRequest
         ) -> tuple[Embedding, Prompts]:
             return stages.encode(being_read.result(), request)
 
@@ -67,20 +64,14 @@ def stream_masks(
             if reading and len(encoding) < 2:
                 encoding.append(encoder.submit(encode_when_read, *reading.popleft()))
 
-        try:
-            for image, request in requests:
-                reading.append((reader.submit(stages.read, image), request))
-                encode_next()
-                if len(reading) + len(encoding) >= batch_size:
-                    yield stages.decode(*encoding.popleft().result())
-            while encoding:
-                encode_next()
+        for image, request in requests:
+            reading.append((reader.submit(stages.read, image), request))
+            encode_next()
+            if len(reading) + len(encoding) >= batch_size:
                 yield stages.decode(*encoding.popleft().result())
-        finally:
-            for being_read, _ in reading:
-                being_read.cancel()
-            for being_encoded in encoding:
-                being_encoded.cancel()
+        while encoding:
+            encode_next()
+            yield stages.decode(*encoding.popleft().result())
 
 
 ENDLESS = (repeat, cycle)

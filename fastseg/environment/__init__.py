@@ -19,7 +19,7 @@ CUDA_DRIVER = "libcuda.so.1"
 
 _DISTRIBUTION = "fastseg-runtime"
 
-_SOURCE = Path(__file__).parents[1]
+_SOURCE = Path(__file__).parents[2]
 """The folder that the package stands in: a clone, or the place of installed packages."""
 
 _CPUINFO = Path("/proc/cpuinfo")
