@@ -55,12 +55,12 @@ class Frame:
         Computed in double precision and rounded once; points outside are mapped, not clipped.
 
         Raises:
-            PromptError: The points are no real numbers, or are masked.
+            PromptError: The points are no pairs of real numbers, or are masked.
         """
         x0, y0, _, _ = self.crop_box
         (height, width), (new_height, new_width) = self.size, self.resized
         scale = np.array([new_width / width, new_height / height])
-        shifted = real_array(points, "points", PromptError) - np.array([x0, y0])
+        shifted = _pairs(points) - np.array([x0, y0])
         mapped: NDArray[np.float32] = (shifted * scale).astype(np.float32)
         return mapped
 
@@ -73,5 +73,12 @@ class Frame:
         x0, y0, _, _ = self.crop_box
         (height, width), (new_height, new_width) = self.size, self.resized
         scale = np.array([width / new_width, height / new_height])
-        mapped: NDArray[np.float64] = real_array(points, "points", PromptError) * scale + [x0, y0]
+        mapped: NDArray[np.float64] = _pairs(points) * scale + [x0, y0]
         return mapped
+
+
+def _pairs(points: ArrayLike) -> NDArray[np.float64]:
+    pairs = real_array(points, "points", PromptError)
+    if pairs.shape[-1:] != (2,):
+        raise PromptError(f"points must be (..., 2), x before y, not {pairs.shape}.")
+    return pairs

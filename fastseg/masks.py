@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fastseg import ops
 from fastseg.errors import MaskError
+from fastseg.inputs.numbers import one_of, shown
 from fastseg.ops import Rle
 from fastseg.timings import Timings
 
@@ -125,7 +126,15 @@ class Masks:
             index = self._named(index)
         if isinstance(index, np.ma.MaskedArray):
             raise MaskError("masks cannot be indexed by a masked array. Fill it: index.filled(0).")
-        chosen = np.atleast_1d(chosen[index])
+        given: object = index
+        if isinstance(given, range) and len(given) > len(self):
+            raise IndexError(f"{index} are more positions than {len(self)} masks have.")
+        try:
+            chosen = np.atleast_1d(chosen[index])
+        except IndexError:
+            raise
+        except Exception as error:  # whatever an object raises that NumPy asks for positions
+            raise IndexError(f"{shown(index)} is no index of {len(self)} masks.") from error
         if chosen.ndim != 1:
             raise MaskError(
                 f"masks are one row, and this index gives {chosen.ndim} axes. Give a position, a "
@@ -197,8 +206,7 @@ class Masks:
         Raises:
             MaskError: There is no such output mode.
         """
-        if output_mode not in get_args(OutputMode):
-            raise MaskError(f"output_mode is one of {get_args(OutputMode)}, not {output_mode!r}.")
+        one_of(output_mode, get_args(OutputMode), "output_mode", MaskError)
         forms = {"binary_mask": self.array, "uncompressed_rle": self.rle, "coco_rle": self.coco}
         segmentations = cast("list[Any]", forms[output_mode]())
         height, width = self.size

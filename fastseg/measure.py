@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastseg import ops
+from fastseg.environment import thread_count
 from fastseg.errors import MaskError, MeasurementError
-from fastseg.inputs.numbers import host_array, real_number
+from fastseg.inputs.numbers import host_array, one_of, real_number, shown, whole_number, yes_or_no
 from fastseg.masks import Masks
 
 Mode: TypeAlias = Literal["default", "source"]
@@ -119,11 +120,10 @@ def measure(
 
     Raises:
         MaskError: ``masks`` is no stack of masks, or there are not as many names as masks.
-        MeasurementError: The scale is not a positive number or cannot be that of a pixel, or there
-            is no such mode.
+        MeasurementError: The scale is not a positive number or cannot be that of a pixel, there is
+            no such mode, or ``threads`` or ``upright`` is of another type.
     """
-    if mode not in get_args(Mode):
-        raise MeasurementError(f"mode is one of {get_args(Mode)}, not {mode!r}.")
+    one_of(mode, get_args(Mode), "mode", MeasurementError)
     scale = real_number(cm_per_pixel, "cm_per_pixel", MeasurementError, positive=True)
     if not SMALLEST_PIXEL_CM <= scale <= LARGEST_PIXEL_CM:
         raise MeasurementError(
@@ -131,6 +131,9 @@ def measure(
             f"{LARGEST_PIXEL_CM:g} cm, not {scale:g}. A frame whose longer side spans 20 cm has "
             "20 / that side in pixels."
         )
+    threads = thread_count(whole_number(threads, "threads", MeasurementError, least=0))
+    if upright is not None:
+        upright = yes_or_no(upright, "upright", MeasurementError)
     pixels = _stack(masks)
     called = _names(masks, names, len(pixels))
     turned = [name in ATRIA if upright is None else upright for name in called]
@@ -161,6 +164,10 @@ def _names(
     if names is None:
         own = masks.names if isinstance(masks, Masks) else None
         return own or [f"mask {index + 1}" for index in range(count)]
+    if isinstance(names, str | bytes) or not isinstance(names, Sequence):
+        raise MaskError(f"names must be a list with one for each mask, not {shown(names)}.")
+    if not all(isinstance(name, str) for name in names[: count + 1]):
+        raise MaskError(f"names must be text, not {shown(names)}.")
     if len(names) != count:
         raise MaskError(f"there are {count} masks and {len(names)} names: give each mask one.")
     return names

@@ -165,8 +165,11 @@ struct KeepMasks {
     FASTSEG_HOST_DEVICE bool stays(int64_t plane) const {
         if (plane >= planes || labels[plane].prompt < 0) return false;
         const PlaneMeasure& mask = measures[plane];
-        // An empty mask has no stability, NaN, and no comparison lets it pass.
-        if (!(stability(mask) >= filter.least_stability)) return false;
+        // No bound from 0 down, as in SAM. An empty mask has no stability, NaN: no comparison lets
+        // it pass a bound.
+        if (filter.least_stability > 0 && !(stability(mask) >= filter.least_stability)) {
+            return false;
+        }
         const int64_t crop[4] = {frame.x0, frame.y0, frame.x1, frame.y1};
         const int64_t image[4] = {0, 0, frame.image.width, frame.image.height};
         bool cut = false;

@@ -9,13 +9,16 @@ from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from typing import Any, NoReturn, TypeAlias, TypeVar
 
-from fastseg.contract import DType, GraphSpec, TensorSpec
+from fastseg.contract import DType, GraphSpec, TensorSpec, graph_role
 from fastseg.errors import ModelFolderError
 
 SCHEMA = 1
 """Version of ``model.json``; a folder with a higher one was written by a newer fastseg."""
 
 REMEDY = "Copy the folder again, or export the model again."
+
+LARGEST_SIDE = 4096
+"""Largest side of a network's input in pixels; one such image takes 200 MB."""
 
 LONGEST_SIDE = "longest_side_bilinear"
 """Resizing of images for SAM. An image that is resized in another way than in its model's training
@@ -232,7 +235,7 @@ def from_json(text: str) -> Manifest:
         )
     graphs, family = root.get("graphs", dict), root.get("family", str)
     read = _frame_preprocessing if family == UNET else _preprocessing
-    return Manifest(
+    manifest = Manifest(
         schema=schema,
         family=family,
         name=root.get("name", str),
@@ -246,6 +249,21 @@ def from_json(text: str) -> Manifest:
         parity=tuple(root.get("parity", list)),
         extra=root.get("extra", dict),
     )
+    _check_inputs(manifest)
+    return manifest
+
+
+def _check_inputs(manifest: Manifest) -> None:
+    """Hold the graphs that take images against the side that images are resized to."""
+    side = manifest.preprocessing.side
+    for name, stored in manifest.graphs.items():
+        for tensor in stored.graph.inputs if graph_role(name) == "image" else ():
+            sides = tensor.shape[2:]
+            if any(isinstance(size, int) and size != side for size in sides):
+                raise ModelFolderError(
+                    f"model.json resizes images to {side} pixels, but its graph {name} takes "
+                    f"{' x '.join(map(str, sides))}. {REMEDY}"
+                )
 
 
 class _Fields:
@@ -326,8 +344,8 @@ def _known(what: str, word: str, known: str) -> None:
 
 
 def _check_side(side: int, fields: _Fields) -> None:
-    if side < 16 or side % 16:
-        fields.refuse(f"side must be a multiple of 16, not {side}")
+    if side < 16 or side % 16 or side > LARGEST_SIDE:
+        fields.refuse(f"side must be a multiple of 16 up to {LARGEST_SIDE}, not {side}")
 
 
 def _graph_file(fields: _Fields) -> GraphFile:

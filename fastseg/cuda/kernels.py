@@ -81,7 +81,7 @@ class MaskFilter:
     threshold: float = 0.0
     stability_offset: float = 1.0
     least_stability: float = -math.inf
-    """An empty mask has no stability and never passes."""
+    """No bound from 0 down. An empty mask has no stability, and passes no bound."""
 
     edge_tolerance: float = 20.0
     """Pixels within which a box ends at an edge of the crop; negative passes every box."""

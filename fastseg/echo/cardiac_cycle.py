@@ -57,7 +57,7 @@ def sinusoid_r2(areas_cm2: ArrayLike, *, frames_per_beat: float | None = None) -
     Raises:
         BackendUnavailableError: SciPy is not installed.
         MaskError: The areas are not one row of numbers.
-        MeasurementError: ``frames_per_beat`` is not a positive number.
+        MeasurementError: ``frames_per_beat`` is no number of at least 1.
     """
     areas = real_array(areas_cm2, "areas", MaskError)
     if areas.ndim != 1:
@@ -108,7 +108,10 @@ def extremes(
 
 
 def _check_beat(frames_per_beat: float) -> float:
-    return real_number(frames_per_beat, "frames_per_beat", MeasurementError, positive=True)
+    beat = real_number(frames_per_beat, "frames_per_beat", MeasurementError, positive=True)
+    if beat < 1:
+        raise MeasurementError(f"frames_per_beat must be at least 1, not {beat:g}.")
+    return beat
 
 
 def _fit(areas: NDArray[np.float64], end: float) -> float:

@@ -24,6 +24,7 @@ from fastseg.echo.frames import FrameChannels, check_scale
 from fastseg.environment import install_hint
 from fastseg.errors import BackendUnavailableError, ImageError
 from fastseg.images import MAX_PIXELS, check_clip
+from fastseg.inputs.numbers import shown
 
 _MAGIC, _PREAMBLE = b"DICM", 128
 _FIRST_ELEMENTS = (0x0000, 0x0001, 0x0005, 0x0008, 0x0012, 0x0016, 0x0018)
@@ -108,6 +109,8 @@ def read_dicom(
         ImageError: The file is no such file, does not say how large its pixels are, or contradicts
             itself.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise ImageError(f"{shown(path)} is no path of a DICOM file.")
     try:
         import pydicom
         from pydicom.pixels import pixel_array

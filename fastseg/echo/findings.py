@@ -9,6 +9,7 @@ from typing import Any
 from fastseg.echo.views import RING, VIEWS
 from fastseg.echo.volumes import single_plane_volume_ml
 from fastseg.errors import MeasurementError
+from fastseg.inputs import numbers
 from fastseg.masks import Masks
 from fastseg.measure import Measurement, Mode, measure
 
@@ -64,8 +65,14 @@ def find(
         threads: Processor threads; 0 means every core.
 
     Raises:
-        MeasurementError: There is no such view, or its chambers are not what the masks show.
+        MeasurementError: ``masks`` or ``place`` is of another type, there is no such view, or its
+            chambers are not what the masks show.
     """
+    if not isinstance(masks, Masks) or not isinstance(place, Place):
+        raise MeasurementError(
+            "find takes the Masks of a network and a Place, not "
+            f"{numbers.shown(masks)} and {numbers.shown(place)}."
+        )
     expected = chambers_of(place.view)
     if masks.names != expected:
         shown = ", ".join(masks.names or ()) or "nothing that has a name"

@@ -21,7 +21,7 @@ from fastseg.images import (
     knows_its_channels,
     read_pixels,
 )
-from fastseg.inputs.numbers import real_number, shown
+from fastseg.inputs.numbers import one_of, real_number, shown
 
 FrameChannels: TypeAlias = Literal["rgb", "bgr", "ycbcr"]
 """Order of an array's channels; ultrasound machines store ``"ycbcr"``."""
@@ -86,7 +86,11 @@ def choose_view(
         scale = real_number(cm_per_pixel, "cm_per_pixel", ImageError, positive=True)
         surplus = (field_of_view_cm - width * scale) / scale
         # Written so that infinity, of a scale near zero, fails it too.
-        if not SMALLEST_SIDE <= width + math.trunc(min(surplus, _FAR)) <= MAX_PIXELS**0.5:
+        if (
+            not SMALLEST_SIDE
+            <= width + math.trunc(min(max(surplus, -_FAR), _FAR))
+            <= MAX_PIXELS**0.5
+        ):
             raise ImageError(
                 f"At cm_per_pixel={scale:g}, {field_of_view_cm:g} cm are "
                 f"{field_of_view_cm / scale:.6g} pixels. "
@@ -143,8 +147,7 @@ def read_frame(
     Raises:
         ImageError: The source is no frame; see ``read_image``.
     """
-    if channels not in get_args(FrameChannels):
-        raise ImageError(f"channels must be one of {get_args(FrameChannels)}, not {channels!r}.")
+    one_of(channels, get_args(FrameChannels), "channels", ImageError)
     if isinstance(source, np.ndarray) and source.dtype.kind == "f":
         floating = _read_floating(source, channels)
         if floating is not None:
@@ -256,6 +259,8 @@ def looks_like_ycbcr(frame: object) -> bool:
     """
     if not isinstance(frame, np.ndarray) or frame.ndim != 3 or frame.shape[2] != 3:
         return False
+    if frame.size > 3 * MAX_PIXELS:  # a view of few bytes can be larger than any memory
+        return False
     middle, reach = (128, 64) if frame.dtype == np.uint8 else (0.5, 0.25)
     chroma = frame[frame.any(axis=2)][:, 1:].astype(np.float32)
     near = (np.abs(chroma - middle) <= reach).all(axis=1)
@@ -286,7 +291,9 @@ def resolve_channels(frame: object, channels: FrameChannels | None) -> FrameChan
     Raises:
         ImageError: No order was given, and the frame looks like luma and chroma.
     """
-    if channels is None and looks_like_ycbcr(frame):
+    if channels is not None:
+        one_of(channels, get_args(FrameChannels), "channels", ImageError)
+    elif looks_like_ycbcr(frame):
         raise ImageError(
             "the frame looks like luma and chroma, as DICOM stores frames. Say "
             'channels="ycbcr", or channels="rgb" if these are colours.'

@@ -20,6 +20,7 @@ from fastseg.echo.volumes import (
     single_plane_volume_ml,
 )
 from fastseg.errors import MeasurementError
+from fastseg.inputs.numbers import shown
 from fastseg.measure import Measurement
 
 FORESHORTENED = 0.1
@@ -130,12 +131,25 @@ def study(
         BackendUnavailableError: There are several clips of a view, and SciPy is not installed.
         MeasurementError: A view is unknown, modes are mixed, or a setting makes no sense.
     """
-    found = tuple(findings)
+    found = tuple(_each(findings))
     heart = _Heart(found, frames_per_beat)
     rows = [*_left_ventricle(heart), *_left_atrium(heart), *_right_heart(heart), *_mass(heart)]
     if bsa_m2 is not None:
         rows += [_per_area(row, bsa_m2) for row in rows if row.name in INDEXED]
     return Study(patient, tuple(rows), found)
+
+
+def _each(findings: Iterable[Finding]) -> Iterator[Finding]:
+    try:
+        given = iter(findings)
+    except TypeError as error:
+        raise MeasurementError(f"findings must be a list, not {shown(findings)}.") from error
+    for one in given:
+        if not isinstance(one, Finding):
+            raise MeasurementError(
+                f"findings must be what fastseg.echo.find returned, not {shown(one)}."
+            )
+        yield one
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -170,7 +171,7 @@ class Unet(LoadedModel):
             ImageError: A frame cannot be used.
             PromptError: ``batch_size`` is less than 1.
         """
-        whole_number(batch_size, "batch_size", PromptError, least=1)
+        batch_size = whole_number(batch_size, "batch_size", PromptError, least=1)
         clip, reading = _begin(arrange(frames, axes), channels, cm_per_pixel)
         for batch in self._ahead(clip, reading, batch_size):
             yield from self._masks(batch)
@@ -218,7 +219,7 @@ class Unet(LoadedModel):
         """Yield batches of frames; the next one is read while one is computed."""
         with Team(1) as reader:
             waiting: deque[Task[Batch]] = deque()
-            while chunk := list(islice(frames, size)):
+            while chunk := list(islice(frames, min(size, sys.maxsize))):
                 waiting.append(reader.submit(self._prepare, chunk, reading))
                 if len(waiting) == 2:
                     yield waiting.popleft().result()

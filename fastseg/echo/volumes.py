@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 
 from fastseg.errors import MeasurementError
+from fastseg.inputs.numbers import real_number
 from fastseg.measure import Measurement
 
 MYOCARDIUM_G_PER_ML = 1.05
@@ -106,11 +107,8 @@ def indexed(value: float, bsa_m2: float) -> float:
     Raises:
         MeasurementError: The body surface area is not a positive number.
     """
-    if not (math.isfinite(bsa_m2) and bsa_m2 > 0):
-        raise MeasurementError(
-            f"the body surface area must be a positive number of square metres, not {bsa_m2}."
-        )
-    return value / bsa_m2
+    what = "the body surface area in square metres, bsa_m2,"
+    return value / real_number(bsa_m2, what, MeasurementError, positive=True)
 
 
 def longer_axis_cm(a2c: Measurement, a4c: Measurement) -> float:

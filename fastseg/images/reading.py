@@ -17,7 +17,7 @@ from fastseg.contract import Array
 from fastseg.errors import ImageError
 from fastseg.images.decoding import check_size, decode, decode_file, decode_pages
 from fastseg.images.reader_faults import reader_faults
-from fastseg.inputs.numbers import host_array
+from fastseg.inputs.numbers import host_array, one_of, shown, whole_number
 
 Channels: TypeAlias = Literal["rgb", "bgr"]
 
@@ -99,8 +99,11 @@ def read_pixels(
     Raises:
         ImageError: As ``read_image``.
     """
-    if channels not in get_args(Channels):
-        raise ImageError(f'channels must be "rgb" or "bgr", not {channels!r}.')
+    one_of(channels, get_args(Channels), "channels", ImageError)
+    if max_pixels is not None:
+        max_pixels = whole_number(max_pixels, "max_pixels", ImageError, least=1)
+    if name is not None and not isinstance(name, str):
+        raise ImageError(f"name must be text, not {shown(name)}.")
     what = name or _describe(source)
     if knows_its_channels(source):
         if channels != "rgb":
@@ -142,9 +145,9 @@ def _describe(source: object) -> str:
     if isinstance(source, Image.Image):
         return f"the PIL image of mode {source.mode}"
     shape, dtype = getattr(source, "shape", None), getattr(source, "dtype", None)
-    if shape is None or dtype is None:
+    if not isinstance(shape, tuple) or dtype is None:
         return f"the {type(source).__name__}"
-    return f"the image array {dtype} {tuple(shape)}"
+    return f"the image array {dtype} {shape}"
 
 
 def _read_one(source: Any, what: str, max_pixels: int | None) -> NDArray[np.uint8]:

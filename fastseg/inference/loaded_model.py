@@ -32,7 +32,7 @@ class LoadedModel:
         self, folder: ModelFolder, choice: Choice, *, image_graph: str, max_pixels: int | None
     ) -> None:
         if max_pixels is not None:
-            whole_number(max_pixels, "max_pixels", ImageError, least=1)
+            max_pixels = whole_number(max_pixels, "max_pixels", ImageError, least=1)
         graphs = self._graphs = Sessions(folder, choice)
         # Nothing of this changes after load, so it is looked up once and not in every call.
         self.manifest: Manifest = folder.manifest

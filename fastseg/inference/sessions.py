@@ -48,7 +48,8 @@ class Choice:
                 raise BackendError(
                     f'{name} must be text like "auto", not {shown(value)}. Give its name.'
                 )
-        whole_number(self.threads, "threads", BackendError, least=0)
+        threads = whole_number(self.threads, "threads", BackendError, least=0)
+        object.__setattr__(self, "threads", threads)
 
     @property
     def is_free(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,6 +18,9 @@ from fastseg.errors import FastsegError
 
 Kind: TypeAlias = type[FastsegError]
 """The class of the error that is raised."""
+
+MOST_ENTRIES = 10**8
+"""Longest sequence that is made an array; a ``range`` can be longer without taking memory."""
 
 
 def host_array(values: object, what: str, error: Kind) -> NDArray[Any]:
@@ -34,6 +38,8 @@ def host_array(values: object, what: str, error: Kind) -> NDArray[Any]:
         raise error(f"{what} has masked values. Leave them out, or fill them: {what}.filled(0).")
     if getattr(values, "requires_grad", False):
         values = values.detach()  # type: ignore[attr-defined]
+    if isinstance(values, Sequence) and len(values) > MOST_ENTRIES:
+        raise error(f"{what} has {len(values):,} entries. Give a NumPy array.")
     try:
         array = np.asarray(values)
     except Exception as reason:  # each library refuses in its own way
@@ -105,6 +111,40 @@ def whole_number(value: object, what: str, error: Kind, *, least: int) -> int:
     if number < least:
         raise error(f"{what} must be an integer of at least {least}, not {shown(value)}.")
     return number
+
+
+def one_of(value: object, words: Sequence[str], what: str, error: Kind) -> str:
+    """Return ``value`` if it is one of ``words``.
+
+    Args:
+        value: A word.
+        words: Those that are known.
+        what: Name of the argument, for the message.
+        error: The error to raise.
+
+    Raises:
+        FastsegError: ``error``: it is another word, or no text.
+    """
+    if not isinstance(value, str) or value not in words:
+        known = ", ".join(f'"{word}"' for word in words[:-1])
+        raise error(f'{what} must be {known} or "{words[-1]}", not {shown(value)}.')
+    return value
+
+
+def yes_or_no(value: object, what: str, error: Kind) -> bool:
+    """Return ``value`` as a truth value.
+
+    Args:
+        value: True or False, of Python or NumPy, or 1 or 0.
+        what: Name of the argument, for the message.
+        error: The error to raise.
+
+    Raises:
+        FastsegError: ``error``: it is something else.
+    """
+    if not isinstance(value, bool | int | np.bool_ | np.integer) or value not in (0, 1):
+        raise error(f"{what} must be True or False, not {shown(value)}.")
+    return bool(value)
 
 
 def shown(value: object) -> str:

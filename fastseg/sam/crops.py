@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from itertools import product
 
+from fastseg.errors import PromptError
 from fastseg.geometry import Frame
 
 
@@ -22,16 +23,30 @@ def crop_frames(
         side: Side of the model's square.
         layers: Layers beyond the whole image; 0 is the whole image alone.
         overlap_ratio: 0..1.
+
+    Raises:
+        PromptError: The image is too small for so many layers: a crop would hold no pixel.
     """
     height, width = image
     frames = [(0, Frame(image, side))]
     for layer in range(1, layers + 1):
         per_side = 2**layer
+        if per_side > min(image):
+            raise _too_small(image, layers, layer)
         overlap = int(overlap_ratio * min(image) * (2 / per_side))
         crop_width = math.ceil((overlap * (per_side - 1) + width) / per_side)
         crop_height = math.ceil((overlap * (per_side - 1) + height) / per_side)
         for column, row in product(range(per_side), range(per_side)):
             x0, y0 = column * (crop_width - overlap), row * (crop_height - overlap)
             crop = (x0, y0, min(x0 + crop_width, width), min(y0 + crop_height, height))
+            if not (x0 < crop[2] and y0 < crop[3]):
+                raise _too_small(image, layers, layer)
             frames.append((layer, Frame(image, side, crop)))
     return frames
+
+
+def _too_small(image: tuple[int, int], layers: int, layer: int) -> PromptError:
+    return PromptError(
+        f"an image of {image[1]} x {image[0]} pixels is too small for crop_n_layers={layers}: "
+        f"crops of layer {layer} would hold no pixel. Ask for fewer layers."
+    )

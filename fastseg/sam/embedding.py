@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fastseg.contract import Array
 from fastseg.errors import EmbeddingError
 from fastseg.geometry import Frame
+from fastseg.inputs.numbers import shown
 from fastseg.storage.atomic import atomic_file
 from fastseg.storage.paths import is_file, user_path
 from fastseg.timings import Timings
@@ -96,17 +97,21 @@ class Embedding:
         Raises:
             EmbeddingError: There is no such file, it is damaged, or it is no embedding.
         """
+        name = path if isinstance(path, str | os.PathLike) else shown(path)
         try:
             if not is_file(user_path(path)):
                 raise ValueError("No such file, or a pipe, a device or a folder")
             # np.load would also take a pickle or a bare array; only an archive is ours.
             with zipfile.ZipFile(user_path(path)) as archive:
+                # What is not packed takes no more memory than the file has bytes.
+                if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                    raise ValueError("It is packed, which save does not do")
                 damaged = archive.testzip()
             with np.load(user_path(path), allow_pickle=False) as entries:
                 arrays = {name: entries[name] for name in _ENTRIES}
         except Exception as error:  # readers fail on damage in many ways
             raise EmbeddingError(
-                f"{path} is not an embedding that can be read: {error}. Embed the image again."
+                f"{name} is not an embedding that can be read: {error}. Embed the image again."
             ) from error
         if damaged is not None or (embedding := _from_arrays(arrays)) is None:
             raise EmbeddingError(

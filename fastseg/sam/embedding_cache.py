@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from fastseg.errors import EmbeddingError, OutputError
 from fastseg.images import Channels, ImageSource, read_image
+from fastseg.inputs.numbers import shown, whole_number
 from fastseg.sam.embedding import Embedding
 from fastseg.sam.model import Sam
+from fastseg.sam.preprocessing import Crop, checked_crop
 from fastseg.storage.cache import CacheFolder
 from fastseg.storage.paths import user_path
 from fastseg.timings import Timings
@@ -63,17 +65,18 @@ class EmbeddingCache:
         max_bytes: Most that the memory may hold, and most that the folder may hold.
 
     Raises:
-        EmbeddingError: ``max_bytes`` is negative.
+        EmbeddingError: ``max_bytes`` is no integer of at least 0.
+        OutputError: ``folder`` is no path.
     """
 
     def __init__(
         self, folder: str | os.PathLike[str] | None = None, *, max_bytes: int = 2**30
     ) -> None:
-        if max_bytes < 0:
-            raise EmbeddingError(f"max_bytes must be 0 or more, not {max_bytes}.")
-        self.max_bytes = max_bytes
+        self.max_bytes = whole_number(max_bytes, "max_bytes", EmbeddingError, least=0)
         """Most that the memory may hold, and most that the folder may hold."""
-        self._folder = None if folder is None else CacheFolder(user_path(folder), max_bytes, ".npz")
+        self._folder = (
+            None if folder is None else CacheFolder(user_path(folder), self.max_bytes, ".npz")
+        )
         self._writes = folder is not None
         self._held: OrderedDict[str, Embedding] = OrderedDict()
         self._held_bytes = 0
@@ -102,8 +105,13 @@ class EmbeddingCache:
 
         Raises:
             ImageError: The image cannot be used.
-            ModelFolderError: The model takes no prompts.
+            EmbeddingError: ``model`` is no loaded model that takes prompts.
         """
+        if not isinstance(model, Sam):
+            raise EmbeddingError(
+                f"only models that take prompts make embeddings, not {shown(model)}. Give what "
+                "fastseg.load returned."
+            )
         pixels = read_image(image, channels=channels, max_pixels=model.max_pixels)
         key = _key(model, pixels, crop)
         found = self._in_memory(key) or self._in_folder(key, model)
@@ -173,7 +181,7 @@ class EmbeddingCache:
             )
 
 
-def _key(model: Sam, pixels: NDArray[np.uint8], crop: tuple[int, int, int, int] | None) -> str:
+def _key(model: Sam, pixels: NDArray[np.uint8], crop: Crop | None) -> str:
     """Hash everything that an embedding depends on."""
     parts = (
         KEYS,
@@ -181,7 +189,7 @@ def _key(model: Sam, pixels: NDArray[np.uint8], crop: tuple[int, int, int, int] 
         model.encoder_sha256,
         (model.runs["encoder"], model.runs["image_state"]),
         pixels.shape,
-        crop and tuple(map(int, crop)),
+        checked_crop(crop, *pixels.shape[:2]),
     )
     found = sha256(repr(parts).encode())
     found.update(pixels.data)

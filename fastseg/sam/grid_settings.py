@@ -17,6 +17,9 @@ from fastseg.inputs.numbers import real_array, real_number, shown, whole_number
 LARGEST_INTEGER = 2**63 - 1
 """Integers of settings go to kernels in 64 bits."""
 
+LARGEST_GRID = 10_000
+"""Points along each side of a grid; all of them together take 1.6 GB."""
+
 LARGEST_NUMBER = 1e30
 """Bound on thresholds, as for those of ``ops.binarise``."""
 
@@ -69,12 +72,19 @@ class GridSettings:
             value = whole_number(getattr(self, name), name, PromptError, least=least)
             if value > LARGEST_INTEGER:
                 raise PromptError(f"{name} must be at most {LARGEST_INTEGER}, not {shown(value)}.")
+            object.__setattr__(self, name, value)  # one of NumPy's would overflow in its 8 bits
+        if self.points_per_side is not None and self.points_per_side > LARGEST_GRID:
+            raise PromptError(
+                f"points_per_side must be at most {LARGEST_GRID}, not {shown(self.points_per_side)}"
+            )
         for name in _REAL:
-            if abs(real_number(getattr(self, name), name, PromptError)) > LARGEST_NUMBER:
+            number = real_number(getattr(self, name), name, PromptError)
+            if abs(number) > LARGEST_NUMBER:
                 raise PromptError(
                     f"{name} must lie within plus and minus {LARGEST_NUMBER:g}, as masks are "
-                    f"compared in float32, and is {getattr(self, name):g}."
+                    f"compared in float32, and is {number:g}."
                 )
+            object.__setattr__(self, name, number)  # a decimal or a tensor becomes a float
         if not 0 <= self.crop_overlap_ratio < 1:
             raise PromptError(
                 f"crop_overlap_ratio must be in [0, 1), not {self.crop_overlap_ratio!r}."

@@ -72,8 +72,6 @@ class MaskGenerator:
     def generate(self, image: ImageSource, channels: Channels) -> Masks:
         """Find the masks of the image and of its crops, and filter them."""
         settings, gpu = self._settings, self._pipeline.gpu
-        # Malformed grids are found before the encoder runs.
-        grids = [settings.grid(layer) for layer in range(settings.crop_n_layers + 1)]
         with self.watch("preprocess"):
             pixels: Any = self._read(image, channels)
         height, width = pixels.shape[:2]
@@ -83,6 +81,8 @@ class MaskGenerator:
             layers=settings.crop_n_layers,
             overlap_ratio=settings.crop_overlap_ratio,
         )
+        # Malformed grids are found before the encoder runs.
+        grids = [settings.grid(layer) for layer in range(settings.crop_n_layers + 1)]
         if gpu is not None:
             placed = [(frame, grids[layer]) for layer, frame in crops]
             found = gpu.generate(pixels, placed, settings, self.watch)

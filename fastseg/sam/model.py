@@ -14,9 +14,11 @@ from fastseg import ops
 from fastseg.artifacts import ModelFolder
 from fastseg.backends.base import DeviceBacked
 from fastseg.contract import MULTIPLE, SINGLE
+from fastseg.errors import PromptError
 from fastseg.images import MAX_PIXELS, Channels, ImageSource, is_stack
 from fastseg.inference.loaded_model import LoadedModel
 from fastseg.inference.sessions import Choice
+from fastseg.inputs.numbers import yes_or_no
 from fastseg.masks import Masks
 from fastseg.sam.embedding import Embedding
 from fastseg.sam.grid_settings import SETTINGS, GridSettings
@@ -158,10 +160,11 @@ class Sam(LoadedModel):
         if is_stack(image):
             asked = {"points": points, "labels": labels, "boxes": boxes, "mask_logits": mask_logits}
             return list(self.stream(image, **asked, multimask=multimask, channels=channels))
+        several = yes_or_no(multimask, "multimask", PromptError)
         request = PromptRequest(points, labels, boxes, mask_logits)
         with self._graphs.call():
             ready = self._read(image, channels)
-            return self._decode(*self._encode_checked(ready, request), multimask)
+            return self._decode(*self._encode_checked(ready, request), several)
 
     def stream(
         self,
@@ -195,11 +198,12 @@ class Sam(LoadedModel):
             ImageError: An image cannot be used.
             PromptError: A prompt cannot be used, or images and prompts are not equally many.
         """
+        several = yes_or_no(multimask, "multimask", PromptError)
         requests = pair_requests(images, (points, labels, boxes, mask_logits))
         stages = Stages(
             read=lambda image: self._read(image, channels),
             encode=self._encode_checked,
-            decode=lambda embedding, prompts: self._decode(embedding, prompts, multimask),
+            decode=lambda embedding, prompts: self._decode(embedding, prompts, several),
         )
         return stream_masks(requests, stages, batch_size=batch_size)
 

@@ -48,14 +48,19 @@ def prepare(
     with watch("preprocess"):
         pixels = read_image(image, channels=channels, max_pixels=max_pixels)
         height, width = pixels.shape[:2]
-        frame = Frame((height, width), preprocessing.side, _checked(crop, height, width))
+        frame = Frame((height, width), preprocessing.side, checked_crop(crop, height, width))
         square = ops.preprocess(
             pixels, frame, preprocessing.mean, preprocessing.std, threads=threads
         )
     return PreparedImage(square[None], frame, watch)
 
 
-def _checked(crop: Crop | None, height: int, width: int) -> Crop | None:
+def checked_crop(crop: Crop | None, height: int, width: int) -> Crop | None:
+    """Return a crop, ``x0, y0, x1, y1``, as four integers.
+
+    Raises:
+        ImageError: It is no part of an image of this size, or has fractions.
+    """
     if crop is None:
         return None
     numbers = real_array(crop, "crop", ImageError)

@@ -182,7 +182,7 @@ def _ragged(values: object, what: str, axes: int) -> list[NDArray[np.float64]]:
     try:
         array = real_array(values, what, PromptError)
     except PromptError:
-        if not isinstance(values, Sequence) or isinstance(values, (str, bytes)):
+        if not isinstance(values, Sequence) or isinstance(values, str | bytes | range):
             raise
         # Prompts of different lengths; one that is wrong in itself is named by its number.
         return [real_array(value, f"{what}[{at}]", PromptError) for at, value in enumerate(values)]

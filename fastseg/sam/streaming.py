@@ -9,7 +9,7 @@ from itertools import chain, cycle, repeat
 from typing import Any, Generic, TypeVar
 
 from fastseg.environment.threads import Task, Team
-from fastseg.errors import PromptError
+from fastseg.errors import ImageError, PromptError
 from fastseg.images import ImageSource
 from fastseg.inputs.numbers import shown, whole_number
 from fastseg.masks import Masks
@@ -50,7 +50,7 @@ def stream_masks(
         ImageError: An image cannot be used.
         PromptError: A prompt or ``batch_size`` cannot be used.
     """
-    whole_number(batch_size, "batch_size", PromptError, least=1)
+    batch_size = whole_number(batch_size, "batch_size", PromptError, least=1)
     with Team(1) as reader, Team(1) as encoder:
         reading: deque[tuple[Task[Read], PromptRequest]] = deque()
         encoding: deque[Task[tuple[Embedding, Prompts]]] = deque()
@@ -81,12 +81,21 @@ them is no mistake. A repetition with an end is not told from one without, and i
 
 def _column(prompts: Iterable[Any], missing: object) -> Iterator[Any]:
     """Yield the prompts of one argument, then ``missing`` for ever."""
-    if isinstance(prompts, str | bytes) or not isinstance(prompts, Iterable):
+    entries = None if isinstance(prompts, str | bytes) else _entries(prompts)
+    if entries is None:
         raise PromptError(
             f"the prompts of many images are an iterable with one entry for each, not "
             f"{shown(prompts)}."
         )
-    return chain(prompts, repeat(missing))
+    return chain(entries, repeat(missing))
+
+
+def _entries(values: Iterable[Any]) -> Iterator[Any] | None:
+    """Return an iterator, or None: an array without axes says that it is iterable."""
+    try:
+        return iter(values)
+    except TypeError:
+        return None
 
 
 def pair_requests(
@@ -99,11 +108,15 @@ def pair_requests(
         columns: For each field of ``PromptRequest`` one entry an image, or None.
 
     Raises:
+        ImageError: ``images`` is no iterable.
         PromptError: There are more images than prompts, or more prompts than images.
     """
+    each = None if isinstance(images, str | bytes) else _entries(images)
+    if each is None:
+        raise ImageError(f"images must be an iterable of images, not {shown(images)}.")
     missing = object()
     given = [repeat(None) if column is None else _column(column, missing) for column in columns]
-    for index, (image, *parts) in enumerate(zip(images, *given, strict=False)):
+    for index, (image, *parts) in enumerate(zip(each, *given, strict=False)):
         if any(part is missing for part in parts):
             raise PromptError(
                 f"There are prompts for {index} images, but there are more images. Give each "

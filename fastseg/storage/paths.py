@@ -8,12 +8,19 @@ from contextlib import suppress
 from pathlib import Path
 
 from fastseg.errors import FastsegError, OutputError
+from fastseg.inputs.numbers import shown
 
 _ABSENT = (FileNotFoundError, NotADirectoryError)
 
 
 def user_path(path: str | os.PathLike[str]) -> Path:
-    """Return ``path`` with a leading ``~`` replaced by the home folder, if there is one."""
+    """Return ``path`` with a leading ``~`` replaced by the home folder, if there is one.
+
+    Raises:
+        OutputError: ``path`` is neither text nor a path.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise OutputError(f"a path must be text or a pathlib.Path, not {shown(path)}.")
     given = Path(path)
     with suppress(RuntimeError):
         return given.expanduser()
@@ -26,8 +33,9 @@ def real_path(path: str | os.PathLike[str]) -> Path:
     Raises:
         OutputError: No path has this name, or the working folder was removed.
     """
+    given = user_path(path)
     try:
-        return Path(os.path.realpath(user_path(path)))
+        return Path(os.path.realpath(given))
     except (OSError, ValueError) as error:
         raise OutputError(_message(path, error)) from error
 

@@ -50,7 +50,10 @@ def test_a_model_of_one_family_is_refused_by_the_other():
     [
         (lambda d: d["preprocessing"].update(resize="longest_side_bilinear"), "longest_side"),
         (lambda d: d["preprocessing"].update(normalise="z_score"), "z_score.*Upgrade"),
-        (lambda d: d["preprocessing"].update(side=100), "side must be a multiple of 16, not 100"),
+        (
+            lambda d: d["preprocessing"].update(side=100),
+            "side must be a multiple of 16 up to 4096, not 100",
+        ),
         (lambda d: d["preprocessing"].update(channels=2), "channels must be 1 or 3, not 2"),
         (lambda d: d["preprocessing"].update(field_of_view_cm=0.0), "field_of_view_cm"),
         (lambda d: d["preprocessing"].pop("channels"), "no field 'channels'"),

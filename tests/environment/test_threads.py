@@ -1,4 +1,4 @@
-"""Teams of threads: each task runs once, in whatever thread there is, and none outlives its block."""
+"""Teams of threads: each task runs once, whatever threads there are, and none after its block."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""The end of a process: whatever thread still works then gets its results, and nothing is aborted."""
+"""The end of a process: a thread that still works gets its results, and nothing is aborted."""
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import time
@@ -80,7 +79,6 @@ running.wait()
 """
 
 FORKED = """
-import os
 model = fastseg.load(sys.argv[1], backend=sys.argv[2])
 expected = model.segment(image, points=[30, 20]).array()
 child = os.fork()
@@ -132,7 +130,11 @@ def test_a_daemon_thread_in_a_runtime_does_not_abort_the_process(tiny, backend):
 @pytest.mark.parametrize(
     "signals",
     [(signal.SIGINT,) * 3, (signal.SIGINT, signal.SIGTERM), (signal.SIGHUP, signal.SIGINT)],
-    ids=["three interrupts", "an interrupt and a termination", "a closed terminal and an interrupt"],
+    ids=[
+        "three interrupts",
+        "an interrupt and a termination",
+        "a closed terminal and an interrupt",
+    ],
 )
 def test_further_signals_do_not_stop_the_cleaning(tiny, tmp_path, signals):
     pixels = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
@@ -148,7 +150,7 @@ def test_further_signals_do_not_stop_the_cleaning(tiny, tmp_path, signals):
             time.sleep(0.01)
         printed, complained = process.communicate(timeout=60)
     assert process.returncode == (130 if signals[0] == signal.SIGINT else 129), complained
-    assert os.listdir(place) == []
+    assert list(place.iterdir()) == []
     assert printed == ""
     assert "Traceback" not in complained
 
