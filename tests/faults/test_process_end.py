@@ -79,6 +79,7 @@ running.wait()
 """
 
 FORKED = """
+import os
 model = fastseg.load(sys.argv[1], backend=sys.argv[2])
 expected = model.segment(image, points=[30, 20]).array()
 child = os.fork()
