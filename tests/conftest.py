@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,6 @@ from fastseg.backends.telemetry import telemetry_off
 
 if TYPE_CHECKING:
     from tests.helpers.exported_sam import ExportedSam
-
-SMALL_SIDE = 64
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -109,33 +108,39 @@ def tiny_model(tiny_folder) -> Iterator[fastseg.Sam]:
         yield model
 
 
+@pytest.fixture(scope="module")
+def remembered_exports() -> Iterator[None]:
+    """Trace modules that several tests of the session export only once."""
+    pytest.importorskip("torch", reason="exports need torch")
+    from tests.helpers.remembered_exports import remembered_exports
+
+    with remembered_exports():
+        yield
+
+
 @pytest.fixture(scope="session")
-def small_modules():
-    """SAM's prompt encoder and decoder behind one convolution, for images of 64 x 64 pixels."""
-    torch = pytest.importorskip("torch", reason="exports need torch")
-    from fastseg.export.networks.mask_decoder import MaskDecoder
-    from fastseg.export.networks.prompt_encoder import PromptEncoder
-    from fastseg.export.networks.sam import SamModules
+def small_modules(vit_small):
+    """The prompt encoder and decoder of ``vit_small`` behind one convolution."""
     from tests.helpers.random_weights import scattered
 
+    torch = pytest.importorskip("torch", reason="exports need torch")
     with torch.random.fork_rng():
         torch.manual_seed(0)
         encoder = torch.nn.Sequential(
             torch.nn.Conv2d(3, 256, 16, stride=16), torch.nn.BatchNorm2d(256)
         )
-        modules = SamModules(encoder, PromptEncoder(SMALL_SIDE // 16, SMALL_SIDE), MaskDecoder())
-    for module in modules.by_prefix().values():
-        scattered(module)
-    return modules
+    return replace(vit_small.modules(), image_encoder=scattered(encoder))
 
 
 @pytest.fixture(scope="session")
 def small_folder(small_modules, tmp_path_factory) -> Path:
     """``small_modules`` as a model folder whose weights are stored in float16."""
     from fastseg.export.sam import Card, write_sam_folder
+    from tests.helpers.remembered_exports import remembered_exports
 
     folder = tmp_path_factory.mktemp("models") / "small"
-    write_sam_folder(small_modules, folder, Card("small"), store="float16")
+    with remembered_exports():
+        write_sam_folder(small_modules, folder, Card("small"), store="float16")
     return folder
 
 

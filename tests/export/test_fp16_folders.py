@@ -38,6 +38,8 @@ from fastseg.validation.probes import build_probe, run_probe, run_probes
 from fastseg.validation.synthetic import scenes, sectors
 from tests.helpers.exported_sam import small_size_known
 
+pytestmark = pytest.mark.usefixtures("remembered_exports")
+
 IMAGES = scenes()[:2]
 
 

@@ -24,6 +24,8 @@ from fastseg.export.onnx.writer import Source, save, write
 from fastseg.testing.onnx_text import compile_graph
 from tests.helpers.random_weights import scattered
 
+pytestmark = pytest.mark.usefixtures("remembered_exports")
+
 SMALL = Shape(width=48, depth=3, heads=3, global_blocks=(1,), side=256)
 """16 tokens a side, which windows of 14 do not divide."""
 

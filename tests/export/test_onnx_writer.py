@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -14,6 +17,7 @@ from fastseg.contract import GraphSpec, TensorSpec
 from fastseg.export.onnx import float16_storage
 from fastseg.export.onnx import writer as onnx_writer
 from fastseg.export.onnx.writer import Source, write
+from tests.helpers.remembered_exports import remembered_exports
 
 GRAPH = GraphSpec(
     "two_layers",
@@ -79,6 +83,23 @@ def test_a_norm_is_one_operator_and_shared_weights_one_tensor(path):
     model = onnx.load(path)
     assert [node.op_type for node in model.graph.node].count("LayerNormalization") == 1
     assert path.stat().st_size < 1.5 * 4 * 64 * 64
+
+
+def test_a_remembered_export_writes_the_same_file(path, source, tmp_path, monkeypatch):
+    """Other tests rest on it."""
+
+    def refuse(*_, **__):
+        raise RuntimeError("it traced again")
+
+    with remembered_exports():
+        write(source, tmp_path / "first.onnx", store="float16")
+        monkeypatch.setattr(torch.export, "export", refuse)
+        write(source, tmp_path / "again.onnx")
+        assert (tmp_path / "again.onnx").read_bytes() == path.read_bytes()
+        other = deepcopy(source.module)
+        other.linear.bias[0] += 1
+        with pytest.raises(Exception, match="it traced again"):
+            write(replace(source, module=other), tmp_path / "other.onnx")
 
 
 def test_half_the_bytes_give_the_same_answers(path, source, tmp_path):

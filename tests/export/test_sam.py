@@ -42,7 +42,7 @@ def quick(monkeypatch):
 def test_a_folder_has_every_graph_and_the_comparison(small_folder):
     manifest = artifacts.read(small_folder).manifest
     assert list(manifest.graphs) == list(contract.SAM_GRAPHS)
-    assert (manifest.family, manifest.name, manifest.preprocessing.side) == ("sam", "small", 64)
+    assert (manifest.family, manifest.name, manifest.preprocessing.side) == ("sam", "small", 256)
     assert manifest.preprocessing.mean == (123.675, 116.28, 103.53)
     names = {row["name"] for row in manifest.parity}
     assert names >= {"embedding", "decoder low_res_logits", "decoder_mask low_res_logits"}
@@ -64,7 +64,7 @@ def test_weights_stored_as_float16_equal_the_rounded_modules(small_folder, small
     stored = artifacts.read(small_folder).manifest.graphs
     weights = sum(w.numel() for w in small_modules.mask_decoder.transformer.parameters())
     assert stored["decoder"].bytes < 2.8 * weights
-    image = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    image = torch.randn(2, 3, 256, 256, generator=torch.Generator().manual_seed(0))
     backend = OrtBackend(small_folder / stored["encoder"].file, stored["encoder"].graph)
     found = backend.run({"image": image.numpy()})["embedding"]
     expected = small_modules.image_encoder(image).numpy()

@@ -28,6 +28,8 @@ from fastseg.export.unet import export_unet, write_unet_folder
 from tests.helpers import keras_unet
 from tests.helpers.processes import ROOT, finish
 
+pytestmark = pytest.mark.usefixtures("remembered_exports")
+
 WIDTH = 8
 
 
