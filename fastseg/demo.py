@@ -104,20 +104,23 @@ def demo(model: Sam) -> Demo:
     return Demo(image, whole, best, model.provenance())
 
 
-def write(shown: Demo, out: str | os.PathLike[str]) -> None:
-    """Write the drawing, the masks of everything mode and the timings to a folder.
+def write(model: Sam, out: str | os.PathLike[str]) -> Demo:
+    """Segment the photograph; write the drawing, the masks of everything mode and the timings.
 
     The files of an earlier demonstration in that folder are replaced.
 
     Args:
-        shown: The demonstration.
-        out: The folder, in which the files appear when all of them are written.
+        model: As for ``demo``.
+        out: The folder, which is looked at before the work begins and in which the files appear
+            when all of them are written.
 
     Raises:
         OutputError: The name is taken by something else, or the place cannot be written.
     """
     contents = results.Contents(overlays=False)
-    with results.write(out, shown.about, contents=contents, overwrite=True) as folder:
+    with results.write(out, model.provenance(), contents=contents, overwrite=True) as folder:
+        shown = demo(model)
         folder.add(PICTURE.name, shown.image, shown.everything)
         folder.report(shown.as_dict(), name=TIMINGS_FILE)
         shown.drawing().save(folder.path / OVERLAY_FILE)
+    return shown

@@ -37,9 +37,7 @@ def demo(arguments: Arguments) -> Report:
         step("loading")
         with arguments.load() as model:
             step("segmenting")
-            shown = demonstration.demo(model)
-        step("drawing")
-        demonstration.write(shown, arguments.out)
+            shown = demonstration.write(model, arguments.out)
     body = {**shown.as_dict(), "out": str(arguments.out)}
     return Report("demo", body, (_table(shown), _footer(shown, arguments.out)))
 

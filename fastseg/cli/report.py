@@ -20,7 +20,7 @@ from fastseg.results import to_json
 
 DONE, SOME_FAILED, BAD_CALL, INTERRUPTED = 0, 1, 2, 130
 
-_PLAIN_WIDTH = 120  # columns of output that does not go to a terminal
+_PLAIN_WIDTH = 10_000  # columns where no terminal is: a name is not broken over lines there
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,7 +155,15 @@ def test_an_earlier_result_folder_is_replaced_only_on_demand(tiny, image, tmp_pa
 def test_brackets_in_file_names_are_printed(tiny, tmp_path, capsys) -> None:
     image = save_noise(tmp_path / "scan [red] :heart:.png")
     assert run(["segment", str(image), "--model", tiny, "--point", "9", "9"]) == 0
-    assert "scan [red] :heart:.png" in "".join(capsys.readouterr().out.splitlines())
+    assert "scan [red] :heart:.png" in capsys.readouterr().out
+
+
+def test_a_long_name_stands_in_one_line_of_what_is_not_a_terminal(tiny, tmp_path, capsys) -> None:
+    image = save_noise(tmp_path / f"{'long ' * 40}name.png")
+    assert run(["segment", str(image), "--model", tiny, "--point", "9", "9"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(str(image) in line for line in lines)
+    assert max(map(len, lines)) < 2 * len(str(image))
 
 
 HINT = "sam-nano knows compact objects on a plain ground (coins, cells)"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
@@ -21,10 +19,7 @@ from fastseg.export.sam import write_sam_folder
 from fastseg.validation.parity import Table, compare_arrays
 from tests.helpers.exported_sam import BOTH_SIZES
 from tests.helpers.processes import ROOT, finish
-
-
-def run(script: str, *arguments: Path) -> CompletedProcess[str]:
-    return finish([sys.executable, ROOT / "export" / script, *arguments])
+from tests.helpers.scripts import run_script
 
 
 @pytest.fixture
@@ -129,15 +124,17 @@ def test_every_step_is_told(quick, small_modules, tmp_path):
 
 @pytest.mark.slow
 def test_a_folder_is_checked_against_its_checkpoint(vit_b):
-    answer = run("check.py", vit_b.checkpoint, vit_b.folder)
+    script = ROOT / "export" / "check.py"
+    answer = finish([sys.executable, script, vit_b.checkpoint, vit_b.folder])
     assert answer.returncode == 0, answer.stderr
     assert "decoder_mask low_res_logits" in answer.stdout
 
 
 @pytest.mark.parametrize("script", ["sam_to_onnx.py", "check.py"])
-def test_a_script_says_in_one_line_what_is_wrong(script, tmp_path):
-    answer = run(script, tmp_path / "absent.pth", tmp_path / "model")
-    assert answer.returncode == 1
-    assert "absent.pth" in answer.stderr
-    assert len(answer.stderr.splitlines()) == 1
+def test_a_script_says_in_one_line_what_is_wrong(script, tmp_path, capsys, monkeypatch):
+    arguments = tmp_path / "absent.pth", tmp_path / "model"
+    assert run_script(monkeypatch, script, *arguments) == 1
+    told = capsys.readouterr().err
+    assert "absent.pth" in told
+    assert len(told.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,6 @@ import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
@@ -27,6 +26,7 @@ from fastseg.export.onnx import float16_storage
 from fastseg.export.unet import export_unet, write_unet_folder
 from tests.helpers import keras_unet
 from tests.helpers.processes import ROOT, finish
+from tests.helpers.scripts import run_script
 
 pytestmark = pytest.mark.usefixtures("remembered_exports")
 
@@ -197,15 +197,16 @@ def test_an_interrupted_export_leaves_what_was_there(folder, weights, tmp_path):
     assert list(tmp_path.iterdir()) == [out]
 
 
-def test_the_script_exports_and_says_in_one_line_what_is_wrong(weights, tmp_path):
-    def run(*arguments: str | Path) -> CompletedProcess[str]:
-        return finish([sys.executable, ROOT / "export" / "unet_to_onnx.py", *arguments])
-
-    good = run(weights, "a4c", tmp_path / "good", "--store", "float16")
-    assert good.returncode == 0, good.stderr
-    assert "probabilities, batch 3" in good.stdout
+def test_the_script_exports(weights, tmp_path, capsys, monkeypatch):
+    arguments = weights, "a4c", tmp_path / "good", "--store", "float16"
+    assert run_script(monkeypatch, "unet_to_onnx.py", *arguments) == 0
+    assert "probabilities, batch 3" in capsys.readouterr().out
     assert artifacts.read(tmp_path / "good").manifest.view == "a4c"
-    bad = run(weights, "a2c", tmp_path / "bad")
+
+
+def test_the_script_as_a_process_says_in_one_line_what_is_wrong(weights, tmp_path):
+    script = ROOT / "export" / "unet_to_onnx.py"
+    bad = finish([sys.executable, script, weights, "a2c", tmp_path / "bad"])
     assert bad.returncode == 1
     assert bad.stderr.startswith("CheckpointError")
     assert len(bad.stderr.splitlines()) == 1
