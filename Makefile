@@ -39,7 +39,7 @@ rules:
 	$(PYTHON) -m pytest -q tests/test_docstrings.py tests/test_includes.py
 
 test:
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n auto
 
 # What takes minutes: published sizes of SAM, engines of whole models, training in full.
 slow:

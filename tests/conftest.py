@@ -7,26 +7,57 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import fastseg
 from fastseg.backends.telemetry import telemetry_off
+from fastseg.environment import usable_cores
+from tests.helpers import scheduling
 
 if TYPE_CHECKING:
     from tests.helpers.exported_sam import ExportedSam
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep off the telemetry of runtimes that tests import themselves."""
+    """Keep off the telemetry of runtimes that tests import themselves.
+
+    A worker among several gets its share of the cores for torch, which is not imported yet: threads
+    of all cores would wait for one another in a loop.
+    """
     stack = ExitStack()
     stack.enter_context(telemetry_off())
     config.add_cleanup(stack.close)
+    worker = getattr(config, "workerinput", None)
+    if worker is not None:
+        share = max(1, usable_cores() // worker["workercount"])
+        os.environ.setdefault("OMP_NUM_THREADS", str(share))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Choose the number of workers of ``-n auto``."""
+    return scheduling.worker_count(usable_cores(), scheduling.machine_memory())
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Let workers take whole files, in the order of the collection."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class FileScheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return scheduling.group(nodeid)
+
+    config.option.loadscopereorder = False
+    return FileScheduling(config, log)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip slow tests unless ``-m`` names them."""
+    """Sort the tests of a worker; skip slow tests unless ``-m`` names them."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: scheduling.rank(item.nodeid))
     if "slow" in config.getoption("markexpr"):
         return
     for item in items:

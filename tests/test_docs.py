@@ -139,7 +139,7 @@ def test_a_python_session_of_the_readme_has_at_most_ten_lines() -> None:
 
 
 def test_the_readme_names_the_command_that_runs_the_tests() -> None:
-    assert "\npip install -e '.[test]' && python -m pytest\n" in page.read("README.md")
+    assert "\npip install -e '.[test]' && python -m pytest -n auto\n" in page.read("README.md")
 
 
 def test_every_public_name_can_be_imported() -> None:

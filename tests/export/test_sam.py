@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 
@@ -18,7 +16,6 @@ from fastseg.export.model_folder import Card
 from fastseg.export.sam import write_sam_folder
 from fastseg.validation.parity import Table, compare_arrays
 from tests.helpers.exported_sam import BOTH_SIZES
-from tests.helpers.processes import ROOT, finish
 from tests.helpers.scripts import run_script
 
 
@@ -123,11 +120,9 @@ def test_every_step_is_told(quick, small_modules, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_folder_is_checked_against_its_checkpoint(vit_b):
-    script = ROOT / "export" / "check.py"
-    answer = finish([sys.executable, script, vit_b.checkpoint, vit_b.folder])
-    assert answer.returncode == 0, answer.stderr
-    assert "decoder_mask low_res_logits" in answer.stdout
+def test_a_folder_is_checked_against_its_checkpoint(vit_b, capsys, monkeypatch):
+    assert run_script(monkeypatch, "check.py", vit_b.checkpoint, vit_b.folder) == 0
+    assert "decoder_mask low_res_logits" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("script", ["sam_to_onnx.py", "check.py"])
