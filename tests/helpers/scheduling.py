@@ -1,4 +1,4 @@
-"""How parallel workers share the tests: file by file, those that take longest first.
+"""Order in which parallel workers take the tests: file by file, those that take longest first.
 
 Files that need the same expensive fixture of the session go to one worker as one.
 """
