@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import re
 import resource
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +19,7 @@ from PIL import Image
 
 from fastseg.environment import install_hint
 from fastseg.testing import tiny_sam_folder
-from tests.helpers.processes import finish, running
+from tests.helpers.processes import ROOT, finish, running
 
 FASTSEG = (sys.executable, "-m", "fastseg")
 
@@ -154,3 +158,23 @@ def test_every_verb_explains_itself(verb: str) -> None:
     run = finish((*FASTSEG, verb, "--help"))
     assert run.returncode == 0
     assert verb in run.stdout
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_colours_go_only_to_terminals_that_may_have_them(tiny, image, plain) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color"}
+    environment |= {"NO_COLOR": "1"} if plain else {}
+    environment.pop("COLORTERM", None)
+    terminal, end = pty.openpty()
+    command = (*FASTSEG, "everything", image, "--model", tiny, "--points-per-side", "8")
+    with running(command, stdout=end, stderr=end, env=environment) as process:
+        os.close(end)
+        printed = b""
+        with suppress(OSError):  # the end of a terminal is an error
+            while part := os.read(terminal, 4096):
+                printed += part
+        assert process.wait(timeout=60) == 0
+    os.close(terminal)
+    assert b"noise.png" in printed
+    coloured = re.search(rb"\x1b\[(\d+;)*[349]\d[;m]", printed) is not None
+    assert coloured is not plain
