@@ -1,0 +1,15 @@
+"""Medical images in: DICOM, NIfTI, NRRD and deep image files, with windows and geometry."""
+
+from fastseg.imaging.image import MedicalImage, Timing, UltrasoundRegion
+from fastseg.imaging.reading import is_medical, read
+from fastseg.imaging.window import WINDOWS, Window
+
+__all__ = [
+    "WINDOWS",
+    "MedicalImage",
+    "Timing",
+    "UltrasoundRegion",
+    "Window",
+    "is_medical",
+    "read",
+]

@@ -1,0 +1,1 @@
+"""DICOM files: header, pixels, geometry, ultrasound regions and series."""
