@@ -56,6 +56,7 @@ class Arguments(ModelArguments, ImageArguments, OutArguments):
     channels: FrameChannels | None
     cm_per_pixel: float | None
     mode: Mode
+    whole_frame: bool
     bsa: float | None
     frames_per_beat: float | None
 
@@ -65,6 +66,7 @@ class Arguments(ModelArguments, ImageArguments, OutArguments):
             "mode": self.mode,
             "channels": self.channels,
             "cm_per_pixel": self.cm_per_pixel,
+            "whole_frame": self.whole_frame,
             "bsa_m2": self.bsa,
             "frames_per_beat": self.frames_per_beat,
         }
@@ -97,6 +99,7 @@ class _Batch:
                 channels=self.arguments.channels,
                 max_pixels=self.arguments.limit,
                 cm_per_pixel=self.arguments.cm_per_pixel,
+                whole_frame=self.arguments.whole_frame,
             )
             scale = frames.cm_per_pixel
             model = self.models[file.view]
@@ -211,6 +214,11 @@ class _AllFailedError(Exception):
     type=click.FloatRange(min=0, min_open=True),
     help="Side of a pixel in cm. Default: the file's own (DICOM), else the longer side of a frame "
     "spans 20 cm.",
+)
+@click.option(
+    "--whole-frame",
+    is_flag=True,
+    help="Take whole frames of DICOM files, whatever region of tissue they state.",
 )
 @click.option(
     "--channels",

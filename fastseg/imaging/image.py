@@ -39,6 +39,9 @@ class UltrasoundRegion:
     pixel_cm: tuple[float, float] | None
     """Width and height of a pixel in cm; None if the region does not state both."""
 
+    is_flat: bool = True
+    """True if it shows a plane of the body, and no curve or text."""
+
     def box(self, size: tuple[int, int], what: object) -> tuple[int, int, int, int]:
         """Return the part as ``x0, y0, x1, y1``, end-exclusive, of frames (height, width).
 

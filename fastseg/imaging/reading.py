@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import zlib
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +18,13 @@ from fastseg.imaging import nifti, nrrd
 from fastseg.imaging.archive import dicom_members
 from fastseg.imaging.dicom.content import MAGIC, PREAMBLE, begins_without_preamble
 from fastseg.imaging.dicom.image import read_dicom_image
+from fastseg.imaging.dicom.pixels import Colours
 from fastseg.imaging.dicom.series import Opened, read_series
 from fastseg.imaging.image import MedicalImage
 from fastseg.imaging.image_files import is_frame, plain_image, read_frame_folder, read_image_file
 from fastseg.imaging.stacks import GZIP, open_maybe_packed
 from fastseg.imaging.window import WindowChoice
-from fastseg.inputs.numbers import real_array
+from fastseg.inputs.numbers import real_array, shown
 
 Source: TypeAlias = str | os.PathLike[str] | NDArray[Any]
 
@@ -36,6 +38,7 @@ def read(
     window: WindowChoice | None = None,
     spacing: tuple[float, ...] | None = None,
     series: str | None = None,
+    channels: Colours | None = None,
     max_pixels: int | None = MAX_PIXELS,
 ) -> MedicalImage:
     """Read an image, a clip or a volume with the meaning of its values and pixels.
@@ -51,6 +54,8 @@ def read(
         spacing: Of an array, or instead of the file's: height and width of a pixel in mm, with the
             distance of slices before them if there are any.
         series: End of the identifier of a series, where a folder holds several.
+        channels: Colours of a DICOM file whose header and JPEG frames contradict each other,
+            ``"ycbcr"`` or ``"rgb"``; None refuses such a file.
         max_pixels: Largest height x width in pixels, and a fourth of the largest number of pixels
             in all; None for no limit. Headers are checked before anything is decoded.
 
@@ -59,21 +64,26 @@ def read(
         ImageError: The source cannot be read, contradicts itself or is too large, or there is no
             such window.
     """
-    image = _read(source, series, max_pixels)
+    if channels not in (None, *get_args(Colours)):
+        raise ImageError(f"channels must be one of {get_args(Colours)}, not {shown(channels)}.")
+    image = _read(source, series, channels, max_pixels)
     if spacing is not None:
         image = _spaced(image, spacing)
     return image if window is None else image.with_window(window)
 
 
 def is_medical(path: Path) -> bool:
-    """Tell if a file needs this reader: DICOM, NIfTI, NRRD or an archive of them."""
+    """Tell if a file needs this reader: DICOM, NIfTI, NRRD, or an archive by the name of .zip."""
     try:
-        return bool(path.is_file() and _kind(path))
-    except OSError:
+        kind = _kind(path) if path.is_file() else ""
+    except (OSError, EOFError, zlib.error):
         return False
+    return bool(kind) and (kind != "zip" or path.suffix.lower() == ".zip")
 
 
-def _read(source: Source, series: str | None, max_pixels: int | None) -> MedicalImage:
+def _read(
+    source: Source, series: str | None, channels: Colours | None, max_pixels: int | None
+) -> MedicalImage:
     if isinstance(source, np.ndarray):
         return _from_array(source, max_pixels)
     if not isinstance(source, str | os.PathLike):
@@ -86,7 +96,7 @@ def _read(source: Source, series: str | None, max_pixels: int | None) -> Medical
             return _read_folder(path, series, max_pixels)
         kind = _kind(path)
     if kind == "dicom":
-        return read_dicom_image(path, max_pixels=max_pixels)
+        return read_dicom_image(path, channels=channels, max_pixels=max_pixels)
     if kind == "nifti":
         return nifti.read_nifti(path, max_pixels=max_pixels)
     if kind == "nrrd":

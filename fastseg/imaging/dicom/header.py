@@ -97,6 +97,8 @@ def pixel_format(header: Any, what: object) -> PixelFormat:
     Raises:
         ImageError: They are missing, contradict each other, or are none that is read.
     """
+    if "Rows" not in header and "Columns" not in header:
+        raise no_pixels(what)
     sizes = {}
     for name in ("Rows", "Columns", "SamplesPerPixel"):
         sizes[name] = whole(header, name, what)
@@ -124,6 +126,11 @@ def pixel_format(header: Any, what: object) -> PixelFormat:
     )
     _check(form, what)
     return form
+
+
+def no_pixels(what: object) -> ImageError:
+    """Return the error about a file of another kind: a report, a plan, a directory."""
+    return ImageError(f"{what} holds no pixels. Give a file of frames.")
 
 
 def is_segmentation(header: Any) -> bool:

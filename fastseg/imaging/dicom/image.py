@@ -21,7 +21,7 @@ from fastseg.imaging.dicom.header import (
     pixel_format,
     text,
 )
-from fastseg.imaging.dicom.pixels import StoredPixels, as_rgb, decode
+from fastseg.imaging.dicom.pixels import Colours, StoredPixels, as_rgb, decode
 from fastseg.imaging.dicom.quiet import QUIET
 from fastseg.imaging.dicom.regions import timing, ultrasound_regions
 from fastseg.imaging.image import MedicalImage, Table
@@ -31,12 +31,16 @@ _FUNCTIONS: dict[str, WindowFunction] = {"SIGMOID": "sigmoid", "LINEAR_EXACT": "
 
 
 def read_dicom_image(
-    path: str | os.PathLike[str], *, max_pixels: int | None = MAX_PIXELS
+    path: str | os.PathLike[str],
+    *,
+    channels: Colours | None = None,
+    max_pixels: int | None = MAX_PIXELS,
 ) -> MedicalImage:
     """Read one DICOM file of one or many frames, in the window that it states.
 
     Args:
         path: The file.
+        channels: Order of the channels where header and JPEG frames contradict each other.
         max_pixels: Largest height x width in pixels; None for no limit.
 
     Raises:
@@ -44,20 +48,24 @@ def read_dicom_image(
         ImageError: The file is damaged, holds no pixels, is too large, or contradicts itself.
     """
     with faults(path), Path(path).open("rb") as file:
-        return read_open_image(file, str(path), max_pixels=max_pixels)
+        return read_open_image(file, str(path), channels=channels, max_pixels=max_pixels)
 
 
-def read_open_image(file: BinaryIO, what: str, *, max_pixels: int | None) -> MedicalImage:
+def read_open_image(
+    file: BinaryIO, what: str, *, channels: Colours | None = None, max_pixels: int | None
+) -> MedicalImage:
     """Read one DICOM file that is open; pydicom's own errors come through."""
     with QUIET:
         header = read_header(file, what, max_pixels=max_pixels)
         check_limits(pixel_format(header, what), what, max_pixels)
-        return image_of(header, decode(header, what), what)
+        return image_of(header, decode(header, what), what, channels=channels)
 
 
-def image_of(header: Any, pixels: StoredPixels, what: str) -> MedicalImage:
+def image_of(
+    header: Any, pixels: StoredPixels, what: str, *, channels: Colours | None = None
+) -> MedicalImage:
     """Put the decoded pixels of a file together with what its header says of them."""
-    frames = as_rgb(pixels) if pixels.order != "grey" else pixels.frames
+    frames = pixels.frames if pixels.order == "grey" else as_rgb(pixels, what, given=channels)
     count = len(frames)
     planes = [plane(header, index) for index in range(count)]
     affine, distance = affine_of(planes)

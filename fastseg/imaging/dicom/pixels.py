@@ -16,11 +16,17 @@ from fastseg.imaging.dicom.header import (
     PALETTE,
     PixelFormat,
     is_segmentation,
+    no_pixels,
     pixel_format,
 )
 
 ColourOrder: TypeAlias = Literal["grey", "rgb", "ycbcr"]
-"""Order of the channels of decoded pixels."""
+"""Order of the channels as the header states it."""
+
+Colours: TypeAlias = Literal["rgb", "ycbcr"]
+"""Order of three channels."""
+
+_SAID = {"rgb": "RGB", "ycbcr": "luma and chroma"}
 
 _YCBCR = ("YBR_FULL", "YBR_FULL_422")
 
@@ -36,6 +42,9 @@ class StoredPixels:
     coded: Coded
     """Colours that JPEG frames state themselves."""
 
+    from_palette: bool = False
+    """True if the colours are those of the file's palette."""
+
 
 def decode(header: Any, what: object) -> StoredPixels:
     """Decode the pixels of a header that was read with them.
@@ -48,7 +57,7 @@ def decode(header: Any, what: object) -> StoredPixels:
     if form.floating:
         return StoredPixels(_floating(header, form, what), "grey", "")
     if "PixelData" not in header or header.PixelData is None:
-        raise ImageError(f"{what} holds no pixels. Give a file of frames.")
+        raise no_pixels(what)
     syntax = str(header.file_meta.TransferSyntaxUID)
     codec = codec_of(syntax, form, what)
     if codec.way == "native":
@@ -59,19 +68,39 @@ def decode(header: Any, what: object) -> StoredPixels:
         frames = _collected(decode_frames(header, parts, codec, form), form, what)
     if form.is_colour:
         order = "ycbcr" if form.photometric in _YCBCR else "rgb"
-        if coded == "adobe" and order == "ycbcr":
-            order = "rgb"
         return StoredPixels(frames, order, coded)  # type: ignore[arg-type]
     # Compressed values have no bits below them that are not theirs.
     grey = _with_sign(frames, form, form.high if codec.way == "native" else form.stored - 1)
     if form.photometric == PALETTE and not is_segmentation(header):
-        return StoredPixels(apply_palette(grey, header, form, what), "rgb", "")
+        return StoredPixels(apply_palette(grey, header, form, what), "rgb", "", True)
     return StoredPixels(grey, "grey", coded)  # type: ignore[arg-type]
 
 
-def as_rgb(pixels: StoredPixels) -> NDArray[np.uint8]:
-    """Convert pixels of three channels to RGB."""
-    return ycbcr_to_rgb(pixels.frames) if pixels.order == "ycbcr" else pixels.frames
+def as_rgb(
+    pixels: StoredPixels, what: object, *, given: Colours | None = None
+) -> NDArray[np.uint8]:
+    """Convert pixels of three channels to RGB.
+
+    Args:
+        pixels: Decoded pixels.
+        what: The file, for errors.
+        given: Order of the channels where header and JPEG frames contradict each other.
+
+    Raises:
+        ImageError: They do, and ``given`` is None.
+    """
+    order: ColourOrder = pixels.order
+    if pixels.coded == "adobe":
+        order = "rgb"
+    elif {pixels.coded, order} == {"rgb", "ycbcr"}:
+        if given is None:
+            raise ImageError(
+                f"{what} says {_SAID[order]} in its header, and its JPEG frames say "
+                f"{_SAID[pixels.coded]}: one of them is wrong. Say which channels are right, "
+                'channels="ycbcr" or "rgb" (--channels).'
+            )
+        order = given
+    return ycbcr_to_rgb(pixels.frames) if order == "ycbcr" else pixels.frames
 
 
 def _native(header: Any, form: PixelFormat, what: object) -> NDArray[Any]:

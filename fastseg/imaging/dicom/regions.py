@@ -33,6 +33,7 @@ def _region(region: Any, what: object) -> UltrasoundRegion:
         _kind(region),
         None if None in corners else corners,  # type: ignore[arg-type]
         (across, down) if known else None,
+        region.get("RegionSpatialFormat") == _TWO_DIMENSIONAL,
     )
 
 
