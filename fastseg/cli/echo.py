@@ -102,6 +102,8 @@ class _Batch:
                 whole_frame=self.arguments.whole_frame,
             )
             scale = frames.cm_per_pixel
+            if frames.cautions:
+                row["cautions"] = list(frames.cautions)
             model = self.models[file.view]
             stream = model.stream(frames.arrays, channels=frames.channels, cm_per_pixel=scale)
             clip = list(stream)
@@ -324,8 +326,14 @@ def _run_batch(
     out = arguments.out if studies else None
     body["out"] = None if out is None else str(out)
     text = tuple(_text(studies, models, arguments.mode, out))
-    hints = tuple(_hints(batch.findings))
+    hints = (*_cautions(batch.rows), *_hints(batch.findings))
     return Report("echo", body, text, batch.exit_code, batch.failures, hints)
+
+
+def _cautions(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield what has to be known about the scale and the region of each file."""
+    for row in rows:
+        yield from (f"caution, {row['file']}: {sentence}" for sentence in row.get("cautions", ()))
 
 
 def _hints(keys: Iterable[StudyKey]) -> Iterator[str]:

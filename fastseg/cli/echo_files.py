@@ -72,6 +72,9 @@ class Frames:
     cm_per_pixel: float | None = None
     """Side of a pixel in cm, or None if the file does not say."""
 
+    cautions: tuple[str, ...] = ()
+    """Sentences about the scale and the region of the file."""
+
     def stem(self, index: int) -> str:
         """Return the stem for files that are made from one frame."""
         return self.path.stem if len(self.arrays) == 1 else f"{self.path.stem}-{index:04d}"
@@ -187,7 +190,7 @@ def read(
             whole_frame=whole_frame,
             max_pixels=max_pixels,
         )
-        return Frames(path, list(clip.frames), clip.channels, clip.cm_per_pixel)
+        return Frames(path, list(clip.frames), clip.channels, clip.cm_per_pixel, clip.cautions)
 
 
 def _read(

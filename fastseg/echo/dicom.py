@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastseg.echo.dicom_checks import SQUARE, check_geometry, coded_channels, not_square
+from fastseg.echo.dicom_regions import depth_cautions, fit_region
 from fastseg.echo.frames import FrameChannels, check_scale
 from fastseg.errors import ImageError
 from fastseg.images import MAX_PIXELS
@@ -50,6 +51,9 @@ class DicomClip:
     timing: Timing = field(default_factory=Timing)
     """Time between frames, heart rate and R waves, as far as the file states them."""
 
+    cautions: tuple[str, ...] = ()
+    """Sentences about the scale and the region that a reader of the numbers has to know."""
+
 
 def read_dicom(
     path: str | os.PathLike[str],
@@ -64,6 +68,7 @@ def read_dicom(
     The single two-dimensional tissue region is cut out, colours stay as stored (mostly YCbCr), and
     its physical spacing is the scale: steps 1 and 2 of Ferreira et al. 2025. Regions of spectra,
     M-mode and curves do not count, and one of colour flow counts where there is none of tissue.
+    A region that fits the screen which the frames were reduced from is reduced with them.
     Names and other identifying data are neither read nor returned; what is burnt into the pixels
     stays there. A header that contradicts itself or the pixels is refused.
 
@@ -87,18 +92,21 @@ def read_dicom(
         form = pixel_format(header, path)
         check_limits(form, path, max_pixels)
         check_geometry(header, form, path)
-        region = _region(ultrasound_regions(header, path), path)
+        size = (form.rows, form.columns)
+        region, cautions = fit_region(_region(ultrasound_regions(header, path), path), size)
         scale = cm_per_pixel or _scale(header, region, path)
         stored = decode(header, path)
         frames = stored.frames
         if region is not None and not whole_frame:
-            x0, y0, x1, y1 = region.box((form.rows, form.columns), path)
+            x0, y0, x1, y1 = region.box(size, path)
             frames = frames[:, y0:y1, x0:x1]
         order = _channels(frames, stored, channels, path)
         check_scale(frames.shape[1:3], scale, str(path))
+        cautions += depth_cautions(frames.shape[1] * scale)
         if form.photometric == "MONOCHROME1":
             frames = 255 - frames
-        return DicomClip(np.ascontiguousarray(frames), order, float(scale), timing(header))
+        whole = np.ascontiguousarray(frames)
+        return DicomClip(whole, order, float(scale), timing(header), cautions)
 
 
 def _channels(

@@ -109,7 +109,9 @@ def test_malformed_files_take_little_memory(tmp_path: Path) -> None:
         "import re, sys; from fastseg.imaging import read\n"
         "from fastseg.errors import ImageError\n"
         "try: read(sys.argv[1])\n"
-        "except ImageError: print(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])\n"
+        "except ImageError:\n"
+        "  status = open('/proc/self/status').read()\n"
+        "  print(re.search(r'VmHWM:\\s+(\\d+)', status)[1])\n"
     )
     command = [sys.executable, "-c", script, str(tmp_path / "bomb.dcm")]
     found = subprocess.run(command, capture_output=True, text=True, check=True)
