@@ -21,7 +21,7 @@ import numpy as np
 from fastseg.errors import FastsegError
 from fastseg.imaging import MedicalImage, read
 
-PICTURES = ("picture", "mask")
+IMAGE_KINDS = ("picture", "mask")
 FLOAT_DIFFERENCE = 0.001
 """Largest difference of scaled numbers between readers of single and of double precision."""
 
@@ -31,7 +31,7 @@ BLOCKS = 4
 
 @dataclass(frozen=True)
 class Outcome:
-    """What reading one file gave."""
+    """The result of reading one file, beside what is right."""
 
     file: str
     kind: str
@@ -69,7 +69,7 @@ def check(folder: Path, row: dict[str, str]) -> Outcome:
 
 def right_array(image: MedicalImage, kind: str) -> np.ndarray:
     """Bring an image to the form that the table hashes."""
-    if kind in PICTURES:
+    if kind in IMAGE_KINDS:
         return np.ascontiguousarray(image.stored[0], dtype=np.uint8)
     values = image.values
     if kind == "SEG":
@@ -135,7 +135,7 @@ def header_faults(image: MedicalImage, row: dict[str, str]) -> Iterator[str]:
     }
     for name, value in found.items():
         stated = row[name].partition("(")[0].split()
-        if row["kind"] in PICTURES or (name == "spacing_mm" and not stated):
+        if row["kind"] in IMAGE_KINDS or (name == "spacing_mm" and not stated):
             continue
         numbers = [] if value is None else list(np.atleast_1d(value))
         wanted = [float(one) for one in stated[:2]]

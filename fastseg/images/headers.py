@@ -26,7 +26,8 @@ _CONTENTS: tuple[tuple[int, tuple[bytes, ...], str, str], ...] = (
         (b"DICM",),
         "DICOM",
         "Read it by fastseg.imaging.read, with the window that matters, and give what comes; "
-        "measure ultrasound of the heart with fastseg echo.",
+        "ultrasound of the heart by fastseg.echo.dicom.read_dicom, or measure it with fastseg "
+        "echo.",
     ),
     (0, (b"NRRD000",), "an NRRD volume", _VOLUME),
     (0, (b"\x5c\x01\0\0", b"\0\0\x01\x5c", b"\x1c\x02\0\0"), "a NIfTI volume", _VOLUME),

@@ -1,4 +1,4 @@
-"""What the readers of volumes share: limits, and numbers of any layout as frames."""
+"""Limits of volumes, and numbers of any layout as frames, for all readers of volumes."""
 
 from __future__ import annotations
 
