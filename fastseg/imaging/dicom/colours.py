@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -20,21 +21,29 @@ _GREEN_BY_CB, _GREEN_BY_CR = -0.114 * 1.772 / 0.587, -0.299 * 1.402 / 0.587
 
 def ycbcr_to_rgb(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Convert YCbCr (n, H, W, 3) of full range to RGB, rounded half up."""
-    chroma = np.arange(256.0) - 128
+    # Luma is whole, so that rounding the sum is adding what the chroma rounds to.
+    by_red, by_blue, by_both = _chroma_offsets()
     rgb = np.empty(frames.shape, np.uint8)
     for frame, out in zip(frames, rgb, strict=True):
-        luma, blue, red = frame[..., 0].astype(np.float64), frame[..., 1], frame[..., 2]
-        _round(luma + (_RED_BY_CR * chroma)[red], out[..., 0])
-        green = luma + (_GREEN_BY_CB * chroma)[blue] + (_GREEN_BY_CR * chroma)[red]
-        _round(green, out[..., 1])
-        _round(luma + (_BLUE_BY_CB * chroma)[blue], out[..., 2])
+        luma, blue, red = frame[..., 0].astype(np.int16), frame[..., 1], frame[..., 2]
+        both = blue.astype(np.uint16) << 8 | red
+        for channel, offset in enumerate((by_red[red], by_both[both], by_blue[blue])):
+            offset += luma
+            out[..., channel] = np.clip(offset, 0, 255, out=offset)
     return rgb
 
 
-def _round(values: NDArray[np.float64], out: NDArray[np.uint8]) -> None:
-    values += 0.5
-    np.floor(values, out=values)
-    out[...] = np.clip(values, 0, 255, out=values)
+@cache
+def _chroma_offsets() -> tuple[NDArray[np.int16], NDArray[np.int16], NDArray[np.int16]]:
+    """Return what to add to luma: by Cr for red, by Cb for blue, by Cb * 256 + Cr for green."""
+    chroma = np.arange(256.0) - 128
+    green = _GREEN_BY_CB * chroma[:, None] + _GREEN_BY_CR * chroma
+    return _half_up(_RED_BY_CR * chroma), _half_up(_BLUE_BY_CB * chroma), _half_up(green.ravel())
+
+
+def _half_up(offsets: NDArray[np.float64]) -> NDArray[np.int16]:
+    # A product that is a half in decimals may lie just below it in binary.
+    return np.floor(np.round(offsets, 9) + 0.5).astype(np.int16)
 
 
 def apply_palette(
