@@ -1,7 +1,8 @@
-"""Medical images in: DICOM, NIfTI, NRRD and deep image files, with windows and geometry."""
+"""Medical images: DICOM, NIfTI, NRRD and deep image files with geometry, and masks out again."""
 
 from fastseg.imaging.image import MedicalImage, Timing, UltrasoundRegion
 from fastseg.imaging.reading import is_medical, read
+from fastseg.imaging.saving import save
 from fastseg.imaging.window import WINDOWS, Window
 
 __all__ = [
@@ -12,4 +13,5 @@ __all__ = [
     "Window",
     "is_medical",
     "read",
+    "save",
 ]

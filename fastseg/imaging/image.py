@@ -126,6 +126,9 @@ class MedicalImage:
     name: str = "the image"
     """Path of the file, for messages."""
 
+    files: tuple[tuple[str, int], ...] = ()
+    """DICOM file of each frame and the frame's place in it; empty for other sources."""
+
     @property
     def is_colour(self) -> bool:
         """Tell if the frames are RGB."""
@@ -237,6 +240,7 @@ class MedicalImage:
             spacing=spacing or self.spacing,
             affine=affine,
             regions=(),
+            files=(),
         )
 
     def volume(self, index: int) -> MedicalImage:
@@ -283,6 +287,7 @@ class MedicalImage:
             slope=self.slope[taken],
             intercept=self.intercept[taken],
             affine=affine,
+            files=self.files[taken],
             volumes=1,
         )
 

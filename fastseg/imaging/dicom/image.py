@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -48,7 +49,8 @@ def read_dicom_image(
         ImageError: The file is damaged, holds no pixels, is too large, or contradicts itself.
     """
     with faults(path), Path(path).open("rb") as file:
-        return read_open_image(file, str(path), channels=channels, max_pixels=max_pixels)
+        image = read_open_image(file, str(path), channels=channels, max_pixels=max_pixels)
+    return replace(image, files=tuple((str(path), index) for index in range(len(image))))
 
 
 def read_open_image(

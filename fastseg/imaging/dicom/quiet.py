@@ -1,4 +1,4 @@
-"""Silence about the warnings of pydicom, whose texts quote what a header holds."""
+"""Silence about warnings whose texts quote what a header holds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import TracebackType
 
 
 class _Quiet:
-    """Hides the warnings of pydicom while a call in any thread is inside."""
+    """Hides the warnings of pydicom and highdicom while a call in any thread is inside."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -22,7 +22,7 @@ class _Quiet:
                 # One block for all threads: blocks that overlap would restore each other's filters.
                 self._filters = warnings.catch_warnings()
                 self._filters.__enter__()
-                warnings.filterwarnings("ignore", module="pydicom")
+                warnings.filterwarnings("ignore", module="pydicom|highdicom")
 
     def __exit__(
         self,

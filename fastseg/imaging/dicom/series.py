@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
@@ -54,7 +55,8 @@ def read_series(
         _check_alike(slices, what)
         first = slices[0]
         if len(slices) == 1:
-            return _read(first, max_pixels)
+            image = _read(first, max_pixels)
+            return replace(image, files=_files([first] * len(image), range(len(image))))
         check_limits(replace(first.form, frames=len(slices)), what, max_pixels)
         planes = [plane(one.header) for one in slices]
         if any(one.position is not None for one in planes):
@@ -169,4 +171,11 @@ def _stacked(
         affine=affine,
         slice_spacing=distance,
         name=what,
+        files=_files(slices, [0] * len(slices)),
     )
+
+
+def _files(slices: Sequence[_Slice], places: Sequence[int]) -> tuple[tuple[str, int], ...]:
+    """Return file and place of each frame; none of an archive, whose files have no path."""
+    found = tuple((one.name, place) for one, place in zip(slices, places, strict=True))
+    return found if all(Path(name).is_file() for name, _ in found) else ()
