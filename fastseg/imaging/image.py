@@ -255,6 +255,11 @@ class MedicalImage:
         slices = len(self) // self.volumes
         return replace(self[number * slices : (number + 1) * slices], volumes=1)
 
+    def __repr__(self) -> str:
+        """Name count, size and kind of the frames; their values would fill the screen."""
+        (height, width), kind = self.size, "RGB" if self.is_colour else self.stored.dtype
+        return f"<MedicalImage: {len(self)} of {height} x {width} pixels, {kind} {self.modality}>"
+
     def __len__(self) -> int:
         """Count the frames."""
         return len(self.stored)

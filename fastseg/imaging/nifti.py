@@ -25,13 +25,18 @@ _SIZES = {348: "1", 540: "2"}
 """Bytes of a header, and the version of the format; the number begins the file."""
 
 _KINDS = "iuf"
+_APART = b"ni1"
+"""Mark of a header whose numbers are in another file."""
+
 _MILLIMETRES = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}
 
 
 def is_nifti(start: bytes) -> bool:
     """Tell if a file, unpacked, begins as NIfTI does; from its first 348 bytes."""
     sizes = {int.from_bytes(start[:4], order) for order in ("little", "big")}
-    return bool(sizes & set(_SIZES)) and (start[344:347] == b"n+1" or start[4:7] == b"n+2")
+    return bool(sizes & set(_SIZES)) and (
+        start[344:347] in (b"n+1", _APART) or start[4:7] == b"n+2"
+    )
 
 
 def read_nifti(path: Path, *, max_pixels: int | None) -> MedicalImage:
@@ -68,7 +73,7 @@ def read_nifti(path: Path, *, max_pixels: int | None) -> MedicalImage:
         slope=np.full(len(frames), 1.0 if slope is None else slope),
         intercept=np.full(len(frames), 0.0 if intercept is None else intercept),
         spacing=(zooms[1], zooms[0]) if min(zooms[:2]) > 0 else None,
-        slice_spacing=zooms[2] if zooms[2] > 0 and len(frames) > volumes else None,
+        slice_spacing=zooms[2] if zooms[2] > 0 and len(shape) > 2 else None,
         affine=flipped_affine(affine),
         volumes=volumes,
         name=what,
@@ -91,5 +96,10 @@ def _header(file: BinaryIO, what: str) -> tuple[Any, int]:
     kind = nibabel.Nifti1Header if version == "1" else nibabel.Nifti2Header
     size = 348 if version == "1" else 540
     content = start + bytes(read_exactly(file, size - 4, what))
+    if content[344:347] == _APART:
+        raise ImageError(
+            f"{what} keeps its values in another file. Write both into one .nii, for example by "
+            "nibabel.save."
+        )
     header = kind(content, "<" if order == "little" else ">", check=False)
     return header, int(header.get_data_offset())

@@ -76,7 +76,7 @@ def is_medical(path: Path) -> bool:
     """Tell if a file needs this reader: DICOM, NIfTI, NRRD, or an archive by the name of .zip."""
     try:
         kind = _kind(path) if path.is_file() else ""
-    except (OSError, EOFError, zlib.error):
+    except (OSError, EOFError, zlib.error, ImageError):
         return False
     return bool(kind) and (kind != "zip" or path.suffix.lower() == ".zip")
 
@@ -120,6 +120,8 @@ def _kind(path: Path) -> str:
     if start.startswith(GZIP):
         with open_maybe_packed(path) as unpacked:
             start = unpacked.read(_LONGEST_START)
+        if not nifti.is_nifti(start):
+            raise ImageError(f"{path} is packed by gzip and holds no NIfTI. Unpack it first.")
     return "nifti" if nifti.is_nifti(start) else ""
 
 

@@ -6,7 +6,7 @@ import gzip
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +22,9 @@ LPS_FROM_RAS = np.diag((-1.0, -1.0, 1.0, 1.0))
 
 def open_maybe_packed(path: Path) -> BinaryIO:
     """Open a file, and unpack it on the way if it is packed by gzip."""
-    file = path.open("rb")
-    start = file.read(2)
-    file.seek(0)
-    if start != GZIP:
-        return file
-    return gzip.GzipFile(fileobj=file, mode="rb")  # type: ignore[return-value]
+    with path.open("rb") as file:
+        packed = file.read(2) == GZIP
+    return cast("BinaryIO", gzip.open(path, "rb")) if packed else path.open("rb")
 
 
 def check_volume(shape: Sequence[int], what: str, max_pixels: int | None) -> None:

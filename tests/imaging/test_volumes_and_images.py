@@ -70,6 +70,16 @@ def test_numbers_that_are_no_grey_values_are_refused(tmp_path: Path, dtype: Any)
         read(tmp_path / "a.nii")
 
 
+def test_other_files_by_those_names_are_refused(tmp_path: Path) -> None:
+    nibabel.save(nibabel.Nifti1Pair(VOLUME.T, AFFINE), tmp_path / "a.img")
+    with pytest.raises(ImageError, match="another file"):
+        read(tmp_path / "a.hdr")
+    (tmp_path / "b.nii.gz").write_bytes(gzip.compress(b"nothing" * 99))
+    with pytest.raises(ImageError, match="holds no NIfTI"):
+        read(tmp_path / "b.nii.gz")
+    assert not is_medical(tmp_path / "b.nii.gz")
+
+
 def test_damaged_nifti_is_refused(tmp_path: Path) -> None:
     content = nibabel.Nifti1Image(VOLUME.T, AFFINE).to_bytes()
     for name, part in (("a.nii", content[:-50]), ("b.nii", content[:349])):
