@@ -144,8 +144,9 @@ class MedicalImage:
     def values(self) -> NDArray[Any]:
         """Modality values (n, H, W), such as Hounsfield units, or RGB uint8 (n, H, W, 3).
 
-        int32 where they are whole numbers, float64 or the file's own float type elsewhere. They are
-        made at each call; ``frame_values`` makes those of one frame.
+        int32 of whole numbers up to 16 bits and signed 32, the file's own type of others without a
+        rescale, float64 elsewhere. They are made at each call; ``frame_values`` makes those of one
+        frame.
         """
         if self.is_colour:
             return self.stored
@@ -155,7 +156,7 @@ class MedicalImage:
         """Return the modality values of one frame, (H, W), or RGB (H, W, 3)."""
         frame: NDArray[Any] = self.stored[index]
         if self.is_colour or self._is_plain:
-            return frame.astype(np.int32) if frame.dtype.kind in "iub" else frame
+            return frame.astype(np.int32) if self._is_narrow else frame
         if self._is_whole:
             scaled: NDArray[np.int32] = frame.astype(np.int32)
             scaled *= int(self.slope[index])
@@ -329,6 +330,11 @@ class MedicalImage:
     @property
     def _is_plain(self) -> bool:
         return bool(np.all(self.slope == 1) and np.all(self.intercept == 0))
+
+    @property
+    def _is_narrow(self) -> bool:
+        """Tell if every number that the stored type has fits int32."""
+        return self.stored.dtype.kind in "iub" and np.can_cast(self.stored.dtype, np.int32)
 
     @property
     def _is_whole(self) -> bool:

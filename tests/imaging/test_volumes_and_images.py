@@ -117,6 +117,14 @@ def test_nrrd_is_read_with_its_geometry(tmp_path: Path, encoding: str, space: st
     np.testing.assert_allclose(image.affine @ (1, 2, 3, 1), sign * (2.5, 3.6, 5.5, 1))
 
 
+def test_wide_integers_do_not_wrap_around() -> None:
+    wide = np.array([[[0, 2**32 - 1]]], np.uint32)
+    np.testing.assert_array_equal(read(wide).values, wide)
+    np.testing.assert_array_equal(read(wide, window=(2**31, 2**32)).view, [[0, 255]])
+    bits = np.array([[True, False]])
+    np.testing.assert_array_equal(read(bits).values, [[[1, 0]]])
+
+
 @pytest.mark.parametrize("dtype", ["u1", "i1", "<u2", ">i2", "<i4", ">f4", "<f8"])
 def test_every_type_of_nrrd_keeps_its_values(tmp_path: Path, dtype: str) -> None:
     values = RNG.integers(0, 100, (2, 3, 4)).astype(dtype)
