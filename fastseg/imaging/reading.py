@@ -94,6 +94,8 @@ def _read(
     with reader_faults(str(path)):
         if path.is_dir():
             return _read_folder(path, series, max_pixels)
+        if path.exists() and not path.is_file():
+            raise ImageError(f"{path} is a pipe or a device, which is not opened. Give a file.")
         kind = _kind(path)
     if kind == "dicom":
         return read_dicom_image(path, channels=channels, max_pixels=max_pixels)

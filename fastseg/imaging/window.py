@@ -61,10 +61,8 @@ class Percentiles:
     high: float
 
 
-SOFT_TISSUE = "soft-tissue"
-
 WINDOWS = {
-    SOFT_TISSUE: Window(40, 400),
+    "soft-tissue": Window(40, 400),
     "lung": Window(-600, 1500),
     "bone": Window(400, 1800),
     "brain": Window(40, 80),

@@ -217,6 +217,16 @@ def test_names_of_any_kind_are_read(tmp_path: Path, name: str | bytes) -> None:
     assert read(path).values.shape == VOLUME.shape
 
 
+def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
+    import os
+
+    os.mkfifo(tmp_path / "pipe")
+    assert not is_medical(tmp_path / "pipe")
+    for name, words in (("pipe", "pipe or a device"), ("missing", "no such file")):
+        with pytest.raises(ImageError, match=words):
+            read(tmp_path / name)
+
+
 @pytest.mark.parametrize(("package", "name"), [("nibabel", "a.nii"), ("nrrd", "a.nrrd")])
 def test_a_package_that_is_missing_is_named(tmp_path: Path, monkeypatch, package, name) -> None:
     import sys

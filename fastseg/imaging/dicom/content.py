@@ -14,7 +14,7 @@ from fastseg.environment import install_hint
 from fastseg.errors import BackendUnavailableError, FastsegError, ImageError
 from fastseg.images import MAX_PIXELS
 from fastseg.imaging.dicom.header import check_limits, pixel_format
-from fastseg.imaging.dicom.quiet import QUIET
+from fastseg.imaging.dicom.tags import TAGS
 
 MAGIC, PREAMBLE = b"DICM", 128
 
@@ -39,61 +39,6 @@ _HIGHEST_RATIO = 500
 """Bytes of an image that a byte of a packed file may stand for."""
 
 _AT_ONCE = 1 << 20
-
-TAGS = (
-    "BitsAllocated",
-    "BitsStored",
-    "BluePaletteColorLookupTableData",
-    "BluePaletteColorLookupTableDescriptor",
-    "CineRate",
-    "Columns",
-    "DoseGridScaling",
-    "DoubleFloatPixelData",
-    "ExtendedOffsetTable",
-    "ExtendedOffsetTableLengths",
-    "FloatPixelData",
-    "FrameTime",
-    "FrameTimeVector",
-    "GreenPaletteColorLookupTableData",
-    "GreenPaletteColorLookupTableDescriptor",
-    "HeartRate",
-    "HighBit",
-    "ImageOrientationPatient",
-    "ImagePositionPatient",
-    "ImagerPixelSpacing",
-    "InstanceNumber",
-    "Modality",
-    "ModalityLUTSequence",
-    "NumberOfFrames",
-    "PerFrameFunctionalGroupsSequence",
-    "PhotometricInterpretation",
-    "PixelAspectRatio",
-    "PixelData",
-    "PixelRepresentation",
-    "PixelSpacing",
-    "PlanarConfiguration",
-    "RWaveTimeVector",
-    "RedPaletteColorLookupTableData",
-    "RedPaletteColorLookupTableDescriptor",
-    "RescaleIntercept",
-    "RescaleSlope",
-    "Rows",
-    "SOPClassUID",
-    "SamplesPerPixel",
-    "SegmentedBluePaletteColorLookupTableData",
-    "SegmentedGreenPaletteColorLookupTableData",
-    "SegmentedRedPaletteColorLookupTableData",
-    "SequenceOfUltrasoundRegions",
-    "SeriesInstanceUID",
-    "SharedFunctionalGroupsSequence",
-    "SliceThickness",
-    "SpacingBetweenSlices",
-    "VOILUTFunction",
-    "VOILUTSequence",
-    "WindowCenter",
-    "WindowWidth",
-)
-"""Elements that are read; names, dates and all else that identifies a person stay in the file."""
 
 
 class BoundedFile:
@@ -139,24 +84,6 @@ def _start(path: str | os.PathLike[str]) -> bytes:
             return file.read(PREAMBLE + len(MAGIC))
     except (OSError, ValueError):
         return b""
-
-
-def open_header(
-    path: str | os.PathLike[str], *, max_pixels: int | None = MAX_PIXELS, pixels: bool = True
-) -> Any:
-    """Read the header of a DICOM file, and with ``pixels`` what it holds of pixels.
-
-    Args:
-        path: The file.
-        max_pixels: Largest height x width; a deflated file with more is not unpacked.
-        pixels: False leaves the pixels in the file.
-
-    Raises:
-        BackendUnavailableError: pydicom is not installed.
-        ImageError: The file is no DICOM file, or is damaged.
-    """
-    with faults(path), Path(path).open("rb") as file, QUIET:
-        return read_header(file, str(path), max_pixels=max_pixels, pixels=pixels)
 
 
 @contextmanager
