@@ -40,7 +40,9 @@ _HOMES = {
     "read_image": "images",
 }
 
-__all__ = ["__version__", *sorted(_HOMES)]  # noqa: PLE0604
+_PACKAGES = ("imaging",)
+
+__all__ = ["__version__", *sorted((*_HOMES, *_PACKAGES))]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> object:
@@ -48,6 +50,8 @@ def __getattr__(name: str) -> object:
         from importlib.metadata import version
 
         return version("fastseg-runtime")
+    if name in _PACKAGES:
+        return import_module(f"fastseg.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'fastseg' has no attribute {name!r}")
     value = getattr(import_module(f"fastseg.{_HOMES[name]}"), name)

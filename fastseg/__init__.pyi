@@ -1,5 +1,6 @@
 """Public names with their types; ``__init__.py`` imports each when it is first used."""
 
+from fastseg import imaging as imaging
 from fastseg.artifacts.registry import list_models as list_models
 from fastseg.diagnosis import doctor as doctor
 from fastseg.echo.unet import Unet as Unet

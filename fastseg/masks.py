@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, TypeAlias, cast, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,9 @@ from fastseg.errors import MaskError
 from fastseg.inputs.numbers import one_of, shown
 from fastseg.ops import Rle
 from fastseg.timings import Timings
+
+if TYPE_CHECKING:
+    from fastseg.imaging.image import MedicalImage
 
 OutputMode: TypeAlias = Literal["binary_mask", "uncompressed_rle", "coco_rle"]
 Index: TypeAlias = (
@@ -224,6 +229,32 @@ class Masks:
             }
             for i in range(len(self))
         ]
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        source: MedicalImage | None = None,
+        keep_patient: bool = False,
+    ) -> Path:
+        """Write the masks of one frame as NIfTI or NRRD label map, or as DICOM SEG.
+
+        Args:
+            path: The file; its suffix chooses the format: .nii, .nii.gz, .nrrd or .dcm.
+            source: The image of the masks, whose geometry the file gets; DICOM SEG needs it.
+            keep_patient: As in ``fastseg.imaging.save``, which writes masks of many frames.
+
+        Returns:
+            The path.
+
+        Raises:
+            BackendUnavailableError: The package for the format is not installed.
+            MaskError: The masks overlap in a label map, or do not fit their source.
+            OutputError: The suffix is of no such format, or the file cannot be written.
+        """
+        from fastseg.imaging.saving import save
+
+        return save(path, [self], source=source, keep_patient=keep_patient)
 
     def with_timings(self, timings: Timings) -> Masks:
         """Return the same masks with other timings."""

@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+import numpy as np
+from numpy.typing import NDArray
 
+from fastseg import imaging
 from fastseg.cli.report import Report
 from fastseg.environment import install_hint
-from fastseg.errors import BackendUnavailableError, OutputError
-from fastseg.images import MAX_PIXELS
+from fastseg.errors import BackendUnavailableError, ImageError, OutputError
+from fastseg.images import MAX_PIXELS, read_image
+from fastseg.imaging import WINDOWS, is_medical
 from fastseg.inference.sessions import Choice
 from fastseg.loading import load_sam
 from fastseg.results import refuse_foreign
@@ -59,6 +63,35 @@ class ImageArguments:
     def limit(self) -> int | None:
         """Largest height x width, None without a limit."""
         return self.max_pixels or None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewArguments(ImageArguments):
+    """Limit on the size of images, and what is seen of medical ones."""
+
+    window: str | None
+    frame: int | None
+
+    def read(self, path: Path) -> NDArray[np.uint8]:
+        """Read one image, or a frame of a medical file in its window: uint8 (H, W, 3).
+
+        Raises:
+            ImageError: It cannot be read, needs a window, or has several frames and none is named.
+        """
+        if self.window is None and not is_medical(path):
+            return read_image(path, max_pixels=self.limit)
+        image = imaging.read(path, window=self.window, max_pixels=self.limit)
+        if self.frame is None and len(image) > 1:
+            raise ImageError(f"{path} has {len(image)} frames. Choose one by --frame, from 0.")
+        number = self.frame or 0
+        if number >= len(image):
+            raise ImageError(f"{path} has {len(image)} frames, from 0, and no --frame {number}.")
+        return read_image(image[number], max_pixels=None, name=str(path))
+
+    def seen(self) -> dict[str, Any]:
+        """Return the options that say what is seen, ready for JSON; none where none was given."""
+        given = {"window": self.window, "frame": self.frame}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +185,22 @@ def image_options(command: Command) -> Command:
         show_default=True,
         help="Refuse images with more pixels before they are decoded; 0 means no limit.",
     )(command)
+
+
+def view_options(command: Command) -> Command:
+    """Add ``--window --frame`` and the option of ``image_options``."""
+    window = click.option(
+        "--window",
+        metavar="WINDOW",
+        help=f"Values that are seen of a medical or 16-bit file: {', '.join(WINDOWS)}, file, "
+        "percentile:LOW,HIGH, or CENTRE,WIDTH. Default: the file's own.",
+    )
+    frame = click.option(
+        "--frame",
+        type=click.IntRange(min=0),
+        help="Frame of files that have several, from 0.",
+    )
+    return window(frame(image_options(command)))
 
 
 def out_options(command: Command) -> Command:

@@ -17,7 +17,8 @@ from fastseg.cli.arguments import DEFAULT_MODEL, OutArguments
 from fastseg.cli.progress import progress
 from fastseg.cli.report import DONE, SOME_FAILED, Report, Table, document, error_body, failure_line
 from fastseg.errors import FastsegError, ImageError, OutputError
-from fastseg.images import is_image, read_image
+from fastseg.images import is_image
+from fastseg.imaging import is_medical
 from fastseg.inputs.text import printable
 from fastseg.masks import Masks
 from fastseg.results import Contents, ResultFolder
@@ -25,7 +26,7 @@ from fastseg.sam.model import Sam
 from fastseg.storage.paths import is_file, is_folder, names_in
 
 IMAGE_SUFFIXES = frozenset(
-    (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+    (".bmp", ".dcm", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 )
 """Suffixes, in any case, of files that a folder contributes even if they are damaged."""
 
@@ -48,8 +49,8 @@ class Task:
     per_mask: str
     """Masks that ``ms per mask`` is averaged over, in words."""
 
-    max_pixels: int | None
-    """Largest image that is read, height x width; None for any."""
+    read: Callable[[Path], NDArray[np.uint8]]
+    """Reads an image: uint8 (H, W, 3)."""
 
 
 @dataclass(slots=True)
@@ -105,7 +106,7 @@ def expand_folders(sources: Sequence[Path]) -> tuple[list[Path], list[str]]:
 def _counts(path: Path) -> bool:
     if path.name.startswith(".") or not is_file(path):
         return False
-    return path.suffix.lower() in IMAGE_SUFFIXES or is_image(path)
+    return path.suffix.lower() in IMAGE_SUFFIXES or is_image(path) or is_medical(path)
 
 
 def run_batch(
@@ -143,7 +144,7 @@ def _segment_file(file: Path, task: Task, folder: ResultFolder | None, outcome: 
     row: dict[str, Any] = {"file": str(file)}
     outcome.rows.append(row)
     try:
-        image = read_image(file, max_pixels=task.max_pixels)
+        image = task.read(file)
         masks = task.call(image)
         row |= {"width": image.shape[1], "height": image.shape[0], "masks": len(masks)}
         row["timings"] = masks.timings.as_dict()

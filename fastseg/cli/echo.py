@@ -56,6 +56,7 @@ class Arguments(ModelArguments, ImageArguments, OutArguments):
     channels: FrameChannels | None
     cm_per_pixel: float | None
     mode: Mode
+    whole_frame: bool
     bsa: float | None
     frames_per_beat: float | None
 
@@ -65,6 +66,7 @@ class Arguments(ModelArguments, ImageArguments, OutArguments):
             "mode": self.mode,
             "channels": self.channels,
             "cm_per_pixel": self.cm_per_pixel,
+            "whole_frame": self.whole_frame,
             "bsa_m2": self.bsa,
             "frames_per_beat": self.frames_per_beat,
         }
@@ -97,8 +99,11 @@ class _Batch:
                 channels=self.arguments.channels,
                 max_pixels=self.arguments.limit,
                 cm_per_pixel=self.arguments.cm_per_pixel,
+                whole_frame=self.arguments.whole_frame,
             )
             scale = frames.cm_per_pixel
+            if frames.cautions:
+                row["cautions"] = list(frames.cautions)
             model = self.models[file.view]
             stream = model.stream(frames.arrays, channels=frames.channels, cm_per_pixel=scale)
             clip = list(stream)
@@ -213,6 +218,11 @@ class _AllFailedError(Exception):
     "spans 20 cm.",
 )
 @click.option(
+    "--whole-frame",
+    is_flag=True,
+    help="Take whole frames of DICOM files, whatever region of tissue they state.",
+)
+@click.option(
     "--channels",
     type=click.Choice(get_args(FrameChannels)),
     help="Channels of .npy and .npz files. Default: rgb. Arrays taken from DICOM are mostly ycbcr.",
@@ -316,8 +326,14 @@ def _run_batch(
     out = arguments.out if studies else None
     body["out"] = None if out is None else str(out)
     text = tuple(_text(studies, models, arguments.mode, out))
-    hints = tuple(_hints(batch.findings))
+    hints = (*_cautions(batch.rows), *_hints(batch.findings))
     return Report("echo", body, text, batch.exit_code, batch.failures, hints)
+
+
+def _cautions(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield what has to be known about the scale and the region of each file."""
+    for row in rows:
+        yield from (f"caution, {row['file']}: {sentence}" for sentence in row.get("cautions", ()))
 
 
 def _hints(keys: Iterable[StudyKey]) -> Iterator[str]:

@@ -72,6 +72,9 @@ class Frames:
     cm_per_pixel: float | None = None
     """Side of a pixel in cm, or None if the file does not say."""
 
+    cautions: tuple[str, ...] = ()
+    """Sentences about the scale and the region of the file."""
+
     def stem(self, index: int) -> str:
         """Return the stem for files that are made from one frame."""
         return self.path.stem if len(self.arrays) == 1 else f"{self.path.stem}-{index:04d}"
@@ -160,6 +163,7 @@ def read(
     channels: FrameChannels | None,
     max_pixels: int | None,
     cm_per_pixel: float | None = None,
+    whole_frame: bool = False,
 ) -> Frames:
     """Read the frames of a file.
 
@@ -170,21 +174,28 @@ def read(
             images know theirs. None is RGB, but an array that looks like YCbCr is refused.
         max_pixels: Largest image that is decoded, height x width; None for any.
         cm_per_pixel: Side of a pixel in cm; takes precedence over the file's own.
+        whole_frame: Take whole frames of DICOM, whatever region they state.
 
     Raises:
         BackendUnavailableError: The file is DICOM, and pydicom is not installed.
         ImageError: The file cannot be read, or has no frames.
     """
     with reader_faults(str(path)):
-        return _read(path, channels, max_pixels, cm_per_pixel)
+        if not is_dicom(path) and not begins_without_preamble(path):
+            return _read(path, channels, max_pixels, cm_per_pixel)
+        clip = read_dicom(
+            path,
+            cm_per_pixel=cm_per_pixel,
+            channels=channels,
+            whole_frame=whole_frame,
+            max_pixels=max_pixels,
+        )
+        return Frames(path, list(clip.frames), clip.channels, clip.cm_per_pixel, clip.cautions)
 
 
 def _read(
     path: Path, channels: FrameChannels | None, max_pixels: int | None, cm_per_pixel: float | None
 ) -> Frames:
-    if is_dicom(path) or begins_without_preamble(path):
-        clip = read_dicom(path, cm_per_pixel=cm_per_pixel, channels=channels, max_pixels=max_pixels)
-        return Frames(path, list(clip.frames), clip.channels, clip.cm_per_pixel)
     if path.suffix.lower() in ARRAY_SUFFIXES:
         array = _array(path, max_pixels)
         frames = list(array) if is_clip(array) else [array]

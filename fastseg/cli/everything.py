@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastseg.cli.arguments import (
-    ImageArguments,
     ModelArguments,
     OutArguments,
-    image_options,
+    ViewArguments,
     into,
     json_option,
     model_options,
     out_options,
+    view_options,
 )
 from fastseg.cli.batch import Task, expand_folders, run_batch
 from fastseg.cli.report import Report
@@ -47,7 +47,7 @@ PER_MASK = "the masks that passed the filters"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments(ModelArguments, ImageArguments, OutArguments):
+class Arguments(ModelArguments, ViewArguments, OutArguments):
     """Options of ``fastseg everything``, with the settings of ``GridSettings``."""
 
     sources: tuple[Path, ...]
@@ -89,7 +89,7 @@ def grid_options(command: Callable[..., Any]) -> Callable[..., Any]:
     show_default=True,
     help="Form of the masks; binary_mask also writes one PNG for each mask.",
 )
-@image_options
+@view_options
 @model_options
 @out_options
 @json_option
@@ -99,15 +99,16 @@ def everything(arguments: Arguments) -> Report:
 
     The settings have the names and defaults of SAM's automatic mask generator.
     """
-    settings: dict[str, Any] = {name: getattr(arguments, name) for name in _HELP}
-    GridSettings(**settings)  # raises once for all images, before the model is loaded
+    grid: dict[str, Any] = {name: getattr(arguments, name) for name in _HELP}
+    GridSettings(**grid)  # raises once for all images, before the model is loaded
     images, left_out = expand_folders(arguments.sources)
     arguments.check_out(images)
     with arguments.load() as model:
 
         def call(image: NDArray[np.uint8]) -> Masks:
-            return model.everything(image, **settings)
+            return model.everything(image, **grid)
 
         contents = Contents(mode=arguments.output_mode, overlays=arguments.overlay)
-        task = Task("everything", call, settings, contents, PER_MASK, arguments.limit)
+        settings = {**grid, **arguments.seen()}
+        task = Task("everything", call, settings, contents, PER_MASK, arguments.read)
         return run_batch(images, model, task, arguments, left_out)

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastseg.cli.arguments import (
-    ImageArguments,
     ModelArguments,
     OutArguments,
-    image_options,
+    ViewArguments,
     into,
     json_option,
     model_options,
     out_options,
+    view_options,
 )
 from fastseg.cli.batch import Task, run_batch
 from fastseg.cli.report import Report
@@ -32,7 +32,7 @@ PER_MASK = "the masks that the model predicted, before --best"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments(ModelArguments, ImageArguments, OutArguments):
+class Arguments(ModelArguments, ViewArguments, OutArguments):
     """Options of ``fastseg segment``."""
 
     images: tuple[Path, ...]
@@ -90,7 +90,7 @@ class Prompts:
 )
 @click.option("--best", is_flag=True, help="Keep only the best-scoring mask of each prompt.")
 @click.option("--mask-png", is_flag=True, help="Also write one PNG for each mask into --out.")
-@image_options
+@view_options
 @model_options
 @out_options
 @json_option
@@ -119,10 +119,11 @@ def segment(arguments: Arguments) -> Report:
             **prompts.as_dict(),
             "multimask": arguments.multimask,
             "best": arguments.best,
+            **arguments.seen(),
         }
         mode: OutputMode = "binary_mask" if arguments.mask_png else "coco_rle"
         contents = Contents(mode=mode, overlays=arguments.overlay)
-        task = Task("segment", call, settings, contents, PER_MASK, arguments.limit)
+        task = Task("segment", call, settings, contents, PER_MASK, arguments.read)
         return run_batch(arguments.images, model, task, arguments)
 
 

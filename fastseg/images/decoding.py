@@ -145,7 +145,7 @@ def _check_depth(image: Image.Image, what: str) -> None:
     if bits > 8:
         raise ImageError(
             f"{what} has more than 8 bits a channel ({bits}, mode {image.mode}). Choose the window "
-            "that matters, scale it to 0..255 and give a uint8 array."
+            "that matters: read it by fastseg.imaging.read(path, window=...), or by --window."
         )
 
 

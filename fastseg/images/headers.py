@@ -17,6 +17,7 @@ _VIDEO = (
     "Videos are not read: write their frames as images, for example with ffmpeg, or as .npy "
     "(n, H, W) by numpy.save, or give DICOM."
 )
+_VOLUME = "Read it by fastseg.imaging.read, with the window that matters, and give a slice of it."
 _CONVERT = "Give a PNG, or read it yourself and give the array."
 
 _CONTENTS: tuple[tuple[int, tuple[bytes, ...], str, str], ...] = (
@@ -24,9 +25,13 @@ _CONTENTS: tuple[tuple[int, tuple[bytes, ...], str, str], ...] = (
         128,
         (b"DICM",),
         "DICOM",
-        "Measure it with fastseg echo, or read it with fastseg.echo.dicom.read_dicom and give its "
-        "frames and channels.",
+        "Read it by fastseg.imaging.read, with the window that matters, and give what comes; "
+        "ultrasound of the heart by fastseg.echo.dicom.read_dicom, or measure it with fastseg "
+        "echo.",
     ),
+    (0, (b"NRRD000",), "an NRRD volume", _VOLUME),
+    (0, (b"\x5c\x01\0\0", b"\0\0\x01\x5c", b"\x1c\x02\0\0"), "a NIfTI volume", _VOLUME),
+    (0, (b"\x1f\x8b",), "packed by gzip", "If it is NIfTI, read it by fastseg.imaging.read."),
     (8, (b"AVI ",), "a video (AVI)", _VIDEO),
     (4, (b"ftypavif", b"ftypavis"), "an AVIF image", f"This Pillow reads none. {_CONVERT}"),
     (4, (b"ftyphei", b"ftypmif1", b"ftyphev"), "a HEIF image", _CONVERT),

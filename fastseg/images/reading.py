@@ -216,6 +216,8 @@ def _as_array(source: Any, what: str) -> Array:
     try:
         if source.__dlpack_device__()[0] in _HOST_DEVICES:
             return np.from_dlpack(source)
+    except ImageError:
+        raise
     except Exception as error:  # each library refuses in its own way
         raise ImageError(
             f"{what} does not hand its memory over: {error}. Give it as a NumPy array."

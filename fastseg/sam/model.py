@@ -79,8 +79,8 @@ class Sam(LoadedModel):
         """Run the image encoder, the slow part, once.
 
         Args:
-            image: Path, open file, bytes, PIL image, array (H, W), (H, W, 3) or (H, W, 4); see
-                ``read_image``.
+            image: Path, open file, bytes, PIL image, array (H, W), (H, W, 3) or (H, W, 4), see
+                ``read_image``; or one frame of ``fastseg.imaging.read``.
             channels: Order of an array's colours, ``"rgb"`` or ``"bgr"``.
             crop: ``x0, y0, x1, y1``, end-exclusive: encode this part only. Prompts and masks
                 stay in the whole image's pixels.

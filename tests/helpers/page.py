@@ -11,6 +11,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tests.helpers.dicom_files import slices, write
+from tests.helpers.ultrasound_files import region, write_dicom
+
 ROOT = Path(__file__).parents[2]
 
 NEEDS = "# needs: "
@@ -110,10 +113,22 @@ def write_files(folder: Path) -> None:
     for view in ("A2C", "A4C", "SAX"):
         np.save(folder / f"p7_{view}.npy", np.stack([heart(7), heart(8)]))
     Image.fromarray(heart(9)).save(folder / "frame.png")
+    write_dicom_files(folder)
     for number in range(24):
         patient = folder / "frames" / f"patient{number % 6}"
         patient.mkdir(parents=True, exist_ok=True)
         Image.fromarray(heart(number)).save(patient / f"{number}.png")
+
+
+def write_dicom_files(folder: Path) -> None:
+    """Write a series of CT, one of its slices, and an ultrasound clip."""
+    body = np.stack([heart(number) for number in range(3)]).astype(np.int16) * 2 - 100
+    window = {"WindowCenter": 40, "WindowWidth": 400}
+    slices(folder / "ct-series", body + 1024, **window)
+    write(folder / "ct.dcm", body[:1], **window)
+    frames = np.stack([heart(7), heart(8)])
+    stated = [region((0, 0, 255, 255), PhysicalDeltaX=0.078, PhysicalDeltaY=0.078)]
+    write_dicom(folder / "clip_A4C.dcm", frames, regions=stated, FrameTime="33.3")
 
 
 def heart(seed: int) -> np.ndarray:
