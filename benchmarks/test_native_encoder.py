@@ -79,14 +79,14 @@ def contenders(modules, graph) -> dict[str, Embed]:
             )["embedding"]
     except BackendError as error:
         print(f"OpenVINO: {error}")
-    for name in ops.encoder_kernel_tables():
+    for name in ops.kernel_tables():
         kernel = ops.EncoderKernel(safetensors.read(weights), kernel_table=name)
         found[f"native {name}"] = lambda kernel=kernel: kernel.embed(image)
     return found
 
 
 def test_an_image(contenders, table):
-    if not ops.encoder_kernel_tables():
+    if not ops.kernel_tables():
         pytest.skip("this processor has no bfloat16 products")
     exact = contenders["torch FP32"]()
     errors = {
@@ -104,5 +104,5 @@ def test_an_image(contenders, table):
         rows.append((name, *cells, f"{speed:.0f}", f"{error:.1e}"))
     table(f"one embedding, {usable_cores()} threads", rows)
     best = min(median for name, median in medians.items() if not name.startswith("native"))
-    if "amx-bf16" in ops.encoder_kernel_tables():
+    if "amx-bf16" in ops.kernel_tables():
         assert best > LEAST_GAIN * medians["native amx-bf16"]

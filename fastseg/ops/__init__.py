@@ -39,7 +39,7 @@ from fastseg.ops.rle_ops import (
     rle_to_strings,
 )
 from fastseg.ops.sam_decoder import DecodedPrompts, DecoderKernel, computes_in_bf16, kernel_tables
-from fastseg.ops.sam_encoder import EncoderKernel, encoder_kernel_tables
+from fastseg.ops.sam_encoder import EncoderKernel
 
 __all__ = [
     "UNET_KERNEL_TABLE",
@@ -56,7 +56,6 @@ __all__ = [
     "chamber_scores",
     "clean_chambers",
     "computes_in_bf16",
-    "encoder_kernel_tables",
     "frame_input",
     "kernel_tables",
     "masks_to_frame",

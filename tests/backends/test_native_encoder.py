@@ -25,7 +25,7 @@ from tests.helpers.exported_sam import SMALL
 SIDE = SMALL.side
 
 needs_amx = pytest.mark.skipif(
-    "amx-bf16" not in ops.encoder_kernel_tables(), reason="this processor has no AMX"
+    "amx-bf16" not in ops.kernel_tables(), reason="this processor has no AMX"
 )
 
 
