@@ -1,5 +1,6 @@
 // The forward pass in float32. Between two attentions each thread takes some tokens through all
 // products and norms, so that only queries, keys, values and the residual are written to memory.
+#include <atomic>
 #include <memory>
 
 #include "cpu/sam_encoder/dense_attention.h"
@@ -11,29 +12,38 @@ namespace fastseg::cpu::sam_encoder {
 namespace {
 
 constexpr int64_t most_rows = 144;        // a block of their channels fits the second-level cache
+constexpr int64_t few_rows = 32;          // for which it hardly pays to stream a matrix by
 constexpr int64_t hidden_channels = 768;  // of the feed-forward block at a time
 constexpr int64_t few_tokens = 16;        // are hardly worth a thread
 constexpr int64_t line = 16;  // floats between rows of sums, so that they share no set of a cache
 
-// Tokens that a thread takes at a time, such that all threads have as many.
-int64_t rows_at_once(const Model& model, int threads) {
-    const int64_t rows = model.table.dense->rows, most = most_rows / rows * rows;
-    const int64_t rounds = (model.tokens() + threads * most - 1) / (threads * most);
-    const int64_t fair = (model.tokens() + threads * rounds - 1) / (threads * rounds);
-    return (fair + rows - 1) / rows * rows;
+struct TokenRange {
+    int64_t first, count;
+};
+
+// The parts of all tokens that a thread takes at a time, smaller ones at the end: then all threads
+// finish at about the same time.
+std::vector<TokenRange> token_ranges(int64_t tokens, int64_t block, int threads) {
+    const int64_t most = most_rows / block * block, least = few_rows / block * block;
+    std::vector<TokenRange> found;
+    for (int64_t first = 0; first < tokens; first += found.back().count) {
+        const int64_t fair = (tokens - first) / (2 * threads) / block * block;
+        found.push_back({first, std::min(std::clamp(fair, least, most), tokens - first)});
+    }
+    return found;
 }
 
 // Some rows of tokens on their way through products: a thread's scratch.
 class TokenRows {
   public:
-    TokenRows(const Model& model, int64_t room)
+    explicit TokenRows(const Model& model)
         : model_(model),
           kernels_(*model.table.dense),
           stride_(std::max(model.width, hidden_channels) + line),
-          input_(room, std::max(model.width, 9 * out_width)),
-          hidden_(room, hidden_channels),
-          sums_(nn::float_buffer(room * stride_)),
-          more_sums_(nn::float_buffer(room * stride_)) {}
+          input_(most_rows, std::max(model.width, 9 * out_width)),
+          hidden_(most_rows, hidden_channels),
+          sums_(nn::float_buffer(most_rows * stride_)),
+          more_sums_(nn::float_buffer(most_rows * stride_)) {}
 
     const RowBlocks& input() const { return input_; }
 
@@ -112,10 +122,13 @@ class ForwardPass {
     ForwardPass(const Model& model, int threads)
         : model_(model),
           threads_(threads),
-          rows_(rows_at_once(model, threads)),
+          ranges_(token_ranges(model.tokens(), model.table.dense->rows, threads)),
           x_(nn::float_buffer(model.tokens() * model.width)),
           attended_(nn::float_buffer(model.tokens() * model.width)),
-          attention_(model) {}
+          attention_(model) {
+        for (int thread = 0; thread < threads; ++thread)
+            scratch_.push_back(std::make_unique<TokenRows>(model));
+    }
 
     void run(const float* image, float* embedding) const {
         const auto layers = static_cast<int64_t>(model_.layers.size());
@@ -200,20 +213,22 @@ class ForwardPass {
     // Call `body(scratch, first token, tokens)` for all tokens.
     template <class Body>
     void each_row_block(const Body& body) const {
-        const int64_t tokens = model_.tokens();
-        parallel_for(threads_, (tokens + rows_ - 1) / rows_, [&]() -> std::function<void(int64_t)> {
-            const auto scratch = std::make_shared<TokenRows>(model_, rows_);
-            return [&, scratch](int64_t block) {
-                body(*scratch, block * rows_, std::min(rows_, tokens - block * rows_));
+        std::atomic<size_t> next{0};
+        parallel_for(threads_, std::ssize(ranges_), [&]() -> std::function<void(int64_t)> {
+            const TokenRows& scratch = *scratch_[next++];
+            return [&](int64_t index) {
+                const TokenRange& range = ranges_[static_cast<size_t>(index)];
+                body(scratch, range.first, range.count);
             };
         });
     }
 
     const Model& model_;
     const int threads_;
-    const int64_t rows_;
-    const Buffer x_;         // [tokens, width] the residual
-    const Buffer attended_;  // [tokens, width]
+    const std::vector<TokenRange> ranges_;
+    std::vector<std::unique_ptr<TokenRows>> scratch_;  // one for each thread
+    const Buffer x_;                                   // [tokens, width] the residual
+    const Buffer attended_;                            // [tokens, width]
     const DenseAttention attention_;
 };
 
