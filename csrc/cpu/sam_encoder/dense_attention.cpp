@@ -180,42 +180,30 @@ float* DenseAttention::value_at(const TokenSquares& s, int64_t square, int64_t s
 void DenseAttention::take_queries(const Layer& layer, const Projected& p) const {
     const TokenSquares& s = squares(layer);
     const int64_t columns = kernels_.columns, channels = model_.channels;
-    for (int64_t r = 0; r < p.rows; ++r) {
-        const float* from = p.sums + r * p.stride;
-        const float* bias = p.bias;
-        int64_t slot = s.slots[static_cast<size_t>(p.first_token + r)];
-        for (int64_t head = 0; head < model_.heads; ++head, slot += s.count * s.room) {
-            float* to = queries_.floats() + slot / columns * columns * channels + slot % columns;
-            for (int64_t c = 0; c < channels; ++c) to[c * columns] = *from++ + *bias++;
-        }
+    int64_t slot = s.slots[static_cast<size_t>(p.token)];
+    for (int64_t at = 0; at < model_.width; at += channels, slot += s.count * s.room) {
+        float* to = queries_.floats() + slot / columns * columns * channels + slot % columns;
+        for (int64_t c = 0; c < channels; ++c) to[c * columns] = p.row[at + c] + p.bias[at + c];
     }
 }
 
 void DenseAttention::take_keys(const Layer& layer, const Projected& p) const {
     const TokenSquares& s = squares(layer);
     const int64_t channels = model_.channels;
-    for (int64_t r = 0; r < p.rows; ++r) {
-        const float* from = p.sums + r * p.stride;
-        const float* bias = p.bias;
-        int64_t slot = s.slots[static_cast<size_t>(p.first_token + r)];
-        for (int64_t head = 0; head < model_.heads; ++head, slot += s.count * s.room) {
-            float* to = keys_.floats() + slot * channels;
-            for (int64_t c = 0; c < channels; ++c) to[c] = *from++ + *bias++;
-        }
+    int64_t slot = s.slots[static_cast<size_t>(p.token)];
+    for (int64_t at = 0; at < model_.width; at += channels, slot += s.count * s.room) {
+        float* to = keys_.floats() + slot * channels;
+        for (int64_t c = 0; c < channels; ++c) to[c] = p.row[at + c] + p.bias[at + c];
     }
 }
 
 void DenseAttention::take_values(const Layer& layer, const Projected& p) const {
     const TokenSquares& s = squares(layer);
     const int64_t channels = model_.channels, stride = keys_at_once(s);
-    for (int64_t r = 0; r < p.rows; ++r) {
-        const float* from = p.sums + r * p.stride;
-        const float* bias = p.bias;
-        const int64_t slot = s.slots[static_cast<size_t>(p.first_token + r)];
-        for (int64_t head = 0; head < model_.heads; ++head) {
-            float* to = value_at(s, head * s.count + slot / s.room, slot % s.room);
-            for (int64_t c = 0; c < channels; ++c) to[c * stride] = *from++ + *bias++;
-        }
+    const int64_t slot = s.slots[static_cast<size_t>(p.token)];
+    for (int64_t head = 0, at = 0; head < model_.heads; ++head, at += channels) {
+        float* to = value_at(s, head * s.count + slot / s.room, slot % s.room);
+        for (int64_t c = 0; c < channels; ++c) to[c * stride] = p.row[at + c] + p.bias[at + c];
     }
 }
 

@@ -13,11 +13,10 @@ class DenseAttention {
   public:
     explicit DenseAttention(const Model& model);
 
-    // Rows of a product with a layer's matrix for queries, keys and values.
+    // A token's queries, keys or values of all heads, and the bias to be added.
     struct Projected {
-        const float* sums;
-        int64_t stride, first_token, rows;
-        const float* bias;
+        int64_t token;
+        const float *row, *bias;
     };
 
     // Keys and values of padding around the image; before a windowed layer's tokens are taken.

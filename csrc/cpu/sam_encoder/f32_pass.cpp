@@ -15,7 +15,6 @@ constexpr int64_t most_rows = 144;        // a block of their channels fits the 
 constexpr int64_t few_rows = 32;          // for which it hardly pays to stream a matrix by
 constexpr int64_t hidden_channels = 768;  // of the feed-forward block at a time
 constexpr int64_t few_tokens = 16;        // are hardly worth a thread
-constexpr int64_t line = 16;  // floats between rows of sums, so that they share no set of a cache
 
 struct TokenRange {
     int64_t first, count;
@@ -39,17 +38,17 @@ class TokenRows {
     explicit TokenRows(const Model& model)
         : model_(model),
           kernels_(*model.table.dense),
-          stride_(std::max(model.width, hidden_channels) + line),
           input_(most_rows, std::max(model.width, 9 * out_width)),
           hidden_(most_rows, hidden_channels),
-          sums_(nn::float_buffer(most_rows * stride_)),
-          more_sums_(nn::float_buffer(most_rows * stride_)) {}
+          sums_(kernels_, most_rows, std::max(model.width, hidden_channels)),
+          more_sums_(kernels_, most_rows, model.width),
+          row_(nn::float_buffer(std::max(model.width, hidden_channels))) {}
 
     const RowBlocks& input() const { return input_; }
 
     // x [rows, width] += input * linear
     void add(const Linear& linear, int64_t rows, float* x) const {
-        multiply(kernels_, input_, rows, whole(linear), sums_.floats(), stride_, false);
+        multiply(kernels_, input_, rows, whole(linear), sums_, false);
         add_sums(sums_, linear, rows, x);
     }
 
@@ -64,14 +63,14 @@ class TokenRows {
         normalise(layer.norm2, rows, x);
         for (int64_t first = 0; first < layer.lin1.out; first += hidden_channels) {
             const int64_t count = std::min(hidden_channels, layer.lin1.out - first);
-            multiply(kernels_, input_, rows, outputs_of(layer.lin1, first, count), sums_.floats(),
-                     stride_, false);
+            const float* bias = layer.lin1.bias.data() + first;
+            multiply(kernels_, input_, rows, outputs_of(layer.lin1, first, count), sums_, false);
             for (int64_t r = 0; r < rows; ++r)
-                kernels_.bias_gelu(sums_.floats() + r * stride_, layer.lin1.bias.data() + first,
-                                   count, hidden_.at(r), hidden_.step());
+                kernels_.bias_gelu(row(sums_, r, count), bias, count, hidden_.at(r),
+                                   hidden_.step());
             const LinearPart part{layer.lin2, first / k_block, (count + k_block - 1) / k_block, 0,
                                   layer.lin2.out};
-            multiply(kernels_, hidden_, rows, part, more_sums_.floats(), stride_, first > 0);
+            multiply(kernels_, hidden_, rows, part, more_sums_, first > 0);
         }
         add_sums(more_sums_, layer.lin2, rows, x);
     }
@@ -85,35 +84,41 @@ class TokenRows {
         const int64_t width = model_.width;
         normalise(layer.norm1, rows, x);
         for (int64_t each = 0; each < 3; ++each) {
-            multiply(kernels_, input_, rows, outputs_of(layer.qkv, each * width, width),
-                     sums_.floats(), stride_, false);
-            (attention.*takes[each])(layer, {sums_.floats(), stride_, first_token, rows,
-                                             layer.qkv.bias.data() + each * width});
+            const float* bias = layer.qkv.bias.data() + each * width;
+            multiply(kernels_, input_, rows, outputs_of(layer.qkv, each * width, width), sums_,
+                     false);
+            for (int64_t r = 0; r < rows; ++r)
+                (attention.*takes[each])(layer, {first_token + r, row(sums_, r, width), bias});
         }
     }
 
     // input * linear without a bias, normalised, to rows of out_width channels.
     void to_neck(const Linear& linear, const Norm& norm, int64_t rows, float* to) const {
-        multiply(kernels_, input_, rows, whole(linear), sums_.floats(), stride_, false);
+        multiply(kernels_, input_, rows, whole(linear), sums_, false);
         for (int64_t r = 0; r < rows; ++r)
-            kernels_.layernorm(sums_.floats() + r * stride_, out_width, norm.scale.data(),
+            kernels_.layernorm(row(sums_, r, out_width), out_width, norm.scale.data(),
                                norm.shift.data(), to + r * out_width, k_block);
     }
 
   private:
-    void add_sums(const Buffer& sums, const Linear& linear, int64_t rows, float* x) const {
+    const float* row(const PanelSums& sums, int64_t r, int64_t columns) const {
+        sums.row(r, columns, row_.floats());
+        return row_.floats();
+    }
+
+    void add_sums(const PanelSums& sums, const Linear& linear, int64_t rows, float* x) const {
         for (int64_t r = 0; r < rows; ++r, x += model_.width) {
-            const float* row = sums.floats() + r * stride_;
+            const float* added = row(sums, r, model_.width);
             for (int64_t c = 0; c < model_.width; ++c)
-                x[c] += row[c] + linear.bias[static_cast<size_t>(c)];
+                x[c] += added[c] + linear.bias[static_cast<size_t>(c)];
         }
     }
 
     const Model& model_;
     const nn::DenseKernels& kernels_;
-    const int64_t stride_;
     const RowBlocks input_, hidden_;
-    const Buffer sums_, more_sums_;
+    const PanelSums sums_, more_sums_;
+    const Buffer row_;
 };
 
 // The buffers of the forward pass of one image, and its steps.

@@ -13,15 +13,15 @@ Buffer pack_panels(const nn::DenseKernels& kernels, const float* from, int64_t i
 }
 
 void multiply(const nn::DenseKernels& kernels, const RowBlocks& a, int64_t rows,
-              const LinearPart& part, float* c, int64_t c_stride, bool add) {
+              const LinearPart& part, const PanelSums& sums, bool add) {
     const Linear& linear = part.linear;
     for (int64_t block = 0; block < part.blocks; ++block) {
         const int64_t first = (part.first_block + block) * k_block;
         const int64_t k = std::min(k_block, linear.in - first);
         const float* panels = linear.kernel.floats() + first * linear.out + part.first_column * k;
         for (int64_t column = 0; column < part.columns; column += kernels.columns)
-            kernels.panel_gemm({a.at(0, block), k_block, rows, k, panels + column * k, c + column,
-                                c_stride, add || block > 0,
+            kernels.panel_gemm({a.at(0, block), k_block, rows, k, panels + column * k,
+                                sums.panel(column), kernels.columns, add || block > 0,
                                 panels + (column + kernels.columns) * k});
     }
 }

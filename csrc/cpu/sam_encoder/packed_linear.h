@@ -36,6 +36,25 @@ class RowBlocks {
     Buffer data_;
 };
 
+// Sums of rows in panels of columns, [columns / panel, room, panel]: a product writes a panel from
+// its first to its last value, which caches like best.
+class PanelSums {
+  public:
+    PanelSums(const nn::DenseKernels& kernels, int64_t room, int64_t columns)
+        : room_(room), width_(kernels.columns), data_(nn::float_buffer(room * columns)) {}
+
+    float* panel(int64_t column) const { return data_.floats() + column * room_; }
+    // Gather `columns` sums of a row.
+    void row(int64_t row, int64_t columns, float* to) const {
+        const float* from = data_.floats() + row * width_;
+        for (int64_t c = 0; c < columns; c += width_) std::copy_n(from + c * room_, width_, to + c);
+    }
+
+  private:
+    int64_t room_, width_;
+    Buffer data_;
+};
+
 // The part of a linear layer that a product takes: its inputs from a block of k_block channels on,
 // and some of its outputs, whole panels.
 struct LinearPart {
@@ -52,9 +71,9 @@ inline LinearPart whole(const Linear& linear) {
     return outputs_of(linear, 0, linear.out);
 }
 
-// c [rows, part.columns] = a times a part of a matrix, or c += it. Blocks of `a` are those of the
-// part. Rows of c are written up to the next multiple of kernels.rows.
+// sums [rows, part.columns] = a times a part of a matrix, or += it. Blocks of `a` are those of the
+// part. Rows are written up to the next multiple of kernels.rows.
 void multiply(const nn::DenseKernels& kernels, const RowBlocks& a, int64_t rows,
-              const LinearPart& part, float* c, int64_t c_stride, bool add);
+              const LinearPart& part, const PanelSums& sums, bool add);
 
 }  // namespace fastseg::cpu::sam_encoder
