@@ -141,8 +141,24 @@ void bias_gelu(const float* x, const float* bias, int64_t count, float* to, int6
     }
 }
 
-constexpr DenseKernels dense_f32_kernels = {dense_rows,     dense_columns, panel_gemm,
-                                            column_softmax, layernorm,     bias_gelu};
+float multiply_add_chains(int64_t steps, float term) {
+    constexpr int chains = dense_rows * dense_vectors;
+    Floats sums[chains];
+    for (int chain = 0; chain < chains; ++chain)
+        sums[chain] = spread(term + static_cast<float>(chain));  // alike, they would become one
+    const Floats factor = spread(term + 0.5f), added = spread(term + 0.25f);
+    for (int64_t step = 0; step < steps; ++step) {
+#pragma GCC unroll 32
+        for (int chain = 0; chain < chains; ++chain) sums[chain] = sums[chain] * factor + added;
+    }
+    Floats sum{};
+    for (int chain = 0; chain < chains; ++chain) sum += sums[chain];
+    return total(sum);
+}
+
+constexpr DenseKernels dense_f32_kernels = {dense_rows,         dense_columns, panel_gemm,
+                                            column_softmax,     layernorm,     bias_gelu,
+                                            multiply_add_chains};
 
 }  // namespace
 }  // namespace fastseg::cpu::nn

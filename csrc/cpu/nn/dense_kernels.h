@@ -52,6 +52,8 @@ struct DenseKernels {
                       float* to, int64_t step);
     // gelu(x + bias) of `count` values, a multiple of 16, to such blocks.
     void (*bias_gelu)(const float* x, const float* bias, int64_t count, float* to, int64_t step);
+    // As many multiply-adds as a block of sums takes, `steps` times, of values in registers alone.
+    float (*multiply_add_chains)(int64_t steps, float term);
 };
 
 }  // namespace fastseg::cpu::nn
