@@ -17,7 +17,7 @@ from fastseg import artifacts, ops
 from fastseg.artifacts import safetensors
 from fastseg.backends.base import NotServedError, Plan
 from fastseg.backends.native import runtime as native
-from fastseg.backends.selection import plan
+from fastseg.backends.selection import exactly, plan
 from fastseg.errors import BackendError, EmbeddingError, ModelFolderError
 from fastseg.export.fp16 import convert as fp16_convert
 from fastseg.validation.comparison import Limits
@@ -118,6 +118,12 @@ def test_float32_takes_it_where_it_was_measured_to_be_faster(
     assert plan(
         artifacts.read(folder), "encoder", backend=backend, precision=precision
     ).backend in ("onnxruntime", "openvino")
+
+
+def test_a_tuned_plan_may_name_it_where_auto_would_not_take_it(folder, monkeypatch):
+    monkeypatch.setattr(native, "tables", lambda: ("avx512", "portable"))
+    found = plan(artifacts.read(folder), "encoder", backend=exactly("native"), precision="fp32")
+    assert str(found) == "native:cpu fp32"
 
 
 def test_float32_takes_it_anywhere_if_it_is_named_for_images(folder):

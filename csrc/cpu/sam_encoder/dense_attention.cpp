@@ -10,6 +10,7 @@ namespace fastseg::cpu::sam_encoder {
 namespace {
 
 constexpr int64_t most_keys = 256;       // their logits fill half of the first-level cache
+constexpr int64_t most_columns = 32;     // of a panel, in any table
 constexpr int64_t queries_at_once = 64;  // a part of the keys serves them all from the second level
 
 int64_t padded_to(int64_t size, int64_t step) {
@@ -94,7 +95,7 @@ class DenseAttention::Worker {
     void position_terms(const Panel& panel, const Buffer& distances,
                         int64_t (Worker::*place)(int64_t) const, const Buffer& to) const {
         const int64_t span = squares_.span;
-        int64_t places[64], lowest = span, highest = 0;
+        int64_t places[most_columns], lowest = span, highest = 0;
         for (int64_t lane = 0; lane < columns_; ++lane) {
             places[lane] = (this->*place)(std::min(panel.slot + lane, tokens_ - 1));
             lowest = std::min(lowest, places[lane]);

@@ -61,7 +61,10 @@ class NativeRuntime(Runtime):
     @property
     def slow_for_images(self) -> tuple[str, ...]:
         """See ``Runtime.slow_for_images``: FP32, unless it was measured to be faster."""
-        return () if _table("fp32") == _FAST_F32 else ("auto", "fp32")
+        try:
+            return () if _table("fp32") == _FAST_F32 else ("auto", "fp32")
+        except BackendUnavailableError:  # which resolve reports
+            return ()
 
     def require(self, device: str, precision: str) -> str:
         """See ``Runtime.require``."""
@@ -168,11 +171,16 @@ def tables() -> tuple[str, ...]:
 
 
 def _table(precision: str) -> str:
-    """Return the fastest table that computes in a precision."""
+    """Return the fastest table that computes in a precision.
+
+    Raises:
+        BackendUnavailableError: The native kernels do not load.
+    """
+    found = tables()
     from fastseg import ops
 
     in_bf16 = precision == "bf16"
-    return next(name for name in tables() if ops.computes_in_bf16(name) == in_bf16)
+    return next(name for name in found if ops.computes_in_bf16(name) == in_bf16)
 
 
 def _unknown(precision: str) -> BackendError:
