@@ -125,6 +125,8 @@ def decoder_decode_above(decoder: Decoder, points: Annotated[NDArray[numpy.float
 
 def decoder_draw(decoder: Decoder, prompt_state: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], vectors: Annotated[NDArray[numpy.float32], dict(shape=(None, None, None), order='C', device='cpu', writable=False)], states: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], image_index: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], logits: Annotated[NDArray[numpy.float32], dict(shape=(None, None, None, None), order='C', device='cpu')], threads: int) -> None: ...
 
+def peak_rates(kernel_table: str, threads: int) -> tuple[float, float]: ...
+
 class Encoder:
     pass
 

@@ -1,6 +1,7 @@
 #include "cpu/sam_decoder/decoder.h"
 
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/unique_ptr.h>
@@ -10,6 +11,7 @@
 #include "bindings/module.h"
 #include "bindings/released_gil.h"
 #include "bindings/weights.h"
+#include "cpu/nn/peak_rates.h"
 
 namespace fastseg::bindings {
 
@@ -71,12 +73,20 @@ void decoder_draw(const Decoder& decoder, const In<float, 2>& prompt_state,
         states.data(), static_cast<int64_t>(states.shape(0)), threads);
 }
 
+std::pair<double, double> peak_rates(const std::string& kernel_table, int threads) {
+    const cpu::nn::KernelTable* table = cpu::nn::find_kernel_table(kernel_table.c_str());
+    if (!table || !table->dense) throw std::invalid_argument("no float32 table " + kernel_table);
+    const cpu::nn::PeakRates found = cpu::nn::measure_peak_rates(*table, threads);
+    return {found.multiply_add, found.product};
+}
+
 }  // namespace
 
 void add_decoder(nb::module_& module) {
     using Guard = nb::call_guard<ReleasedGil>;
     nb::class_<Decoder>(module, "Decoder");
     module.def("kernel_tables", &cpu::sam_decoder::kernel_table_names);
+    module.def("peak_rates", &peak_rates, "kernel_table"_a, "threads"_a, Guard());
     module.def("decoder_open", &decoder_open, "weights"_a, "grid"_a, "side"_a, "kernel_table"_a);
     module.def("decoder_sizes", &decoder_sizes, "decoder"_a, "points"_a, "with_mask"_a);
     module.def("decoder_image_state", &decoder_image_state, "decoder"_a, "embedding"_a.noconvert(),

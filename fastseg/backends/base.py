@@ -129,8 +129,10 @@ class Runtime(ABC):
     runs_whole_models: bool = True
     """True if it runs every graph of any model. Other runtimes leave image graphs to ``"auto"``."""
 
-    slow_for_images: tuple[str, ...] = ()
-    """Precisions in which ``"auto"`` prefers any other runtime for image graphs."""
+    @property
+    def slow_for_images(self) -> tuple[str, ...]:
+        """Precisions, as asked for, in which ``"auto"`` prefers any other runtime for images."""
+        return ()
 
     @property
     def needs_gpu(self) -> bool:

@@ -105,6 +105,11 @@ def plan(
     return second_best
 
 
+def exactly(backend: str) -> str:
+    """Return what ``backend=`` says to leave image graphs too to a runtime, whatever it is."""
+    return f"{backend}+{backend}"
+
+
 def open_graph(
     folder: ModelFolder,
     graph_name: str,

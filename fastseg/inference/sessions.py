@@ -13,7 +13,7 @@ from fastseg.artifacts import ModelFolder
 from fastseg.artifacts.manifest import SAM
 from fastseg.backends.base import Backend, Plan, ThresholdedDecoder
 from fastseg.backends.fork_safety import in_child
-from fastseg.backends.selection import open_plan, plan
+from fastseg.backends.selection import exactly, open_plan, plan
 from fastseg.backends.table import runtime
 from fastseg.contract import Array, graph_role
 from fastseg.errors import BackendError, ModelFolderError
@@ -281,7 +281,9 @@ def resolve_plans(folder: ModelFolder, choice: Choice) -> tuple[dict[str, Plan],
         return exact, UNMEASURED
     try:
         on_cpu = replace(choice, device="cpu")
-        found = _plans(folder, on_cpu, lambda name: (tuned.backends[name], tuned.precisions[name]))
+        found = _plans(
+            folder, on_cpu, lambda name: (exactly(tuned.backends[name]), tuned.precisions[name])
+        )
     except (BackendError, KeyError) as error:
         return (
             exact,

@@ -23,6 +23,7 @@ from fastseg.ops.chambers import ChamberScores, chamber_scores, clean_chambers
 from fastseg.ops.echo_unet import UNET_KERNEL_TABLE, UnetKernel, unet_unsupported_reason
 from fastseg.ops.frames import frame_input, masks_to_frame
 from fastseg.ops.measure_shapes import Shapes, measure_shapes
+from fastseg.ops.peak_rates import PeakRates, peak_rates
 from fastseg.ops.point_grid import point_grid
 from fastseg.ops.preprocess import preprocess, resize_bilinear
 from fastseg.ops.rle import Rle
@@ -39,7 +40,7 @@ from fastseg.ops.rle_ops import (
     rle_to_strings,
 )
 from fastseg.ops.sam_decoder import DecodedPrompts, DecoderKernel, computes_in_bf16, kernel_tables
-from fastseg.ops.sam_encoder import EncoderKernel, encoder_kernel_tables
+from fastseg.ops.sam_encoder import EncoderKernel
 
 __all__ = [
     "UNET_KERNEL_TABLE",
@@ -48,6 +49,7 @@ __all__ = [
     "DecodedPrompts",
     "DecoderKernel",
     "EncoderKernel",
+    "PeakRates",
     "Rle",
     "Shapes",
     "UnetKernel",
@@ -56,12 +58,12 @@ __all__ = [
     "chamber_scores",
     "clean_chambers",
     "computes_in_bf16",
-    "encoder_kernel_tables",
     "frame_input",
     "kernel_tables",
     "masks_to_frame",
     "measure_shapes",
     "near_crop_edge",
+    "peak_rates",
     "point_grid",
     "preprocess",
     "resize_bilinear",

@@ -1,4 +1,8 @@
-"""SAM's image encoder as a native kernel with bfloat16 products."""
+"""SAM's image encoder as a native kernel.
+
+It answers within rounding: in float32 about 2e-6 of the embedding from the torch modules, in
+bfloat16 about 5e-3.
+"""
 
 from __future__ import annotations
 
@@ -9,28 +13,21 @@ import numpy as np
 from fastseg import _core
 from fastseg.errors import BackendError
 from fastseg.ops import checks
-from fastseg.ops.sam_decoder import computes_in_bf16, kernel_tables
+from fastseg.ops.sam_decoder import kernel_tables
 from fastseg.ops.weights import Floats, opened
-
-
-def encoder_kernel_tables() -> tuple[str, ...]:
-    """List the kernel tables that the encoder can use on this processor, fastest first.
-
-    These are the ones of ``kernel_tables()`` with bfloat16 operands; many processors have none.
-    """
-    return tuple(name for name in kernel_tables() if computes_in_bf16(name))
 
 
 class EncoderKernel:
     """SAM's image encoder (Kirillov et al. 2023) with its weights in the kernel's own layout.
 
-    Operands of products are bfloat16; residuals, norms, softmax and sums float32. For one processor
-    and kernel table the bits are always the same, for any number of threads and images.
+    Operands of products are those of the kernel table; residuals, norms, softmax and sums are
+    float32. For one processor and kernel table the bits are always the same, for any number of
+    threads and images.
 
     Args:
         weights: Float32 arrays by their names in a SAM checkpoint without ``image_encoder.``, with
             each linear layer's ``weight`` (out, in) turned to a ``kernel`` (in, out).
-        kernel_table: One of ``encoder_kernel_tables()``.
+        kernel_table: One of ``kernel_tables()``.
 
     Raises:
         BackendError: This processor does not support the kernel table.
@@ -39,10 +36,10 @@ class EncoderKernel:
     """
 
     def __init__(self, weights: Mapping[str, Floats], *, kernel_table: str) -> None:
-        if kernel_table not in encoder_kernel_tables():
+        if kernel_table not in kernel_tables():
             raise BackendError(
                 f"The native encoder has no kernel table {kernel_table!r} on this processor. "
-                f"It can use {', '.join(encoder_kernel_tables()) or 'none'}."
+                f"Use one of {', '.join(kernel_tables())}."
             )
         self._encoder = opened(_core.encoder_open, weights, kernel_table, network="SAM's encoder")
         self.side = _core.encoder_side(self._encoder)

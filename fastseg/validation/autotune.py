@@ -21,7 +21,7 @@ from fastseg.artifacts import ModelFolder, registry
 from fastseg.artifacts.manifest import SAM
 from fastseg.backends import table
 from fastseg.backends.base import Plan
-from fastseg.backends.selection import PRECISIONS, plan
+from fastseg.backends.selection import PRECISIONS, exactly, plan
 from fastseg.contract import MULTIPLE, graph_role
 from fastseg.demo_data import PICTURE
 from fastseg.errors import BackendError, ModelFolderError
@@ -186,7 +186,11 @@ class _Autotuner:
             may_stay = {name: best[name]} if name == "decoder_mask" else {}
             with suppress(BackendError) if may_stay else nullcontext():
                 may_stay[name] = plan(
-                    self._folder, name, device="cpu", backend=backend, precision=precision
+                    self._folder,
+                    name,
+                    device="cpu",
+                    backend=exactly(backend),
+                    precision=precision,
                 )
             found |= may_stay
         return found

@@ -17,6 +17,7 @@ from fastseg import artifacts, ops
 from fastseg.artifacts import safetensors
 from fastseg.backends.base import NotServedError, Plan
 from fastseg.backends.native import runtime as native
+from fastseg.backends.selection import exactly, plan
 from fastseg.errors import BackendError, EmbeddingError, ModelFolderError
 from fastseg.export.fp16 import convert as fp16_convert
 from fastseg.validation.comparison import Limits
@@ -25,7 +26,7 @@ from tests.helpers.exported_sam import SMALL
 SIDE = SMALL.side
 
 needs_amx = pytest.mark.skipif(
-    "amx-bf16" not in ops.encoder_kernel_tables(), reason="this processor has no AMX"
+    "amx-bf16" not in ops.kernel_tables(), reason="this processor has no AMX"
 )
 
 
@@ -105,9 +106,39 @@ def test_other_weights_are_another_encoder(folder, copy):
 
 
 @pytest.mark.parametrize("precision", ["auto", "fp32"])
-def test_float32_leaves_the_image_to_the_graph(folder, precision):
-    assert not fastseg.load(folder, precision=precision).runs["encoder"].startswith("native")
-    with pytest.raises(NotServedError, match="bf16 alone"):
+@pytest.mark.parametrize("backend", ["auto", "native"])
+def test_float32_takes_it_where_it_was_measured_to_be_faster(
+    folder, backend, precision, monkeypatch
+):
+    monkeypatch.setattr(native, "tables", lambda: ("avx2", "portable"))
+    assert str(plan(artifacts.read(folder), "encoder", backend=backend, precision=precision)) == (
+        "native:cpu fp32"
+    )
+    monkeypatch.setattr(native, "tables", lambda: ("avx512", "avx2", "portable"))
+    assert plan(
+        artifacts.read(folder), "encoder", backend=backend, precision=precision
+    ).backend in ("onnxruntime", "openvino")
+
+
+def test_a_tuned_plan_may_name_it_where_auto_would_not_take_it(folder, monkeypatch):
+    monkeypatch.setattr(native, "tables", lambda: ("avx512", "portable"))
+    found = plan(artifacts.read(folder), "encoder", backend=exactly("native"), precision="fp32")
+    assert str(found) == "native:cpu fp32"
+
+
+def test_float32_takes_it_anywhere_if_it_is_named_for_images(folder):
+    exact = fastseg.load(folder, backend="onnxruntime", precision="fp32")
+    model = fastseg.load(folder, backend="native+native", precision="fp32")
+    assert model.runs["encoder"] == "native:cpu fp32"
+    expected = np.asarray(exact.embed(noise()).features)
+    found = np.asarray(model.embed(noise()).features)
+    assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8", "fp16"])
+def test_another_precision_is_not_answered_in_float32(folder, precision, monkeypatch):
+    monkeypatch.setattr(native, "tables", lambda: ("avx2", "portable"))
+    with pytest.raises(BackendError, match=f"{precision}"):
         native.NATIVE.resolve(artifacts.read(folder), "encoder", precision)
 
 

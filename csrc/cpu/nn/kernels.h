@@ -13,6 +13,8 @@
 
 #include <cstdint>
 
+#include "cpu/nn/dense_kernels.h"
+
 namespace fastseg::cpu::nn {
 
 inline constexpr int64_t tile_size = 32;  // image tokens
@@ -129,6 +131,8 @@ struct KernelTable {
     // canvas [4, 32, tile] + bias -> GELU -> times vectors [masks, 32]: out [masks, 4, tile].
     void (*gelu_dot)(const float* canvas, const float* bias, const float* vectors, int64_t masks,
                      float* out);
+
+    const DenseKernels* dense;  // null with bfloat16
 };
 
 // Bytes from the start of an operand [.., k] in format a to a row and a column at which blocks

@@ -202,7 +202,8 @@ constexpr KernelTable bf16_kernels(const char* name, const GemmKernels& p) {
             pack_transposed,
             p.gemm_residual_layernorm,
             norm_gelu,
-            gelu_dot};
+            gelu_dot,
+            nullptr};
 }
 
 }  // namespace

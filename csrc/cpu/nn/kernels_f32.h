@@ -2,6 +2,7 @@
 // compiled for.
 #pragma once
 
+#include "cpu/nn/dense_f32.h"
 #include "cpu/nn/elementwise.h"
 #include "cpu/nn/gemm_f32.h"
 #include "cpu/nn/simd.h"
@@ -108,7 +109,8 @@ constexpr KernelTable f32_kernels(const char* name) {
             pack_transposed,
             gemm_residual_layernorm,
             norm_gelu,
-            gelu_dot};
+            gelu_dot,
+            &dense_f32_kernels};
 }
 
 }  // namespace

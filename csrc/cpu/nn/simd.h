@@ -142,9 +142,8 @@ FASTSEG_INLINE Floats gelu(Floats x) {
 
 #else
 
-// exp(x): relative error below 2e-7 for x in -87..88; smaller x give less than 2e-38.
-FASTSEG_INLINE Floats exponential(Floats x) {
-    x = smaller(larger(x, spread(-87.0f)), spread(88.0f));
+// exp(x) for x in -87..88: relative error below 2e-7.
+FASTSEG_INLINE Floats bounded_exponential(Floats x) {
     const Floats magic = spread(12582912.0f);  // 1.5 * 2^23: adding it rounds to whole numbers
     const Floats whole = (x * spread(1.44269504f) + magic) - magic;
     const Floats rest = (x - whole * spread(0.693359375f)) + whole * spread(2.12194440e-4f);
@@ -159,18 +158,32 @@ FASTSEG_INLINE Floats exponential(Floats x) {
     return (Floats)((Integers)power + exponent);
 }
 
-// x times the normal distribution's integral: absolute error below 2e-7 |x|. Abramowitz and Stegun,
-// Handbook of Mathematical Functions, 7.1.26.
+// exp(x), as exact as that; smaller x give less than 2e-38.
+FASTSEG_INLINE Floats exponential(Floats x) {
+    return bounded_exponential(smaller(larger(x, spread(-87.0f)), spread(88.0f)));
+}
+
+// A polynomial from its highest coefficient down.
+template <int count>
+FASTSEG_INLINE Floats polynomial(const float (&coefficients)[count], Floats x) {
+    Floats sum = spread(coefficients[0]);
+#pragma GCC unroll 8
+    for (int each = 1; each < count; ++each) sum = sum * x + spread(coefficients[each]);
+    return sum;
+}
+
+// x times the normal distribution's integral: absolute error below 3e-7 |x|. The integral less one
+// half is x times a ratio of polynomials in x * x, fitted up to 5.6 for the least largest error
+// (1e-8 before rounding), and constant beyond.
 FASTSEG_INLINE Floats gelu(Floats x) {
-    const Floats size = larger(x, -x);
-    const Floats part = spread(1.0f) / (size * spread(0.3275911f * 0.70710678f) + spread(1.0f));
-    Floats sum = spread(1.061405429f);
-    sum = sum * part + spread(-1.453152027f);
-    sum = sum * part + spread(1.421413741f);
-    sum = sum * part + spread(-0.284496736f);
-    sum = sum * part + spread(0.254829592f);
-    const Floats tail = spread(0.5f) * sum * part * exponential(spread(-0.5f) * x * x);
-    return x * (x > Floats{} ? spread(1.0f) - tail : tail);
+    constexpr float above[] = {2.21443888e-8f,  6.356200015e-6f, 1.738403104e-4f,
+                               4.707197685e-3f, 3.437537336e-2f, 3.989422217e-1f};
+    constexpr float below[] = {1.180159532e-6f, 7.509712823e-5f, 1.912923012e-3f,
+                               2.893962316e-2f, 2.528319984e-1f, 1.0f};
+    const Floats near = smaller(spread(5.6f), larger(spread(-5.6f), x));
+    const Floats square = near * near;
+    const Floats ratio = polynomial(above, square) / polynomial(below, square);
+    return x * (near * ratio + spread(0.5f));
 }
 
 #endif

@@ -1,5 +1,5 @@
-// SAM's image encoder (ViT-B, ViT-L, ViT-H and of other sizes) as a native kernel with bfloat16
-// products: a normalised image to its embedding. Residuals, norms, softmax and sums are float32.
+// SAM's image encoder (ViT-B, ViT-L, ViT-H and of other sizes) as a native kernel: a normalised
+// image to its embedding. Operands of products are float32 or bfloat16, all else is float32.
 // Results do not depend on the number of threads.
 #pragma once
 
@@ -11,8 +11,7 @@ namespace fastseg::cpu::sam_encoder {
 
 class Encoder {
   public:
-    // `kernel_table` by name; it must have bfloat16 operands. Malformed weights throw
-    // std::invalid_argument.
+    // `kernel_table` by name. Malformed weights throw std::invalid_argument.
     Encoder(const Weights& weights, const std::string& kernel_table);
 
     int64_t pixels() const { return model_.pixels(); }  // side of an image

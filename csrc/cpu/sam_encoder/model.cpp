@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "cpu/nn/weight_reader.h"
+#include "cpu/sam_encoder/packed_linear.h"
 
 namespace fastseg::cpu::sam_encoder {
 namespace {
@@ -57,11 +58,16 @@ class Reader : private nn::WeightReader {
         return {9 * channels, channels, packed(kernel.data(), 9 * channels, channels), {}};
     }
 
-    // [2 * span - 1, channels] transposed and reversed, so that the terms of a token's neighbours
-    // from first to last are contiguous.
+    // [2 * span - 1, channels], with bfloat16 transposed and reversed, so that the terms of a
+    // token's neighbours from first to last are contiguous.
     Buffer distances(const std::string& name, int64_t span, int64_t channels, int64_t depth) const {
         const int64_t count = 2 * span - 1, columns = rounded_up(count, 32);
         const float* from = data(name, {count, channels});
+        if (!table_.bf16) {
+            Buffer rows = nn::float_buffer((count + table_.dense->rows) * channels);
+            std::copy(from, from + count * channels, rows.floats());
+            return rows;
+        }
         std::vector<float> transposed(static_cast<size_t>(depth * columns));
         for (int64_t i = 0; i < count; ++i)
             for (int64_t c = 0; c < channels; ++c)
@@ -72,6 +78,7 @@ class Reader : private nn::WeightReader {
 
   private:
     Buffer packed(const float* from, int64_t rows, int64_t columns) const {
+        if (!table_.bf16) return pack_panels(*table_.dense, from, rows, columns);
         Buffer made(rows * columns * 2);
         table_.pack_b(from, made.bytes(), rows, columns);
         return made;
@@ -109,7 +116,6 @@ int64_t whole_heads(int64_t width, int64_t channels) {
 
 Model::Model(const Weights& weights, const nn::KernelTable& table) : table(table) {
     const Reader read(weights, table);
-    if (!table.bf16) throw std::invalid_argument("the encoder computes in bfloat16 only");
     const std::vector<int64_t> embedding_shape = read.any("pos_embed").shape;
     if (embedding_shape.size() != 4 || embedding_shape[0] != 1 ||
         embedding_shape[1] != embedding_shape[2])

@@ -1,5 +1,5 @@
 // The weights of SAM's image encoder (Kirillov et al. 2023; Li et al. 2022, ViTDet), laid out for
-// bfloat16 products.
+// the products of a kernel table.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +22,7 @@ inline constexpr int64_t out_width = 256;  // channels of the embedding
 
 struct Linear {
     int64_t in = 0, out = 0;
-    Buffer kernel;            // [in, out] in format b
+    Buffer kernel;            // [in, out] in format b, in float32 in panels: see packed_linear.h
     std::vector<float> bias;  // may be empty
 };
 
@@ -40,11 +40,14 @@ struct Layer {
     bool windowed = false;
     Norm norm1, norm2;
     Linear qkv, proj, lin1, lin2;
-    Buffer rows, columns;  // [depth of a head, distances] in format b, the largest distance first
+    // With bfloat16 [depth of a head, distances] in format b, the largest distance first; in
+    // float32 [distances, channels], the smallest first, with rows that a product may read beyond
+    // the end.
+    Buffer rows, columns;
 };
 
 struct Model {
-    // `table` must have bfloat16 operands. Malformed weights throw std::invalid_argument.
+    // Malformed weights throw std::invalid_argument.
     Model(const Weights& weights, const nn::KernelTable& table);
 
     int64_t tokens() const { return grid * grid; }
@@ -53,7 +56,7 @@ struct Model {
     const nn::KernelTable& table;
     int64_t grid, width, heads, channels;
     int64_t depth;  // channels of a head, padded to 32
-    int64_t chunk;  // columns that a thread multiplies at a time: whole heads
+    int64_t chunk;  // columns that a thread multiplies at a time with bfloat16: whole heads
     Linear embed;
     std::vector<float> positions;  // [grid * grid, width]
     std::vector<Layer> layers;

@@ -1,4 +1,4 @@
-"""The native image encoder as a backend: SAM's vision transformer in BF16, on the CPU."""
+"""The native image encoder as a backend: SAM's vision transformer, on the CPU."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def open_kernel(path: Path, content: str, table: str) -> ops.EncoderKernel:
     Args:
         path: A file of ``artifacts.safetensors``.
         content: Its hash.
-        table: One of ``ops.encoder_kernel_tables()``.
+        table: One of ``ops.kernel_tables()``.
 
     Raises:
         ModelFolderError: The file is damaged or holds another network.

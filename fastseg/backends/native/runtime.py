@@ -1,4 +1,4 @@
-"""The native kernels as a runtime, on the CPU: SAM's decoder, and in BF16 encoder and U-Net."""
+"""The native kernels as a runtime, on the CPU: SAM's decoder and encoder, in BF16 the U-Net."""
 
 from __future__ import annotations
 
@@ -35,6 +35,9 @@ _ENCODER = "encoder"
 _FAST = "amx-bf16"
 """The table with which encoder and U-Net are faster than on other runtimes."""
 
+_FAST_F32 = "avx2"
+"""The table with which the encoder was measured to be faster than others in FP32."""
+
 _DECODER_GRAPHS = ("image_state", "decoder", "decoder_mask", "mask_head")
 """The graphs of the weights ``"decoder"``."""
 
@@ -54,6 +57,14 @@ class NativeRuntime(Runtime):
     own_layout = True
     fills_cores = False  # threads that wait take no core
     runs_whole_models = False
+
+    @property
+    def slow_for_images(self) -> tuple[str, ...]:
+        """See ``Runtime.slow_for_images``: FP32, unless it was measured to be faster."""
+        try:
+            return () if _table("fp32") == _FAST_F32 else ("auto", "fp32")
+        except BackendUnavailableError:  # which resolve reports
+            return ()
 
     def require(self, device: str, precision: str) -> str:
         """See ``Runtime.require``."""
@@ -76,13 +87,14 @@ class NativeRuntime(Runtime):
         """See ``Runtime.resolve``: FP32, or BF16 if asked for and supported by the processor.
 
         Image graphs run in BF16 with AMX only: otherwise the runtimes that read the ONNX graphs are
-        as fast. INT8 is for image graphs only: prompt graphs run in FP32 then.
+        as fast. In FP32 it runs encoders, not networks for frames. INT8 is for image graphs only:
+        prompt graphs run in FP32 then.
         """
         if precision not in ("auto", "fp32", "bf16", "int8"):
             raise _unknown(precision)
         computes = precision if precision in precisions() else "fp32"
         if graph_name == _ENCODER:
-            return _encoder_file(folder, computes), computes
+            return _encoder_file(folder, precision, computes), computes
         if graph_name == UNET_GRAPH:
             return _unet_file(folder, computes), computes
         if graph_name not in _DECODER_GRAPHS:
@@ -159,11 +171,16 @@ def tables() -> tuple[str, ...]:
 
 
 def _table(precision: str) -> str:
-    """Return the fastest table that computes in a precision."""
+    """Return the fastest table that computes in a precision.
+
+    Raises:
+        BackendUnavailableError: The native kernels do not load.
+    """
+    found = tables()
     from fastseg import ops
 
     in_bf16 = precision == "bf16"
-    return next(name for name in tables() if ops.computes_in_bf16(name) == in_bf16)
+    return next(name for name in found if ops.computes_in_bf16(name) == in_bf16)
 
 
 def _unknown(precision: str) -> BackendError:
@@ -181,10 +198,13 @@ def _decoder_file(folder: ModelFolder, graph_name: str, computes: str) -> GraphF
     return GraphFile(graph, stored.file, stored.sha256, computes, stored.bytes)
 
 
-def _encoder_file(folder: ModelFolder, computes: str) -> GraphFile:
+def _encoder_file(folder: ModelFolder, precision: str, computes: str) -> GraphFile:
     if _ENCODER not in folder.manifest.weights:
         raise NotServedError(f"{_NAME} does not know the encoder of {folder.path}. {_NAME_ANOTHER}")
-    _require_fast("encoders", computes, _NAME_ANOTHER)
+    if computes == "bf16":
+        _require_amx("encoders", _NAME_ANOTHER)
+    elif precision not in ("auto", "fp32"):
+        raise NotServedError(f"{_NAME} does not run encoders in {precision} here. {_NAME_ANOTHER}")
     # The weights are the graph's own, so an embedding is the same encoder's whatever ran it.
     return replace(folder.manifest.graphs[_ENCODER], precision=computes)
 
@@ -193,7 +213,9 @@ def _unet_file(folder: ModelFolder, computes: str) -> GraphFile:
     stored = folder.manifest.graphs.get(UNET_GRAPH)
     if stored is None or stored.precision != "fp32":
         raise NotServedError(f"{folder.path} holds no network in fp32 for {_NAME}. {_USE_AUTO}")
-    _require_fast("networks for frames", computes, _USE_AUTO)
+    if computes != "bf16":
+        raise NotServedError(f"{_NAME} runs networks for frames in bf16 alone. {_USE_AUTO}")
+    _require_amx("networks for frames", _USE_AUTO)
     weights = folder.manifest.weights.get(UNET_GRAPH)
     if weights is None:
         raise NotServedError(
@@ -206,12 +228,12 @@ def _unet_file(folder: ModelFolder, computes: str) -> GraphFile:
     return replace(stored, precision=computes)
 
 
-def _require_fast(networks: str, computes: str, remedy: str) -> None:
-    if computes != "bf16":
-        raise NotServedError(f"{_NAME} runs {networks} in bf16 alone. {remedy}")
-    if _table(computes) != _FAST:
+def _require_amx(networks: str, remedy: str) -> None:
+    if _table("bf16") != _FAST:
         # With the other table an encoder takes twice the time of OpenVINO.
-        raise NotServedError(f"{_NAME} runs {networks} where the processor has AMX. {remedy}")
+        raise NotServedError(
+            f"{_NAME} runs {networks} in bf16 where the processor has AMX. {remedy}"
+        )
 
 
 def _open_decoder(path: Path, content: str, side: int, table: str) -> ops.DecoderKernel:

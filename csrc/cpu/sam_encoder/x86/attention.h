@@ -1,8 +1,8 @@
 // Attention with decomposed relative positions, within windows or over the whole image.
 #pragma once
 
-#include "cpu/sam_encoder/elementwise.h"
 #include "cpu/sam_encoder/model.h"
+#include "cpu/sam_encoder/x86/elementwise.h"
 
 namespace fastseg::cpu::sam_encoder {
 

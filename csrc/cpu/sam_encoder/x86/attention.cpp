@@ -1,4 +1,4 @@
-#include "cpu/sam_encoder/attention.h"
+#include "cpu/sam_encoder/x86/attention.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,7 +6,7 @@
 #include <memory>
 
 #include "cpu/nn/tile_config_guard.h"
-#include "cpu/sam_encoder/tiled_gemm.h"
+#include "cpu/sam_encoder/x86/tiled_gemm.h"
 #include "cpu/support/parallel.h"
 
 namespace fastseg::cpu::sam_encoder {

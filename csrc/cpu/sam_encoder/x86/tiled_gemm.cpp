@@ -1,4 +1,4 @@
-#include "cpu/sam_encoder/tiled_gemm.h"
+#include "cpu/sam_encoder/x86/tiled_gemm.h"
 
 #include <algorithm>
 #include <memory>

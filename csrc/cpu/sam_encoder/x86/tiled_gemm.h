@@ -3,8 +3,8 @@
 
 #include <functional>
 
-#include "cpu/sam_encoder/elementwise.h"
 #include "cpu/sam_encoder/model.h"
+#include "cpu/sam_encoder/x86/elementwise.h"
 
 namespace fastseg::cpu::sam_encoder {
 

@@ -2,7 +2,7 @@
 // inline functions of the standard library: the linker could keep its copy for everyone.
 #define FASTSEG_BF16
 #define FASTSEG_LANES 16
-#include "cpu/sam_encoder/elementwise.h"
+#include "cpu/sam_encoder/x86/elementwise.h"
 
 #include "cpu/nn/simd.h"
 #include "cpu/nn/transpose.h"
