@@ -40,7 +40,7 @@ CAMPAIGNS: tuple[Campaign, ...] = (
     *(Concurrency(), Leaks()),
 )
 
-_VERSIONS = ("pydicom", "torch", "h5py")
+_VERSIONS = ("pydicom", "h5py")
 
 
 def main(argv: Sequence[str] | None = None, campaigns: Sequence[Campaign] = CAMPAIGNS) -> int:
@@ -54,6 +54,7 @@ def main(argv: Sequence[str] | None = None, campaigns: Sequence[Campaign] = CAMP
         print("\n".join(one.name for one in campaigns))
         return 0
     out = Path(given.out or tempfile.mkdtemp(prefix="fastseg-attack-"))
+    shutil.rmtree(out / "failures", ignore_errors=True)
     minutes = SHORT_MINUTES if given.short else MINUTES
     conditions = runner.Conditions(
         seed=secrets.randbelow(2**32) if given.seed is None else given.seed,
@@ -75,6 +76,8 @@ def main(argv: Sequence[str] | None = None, campaigns: Sequence[Campaign] = CAMP
         if not given.out:
             shutil.rmtree(out)
         return 0
+    if not given.out:
+        shutil.rmtree(out / "builds", ignore_errors=True)
     print(f"\nThe cases that failed are in {out / 'failures'}.")
     return 1
 
@@ -120,7 +123,9 @@ def _arguments(campaigns: Sequence[Campaign]) -> argparse.ArgumentParser:
     names = [one.name for one in campaigns]
     parser.add_argument("--only", nargs="+", metavar="CAMPAIGN", choices=names)
     parser.add_argument("--case", type=int, help="the only case to try, of --only")
-    parser.add_argument("--out", help="folder for the cases that fail")
+    parser.add_argument(
+        "--out", help="folder for the cases that fail and for builds of the kernels"
+    )
     parser.add_argument("--list", action="store_true", help="print the names of the campaigns")
     return parser
 

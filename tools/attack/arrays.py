@@ -30,7 +30,7 @@ class Arrays(Campaign):
 
     name = "arrays (.npy, .npz)"
     cases, short_cases = 12_000, 800
-    budget, short_budget = 45.0, 6.0
+    budget, short_budget = 25.0, 6.0
     memory_bound = BOUND
 
     def prepare(self, folder: Path) -> None:
@@ -59,7 +59,7 @@ class Embeddings(Campaign):
 
     name = "embedding files"
     cases, short_cases = 8000, 500
-    budget, short_budget = 45.0, 6.0
+    budget, short_budget = 25.0, 6.0
 
     def prepare(self, folder: Path) -> None:
         """Save an embedding."""

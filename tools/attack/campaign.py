@@ -86,7 +86,7 @@ class Campaign:
     case_seconds = 30.0
 
     budget, short_budget = 60.0, 12.0
-    """Seconds after which no further case begins."""
+    """Seconds after ``prepare`` from which no further case begins."""
 
     memory_bound: int | None = 2**30
     """Bytes by which the resident memory of the worker may grow during a case."""

@@ -21,7 +21,7 @@ class Concurrency(Campaign):
 
     name = f"{THREADS} threads"
     cases, short_cases = 12, 2
-    budget, short_budget = 60.0, 15.0
+    budget, short_budget = 30.0, 8.0
     case_seconds = 120.0
     memory_bound = None
     workers = 1

@@ -25,7 +25,7 @@ _VALUES: tuple[Any, ...] = (
 
 class _Dicom(Campaign):
     memory_bound = BOUND
-    budget, short_budget = 60.0, 6.0
+    budget, short_budget = 40.0, 6.0
 
     def missing(self) -> str:
         """Name pydicom."""

@@ -45,8 +45,8 @@ class _Sanitized(Campaign):
         return "" if _supported(self.sanitizer) else f"no -fsanitize={self.sanitizer} here"
 
     def prepare(self, folder: Path) -> None:
-        """Build the program, once for all campaigns of a sanitizer, and write the weights."""
-        builds = folder.parents[1] / "builds"
+        """Build the program, if a campaign before has not, and write the weights."""
+        builds = folder.parents[2] / "builds"
         self.program = _build(builds / self.sanitizer.partition(",")[0], self.sanitizer)
         self.weights = folder / "weights.bin"
         _write_weights(self.weights)
@@ -72,7 +72,7 @@ class Kernels(_Sanitized):
     name = "kernels, address and undefined-behaviour sanitizers"
     mode = "kernels"
     cases = 80
-    budget = 75.0
+    budget = 40.0
 
 
 class SanitizedRunLengths(_Sanitized):
@@ -81,7 +81,7 @@ class SanitizedRunLengths(_Sanitized):
     name = "run lengths, address and undefined-behaviour sanitizers"
     mode = "runs"
     cases = 300
-    budget = 45.0
+    budget = 20.0
 
 
 class DecoderKernel(_Sanitized):
@@ -91,7 +91,7 @@ class DecoderKernel(_Sanitized):
     mode = "decoder"
     per_case = 20
     cases = 30
-    budget = 45.0
+    budget = 30.0
 
 
 class KernelThreads(_Sanitized):
@@ -102,7 +102,7 @@ class KernelThreads(_Sanitized):
     sanitizer = THREADS
     per_case = 60
     cases = 30
-    budget = 75.0
+    budget = 50.0
 
 
 def _supported(sanitizer: str) -> bool:
@@ -118,10 +118,7 @@ def _supported(sanitizer: str) -> bool:
 
 
 def _build(folder: Path, sanitizer: str) -> Path:
-    program = folder / "kernel_attack"
-    if program.exists():
-        return program
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     flags = f"-fsanitize={sanitizer} -fno-sanitize-recover=all -fno-omit-frame-pointer -g1"
     ninja = ["-G", "Ninja"] if shutil.which("ninja") else []
     options = ["-DFASTSEG_PYTHON=OFF", "-DFASTSEG_CUDA=OFF", f"-DCMAKE_CXX_FLAGS={flags}"]
@@ -133,7 +130,7 @@ def _build(folder: Path, sanitizer: str) -> Path:
         done = _run(command)
         if done.returncode:
             raise BrokenPromiseError(f"the kernels cannot be built: {(done.stdout + done.stderr)}")
-    return program
+    return folder / "kernel_attack"
 
 
 def _write_weights(path: Path) -> None:

@@ -36,7 +36,7 @@ class Leaks(Campaign):
 
     name = "leaks"
     cases, short_cases = 25, 14
-    budget, short_budget = 180.0, 30.0
+    budget, short_budget = 75.0, 18.0
     case_seconds = 120.0
     memory_bound = None
     workers = 1

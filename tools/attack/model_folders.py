@@ -20,7 +20,7 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
 class _Folders(Campaign):
     """Attacks on the two tiny models."""
 
-    budget, short_budget = 60.0, 6.0
+    budget, short_budget = 30.0, 6.0
 
     def missing(self) -> str:
         """Name the packages that make and run the tiny models."""

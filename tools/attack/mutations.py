@@ -58,7 +58,7 @@ def with_hostile_values(document: Any, random: Random, *, most: int = 3) -> Any:
         holder, key = random.choice(places)
         kind = random.random()
         if kind < 0.75:
-            holder[key] = random.choice(HOSTILE)
+            holder[key] = copy.deepcopy(random.choice(HOSTILE))
         elif kind < 0.9:
             del holder[key]
         elif isinstance(holder, list):

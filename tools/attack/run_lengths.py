@@ -22,8 +22,8 @@ class RunLengths(Campaign):
     """Strings and counts, of which each is a mask that all operations agree about or an error."""
 
     name = "run lengths"
-    cases, short_cases = 1000, 60
-    budget, short_budget = 45.0, 6.0
+    cases, short_cases = 1000, 40
+    budget, short_budget = 30.0, 6.0
 
     def attack(self, case: Case) -> Counts:
         """Try some strings and some lists of counts."""

@@ -45,16 +45,14 @@ def run(campaign: Campaign, conditions: Conditions) -> Outcome:
     started = time.monotonic()
     outcome = Outcome(campaign.name)
     count = campaign.short_cases if conditions.short else campaign.cases
-    reason = campaign.missing() or (campaign.left_out if not count else "")
+    reason = campaign.missing() if count else campaign.left_out
     if reason:
         outcome.note, outcome.skipped = reason, True
         return outcome
     budget = campaign.short_budget if conditions.short else campaign.budget
     indices = range(count) if conditions.case is None else [conditions.case]
     try:
-        _Run(campaign, conditions, outcome).through(
-            iter(indices), min(started + budget, conditions.deadline)
-        )
+        _Run(campaign, conditions, outcome).through(iter(indices), budget)
     finally:
         outcome.seconds = time.monotonic() - started
     if not outcome.counts.tried and not outcome.failures:
@@ -71,18 +69,21 @@ class _Run:
         self._outcome = outcome
         self._work = conditions.out / "work" / _file_name(campaign.name)
         self._started = 0
+        self._end = 0.0
         self._begun: dict[Worker, float] = {}
 
-    def through(self, indices: Iterator[int], end: float) -> None:
-        """Give the indices to workers until there is none, or ``end`` has come."""
+    def through(self, indices: Iterator[int], budget: float) -> None:
+        """Give the indices to workers until there is none, or the time is over."""
         wanted = 1 if self._conditions.case is not None else self._campaign.workers
         try:
             for _ in range(wanted):
                 self._start()
             while self._begun:
                 for worker, found in self._answers():
+                    # The time begins when the first worker is ready.
+                    self._end = self._end or time.monotonic() + budget
                     self._take(worker, found)
-                    self._next(worker, found, indices, end)
+                    self._next(worker, found, indices)
         finally:
             for worker in self._begun:
                 worker.end()
@@ -114,10 +115,9 @@ class _Run:
         self._outcome.counts += Counts(1)
         self._keep(worker, found)
 
-    def _next(
-        self, worker: Worker, found: Counts | Failure, indices: Iterator[int], end: float
-    ) -> None:
+    def _next(self, worker: Worker, found: Counts | Failure, indices: Iterator[int]) -> None:
         """Give a worker that has answered its next case, or end it."""
+        end = min(self._end, self._conditions.deadline)
         over = time.monotonic() > end or len(self._outcome.failures) >= MOST_FAILURES
         index = next(indices, None)
         if over and index is not None:

@@ -39,7 +39,7 @@ class Safetensors(Campaign):
 
     name = "safetensors"
     cases, short_cases = 20_000, 1500
-    budget, short_budget = 30.0, 6.0
+    budget, short_budget = 20.0, 6.0
 
     def prepare(self, folder: Path) -> None:
         """Write a small file."""
@@ -60,7 +60,7 @@ class NativeWeights(Campaign):
 
     name = "weights of the native decoder"
     cases, short_cases = 160, 8
-    budget, short_budget = 60.0, 8.0
+    budget, short_budget = 40.0, 6.0
 
     def missing(self) -> str:
         """Name the runtime of the encoder."""
@@ -80,7 +80,7 @@ class Checkpoints(Campaign):
 
     name = "checkpoints (.pth, .safetensors, .h5)"
     cases, short_cases = 6000, 200
-    budget, short_budget = 60.0, 8.0
+    budget, short_budget = 40.0, 6.0
 
     def missing(self) -> str:
         """Name the packages of the export."""
@@ -114,7 +114,7 @@ class Pickles(Campaign):
 
     name = "pickles that would run code"
     cases, short_cases = 40, 40
-    budget, short_budget = 30.0, 10.0
+    budget, short_budget = 20.0, 10.0
 
     def missing(self) -> str:
         """Name the packages of the export."""
