@@ -51,7 +51,7 @@ class Planted(Campaign):
 
     name = "planted failures"
     cases = short_cases = len(PLANTED)
-    case_seconds = 2.0
+    case_seconds = 5.0
     memory_bound = _BOUND
     workers = 2
 

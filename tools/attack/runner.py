@@ -99,13 +99,20 @@ class _Run:
     def _answers(self) -> Iterator[tuple[Worker, Counts | Failure]]:
         """Wait for answers, and for the first worker that takes too long."""
         by_connection = {worker.connection: worker for worker in self._begun}
-        late = min(begun + worker.patience for worker, begun in self._begun.items())
+        late = min(map(self._late, self._begun))
         for ready in wait(list(by_connection), max(0.0, late - time.monotonic())):
             worker = by_connection[ready]  # type: ignore[index]
             yield worker, worker.answer()
-        for worker, begun in list(self._begun.items()):
-            if time.monotonic() > begun + worker.patience:
+        for worker in list(self._begun):
+            if time.monotonic() > self._late(worker):
                 yield worker, worker.hung()
+
+    def _late(self, worker: Worker) -> float:
+        """Return the time until which a worker may be busy: with a start not long after the end."""
+        late = self._begun[worker] + worker.patience
+        if worker.index >= 0:
+            return late
+        return min(late, self._conditions.deadline + self._campaign.case_seconds)
 
     def _take(self, worker: Worker, found: Counts | Failure) -> None:
         if isinstance(found, Counts):
@@ -121,7 +128,7 @@ class _Run:
         over = time.monotonic() > end or len(self._outcome.failures) >= MOST_FAILURES
         index = next(indices, None)
         if over and index is not None:
-            self._outcome.note, index = "cut short", None
+            self._outcome.note, index = "ended by time", None
         failed = isinstance(found, Failure)
         if index is None or failed:
             worker.end()

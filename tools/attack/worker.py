@@ -92,7 +92,7 @@ class Worker:
         self.connection.close()
 
     def _output(self) -> str:
-        return self.place.log.read_text(errors="replace")[-20_000:]
+        return _text(self.place.log)[-20_000:]
 
 
 def _named(code: int) -> str:
@@ -110,9 +110,9 @@ def _stacks(process: int | None) -> str:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text()
-    except OSError:
-        return "unknown"
+        return path.read_text(errors="replace")
+    except OSError:  # the thread has ended, or the worker has not begun
+        return ""
 
 
 def _serve(campaign: Campaign, place: Place, connection: Connection) -> None:
