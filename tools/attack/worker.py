@@ -77,9 +77,9 @@ class Worker:
 
     def hung(self) -> Failure:
         """End a worker that took too long."""
-        with_stack = self._output() + _stacks(self._process.pid)
+        told = self._output() + _stacks(self._process.pid)
         self.end()
-        return Failure(self.index, f"no end after {self.patience:.0f} s", with_stack)
+        return Failure(self.index, f"no end after {self.patience:.0f} s", told)
 
     def end(self) -> None:
         """Kill the process, and those that it started."""
