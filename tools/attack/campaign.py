@@ -58,7 +58,7 @@ class Outcome:
     counts: Counts = Counts(0)
     failures: list[Failure] = field(default_factory=list)
     note: str = ""
-    """Why the campaign was not run, or not to its end."""
+    """Reason that the campaign was not run, or not to its end."""
 
     seconds: float = 0.0
     skipped: bool = False

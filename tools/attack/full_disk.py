@@ -24,7 +24,7 @@ class FileSizes(Writing):
 
     name = "full disk, by size of files"
     cases, short_cases = len(KINDS) * len(_STEPS), 6
-    budget, short_budget = 50.0, 6.0
+    budget, short_budget = 40.0, 6.0
 
     def attack(self, case: Case) -> Counts:
         """Write with a limit, and again without."""
@@ -46,7 +46,7 @@ class SmallDisk(Writing):
 
     name = "full disk, small file system"
     cases, short_cases = len(KINDS) * len(_SIZES), 4
-    budget, short_budget = 50.0, 6.0
+    budget, short_budget = 40.0, 6.0
 
     def missing(self) -> str:
         """Name what mounting needs."""

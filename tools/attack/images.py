@@ -46,7 +46,7 @@ def pixels(side: int = 40) -> Image.Image:
 
 class _Files(Campaign):
     memory_bound = BOUND
-    budget, short_budget = 40.0, 5.0
+    budget, short_budget = 30.0, 5.0
 
     def attack(self, case: Case) -> Counts:
         """Read a damaged file."""
@@ -67,7 +67,7 @@ class Images(_Files):
 
     name = "images"
     cases, short_cases = 40_000, 1500
-    budget = 50.0
+    budget = 40.0
 
     def prepare(self, folder: Path) -> None:
         """Write an image in each format, mode and compression."""

@@ -18,7 +18,7 @@ class Kills(Writing):
 
     name = "kills"
     cases, short_cases = 50, 6
-    budget, short_budget = 75.0, 10.0
+    budget, short_budget = 150.0, 10.0
 
     def attack(self, case: Case) -> Counts:
         """Kill a writer, look at what it left, and write again."""

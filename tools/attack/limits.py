@@ -44,7 +44,7 @@ class MemoryLimits(_Limited):
 
     name = "limits on memory"
     cases, short_cases = len(KINDS) * len(_MEGABYTES), 6
-    budget, short_budget = 50.0, 6.0
+    budget, short_budget = 40.0, 6.0
 
     def attack(self, case: Case) -> Counts:
         """Write under the limit."""
@@ -60,7 +60,7 @@ class ProcessLimits(_Limited):
 
     name = "limits on processes and threads"
     cases, short_cases = len(KINDS) * len(_PROCESSES), 6
-    budget, short_budget = 50.0, 6.0
+    budget, short_budget = 40.0, 6.0
     workers = 1
 
     def missing(self) -> str:

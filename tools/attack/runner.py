@@ -21,7 +21,7 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class Conditions:
-    """How campaigns are run."""
+    """The conditions that campaigns are run under."""
 
     seed: int
     out: Path

@@ -39,7 +39,7 @@ class Safetensors(Campaign):
 
     name = "safetensors"
     cases, short_cases = 20_000, 1500
-    budget, short_budget = 20.0, 6.0
+    budget, short_budget = 15.0, 6.0
 
     def prepare(self, folder: Path) -> None:
         """Write a small file."""
@@ -60,7 +60,7 @@ class NativeWeights(Campaign):
 
     name = "weights of the native decoder"
     cases, short_cases = 160, 8
-    budget, short_budget = 40.0, 6.0
+    budget, short_budget = 30.0, 6.0
 
     def missing(self) -> str:
         """Name the runtime of the encoder."""

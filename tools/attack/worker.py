@@ -22,7 +22,7 @@ _ENDED_SECONDS = 10
 
 @dataclass(frozen=True)
 class Place:
-    """Where a worker works."""
+    """The folder of a worker, and the seed of its cases."""
 
     folder: Path
     seed: int
