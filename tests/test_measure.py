@@ -128,7 +128,7 @@ def test_a_scale_that_makes_no_sense_is_refused(scale: float) -> None:
 
 
 def test_a_mode_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(MeasurementError, match="'default', 'source'"):
+    with pytest.raises(MeasurementError, match='"default" or "source"'):
         measure(np.ones((1, 8, 8), np.bool_), cm_per_pixel=0.1, mode="better")
 
 

@@ -298,9 +298,12 @@ class _Fields:
 def _preprocessing(fields: _Fields) -> Preprocessing:
     def triple(name: str) -> tuple[float, float, float]:
         values = fields.get(name, list)
-        if len(values) != 3 or not all(isinstance(value, int | float) for value in values):
+        if len(values) != 3 or not all(type(value) in (int, float) for value in values):
             fields.refuse(f"{name} must be three numbers, not {values}")
-        red, green, blue = (float(value) for value in values)
+        try:
+            red, green, blue = (float(value) for value in values)
+        except OverflowError:  # an integer beyond every float
+            fields.refuse(f"{name} must be three finite numbers")
         return red, green, blue
 
     found = Preprocessing(

@@ -125,7 +125,8 @@ class Team:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for task in self._tasks:
+        # From the last one: a thread would begin the next while this one waits for the first.
+        for task in reversed(self._tasks):
             task.end()
         for _ in range(self._started):
             self._queue.put(None)

@@ -24,7 +24,7 @@ from fastseg.imaging.image import MedicalImage
 from fastseg.imaging.image_files import is_frame, plain_image, read_frame_folder, read_image_file
 from fastseg.imaging.stacks import GZIP, open_maybe_packed
 from fastseg.imaging.window import WindowChoice
-from fastseg.inputs.numbers import real_array, shown
+from fastseg.inputs.numbers import one_of, real_array, shown, whole_number
 
 Source: TypeAlias = str | os.PathLike[str] | NDArray[Any]
 
@@ -64,8 +64,10 @@ def read(
         ImageError: The source cannot be read, contradicts itself or is too large, or there is no
             such window.
     """
-    if channels not in (None, *get_args(Colours)):
-        raise ImageError(f"channels must be one of {get_args(Colours)}, not {shown(channels)}.")
+    if channels is not None:
+        one_of(channels, get_args(Colours), "channels", ImageError)
+    if max_pixels is not None:
+        max_pixels = whole_number(max_pixels, "max_pixels", ImageError, least=1)
     image = _read(source, series, channels, max_pixels)
     if spacing is not None:
         image = _spaced(image, spacing)
@@ -165,7 +167,7 @@ def _spaced(image: MedicalImage, spacing: tuple[float, ...]) -> MedicalImage:
     if sides.shape not in ((2,), (3,)) or not (np.isfinite(sides).all() and sides.min() > 0):
         raise ImageError(
             "spacing must be height and width of a pixel in mm, or distance of slices, height and "
-            f"width, and not {spacing!r}."
+            f"width, and not {shown(spacing)}."
         )
     *between, height, width = map(float, sides)
     # The affine of the file would contradict the spacing that was given.

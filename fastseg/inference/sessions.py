@@ -95,6 +95,7 @@ class Sessions:
     Raises:
         BackendUnavailableError: A named runtime or device is not here.
         BackendError: A name is not known, or the precision is not available.
+        ModelFolderError: The folder has no graph.
     """
 
     def __init__(
@@ -106,6 +107,8 @@ class Sessions:
             plans, reason = resolve_plans(folder, choice)
         else:
             reason = "as it was given"
+        if not plans:
+            raise ModelFolderError(f"{folder.path} lists no graph. Export the model again.")
         self.reason = reason
         """The reason for these runtimes and precisions, in a sentence."""
         self.plans: Mapping[str, Plan] = MappingProxyType({**plans})

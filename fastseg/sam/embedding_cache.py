@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fastseg.errors import EmbeddingError, OutputError
 from fastseg.images import Channels, ImageSource, read_image
+from fastseg.inference.loaded_model import LoadedModel
 from fastseg.inputs.numbers import shown, whole_number
 from fastseg.sam.embedding import Embedding
 from fastseg.sam.model import Sam
@@ -105,12 +106,12 @@ class EmbeddingCache:
 
         Raises:
             ImageError: The image cannot be used.
-            EmbeddingError: ``model`` is no loaded model that takes prompts.
+            EmbeddingError: ``model`` is no loaded model.
+            ModelFolderError: The model takes no prompts.
         """
-        if not isinstance(model, Sam):
+        if not isinstance(model, LoadedModel):
             raise EmbeddingError(
-                f"only models that take prompts make embeddings, not {shown(model)}. Give what "
-                "fastseg.load returned."
+                f"models make embeddings, not {shown(model)}. Give what fastseg.load returned."
             )
         pixels = read_image(image, channels=channels, max_pixels=model.max_pixels)
         key = _key(model, pixels, crop)

@@ -28,7 +28,7 @@ NAMES = (
     "Masks.__getitem__", "Masks.records", "Embedding.load", "Embedding.save",
     "EmbeddingCache", "EmbeddingCache.embed",
     "Unet.segment", "Unet.probabilities", "Unet.stream",
-    "measure", "find", "Place", "study", "read_dicom",
+    "measure", "find", "Place", "study", "read_dicom", "imaging.read",
 )  # fmt: skip
 
 
@@ -80,6 +80,7 @@ def listed(place: Path, sam: fastseg.Sam, unet: fastseg.Unet) -> Iterator[Entry]
     yield Entry("find", echo.find, {"masks": chambers, "place": at, "cm_per_pixel": 0.1})
     yield Entry("Place", echo.Place, {"view": "a4c"})
     yield Entry("study", echo.study, {"findings": found})
+    yield Entry("imaging.read", fastseg.imaging.read, {"source": IMAGE})
     yield Entry("read_dicom", fastseg.dicom.read_dicom, {"path": place / "no.dcm"})
 
 

@@ -1,0 +1,1 @@
+"""The attack campaigns: what may be done to fastseg, and what has to hold then."""
