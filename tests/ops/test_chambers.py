@@ -26,7 +26,7 @@ def clean_one(mask):
 
 @given(stacks, st.booleans(), st.sampled_from([0.0, 0.49, 0.5, 0.74]))
 @example(np.ones((1, 2, 1, 1), np.float32), True, 0.5)
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 def test_any_probabilities_are_cleaned_as_the_reference_does(probabilities, exclusive, threshold):
     cleaned = ops.clean_chambers(probabilities, threshold=threshold, exclusive=exclusive)
     expected = reference.clean_chambers(probabilities, threshold, exclusive=exclusive)

@@ -44,7 +44,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
 }
 SETTINGS["a few crops"] = {**SETTINGS["crops"], "points_per_side": 4}
-SETTINGS["a few regions"] = {**SETTINGS["regions"], "points_per_side": 6}
+SETTINGS["a few regions"] = {**SETTINGS["regions"], "points_per_side": 5}
 
 QUICK = ("a few crops", "a few regions")
 

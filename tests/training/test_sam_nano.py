@@ -230,6 +230,7 @@ def test_first_points_lie_deep_inside_with_their_probability() -> None:
     assert deep.mean() == pytest.approx(prompts.MIDDLE_SHARE, abs=0.1)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_continues_with_the_same_numbers(tmp_path) -> None:
     batch = batches.make_batch(SMOKE.stage(2), (SMOKE.seed, 2))
     trainer = Trainer(SMOKE, tmp_path)
