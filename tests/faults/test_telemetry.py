@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
@@ -41,27 +42,85 @@ print(json.dumps([seen, [link for link in links if link.startswith("socket:")], 
 """
 
 
+VERBS = """
+import json, os, sys
+from pathlib import Path
+
+seen = []
+sys.addaudithook(lambda event, args: seen.append(event) if event.startswith("socket.") else None)
+
+import numpy as np
+from PIL import Image
+
+from fastseg.__main__ import main
+from fastseg.testing import tiny_sam_folder
+
+noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+Image.fromarray(noise).save("image.png")
+np.save("p_a4c.npy", noise[None])
+tiny = str(tiny_sam_folder("tiny"))
+codes = {}
+for verb, *words in (
+    ["models"],
+    ["models", "verify", tiny],
+    ["doctor"],
+    ["segment", "image.png", "--model", tiny, "--point", "9", "9", "--out", "segmented"],
+    ["everything", "image.png", "--model", tiny, "--points-per-side", "4", "--out", "found"],
+    ["echo", "p_a4c.npy", "--cm-per-pixel", "0.2", "--channels", "rgb", "--out", "report"],
+    ["compare", tiny, "--a", "onnxruntime:fp32", "--b", "openvino:fp32"],
+    ["calibrate", tiny],
+    ["bench", tiny, "--max-seconds", "1"],
+):
+    codes[" ".join([verb, *words])] = main([verb, *words])
+links = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+print(json.dumps([codes, seen, [link for link in links if link.startswith("socket:")]]))
+"""
+
+
+def test_every_verb_sends_nothing(tmp_path):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("openvino")
+    home, place = tmp_path / "home", tmp_path / "place"
+    home.mkdir()
+    place.mkdir()
+    done = processes.finish([sys.executable, "-B", "-c", VERBS], env=private(home), cwd=place)
+    assert done.returncode == 0, done.stderr
+    codes, seen, sockets = json.loads(done.stdout.splitlines()[-1])
+    assert {call: code for call, code in codes.items() if code} == {}
+    assert (seen, sockets) == ([], [])
+    assert_only_fastseg_wrote_into(home)
+
+
+def private(home: Path) -> dict[str, str]:
+    """Return an environment with a home of its own, in which telemetry is not switched off."""
+    unset = ("ORT_DISABLE_TELEMETRY", "CI", "TF_BUILD", "JENKINS_URL")  # all switch it off
+    # Not a cache folder that this test chooses: what a runtime writes beside it has to be seen.
+    kept = {key: value for key, value in os.environ.items() if key != "XDG_CACHE_HOME"}
+    return {
+        **{key: value for key, value in kept.items() if key not in unset},
+        "HOME": str(home),
+        "PYTHONPATH": str(processes.ROOT),
+    }
+
+
+def assert_only_fastseg_wrote_into(home: Path) -> None:
+    left = [path.relative_to(home).as_posix() for path in home.rglob("*") if path.is_file()]
+    assert [path for path in left if not path.startswith(".cache/fastseg/")] == []
+
+
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "native"])
 def test_load_and_segment_send_nothing(tmp_path, backend):
     pytest.importorskip(backend if backend != "native" else "onnxruntime")
     home = tmp_path / "home"
     home.mkdir()
-    unset = ("ORT_DISABLE_TELEMETRY", "CI", "TF_BUILD", "JENKINS_URL")  # all switch it off
-    environment = {
-        **{key: value for key, value in os.environ.items() if key not in unset},
-        "HOME": str(home),
-        "PYTHONPATH": str(processes.ROOT),
-    }
-    # Not a folder that this test chooses: what a runtime writes beside it has to be seen.
-    del environment["XDG_CACHE_HOME"]
+    environment = private(home)
     command = [sys.executable, "-B", "-c", USE.format(backend=backend)]
     done = processes.finish(command, env=environment)
     assert done.returncode == 0, done.stderr
     seen, sockets, threads = json.loads(done.stdout.splitlines()[-1])
     assert (seen, sockets) == ([], [])
     assert not [name for name in threads if "telemetry" in name.lower() or "1ds" in name.lower()]
-    left = [path.relative_to(home).as_posix() for path in home.rglob("*") if path.is_file()]
-    assert [path for path in left if not path.startswith(".cache/fastseg/")] == []
+    assert_only_fastseg_wrote_into(home)
 
 
 @pytest.fixture
