@@ -23,7 +23,7 @@ def dataset(pixels: np.ndarray, photometric: str = "MONOCHROME2", **more: Any) -
     made.file_meta.TransferSyntaxUID = EXPLICIT
     made.SOPClassUID, made.SOPInstanceUID = CT, generate_uid()
     made.SeriesInstanceUID = "1.2.3.4"
-    made.Modality, made.PatientName, made.PatientID = "CT", "Somebody^Known", "4711"
+    made.Modality, made.PatientName, made.PatientID = "CT", "Somebody^Known", "PX4711Q"
     made.NumberOfFrames, made.Rows, made.Columns = pixels.shape[:3]
     made.SamplesPerPixel = 3 if pixels.ndim == 4 else 1
     if pixels.ndim == 4:

@@ -113,4 +113,4 @@ def test_nothing_of_the_patient_is_written(tmp_path: Path, capsys) -> None:
     written = [path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()]
     for text in (json.dumps(document).encode(), err.encode(), *written):
         assert b"Known" not in text
-        assert b"4711" not in text
+        assert b"PX4711Q" not in text
