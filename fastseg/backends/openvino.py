@@ -32,6 +32,7 @@ from fastseg.environment import install_hint, processor, thread_count, usable_co
 from fastseg.errors import BackendError, BackendUnavailableError, ModelFolderError, OutputError
 from fastseg.storage.cache import CacheFolder, user_cache_folder
 from fastseg.storage.checksummed import read_checksummed, write_checksummed
+from fastseg.storage.paths import file_length
 
 _NAME = "openvino"
 
@@ -321,8 +322,8 @@ class _Source:
             raise self._cannot_run(error) from error
 
     def _is_cached(self) -> bool:
-        small = self.path.is_file() and self.path.stat().st_size <= _LARGEST_CACHED
-        return small and bool(self.content)
+        length = file_length(self.path)
+        return length is not None and length <= _LARGEST_CACHED and bool(self.content)
 
     def _check(self, model: Any) -> None:
         inputs, outputs = map(_signature, model.inputs), map(_signature, model.outputs)

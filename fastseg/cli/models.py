@@ -16,6 +16,7 @@ from fastseg.cli.progress import progress
 from fastseg.cli.report import DONE, SOME_FAILED, Report, Table, error_body, failure_line
 from fastseg.errors import FastsegError, ModelFolderError
 from fastseg.inputs.text import printable
+from fastseg.storage.paths import real_path
 
 
 @click.group(invoke_without_command=True)
@@ -92,7 +93,7 @@ def rm(arguments: RemoveArguments) -> Report:
         raise ModelFolderError(
             f"{folder} is not a model folder, so it is not removed. Name a model folder."
         )
-    if folder.resolve().parent == registry.EMBEDDED.resolve():
+    if real_path(folder).parent == real_path(registry.EMBEDDED):
         raise ModelFolderError(
             f"{folder} is a part of fastseg, so it is not removed. Uninstall fastseg to remove it."
         )

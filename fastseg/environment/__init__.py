@@ -130,7 +130,11 @@ def source_folder() -> Path | None:
         origin = json.loads(stored)
         if "dir_info" in origin:
             folders.insert(0, Path(unquote(urlsplit(origin["url"]).path)))
-    return next((folder for folder in folders if (folder / "pyproject.toml").is_file()), None)
+    for folder in folders:
+        with suppress(OSError):  # a folder that this user may not enter
+            if (folder / "pyproject.toml").is_file():
+                return folder
+    return None
 
 
 def _version(distribution: str) -> str | None:

@@ -59,6 +59,15 @@ def is_file(path: Path, error: type[FastsegError] | None = None) -> bool:
     return stat.S_ISREG(_mode(path, error))
 
 
+def file_length(path: Path) -> int | None:
+    """Return the length of a plain file in bytes; None if there is none, or none can be seen."""
+    with suppress(OSError, ValueError):
+        found = path.stat()
+        if stat.S_ISREG(found.st_mode):
+            return found.st_size
+    return None
+
+
 def names_in(folder: Path, error: type[FastsegError]) -> list[str]:
     """List the names in a folder, in order.
 

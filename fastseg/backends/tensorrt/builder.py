@@ -17,6 +17,7 @@ from fastseg.contract import GraphSpec
 from fastseg.errors import EngineError, ModelFolderError, OutputError
 from fastseg.storage.cache import CacheFolder, user_cache_folder
 from fastseg.storage.checksummed import read_checksummed, write_checksummed
+from fastseg.storage.paths import file_length
 
 Progress = Callable[[str], None]
 
@@ -98,7 +99,7 @@ def _parse(module: Any, network: Any, log: Log, path: Path, options: BuildOption
         return
     errors = [parser.get_error(number) for number in range(parser.num_errors)]
     reason = "; ".join(_parser_error(error) for error in errors) or log.errors or "it is unreadable"
-    if not path.is_file() or any(error.code().name == _DAMAGED for error in errors):
+    if file_length(path) is None or any(error.code().name == _DAMAGED for error in errors):
         raise ModelFolderError(
             f"{path} cannot be read by {_title(options)}: {reason}. Export the model again."
         )

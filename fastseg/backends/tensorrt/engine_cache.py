@@ -28,7 +28,7 @@ from fastseg.backends.tensorrt.engine_key import (
 from fastseg.backends.tensorrt.library import PORTABLE, Flavour
 from fastseg.errors import EngineError
 from fastseg.storage.cache import CacheFolder, user_cache_folder
-from fastseg.storage.paths import is_folder
+from fastseg.storage.paths import file_length, is_folder
 
 ENGINES = "engines"
 """Folder of the engines inside a model folder."""
@@ -90,9 +90,10 @@ class StoredEngine:
             EngineError: It is missing, truncated, altered, or a link.
         """
         remedy = "Build it again: fastseg build."
-        if self.path.is_symlink() or not self.path.is_file():
+        length = file_length(self.path)
+        if length is None or self.path.is_symlink():
             raise EngineError(f"{self.path} is missing or a link. {remedy}")
-        if (length := self.path.stat().st_size) != self.card.bytes:
+        if length != self.card.bytes:
             raise EngineError(
                 f"{self.path} has {length} bytes, not {self.card.bytes}: it is truncated or "
                 f"altered. {remedy}"
@@ -295,10 +296,11 @@ def _to_json(card: EngineCard) -> str:
 def _from_file(path: Path) -> EngineCard:
     engine = path.with_suffix(ENGINE)
     refusal = f"{engine} is no engine that fastseg wrote"
-    if not path.is_file():
+    length = file_length(path)
+    if length is None:
         raise EngineError(f"{refusal}: {path.name} is not beside it. Build it: fastseg build.")
     try:
-        if path.stat().st_size > _SIDECAR_BYTES:
+        if length > _SIDECAR_BYTES:
             raise ValueError("it is too long")
         document = json.loads(path.read_text(encoding="utf-8"))
         if document["schema"] != SCHEMA:
