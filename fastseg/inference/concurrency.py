@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import atexit
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import TypeVar
 from weakref import WeakSet
 
@@ -44,12 +45,23 @@ class ConcurrencyLimiter:
         in_child(self, ConcurrencyLimiter._reset)
         _LIMITERS.add(self)
 
-    def call(self) -> AbstractContextManager[object]:
-        """Return a context that holds a call slot, from reading an image to drawing its masks.
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """Wait for a call slot, and hold it from reading an image to drawing its masks.
 
         Calls must not be nested. Runs may be inside of a call, and no call inside of a run.
         """
-        return nullcontext() if self._alone() else self._calls
+        if self._ending():
+            yield
+            return
+        with self._calls:
+            with self._counting:
+                self._inside += 1
+            try:
+                yield
+            finally:
+                with self._counting:
+                    self._inside -= 1
 
     @contextmanager
     def run(self, *, heavy: bool) -> Iterator[None]:
@@ -59,7 +71,7 @@ class ConcurrencyLimiter:
             heavy: Whether the run keeps all of its threads busy, as encoders do. It then needs an
                 encoder slot as well.
         """
-        if self._alone():
+        if self._ending():
             yield
             return
         # In this order: a run that waits for an encoder slot holds no slot that another could use.
@@ -67,20 +79,33 @@ class ConcurrencyLimiter:
             yield
 
     def stop(self) -> None:
-        """Take every run slot, so that no thread but the main one begins a run any more."""
-        for _ in range(self.run_slots):
-            self._runs.acquire(timeout=LAST_RUN_S)
+        """Let daemon threads begin no call and no run, and wait for those that go on."""
         self._stopped = True
+        end = time.monotonic() + LAST_RUN_S
+        while self._inside > self._parked and time.monotonic() < end:
+            time.sleep(0.001)
+        for _ in range(self.run_slots):
+            self._runs.acquire(timeout=max(0.0, end - time.monotonic()))
 
-    def _alone(self) -> bool:
-        """Tell whether this is the main thread after ``stop``, which waits for nobody."""
-        return self._stopped and threading.current_thread() is threading.main_thread()
+    def _ending(self) -> bool:
+        """Tell the main thread that nobody else is left; any other thread ends here."""
+        if not self._stopped:
+            return False
+        if threading.current_thread() is not threading.main_thread():
+            with self._counting:
+                self._parked += 1
+            never = threading.Lock()
+            never.acquire()
+            never.acquire()
+        return True
 
     def _reset(self) -> None:
         """Free every slot. In a child, threads of the parent will not give theirs back."""
         self._encoders = threading.Semaphore(self.encoder_slots)
         self._runs = threading.Semaphore(self.run_slots)
         self._calls = threading.Semaphore(self.call_slots)
+        self._counting = threading.Lock()
+        self._inside = self._parked = 0
         self._stopped = False
 
 
