@@ -111,6 +111,7 @@ QUICK = replace(SMOKE, stages=tuple(replace(one, steps=1, side=128) for one in S
 """A step of every stage, in small windows."""
 
 
+@pytest.mark.slow
 @both_gradients
 def test_the_smoke_run_leaves_weights_and_a_log(gradient, monkeypatch, tmp_path) -> None:
     plan = SMOKE if gradient == "native" else QUICK
