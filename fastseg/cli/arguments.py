@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -15,8 +14,7 @@ from numpy.typing import NDArray
 
 from fastseg import imaging
 from fastseg.cli.report import Report
-from fastseg.environment import install_hint
-from fastseg.errors import BackendUnavailableError, ImageError, OutputError
+from fastseg.errors import ImageError, OutputError
 from fastseg.images import MAX_PIXELS, read_image
 from fastseg.imaging import WINDOWS, is_medical
 from fastseg.inference.sessions import Choice
@@ -220,16 +218,3 @@ def out_options(command: Command) -> Command:
         help="Folder for the results; it appears once it is complete. Default: write no files.",
     )
     return out(overwrite(overlay(command)))
-
-
-@contextmanager
-def needs_extra(extra: str) -> Iterator[None]:
-    """Turn a missing package inside the block into an error that says how to install it."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise BackendUnavailableError(
-            f"the extra {extra!r}",
-            reason=f"{error.name} is not installed",
-            remedy=install_hint(extra),
-        ) from error

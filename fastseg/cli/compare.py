@@ -10,9 +10,10 @@ import click
 
 from fastseg import artifacts, environment
 from fastseg.artifacts import ModelFolder, registry
-from fastseg.cli.arguments import into, json_option, needs_extra
+from fastseg.cli.arguments import into, json_option
 from fastseg.cli.progress import progress
 from fastseg.cli.report import DONE, SOME_FAILED, Report
+from fastseg.environment import needs_extra
 from fastseg.images import read_image
 from fastseg.inference.sessions import Choice
 from fastseg.validation import comparison, probes

@@ -10,10 +10,11 @@ from typing import Literal
 import click
 
 from fastseg.artifacts import registry
-from fastseg.cli.arguments import into, json_option, needs_extra
+from fastseg.cli.arguments import into, json_option
 from fastseg.cli.progress import progress
 from fastseg.cli.report import DONE, SOME_FAILED, Report
 from fastseg.echo.views import VIEWS
+from fastseg.environment import needs_extra
 from fastseg.images import read_image
 from fastseg.validation.comparison import Comparison
 from fastseg.validation.parity import Table

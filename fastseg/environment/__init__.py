@@ -6,13 +6,16 @@ import ctypes
 import json
 import os
 import platform
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
+
+from fastseg.errors import BackendUnavailableError
 
 CUDA_DRIVER = "libcuda.so.1"
 """The library of the NVIDIA driver."""
@@ -116,6 +119,27 @@ def install_hint(extra: str = "") -> str:
         return f"Install fastseg with its extra {extra!r}" if extra else "Install fastseg again"
     what = f"'.[{extra}]'" if extra else "."
     return f"In your clone, {clone}: pip install -e {what}"
+
+
+@contextmanager
+def needs_extra(extra: str, what: str = "") -> Iterator[None]:
+    """Turn a missing package inside the block into an error that says how to install it.
+
+    Args:
+        extra: The extra that brings the package, ``"dicom"``.
+        what: What cannot be done without it, ``"reading DICOM"``; the extra itself if left out.
+
+    Raises:
+        BackendUnavailableError: A package is missing.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise BackendUnavailableError(
+            what or f"the extra {extra!r}",
+            reason=f"{error.name} is not installed",
+            remedy=install_hint(extra),
+        ) from error
 
 
 def source_folder() -> Path | None:

@@ -8,8 +8,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from fastseg.environment import install_hint
-from fastseg.errors import BackendUnavailableError, ImageError
+from fastseg.environment import needs_extra
+from fastseg.errors import ImageError
 from fastseg.images.reader_faults import reader_faults
 from fastseg.imaging.image import MedicalImage
 from fastseg.imaging.stacks import (
@@ -82,14 +82,8 @@ def read_nifti(path: Path, *, max_pixels: int | None) -> MedicalImage:
 
 def _header(file: BinaryIO, what: str) -> tuple[Any, int]:
     """Read the header, and return it with the place of the numbers."""
-    try:
+    with needs_extra("nifti", f"reading {what}"):
         import nibabel
-    except ModuleNotFoundError as error:
-        raise BackendUnavailableError(
-            f"reading {what}",
-            reason=f"{error.name} is not installed",
-            remedy=install_hint("nifti"),
-        ) from error
     start = file.read(4)
     order = "little" if int.from_bytes(start, "little") in _SIZES else "big"
     version = _SIZES.get(int.from_bytes(start, order), "1")  # type: ignore[arg-type]

@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from fastseg.environment import install_hint
-from fastseg.errors import BackendUnavailableError, ImageError
+from fastseg.environment import needs_extra
+from fastseg.errors import ImageError
 from fastseg.images.reader_faults import reader_faults
 from fastseg.imaging.image import MedicalImage
 from fastseg.imaging.stacks import as_frames, check_volume, flipped_affine, read_exactly
@@ -71,14 +71,8 @@ def read_nrrd(path: Path, *, max_pixels: int | None) -> MedicalImage:
 
 
 def _header(file: BinaryIO, what: str) -> Mapping[str, Any]:
-    try:
+    with needs_extra("nifti", f"reading {what}"):
         import nrrd
-    except ModuleNotFoundError as error:
-        raise BackendUnavailableError(
-            f"reading {what}",
-            reason=f"{error.name} is not installed",
-            remedy=install_hint("nifti"),
-        ) from error
     header: Mapping[str, Any] = nrrd.read_header(file)
     if "data file" in header or "datafile" in header:
         raise ImageError(

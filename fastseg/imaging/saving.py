@@ -12,8 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fastseg.environment import install_hint
-from fastseg.errors import BackendUnavailableError, MaskError, OutputError
+from fastseg.environment import needs_extra
+from fastseg.errors import MaskError, OutputError
 from fastseg.imaging.image import MedicalImage
 from fastseg.imaging.stacks import LPS_FROM_RAS, flipped_affine
 from fastseg.storage.atomic import atomic_file
@@ -158,10 +158,8 @@ def _sides(source: MedicalImage | None) -> tuple[float, float, float] | None:
 
 
 def _nifti(masks: Sequence[MaskSet], source: MedicalImage | None, _: bool) -> bytes:
-    try:
+    with needs_extra("nifti", "writing NIfTI"):
         import nibabel
-    except ModuleNotFoundError as error:
-        raise _missing("NIfTI", error, "nifti") from error
     affine, sides = _affine(source), _sides(source)
     labels = label_map(masks).T
     if affine is None:
@@ -181,10 +179,8 @@ def _packed_nifti(masks: Sequence[MaskSet], source: MedicalImage | None, keep: b
 
 
 def _nrrd(masks: Sequence[MaskSet], source: MedicalImage | None, _: bool) -> bytes:
-    try:
+    with needs_extra("nifti", "writing NRRD"):
         import nrrd
-    except ModuleNotFoundError as error:
-        raise _missing("NRRD", error, "nifti") from error
     affine, sides = _affine(source), _sides(source)
     header: dict[str, Any] = {"encoding": "gzip"}
     if affine is not None:
@@ -216,12 +212,6 @@ def _dicom(masks: Sequence[MaskSet], source: MedicalImage | None, keep: bool) ->
         for place, mask in zip(_by_structure(one, names), one.array(), strict=True):
             out[..., place] |= mask
     return segmentation(pixels, names, source, keep_patient=keep)
-
-
-def _missing(what: str, error: ModuleNotFoundError, extra: str) -> BackendUnavailableError:
-    return BackendUnavailableError(
-        f"writing {what}", reason=f"{error.name} is not installed", remedy=install_hint(extra)
-    )
 
 
 _Writer = Callable[[Sequence[MaskSet], "MedicalImage | None", bool], bytes]

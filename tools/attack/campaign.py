@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -62,6 +63,12 @@ class Outcome:
 
     seconds: float = 0.0
     skipped: bool = False
+
+
+def packages_missing(*names: str) -> str:
+    """Name those packages that are not installed, ``"needs onnx and torch"``; empty if none."""
+    absent = [name for name in names if find_spec(name) is None]
+    return f"needs {' and '.join(absent)}" if absent else ""
 
 
 class Campaign:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import fastseg
-from tools.attack.campaign import Campaign, Case, Counts, require
+from tools.attack.campaign import Campaign, Case, Counts, packages_missing, require
 
 THREADS = 32
 _IMAGES = 8
@@ -28,8 +27,7 @@ class Concurrency(Campaign):
 
     def missing(self) -> str:
         """Name the packages of the tiny models."""
-        absent = [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]
-        return f"needs {' and '.join(absent)}" if absent else ""
+        return packages_missing("onnx", "onnxruntime")
 
     def prepare(self, folder: Path) -> None:
         """Load the models and compute what each call returns alone."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Callable
-from importlib.util import find_spec
 from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,14 @@ import fastseg
 from fastseg import ops, read_image
 from fastseg.artifacts import safetensors
 from tools.attack import memory
-from tools.attack.campaign import BrokenPromiseError, Campaign, Case, Counts, typed
+from tools.attack.campaign import (
+    BrokenPromiseError,
+    Campaign,
+    Case,
+    Counts,
+    packages_missing,
+    typed,
+)
 
 _ROUNDS = 4
 BYTES_A_CALL = 250
@@ -43,8 +49,7 @@ class Leaks(Campaign):
 
     def missing(self) -> str:
         """Name the packages of the tiny models."""
-        absent = [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]
-        return f"needs {' and '.join(absent)}" if absent else ""
+        return packages_missing("onnx", "onnxruntime")
 
     def prepare(self, folder: Path) -> None:
         """Load the models and make the inputs."""

@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 from hashlib import sha256
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
 import fastseg
-from tools.attack.campaign import BrokenPromiseError, Campaign, Case, Counts, typed
+from tools.attack.campaign import (
+    BrokenPromiseError,
+    Campaign,
+    Case,
+    Counts,
+    packages_missing,
+    typed,
+)
 from tools.attack.mutations import damaged, with_hostile_values
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
@@ -24,8 +30,7 @@ class _Folders(Campaign):
 
     def missing(self) -> str:
         """Name the packages that make and run the tiny models."""
-        absent = [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]
-        return f"needs {' and '.join(absent)}" if absent else ""
+        return packages_missing("onnx", "onnxruntime")
 
     def prepare(self, folder: Path) -> None:
         """Make the two models."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 from tools.attack import writers
-from tools.attack.campaign import BrokenPromiseError, Campaign, Case, Counts
+from tools.attack.campaign import BrokenPromiseError, Campaign, Case, Counts, packages_missing
 
 ROOT = Path(__file__).parents[2]
 KINDS = tuple(writers.WRITERS)
@@ -23,9 +22,7 @@ class Writing(Campaign):
 
     def missing(self) -> str:
         """Name the packages of the tiny model and of the command line."""
-        packages = ("onnx", "onnxruntime", "click", "rich")
-        absent = [name for name in packages if find_spec(name) is None]
-        return f"needs {' and '.join(absent)}" if absent else ""
+        return packages_missing("onnx", "onnxruntime", "click", "rich")
 
     def prepare(self, folder: Path) -> None:
         """Make the model and an image."""

@@ -15,7 +15,14 @@ import numpy as np
 
 import fastseg
 from fastseg.artifacts import safetensors
-from tools.attack.campaign import BrokenPromiseError, Campaign, Case, Counts, typed
+from tools.attack.campaign import (
+    BrokenPromiseError,
+    Campaign,
+    Case,
+    Counts,
+    packages_missing,
+    typed,
+)
 from tools.attack.model_folders import rehash, use
 from tools.attack.mutations import damaged, with_hostile_values
 
@@ -84,8 +91,7 @@ class Checkpoints(Campaign):
 
     def missing(self) -> str:
         """Name the packages of the export."""
-        absent = [name for name in ("torch", "safetensors", "h5py") if find_spec(name) is None]
-        return f"needs {' and '.join(absent)}" if absent else ""
+        return packages_missing("torch", "safetensors", "h5py")
 
     def prepare(self, folder: Path) -> None:
         """Write a small checkpoint of each format."""

@@ -10,8 +10,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from fastseg.environment import install_hint
-from fastseg.errors import BackendUnavailableError, FastsegError, ImageError
+from fastseg.environment import needs_extra
+from fastseg.errors import FastsegError, ImageError
 from fastseg.images import MAX_PIXELS
 from fastseg.imaging.dicom.header import check_limits, pixel_format
 from fastseg.imaging.dicom.tags import TAGS
@@ -114,15 +114,9 @@ def read_header(
 
 def _parse(file: BinaryIO, *, pixels: bool = True) -> Any:
     """Read the elements of ``TAGS``, up to the pixels or past them."""
-    try:
+    with needs_extra("dicom", "reading DICOM"):
         from pydicom.filereader import read_partial
         from pydicom.tag import Tag
-    except ModuleNotFoundError as error:
-        raise BackendUnavailableError(
-            "reading DICOM",
-            reason=f"{error.name} is not installed",
-            remedy=install_hint("dicom"),
-        ) from error
 
     last = _PIXELS if pixels else _PIXELS - 1
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastseg.environment import install_hint, versions
-from fastseg.errors import BackendUnavailableError, FastsegError, MaskError
+from fastseg.environment import needs_extra, versions
+from fastseg.errors import FastsegError, MaskError
 from fastseg.imaging.dicom.quiet import QUIET
 from fastseg.imaging.image import MedicalImage
 
@@ -38,16 +38,10 @@ def segmentation(
         BackendUnavailableError: highdicom is not installed.
         MaskError: The source lacks what a DICOM SEG has to say.
     """
-    try:
+    with needs_extra("dicom", "writing DICOM SEG"):
         from highdicom import UID
         from highdicom.seg import Segmentation
         from pydicom import dcmread
-    except ModuleNotFoundError as error:
-        raise BackendUnavailableError(
-            "writing DICOM SEG",
-            reason=f"{error.name} is not installed",
-            remedy=install_hint("dicom"),
-        ) from error
     version = versions()["fastseg"]
     try:
         with QUIET:
