@@ -5,7 +5,7 @@ CODE := fastseg tests benchmarks training export examples tools
 PROSE := $(shell git ls-files -co --exclude-standard '*.md')
 WORDS := $(shell git ls-files -co --exclude-standard '*.py' '*.pyi' '*.cpp' '*.h' '*.cu' '*.md' ':!:*/*check_words.py')
 
-.PHONY: check format format-check lint types layers prose words rules test slow bench table
+.PHONY: check format format-check lint types layers prose words rules test slow bench table site wheel
 
 check: format-check lint types layers prose words rules
 
@@ -51,3 +51,7 @@ bench:
 # Every way to run the same network, side by side; the references are cut short unless FULL=--full.
 table:
 	$(PYTHON) -m benchmarks.table --out build/table --plots $(FULL)
+
+# The documentation as a site, in build/site. Needs the extra docs.
+site:
+	$(PYTHON) -m mkdocs build
