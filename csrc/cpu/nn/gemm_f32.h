@@ -1,6 +1,6 @@
-// Matrix products in float32: blocks of FASTSEG_ROWS rows by two vectors of columns, the sums in
-// registers over the whole of k. Every sum runs over k in order, so that no result depends on the
-// size of the block that it was computed in.
+// Matrix products in float32: blocks of FASTSEG_ROWS rows by two vectors of columns, or of twice
+// as many rows by one, the sums in registers over the whole of k. Every sum runs over k in order,
+// so that no result depends on the size of the block that it was computed in.
 #pragma once
 
 #include "cpu/nn/simd.h"
@@ -23,7 +23,7 @@ template <int rows, int vectors>
 void block(const Gemm& p, const float* a, const float* b, float* c, int64_t last) {
     Floats sums[rows][vectors];
     const bool whole = last == lanes;
-#pragma GCC unroll 16
+#pragma GCC unroll 32
     for (int row = 0; row < rows; ++row) {
 #pragma GCC unroll 2
         for (int v = 0; v < vectors; ++v) {
@@ -40,14 +40,14 @@ void block(const Gemm& p, const float* a, const float* b, float* c, int64_t last
         Floats columns[vectors];
 #pragma GCC unroll 2
         for (int v = 0; v < vectors; ++v) columns[v] = load(b + k * p.b_stride + v * lanes);
-#pragma GCC unroll 16
+#pragma GCC unroll 32
         for (int row = 0; row < rows; ++row) {
             const Floats factor = spread(a[row * p.a_stride + k]);
 #pragma GCC unroll 2
             for (int v = 0; v < vectors; ++v) sums[row][v] += factor * columns[v];
         }
     }
-#pragma GCC unroll 16
+#pragma GCC unroll 32
     for (int row = 0; row < rows; ++row) {
 #pragma GCC unroll 2
         for (int v = 0; v < vectors; ++v) {
@@ -67,21 +67,28 @@ void any_rows(int64_t count, const Gemm& p, const float* a, const float* b, floa
     if constexpr (rows > 1) any_rows<rows - 1, vectors>(count, p, a, b, c, last);
 }
 
-void gemm_f32(const Gemm& p) {
+// One column of blocks, of nearly the same number of rows each: a block of one or two rows waits
+// for its own sums.
+template <int most, int vectors>
+FASTSEG_INLINE void column_of_blocks(const Gemm& p, int64_t n, int64_t last) {
     const auto* a = static_cast<const float*>(p.a);
     const auto* b = static_cast<const float*>(p.b);
+    int64_t blocks = (p.m + most - 1) / most;
+    for (int64_t m = 0; m < p.m; --blocks) {
+        const int64_t rows = (p.m - m + blocks - 1) / blocks;
+        any_rows<most, vectors>(rows, p, a + m * p.a_stride, b + n, p.c + m * p.c_stride + n, last);
+        m += rows;
+    }
+}
+
+void gemm_f32(const Gemm& p) {
     for (int64_t n = 0; n < p.n; n += 2 * lanes) {
         const int64_t columns = p.n - n < 2 * lanes ? p.n - n : 2 * lanes;
         const int64_t last = (columns - 1) % lanes + 1;
-        for (int64_t m = 0; m < p.m; m += FASTSEG_ROWS) {
-            const int64_t rows = p.m - m < FASTSEG_ROWS ? p.m - m : FASTSEG_ROWS;
-            const float* first = a + m * p.a_stride;
-            float* to = p.c + m * p.c_stride + n;
-            if (columns > lanes)
-                any_rows<FASTSEG_ROWS, 2>(rows, p, first, b + n, to, last);
-            else
-                any_rows<FASTSEG_ROWS, 1>(rows, p, first, b + n, to, last);
-        }
+        if (columns > lanes)
+            column_of_blocks<FASTSEG_ROWS, 2>(p, n, last);
+        else  // twice as many rows have as many sums
+            column_of_blocks<2 * FASTSEG_ROWS, 1>(p, n, last);
     }
 }
 

@@ -90,7 +90,7 @@ constexpr KernelTable f32_kernels(const char* name) {
     return {name,
             false,
             1,
-            16,
+            lanes,
             no_tiles,
             no_tiles,
             gemm_f32,

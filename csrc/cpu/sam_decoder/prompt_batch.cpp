@@ -28,6 +28,7 @@ PromptBatch::PromptBatch(const Model& model, int64_t largest, int64_t tokens, bo
       tokens_(tokens),
       scratch_(float_buffer(2 * width * model.padded(heads * tokens))),
       attended_(float_buffer(largest * tokens * inner)),
+      final_queries_(float_buffer(largest * output_count * inner)),
       prompts_(static_cast<size_t>(largest)) {
     for (Prompt& prompt : prompts_) {
         for (const Form form : {projected, folded}) {
@@ -76,13 +77,18 @@ void PromptBatch::run(const std::byte* state, const float* points, const int32_t
                           tokens_);
           });
     rows.keep_output_tokens();
-    set_queries(rows, model_.final_attention, folded);
+    const float* queries = rows.project_with_positions(model_.final_attention.query);
+    std::copy_n(queries, count * output_count * inner, final_queries_.floats());
     for_prompt_ranges(count,
                       [&](PromptRange range) { finish_prompts(state, rows, range, out, masks); });
 }
 
 void PromptBatch::finish_prompts(const std::byte* state, Tokens& rows, PromptRange range,
                                  const DecodeResult& out, const MasksAbove& masks) {
+    const bool scores_first = masks.logits && !model_.table.bf16;
+    const ChosenTokens chosen = scores_first ? ChosenTokens{0} : ChosenTokens{0, 1, 2, 3, 4};
+    const int64_t tokens = static_cast<int64_t>(chosen.size());
+    for (int64_t index = range.first; index < range.end; ++index) set_final_queries(index, chosen);
     const auto visit = [&](ThreadScratch& scratch, const TileCursor& at, const Prompt& prompt,
                            AttentionAccumulator& accumulator) {
         scratch.tile_pass.update_first_layer(at.image, prompt.keys_values[0], tokens_, at.slot,
@@ -93,25 +99,81 @@ void PromptBatch::finish_prompts(const std::byte* state, Tokens& rows, PromptRan
             std::memcpy(
                 image_tokens(&prompt - &prompts_[static_cast<size_t>(range.first)], at.tile),
                 scratch.tile_pass.image(), static_cast<size_t>(tile_bytes(model_)));
-        attend_tile(scratch, model_.final_attention, at, prompt, accumulator, output_count);
+        attend_tile(scratch, model_.final_attention, at, prompt, accumulator, tokens);
     };
-    attend(state, range, folded, output_count, visit);
-    finish_attention(model_.final_attention, folded, range, output_count);
-    const int64_t first = range.first, count = range.end - first;
-    rows.add_final_attention(attended_.floats() + first * output_count * inner, first, count);
-    rows.read_heads(first, count, out.ious + first * slots,
-                    out.vectors + first * slots * vector_size);
+    attend(state, range, folded, tokens, visit);
+    add_final_attention(rows, range, chosen);
+    std::vector<int64_t> prompts;
+    for (int64_t index = range.first; index < range.end; ++index) prompts.push_back(index);
+    rows.read_ious(prompts, out.ious);
+    if (scores_first) {
+        attend_masks_above(state, rows, range, out, masks.threshold);
+    } else {
+        for (int64_t slot = 0; slot < slots; ++slot) rows.read_vectors(prompts, slot, out.vectors);
+    }
     if (masks.logits) draw(range, out, masks);
+}
+
+void PromptBatch::attend_masks_above(const std::byte* state, Tokens& rows, PromptRange range,
+                                     const DecodeResult& out, float threshold) {
+    std::vector<int64_t> prompts_of_slot[slots];
+    for (int64_t index = range.first; index < range.end; ++index) {
+        const std::vector<int64_t> above = slots_above(out.ious + index * slots, threshold);
+        if (above.empty()) continue;
+        ChosenTokens chosen;
+        for (const int64_t slot : above) {
+            chosen.push_back(1 + slot);
+            prompts_of_slot[slot].push_back(index);
+        }
+        const int64_t tokens = static_cast<int64_t>(chosen.size());
+        set_final_queries(index, chosen);
+        const auto visit = [&](ThreadScratch& scratch, const TileCursor& at, const Prompt& prompt,
+                               AttentionAccumulator& accumulator) {
+            scratch.tile_pass.set_image(image_tokens(index - range.first, at.tile));
+            attend_tile(scratch, model_.final_attention, at, prompt, accumulator, tokens);
+        };
+        attend(state, {index, index + 1}, folded, tokens, visit);
+        add_final_attention(rows, {index, index + 1}, chosen);
+    }
+    for (int64_t slot = 1; slot < slots; ++slot)
+        if (!prompts_of_slot[slot].empty())
+            rows.read_vectors(prompts_of_slot[slot], slot, out.vectors);
+}
+
+std::vector<int64_t> PromptBatch::slots_above(const float* ious, float threshold) {
+    std::vector<int64_t> above;
+    for (int64_t slot = 1; slot < slots; ++slot)
+        if (ious[slot] > threshold) above.push_back(slot);
+    return above;
+}
+
+void PromptBatch::set_final_queries(int64_t index, const ChosenTokens& chosen) {
+    float queries[output_count * inner];
+    const float* of_prompt = final_queries_.floats() + index * output_count * inner;
+    for (size_t i = 0; i < chosen.size(); ++i)
+        std::copy_n(of_prompt + chosen[i] * inner, inner,
+                    queries + static_cast<int64_t>(i) * inner);
+    prompts_[static_cast<size_t>(index)].queries[folded].fill(
+        model_, model_.final_attention, queries, static_cast<int64_t>(chosen.size()),
+        scratch_.floats());
+}
+
+void PromptBatch::add_final_attention(Tokens& rows, PromptRange range, const ChosenTokens& chosen) {
+    const int64_t tokens = static_cast<int64_t>(chosen.size());
+    finish_attention(model_.final_attention, folded, range, tokens);
+    std::vector<int64_t> of_rows;
+    for (int64_t index = range.first; index < range.end; ++index)
+        for (const int64_t token : chosen) of_rows.push_back(index * output_count + token);
+    rows.add_final_attention(attended_.floats() + range.first * tokens * inner, of_rows);
 }
 
 void PromptBatch::draw(PromptRange range, const DecodeResult& out, const MasksAbove& masks) {
     const int64_t area = 16 * model_.image_tokens();
     for (int64_t index = range.first; index < range.end; ++index) {
         MaskTargets targets;
-        for (int64_t slot = 1; slot < slots; ++slot)
-            if (out.ious[index * slots + slot] > masks.threshold)
-                targets.add(out.vectors + (index * slots + slot) * vector_size,
-                            masks.logits + (index * (slots - 1) + slot - 1) * area);
+        for (const int64_t slot : slots_above(out.ious + index * slots, masks.threshold))
+            targets.add(out.vectors + (index * slots + slot) * vector_size,
+                        masks.logits + (index * (slots - 1) + slot - 1) * area);
         if (targets.masks == 0) continue;
         for_parts([&](ThreadScratch& scratch, int64_t, TileRange tiles) {
             for (int64_t tile = tiles.first; tile < tiles.end; ++tile) {

@@ -55,9 +55,21 @@ class PromptBatch {
         int64_t first, end;
     };
 
+    // Output tokens of a prompt, in order.
+    using ChosenTokens = std::vector<int64_t>;
+
     // The final attention of a few prompts, their scores and, if wanted, their masks.
     void finish_prompts(const std::byte* state, Tokens& rows, PromptRange range,
                         const DecodeResult& out, const MasksAbove& masks);
+    // In float32 a score is read before the mask tokens attend: those of masks below the threshold
+    // never do. Their attention then reads the image tokens that wait for `draw`.
+    void attend_masks_above(const std::byte* state, Tokens& rows, PromptRange range,
+                            const DecodeResult& out, float threshold);
+    void set_final_queries(int64_t index, const ChosenTokens& chosen);
+    // Add the final attention of some of the prompts' output tokens.
+    void add_final_attention(Tokens& rows, PromptRange range, const ChosenTokens& chosen);
+    // The slots of the masks whose predicted IoU [4] is above the threshold.
+    static std::vector<int64_t> slots_above(const float* ious, float threshold);
     // The masks of the prompts whose score is high enough.
     void draw(PromptRange range, const DecodeResult& out, const MasksAbove& masks);
     std::byte* image_tokens(int64_t index, int64_t tile) const;
@@ -86,6 +98,7 @@ class PromptBatch {
     const Model& model_;
     int64_t tokens_;
     Buffer scratch_, attended_, image_tokens_;
+    Buffer final_queries_;  // of the output tokens, [prompts, 5, 128]
     std::vector<Prompt> prompts_;
     std::vector<std::unique_ptr<ThreadScratch>> threads_;
     // Of the prompts of a range: for one part, or for all of them with several threads.

@@ -141,7 +141,7 @@ void TilePass::apply_update(const TokenKeysValues& keys_values, const void* resi
          width, n, k, false},
         {to.bytes(), residual, norm.scale.data(), norm.shift.data(), packed_b_.bytes(), packed_a,
          slot});
-    current_ = &to;
+    current_ = to.bytes();
 }
 
 bool TilePass::online_softmax(AttentionAccumulator& accumulator, int64_t valid, int64_t tokens) {
@@ -215,7 +215,7 @@ void TilePass::accumulate_pending(AttentionAccumulator& accumulator, int64_t tok
                   k = (end_pending_ - first_pending_) * tile_size;
     first_pending_ = end_pending_ = 0;
     if (k == 0) return;
-    const std::byte* image = table_.bf16 ? packed_a_.bytes() : current_->bytes();
+    const std::byte* image = table_.bf16 ? packed_a_.bytes() : current_;
     table_.gemm({image + a_offset(table_, wide, 0, from), wide,
                  transposed_.bytes() + b_offset(table_, wide, padded, from, 0),
                  b_stride(table_, wide, padded), accumulator.weighted_values.floats(), padded,

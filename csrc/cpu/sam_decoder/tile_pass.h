@@ -70,7 +70,9 @@ class TilePass {
     // Add the weighted sums of the pending slots; for the end of a span.
     void accumulate_pending(AttentionAccumulator& accumulator, int64_t tokens);
     // The tile as it is now, [256, tile] in format b.
-    const void* image() const { return table_.bf16 ? packed_b_.bytes() : current_->bytes(); }
+    const void* image() const { return table_.bf16 ? packed_b_.bytes() : current_; }
+    // Attend to a tile that `image` returned earlier; for float32.
+    void set_image(const std::byte* image) { current_ = image; }
 
   private:
     // Logits: rows of heads times b and, where given, folded rows times the tile.
@@ -83,7 +85,7 @@ class TilePass {
     const Model& model_;
     const KernelTable& table_;
     Buffer logits_, weights_, transposed_, first_, second_, packed_b_, packed_a_;
-    Buffer* current_ = nullptr;
+    const std::byte* current_ = nullptr;
     int64_t first_pending_ = 0, end_pending_ = 0;  // slots without their weighted sums
 };
 

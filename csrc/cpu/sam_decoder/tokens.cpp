@@ -151,31 +151,44 @@ void Tokens::keep_output_tokens() {
     tokens_ = output_count;
 }
 
-void Tokens::add_final_attention(const float* attended, int64_t first, int64_t count) {
-    const int64_t row = first * tokens_, rows = count * tokens_;
-    add(model_.final_attention.out, attended, row, rows);
-    normalise(model_.final_norm, state_.floats() + row * width, rows);
+void Tokens::add_final_attention(const float* attended, const std::vector<int64_t>& rows) {
+    apply(model_.final_attention.out, attended, static_cast<int64_t>(rows.size()), out_.floats());
+    const float* from = out_.floats();
+    for (const int64_t row : rows) {
+        float* state = state_.floats() + row * width;
+        for (int64_t c = 0; c < width; ++c) state[c] += *from++;
+        normalise(model_.final_norm, state, 1);
+    }
 }
 
-void Tokens::read_heads(int64_t first, int64_t count, float* ious, float* vectors) {
-    const auto run = [&](const Head& head, int64_t token, int64_t size, float* to, int64_t stride) {
-        for (int64_t prompt = 0; prompt < count; ++prompt)
-            std::memcpy(query_.floats() + prompt * width,
-                        state_.floats() + ((first + prompt) * tokens_ + token) * width,
-                        width * sizeof(float));
-        apply(head.first, query_.floats(), count, key_.floats());
-        relu(key_.floats(), count * width);
-        apply(head.second, key_.floats(), count, value_.floats());
-        relu(value_.floats(), count * width);
-        apply(head.last, value_.floats(), count, out_.floats());
-        for (int64_t prompt = 0; prompt < count; ++prompt)
-            std::memcpy(to + prompt * stride, out_.floats() + prompt * size,
-                        static_cast<size_t>(size) * sizeof(float));
-    };
-    run(model_.iou, 0, slots, ious, slots);
-    for (int64_t slot = 0; slot < slots; ++slot)
-        run(model_.masks[slot], 1 + slot, vector_size, vectors + slot * vector_size,
-            slots * vector_size);
+void Tokens::read_ious(const std::vector<int64_t>& prompts, float* ious) {
+    read(model_.iou, 0, prompts, ious, slots, slots);
+}
+
+void Tokens::read_vectors(const std::vector<int64_t>& prompts, int64_t slot, float* vectors) {
+    read(model_.masks[slot], 1 + slot, prompts, vectors + slot * vector_size, vector_size,
+         slots * vector_size);
+}
+
+void Tokens::read(const Head& head, int64_t token, const std::vector<int64_t>& prompts, float* to,
+                  int64_t size, int64_t stride) {
+    const int64_t count = static_cast<int64_t>(prompts.size());
+    float* rows = query_.floats();
+    for (const int64_t prompt : prompts) {
+        std::memcpy(rows, state_.floats() + (prompt * tokens_ + token) * width,
+                    width * sizeof(float));
+        rows += width;
+    }
+    apply(head.first, query_.floats(), count, key_.floats());
+    relu(key_.floats(), count * width);
+    apply(head.second, key_.floats(), count, value_.floats());
+    relu(value_.floats(), count * width);
+    apply(head.last, value_.floats(), count, out_.floats());
+    const float* from = out_.floats();
+    for (const int64_t prompt : prompts) {
+        std::memcpy(to + prompt * stride, from, static_cast<size_t>(size) * sizeof(float));
+        from += size;
+    }
 }
 
 }  // namespace fastseg::cpu::sam_decoder

@@ -1,6 +1,8 @@
 // The token side of the decoder in float32: a batch of prompts on one image, rows of 256.
 #pragma once
 
+#include <vector>
+
 #include "cpu/sam_decoder/model.h"
 
 namespace fastseg::cpu::sam_decoder {
@@ -28,10 +30,13 @@ class Tokens {
     void add_attention(const Layer& layer, const float* attended);
     // Drop all but the output tokens, which take the final attention.
     void keep_output_tokens();
-    // Add the result of the final attention for `count` prompts from `first` on, and normalise.
-    void add_final_attention(const float* attended, int64_t first, int64_t count);
-    // Their IoU predictions [count, 4] and mask vectors [count, 4, 32].
-    void read_heads(int64_t first, int64_t count, float* ious, float* vectors);
+    // Add the results of the final attention [rows, 128] to the output tokens of these rows,
+    // 5 * prompt + token, and normalise them.
+    void add_final_attention(const float* attended, const std::vector<int64_t>& rows);
+    // The IoU predictions [4] of each of these prompts, to `ious` [prompts, 4].
+    void read_ious(const std::vector<int64_t>& prompts, float* ious);
+    // The vector [32] of one mask of each of these prompts, to `vectors` [prompts, 4, 32].
+    void read_vectors(const std::vector<int64_t>& prompts, int64_t slot, float* vectors);
 
   private:
     // y [rows, out] = x [rows, in] times the matrix, and its bias.
@@ -39,6 +44,9 @@ class Tokens {
     // Add to rows of the state from `first` on.
     void add(const Linear& linear, const float* x, int64_t first, int64_t rows);
     const float* with_positions();
+    // A head on one token of some prompts; result i goes to `to` + prompt * stride.
+    void read(const Head& head, int64_t token, const std::vector<int64_t>& prompts, float* to,
+              int64_t size, int64_t stride);
 
     const Model& model_;
     int64_t prompts_, tokens_;
