@@ -30,6 +30,7 @@ _HOMES = {
     "EmbeddingCache": "sam.embedding_cache",
     "Frame": "geometry",
     "Masks": "masks",
+    "Prototypes": "sam.prototypes",
     "Sam": "sam.model",
     "Timings": "timings",
     "Unet": "echo.unet",

@@ -25,6 +25,7 @@ from fastseg.masks import Masks as Masks
 from fastseg.sam.embedding import Embedding as Embedding
 from fastseg.sam.embedding_cache import EmbeddingCache as EmbeddingCache
 from fastseg.sam.model import Sam as Sam
+from fastseg.sam.prototypes import Prototypes as Prototypes
 from fastseg.timings import Timings as Timings
 from fastseg.validation.autotune import calibrate as calibrate
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fastseg import ops
 from fastseg.errors import MaskError
-from fastseg.inputs.numbers import one_of, shown
+from fastseg.inputs.numbers import one_of, real_array, shown
+from fastseg.inputs.text import texts
 from fastseg.ops import Rle
 from fastseg.timings import Timings
 
@@ -68,7 +69,10 @@ class Masks:
     """(n, 4) x0 y0 x1 y1, end-exclusive: the encoded part of the image; None is all of it."""
 
     names: tuple[str, ...] | None = None
-    """Name of each mask, for networks that give names."""
+    """Name of each mask, if the network, the prompts or a classifier gave names."""
+
+    name_scores: NDArray[np.float32] | None = None
+    """(n,) how sure the classifier was of each name, on its own scale, if it said so."""
 
     @classmethod
     def from_rle(
@@ -93,7 +97,8 @@ class Masks:
             areas: (n,) int64 in pixels; None measures them.
             prompt: (n,) int64; None numbers the masks from 0.
             timings: Of the call; None is zero.
-            optional: The fields ``logits``, ``points``, ``crop_boxes`` and ``names``.
+            optional: The fields ``logits``, ``points``, ``crop_boxes``, ``names`` and
+                ``name_scores``.
         """
         return cls(
             runs=runs,
@@ -204,6 +209,9 @@ class Masks:
     def records(self, output_mode: OutputMode = "binary_mask") -> list[dict[str, Any]]:
         """Make one dictionary a mask, with the keys and types of SAM's automatic mask generator.
 
+        Masks that have names get one more key, ``name``, and those whose names have scores
+        ``name_score``.
+
         Args:
             output_mode: Form of ``segmentation``: ``"binary_mask"`` bool (H, W),
                 ``"uncompressed_rle"`` as ``rle()``, ``"coco_rle"`` as ``coco()``.
@@ -226,9 +234,16 @@ class Masks:
                 "point_coords": [] if self.points is None else [self.points[i].tolist()],
                 "stability_score": float(self.stability[i]),
                 "crop_box": _xywh(crops[i]),
+                **self._name_record(i),
             }
             for i in range(len(self))
         ]
+
+    def _name_record(self, index: int) -> dict[str, Any]:
+        record: dict[str, Any] = {} if self.names is None else {"name": self.names[index]}
+        if self.name_scores is not None:
+            record["name_score"] = float(self.name_scores[index])
+        return record
 
     def save(
         self,
@@ -256,6 +271,26 @@ class Masks:
 
         return save(path, [self], source=source, keep_patient=keep_patient)
 
+    def with_names(self, names: Sequence[str], scores: ArrayLike | None = None) -> Masks:
+        """Return the same masks with a name each, as a classifier or a detector gives them.
+
+        Args:
+            names: A name for each mask.
+            scores: (n,) how sure each name is, on any scale, or None.
+
+        Raises:
+            MaskError: The names are no texts that show something, the scores are no real numbers,
+                or either are not as many as the masks.
+        """
+        found = texts(names, "names", MaskError)
+        if len(found) != len(self):
+            raise MaskError(f"{len(self)} masks need as many names, not {len(found)}.")
+        sure = None if scores is None else real_array(scores, "scores of names", MaskError)
+        if sure is not None and sure.shape != (len(self),):
+            raise MaskError(f"{len(self)} names need scores ({len(self)},), not {sure.shape}.")
+        numbers = None if sure is None else sure.astype(np.float32)
+        return replace(self, names=found, name_scores=numbers)
+
     def with_timings(self, timings: Timings) -> Masks:
         """Return the same masks with other timings."""
         return replace(self, timings=timings)
@@ -282,4 +317,6 @@ def concatenate(parts: list[Masks], timings: Timings) -> Masks:
     for name in _PER_MASK[1:]:
         arrays = [getattr(part, name) for part in parts]
         joined[name] = None if any(array is None for array in arrays) else np.concatenate(arrays)
-    return Masks(**joined, timings=timings)
+    named = all(part.names is not None for part in parts)
+    names = tuple(name for part in parts for name in part.names or ()) if named else None
+    return Masks(**joined, names=names, timings=timings)

@@ -70,11 +70,13 @@ def colours(count: int) -> NDArray[np.uint8]:
 def draw(panel: Panel, *, long_side: int = LONG_SIDE, numbers: bool = True) -> Image.Image:
     """Draw one panel: the image, dimmed, and every mask filled and outlined, large ones first.
 
+    Masks of one name have one colour, and masks without names have one each.
+
     Args:
         panel: The image and its masks.
         long_side: Longest side of the drawing in pixels; an image is enlarged 4 times at most.
-        numbers: Write each mask's number (from 1, its place in ``panel.masks``) in its middle,
-            where there is room.
+        numbers: Write each mask's name, or its number (from 1, its place in ``panel.masks``) if
+            it has none, in its middle; a name that has no room there makes way for the number.
 
     Returns:
         An RGB image.
@@ -84,7 +86,7 @@ def draw(panel: Panel, *, long_side: int = LONG_SIDE, numbers: bool = True) -> I
     size = max(1, round(width * scale)), max(1, round(height * scale))
     enlarged = Image.fromarray(panel.image).resize(size, Image.Resampling.LANCZOS)
     canvas = np.asarray(enlarged).astype(np.float32) * 0.8
-    palette = colours(len(panel.masks)).astype(np.float32)
+    palette = _palette(panel.masks)
     order = np.argsort(-np.asarray(panel.masks.areas), kind="stable")
     for index in order:
         _paint(canvas, panel.masks[int(index)], palette[index])
@@ -92,7 +94,7 @@ def draw(panel: Panel, *, long_side: int = LONG_SIDE, numbers: bool = True) -> I
     pencil = ImageDraw.Draw(drawing)
     if numbers:
         for index in order:
-            _write_number(pencil, int(index) + 1, panel.masks[int(index)], scale)
+            _write_tag(pencil, int(index) + 1, panel.masks[int(index)], scale)
     _draw_prompts(pencil, panel, scale)
     return drawing
 
@@ -151,19 +153,32 @@ def _paint(canvas: NDArray[np.float32], mask: Masks, colour: NDArray[np.float32]
     area += (colour - area) * opacity
 
 
-def _write_number(pencil: ImageDraw.ImageDraw, number: int, mask: Masks, scale: float) -> None:
-    """Write a mask's number on a dark tag in its middle, unless its box is too small."""
+def _palette(masks: Masks) -> NDArray[np.float32]:
+    """Choose the colour of each mask, (n, 3) sRGB."""
+    if masks.names is None:
+        return colours(len(masks)).astype(np.float32)
+    places = {name: place for place, name in enumerate(dict.fromkeys(masks.names))}
+    shades = colours(len(places)).astype(np.float32)
+    palette: NDArray[np.float32] = shades[[places[name] for name in masks.names]]
+    return palette
+
+
+def _write_tag(pencil: ImageDraw.ImageDraw, number: int, mask: Masks, scale: float) -> None:
+    """Write a mask's name or number on a dark tag in its middle, unless its box is too small."""
     font = ImageFont.load_default(size=15)
-    box = mask.boxes[0] * scale
-    left, top, right, bottom = pencil.textbbox((0, 0), str(number), font=font)
-    if right - left + 12 > box[2] - box[0] or bottom - top + 8 > box[3] - box[1]:
+    width, height = (mask.boxes[0, 2:] - mask.boxes[0, :2]) * scale
+    for text in (*map(printable, mask.names or ()), str(number)):
+        left, top, right, bottom = pencil.textbbox((0, 0), text, font=font)
+        if right - left + 12 <= width and bottom - top + 8 <= height:
+            break
+    else:
         return
     x, y = _midst(mask)
     middle = (x * scale, y * scale)
     half = ((right - left) / 2 + 5, (bottom - top) / 2 + 4)
     tag = (middle[0] - half[0], middle[1] - half[1], middle[0] + half[0], middle[1] + half[1])
     pencil.rounded_rectangle(tag, radius=5, fill=_BACKGROUND)
-    pencil.text(middle, str(number), fill=_INK, font=font, anchor="mm")
+    pencil.text(middle, text, fill=_INK, font=font, anchor="mm")
 
 
 def _midst(mask: Masks) -> tuple[float, float]:

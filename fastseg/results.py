@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -25,6 +26,13 @@ from fastseg.storage.staging import is_taken, replaceable, take_back
 
 MASKS_FILE = "masks.json"
 REPORT_FILE = "results.json"
+TABLE_FILE = "masks.csv"
+
+_COLUMNS = (
+    "image", "mask", "prompt", "name", "name_score", "x0", "y0", "x1", "y1", "area", "score",
+    "stability",
+)  # fmt: skip
+"""Columns of ``masks.csv``; the box is inclusive, as ``Masks.boxes``."""
 
 UNNAMED = "segment"
 """The category of masks that have no name."""
@@ -40,6 +48,9 @@ class Contents:
     overlays: bool = True
     """True if each image is drawn with its masks."""
 
+    table: bool = False
+    """True for ``masks.csv``, a row a mask."""
+
 
 @dataclass(slots=True)
 class ResultFolder:
@@ -48,6 +59,7 @@ class ResultFolder:
     path: Path
     contents: Contents
     coco: TextIO
+    table: TextIO | None = None
     _names: set[str] = field(default_factory=set)
     _images: list[dict[str, Any]] = field(default_factory=list)
     _categories: dict[str, int] = field(default_factory=dict)
@@ -79,6 +91,7 @@ class ResultFolder:
             own = {"id": self._annotations, "image_id": image_id}
             row = {**own, **annotation, "category_id": category}
             self.coco.write(f"{separator}\n{to_json(row)}")
+        self._tabulate(source, masks)
         if self.contents.overlays:
             drawing = overlay.compose([overlay.Panel(image, masks)], _legend(source, masks))
             self.draw(name, drawing)
@@ -87,6 +100,20 @@ class ResultFolder:
                 pixels = masks[index].array()[0].astype(np.uint8) * 255
                 self._save(Image.fromarray(pixels), Path("masks", name, f"{index + 1:04d}.png"))
         return name
+
+    def _tabulate(self, source: str, masks: Masks) -> None:
+        """Write a row a mask; its number is the id of its annotation."""
+        if self.table is None:
+            return
+        first = self._annotations - len(masks) + 1
+        rows = csv.writer(self.table, lineterminator="\n")
+        for index in range(len(masks)):
+            name = "" if masks.names is None else masks.names[index]
+            sure = "" if masks.name_scores is None else float(masks.name_scores[index])
+            whole = (*masks.boxes[index].tolist(), int(masks.areas[index]))
+            shares = (float(masks.scores[index]), float(masks.stability[index]))
+            prompt = int(masks.prompt[index])
+            rows.writerow((source, first + index, prompt, name, sure, *whole, *shares))
 
     def draw(self, name: str, drawing: Image.Image) -> None:
         """Write the drawing of an image with its masks, under the name that ``add`` gave."""
@@ -145,12 +172,18 @@ def write(
     """
     refuse_foreign(Path(out))
     head = {**info, "notice": provenance.NOTICE, "versions": environment.versions()}
-    with (
-        atomic_folder(out, replace=overwrite, last=REPORT_FILE) as path,
-        (path / MASKS_FILE).open("w", encoding="utf-8") as coco,
-    ):
+    contents = contents or Contents()
+    with ExitStack() as stack:
+        path = stack.enter_context(atomic_folder(out, replace=overwrite, last=REPORT_FILE))
+        coco = stack.enter_context((path / MASKS_FILE).open("w", encoding="utf-8"))
         coco.write(f'{{"info": {to_json(head)}, "licenses": [], "annotations": [')
-        folder = ResultFolder(path, contents or Contents(), coco)
+        table = None
+        if contents.table:
+            # A byte of a file name that is not UTF-8 is escaped, as in JSON.
+            file = (path / TABLE_FILE).open("w", encoding="utf-8", errors="backslashreplace")
+            table = stack.enter_context(file)
+            csv.writer(table, lineterminator="\n").writerow(_COLUMNS)
+        folder = ResultFolder(path, contents, coco, table)
         yield folder
         folder.finish()
 
@@ -191,7 +224,8 @@ def describe(masks: Masks, mode: OutputMode = "coco_rle") -> Iterator[dict[str, 
         A dictionary a mask, with the keys of SAM's records (``segmentation`` as COCO RLE, its
         counts a string or, for ``"uncompressed_rle"``, a list; ``area``, ``bbox`` as x, y, w, h
         with w = xmax - xmin, ``predicted_iou``, ``stability_score``, ``point_coords``,
-        ``crop_box``) and ``prompt``, the index of the prompt that the mask answers.
+        ``crop_box``, and ``name`` where masks have names) and ``prompt``, the index of the prompt
+        that the mask answers.
     """
     spelling: OutputMode = "uncompressed_rle" if mode == "uncompressed_rle" else "coco_rle"
     for index, record in enumerate(masks.records(spelling)):

@@ -200,12 +200,15 @@ def _text(
 
 
 def mask_table(masks: Masks) -> Table:
-    """Build a table with a row for each mask: its prompt, box, area, and the two scores."""
+    """Build a table with a row for each mask: its prompt, box, area, the two scores, its name."""
     table = Table(box=None, pad_edge=False)
     for heading in ("mask", "prompt", "x0", "y0", "x1", "y1", "area", "score", "stability"):
         table.add_column(heading, justify="right")
+    if masks.names is not None:
+        table.add_column("name")
     for index in range(len(masks)):
         numbers = (index + 1, masks.prompt[index], *masks.boxes[index], masks.areas[index])
         shares = (f"{masks.scores[index]:.3f}", f"{masks.stability[index]:.3f}")
-        table.add_row(*(str(int(number)) for number in numbers), *shares)
+        names = () if masks.names is None else (masks.names[index],)
+        table.add_row(*(str(int(number)) for number in numbers), *shares, *names)
     return table

@@ -26,6 +26,7 @@ from fastseg.cli.report import Report
 from fastseg.masks import Masks, OutputMode
 from fastseg.results import Contents
 from fastseg.sam.grid_settings import GridSettings
+from fastseg.sam.prototypes import Prototypes
 
 _HELP = {
     "points_per_side": "Points along each side of the grid.",
@@ -52,6 +53,7 @@ class Arguments(ModelArguments, ViewArguments, OutArguments):
 
     sources: tuple[Path, ...]
     output_mode: OutputMode
+    prototypes: Path | None
     points_per_side: int
     points_per_batch: int
     pred_iou_thresh: float
@@ -89,6 +91,11 @@ def grid_options(command: Callable[..., Any]) -> Callable[..., Any]:
     show_default=True,
     help="Form of the masks; binary_mask also writes one PNG for each mask.",
 )
+@click.option(
+    "--prototypes",
+    type=click.Path(path_type=Path),
+    help="Name each mask by the nearest of these prototypes, a file of fastseg.Prototypes.save.",
+)
 @view_options
 @model_options
 @out_options
@@ -104,11 +111,14 @@ def everything(arguments: Arguments) -> Report:
     images, left_out = expand_folders(arguments.sources)
     arguments.check_out(images)
     with arguments.load() as model:
+        file = arguments.prototypes
+        classify = None if file is None else Prototypes.load(file, model)
 
         def call(image: NDArray[np.uint8]) -> Masks:
-            return model.everything(image, **grid)
+            return model.everything(image, **grid, classify=classify)
 
-        contents = Contents(mode=arguments.output_mode, overlays=arguments.overlay)
-        settings = {**grid, **arguments.seen()}
+        contents = Contents(mode=arguments.output_mode, overlays=arguments.overlay, table=True)
+        named = {} if file is None else {"prototypes": str(file)}
+        settings = {**grid, **named, **arguments.seen()}
         task = Task("everything", call, settings, contents, PER_MASK, arguments.read)
         return run_batch(images, model, task, arguments, left_out)

@@ -39,6 +39,7 @@ class Arguments(ModelArguments, ViewArguments, OutArguments):
     box: tuple[Box, ...]
     point: tuple[Point, ...]
     label: tuple[int, ...]
+    name: tuple[str, ...]
     multimask: bool
     best: bool
     mask_png: bool
@@ -51,11 +52,13 @@ class Prompts:
     boxes: NDArray[np.float64] | None  # (prompts, 4)
     points: NDArray[np.float64] | None  # (1, points, 2)
     labels: NDArray[np.int32] | None  # (1, points)
+    names: tuple[str, ...] | None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the prompts that were given, ready for JSON."""
         given = {"boxes": self.boxes, "points": self.points, "labels": self.labels}
-        return {name: array.tolist() for name, array in given.items() if array is not None}
+        found = {name: array.tolist() for name, array in given.items() if array is not None}
+        return found if self.names is None else {**found, "names": list(self.names)}
 
 
 @click.command()
@@ -81,6 +84,13 @@ class Prompts:
     type=click.IntRange(0, 1),
     multiple=True,
     help="1 = foreground, 0 = background. One for each --point, in order. Default: all 1.",
+)
+@click.option(
+    "--name",
+    multiple=True,
+    metavar="NAME",
+    help="Name of a prompt, which its masks carry. One for each --box, in order, or one for the "
+    "points.",
 )
 @click.option(
     "--multimask/--single",
@@ -111,6 +121,7 @@ def segment(arguments: Arguments) -> Report:
                 points=prompts.points,
                 labels=prompts.labels,
                 boxes=prompts.boxes,
+                names=prompts.names,
                 multimask=arguments.multimask,
             )
             return masks.best() if arguments.best else masks
@@ -122,7 +133,7 @@ def segment(arguments: Arguments) -> Report:
             **arguments.seen(),
         }
         mode: OutputMode = "binary_mask" if arguments.mask_png else "coco_rle"
-        contents = Contents(mode=mode, overlays=arguments.overlay)
+        contents = Contents(mode=mode, overlays=arguments.overlay, table=True)
         task = Task("segment", call, settings, contents, PER_MASK, arguments.read)
         return run_batch(arguments.images, model, task, arguments)
 
@@ -145,7 +156,14 @@ def prompts_of(arguments: Arguments) -> Prompts:
         raise click.UsageError(
             f"{len(points)} points and {len(labels)} labels: give each --point one --label, or none"
         )
+    count = max(1, len(boxes))
+    if arguments.name and len(arguments.name) != count:
+        raise click.UsageError(
+            f"{count} prompts and {len(arguments.name)} names: give each --box one --name, all "
+            "--point together one, or none"
+        )
     return Prompts(
+        names=arguments.name or None,
         boxes=np.array(boxes, np.float64) if boxes else None,
         points=np.array([points], np.float64) if points else None,
         labels=np.array([labels or (1,) * len(points)], np.int32) if points else None,

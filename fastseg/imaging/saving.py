@@ -30,6 +30,11 @@ class MaskSet(Protocol):
         ...
 
     @property
+    def prompt(self) -> NDArray[np.int64]:
+        """Index of the prompt of each mask."""
+        ...
+
+    @property
     def size(self) -> tuple[int, int]:
         """Height and width in pixels."""
         ...
@@ -67,7 +72,8 @@ def save(
 
     Raises:
         BackendUnavailableError: nibabel, pynrrd or highdicom is not installed.
-        MaskError: The masks overlap, are too many, or do not fit their source.
+        MaskError: The masks overlap, are too many, do not fit their source, or are alternatives
+            for one prompt.
         OutputError: The suffix is of no such format, or the file cannot be written.
     """
     target = Path(path)
@@ -79,6 +85,7 @@ def save(
             f"{', '.join(_WRITERS)}."
         )
     _check_fit(masks, source)
+    _refuse_alternatives(masks)
     content = writer(masks, source, keep_patient)
     with atomic_file(target) as temporary:
         temporary.write_bytes(content)
@@ -95,6 +102,22 @@ def _check_fit(masks: Sequence[MaskSet], source: MedicalImage | None) -> None:
             f"the masks are of {len(masks)} frames of {width} x {height} pixels, and {source.name} "
             f"has {len(source)} of {columns} x {rows}. Give the image that they were made of."
         )
+
+
+def _refuse_alternatives(masks: Sequence[MaskSet]) -> None:
+    """Refuse alternatives for one prompt: of one name, they would be joined without a word."""
+    for frame, one in enumerate(masks):
+        if one.names is None:
+            continue
+        seen: dict[tuple[int, str], NDArray[np.bool_]] = {}
+        for prompt, name, mask in zip(one.prompt.tolist(), one.names, one.array(), strict=True):
+            before = seen.setdefault((prompt, name), np.zeros_like(mask))
+            if (before & mask).any():
+                raise MaskError(
+                    f"frame {frame} has several masks of prompt {prompt}, {name!r}, that overlap: "
+                    "alternatives, which would become one structure. Save masks.best()."
+                )
+            before |= mask
 
 
 def structures(masks: Sequence[MaskSet]) -> list[str]:

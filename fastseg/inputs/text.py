@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
+
+from fastseg.errors import FastsegError
+from fastseg.inputs.numbers import shown
 
 _FILE_BYTES = 200
 """Longest name of a file without suffix; a file system takes 255 bytes in all."""
@@ -14,6 +18,32 @@ _HIDDEN_BYTES = range(0xDC80, 0xDD00)
 def printable(text: str) -> str:
     """Return ``text`` with escapes for line breaks, control characters and bytes outside UTF-8."""
     return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def texts(values: object, what: str, error: type[FastsegError]) -> tuple[str, ...]:
+    """Return names as a tuple of plain texts.
+
+    Args:
+        values: A sequence of texts, or an array of them, as detectors return their labels; one
+            text is a sequence of one.
+        what: Name of the argument, for the message.
+        error: The error to raise.
+
+    Raises:
+        FastsegError: ``error``: they are no sequence, or one of them is no text or shows nothing.
+    """
+    if isinstance(values, str):
+        values = (values,)
+    given = values.tolist() if hasattr(values, "tolist") else values
+    if isinstance(given, bytes) or not isinstance(given, Sequence):
+        raise error(f"{what} must be a list of texts, not {shown(values)}.")
+    for index, value in enumerate(given):
+        if not isinstance(value, str) or not value.strip():
+            raise error(
+                f"{what}[{index}] must be text that shows something, not {shown(value)}. Give each "
+                "a name of its own, or leave the argument out."
+            )
+    return tuple(map(str, given))
 
 
 def file_stem(text: str) -> str:

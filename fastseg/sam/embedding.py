@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -13,9 +12,8 @@ from numpy.typing import NDArray
 from fastseg.contract import Array
 from fastseg.errors import EmbeddingError
 from fastseg.geometry import Frame
-from fastseg.inputs.numbers import shown
+from fastseg.storage.archives import read_archive
 from fastseg.storage.atomic import atomic_file
-from fastseg.storage.paths import is_file, user_path
 from fastseg.timings import Timings
 
 FORMAT = 1
@@ -97,23 +95,11 @@ class Embedding:
         Raises:
             EmbeddingError: There is no such file, it is damaged, or it is no embedding.
         """
-        name = path if isinstance(path, str | os.PathLike) else shown(path)
-        try:
-            if not is_file(user_path(path)):
-                raise ValueError("No such file, or a pipe, a device or a folder")
-            # np.load would also take a pickle or a bare array; only an archive is ours.
-            with zipfile.ZipFile(user_path(path)) as archive:
-                # What is not packed takes no more memory than the file has bytes.
-                if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-                    raise ValueError("It is packed, which save does not do")
-                damaged = archive.testzip()
-            with np.load(user_path(path), allow_pickle=False) as entries:
-                arrays = {name: entries[name] for name in _ENTRIES}
-        except Exception as error:  # readers fail on damage in many ways
-            raise EmbeddingError(
-                f"{name} is not an embedding that can be read: {error}. Embed the image again."
-            ) from error
-        if damaged is not None or (embedding := _from_arrays(arrays)) is None:
+        arrays = read_archive(
+            path, _ENTRIES, what="an embedding", remedy="Embed the image again.",
+            error=EmbeddingError,
+        )  # fmt: skip
+        if (embedding := _from_arrays(arrays)) is None:
             raise EmbeddingError(
                 f"{path} is damaged, or newer than this fastseg. Embed the image again, or "
                 "upgrade fastseg."

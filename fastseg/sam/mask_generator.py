@@ -67,6 +67,10 @@ class MaskGenerator:
         """Times of the call, without those of the embeddings."""
         self.embedded = Timings()
         """Times of the embeddings."""
+        self.keeps_embedding = False
+        """True to keep the embedding of the whole image in ``embedding``, for a classifier."""
+        self.embedding: Embedding | None = None
+        """Of the whole image, if it is kept and did not stay on a GPU."""
         self._points_before = 0
 
     def generate(self, image: ImageSource, channels: Channels) -> Masks:
@@ -109,6 +113,8 @@ class MaskGenerator:
     def _embed(self, pixels: NDArray[np.uint8], frame: Frame) -> Embedding:
         embedding = self._pipeline.embed(pixels, crop=frame.crop)
         self.embedded += embedding.timings
+        if self.keeps_embedding and frame.crop is None:
+            self.embedding = embedding
         return embedding
 
     def _from_device(self, placed: tuple[Frame, NDArray[np.float64]], found: Found) -> Masks:

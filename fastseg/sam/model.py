@@ -15,11 +15,12 @@ from fastseg.artifacts import ModelFolder
 from fastseg.backends.base import DeviceBacked
 from fastseg.contract import MULTIPLE, SINGLE
 from fastseg.errors import PromptError
-from fastseg.images import MAX_PIXELS, Channels, ImageSource, is_stack
+from fastseg.images import MAX_PIXELS, Channels, ImageSource, is_stack, read_image
 from fastseg.inference.loaded_model import LoadedModel
 from fastseg.inference.sessions import Choice
 from fastseg.inputs.numbers import yes_or_no
 from fastseg.masks import Masks
+from fastseg.sam.classifier import Classifier, named, require_classifier, takes_embeddings
 from fastseg.sam.embedding import Embedding
 from fastseg.sam.grid_settings import SETTINGS, GridSettings
 from fastseg.sam.mask_generator import MaskGenerator, Pipeline
@@ -50,7 +51,8 @@ class Sam(LoadedModel):
         self.mask_side = self.manifest.image_preprocessing.side // 4
         """Height and width of low-resolution logits."""
         files = self.manifest.graphs.values()
-        self._encoders = [file.content for file in files if file.graph.name == "encoder"]
+        self.encoders = [file.content for file in files if file.graph.name == "encoder"]
+        """Hashes of the encoder in each precision, whose embeddings this model takes."""
 
     @cached_property
     def gpu_mask_generator(self) -> GpuMaskGenerator | None:
@@ -103,6 +105,7 @@ class Sam(LoadedModel):
         labels: ArrayLike | Sequence[Any] | None = None,
         boxes: ArrayLike | None = None,
         mask_logits: ArrayLike | None = None,
+        names: str | Sequence[str] | None = None,
         multimask: bool = True,
         channels: Channels = "rgb",
     ) -> Masks: ...
@@ -116,6 +119,7 @@ class Sam(LoadedModel):
         labels: Iterable[Any] | None = None,
         boxes: Iterable[Any] | None = None,
         mask_logits: Iterable[Any] | None = None,
+        names: Iterable[Any] | None = None,
         multimask: bool = True,
         channels: Channels = "rgb",
     ) -> list[Masks]: ...
@@ -128,6 +132,7 @@ class Sam(LoadedModel):
         labels: Any = None,
         boxes: Any = None,
         mask_logits: Any = None,
+        names: Any = None,
         multimask: bool = True,
         channels: Channels = "rgb",
     ) -> Masks | list[Masks]:
@@ -146,6 +151,8 @@ class Sam(LoadedModel):
                 axis; None means all foreground. A padding point takes part as in SAM.
             boxes: (4,) or (prompts, 4) as x0, y0, x1, y1 in pixels, not clipped to the image.
             mask_logits: (h, w) or (prompts, h, w) low-resolution logits as in ``Masks.logits``.
+            names: A name for each prompt, as a detector has for its boxes; all masks of a prompt
+                carry it. One text for one prompt.
             multimask: Three alternatives for each prompt, unsorted, or the single mask.
             channels: Order of an array's colours, ``"rgb"`` or ``"bgr"``.
 
@@ -159,9 +166,10 @@ class Sam(LoadedModel):
         """
         if is_stack(image):
             asked = {"points": points, "labels": labels, "boxes": boxes, "mask_logits": mask_logits}
-            return list(self.stream(image, **asked, multimask=multimask, channels=channels))
+            options = {"names": names, "multimask": multimask, "channels": channels}
+            return list(self.stream(image, **asked, **options))
         several = yes_or_no(multimask, "multimask", PromptError)
-        request = PromptRequest(points, labels, boxes, mask_logits)
+        request = PromptRequest(points, labels, boxes, mask_logits, names)
         with self._graphs.call():
             ready = self._read(image, channels)
             return self._decode(*self._encode_checked(ready, request), several)
@@ -174,6 +182,7 @@ class Sam(LoadedModel):
         labels: Iterable[Any] | None = None,
         boxes: Iterable[Any] | None = None,
         mask_logits: Iterable[Any] | None = None,
+        names: Iterable[Any] | None = None,
         multimask: bool = True,
         channels: Channels = "rgb",
         batch_size: int = 8,
@@ -186,6 +195,7 @@ class Sam(LoadedModel):
             labels: For each image.
             boxes: For each image.
             mask_logits: For each image.
+            names: For each image.
             multimask: As in ``segment``.
             channels: As in ``segment``.
             batch_size: Images that are held at once, at least 1: while one is decoded, the next is
@@ -199,7 +209,7 @@ class Sam(LoadedModel):
             PromptError: A prompt cannot be used, or images and prompts are not equally many.
         """
         several = yes_or_no(multimask, "multimask", PromptError)
-        requests = pair_requests(images, (points, labels, boxes, mask_logits))
+        requests = pair_requests(images, (points, labels, boxes, mask_logits, names))
         stages = Stages(
             read=lambda image: self._read(image, channels),
             encode=self._encode_checked,
@@ -223,6 +233,7 @@ class Sam(LoadedModel):
         crop_n_points_downscale_factor: int = 1,
         point_grids: Sequence[ArrayLike] | None = None,
         min_mask_region_area: int = 0,
+        classify: Classifier | None = None,
         channels: Channels = "rgb",
         max_device_memory: int | None = None,
     ) -> Masks:
@@ -247,6 +258,9 @@ class Sam(LoadedModel):
             crop_n_points_downscale_factor: Layer i has points_per_side / factor**i points a side.
             point_grids: For each crop layer its points, (n, 2) in 0..1, instead of a regular grid.
             min_mask_region_area: Fill holes and drop islands smaller than this many pixels.
+            classify: Function of the image, uint8 (H, W, 3) RGB, and its masks, which returns a
+                name for each, or ``(names, scores)``; ``Prototypes`` is one. It is not called where
+                there is no mask. The image must be in the CPU's memory then.
             channels: Order of an array's colours, ``"rgb"`` or ``"bgr"``.
             max_device_memory: Bytes that prompts may take at once on a device; None is 2 GiB. With
                 enough, all go through the decoder in one pass.
@@ -257,7 +271,7 @@ class Sam(LoadedModel):
 
         Raises:
             ImageError: The image cannot be used.
-            PromptError: A setting cannot be used.
+            PromptError: A setting cannot be used, or ``classify`` does not return a name a mask.
             DeviceMemoryError: The device has too little memory, even for half as much at a time.
         """
         given = locals()
@@ -271,7 +285,26 @@ class Sam(LoadedModel):
             max_pixels=self.max_pixels,
         )
         generator = MaskGenerator(pipeline, settings)
-        masks = generator.generate(image, channels)
+        if classify is not None:
+            require_classifier(classify)
+            return self._classified(generator, classify, image, channels)
+        return self._timed(generator, generator.generate(image, channels))
+
+    def _classified(
+        self, generator: MaskGenerator, classify: Classifier, image: ImageSource, channels: Channels
+    ) -> Masks:
+        """Generate masks and name them; the classifier's time is not in the timings."""
+        with generator.watch("preprocess"):
+            pixels = read_image(image, channels=channels, max_pixels=self.max_pixels)
+        generator.keeps_embedding = takes_embeddings(classify)
+        masks = self._timed(generator, generator.generate(pixels, "rgb"))
+        if len(masks) == 0:
+            return masks.with_names(())
+        if takes_embeddings(classify) and generator.embedding is not None:
+            return named(masks, classify.from_embedding(generator.embedding, masks))
+        return named(masks, classify(pixels, masks))
+
+    def _timed(self, generator: MaskGenerator, masks: Masks) -> Masks:
         timings = self._timings(generator.watch, n_masks=len(masks))
         return masks.with_timings(generator.embedded + timings)
 
@@ -295,7 +328,7 @@ class Sam(LoadedModel):
     ) -> tuple[Embedding, Prompts]:
         """Check the prompts, then encode the image; a given embedding is completed."""
         if isinstance(ready, Embedding):
-            ready.require(*self._encoders)
+            ready.require(*self.encoders)
         # Bad prompts are cheap to find and the encoder is not: they are checked before it runs.
         prompts = request.check(ready.frame, mask_side=self.mask_side)
         if not isinstance(ready, Embedding):
@@ -338,4 +371,5 @@ class Sam(LoadedModel):
             prompt=np.repeat(np.arange(count), per_prompt),
             timings=embedding.timings + self._timings(watch, n_masks=len(flat)),
             logits=flat,
+            names=prompts.names_of_masks(per_prompt),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +18,7 @@ from fastseg.contract import (
 from fastseg.errors import PromptError
 from fastseg.geometry import Frame
 from fastseg.inputs.numbers import real_array
+from fastseg.inputs.text import texts
 
 LARGEST_COORDINATE = 2**24
 """Pixels from the image's corner that a box may reach; from here on float32 skips integers."""
@@ -65,9 +66,18 @@ class Prompts:
     masks: NDArray[np.float32] | None = None
     """(n, h, w) low-resolution logits, or None."""
 
+    names: tuple[str, ...] | None = None
+    """Name of each prompt, or None."""
+
     def __len__(self) -> int:
         """Count the prompts."""
         return len(self.offsets) - 1
+
+    def names_of_masks(self, per_prompt: int) -> tuple[str, ...] | None:
+        """Name each mask by its prompt; None where the prompts have no names."""
+        if self.names is None:
+            return None
+        return tuple(name for name in self.names for _ in range(per_prompt))
 
     def batches(self, frame: Frame, *, limit: int) -> Iterator[PromptBatch]:
         """Yield batches of at most ``limit`` prompts that have equally many points.
@@ -107,6 +117,7 @@ class PromptRequest:
     labels: ArrayLike | Sequence[ArrayLike] | None = None
     boxes: ArrayLike | None = None
     mask_logits: ArrayLike | None = None
+    names: str | Sequence[str] | None = None
 
     def check(self, frame: Frame, *, mask_side: int) -> Prompts:
         """Check the request against one image.
@@ -137,7 +148,14 @@ class PromptRequest:
                 f"The numbers of prompts differ: {given}. For n prompts give points "
                 "(n, points, 2), boxes (n, 4) and mask_logits (n, height, width)."
             )
-        return _assemble(next(iter(counts.values())), points, boxes, masks)
+        count = next(iter(counts.values()))
+        names = None if self.names is None else texts(self.names, "names", PromptError)
+        if names is not None and len(names) != count:
+            raise PromptError(
+                f"names for {len(names)} prompts, but there are {count}. Give each prompt a name, "
+                "or leave names out."
+            )
+        return replace(_assemble(count, points, boxes, masks), names=names)
 
 
 @dataclass(frozen=True, slots=True)

@@ -267,4 +267,34 @@ def test_overlays_are_left_out_when_asked(tiny, image, tmp_path, capsys) -> None
     out = tmp_path / "out"
     call = ("segment", image, "--model", tiny, "--point", 9, 9, "--out", out, "--no-overlay")
     assert answer(capsys, *call)[0] == 0
-    assert {file.name for file in out.iterdir()} == {"masks.json", "results.json", RECORD}
+    files = {"masks.csv", "masks.json", "results.json", RECORD}
+    assert {file.name for file in out.iterdir()} == files
+
+
+def test_prompts_have_names(tiny, image, tmp_path, capsys) -> None:
+    out = tmp_path / "out"
+    call = ("segment", image, "--model", tiny, "--box", 5, 5, 30, 30, "--box", 0, 0, 60, 40)
+    code, document = answer(capsys, *call, "--name", "a", "--name", "b", "--best", "--out", out)
+    assert code == 0
+    assert document["settings"]["names"] == ["a", "b"]
+    rows = (out / "masks.csv").read_text().splitlines()
+    assert [row.split(",")[3] for row in rows] == ["name", "a", "b"]
+    assert run([str(word) for word in (*call, "--name", "a", "--name", "b")]) == 0
+    assert " name" in capsys.readouterr().out
+    points = ("segment", image, "--model", tiny, "--point", 5, 5, "--point", 9, 9)
+    assert answer(capsys, *points, "--name", "a")[0] == 0
+    for names in (("--name", "a"), ("--name", "a", "--name", "b", "--name", "c")):
+        assert answer(capsys, *call, *names)[0] == 2
+    assert answer(capsys, *points, "--name", " ")[0] == 1
+
+
+def test_prototypes_name_the_masks_of_everything(tiny, image, tmp_path, capsys) -> None:
+    with fastseg.load(tiny) as model:
+        examples = model.segment(image, boxes=[5, 5, 30, 30], names="blob").best()
+        fastseg.Prototypes.of_examples(model, [(image, examples)]).save(tmp_path / "p.npz")
+    call = ("everything", image, "--model", tiny, "--pred-iou-thresh", 0, "--points-per-side", 2)
+    code, document = answer(capsys, *call, "--prototypes", tmp_path / "p.npz")
+    assert code == 0
+    found = document["pictures"][0]["annotations"]
+    assert {one["name"] for one in found} == {"blob"}
+    assert answer(capsys, *call, "--prototypes", tmp_path / "absent.npz")[0] == 2
