@@ -16,7 +16,8 @@ class Frame:
     """The placement of one image, or a crop of it, in the square that a model takes.
 
     The longest side of the crop becomes ``side`` pixels, the rest of the square is padding at the
-    bottom and the right (SAM's convention; Kirillov et al. 2023).
+    bottom and the right (SAM's convention; Kirillov et al. 2023). A stretched crop fills the square
+    and loses its aspect (the convention of SAM 2 and of MedSAM).
     """
 
     image: tuple[int, int]
@@ -27,6 +28,9 @@ class Frame:
 
     crop: tuple[int, int, int, int] | None = None
     """``x0, y0, x1, y1`` of the encoded part, end-exclusive; None is the whole image."""
+
+    stretched: bool = False
+    """True if both sides become ``side`` pixels, so that there is no padding."""
 
     @property
     def crop_box(self) -> tuple[int, int, int, int]:
@@ -43,6 +47,8 @@ class Frame:
     @property
     def resized(self) -> tuple[int, int]:
         """Height and width of the encoded part inside the square, in model pixels."""
+        if self.stretched:
+            return self.side, self.side
         height, width = self.size
         scale = self.side / max(height, width)
         # Half up in double precision, as SAM rounds; at least one pixel, so that of an image

@@ -8,14 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastseg.artifacts.manifest import (
-    REMEDY,
-    GraphFile,
-    Manifest,
-    StoredFile,
-    from_json,
-    to_json,
-)
+from fastseg.artifacts.json_fields import REMEDY
+from fastseg.artifacts.manifest import GraphFile, Manifest, StoredFile, from_json, to_json
 from fastseg.contract import GraphSpec
 from fastseg.environment.threads import Team
 from fastseg.errors import BackendError, ModelFolderError, ModelNotFoundError, OutputError

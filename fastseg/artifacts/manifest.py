@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
-from typing import Any, NoReturn, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
+from fastseg.artifacts.json_fields import REMEDY, JsonFields
+from fastseg.artifacts.preprocessing import (
+    FramePreprocessing,
+    Preprocessing,
+    frame_preprocessing,
+    image_preprocessing,
+)
+from fastseg.artifacts.rules import Rules, read_rules
 from fastseg.contract import DType, GraphSpec, TensorSpec, graph_role
 from fastseg.errors import ModelFolderError
 
 SCHEMA = 1
 """Version of ``model.json``; a folder with a higher one was written by a newer fastseg."""
-
-REMEDY = "Copy the folder again, or export the model again."
-
-LARGEST_SIDE = 4096
-"""Largest side of a network's input in pixels; one such image takes 200 MB."""
-
-LONGEST_SIDE = "longest_side_bilinear"
-"""Resizing of images for SAM. An image that is resized in another way than in its model's training
-gives masks that look right, so an unknown word is an error."""
-
-AREA_CUBIC = "area_400_cubic"
-"""Resizing of frames: by area to 400 pixels, then bicubically to the network's side."""
-
-JOINT_MIN_MAX = "joint_min_max"
-"""Normalisation of frames: (x - min) / (max - min) over all channels of a frame together."""
 
 SAM = "sam"
 """The family of promptable models."""
@@ -37,45 +29,6 @@ UNET = "unet"
 """The family of networks that segment frames without prompts."""
 
 Json: TypeAlias = Mapping[str, Any]
-Value = TypeVar("Value")
-
-
-@dataclass(frozen=True, slots=True)
-class Preprocessing:
-    """The conversion of an image to the encoder's input."""
-
-    side: int
-    """Side of the model's square input in pixels."""
-
-    mean: tuple[float, float, float]
-    """Subtracted from R, G, B on the 0..255 scale."""
-
-    std: tuple[float, float, float]
-    """Divides R, G, B afterwards."""
-
-    resize: str = LONGEST_SIDE
-    """The longest side becomes ``side`` by Pillow's bilinear filter; the rest is padded with 0."""
-
-
-@dataclass(frozen=True, slots=True)
-class FramePreprocessing:
-    """The conversion of an ultrasound frame to the input of a network that takes no prompt."""
-
-    side: int = 256
-    """Side of the network's square input in pixels."""
-
-    channels: int = 3
-    """3 for luma and two chroma channels (YCbCr), 1 for luma alone."""
-
-    resize: str = AREA_CUBIC
-    normalise: str = JOINT_MIN_MAX
-    field_of_view_cm: float = 20.0
-    """Side of the square in cm."""
-
-    @property
-    def cm_per_pixel(self) -> float:
-        """Size of a pixel of the network's square in cm."""
-        return self.field_of_view_cm / self.side
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +109,9 @@ class Manifest:
     extra: Json = field(default_factory=dict)
     """Anything else that JSON can hold."""
 
+    rules: Rules | None = None
+    """For prompts and masks, where they are not those of SAM; see ``sam_rules``."""
+
     schema: int = SCHEMA
 
     @property
@@ -176,6 +132,11 @@ class Manifest:
         return self.preprocessing
 
     @property
+    def sam_rules(self) -> Rules:
+        """The rules for prompts and masks of a model that takes prompts."""
+        return self.rules or Rules()
+
+    @property
     def frame_preprocessing(self) -> FramePreprocessing:
         """``preprocessing`` of a network that takes frames.
 
@@ -193,7 +154,7 @@ class Manifest:
         Raises:
             ModelFolderError: The folder does not say.
         """
-        return _Fields(self.extra, f"{self.name}: extra").get("view", str)
+        return JsonFields(self.extra, f"{self.name}: extra").get("view", str)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -202,7 +163,7 @@ class Manifest:
         Raises:
             ModelFolderError: The folder does not say, or says something twice.
         """
-        fields = _Fields(self.extra, f"{self.name}: extra")
+        fields = JsonFields(self.extra, f"{self.name}: extra")
         classes = fields.get("classes", list)
         if not all(isinstance(name, str) for name in classes) or len({*classes}) < len(classes):
             fields.refuse(f"classes must be different names, not {classes}")
@@ -213,6 +174,10 @@ def to_json(manifest: Manifest) -> str:
     """Write a manifest as the text of ``model.json``; ``from_json`` returns an equal one."""
     fields = asdict(manifest)
     ordered = {"schema": fields.pop("schema"), **fields}
+    if manifest.rules is None:
+        del ordered["rules"]
+    else:
+        ordered["rules"] = manifest.rules.as_dict()
     return json.dumps(ordered, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -227,20 +192,20 @@ def from_json(text: str) -> Manifest:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ModelFolderError(f"model.json is not JSON: {error}. {REMEDY}") from error
-    root = _Fields(document, "model.json")
+    root = JsonFields(document, "model.json")
     schema = root.get("schema", int)
     if schema > SCHEMA:
         raise ModelFolderError(
             f"model.json has schema {schema}, this fastseg reads up to {SCHEMA}. Upgrade fastseg."
         )
     graphs, family = root.get("graphs", dict), root.get("family", str)
-    read = _frame_preprocessing if family == UNET else _preprocessing
+    read = frame_preprocessing if family == UNET else image_preprocessing
     manifest = Manifest(
         schema=schema,
         family=family,
         name=root.get("name", str),
-        preprocessing=read(_Fields(root.get("preprocessing", dict), "preprocessing")),
-        graphs={key: _graph_file(_Fields(value, key)) for key, value in graphs.items()},
+        preprocessing=read(JsonFields(root.get("preprocessing", dict), "preprocessing")),
+        graphs={key: _graph_file(JsonFields(value, key)) for key, value in graphs.items()},
         weights=_weights(root),
         source=root.get("source", dict),
         licence=root.get("licence", str),
@@ -248,6 +213,7 @@ def from_json(text: str) -> Manifest:
         written_by=root.get("written_by", dict),
         parity=tuple(root.get("parity", list)),
         extra=root.get("extra", dict),
+        rules=_rules(root),
     )
     _check_inputs(manifest)
     return manifest
@@ -266,94 +232,9 @@ def _check_inputs(manifest: Manifest) -> None:
                 )
 
 
-class _Fields:
-    """A JSON object whose fields are read by name and type."""
-
-    def __init__(self, document: object, where: str) -> None:
-        self.where = where
-        if not isinstance(document, dict):
-            self.refuse(f"is {type(document).__name__}, not an object")
-        self.document: dict[str, Any] = document
-
-    def get(self, name: str, kind: type[Value], default: Value | None = None) -> Value:
-        """Read the field ``name``, which must be a ``kind``; ``default``, if any, where absent."""
-        if name not in self.document:
-            if default is not None:
-                return default
-            self.refuse(f"has no field {name!r}")
-        value = self.document[name]
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            self.refuse(f"{name} is {type(value).__name__}, not {kind.__name__}")
-        return value
-
-    def objects(self, name: str) -> list[_Fields]:
-        """Read the field ``name``, a list of objects."""
-        return [_Fields(value, f"{self.where} {name}") for value in self.get(name, list)]
-
-    def refuse(self, reason: str) -> NoReturn:
-        """Raise an error for this object."""
-        raise ModelFolderError(f"{self.where} {reason}. {REMEDY}")
-
-
-def _preprocessing(fields: _Fields) -> Preprocessing:
-    def triple(name: str) -> tuple[float, float, float]:
-        values = fields.get(name, list)
-        if len(values) != 3 or not all(type(value) in (int, float) for value in values):
-            fields.refuse(f"{name} must be three numbers, not {values}")
-        try:
-            red, green, blue = (float(value) for value in values)
-        except OverflowError:  # an integer beyond every float
-            fields.refuse(f"{name} must be three finite numbers")
-        return red, green, blue
-
-    found = Preprocessing(
-        side=fields.get("side", int),
-        mean=triple("mean"),
-        std=triple("std"),
-        resize=fields.get("resize", str),
-    )
-    _known("resizing", found.resize, LONGEST_SIDE)
-    _check_side(found.side, fields)
-    if not (all(map(math.isfinite, found.mean)) and all(0 < x < math.inf for x in found.std)):
-        fields.refuse(f"mean and std must be finite and std positive: {found.mean}, {found.std}")
-    return found
-
-
-def _frame_preprocessing(fields: _Fields) -> FramePreprocessing:
-    found = FramePreprocessing(
-        side=fields.get("side", int),
-        channels=fields.get("channels", int),
-        resize=fields.get("resize", str),
-        normalise=fields.get("normalise", str),
-        field_of_view_cm=fields.get("field_of_view_cm", float),
-    )
-    _known("resizing", found.resize, AREA_CUBIC)
-    _known("normalisation", found.normalise, JOINT_MIN_MAX)
-    _check_side(found.side, fields)
-    if found.channels not in (1, 3):
-        fields.refuse(f"channels must be 1 or 3, not {found.channels}")
-    if not 0 < found.field_of_view_cm < math.inf:
-        fields.refuse(f"field_of_view_cm must be positive, not {found.field_of_view_cm}")
-    return found
-
-
-def _known(what: str, word: str, known: str) -> None:
-    """Refuse a preprocessing that only a newer fastseg can know."""
-    if word != known:
-        raise ModelFolderError(
-            f"model.json asks for the {what} {word!r}, and this fastseg knows only {known!r}. "
-            "Upgrade fastseg."
-        )
-
-
-def _check_side(side: int, fields: _Fields) -> None:
-    if side < 16 or side % 16 or side > LARGEST_SIDE:
-        fields.refuse(f"side must be a multiple of 16 up to {LARGEST_SIDE}, not {side}")
-
-
-def _graph_file(fields: _Fields) -> GraphFile:
+def _graph_file(fields: JsonFields) -> GraphFile:
     own = _stored_file(fields)
-    graph = _Fields(fields.get("graph", dict), f"{fields.where} graph")
+    graph = JsonFields(fields.get("graph", dict), f"{fields.where} graph")
     return GraphFile(
         graph=GraphSpec(
             name=graph.get("name", str),
@@ -371,14 +252,22 @@ def _graph_file(fields: _Fields) -> GraphFile:
     )
 
 
-def _weights(root: _Fields) -> dict[str, StoredFile]:
+def _weights(root: JsonFields) -> dict[str, StoredFile]:
     if "weights" not in root.document:
         return {}
     weights = root.get("weights", dict)
-    return {key: _stored_file(_Fields(value, f"weights {key}")) for key, value in weights.items()}
+    return {
+        key: _stored_file(JsonFields(value, f"weights {key}")) for key, value in weights.items()
+    }
 
 
-def _stored_file(fields: _Fields) -> StoredFile:
+def _rules(root: JsonFields) -> Rules | None:
+    if "rules" not in root.document:
+        return None
+    return read_rules(JsonFields(root.get("rules", dict), "rules"))
+
+
+def _stored_file(fields: JsonFields) -> StoredFile:
     file = fields.get("file", str)
     if not file or file != file.replace("\\", "/").rsplit("/", 1)[-1] or file in (".", ".."):
         fields.refuse(f"names the file {file!r}, which is not a plain name inside the folder")
@@ -388,7 +277,7 @@ def _stored_file(fields: _Fields) -> StoredFile:
 _DTYPES: Mapping[str, DType] = {"float32": "float32", "float16": "float16", "int32": "int32"}
 
 
-def _tensor(fields: _Fields) -> TensorSpec:
+def _tensor(fields: JsonFields) -> TensorSpec:
     dtype, shape = fields.get("dtype", str), fields.get("shape", list)
     if dtype not in _DTYPES:
         fields.refuse(f"has the dtype {dtype!r}, not one of {sorted(_DTYPES)}")

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastseg.artifacts.manifest import REMEDY
+from fastseg.artifacts.json_fields import REMEDY
 from fastseg.contract import Array
 from fastseg.errors import ModelFolderError
 

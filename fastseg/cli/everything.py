@@ -11,6 +11,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from fastseg.artifacts.rules import GridDefaults, Rules
 from fastseg.cli.arguments import (
     ModelArguments,
     OutArguments,
@@ -25,14 +26,16 @@ from fastseg.cli.batch import Task, expand_folders, run_batch
 from fastseg.cli.report import Report
 from fastseg.masks import Masks, OutputMode
 from fastseg.results import Contents
-from fastseg.sam.grid_settings import GridSettings
+from fastseg.sam.grid_settings import GridSettings, resolved_settings
 from fastseg.sam.prototypes import Prototypes
 
 _HELP = {
     "points_per_side": "Points along each side of the grid.",
     "points_per_batch": "Prompts per run of the decoder, at most; it does not change results.",
-    "pred_iou_thresh": "Keep masks with a predicted IoU above this.",
-    "stability_score_thresh": "Keep masks with a stability score of at least this.",
+    "pred_iou_thresh": "Keep masks with a predicted IoU above this. [default: the model's, 0.88 "
+    "for SAM]",
+    "stability_score_thresh": "Keep masks with a stability score of at least this. [default: the "
+    "model's, 0.95 for SAM]",
     "stability_score_offset": "Shift of the logit threshold for the stability score.",
     "box_nms_thresh": "If two boxes have a higher IoU than this, keep the mask that scores best.",
     "crop_n_layers": "Also segment 2**i x 2**i overlapping crops, for i from 1 to this.",
@@ -43,6 +46,9 @@ _HELP = {
     "min_mask_region_area": "Fill holes and remove islands with fewer pixels than this; 0: none.",
 }
 """Help of each setting of SAM's automatic mask generator."""
+
+_OWN = tuple(each.name for each in fields(GridDefaults))
+"""Settings whose defaults are the model's own."""
 
 PER_MASK = "the masks that passed the filters"
 
@@ -56,8 +62,8 @@ class Arguments(ModelArguments, ViewArguments, OutArguments):
     prototypes: Path | None
     points_per_side: int
     points_per_batch: int
-    pred_iou_thresh: float
-    stability_score_thresh: float
+    pred_iou_thresh: float | None
+    stability_score_thresh: float | None
     stability_score_offset: float
     box_nms_thresh: float
     crop_n_layers: int
@@ -74,8 +80,8 @@ def grid_options(command: Callable[..., Any]) -> Callable[..., Any]:
             command = click.option(
                 "--" + setting.name.replace("_", "-"),
                 type=type(setting.default),
-                default=setting.default,
-                show_default=True,
+                default=None if setting.name in _OWN else setting.default,
+                show_default=setting.name not in _OWN,
                 help=_HELP[setting.name],
             )(command)
     return command
@@ -107,18 +113,20 @@ def everything(arguments: Arguments) -> Report:
     The settings have the names and defaults of SAM's automatic mask generator.
     """
     grid: dict[str, Any] = {name: getattr(arguments, name) for name in _HELP}
-    GridSettings(**grid)  # raises once for all images, before the model is loaded
+    resolved_settings(grid, Rules())  # raises once for all images, before the model is loaded
     images, left_out = expand_folders(arguments.sources)
     arguments.check_out(images)
     with arguments.load() as model:
         file = arguments.prototypes
         classify = None if file is None else Prototypes.load(file, model)
+        settings = resolved_settings(grid, model.manifest.sam_rules)
+        grid |= {name: getattr(settings, name) for name in _OWN}
 
         def call(image: NDArray[np.uint8]) -> Masks:
             return model.everything(image, **grid, classify=classify)
 
         contents = Contents(mode=arguments.output_mode, overlays=arguments.overlay, table=True)
         named = {} if file is None else {"prototypes": str(file)}
-        settings = {**grid, **named, **arguments.seen()}
-        task = Task("everything", call, settings, contents, PER_MASK, arguments.read)
+        said = {**grid, **named, **arguments.seen()}
+        task = Task("everything", call, said, contents, PER_MASK, arguments.read)
         return run_batch(images, model, task, arguments, left_out)

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from fastseg import artifacts
 from fastseg.artifacts import ModelFolder, registry, safetensors
-from fastseg.artifacts.manifest import SAM, GraphFile, Manifest, Preprocessing
+from fastseg.artifacts.manifest import SAM, GraphFile, Manifest
+from fastseg.artifacts.preprocessing import Preprocessing
 from fastseg.errors import CheckpointError, ModelFolderError
 from fastseg.export.checkpoints import sam as sam_checkpoint
 from fastseg.export.checkpoints.sam import Checkpoint

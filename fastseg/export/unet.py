@@ -16,7 +16,8 @@ from torch.nn import functional
 
 from fastseg import artifacts, contract
 from fastseg.artifacts import ModelFolder, safetensors
-from fastseg.artifacts.manifest import UNET, FramePreprocessing, Manifest
+from fastseg.artifacts.manifest import UNET, Manifest
+from fastseg.artifacts.preprocessing import FramePreprocessing
 from fastseg.backends.onnxruntime.session import OrtBackend
 from fastseg.contract import GraphSpec
 from fastseg.echo import views

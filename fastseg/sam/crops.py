@@ -10,7 +10,12 @@ from fastseg.geometry import Frame
 
 
 def crop_frames(
-    image: tuple[int, int], side: int, *, layers: int, overlap_ratio: float
+    image: tuple[int, int],
+    side: int,
+    *,
+    layers: int,
+    overlap_ratio: float,
+    stretched: bool = False,
 ) -> list[tuple[int, Frame]]:
     """List ``(layer, frame)`` of the whole image, then of the crops of each further layer.
 
@@ -23,12 +28,13 @@ def crop_frames(
         side: Side of the model's square.
         layers: Layers beyond the whole image; 0 is the whole image alone.
         overlap_ratio: 0..1.
+        stretched: True if the model's images fill the square, see ``Frame``.
 
     Raises:
         PromptError: The image is too small for so many layers: a crop would hold no pixel.
     """
     height, width = image
-    frames = [(0, Frame(image, side))]
+    frames = [(0, Frame(image, side, stretched=stretched))]
     for layer in range(1, layers + 1):
         per_side = 2**layer
         if per_side > min(image):
@@ -41,7 +47,7 @@ def crop_frames(
             crop = (x0, y0, min(x0 + crop_width, width), min(y0 + crop_height, height))
             if not (x0 < crop[2] and y0 < crop[3]):
                 raise _too_small(image, layers, layer)
-            frames.append((layer, Frame(image, side, crop)))
+            frames.append((layer, Frame(image, side, crop, stretched)))
     return frames
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastseg import ops
+from fastseg.artifacts.rules import Rules
 from fastseg.errors import PromptError
 from fastseg.geometry import Frame
 from fastseg.inputs.numbers import real_array, real_number, shown, whole_number
@@ -118,6 +120,18 @@ class GridSettings:
 
 SETTINGS = tuple(field.name for field in fields(GridSettings))
 """Names of the settings, in order."""
+
+
+def resolved_settings(given: Mapping[str, Any], rules: Rules) -> GridSettings:
+    """Make settings of arguments, some of which may be None for the model's own thresholds.
+
+    Raises:
+        PromptError: A setting is out of range.
+    """
+    own = asdict(rules.everything)
+    asked: dict[str, Any] = {**given}
+    asked |= {name: own[name] for name in own if asked.get(name) is None}
+    return GridSettings(**asked)
 
 
 def grid_points(grid: NDArray[np.float64], frame: Frame) -> NDArray[np.float64]:

@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastseg import ops
+from fastseg.artifacts.manifest import Manifest
 from fastseg.geometry import Frame
 from fastseg.images import Channels, ImageSource, read_image
 from fastseg.inference.concurrency import ordered_map
 from fastseg.masks import Masks, concatenate
 from fastseg.ops import Binarised, Rle
 from fastseg.sam.crops import crop_frames
+from fastseg.sam.drawing import draw
 from fastseg.sam.embedding import Embedding
 from fastseg.sam.grid_settings import GridSettings, grid_points
 from fastseg.sam.prompts import PromptBatch, single_points
@@ -41,8 +43,8 @@ class Pipeline:
     gpu: GpuMaskGenerator | None
     """Runs the whole mode where the model's arrays are on a GPU."""
 
-    side: int
-    """Side of the model's square in pixels."""
+    manifest: Manifest
+    """Of the model: the side of its square, and its rules for masks."""
 
     threads: int
 
@@ -76,14 +78,16 @@ class MaskGenerator:
     def generate(self, image: ImageSource, channels: Channels) -> Masks:
         """Find the masks of the image and of its crops, and filter them."""
         settings, gpu = self._settings, self._pipeline.gpu
+        preprocessing = self._pipeline.manifest.image_preprocessing
         with self.watch("preprocess"):
             pixels: Any = self._read(image, channels)
         height, width = pixels.shape[:2]
         crops = crop_frames(
             (height, width),
-            self._pipeline.side,
+            preprocessing.side,
             layers=settings.crop_n_layers,
             overlap_ratio=settings.crop_overlap_ratio,
+            stretched=preprocessing.stretched,
         )
         # Malformed grids are found before the encoder runs.
         grids = [settings.grid(layer) for layer in range(settings.crop_n_layers + 1)]
@@ -179,9 +183,10 @@ class MaskGenerator:
     def _cut(self, frame: Frame, decoded: _Decoded, points: NDArray[np.float64]) -> Masks:
         """Cut the masks of a batch that are stable and do not end at an edge of the crop."""
         settings, found = self._settings, decoded.found
-        drawn = ops.binarise(
+        drawn = draw(
             found.logits,
             frame,
+            self._pipeline.manifest.sam_rules.output,
             chosen=found.planes,
             stability_offset=settings.stability_score_offset,
             threads=self._pipeline.threads,

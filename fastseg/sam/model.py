@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastseg import ops
 from fastseg.artifacts import ModelFolder
+from fastseg.artifacts.rules import FIRST
 from fastseg.backends.base import DeviceBacked
 from fastseg.contract import MULTIPLE, SINGLE
 from fastseg.errors import PromptError
@@ -21,8 +21,9 @@ from fastseg.inference.sessions import Choice
 from fastseg.inputs.numbers import yes_or_no
 from fastseg.masks import Masks
 from fastseg.sam.classifier import Classifier, named, require_classifier, takes_embeddings
+from fastseg.sam.drawing import draw, kept_logits, single_slots
 from fastseg.sam.embedding import Embedding
-from fastseg.sam.grid_settings import SETTINGS, GridSettings
+from fastseg.sam.grid_settings import SETTINGS, resolved_settings
 from fastseg.sam.mask_generator import MaskGenerator, Pipeline
 from fastseg.sam.preprocessing import Crop, PreparedImage, prepare
 from fastseg.sam.prompts import PromptRequest, Prompts
@@ -48,8 +49,10 @@ class Sam(LoadedModel):
         """The two stages of the decoder, for pipelines of one's own."""
         self.encoder_sha256 = self._graphs.plans["encoder"].stored.content
         """Hash of the encoder and its weights; embeddings carry it as ``Embedding.model``."""
-        self.mask_side = self.manifest.image_preprocessing.side // 4
+        self.mask_side = self.manifest.image_preprocessing.mask_side
         """Height and width of low-resolution logits."""
+        self.rules = self.manifest.sam_rules
+        """The prompts that the model takes, and how its logits become masks."""
         files = self.manifest.graphs.values()
         self.encoders = [file.content for file in files if file.graph.name == "encoder"]
         """Hashes of the encoder in each precision, whose embeddings this model takes."""
@@ -60,6 +63,8 @@ class Sam(LoadedModel):
         encoder = self._graphs["encoder"]
         if encoder.memory == "host" and not isinstance(encoder, DeviceBacked):
             return None
+        if self.manifest.rules is not None or not self.manifest.image_preprocessing.is_of_sam:
+            return None  # the kernels of a device know SAM's rules alone
         # Imported here, so that a model on the CPU loads nothing that is for GPUs.
         from fastseg.sam.gpu.mask_generator import open_gpu_mask_generator
 
@@ -153,7 +158,8 @@ class Sam(LoadedModel):
             mask_logits: (h, w) or (prompts, h, w) low-resolution logits as in ``Masks.logits``.
             names: A name for each prompt, as a detector has for its boxes; all masks of a prompt
                 carry it. One text for one prompt.
-            multimask: Three alternatives for each prompt, unsorted, or the single mask.
+            multimask: Three alternatives for each prompt, unsorted, or the single mask. A model
+                that was trained for the single mask alone always draws that one.
             channels: Order of an array's colours, ``"rgb"`` or ``"bgr"``.
 
         Returns:
@@ -223,8 +229,8 @@ class Sam(LoadedModel):
         *,
         points_per_side: int | None = 32,
         points_per_batch: int = 64,
-        pred_iou_thresh: float = 0.88,
-        stability_score_thresh: float = 0.95,
+        pred_iou_thresh: float | None = None,
+        stability_score_thresh: float | None = None,
         stability_score_offset: float = 1.0,
         box_nms_thresh: float = 0.7,
         crop_n_layers: int = 0,
@@ -248,8 +254,10 @@ class Sam(LoadedModel):
             points_per_side: Points along each side of the grid; None with ``point_grids``.
             points_per_batch: Most prompts in one run of the decoder; no result depends on it. On a
                 device ``max_device_memory`` decides instead.
-            pred_iou_thresh: Keep masks whose predicted IoU is above, 0..1; 0 keeps all.
-            stability_score_thresh: Keep masks at least this stable, 0..1; 0 keeps all.
+            pred_iou_thresh: Keep masks whose predicted IoU is above, 0..1; 0 keeps all. None is
+                the model's own, 0.88 for SAM.
+            stability_score_thresh: Keep masks at least this stable, 0..1; 0 keeps all. None is the
+                model's own, 0.95 for SAM.
             stability_score_offset: Shift of the logit threshold that stability is measured with.
             box_nms_thresh: Of boxes with a higher IoU than this, the best-scoring stays.
             crop_n_layers: Also encode 2**i x 2**i overlapping crops for i up to this.
@@ -271,16 +279,22 @@ class Sam(LoadedModel):
 
         Raises:
             ImageError: The image cannot be used.
-            PromptError: A setting cannot be used, or ``classify`` does not return a name a mask.
+            PromptError: A setting cannot be used, the model takes no points, or ``classify`` does
+                not return a name a mask.
             DeviceMemoryError: The device has too little memory, even for half as much at a time.
         """
         given = locals()
-        settings = GridSettings(**{name: given[name] for name in SETTINGS})
+        if not self.rules.prompts.points:
+            raise PromptError(
+                f"{self.manifest.name} was not trained for points, which everything() asks it. It "
+                f"takes {self.rules.prompts.taken}."
+            )
+        settings = resolved_settings({name: given[name] for name in SETTINGS}, self.rules)
         pipeline = Pipeline(
             embed=self.embed,
             decoder=self.decoder,
             gpu=self.gpu_mask_generator,
-            side=self.manifest.image_preprocessing.side,
+            manifest=self.manifest,
             threads=self.threads,
             max_pixels=self.max_pixels,
         )
@@ -330,7 +344,7 @@ class Sam(LoadedModel):
         if isinstance(ready, Embedding):
             ready.require(*self.encoders)
         # Bad prompts are cheap to find and the encoder is not: they are checked before it runs.
-        prompts = request.check(ready.frame, mask_side=self.mask_side)
+        prompts = request.check(ready.frame, mask_side=self.mask_side, rules=self.rules.prompts)
         if not isinstance(ready, Embedding):
             return self._encode(ready), prompts
         watch = Stopwatch()
@@ -341,15 +355,17 @@ class Sam(LoadedModel):
 
     def _encode(self, prepared: PreparedImage) -> Embedding:
         with prepared.watch("encode"):
-            features = self._graphs.run("encoder", {"image": prepared.pixels})["embedding"][0]
+            maps = self._graphs.run("encoder", {"image": prepared.pixels})
+            features = maps.pop("embedding")[0]
             embedding = self.decoder.complete(
-                Embedding(features=features, frame=prepared.frame, model=self.encoder_sha256)
+                Embedding(features, prepared.frame, self.encoder_sha256, maps=maps)
             )
         return replace(embedding, timings=self._timings(prepared.watch, n_masks=0))
 
     def _decode(self, embedding: Embedding, prompts: Prompts, multimask: bool) -> Masks:
         """Decode every prompt of a completed embedding to run lengths."""
-        slots = MULTIPLE if multimask else SINGLE
+        several = multimask and self.rules.prompts.alternatives
+        slots, output = MULTIPLE if several else SINGLE, self.rules.output
         count, per_prompt, side = len(prompts), slots.stop - slots.start, self.mask_side
         logits = np.empty((count, per_prompt, side, side), np.float32)
         scores = np.empty((count, per_prompt), np.float32)
@@ -357,11 +373,17 @@ class Sam(LoadedModel):
         with watch("decode"):
             for batch in prompts.batches(embedding.frame, limit=PROMPTS_PER_RUN):
                 tokens = self.decoder.tokens(embedding, batch)
-                logits[batch.indices] = self.decoder.logits(tokens, slots)
-                scores[batch.indices] = tokens.iou_predictions[:, slots]
+                if several or output.single == FIRST:
+                    logits[batch.indices] = self.decoder.logits(tokens, slots)
+                    scores[batch.indices] = tokens.iou_predictions[:, slots]
+                else:
+                    every = self.decoder.logits(tokens, slice(None))
+                    chosen = single_slots(every, tokens.iou_predictions)[:, None]
+                    logits[batch.indices] = np.take_along_axis(every, chosen[..., None, None], 1)
+                    scores[batch.indices] = np.take_along_axis(tokens.iou_predictions, chosen, 1)
         flat = logits.reshape(-1, side, side)
         with watch("postprocess"):
-            drawn = ops.binarise(flat, embedding.frame, threads=self.threads)
+            drawn = draw(flat, embedding.frame, output, threads=self.threads)
         return Masks.from_rle(
             drawn.runs,
             scores=scores.reshape(-1),
@@ -370,6 +392,6 @@ class Sam(LoadedModel):
             areas=drawn.areas,
             prompt=np.repeat(np.arange(count), per_prompt),
             timings=embedding.timings + self._timings(watch, n_masks=len(flat)),
-            logits=flat,
+            logits=kept_logits(flat, output),
             names=prompts.names_of_masks(per_prompt),
         )

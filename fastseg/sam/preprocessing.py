@@ -6,13 +6,21 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from fastseg import ops
-from fastseg.artifacts.manifest import Preprocessing
+from fastseg.artifacts.preprocessing import (
+    LONGEST_SIDE,
+    LONGEST_SIDE_AREA,
+    MIN_MAX,
+    STRETCH_SPLINE,
+    Preprocessing,
+)
 from fastseg.errors import ImageError
 from fastseg.geometry import Frame
 from fastseg.images import Channels, ImageSource, read_image
 from fastseg.inputs.numbers import real_array, shown
+from fastseg.sam.resizing import resize_area, stretch_bilinear, stretch_spline
 from fastseg.timings import Stopwatch
 
 Crop = tuple[int, int, int, int]
@@ -48,11 +56,55 @@ def prepare(
     with watch("preprocess"):
         pixels = read_image(image, channels=channels, max_pixels=max_pixels)
         height, width = pixels.shape[:2]
-        frame = Frame((height, width), preprocessing.side, checked_crop(crop, height, width))
-        square = ops.preprocess(
-            pixels, frame, preprocessing.mean, preprocessing.std, threads=threads
-        )
-    return PreparedImage(square[None], frame, watch)
+        frame = preprocessing.frame((height, width), checked_crop(crop, height, width))
+        square = encoder_input(pixels, frame, preprocessing, threads=threads)
+    return PreparedImage(square, frame, watch)
+
+
+def encoder_input(
+    pixels: NDArray[np.uint8], frame: Frame, preprocessing: Preprocessing, *, threads: int = 0
+) -> NDArray[np.float32]:
+    """Resize, normalise and pad an image as its model was trained.
+
+    Args:
+        pixels: uint8 (height, width, 3).
+        frame: ``Preprocessing.frame`` of the image.
+        preprocessing: Of the model.
+        threads: Cores to use at most; 0 is all.
+
+    Returns:
+        float32 (1, 3, side, side).
+    """
+    if preprocessing.is_of_sam:
+        mean, std = preprocessing.mean, preprocessing.std
+        return ops.preprocess(pixels, frame, mean, std, threads=threads)[None]
+    resized = _resized(pixels, frame, preprocessing)
+    if preprocessing.normalise == MIN_MAX:
+        # A constant image has no range; it becomes 0.
+        least, largest = float(resized.min()), float(resized.max())
+        normal = (resized - np.float64(least)) / max(largest - least, 1e-8)
+    else:
+        normal = (resized - np.array(preprocessing.mean)) / np.array(preprocessing.std)
+    height, width = normal.shape[:2]
+    square = np.zeros((1, 3, frame.side, frame.side), np.float32)
+    square[0, :, :height, :width] = np.moveaxis(normal, 2, 0)
+    return square
+
+
+def _resized(
+    pixels: NDArray[np.uint8], frame: Frame, preprocessing: Preprocessing
+) -> NDArray[np.uint8] | NDArray[np.float32]:
+    x0, y0, x1, y1 = frame.crop_box
+    part = pixels[y0:y1, x0:x1]
+    if preprocessing.resize == LONGEST_SIDE:
+        height, width = frame.resized
+        smaller = Image.fromarray(part).resize((width, height), Image.Resampling.BILINEAR)
+        return np.asarray(smaller)
+    if preprocessing.resize == LONGEST_SIDE_AREA:
+        return resize_area(part, frame.resized)
+    if preprocessing.resize == STRETCH_SPLINE:
+        return stretch_spline(part, frame.side)
+    return stretch_bilinear(part, frame.side)
 
 
 def checked_crop(crop: Crop | None, height: int, width: int) -> Crop | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastseg.artifacts.rules import CORNERS_FIRST, TRUNCATED, PromptRules
 from fastseg.contract import (
     LABEL_BACKGROUND,
     LABEL_BOX_BOTTOM_RIGHT,
@@ -26,6 +27,10 @@ LARGEST_COORDINATE = 2**24
 LARGEST_LOGIT = 1e9
 """Bound on mask prompts. Networks square and sum them, and the largest float32 is 3e38."""
 
+SAM_RULES = PromptRules()
+"""The rules of SAM, which takes every kind of prompt."""
+
+_CORNERS = np.array([LABEL_BOX_TOP_LEFT, LABEL_BOX_BOTTOM_RIGHT], np.int32)
 _ALLOWED_LABELS = (LABEL_PADDING, LABEL_BACKGROUND, LABEL_FOREGROUND)
 
 
@@ -68,6 +73,8 @@ class Prompts:
 
     names: tuple[str, ...] | None = None
     """Name of each prompt, or None."""
+    truncated: bool = False
+    """True if coordinates in the square are cut to whole pixels."""
 
     def __len__(self) -> int:
         """Count the prompts."""
@@ -85,7 +92,7 @@ class Prompts:
         Padding tokens take part in attention, so prompts are never padded to each other's length:
         the mask of a prompt does not depend on the other prompts.
         """
-        coords = frame.to_model(self.points)
+        coords = self._coords(frame)
         lengths = np.diff(self.offsets)
         for length in np.unique(lengths):
             members = np.flatnonzero(lengths == length)
@@ -98,6 +105,13 @@ class Prompts:
                     point_labels=self.labels[places],
                     mask_input=None if self.masks is None else self.masks[indices, None],
                 )
+
+    def _coords(self, frame: Frame) -> NDArray[np.float32]:
+        if not self.truncated:
+            return frame.to_model(self.points)
+        scale = frame.side / max(frame.size)
+        cut: NDArray[np.float64] = np.trunc((self.points - frame.crop_box[:2]) * scale)
+        return cut.astype(np.float32)
 
 
 def single_points(points: NDArray[np.float64]) -> Prompts:
@@ -119,16 +133,19 @@ class PromptRequest:
     mask_logits: ArrayLike | None = None
     names: str | Sequence[str] | None = None
 
-    def check(self, frame: Frame, *, mask_side: int) -> Prompts:
+    def check(self, frame: Frame, *, mask_side: int, rules: PromptRules = SAM_RULES) -> Prompts:
         """Check the request against one image.
 
         Args:
             frame: The image; points must lie in it and boxes must touch it.
             mask_side: Height and width of the low-resolution logits of the model.
+            rules: The prompts that the model takes.
 
         Raises:
-            PromptError: Something is malformed, outside, not finite, or counts disagree.
+            PromptError: Something is malformed, outside, not finite, or not taken by the model, or
+                counts disagree.
         """
+        self._require(rules)
         points = _points(self.points, self.labels, frame)
         boxes = _boxes(self.boxes, frame)
         masks = _masks(self.mask_logits, mask_side)
@@ -138,6 +155,8 @@ class PromptRequest:
             if part is not None
         }
         if not counts:
+            if not rules.points:
+                raise PromptError(f"segment needs prompts. This model takes {rules.taken}.")
             raise PromptError(
                 "segment needs points, boxes or mask_logits. Use everything() to segment a "
                 "image without a prompt."
@@ -155,7 +174,24 @@ class PromptRequest:
                 f"names for {len(names)} prompts, but there are {count}. Give each prompt a name, "
                 "or leave names out."
             )
-        return replace(_assemble(count, points, boxes, masks), names=names)
+        assembled = _assemble(count, points, boxes, rules.layout)
+        return replace(
+            assembled, masks=masks, names=names, truncated=rules.coordinates == TRUNCATED
+        )
+
+    def _require(self, rules: PromptRules) -> None:
+        """Refuse a kind of prompt that the model was not trained for."""
+        given = {
+            "points": rules.points or self.points is None,
+            "boxes": rules.boxes or self.boxes is None,
+            "mask_logits": rules.masks or self.mask_logits is None,
+        }
+        refused = [name for name, fits in given.items() if not fits]
+        if refused:
+            raise PromptError(
+                f"This model was not trained for {' and '.join(refused)}, and would draw masks "
+                f"that mean nothing. It takes {rules.taken}."
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,27 +208,30 @@ def _assemble(
     count: int,
     given: _Points | None,
     boxes: NDArray[np.float64] | None,
-    masks: NDArray[np.float32] | None,
+    layout: str,
 ) -> Prompts:
-    """Write the points of each prompt, then its corners, or one padding point if it has no box."""
-    if boxes is not None:
-        tail_points = boxes.reshape(count, 2, 2)
-        tail_labels = np.array([LABEL_BOX_TOP_LEFT, LABEL_BOX_BOTTOM_RIGHT], np.int32)
+    """Write the points, corners and padding of each prompt in the order of the layout."""
+    none = np.zeros((count, 0, 2)), np.zeros(0, np.int32)
+    padding = np.zeros((count, 1, 2)), np.full(1, LABEL_PADDING, np.int32)
+    corners = none if boxes is None else (boxes.reshape(count, 2, 2), _CORNERS)
+    anything = given is not None or boxes is not None
+    if layout == CORNERS_FIRST:
+        head, tail = corners, padding if anything else none
     else:
-        padded = 1 if given is not None else 0
-        tail_points = np.zeros((count, padded, 2))
-        tail_labels = np.full(padded, LABEL_PADDING, np.int32)
+        head, tail = none, corners if boxes is not None else padding if anything else none
     lengths = np.zeros(count, np.int64) if given is None else given.lengths
-    offsets = np.concatenate([[0], np.cumsum(lengths + len(tail_labels))])
-    points = np.zeros((offsets[-1], 2))
-    labels = np.zeros(offsets[-1], np.int32)
+    around = len(head[1]) + len(tail[1])
+    offsets = np.concatenate([[0], np.cumsum(lengths + around)])
+    points, labels = np.zeros((offsets[-1], 2)), np.zeros(offsets[-1], np.int32)
     if given is not None:
-        shift = offsets[:-1] - np.concatenate([[0], np.cumsum(lengths)])[:-1]
+        shift = offsets[:-1] - np.concatenate([[0], np.cumsum(lengths)])[:-1] + len(head[1])
         places = np.arange(len(given.labels)) + np.repeat(shift, lengths)
         points[places], labels[places] = given.coords, given.labels
-    places = offsets[1:, None] - len(tail_labels) + np.arange(len(tail_labels))
-    points[places], labels[places] = tail_points, tail_labels
-    return Prompts(points, labels, offsets, masks)
+    starts = (offsets[:-1], offsets[1:] - len(tail[1]))
+    for first, (coords, marks) in zip(starts, (head, tail), strict=True):
+        places = first[:, None] + np.arange(len(marks))
+        points[places], labels[places] = coords, marks
+    return Prompts(points, labels, offsets)
 
 
 def _ragged(values: object, what: str, axes: int) -> list[NDArray[np.float64]]:

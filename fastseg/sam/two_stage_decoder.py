@@ -84,7 +84,7 @@ class TwoStageDecoder:
         if embedding.state is not None and embedding.state_of == runs_on:
             return embedding
         state = self._graphs.run("image_state", {"embedding": embedding.features[None]})
-        return replace(embedding, state=state, state_of=runs_on)
+        return replace(embedding, state={**embedding.maps, **state}, state_of=runs_on)
 
     def tokens(self, embedding: Embedding, batch: PromptBatch) -> Tokens:
         """Run the first stage for a batch of at most ``PROMPTS_PER_RUN`` prompts.

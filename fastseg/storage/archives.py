@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ def read_archive(
     what: str,
     remedy: str,
     error: type[FastsegError],
+    also: Callable[[str], bool] | None = None,
 ) -> dict[str, NDArray[Any]]:
     """Read arrays of a file of ``numpy.savez``.
 
@@ -31,6 +32,7 @@ def read_archive(
         what: What the file should be, ``"an embedding"``.
         remedy: What to do if it is not, a sentence.
         error: The error to raise.
+        also: Tells by its name whether a further array of the file is read.
 
     Raises:
         FastsegError: ``error``: there is no such file, it is damaged, or lacks an entry.
@@ -47,6 +49,7 @@ def read_archive(
             if (damaged := archive.testzip()) is not None:
                 raise ValueError(f"{damaged} is damaged")
         with np.load(user_path(path), allow_pickle=False) as arrays:
-            return {entry: arrays[entry] for entry in entries}
+            further = [name for name in arrays.files if also is not None and also(name)]
+            return {entry: arrays[entry] for entry in (*entries, *further)}
     except Exception as reason:  # readers fail on damage in many ways
         raise error(f"{name} is not {what} that can be read: {reason}. {remedy}") from reason

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from fastseg import artifacts
-from fastseg.artifacts.manifest import Manifest, Preprocessing
+from fastseg.artifacts.manifest import Manifest
+from fastseg.artifacts.preprocessing import Preprocessing
 from fastseg.contract import Array, Dimension, DType, GraphSpec, TensorSpec
 from fastseg.testing.onnx_text import compile_graph
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from fastseg import artifacts
-from fastseg.artifacts.manifest import UNET, FramePreprocessing, Manifest
+from fastseg.artifacts.manifest import UNET, Manifest
+from fastseg.artifacts.preprocessing import FramePreprocessing
 from fastseg.contract import unet_network
 from fastseg.testing.onnx_text import compile_graph
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from fastseg import ops
 from fastseg.artifacts import ModelFolder
-from fastseg.artifacts.manifest import UNET, Manifest, Preprocessing
+from fastseg.artifacts.manifest import UNET, Manifest
+from fastseg.artifacts.preprocessing import Preprocessing
 from fastseg.contract import (
     LABEL_BOX_BOTTOM_RIGHT,
     LABEL_BOX_TOP_LEFT,
@@ -31,6 +32,7 @@ from fastseg.inference.sessions import Choice, GraphRunner, Sessions
 from fastseg.ops import Rle
 from fastseg.sam.embedding import Embedding
 from fastseg.sam.grid_settings import GridSettings
+from fastseg.sam.preprocessing import encoder_input
 from fastseg.sam.prompts import PromptBatch
 from fastseg.sam.two_stage_decoder import PROMPTS_PER_RUN, TwoStageDecoder
 
@@ -159,7 +161,7 @@ def build_probe(manifest: Manifest, image: NDArray[np.uint8]) -> Probe:
 def build_prompt_probe(image: NDArray[np.uint8], preprocessing: Preprocessing) -> PromptProbe:
     """Prepare an image (H, W, 3) and lay grids of points, boxes and masks over it."""
     height, width = image.shape[:2]
-    frame = Frame((height, width), preprocessing.side)
+    frame = preprocessing.frame((height, width))
     grid = ops.point_grid(POINTS_PER_SIDE)
     middles, half = ops.point_grid(BOXES_PER_SIDE), 0.4 / BOXES_PER_SIDE
     points = np.concatenate(
@@ -176,11 +178,11 @@ def build_prompt_probe(image: NDArray[np.uint8], preprocessing: Preprocessing) -
     )
     coords = frame.to_model(points * np.array([width, height]))
     return PromptProbe(
-        pixels=ops.preprocess(image, frame, preprocessing.mean, preprocessing.std)[None],
+        pixels=encoder_input(image, frame, preprocessing),
         frame=frame,
         coords=coords,
         labels=labels.astype(np.int32),
-        mask_input=_discs(coords[-BOXES_PER_SIDE:], preprocessing.side // 4),
+        mask_input=_discs(coords[-BOXES_PER_SIDE:], preprocessing),
     )
 
 
@@ -262,8 +264,9 @@ def draw_masks(graphs: GraphRunner, probe: PromptProbe, *, only: NDArray[np.intp
 
 def encode(graphs: GraphRunner, probe: PromptProbe) -> Embedding:
     """Run the encoder on the image of a probe."""
-    features = graphs.run("encoder", {"image": probe.pixels})["embedding"][0]
-    return Embedding(features=features, frame=probe.frame, model="")
+    maps = graphs.run("encoder", {"image": probe.pixels})
+    features = maps.pop("embedding")[0]
+    return Embedding(features=features, frame=probe.frame, model="", maps=maps)
 
 
 def prompt_outputs(
@@ -300,9 +303,11 @@ def frame_outputs(probabilities: NDArray[np.float32], name: str, precision: str)
     return ModelOutputs({"probabilities": probabilities}, drawn, backend, device, precision)
 
 
-def _discs(corners: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+def _discs(corners: NDArray[np.float32], preprocessing: Preprocessing) -> NDArray[np.float32]:
     """Draw a mask prompt (prompts, 1, side, side) in each box: a disc, 8 at its middle."""
-    middles, extents = corners.mean(axis=1) / 4, np.abs(corners[:, 1] - corners[:, 0]) / 4
+    side = preprocessing.mask_side
+    corners = corners * (side / preprocessing.side)
+    middles, extents = corners.mean(axis=1), np.abs(corners[:, 1] - corners[:, 0])
     y, x = np.mgrid[:side, :side] + 0.5
     away = np.stack([x, y], axis=-1) - middles[:, None, None]
     distance = np.linalg.norm(away, axis=-1) / (extents.min(axis=1)[:, None, None] / 2)

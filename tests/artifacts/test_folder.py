@@ -10,7 +10,8 @@ import pytest
 
 from fastseg import artifacts
 from fastseg.artifacts import folder as folders
-from fastseg.artifacts.manifest import Manifest, Preprocessing, from_json, to_json
+from fastseg.artifacts.manifest import Manifest, from_json, to_json
+from fastseg.artifacts.preprocessing import Preprocessing
 from fastseg.contract import GraphSpec, TensorSpec
 from fastseg.errors import ModelFolderError, ModelNotFoundError, OutputError
 

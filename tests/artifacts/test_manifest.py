@@ -8,7 +8,8 @@ import pytest
 
 from fastseg import contract
 from fastseg.artifacts import manifest
-from fastseg.artifacts.manifest import FramePreprocessing, GraphFile, Manifest, Preprocessing
+from fastseg.artifacts.manifest import GraphFile, Manifest
+from fastseg.artifacts.preprocessing import FramePreprocessing, Preprocessing
 from fastseg.errors import ModelFolderError
 
 SAM = Manifest("sam", "photographs", Preprocessing(64, (1.0, 2.0, 3.0), (4.0, 5.0, 6.0)), {})

@@ -13,7 +13,8 @@ torch = pytest.importorskip("torch", reason="exports need torch")
 
 import fastseg
 from fastseg import artifacts
-from fastseg.artifacts.manifest import FramePreprocessing, Manifest, from_json, to_json
+from fastseg.artifacts.manifest import Manifest, from_json, to_json
+from fastseg.artifacts.preprocessing import FramePreprocessing
 from fastseg.cli.root import run
 from fastseg.errors import (
     BackendUnavailableError,

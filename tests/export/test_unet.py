@@ -15,7 +15,7 @@ onnx = pytest.importorskip("onnx", reason="exports need onnx")
 
 from fastseg import artifacts, contract
 from fastseg.artifacts import safetensors
-from fastseg.artifacts.manifest import FramePreprocessing
+from fastseg.artifacts.preprocessing import FramePreprocessing
 from fastseg.backends.onnxruntime.session import OrtBackend
 from fastseg.echo.views import VIEWS
 from fastseg.errors import CheckpointError, OutputError, ParityError

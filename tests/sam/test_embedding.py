@@ -109,7 +109,7 @@ def test_code_in_a_file_is_refused_and_not_executed(tmp_path):
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"format": np.int64(2)},
+        {"format": np.int64(3)},
         {"features": np.zeros((256, 4, 4))},
         {"features": np.zeros((256, 4, 5), np.float32)},
         {"features": np.zeros((255, 4, 4), np.float32)},

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import asdict, fields
 
 import numpy as np
 import pytest
 
 import fastseg
 from fastseg import ops
+from fastseg.artifacts.rules import Rules
 from fastseg.errors import PromptError
 from fastseg.sam.grid_settings import SETTINGS, GridSettings
 from fastseg.sam.mask_generator import MaskGenerator
@@ -156,9 +157,11 @@ def test_everything_names_each_setting_as_the_settings_do():
     """The signature is spelled out for readers; the settings are the truth."""
     signature = inspect.signature(fastseg.Sam.everything).parameters
     defaults = {name: one.default for name, one in signature.items()}
-    assert set(defaults) - set(SETTINGS) == {"self", "image", "channels"}
+    assert set(defaults) - set(SETTINGS) == {"self", "image", "channels", "classify"}
+    own = asdict(Rules().everything)
     for setting in fields(GridSettings):
-        assert defaults[setting.name] == setting.default, setting.name
+        assert defaults[setting.name] == (None if setting.name in own else setting.default)
+        assert own.get(setting.name, setting.default) == setting.default
 
 
 def test_every_setting_reaches_the_settings(model, image, monkeypatch):

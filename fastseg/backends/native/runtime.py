@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from fastseg.artifacts import ModelFolder, safetensors
 from fastseg.artifacts.manifest import GraphFile
+from fastseg.artifacts.preprocessing import Preprocessing
 from fastseg.backends.base import (
     NotServedError,
     Plan,
@@ -123,7 +124,7 @@ class NativeRuntime(Runtime):
             encoder = open_kernel(folder.file(weights), weights.sha256, table)
             return NativeEncoder(encoder, stored.graph, threads=threads)
         path = folder.file(stored)
-        kernel = _open_decoder(path, stored.sha256, folder.manifest.image_preprocessing.side, table)
+        kernel = _open_decoder(path, stored.sha256, folder.manifest.image_preprocessing, table)
         return NativeBackend(kernel, stored.graph, threads=threads)
 
     def version(self) -> str:
@@ -194,7 +195,7 @@ def _decoder_file(folder: ModelFolder, graph_name: str, computes: str) -> GraphF
             f"{folder.path} holds no weights for {_NAME}: an earlier version of fastseg wrote it. "
             "Export the model again."
         )
-    graph = _graph(graph_name, folder.manifest.image_preprocessing.side, computes)
+    graph = _graph(graph_name, folder.manifest.image_preprocessing.grid, computes)
     return GraphFile(graph, stored.file, stored.sha256, computes, stored.bytes)
 
 
@@ -236,16 +237,18 @@ def _require_amx(networks: str, remedy: str) -> None:
         )
 
 
-def _open_decoder(path: Path, content: str, side: int, table: str) -> ops.DecoderKernel:
+def _open_decoder(
+    path: Path, content: str, preprocessing: Preprocessing, table: str
+) -> ops.DecoderKernel:
     from fastseg import ops
 
-    make = partial(ops.DecoderKernel, grid=side // 16, side=side, kernel_table=table)
-    return _OPENED.find((content, side, table), path, safetensors.read, make)
+    side, grid = preprocessing.side, preprocessing.grid
+    make = partial(ops.DecoderKernel, grid=grid, side=side, kernel_table=table)
+    return _OPENED.find((content, side, grid, table), path, safetensors.read, make)
 
 
-def _graph(name: str, side: int, precision: str) -> GraphSpec:
+def _graph(name: str, grid: int, precision: str) -> GraphSpec:
     """Describe the graph of the kernel; only the arrays between its graphs differ from SAM's."""
-    grid = side // 16
     low = 4 * grid
     shared = TensorSpec("shared_image", "float32", (1, f"{precision} floats"))
     points = (

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fastseg.export.networks.layers import FeedForward, LayerNorm2d
+from fastseg.export.networks.windows import merge, pad_to_windows, partition
 
 PATCH = 16
 """Side of the square of pixels that becomes one token."""
@@ -78,8 +79,8 @@ class Attention(nn.Module):
         if self.windowed:
             # The padding of SAM's windows is zeros in front of this projection: behind it, that
             # is the bias. Projecting first, and last behind the crop, spares the padding both.
-            windows = _partition(qkv) + self.qkv.bias
-            mixed = _merge(self.mix(windows), *x.shape[:2])
+            windows = partition(pad_to_windows(qkv, WINDOW), WINDOW) + self.qkv.bias
+            mixed = merge(self.mix(windows), x.shape[0], (x.shape[1], x.shape[2]))
         else:
             mixed = self.mix(qkv + self.qkv.bias)
         out: Tensor = self.proj(mixed)
@@ -185,21 +186,3 @@ class ImageEncoder(nn.Module):
             x = block(x)
         embedding: Tensor = self.neck(x.permute(0, 3, 1, 2))
         return embedding
-
-
-def _partition(x: Tensor) -> Tensor:
-    """Split (B, grid, grid, C) into windows (B * n * n, 14, 14, C), padded below and right."""
-    batch, grid, _, channels = x.shape
-    count = -(-grid // WINDOW)
-    missing = count * WINDOW - grid
-    x = functional.pad(x, (0, 0, 0, missing, 0, missing))
-    x = x.reshape(batch, count, WINDOW, count, WINDOW, channels).transpose(2, 3)
-    return x.reshape(batch * count * count, WINDOW, WINDOW, channels)
-
-
-def _merge(windows: Tensor, batch: int, grid: int) -> Tensor:
-    """Join windows to (B, grid, grid, C), without the padding."""
-    count, channels = -(-grid // WINDOW), windows.shape[3]
-    x = windows.reshape(batch, count, count, WINDOW, WINDOW, channels).transpose(2, 3)
-    side = count * WINDOW
-    return x.reshape(batch, side, side, channels)[:, :grid, :grid]

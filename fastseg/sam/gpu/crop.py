@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastseg.artifacts.manifest import Preprocessing
+from fastseg.artifacts.preprocessing import Preprocessing
 from fastseg.backends.base import Backend
 from fastseg.contract import ALTERNATIVES, MULTIPLE
 from fastseg.cuda.arrays import DeviceArray

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fastseg.artifacts.manifest import Preprocessing
+from fastseg.artifacts.preprocessing import Preprocessing
 from fastseg.backends.base import Backend, DeviceBacked
 from fastseg.contract import ALTERNATIVES
 from fastseg.cuda import device as cuda_device

@@ -1,0 +1,82 @@
+"""Masks of the image from low-resolution logits, as the rules of the model state it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastseg import ops
+from fastseg.artifacts.rules import PROBABILITIES, OutputRules
+from fastseg.contract import MULTIPLE
+from fastseg.geometry import Frame
+from fastseg.ops import Binarised
+
+STABLE_FROM, STABLE_WITHIN = 0.98, 0.05
+"""Least stability of the single mask of SAM 2, and the shift of the threshold it is measured by."""
+
+
+def draw(
+    logits: NDArray[np.float32],
+    frame: Frame,
+    rules: OutputRules,
+    *,
+    chosen: NDArray[np.intp] | None = None,
+    stability_offset: float = 1.0,
+    threads: int = 0,
+) -> Binarised:
+    """Compute masks of the whole image from low-resolution logits; see ``ops.binarise``.
+
+    Args:
+        logits: float32 (n, h, w).
+        frame: The image that the masks belong to.
+        rules: Of the model.
+        chosen: (k,) indices of the planes to use; None for all.
+        stability_offset: Shift of the logit threshold that stability is measured with.
+        threads: Cores to use at most; 0 is all.
+    """
+    threshold, values = 0.0, logits
+    if rules.interpolate == PROBABILITIES:
+        # The sigmoid is symmetric about its middle: both shifted thresholds are equally far.
+        threshold, stability_offset = 0.5, _sigmoid(stability_offset) - 0.5
+        values = (1 / (1 + np.exp(-np.clip(logits, -80, 80)))).astype(np.float32)
+    return ops.binarise(
+        values,
+        rules.frame(frame, logits.shape[-1]),
+        chosen=chosen,
+        threshold=threshold,
+        stability_offset=stability_offset,
+        threads=threads,
+    )
+
+
+def single_slots(logits: NDArray[np.float32], scores: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Choose the slot of the single mask of each prompt by the rule ``STABLE`` of SAM 2.
+
+    That is slot 0 where its mask hardly depends on the threshold, else the best-scored alternative.
+
+    Args:
+        logits: (n, 4, h, w) of every slot.
+        scores: (n, 4) their predicted IoU.
+
+    Returns:
+        (n,) indices of slots.
+    """
+    single = logits[:, 0]
+    inner = np.count_nonzero(single > STABLE_WITHIN, axis=(1, 2))
+    outer = np.count_nonzero(single > -STABLE_WITHIN, axis=(1, 2))
+    stability = np.where(outer > 0, inner / np.maximum(outer, 1), 1.0)
+    best = MULTIPLE.start + np.argmax(scores[:, MULTIPLE], axis=1)
+    return np.where(stability >= STABLE_FROM, 0, best)
+
+
+def kept_logits(logits: NDArray[np.float32], rules: OutputRules) -> NDArray[np.float32]:
+    """Bound the logits that a mask keeps, as its model was trained on them as prompts."""
+    if math.isinf(rules.logit_limit):
+        return logits
+    return np.clip(logits, -rules.logit_limit, rules.logit_limit)
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-max(-80.0, min(80.0, x))))
