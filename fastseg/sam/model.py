@@ -29,13 +29,14 @@ from fastseg.sam.preprocessing import Crop, PreparedImage, prepare
 from fastseg.sam.prompts import PromptRequest, Prompts
 from fastseg.sam.streaming import Stages, pair_requests, stream_masks
 from fastseg.sam.two_stage_decoder import PROMPTS_PER_RUN, TwoStageDecoder
+from fastseg.sam.volume_model import VolumeModel
 from fastseg.timings import Stopwatch
 
 if TYPE_CHECKING:
     from fastseg.sam.gpu.mask_generator import GpuMaskGenerator
 
 
-class Sam(LoadedModel):
+class Sam(VolumeModel, LoadedModel):
     """A SAM-shaped model: masks for prompts, or for the whole image without any.
 
     Holds no state between calls; safe in several threads.
