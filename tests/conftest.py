@@ -94,6 +94,15 @@ def echo_examples() -> Path:
 
 
 @pytest.fixture(scope="session")
+def medical_files() -> Path:
+    """Folder of real medical files, licensed for tests only and so not part of the project."""
+    folder = Path(__file__).parents[2] / "shared" / "data" / "medical"
+    if not folder.is_dir():
+        pytest.skip("needs the medical files in ../shared/data/medical")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def needs_rtx() -> None:
     """Skip where the packages of the extra tensorrt-rtx are not installed."""
     from fastseg.backends.tensorrt import library as tensorrt_library

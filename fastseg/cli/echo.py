@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from itertools import chain
@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 from typing import Any, get_args
 
 import click
+import numpy as np
 from rich.console import RenderableType
 
 from fastseg import provenance, results
@@ -32,10 +33,11 @@ from fastseg.cli.report import DONE, SOME_FAILED, Report, document, error_body, 
 from fastseg.echo.findings import Finding, Place, find
 from fastseg.echo.frames import FrameChannels
 from fastseg.echo.picture import EchoPanel, draw
-from fastseg.echo.report import Study, study
+from fastseg.echo.report import Study, study, view_doubt
 from fastseg.echo.unet import Unet
 from fastseg.echo.views import VIEWS
 from fastseg.errors import FastsegError, ImageError, MeasurementError, OutputError
+from fastseg.imaging import Timing
 from fastseg.inputs.text import printable
 from fastseg.loading import load_unet
 from fastseg.masks import Masks
@@ -44,6 +46,9 @@ from fastseg.results import Contents, ResultFolder
 from fastseg.timings import Timings
 
 MEASUREMENTS_FILE = "measurements.json"
+
+VIEW_FRAMES = 5
+"""Frames of a clip, evenly apart, that are compared with other views."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +88,10 @@ class _Batch:
     failures: list[str] = field(default_factory=list)
     findings: dict[StudyKey, list[Finding]] = field(default_factory=dict)
     lengths: dict[str, int] = field(default_factory=dict)  # frames so far, by clip
+    timing: dict[str, Timing] = field(default_factory=dict)  # by clip
+    doubts: dict[StudyKey, list[str]] = field(default_factory=dict)
+    other_views: Callable[[str], Unet] | None = None
+    """Loads the network of another view to compare with; None where none is comparable."""
 
     @property
     def exit_code(self) -> int:
@@ -109,6 +118,7 @@ class _Batch:
             clip = list(stream)
             scales = _scales(clip, scale, str(file.path))
             findings = self._find(file, clip, scales)
+            doubt = self._doubt(file, frames, clip)
             self._write(frames, clip, findings)
         except OutputError:
             raise
@@ -119,6 +129,10 @@ class _Batch:
         row |= {"frames": len(clip), **_geometry(clip, scales)}
         row["timings"] = sum((masks.timings for masks in clip), Timings()).as_dict()
         self.findings.setdefault(file.study, []).extend(chain.from_iterable(findings))
+        self.timing[file.clip(len(clip))] = frames.timing
+        if doubt:
+            row["cautions"] = [*row.get("cautions", []), doubt]
+            self.doubts.setdefault(file.study, []).append(f"{file.path}: {doubt}")
 
     def _find(
         self, file: EchoFile, clip: list[Masks], scales: Sequence[float]
@@ -140,6 +154,22 @@ class _Batch:
             )
         self.lengths[name] = start + len(clip)
         return findings
+
+    def _doubt(self, file: EchoFile, frames: echo_files.Frames, clip: Sequence[Masks]) -> str:
+        """Say that frames look like another view, by some of them; empty if they do not."""
+        if self.other_views is None:
+            return ""
+        some = np.unique(np.linspace(0, len(clip) - 1, VIEW_FRAMES).round().astype(int)).tolist()
+        seen = {file.view: [clip[index] for index in some]}
+        for view in VIEWS:
+            if view != file.view:
+                masks = self.other_views(view).stream(
+                    [frames.arrays[index] for index in some],
+                    channels=frames.channels,
+                    cm_per_pixel=frames.cm_per_pixel,
+                )
+                seen[view] = list(masks)
+        return view_doubt(file.view, seen)
 
     def _write(
         self, frames: echo_files.Frames, clip: list[Masks], findings: list[list[Finding]]
@@ -165,6 +195,8 @@ class _Batch:
                 patient=titles[key],
                 bsa_m2=self.arguments.bsa,
                 frames_per_beat=self.arguments.frames_per_beat,
+                timing=self.timing,
+                cautions=self.doubts.get(key, ()),
             )
             for key, findings in self.findings.items()
         ]
@@ -275,7 +307,16 @@ def echo(arguments: Arguments) -> Report:
         else:
             _check_views(views, named, arguments.model)
             models = {named.view: named}
-        return _run_batch(files, models, arguments)
+        loaded = dict(models)
+
+        def other_view(view: str) -> Unet:
+            if view not in loaded:
+                loaded[view] = _load(f"echo-{view}", arguments, stack)
+            return loaded[view]
+
+        # What a network of the user's expects of its masks is on another scale.
+        compared = None if named else other_view
+        return _run_batch(files, models, arguments, compared)
 
 
 def _load(name: str, arguments: Arguments, stack: ExitStack) -> Unet:
@@ -299,10 +340,13 @@ def _check_views(views: Iterable[str], model: Unet, name: str) -> None:
 
 
 def _run_batch(
-    files: Sequence[EchoFile], models: Mapping[str, Unet], arguments: Arguments
+    files: Sequence[EchoFile],
+    models: Mapping[str, Unet],
+    arguments: Arguments,
+    other_views: Callable[[str], Unet] | None,
 ) -> Report:
     """Measure every file, and write the results if a folder was given and a file was measured."""
-    batch = _Batch(arguments, models)
+    batch = _Batch(arguments, models, other_views=other_views)
     networks = {view: model.provenance() for view, model in models.items()}
     info = {"models": networks, "settings": arguments.settings()}
     body: dict[str, Any] = {**info, "files": batch.rows, "studies": []}

@@ -6,7 +6,7 @@ import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from fastseg.echo.views import VIEWS
 from fastseg.errors import ImageError, MeasurementError
 from fastseg.images import CLIP_SHARE, Channels, read_image, read_pages
 from fastseg.images.reader_faults import reader_faults
+from fastseg.imaging import Timing
 
 ARRAY_NAME = "image"
 """Name, in an .npz file, of the array with the frame or the frames."""
@@ -74,6 +75,9 @@ class Frames:
 
     cautions: tuple[str, ...] = ()
     """Sentences about the scale and the region of the file."""
+
+    timing: Timing = field(default_factory=Timing)
+    """Time between frames, heart rate and R waves, as far as the file states them."""
 
     def stem(self, index: int) -> str:
         """Return the stem for files that are made from one frame."""
@@ -190,7 +194,14 @@ def read(
             whole_frame=whole_frame,
             max_pixels=max_pixels,
         )
-        return Frames(path, list(clip.frames), clip.channels, clip.cm_per_pixel, clip.cautions)
+        return Frames(
+            path,
+            list(clip.frames),
+            clip.channels,
+            clip.cm_per_pixel,
+            clip.cautions,
+            clip.timing,
+        )
 
 
 def _read(

@@ -17,21 +17,6 @@ from fastseg.inputs.text import printable
 MAX_FRAMES_SHOWN = 4
 """Largest study shown whole; of a larger one only the frames that its rows use are shown."""
 
-_UNITS = {
-    "_ml_per_m2": "mL/m2",
-    "_g_per_m2": "g/m2",
-    "_cm2": "cm2",
-    "_cm": "cm",
-    "_ml": "mL",
-    "_g": "g",
-    "_percent": "%",
-}
-
-_ABBREVIATED = frozenset(
-    ("a2c", "a4c", "ed", "eda", "edv", "ef", "es", "esa", "esv", "fac", "la", "lv", "ra", "rv")
-)
-"""Words of row names that are written in capitals."""
-
 
 def tables(study: Study) -> Iterator[RenderableType]:
     """Yield the chambers, the rows with a value, and the reasons of the rows without one."""
@@ -49,24 +34,16 @@ def tables(study: Study) -> Iterator[RenderableType]:
         yield "\n".join(f"  {reason} ({count})" for reason, count in counts.most_common())
 
 
-def split_unit(name: str) -> tuple[str, str]:
-    """Split a row's name into words and unit: ``lv_edv_a4c_ml`` is ``LV EDV A4C`` and ``mL``."""
-    ending = next((ending for ending in _UNITS if name.endswith(ending)), "")
-    words = name[: len(name) - len(ending)].split("_")
-    text = " ".join(word.upper() if word in _ABBREVIATED else word for word in words)
-    return text, _UNITS.get(ending, "")
-
-
 def _chambers(study: Study) -> Table:
     table = Table("frame", "view", "chamber", box=None, pad_edge=False)
     for heading in ("area cm2", "length cm", "volume mL", "eccentricity", "solidity", "score"):
         table.add_column(heading, justify="right")
     for finding in _shown_findings(study):
-        fields, chamber = finding.as_dict(), finding.measurement
+        chamber = finding.measurement
         numbers = (
             f"{chamber.area_cm2:.2f}",
             f"{chamber.length_cm:.2f}",
-            f"{fields['volume_ml']:.1f}" if "volume_ml" in fields else "",
+            f"{finding.volume_ml:.1f}" if finding.place.view != "sax" else "",
             f"{chamber.eccentricity:.3f}",
             f"{chamber.solidity:.3f}",
             f"{finding.score:.3f}",
@@ -88,8 +65,9 @@ def _values(rows: list[Row]) -> Table:
     table = Table("measurement", box=None, pad_edge=False)
     table.add_column("value", justify="right")
     table.add_column("unit")
+    table.add_column("over beats")
     table.add_column("caution")
     for row in rows:
-        name, unit = split_unit(row.name)
-        table.add_row(name, f"{row.value:.1f}", unit, row.caution)
+        spread = f"{row.low:.1f} to {row.high:.1f} ({row.beats})" if row.beats > 1 else ""
+        table.add_row(row.title, f"{row.value:.1f}", row.unit, spread, row.caution)
     return table

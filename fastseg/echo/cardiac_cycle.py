@@ -63,7 +63,7 @@ def sinusoid_r2(areas_cm2: ArrayLike, *, frames_per_beat: float | None = None) -
     if areas.ndim != 1:
         raise MaskError(f"areas must be one row of numbers, one a frame, not {areas.shape}.")
     count = len(areas)
-    beat = count / 2 if frames_per_beat is None else _check_beat(frames_per_beat)
+    beat = count / 2 if frames_per_beat is None else check_beat(frames_per_beat)
     # Fewer points than parameters have no fit, and neither has a line; no need to load SciPy.
     if count < _PARAMETERS or not np.isfinite(areas).all() or not areas.var() > 0:
         return 0.0
@@ -91,7 +91,7 @@ def extremes(
         MeasurementError: ``frames_per_beat`` is not a positive number.
     """
     if frames_per_beat is not None:
-        _check_beat(frames_per_beat)
+        check_beat(frames_per_beat)
     rows = [real_array(areas, f"clips[{index}]", MaskError) for index, areas in enumerate(clips)]
     if any(row.ndim != 1 for row in rows):
         raise MaskError("areas must be one row of numbers for each clip, one a frame.")
@@ -107,7 +107,12 @@ def extremes(
     return Extremes(best, int(np.nanargmax(areas)), int(np.nanargmin(areas)), r2)
 
 
-def _check_beat(frames_per_beat: float) -> float:
+def check_beat(frames_per_beat: float) -> float:
+    """Return the frames of a beat as a number.
+
+    Raises:
+        MeasurementError: It is no number of at least 1.
+    """
     beat = real_number(frames_per_beat, "frames_per_beat", MeasurementError, positive=True)
     if beat < 1:
         raise MeasurementError(f"frames_per_beat must be at least 1, not {beat:g}.")

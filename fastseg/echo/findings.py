@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,12 @@ from fastseg.errors import MeasurementError
 from fastseg.inputs import numbers
 from fastseg.masks import Masks
 from fastseg.measure import Measurement, Mode, measure
+
+ACROSS_DEGREES = 45.0
+"""Angle of an axis to the line of ventricle and atrium from which it runs across the chamber."""
+
+_PARTNERS = {"LV": "LA", "LA": "LV", "RV": "RA", "RA": "RV"}
+"""The chamber behind the same valve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +51,22 @@ class Finding:
     score: float = math.nan
     """The IoU that the network itself expects of the mask, 0..1; NaN if it is not known."""
 
+    axis_doubt: str = ""
+    """The reason why the long axis is not that of the chamber, in words; empty if it may be."""
+
+    @property
+    def volume_ml(self) -> float:
+        """Volume by the disks of this view alone; NaN with an axis across the chamber."""
+        withheld = self.axis_doubt and self.measurement.mode == "default"
+        return math.nan if withheld else single_plane_volume_ml(self.measurement)
+
     def as_dict(self) -> dict[str, Any]:
         """Return the fields for JSON, in the apical views with the single-plane volume."""
         place, chamber = self.place, self.measurement
         about = {"view": place.view, "clip": place.clip, "frame": place.frame, "file": str(place)}
-        volume = {} if place.view == "sax" else {"volume_ml": single_plane_volume_ml(chamber)}
-        return {**about, "score": self.score, **chamber.as_dict(), **volume}
+        apical = {"volume_ml": self.volume_ml, "axis_doubt": self.axis_doubt}
+        more = {} if place.view == "sax" else apical
+        return {**about, "score": self.score, **chamber.as_dict(), **more}
 
 
 def find(
@@ -80,13 +97,44 @@ def find(
             f"{place} is a {place.view} view, which shows {', '.join(expected)}, but the masks "
             f"show {shown}. Take the network that was made for this view."
         )
-    findings = []
-    for chamber in masks:
-        if chamber.names == (RING,):
-            continue  # an axis and disks mean nothing in the wall
-        (measured,) = measure(chamber, cm_per_pixel=cm_per_pixel, mode=mode, threads=threads)
-        findings.append(Finding(place, measured, float(chamber.scores[0])))
-    return findings
+    # An axis and disks mean nothing in the wall.
+    chosen = masks[[index for index, name in enumerate(expected) if name != RING]]
+    measured = measure(chosen, cm_per_pixel=cm_per_pixel, mode=mode, threads=threads)
+    named = {chamber.name: chamber for chamber in measured}
+    return [
+        Finding(place, chamber, float(score), axis_doubt(chamber, named))
+        for chamber, score in zip(measured, chosen.scores, strict=True)
+    ]
+
+
+def axis_doubt(chamber: Measurement, beside: Mapping[str, Measurement]) -> str:
+    """Say that a long axis runs across its chamber; empty if it does not.
+
+    The axis of a ventricle runs from the valve to the apex, and the atrium lies behind the valve:
+    so it lies within 45 degrees of the line between the centroids of the two. Where the other
+    chamber was not found the line is the vertical, as hearts lie in apical views. Chambers of the
+    short axis have no such line.
+
+    Args:
+        chamber: The chamber with the axis.
+        beside: The chambers of the same frame, by name.
+    """
+    if chamber.name not in _PARTNERS or math.isnan(chamber.orientation_rad):
+        return ""
+    other = _PARTNERS[chamber.name]
+    line, words = 0.0, "the vertical"
+    partner = beside.get(other)
+    if partner is not None and not math.isnan(partner.centroid_px[0]):
+        (x, y), (to_x, to_y) = chamber.centroid_px, partner.centroid_px
+        line, words = math.atan2(to_x - x, to_y - y), f"the line to {other}"
+    # Directions of an axis are equal after half a turn.
+    apart = abs((chamber.orientation_rad - line + math.pi / 2) % math.pi - math.pi / 2)
+    if math.degrees(apart) <= ACROSS_DEGREES:
+        return ""
+    return (
+        f"the axis runs across {chamber.name}: {math.degrees(apart):.0f} degrees from {words}, "
+        f"where {ACROSS_DEGREES:.0f} are the limit"
+    )
 
 
 def chambers_of(view: str) -> tuple[str, ...]:

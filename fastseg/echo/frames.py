@@ -285,7 +285,7 @@ def resolve_channels(frame: object, channels: FrameChannels | None) -> FrameChan
     """Return the order of channels that a user gave, or RGB where a frame does not contradict it.
 
     Args:
-        frame: The first frame of a call.
+        frame: A frame of a call.
         channels: Order of an array's channels, or None.
 
     Raises:

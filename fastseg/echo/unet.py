@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from typing import Any, overload
 
 import numpy as np
@@ -44,7 +44,9 @@ BATCH = 8
 class Reading:
     """Order of the channels and size of the pixels of the frames of one call."""
 
-    channels: FrameChannels
+    channels: FrameChannels | None
+    """None is RGB of frames that do not look like luma and chroma."""
+
     cm_per_pixel: float | None
 
 
@@ -137,13 +139,13 @@ class Unet(LoadedModel):
             that above 0.27.
 
         Raises:
-            ImageError: A frame cannot be used, or the first looks like luma and chroma.
+            ImageError: A frame cannot be used, or looks like luma and chroma.
         """
         frames = arrange(frames, axes)
         if is_clip(frames):
             return list(self.stream(frames, channels=channels, cm_per_pixel=cm_per_pixel))
         with self._graphs.call():
-            reading = Reading(resolve_channels(frames, channels), cm_per_pixel)
+            reading = Reading(channels, cm_per_pixel)
             return self._masks(self._prepare([frames], reading))[0]
 
     def stream(
@@ -172,7 +174,7 @@ class Unet(LoadedModel):
             PromptError: ``batch_size`` is less than 1.
         """
         batch_size = whole_number(batch_size, "batch_size", PromptError, least=1)
-        clip, reading = _begin(arrange(frames, axes), channels, cm_per_pixel)
+        clip, reading = each_frame(arrange(frames, axes)), Reading(channels, cm_per_pixel)
         for batch in self._ahead(clip, reading, batch_size):
             yield from self._masks(batch)
             if batch.error is not None:
@@ -202,12 +204,12 @@ class Unet(LoadedModel):
         """
         frames = arrange(frames, axes)
         if not is_clip(frames):
-            reading = Reading(resolve_channels(frames, channels), cm_per_pixel)
+            reading = Reading(channels, cm_per_pixel)
             with self._graphs.call():
                 only: NDArray[np.float32] = self._run(self._prepare([frames], reading))[0]
             return only
         # is_clip has checked the type, which mypy cannot know.
-        clip, reading = _begin(frames, channels, cm_per_pixel)  # type: ignore[arg-type]
+        clip, reading = each_frame(frames), Reading(channels, cm_per_pixel)  # type: ignore[arg-type]
         side, parts = self._frame.side, []
         for batch in self._ahead(clip, reading, BATCH):
             parts.append(self._run(batch))
@@ -258,8 +260,9 @@ class Unet(LoadedModel):
     ) -> View:
         """Draw the view of a frame into the network's square."""
         frame = self._frame
+        channels = resolve_channels(source, reading.channels)
         array = read_frame(
-            source, wanted=frame.channels, channels=reading.channels, max_pixels=self.max_pixels
+            source, wanted=frame.channels, channels=channels, max_pixels=self.max_pixels
         )
         view = choose_view(
             (array.shape[0], array.shape[1]),
@@ -312,13 +315,3 @@ class Unet(LoadedModel):
             encode=whole.encode / frames,
             postprocess=whole.postprocess / frames,
         )
-
-
-def _begin(
-    frames: Iterable[Any], channels: FrameChannels | None, cm_per_pixel: float | None
-) -> tuple[Iterator[Any], Reading]:
-    """Take the first frame of a clip, which decides the order of the channels."""
-    clip = each_frame(frames)
-    first = list(islice(clip, 1))
-    order = resolve_channels(first[0] if first else None, channels)
-    return chain(first, clip), Reading(order, cm_per_pixel)

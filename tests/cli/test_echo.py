@@ -250,6 +250,9 @@ def test_a_constant_frame_has_no_chambers_and_says_so(tiny, tmp_path, capsys) ->
         "reason": "no LV was found in a2c",
         "caution": "",
         "frames": [],
+        "beats": 0,
+        "low": None,
+        "high": None,
     }
 
 
@@ -414,8 +417,8 @@ def test_a_long_clip_shows_only_the_frames_its_rows_use(painted, tmp_path, capsy
     np.save(tmp_path / "p7_a2c.npy", np.stack([paint("a2c", size) for size in sizes]))
     assert run(["echo", str(tmp_path / "p7_a2c.npy")]) == 0
     text = capsys.readouterr().out
-    assert "frame 0 " in text
-    assert "frame 1 " not in text
+    shown = {frame for frame in range(12) if f"frame {frame} " in text}
+    assert 2 <= len(shown) < 8
 
 
 def test_brackets_in_names_are_printed(painted, tmp_path, capsys) -> None:

@@ -133,10 +133,10 @@ def test_a_chamber_without_an_axis_keeps_its_area() -> None:
     speck = {"length_cm": math.nan, "reason": "LV has 1 pixels and no axis that can be measured"}
     findings = [
         *clip("a4c", "LV", [30.0, 20.0]),
-        Finding(Place("a4c", 2), chamber("LV", area_cm2=0.01, **speck)),
+        Finding(Place("a4c", 2), chamber("LV", area_cm2=5.0, **speck)),
     ]
     report = study(findings)
-    assert report["lv_es_area_a4c_cm2"].value == pytest.approx(0.01)
+    assert report["lv_es_area_a4c_cm2"].value == pytest.approx(5.0)
     assert report["lv_esv_a4c_ml"].reason == speck["reason"]
     assert speck["reason"] in report["lv_ef_a4c_percent"].reason
 
@@ -152,8 +152,8 @@ def test_each_chamber_takes_the_clip_with_the_best_sinusoid() -> None:
         *clip("a4c", "RV", wild, clip="second"),
     ]
     report = study(findings)
-    assert report["lv_ed_area_a4c_cm2"].value == pytest.approx(max(even))
-    assert report["rv_esa_cm2"].value == pytest.approx(min(even))
+    assert report["lv_ed_area_a4c_cm2"].value == pytest.approx(max(even), rel=0.01)
+    assert report["rv_esa_cm2"].value == pytest.approx(min(even), rel=0.03)
     assert report["rv_esa_cm2"].frames[0].startswith("first frame")
 
 
@@ -171,19 +171,94 @@ def test_a_chamber_in_pieces_is_pointed_out() -> None:
     assert report["ra_volume_ml"].caution == "RA is in 3 pieces in a4c frame 0"
 
 
-def test_a_mask_that_the_network_doubts_is_pointed_out() -> None:
+def test_a_chamber_that_the_network_doubts_is_withheld_and_as_published_cautioned() -> None:
     doubted = [replace(one, score=0.25) for one in clip("a4c", "RA", [16.0, 12.0])]
+    row = study(doubted)["ra_volume_ml"]
+    assert math.isnan(row.value)
+    assert row.reason.startswith("0 of the 2 frames of a4c show RA at an expected IoU of 0.5")
+    assert study(doubted[:1])["ra_volume_ml"].reason == (
+        "the network expects RA in a4c frame 0 at an IoU of 0.25"
+    )
+    published = [
+        replace(one, measurement=replace(one.measurement, mode="source")) for one in doubted
+    ]
+    row = study(published)["ra_volume_ml"]
+    assert row.value > 0
+    assert row.caution == "the network expects RA at an IoU of 0.25"
     sure = [replace(one, score=0.75) for one in doubted]
-    assert study(doubted)["ra_volume_ml"].caution == "the network expects RA at an IoU of 0.25"
     assert study(sure)["ra_volume_ml"].caution == ""
 
 
-@pytest.mark.parametrize(("smallest", "length"), [(2.0, 8.4), (29.0, 12.0)])
-def test_a_share_that_no_heart_has_is_pointed_out(smallest: float, length: float) -> None:
+@pytest.mark.parametrize(("smallest", "length"), [(5.0, 4.0), (29.0, 12.0)])
+def test_a_share_that_no_heart_has_is_withheld(smallest: float, length: float) -> None:
     shrunken = clip("a4c", "LV", [30.0, smallest], length_cm=length)[1]
-    report = study([clip("a4c", "LV", [30.0])[0], shrunken])
-    assert "look at the masks" in report["lv_ef_a4c_percent"].caution
-    assert study(heart())["lv_ef_a4c_percent"].caution == ""
+    row = study([clip("a4c", "LV", [30.0])[0], shrunken])["lv_ef_a4c_percent"]
+    assert math.isnan(row.value)
+    assert "is outside of 0 to 89 %, the mean of healthy hearts + 5 SD in Lang" in row.reason
+    assert study(heart())["lv_ef_a4c_percent"].reason == ""
+
+
+def test_an_area_that_no_heart_has_is_withheld_with_all_that_follows_from_it() -> None:
+    report = study(clip("a4c", "LV", [150.0, 60.0]))
+    for name in ("lv_ed_area_a4c_cm2", "lv_edv_a4c_ml", "lv_ef_a4c_percent"):
+        assert math.isnan(report[name].value), name
+        assert "150.0 cm2 in a4c frame 0 is outside of 4.7 to 104 cm2" in report[name].reason
+    assert report["lv_es_area_a4c_cm2"].value == pytest.approx(60.0)
+
+
+def test_an_atrium_missed_in_one_view_withholds_the_biplane_volume() -> None:
+    lost = {"area_cm2": math.nan, "length_cm": math.nan, "reason": "no LA was found"}
+    seen, missed = clip("a2c", "LA", [18.0, 12.0]), clip("a4c", "LA", [18.0, 12.0])
+    empty = [replace(one, measurement=chamber("LA", **lost)) for one in missed]
+    row = study([*seen, *empty])["la_volume_biplane_ml"]
+    assert row.reason == "no LA was found in a4c"
+    doubted = [replace(one, score=0.1) for one in missed]
+    row = study([*seen, *doubted])["la_volume_biplane_ml"]
+    assert math.isnan(row.value)
+    assert "of the 2 frames of a4c show LA" in row.reason
+    assert study([*seen, *missed])["la_volume_biplane_ml"].value > 0
+
+
+def tilted(ventricle: float, atrium_beside: bool = True) -> Finding:
+    """An LV of 8.4 cm turned by an angle, with its atrium straight below or none."""
+    masks = np.stack(
+        [
+            draw(ellipse(2.2, 2.0), centre=(5, 0)) & atrium_beside,
+            draw(ellipse(4.2, 2.4), centre=(-2, 0), tilt=ventricle),
+        ]
+    )
+    return find(named("a2c", masks), Place("a2c"), cm_per_pixel=CM_PER_PIXEL)[1]
+
+
+def test_an_axis_across_the_chamber_is_cautioned_and_its_volume_withheld() -> None:
+    for beside in (True, False):
+        across, along = tilted(1.2, beside), tilted(0.6, beside)
+        assert along.axis_doubt == ""
+        assert math.isnan(across.volume_ml)
+        assert "the axis runs across LV: 69 degrees" in across.axis_doubt
+        assert ("the line to LA" if beside else "the vertical") in across.axis_doubt
+    beat = [
+        replace(one, place=replace(one.place, frame=frame))
+        for frame, one in enumerate((tilted(1.2), tilted(1.2)))
+    ]
+    report = study(beat)
+    for name in ("lv_edv_a2c_ml", "lv_ef_a2c_percent", "lv_mass_g"):
+        assert math.isnan(report[name].value), name
+    assert "runs across LV" in report["lv_edv_a2c_ml"].reason
+    assert "runs across LV" in report["lv_ed_length_a2c_cm"].caution
+    assert report["lv_ed_area_a2c_cm2"].caution == ""
+
+
+def test_a_heart_that_lies_flat_keeps_its_axis() -> None:
+    masks = np.stack(
+        [
+            draw(ellipse(2.2, 2.0), centre=(1.5, 5.5), tilt=1.2),
+            draw(ellipse(4.2, 2.4), centre=(-1, -1), tilt=1.2),
+        ]
+    )
+    found = find(named("a2c", masks), Place("a2c"), cm_per_pixel=CM_PER_PIXEL)
+    assert found[1].axis_doubt == ""
+    assert found[1].volume_ml > 0
 
 
 def test_source_mode_has_mass_from_the_first_a2c_and_no_atria() -> None:
