@@ -12,7 +12,7 @@ from fastseg.ops import checks
 def label_components(
     masks: NDArray[np.bool_], *, threads: int = 0
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Number the 8-connected components of masks.
+    """Find and number the 8-connected components of masks.
 
     Args:
         masks: ``(n, h, w)`` bool.
