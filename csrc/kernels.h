@@ -104,6 +104,14 @@ struct SmallRegions {
     Regions mode;
 };
 
+// The way distances are added up: straight lines, or steps to the 16 neighbours of a 5 x 5 mask.
+enum class Metric { exact, chamfer };
+
+struct DistanceSettings {
+    Metric metric;
+    double row_spacing, column_spacing;  // of neighbouring pixels; chamfer counts pixels
+};
+
 struct Boxes {
     const float* data;  // [count, 4] x0 y0 x1 y1
     int64_t count;
@@ -193,6 +201,15 @@ void rle_polygons(Rle runs, const PolygonsOut& out, int threads);
 // changed [masks] is 1 where a region went.
 void rle_remove_small_regions(Rle runs, SmallRegions what, const RleOut& out, uint8_t* changed,
                               int threads);
+
+// The distance of each pixel of a mask to the nearest pixel that is not of it; infinite where there
+// is none. // out [masks, height, width]
+void distance_transform(Planes<const uint8_t> masks, DistanceSettings settings, double* out,
+                        int threads);
+
+// 8-connected components, numbered from 1 in raster order of their first pixels; 0 elsewhere.
+// out [masks, height, width], counts [masks]
+void label_components(Planes<const uint8_t> masks, int32_t* out, int64_t* counts, int threads);
 
 // Greedy suppression; returns how many of the indices in `kept` [boxes.count] are valid.
 int64_t box_nms(Boxes boxes, const float* scores, double iou_threshold, int64_t* kept);

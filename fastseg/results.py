@@ -188,12 +188,13 @@ def write(
         folder.finish()
 
 
-def refuse_foreign(folder: Path, inputs: Iterable[Path] = ()) -> None:
+def refuse_foreign(folder: Path, inputs: Iterable[Path] = (), *, marker: str = MASKS_FILE) -> None:
     """Refuse a folder that has something in it that is not ours to replace.
 
     Args:
         folder: The folder for results; what a killed process left unfinished in it is removed.
         inputs: Files that the call reads.
+        marker: A file that every folder of such results has.
 
     Raises:
         OutputError: It holds no results, a file that fastseg did not write or that changed since,
@@ -205,7 +206,7 @@ def refuse_foreign(folder: Path, inputs: Iterable[Path] = ()) -> None:
     take_back(folder)
     if not is_taken(folder):
         return
-    if not is_file(folder / MASKS_FILE, OutputError):
+    if not is_file(folder / marker, OutputError):
         raise OutputError(f"{folder} is not empty and holds no results: choose another name")
     replaceable(folder)
     place = real_path(folder)

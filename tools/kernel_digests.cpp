@@ -153,6 +153,23 @@ Made binarised(const Frame& frame, Digest& digest) {
     return made;
 }
 
+void distances(const std::vector<uint8_t>& masks, int64_t count, Size size) {
+    const Planes<const uint8_t> planes{masks.data(), count, size.height, size.width, size.area()};
+    std::vector<double> out(masks.size());
+    Digest digest;
+    for (const DistanceSettings settings :
+         {DistanceSettings{Metric::exact, 1, 1}, DistanceSettings{Metric::exact, 0.7, 1.3},
+          DistanceSettings{Metric::chamfer, 1, 1}}) {
+        cpu::distance_transform(planes, settings, out.data(), 2);
+        digest.add(out);
+    }
+    digest.print("distance_transform");
+    std::vector<int32_t> labels(masks.size());
+    std::vector<int64_t> counts(static_cast<size_t>(count));
+    cpu::label_components(planes, labels.data(), counts.data(), 2);
+    Digest().add(labels).add(counts).print("label_components");
+}
+
 void run_lengths(const Made& made) {
     const Rle runs = made.runs();
     const size_t count = static_cast<size_t>(runs.masks);
@@ -168,6 +185,7 @@ void run_lengths(const Made& made) {
     std::vector<uint8_t> array(count * static_cast<size_t>(runs.size.area()));
     cpu::rle_to_array(runs, array.data(), 2);
     Digest().add(array).print("rle_to_array");
+    distances(array, runs.masks, runs.size);
 
     Made again;
     again.offsets.resize(count + 1);

@@ -152,6 +152,25 @@ void rle_iou(const In<uint32_t, 1>& counts_a, const In<int64_t, 1>& offsets_a,
                  threads);
 }
 
+Planes<const uint8_t> planes_of(const In<uint8_t, 3>& masks) {
+    const auto count = static_cast<int64_t>(masks.shape(0));
+    const auto height = static_cast<int64_t>(masks.shape(1));
+    const auto width = static_cast<int64_t>(masks.shape(2));
+    return {masks.data(), count, height, width, height * width};
+}
+
+void distance_transform(const In<uint8_t, 3>& masks, bool exact, std::tuple<double, double> spacing,
+                        const Out<double, 3>& out, int threads) {
+    const auto [rows, columns] = spacing;
+    const Metric metric = exact ? Metric::exact : Metric::chamfer;
+    cpu::distance_transform(planes_of(masks), {metric, rows, columns}, out.data(), threads);
+}
+
+void label_components(const In<uint8_t, 3>& masks, const Out<int32_t, 3>& out,
+                      const Out<int64_t, 1>& counts, int threads) {
+    cpu::label_components(planes_of(masks), out.data(), counts.data(), threads);
+}
+
 }  // namespace
 
 void add_masks(nb::module_& module) {
@@ -180,6 +199,10 @@ void add_masks(nb::module_& module) {
     module.def("rle_iou", &rle_iou, "counts_a"_a.noconvert(), "offsets_a"_a.noconvert(),
                "counts_b"_a.noconvert(), "offsets_b"_a.noconvert(), "size"_a, out, "threads"_a,
                Guard());
+    module.def("distance_transform", &distance_transform, "masks"_a.noconvert(), "exact"_a,
+               "spacing"_a, out, "threads"_a, Guard());
+    module.def("label_components", &label_components, "masks"_a.noconvert(), out,
+               "counts"_a.noconvert(), "threads"_a, Guard());
 }
 
 }  // namespace fastseg::bindings

@@ -16,6 +16,7 @@ from fastseg.cli.compare import compare
 from fastseg.cli.demo import demo
 from fastseg.cli.doctor import doctor
 from fastseg.cli.echo import echo
+from fastseg.cli.evaluate import evaluate
 from fastseg.cli.everything import everything
 from fastseg.cli.export import export
 from fastseg.cli.models import models
@@ -55,7 +56,7 @@ def root() -> None:
 
 for verb in (
     *(demo, segment, everything, echo, export, build),
-    *(models, doctor, compare, calibrate, bench),
+    *(models, doctor, compare, calibrate, bench, evaluate),
 ):
     root.add_command(verb)
 

@@ -20,8 +20,10 @@ except ModuleNotFoundError as error:
 from fastseg.ops.binarise import Binarised, binarise, row_threshold_kernels
 from fastseg.ops.boxes import box_nms, near_crop_edge
 from fastseg.ops.chambers import ChamberScores, chamber_scores, clean_chambers
+from fastseg.ops.distance_transform import Metric, distance_transform
 from fastseg.ops.echo_unet import UNET_KERNEL_TABLE, UnetKernel, unet_unsupported_reason
 from fastseg.ops.frames import frame_input, masks_to_frame
+from fastseg.ops.label_components import label_components
 from fastseg.ops.measure_shapes import Shapes, measure_shapes
 from fastseg.ops.peak_rates import PeakRates, peak_rates
 from fastseg.ops.point_grid import point_grid
@@ -49,6 +51,7 @@ __all__ = [
     "DecodedPrompts",
     "DecoderKernel",
     "EncoderKernel",
+    "Metric",
     "PeakRates",
     "Rle",
     "Shapes",
@@ -58,8 +61,10 @@ __all__ = [
     "chamber_scores",
     "clean_chambers",
     "computes_in_bf16",
+    "distance_transform",
     "frame_input",
     "kernel_tables",
+    "label_components",
     "masks_to_frame",
     "measure_shapes",
     "near_crop_edge",

@@ -291,6 +291,22 @@ void attack_frames(Draws& draws, Digest& digest) {
     made.add_to(digest);
 }
 
+void attack_distances(Draws& draws, Digest& digest) {
+    const int64_t planes = draws.between(0, 3);
+    const Size size{draws.length(50), draws.length(50)};
+    const std::vector<uint8_t> masks = bytes(planes * size.area(), draws, 2);
+    const Planes<const uint8_t> given{masks.data(), planes, size.height, size.width, size.area()};
+    const Metric metric = draws.one_in(2) ? Metric::exact : Metric::chamfer;
+    std::vector<double> out = sized<double>(planes * size.area());
+    cpu::distance_transform(given, {metric, draws.unit() + 0.01, draws.unit() + 0.01}, out.data(),
+                            draw_threads(draws));
+    digest.add(out);
+    std::vector<int32_t> labels = sized<int32_t>(planes * size.area());
+    std::vector<int64_t> counts = sized<int64_t>(planes);
+    cpu::label_components(given, labels.data(), counts.data(), draw_threads(draws));
+    digest.add(labels);
+}
+
 void attack_chambers(Draws& draws, Digest& digest) {
     const int64_t channels = draws.between(1, 4), planes = channels * draws.between(0, 3);
     const Size size{draws.length(50), draws.length(50)};
@@ -395,16 +411,16 @@ int try_case(const std::string& mode, uint64_t seed, int64_t index, const cpu::n
     Draws draws(seed * 1000003 + static_cast<uint64_t>(index));
     Digest made;
     int refused = 0;
-    void (*const kernels[])(Draws&, Digest&) = {attack_images, attack_binarise, attack_boxes,
-                                                attack_frames, attack_chambers, attack_counts,
-                                                attack_strings};
+    void (*const kernels[])(Draws&, Digest&) = {attack_images,  attack_binarise, attack_boxes,
+                                                attack_frames,  attack_chambers, attack_counts,
+                                                attack_strings, attack_distances};
     try {
         if (mode == "decoder" || (mode == "threads" && index % 8 == 7))
             attack_decoder(weights, draws, made);
         else if (mode == "runs")
             kernels[5 + index % 2](draws, made);
         else
-            kernels[index % 7](draws, made);
+            kernels[index % 8](draws, made);
     } catch (const std::invalid_argument&) {
         refused = 1;
     }

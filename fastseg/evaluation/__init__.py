@@ -1,0 +1,23 @@
+"""Evaluation of models on data with truth, by the protocols of published studies."""
+
+from fastseg.evaluation.dataset import Dataset, ViewSettings, read_dataset
+from fastseg.evaluation.protocols import Boxes, Centroid, Everything, Modes, Points
+from fastseg.evaluation.report import write_results
+from fastseg.evaluation.runner import Outcome, evaluate
+from fastseg.evaluation.summary import Summary, summarise
+
+__all__ = [
+    "Boxes",
+    "Centroid",
+    "Dataset",
+    "Everything",
+    "Modes",
+    "Outcome",
+    "Points",
+    "Summary",
+    "ViewSettings",
+    "evaluate",
+    "read_dataset",
+    "summarise",
+    "write_results",
+]

@@ -1,0 +1,19 @@
+"""Protocols of the studies: how prompts come from truth, and which mask is scored."""
+
+from fastseg.evaluation.protocols.base import Protocol, Row, Scored
+from fastseg.evaluation.protocols.boxes import Boxes
+from fastseg.evaluation.protocols.centroid import Centroid
+from fastseg.evaluation.protocols.everything import Everything
+from fastseg.evaluation.protocols.modes import Modes
+from fastseg.evaluation.protocols.points import Points
+
+__all__ = [
+    "Boxes",
+    "Centroid",
+    "Everything",
+    "Modes",
+    "Points",
+    "Protocol",
+    "Row",
+    "Scored",
+]

@@ -1,0 +1,12 @@
+"""Published figures of the studies, with their sources."""
+
+from fastseg.evaluation.published.tables import (
+    AGREEMENT,
+    ALL_TASKS,
+    RESOURCES,
+    Figure,
+    figures,
+    read_table,
+)
+
+__all__ = ["AGREEMENT", "ALL_TASKS", "RESOURCES", "Figure", "figures", "read_table"]
