@@ -32,6 +32,7 @@ from fastseg.cli.report import (
     show,
 )
 from fastseg.cli.segment import segment
+from fastseg.cli.serve import serve
 from fastseg.errors import (
     CheckpointError,
     FastsegError,
@@ -55,7 +56,7 @@ def root() -> None:
 
 for verb in (
     *(demo, segment, everything, echo, export, build),
-    *(models, doctor, compare, calibrate, bench),
+    *(models, doctor, compare, calibrate, bench, serve),
 ):
     root.add_command(verb)
 

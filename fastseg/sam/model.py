@@ -22,7 +22,7 @@ from fastseg.inputs.numbers import yes_or_no
 from fastseg.masks import Masks
 from fastseg.sam.embedding import Embedding
 from fastseg.sam.grid_settings import SETTINGS, GridSettings
-from fastseg.sam.mask_generator import MaskGenerator, Pipeline
+from fastseg.sam.mask_generator import MaskGenerator, Pipeline, Progress
 from fastseg.sam.preprocessing import Crop, PreparedImage, prepare
 from fastseg.sam.prompts import PromptRequest, Prompts
 from fastseg.sam.streaming import Stages, pair_requests, stream_masks
@@ -225,6 +225,7 @@ class Sam(LoadedModel):
         min_mask_region_area: int = 0,
         channels: Channels = "rgb",
         max_device_memory: int | None = None,
+        progress: Progress | None = None,
     ) -> Masks:
         """Find every object: decode a grid of points, keep the sure, stable and distinct masks.
 
@@ -250,6 +251,8 @@ class Sam(LoadedModel):
             channels: Order of an array's colours, ``"rgb"`` or ``"bgr"``.
             max_device_memory: Bytes that prompts may take at once on a device; None is 2 GiB. With
                 enough, all go through the decoder in one pass.
+            progress: Called with the points decoded so far and all points, at the start and after
+                each batch, in the thread that decoded it. An error that it raises ends the call.
 
         Returns:
             The masks by falling score; with crops, those of smaller crops first; with
@@ -270,7 +273,7 @@ class Sam(LoadedModel):
             threads=self.threads,
             max_pixels=self.max_pixels,
         )
-        generator = MaskGenerator(pipeline, settings)
+        generator = MaskGenerator(pipeline, settings, progress)
         masks = generator.generate(image, channels)
         timings = self._timings(generator.watch, n_masks=len(masks))
         return masks.with_timings(generator.embedded + timings)
