@@ -23,6 +23,7 @@ _ERRORS = (
     "OutputError",
     "ParityError",
     "PromptError",
+    "ServerError",
 )
 _HOMES = {
     **dict.fromkeys(_ERRORS, "errors"),

@@ -18,6 +18,7 @@ from fastseg.errors import ModelNotFoundError as ModelNotFoundError
 from fastseg.errors import OutputError as OutputError
 from fastseg.errors import ParityError as ParityError
 from fastseg.errors import PromptError as PromptError
+from fastseg.errors import ServerError as ServerError
 from fastseg.geometry import Frame as Frame
 from fastseg.images import read_image as read_image
 from fastseg.loading import load as load

@@ -12,6 +12,7 @@ FastsegError
 |  |- ModelNotFoundError (LookupError)     no such name and no such folder
 |  |- ModelFolderError                     the folder is incomplete, altered or too new
 |  `- CheckpointError (ValueError)         the weights are not what the network needs
+|- ServerError (RuntimeError)          a server that refused a request, or cannot be reached
 |- ParityError                         two outputs that must agree do not
 `- BackendError (RuntimeError)         a runtime that cannot do what was asked
    |- BackendUnavailableError              the runtime or the device is not here
@@ -68,6 +69,18 @@ class ModelFolderError(ModelError):
 
 class CheckpointError(ModelError, ValueError):
     """A weights file is not the checkpoint of a network that fastseg knows."""
+
+
+class ServerError(FastsegError, RuntimeError):
+    """A server refused a request, or cannot be reached.
+
+    ``status`` is the status of HTTP, 0 without an answer; ``retry_after`` the seconds to wait.
+    """
+
+    def __init__(self, status: int, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after = retry_after
 
 
 class ParityError(FastsegError):

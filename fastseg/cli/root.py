@@ -33,6 +33,7 @@ from fastseg.cli.report import (
     show,
 )
 from fastseg.cli.segment import segment
+from fastseg.cli.serve import serve
 from fastseg.errors import (
     CheckpointError,
     FastsegError,
@@ -56,7 +57,7 @@ def root() -> None:
 
 for verb in (
     *(demo, segment, everything, echo, export, build),
-    *(models, doctor, compare, calibrate, bench, evaluate),
+    *(models, doctor, compare, calibrate, bench, evaluate, serve),
 ):
     root.add_command(verb)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,9 @@ from fastseg.sam.grid_settings import GridSettings, grid_points
 from fastseg.sam.prompts import PromptBatch, single_points
 from fastseg.sam.two_stage_decoder import FoundMasks, TwoStageDecoder
 from fastseg.timings import Stopwatch, Timings
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Is called with the points that are decoded and with all points, of every crop."""
 
 if TYPE_CHECKING:
     from fastseg.sam.gpu.crop import Found
@@ -62,9 +65,14 @@ class _Decoded:
 class MaskGenerator:
     """One call of ``everything``: its settings and its clock."""
 
-    def __init__(self, pipeline: Pipeline, settings: GridSettings) -> None:
+    def __init__(
+        self, pipeline: Pipeline, settings: GridSettings, progress: Progress | None = None
+    ) -> None:
         self._pipeline = pipeline
         self._settings = settings
+        self._progress = progress
+        self._counting = Lock()
+        self._done = self._total = 0
         self.watch = Stopwatch()
         """Times of the call, without those of the embeddings."""
         self.embedded = Timings()
@@ -91,10 +99,13 @@ class MaskGenerator:
         )
         # Malformed grids are found before the encoder runs.
         grids = [settings.grid(layer) for layer in range(settings.crop_n_layers + 1)]
+        self._total = sum(len(grids[layer]) for layer, _ in crops)
+        self._advance(0)
         if gpu is not None:
             placed = [(frame, grids[layer]) for layer, frame in crops]
             found = gpu.generate(pixels, placed, settings, self.watch)
             parts = list(map(self._from_device, placed, found))
+            self._advance(self._total)
         else:
             *others, (layer, frame) = crops
             parts = [self._crop(self._embed(pixels, one), grids[i]) for i, one in others]
@@ -166,12 +177,21 @@ class MaskGenerator:
         def find(batch: PromptBatch) -> Masks | None:
             with turn:
                 decoded = self._decode(embedding, batch)
-            return None if decoded is None else self._cut(embedding.frame, decoded, points)
+            kept = None if decoded is None else self._cut(embedding.frame, decoded, points)
+            self._advance(len(batch.indices))
+            return kept
 
         with self.watch("decode"):
             workers = min(2, threads)
             parts = map(find, batches) if workers == 1 else ordered_map(find, batches, workers=2)
             return [part for part in parts if part is not None]
+
+    def _advance(self, points: int) -> None:
+        """Report the points of a batch; batches of several threads are reported one by one."""
+        with self._counting:
+            self._done += points
+            if self._progress is not None:
+                self._progress(self._done, self._total)
 
     def _decode(self, embedding: Embedding, batch: PromptBatch) -> _Decoded | None:
         """Decode a batch; masks below the threshold are not drawn."""

@@ -24,7 +24,7 @@ from fastseg.sam.classifier import Classifier, named, require_classifier, takes_
 from fastseg.sam.drawing import draw, kept_logits, single_slots
 from fastseg.sam.embedding import Embedding
 from fastseg.sam.grid_settings import SETTINGS, resolved_settings
-from fastseg.sam.mask_generator import MaskGenerator, Pipeline
+from fastseg.sam.mask_generator import MaskGenerator, Pipeline, Progress
 from fastseg.sam.preprocessing import Crop, PreparedImage, prepare
 from fastseg.sam.prompts import PromptRequest, Prompts
 from fastseg.sam.streaming import Stages, pair_requests, stream_masks
@@ -243,6 +243,7 @@ class Sam(VolumeModel, LoadedModel):
         classify: Classifier | None = None,
         channels: Channels = "rgb",
         max_device_memory: int | None = None,
+        progress: Progress | None = None,
     ) -> Masks:
         """Find every object: decode a grid of points, keep the sure, stable and distinct masks.
 
@@ -273,6 +274,8 @@ class Sam(VolumeModel, LoadedModel):
             channels: Order of an array's colours, ``"rgb"`` or ``"bgr"``.
             max_device_memory: Bytes that prompts may take at once on a device; None is 2 GiB. With
                 enough, all go through the decoder in one pass.
+            progress: Called with the points decoded so far and all points, at the start and after
+                each batch, in the thread that decoded it. An error that it raises ends the call.
 
         Returns:
             The masks by falling score; with crops, those of smaller crops first; with
@@ -299,7 +302,7 @@ class Sam(VolumeModel, LoadedModel):
             threads=self.threads,
             max_pixels=self.max_pixels,
         )
-        generator = MaskGenerator(pipeline, settings)
+        generator = MaskGenerator(pipeline, settings, progress)
         if classify is not None:
             require_classifier(classify)
             return self._classified(generator, classify, image, channels)

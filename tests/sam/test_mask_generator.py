@@ -157,7 +157,7 @@ def test_everything_names_each_setting_as_the_settings_do():
     """The signature is spelled out for readers; the settings are the truth."""
     signature = inspect.signature(fastseg.Sam.everything).parameters
     defaults = {name: one.default for name, one in signature.items()}
-    assert set(defaults) - set(SETTINGS) == {"self", "image", "channels", "classify"}
+    assert set(defaults) - set(SETTINGS) == {"self", "image", "channels", "classify", "progress"}
     own = asdict(Rules().everything)
     for setting in fields(GridSettings):
         assert defaults[setting.name] == (None if setting.name in own else setting.default)
