@@ -8,13 +8,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastseg.artifacts import ModelFolder
 from fastseg.artifacts.rules import FIRST
 from fastseg.backends.base import DeviceBacked
 from fastseg.contract import MULTIPLE, SINGLE
-from fastseg.errors import PromptError
+from fastseg.errors import ImageError, PromptError
+from fastseg.geometry import Frame
 from fastseg.images import MAX_PIXELS, Channels, ImageSource, is_stack, read_image
 from fastseg.inference.loaded_model import LoadedModel
 from fastseg.inference.sessions import Choice
@@ -101,6 +102,23 @@ class Sam(VolumeModel, LoadedModel):
         """
         with self._graphs.call():
             return self._encode(self._prepare(image, channels, crop))
+
+    def embed_square(self, square: NDArray[np.float32], image_size: tuple[int, int]) -> Embedding:
+        """Run the image encoder on an image that was prepared elsewhere.
+
+        Args:
+            square: (3, side, side) resized, normalised and padded at the bottom and the right.
+            image_size: Height and width of the image in pixels before it was resized.
+
+        Raises:
+            ImageError: The array has another shape.
+        """
+        side = self.manifest.image_preprocessing.side
+        if square.shape != (3, side, side):
+            raise ImageError(f"a prepared image must be (3, {side}, {side}), not {square.shape}.")
+        pixels = np.ascontiguousarray(square[None], np.float32)
+        with self._graphs.call():
+            return self._encode(PreparedImage(pixels, Frame(image_size, side), Stopwatch()))
 
     @overload
     def segment(  # type: ignore[overload-overlap]  # a str is an Iterable, but one image

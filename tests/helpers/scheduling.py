@@ -19,6 +19,7 @@ EXPORTED_SAM = (
     "tests/export/test_sam.py",
     "tests/export/test_sam_checkpoint.py",
     "tests/backends/test_native_encoder.py",
+    "tests/compat/test_segment_anything.py",
 )
 """Files that export SAM with a small encoder, which takes half a minute."""
 

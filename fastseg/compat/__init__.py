@@ -1,0 +1,1 @@
+"""Classes with the shapes of other libraries, so that code written for them runs on fastseg."""
