@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastseg import ops
+from fastseg.environment import needs_extra
 from fastseg.errors import MaskError
 from fastseg.inputs.numbers import one_of, real_array, shown
 from fastseg.inputs.text import texts
@@ -270,6 +271,26 @@ class Masks:
         from fastseg.imaging.saving import save
 
         return save(path, [self], source=source, keep_patient=keep_patient)
+
+    def to_supervision(self) -> Any:
+        """Convert the masks to ``supervision.Detections``, in their order.
+
+        Names become the data ``class_name``, and numbers by their first appearance ``class_id``.
+        The confidence is ``scores``, and ``xyxy`` are ``boxes``, as supervision measures masks.
+
+        Raises:
+            BackendUnavailableError: The package supervision is not installed.
+        """
+        with needs_extra("supervision", "a conversion to supervision"):
+            import supervision
+        named: dict[str, Any] = {}
+        if self.names is not None:
+            places = {name: place for place, name in enumerate(dict.fromkeys(self.names))}
+            named["class_id"] = np.array([places[name] for name in self.names], np.int64)
+            named["data"] = {"class_name": np.array(self.names, np.str_)}
+        return supervision.Detections(
+            xyxy=self.boxes.astype(np.float64), mask=self.array(), confidence=self.scores, **named
+        )
 
     def with_names(self, names: Sequence[str], scores: ArrayLike | None = None) -> Masks:
         """Return the same masks with a name each, as a classifier or a detector gives them.

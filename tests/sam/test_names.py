@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 
 import numpy as np
 import pytest
 
 import fastseg
 from fastseg import overlay, results
-from fastseg.errors import EmbeddingError, ImageError, MaskError, OutputError, PromptError
+from fastseg.errors import (
+    BackendUnavailableError,
+    EmbeddingError,
+    ImageError,
+    MaskError,
+    OutputError,
+    PromptError,
+)
 from fastseg.masks import Masks, concatenate
 from fastseg.sam.prototypes import UNKNOWN, Prototypes, mask_embeddings
 from fastseg.storage.archives import read_archive
@@ -156,6 +164,27 @@ def test_masks_of_one_name_are_drawn_in_one_colour_under_it(image) -> None:
         overlay.Panel(ground, masks.with_names(["lobes", "b", "c"])), long_side=512
     )
     assert np.any(np.asarray(wide) != np.asarray(other))
+
+
+def test_supervision_takes_the_masks() -> None:
+    supervision = pytest.importorskip("supervision", reason="needs the extra supervision")
+    masks = rectangles((20, 30), [(0, 0, 3, 3), (5, 5, 28, 8), (1, 9, 2, 9)])
+    found = masks.with_names(["a", "b", "a"]).to_supervision()
+    assert isinstance(found, supervision.Detections)
+    np.testing.assert_array_equal(found.xyxy, supervision.mask_to_xyxy(masks.array()))
+    np.testing.assert_array_equal(found.mask, masks.array())
+    np.testing.assert_array_equal(found.confidence, masks.scores)
+    assert found.class_id.tolist() == [0, 1, 0]
+    assert found.data["class_name"].tolist() == ["a", "b", "a"]
+    assert len(found[found.class_id == 0]) == 2
+    assert masks.to_supervision().class_id is None
+    assert len(masks[:0].to_supervision()) == 0
+
+
+def test_supervision_that_is_missing_is_named(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(BackendUnavailableError, match=r"extra 'supervision'|supervision\]"):
+        rectangles((9, 9), [(0, 0, 1, 1)]).to_supervision()
 
 
 def test_names_are_checked_and_joined() -> None:
