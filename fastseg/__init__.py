@@ -12,6 +12,7 @@ _ERRORS = (
     "BackendError",
     "BackendUnavailableError",
     "CheckpointError",
+    "CohortError",
     "EmbeddingError",
     "FastsegError",
     "ImageError",
@@ -42,7 +43,7 @@ _HOMES = {
     "read_image": "images",
 }
 
-_PACKAGES = ("imaging",)
+_PACKAGES = ("cohort", "imaging")
 
 __all__ = ["__version__", *sorted((*_HOMES, *_PACKAGES))]  # noqa: PLE0604
 

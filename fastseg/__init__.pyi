@@ -1,5 +1,6 @@
 """Public names with their types; ``__init__.py`` imports each when it is first used."""
 
+from fastseg import cohort as cohort
 from fastseg import imaging as imaging
 from fastseg.artifacts.registry import list_models as list_models
 from fastseg.diagnosis import doctor as doctor
@@ -7,6 +8,7 @@ from fastseg.echo.unet import Unet as Unet
 from fastseg.errors import BackendError as BackendError
 from fastseg.errors import BackendUnavailableError as BackendUnavailableError
 from fastseg.errors import CheckpointError as CheckpointError
+from fastseg.errors import CohortError as CohortError
 from fastseg.errors import EmbeddingError as EmbeddingError
 from fastseg.errors import FastsegError as FastsegError
 from fastseg.errors import ImageError as ImageError

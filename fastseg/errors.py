@@ -5,6 +5,7 @@ FastsegError
 |- EmbeddingError (ValueError)         an embedding that is damaged or another model's
 |- PromptError (ValueError)            points, boxes, labels or settings that make no sense
 |- DeviceArrayError (ValueError)       an array that lies elsewhere or has gaps
+|- CohortError (ValueError)            a manifest or a cohort's folder that contradicts itself
 |- MaskError (ValueError)              run-length codes or masks that contradict themselves
 |- MeasurementError (ValueError)       a scale, mode or view that gives no measurement
 |- OutputError (OSError)               a result that could not be written
@@ -41,6 +42,10 @@ class PromptError(FastsegError, ValueError):
 
 class DeviceArrayError(FastsegError, ValueError):
     """An array lies in another memory than the one it is needed in, or is not what is needed."""
+
+
+class CohortError(FastsegError, ValueError):
+    """A manifest cannot be used, or a folder holds another cohort."""
 
 
 class MaskError(FastsegError, ValueError):

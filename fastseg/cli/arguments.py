@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,11 +12,11 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from fastseg import imaging
 from fastseg.cli.report import Report
-from fastseg.errors import ImageError, OutputError
-from fastseg.images import MAX_PIXELS, read_image
-from fastseg.imaging import WINDOWS, is_medical
+from fastseg.errors import OutputError
+from fastseg.images import MAX_PIXELS
+from fastseg.imaging import WINDOWS
+from fastseg.imaging.view import read_view
 from fastseg.inference.sessions import Choice
 from fastseg.loading import load_sam
 from fastseg.results import refuse_foreign
@@ -76,15 +76,7 @@ class ViewArguments(ImageArguments):
         Raises:
             ImageError: It cannot be read, needs a window, or has several frames and none is named.
         """
-        if self.window is None and not is_medical(path):
-            return read_image(path, max_pixels=self.limit)
-        image = imaging.read(path, window=self.window, max_pixels=self.limit)
-        if self.frame is None and len(image) > 1:
-            raise ImageError(f"{path} has {len(image)} frames. Choose one by --frame, from 0.")
-        number = self.frame or 0
-        if number >= len(image):
-            raise ImageError(f"{path} has {len(image)} frames, from 0, and no --frame {number}.")
-        return read_image(image[number], max_pixels=None, name=str(path))
+        return read_view(path, window=self.window, frame=self.frame, max_pixels=self.limit)
 
     def seen(self) -> dict[str, Any]:
         """Return the options that say what is seen, ready for JSON; none where none was given."""
@@ -118,12 +110,21 @@ class OutArguments:
             raise OutputError(f"{self.out}/ is not empty. Use another --out, or --overwrite.")
 
 
-def into(kind: type[Arguments]) -> Callable[[Callable[[Arguments], Report]], Callable[..., Report]]:
-    """Pass a verb its options as one ``kind``, a dataclass with a field for each option."""
+def into(
+    kind: type[Arguments], *, rest: str = ""
+) -> Callable[[Callable[[Arguments], Report]], Callable[..., Report]]:
+    """Pass a verb its options as one ``kind``, a dataclass with a field for each option.
+
+    Options without a field go as a dictionary into the field ``rest``, if it is named.
+    """
 
     def decorate(verb: Callable[[Arguments], Report]) -> Callable[..., Report]:
         @wraps(verb)
         def call(**options: Any) -> Report:
+            if rest:
+                own = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+                others = {name: options.pop(name) for name in [*options] if name not in own}
+                options[rest] = others
             return verb(kind(**options))
 
         return call

@@ -22,8 +22,9 @@ from fastseg.cli.arguments import (
     out_options,
     view_options,
 )
-from fastseg.cli.batch import Task, expand_folders, run_batch
+from fastseg.cli.batch import Task, run_batch
 from fastseg.cli.report import Report
+from fastseg.imaging.folders import expand_folders
 from fastseg.masks import Masks, OutputMode
 from fastseg.results import Contents
 from fastseg.sam.grid_settings import GridSettings, resolved_settings

@@ -12,6 +12,7 @@ from fastseg import environment
 from fastseg.cli.bench import bench
 from fastseg.cli.build import build
 from fastseg.cli.calibrate import calibrate
+from fastseg.cli.cohort import cohort
 from fastseg.cli.compare import compare
 from fastseg.cli.demo import demo
 from fastseg.cli.doctor import doctor
@@ -56,7 +57,7 @@ def root() -> None:
 
 
 for verb in (
-    *(demo, segment, everything, echo, export, build),
+    *(demo, segment, everything, cohort, echo, export, build),
     *(models, doctor, compare, calibrate, bench, evaluate, serve),
 ):
     root.add_command(verb)

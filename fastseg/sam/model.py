@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -211,7 +211,8 @@ class Sam(VolumeModel, LoadedModel):
         multimask: bool = True,
         channels: Channels = "rgb",
         batch_size: int = 8,
-    ) -> Iterator[Masks]:
+        on_error: Literal["raise", "yield"] = "raise",
+    ) -> Iterator[Any]:
         """Segment many images in order, in bounded memory.
 
         Args:
@@ -225,9 +226,11 @@ class Sam(VolumeModel, LoadedModel):
             channels: As in ``segment``.
             batch_size: Images that are held at once, at least 1: while one is decoded, the next is
                 encoded and the others are read.
+            on_error: ``"raise"`` ends at the first image that cannot be used. ``"yield"`` gives its
+                error in the place of its masks and goes on.
 
         Yields:
-            One ``Masks`` for each image.
+            One ``Masks`` for each image, or its ``FastsegError``.
 
         Raises:
             ImageError: An image cannot be used.
@@ -240,7 +243,7 @@ class Sam(VolumeModel, LoadedModel):
             encode=self._encode_checked,
             decode=lambda embedding, prompts: self._decode(embedding, prompts, several),
         )
-        return stream_masks(requests, stages, batch_size=batch_size)
+        return stream_masks(requests, stages, batch_size=batch_size, on_error=on_error)
 
     def everything(
         self,

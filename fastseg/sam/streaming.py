@@ -9,9 +9,9 @@ from itertools import chain, cycle, repeat
 from typing import Any, Generic, TypeVar
 
 from fastseg.environment.threads import Task, Team
-from fastseg.errors import ImageError, PromptError
+from fastseg.errors import FastsegError, ImageError, PromptError
 from fastseg.images import ImageSource
-from fastseg.inputs.numbers import shown, whole_number
+from fastseg.inputs.numbers import one_of, shown, whole_number
 from fastseg.masks import Masks
 from fastseg.sam.embedding import Embedding
 from fastseg.sam.prompts import PromptRequest, Prompts
@@ -34,7 +34,8 @@ def stream_masks(
     stages: Stages[Read],
     *,
     batch_size: int,
-) -> Iterator[Masks]:
+    on_error: str = "raise",
+) -> Iterator[Masks | FastsegError]:
     """Segment one image after the other.
 
     Args:
@@ -42,14 +43,16 @@ def stream_masks(
         stages: The steps of one image.
         batch_size: Images that are held at once, at least 1: while the masks of one are decoded,
             the next is encoded and the others are read.
+        on_error: ``"raise"``, or ``"yield"`` for the error of an image in the place of its masks.
 
     Yields:
-        One ``Masks`` for each image.
+        One ``Masks`` for each image, or its error.
 
     Raises:
         ImageError: An image cannot be used.
-        PromptError: A prompt or ``batch_size`` cannot be used.
+        PromptError: A prompt, ``batch_size`` or ``on_error`` cannot be used.
     """
+    one_of(on_error, ("raise", "yield"), "on_error", PromptError)
     batch_size = whole_number(batch_size, "batch_size", PromptError, least=1)
     with Team(1) as reader, Team(1) as encoder:
         reading: deque[tuple[Task[Read], PromptRequest]] = deque()
@@ -64,14 +67,23 @@ def stream_masks(
             if reading and len(encoding) < 2:
                 encoding.append(encoder.submit(encode_when_read, *reading.popleft()))
 
+        def decode_first() -> Masks | FastsegError:
+            task = encoding.popleft()
+            try:
+                return stages.decode(*task.result())
+            except FastsegError as error:
+                if on_error == "raise":
+                    raise
+                return error
+
         for image, request in requests:
             reading.append((reader.submit(stages.read, image), request))
             encode_next()
             if len(reading) + len(encoding) >= batch_size:
-                yield stages.decode(*encoding.popleft().result())
+                yield decode_first()
         while encoding:
             encode_next()
-            yield stages.decode(*encoding.popleft().result())
+            yield decode_first()
 
 
 ENDLESS = (repeat, cycle)

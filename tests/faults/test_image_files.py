@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import fastseg
-from fastseg.cli.batch import expand_folders
+from fastseg.imaging.folders import expand_folders
 from fastseg.errors import EmbeddingError, ImageError
 
 FORMATS = {
