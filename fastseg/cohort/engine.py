@@ -57,7 +57,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """What a worker made of an item."""
+    """The work of a thread on an item, not written yet."""
 
     item: Item
     content: bytes

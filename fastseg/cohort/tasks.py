@@ -1,4 +1,4 @@
-"""What is done with each item of a cohort: the prompts of its image, or everything in it."""
+"""Tasks of a cohort: masks for the prompts of each image, or for everything in it."""
 
 from __future__ import annotations
 

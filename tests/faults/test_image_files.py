@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 import fastseg
-from fastseg.imaging.folders import expand_folders
 from fastseg.errors import EmbeddingError, ImageError
+from fastseg.imaging.folders import expand_folders
 
 FORMATS = {
     "a.png": "PNG",
