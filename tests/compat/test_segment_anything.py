@@ -400,16 +400,17 @@ def test_what_is_no_checkpoint_is_refused(tmp_path, monkeypatch) -> None:
 
 
 EXPORTING = """
-import sys, time
-from pathlib import Path
+import sys
+from types import ModuleType
 from fastseg.compat.segment_anything import exported
-from fastseg.export import sam
 from fastseg.testing import tiny_sam_folder
 def export_sam(checkpoint, out, **options):
     print("exporting", flush=True)
     sys.stdin.readline()
     tiny_sam_folder(out)
-sam.export_sam = export_sam
+stand_in = ModuleType("fastseg.export.sam")
+stand_in.export_sam = export_sam
+sys.modules[stand_in.__name__] = stand_in
 exported._require_kind = lambda checkpoint, folder, kind: folder
 print(exported.model_folder(sys.argv[1], "vit_b"), flush=True)
 """
