@@ -44,7 +44,7 @@ PromptBatch::PromptBatch(const Model& model, int64_t largest, int64_t tokens, bo
     for (const Form form : {projected, folded})
         for (int64_t index = 0; index < few * (threads > 1 ? parts(model) : 1); ++index)
             partials_[form].emplace_back(model, tokens, form == folded);
-    if (draws) image_tokens_ = Buffer(few * model.tiles() * tile_bytes(model));
+    if (draws) image_tokens_ = Buffer::unwritten(few * model.tiles() * tile_bytes(model));
 }
 
 void PromptBatch::run(const std::byte* state, const float* points, const int32_t* labels,
