@@ -70,6 +70,12 @@ class Masks:
     names: tuple[str, ...] | None = None
     """Name of each mask, for networks that give names."""
 
+    search: str | None = None
+    """``"full"`` or ``"coarse-to-fine"`` where everything mode found the masks."""
+
+    points_decoded: int | None = None
+    """Points of the grid, over all crops, that everything mode decoded."""
+
     @classmethod
     def from_rle(
         cls,
@@ -261,7 +267,9 @@ class Masks:
         return replace(self, timings=timings)
 
 
-_PER_MASK = tuple(field.name for field in fields(Masks) if field.name not in ("timings", "names"))
+_WHOLE = ("timings", "names", "search", "points_decoded")
+
+_PER_MASK = tuple(field.name for field in fields(Masks) if field.name not in _WHOLE)
 """Fields that have an entry for each mask and are indexed as arrays are."""
 
 

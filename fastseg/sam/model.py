@@ -21,7 +21,7 @@ from fastseg.inference.sessions import Choice
 from fastseg.inputs.numbers import yes_or_no
 from fastseg.masks import Masks
 from fastseg.sam.embedding import Embedding
-from fastseg.sam.grid_settings import SETTINGS, GridSettings
+from fastseg.sam.grid_settings import SETTINGS, GridSettings, Search
 from fastseg.sam.mask_generator import MaskGenerator, Pipeline
 from fastseg.sam.preprocessing import Crop, PreparedImage, prepare
 from fastseg.sam.prompts import PromptRequest, Prompts
@@ -223,6 +223,7 @@ class Sam(LoadedModel):
         crop_n_points_downscale_factor: int = 1,
         point_grids: Sequence[ArrayLike] | None = None,
         min_mask_region_area: int = 0,
+        search: Search = "full",
         channels: Channels = "rgb",
         max_device_memory: int | None = None,
     ) -> Masks:
@@ -247,13 +248,17 @@ class Sam(LoadedModel):
             crop_n_points_downscale_factor: Layer i has points_per_side / factor**i points a side.
             point_grids: For each crop layer its points, (n, 2) in 0..1, instead of a regular grid.
             min_mask_region_area: Fill holes and drop islands smaller than this many pixels.
+            search: ``"full"`` decodes every point. ``"coarse-to-fine"`` decodes ever finer parts of
+                the grid, and leaves out the points that a mask covers already: it is quicker, may
+                miss masks, and runs on the CPU with a regular grid.
             channels: Order of an array's colours, ``"rgb"`` or ``"bgr"``.
             max_device_memory: Bytes that prompts may take at once on a device; None is 2 GiB. With
                 enough, all go through the decoder in one pass.
 
         Returns:
             The masks by falling score; with crops, those of smaller crops first; with
-            ``min_mask_region_area``, edited masks last. ``logits`` are not kept.
+            ``min_mask_region_area``, edited masks last. ``logits`` are not kept; ``search`` and
+            ``points_decoded`` tell how they were found.
 
         Raises:
             ImageError: The image cannot be used.
@@ -273,7 +278,12 @@ class Sam(LoadedModel):
         generator = MaskGenerator(pipeline, settings)
         masks = generator.generate(image, channels)
         timings = self._timings(generator.watch, n_masks=len(masks))
-        return masks.with_timings(generator.embedded + timings)
+        return replace(
+            masks,
+            timings=generator.embedded + timings,
+            search=settings.search,
+            points_decoded=generator.points_decoded,
+        )
 
     def _read(
         self, image: ImageSource | Embedding, channels: Channels
