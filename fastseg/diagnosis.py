@@ -25,14 +25,14 @@ CPU_FLAGS = (
 """Instruction sets that decide the speed of a CPU, by their names in Linux."""
 
 _WORTH = {
-    "amx-bf16": 'AMX: precision="bf16" embeds 8 times and finds everything 2.5 times as fast as fp32 '
-    "(SAM ViT-B, Intel Xeon)",
-    "avx512-bf16": 'AVX-512: prompts run natively in fp32; precision="bf16" is not faster on every '
-    "such processor, and fastseg calibrate measures it",
+    "amx-bf16": 'AMX: precision="bf16" embeds 8 times and finds everything 2.5 times as fast as '
+    "fp32 (SAM ViT-B, Intel Xeon)",
+    "avx512-bf16": "AVX-512: prompts run natively in fp32; fastseg calibrate tells if bf16 is "
+    "faster",
     "avx512": "AVX-512: prompts run natively, images on the best runtime until fastseg calibrate "
     "has measured the native encoder",
-    "avx2": "AVX2: images and prompts run natively in fp32; an embedding is 1.3 times as fast as on "
-    "the best runtime (SAM ViT-B, AMD Zen 3)",
+    "avx2": "AVX2: images and prompts run natively in fp32; an embedding is 1.3 times as fast as "
+    "on the best runtime (SAM ViT-B, AMD Zen 3)",
     "neon": "NEON: prompts run natively in fp32; the speed was not measured",
     "portable": "no AVX2: prompts run natively in vectors of 128 bits; the speed was not measured",
 }

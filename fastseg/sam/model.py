@@ -333,9 +333,8 @@ class Sam(LoadedModel):
         watch = Stopwatch()
         with watch("decode"):
             for batch in prompts.batches(embedding.frame, limit=PROMPTS_PER_RUN):
-                tokens = self.decoder.tokens(embedding, batch)
-                logits[batch.indices] = self.decoder.logits(tokens, slots)
-                scores[batch.indices] = tokens.iou_predictions[:, slots]
+                chosen, drawn = self.decoder.decode(embedding, batch, slots)
+                logits[batch.indices], scores[batch.indices] = drawn, chosen
         flat = logits.reshape(-1, side, side)
         with watch("postprocess"):
             drawn = ops.binarise(flat, embedding.frame, threads=self.threads)

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <limits>
 
 #include "cpu/nn/tile_config_guard.h"
 #include "cpu/support/parallel.h"
@@ -141,9 +142,10 @@ void PromptBatch::attend_masks_above(const std::byte* state, Tokens& rows, Promp
 }
 
 std::vector<int64_t> PromptBatch::slots_above(const float* ious, float threshold) {
+    const bool all = threshold == -std::numeric_limits<float>::infinity();
     std::vector<int64_t> above;
     for (int64_t slot = 1; slot < slots; ++slot)
-        if (ious[slot] > threshold) above.push_back(slot);
+        if (all || ious[slot] > threshold) above.push_back(slot);
     return above;
 }
 
