@@ -26,13 +26,17 @@ def sam_gmac(kind: str) -> Mapping[str, float]:
     Args:
         kind: ``"sam-nano"`` or one of ``SHAPES``.
     """
+    return {
+        source.graph.name: gmac(source) / TRACED[COUNTED_IN.get(source.graph.name, "images")]
+        for source in sam_sources(kind)
+    }
+
+
+def sam_sources(kind: str) -> tuple[Source, ...]:
+    """Return the sources of a model's graphs, without memory for their weights."""
     with torch.device("meta"):
         encoder = NanoEncoder() if kind == "sam-nano" else ImageEncoder(SHAPES[kind])
-        modules = SamModules(encoder, PromptEncoder(64, 1024), MaskDecoder())
-        return {
-            source.graph.name: gmac(source) / TRACED[COUNTED_IN.get(source.graph.name, "images")]
-            for source in modules.sources()
-        }
+        return tuple(SamModules(encoder, PromptEncoder(64, 1024), MaskDecoder()).sources())
 
 
 def gmac(source: Source) -> float:

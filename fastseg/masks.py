@@ -75,6 +75,12 @@ class Masks:
     name_scores: NDArray[np.float32] | None = None
     """(n,) how sure the classifier was of each name, on its own scale, if it said so."""
 
+    search: str | None = None
+    """``"full"`` or ``"coarse-to-fine"`` where everything mode found the masks."""
+
+    points_decoded: int | None = None
+    """Points of the grid, over all crops, that everything mode decoded."""
+
     @classmethod
     def from_rle(
         cls,
@@ -317,7 +323,9 @@ class Masks:
         return replace(self, timings=timings)
 
 
-_PER_MASK = tuple(field.name for field in fields(Masks) if field.name not in ("timings", "names"))
+_WHOLE = ("timings", "names", "search", "points_decoded")
+
+_PER_MASK = tuple(field.name for field in fields(Masks) if field.name not in _WHOLE)
 """Fields that have an entry for each mask and are indexed as arrays are."""
 
 

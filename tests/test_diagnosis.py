@@ -8,11 +8,12 @@ import sys
 import pytest
 
 import fastseg
-from fastseg import diagnosis, environment
+from fastseg import diagnosis, environment, ops
 from fastseg.artifacts import registry
 from fastseg.backends import openvino
 from fastseg.backends.tensorrt import library as tensorrt_library
 from fastseg.backends.tensorrt.library import TENSORRT_RTX
+from fastseg.cli.root import run
 from fastseg.diagnosis import doctor
 from fastseg.environment import install_hint
 from fastseg.errors import BackendUnavailableError
@@ -55,6 +56,29 @@ def test_what_is_not_ok_has_a_reason_and_a_remedy():
     assert any(not part["ok"] for part in parts)
     for part in parts:
         assert part["ok"] or (part["reason"] and part["remedy"])
+
+
+@pytest.mark.parametrize(
+    ("tables", "wanted"),
+    [
+        (("amx-bf16", "avx512-bf16", "avx512", "avx2", "portable"), "AMX"),
+        (("avx512-bf16", "avx512", "avx2", "portable"), "calibrate"),
+        (("avx512", "avx2", "portable"), "AVX-512"),
+        (("avx2", "portable"), "AVX2"),
+        (("neon",), "NEON"),
+        (("portable",), "no AVX2"),
+    ],
+)
+def test_one_line_says_what_the_processor_is_worth(monkeypatch, capsys, tables, wanted):
+    monkeypatch.setattr(ops, "kernel_tables", lambda: tables)
+    assert wanted in diagnosis._native_kernels()["worth"]
+    monkeypatch.setattr(diagnosis, "doctor", lambda: report)
+    report = {"ok": True, "machine": {}, "runtimes": {}, "devices": {}, "models": {}}
+    report |= {"native_kernels": diagnosis._native_kernels(), "cuda_kernels": {"ok": True}}
+    assert run(["doctor"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "this processor:" in " ".join(lines)
+    assert wanted in " ".join(lines)
 
 
 def test_an_installed_runtime_is_named_with_its_version():

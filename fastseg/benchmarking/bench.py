@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastseg import environment
+from fastseg.benchmarking.arithmetic import Arithmetic, float32_peak
 from fastseg.benchmarking.peak_memory import peak_memory
 from fastseg.benchmarking.repetition import Measurement, Stages, StoppingRule, repeat
 from fastseg.errors import BackendError
 from fastseg.inference.sessions import Choice
 from fastseg.loading import load_sam
 from fastseg.masks import Masks
-from fastseg.ops import point_grid
+from fastseg.ops import PeakRates, point_grid
 from fastseg.sam.embedding import Embedding
 from fastseg.sam.model import Sam
 from fastseg.timings import STAGES
@@ -65,11 +66,37 @@ class Result:
     about: Mapping[str, Any]
     """Model, backend, device, precision, threads, image, machine and versions."""
 
+    gflop: Mapping[str, float] = field(default_factory=dict)
+    """Thousand million operations of a call, by measurement, where they are known."""
+
+    peak: PeakRates | None = None
+    """Measured peak of the processor in float32 with as many threads; None for another device."""
+
+    def gflops(self, name: str) -> float | None:
+        """Return the GFLOP/s of a measurement at its median; None where unknown."""
+        if name not in self.gflop:
+            return None
+        one = next(one for one in self.measurements if one.name == name)
+        return self.gflop[name] / one.stages["total"].percentile(50) * 1e3
+
+    def share_of_peak(self, name: str) -> float | None:
+        """Return the rate as a share of the float32 peak; None where either is unknown."""
+        rate = self.gflops(name)
+        return None if rate is None or self.peak is None else rate / self.peak.multiply_add
+
     def as_dict(self) -> dict[str, Any]:
         """Return all of it, ready for JSON."""
         return {
             **self.about,
-            "measurements": [one.as_dict() for one in self.measurements],
+            "measurements": [
+                {
+                    **one.as_dict(),
+                    "gflops": self.gflops(one.name),
+                    "share_of_fp32_peak": self.share_of_peak(one.name),
+                }
+                for one in self.measurements
+            ],
+            "fp32_peak_gflops": None if self.peak is None else self.peak._asdict(),
             "peak_bytes_above_loaded": dict(self.peak_bytes),
             "cold_ms": {"state": "cold", "runs": 1, **self.cold},
         }
@@ -88,6 +115,7 @@ def bench(plan: BenchmarkPlan, *, progress: Callable[[str], None] = lambda _: No
     progress("cold start")
     cold = cold_start(plan)
     measurements: list[Measurement] = []
+    gflop: dict[str, float] = {}
     peaks: dict[str, int | None] = {}
     choice = Choice(plan.device, plan.backend, plan.precision, plan.threads)
     with load_sam(plan.model, choice) as model:
@@ -97,8 +125,11 @@ def bench(plan: BenchmarkPlan, *, progress: Callable[[str], None] = lambda _: No
             with peak_memory() as memory:
                 call.run()
             peaks[call.name] = memory.above
+            if call.gflop is not None:
+                gflop[call.name] = call.gflop
         about = describe(model, plan)
-    return Result(tuple(measurements), peaks, cold, about)
+        peak = float32_peak(plan.threads) if model.device == "cpu" else None
+    return Result(tuple(measurements), peaks, cold, about, gflop, peak)
 
 
 def describe(model: Sam, plan: BenchmarkPlan) -> dict[str, Any]:
@@ -155,16 +186,20 @@ class _Call:
     name: str
     prompts: int
     run: Callable[[], Embedding | Masks]
+    gflop: float | None = None
 
 
 def _calls(plan: BenchmarkPlan, model: Sam) -> Iterator[_Call]:
     """Give the calls of a plan, in order."""
-    yield _Call("embed", 0, lambda: model.embed(plan.image))
+    known = Arithmetic.of(model.manifest)
+    gflop = None if known is None else known.embedding_gflop
+    yield _Call("embed", 0, lambda: model.embed(plan.image), gflop)
     embedding = model.embed(plan.image)
     for count in plan.prompts:
         points = spread_points(count, plan.image.shape[:2])[:, None]
         name = "segment, 1 click" if count == 1 else f"segment, {count} clicks"
-        yield _Call(name, count, partial(model.segment, embedding, points=points))
+        gflop = None if known is None else known.points_gflop(count)
+        yield _Call(name, count, partial(model.segment, embedding, points=points), gflop)
     if side := plan.everything:
         run = partial(model.everything, plan.image, points_per_side=side)
         yield _Call(f"everything, {side} x {side}", side * side, run)

@@ -102,6 +102,8 @@ def _segment_file(file: Path, task: Task, folder: ResultFolder | None, outcome: 
         masks = task.call(image)
         row |= {"width": image.shape[1], "height": image.shape[0], "masks": len(masks)}
         row["timings"] = masks.timings.as_dict()
+        if masks.search is not None:
+            row |= {"search": masks.search, "points_decoded": masks.points_decoded}
         if folder is None:
             row["annotations"] = list(results.describe(masks, task.contents.mode))
         else:

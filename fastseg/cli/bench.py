@@ -189,32 +189,56 @@ def _text(result: benchmark.Result) -> Iterator[RenderableType]:
     yield f"configuration: {about['reason']}"
     yield environment.line() + "\n"
     table = Table("warm, ms", "stage", box=None, pad_edge=False)
-    for heading in ("p50", "p90", "p99", "±", "rounds", "masks", "ms per mask", "peak MiB"):
+    for heading in (
+        "p50",
+        "p90",
+        "p99",
+        "±",
+        "rounds",
+        "masks",
+        "ms per mask",
+        "peak MiB",
+        "GFLOP/s",
+    ):
         table.add_column(heading, justify="right")
     for one in result.measurements:
-        peak = result.peak_bytes[one.name]
-        for stage, spread in one.stages.items():
+        peak, rate = result.peak_bytes[one.name], _rate(result, one.name)
+        for stage, ms in one.stages.items():
             last = stage == "total"
             table.add_row(
                 one.name if stage == next(iter(one.stages)) else "",
                 stage,
-                *(f"{spread.percentile(percent):.2f}" for percent in (50, 90, 99)),
-                _half_width(spread.half_width) + ("" if one.stable or not last else " unstable"),
-                str(len(spread.rounds)),
+                *(f"{ms.percentile(percent):.2f}" for percent in (50, 90, 99)),
+                _half_width(ms.half_width) + ("" if one.stable or not last else " unstable"),
+                str(len(ms.rounds)),
                 str(one.masks) if last and one.masks else "",
                 f"{one.per_mask_ms:.2f}" if last and one.per_mask_ms is not None else "",
                 f"{peak / 2**20:.0f}" if last and peak is not None else "",
+                rate if last else "",
             )
     yield table
     yield (
         "±: 95 % confidence interval of the median, known from 6 rounds on; unstable: wider than "
-        "--tolerance. peak MiB: resident memory above the loaded, warm model.\n"
+        "--tolerance. peak MiB: resident memory above the loaded, warm model."
     )
+    if result.peak is not None:
+        yield (
+            f"GFLOP/s: in brackets the share of this processor's float32 peak, measured now, "
+            f"{result.peak.multiply_add:.0f} GFLOP/s with as many threads.\n"
+        )
     cold = Table("cold, ms, 1 run", box=None, pad_edge=False)
     for name in result.cold:
         cold.add_column(name.replace("_", " "), justify="right")
     cold.add_row("fresh process", *(f"{value:.0f}" for value in result.cold.values()))
     yield cold
+
+
+def _rate(result: benchmark.Result, name: str) -> str:
+    """Write the rate of a measurement with its share of the peak, as far as they are known."""
+    rate, share = result.gflops(name), result.share_of_peak(name)
+    if rate is None:
+        return ""
+    return f"{rate:.0f}" if share is None else f"{rate:.0f} ({share:.0%})"
 
 
 def _half_width(fraction: float) -> str:

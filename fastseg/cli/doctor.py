@@ -23,8 +23,9 @@ def doctor() -> Report:
     """
     found = diagnosis.doctor()
     conclusion = "\nfastseg can run here." if found["ok"] else "\nfastseg cannot run here."
-    text = (environment.line(), _memory(found["machine"]), "", _table(found), conclusion)
-    return Report("doctor", found, text, DONE if found["ok"] else SOME_FAILED)
+    text = [environment.line(), _memory(found["machine"]), *_worth(found), "", _table(found)]
+    text.append(conclusion)
+    return Report("doctor", found, tuple(text), DONE if found["ok"] else SOME_FAILED)
 
 
 def _memory(machine: Mapping[str, Any]) -> str:
@@ -34,10 +35,18 @@ def _memory(machine: Mapping[str, Any]) -> str:
     )
 
 
+def _worth(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the line on this processor, if the kernels load."""
+    if "worth" in found["native_kernels"]:
+        yield f"this processor: {found['native_kernels']['worth']}"
+
+
 def _table(found: Mapping[str, Any]) -> Table:
     table = Table("", "", "", box=None, pad_edge=False, show_header=False)
     for name, part in _parts(found):
-        details = {key: value for key, value in part.items() if key not in ("ok", "remedy")}
+        details = {
+            key: value for key, value in part.items() if key not in ("ok", "remedy", "worth")
+        }
         if part["ok"]:
             remark = ", ".join(f"{key} {value}" for key, value in details.items())
         else:

@@ -27,7 +27,7 @@ from fastseg.cli.report import Report
 from fastseg.imaging.folders import expand_folders
 from fastseg.masks import Masks, OutputMode
 from fastseg.results import Contents
-from fastseg.sam.grid_settings import GridSettings, resolved_settings
+from fastseg.sam.grid_settings import GridSettings, Search, resolved_settings
 from fastseg.sam.prototypes import Prototypes
 
 _HELP = {
@@ -44,9 +44,14 @@ _HELP = {
     "crop_overlap_ratio": "Overlap of crops, as a fraction of the image's shorter side.",
     "crop_n_points_downscale_factor": "Crops of layer i have points-per-side / factor**i points "
     "a side.",
+    "search": "coarse-to-fine is quicker and may miss masks: it leaves out points that a mask of a "
+    "coarser grid covers.",
     "min_mask_region_area": "Fill holes and remove islands with fewer pixels than this; 0: none.",
 }
-"""Help of each setting of SAM's automatic mask generator."""
+"""Help of each setting: those of SAM's automatic mask generator, and ``search``."""
+
+_TYPES = {"search": click.Choice(get_args(Search))}
+"""Types of options whose values are more than those of their defaults."""
 
 _OWN = tuple(each.name for each in fields(GridDefaults))
 """Settings whose defaults are the model's own."""
@@ -72,6 +77,7 @@ class Arguments(ModelArguments, ViewArguments, OutArguments):
     crop_overlap_ratio: float
     crop_n_points_downscale_factor: int
     min_mask_region_area: int
+    search: Search
 
 
 def grid_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -80,7 +86,7 @@ def grid_options(command: Callable[..., Any]) -> Callable[..., Any]:
         if setting.name in _HELP:
             command = click.option(
                 "--" + setting.name.replace("_", "-"),
-                type=type(setting.default),
+                type=_TYPES.get(setting.name) or type(setting.default),
                 default=None if setting.name in _OWN else setting.default,
                 show_default=setting.name not in _OWN,
                 help=_HELP[setting.name],
@@ -111,7 +117,7 @@ def grid_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def everything(arguments: Arguments) -> Report:
     """Find every object in SOURCES: images, or folders of images.
 
-    The settings have the names and defaults of SAM's automatic mask generator.
+    The settings have the names and defaults of SAM's automatic mask generator, but for --search.
     """
     grid: dict[str, Any] = {name: getattr(arguments, name) for name in _HELP}
     resolved_settings(grid, Rules())  # raises once for all images, before the model is loaded

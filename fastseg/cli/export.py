@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,6 +12,7 @@ from typing import Literal
 import click
 
 from fastseg.artifacts import registry
+from fastseg.benchmarking.peak_memory import peak_memory
 from fastseg.cli.arguments import into, json_option
 from fastseg.cli.progress import progress
 from fastseg.cli.report import DONE, SOME_FAILED, Report
@@ -71,7 +74,7 @@ def sam(arguments: SamArguments) -> Report:
     """
     with needs_extra("export"):
         from fastseg.export.sam import export_sam
-    with progress(None) as step:
+    with progress(None) as step, _costed() as cost:
         table = export_sam(
             arguments.checkpoint,
             arguments.out,
@@ -81,7 +84,7 @@ def sam(arguments: SamArguments) -> Report:
             progress=step,
         )
     asked = {"checkpoint": str(arguments.checkpoint), "precision": arguments.precision}
-    return _report("export sam", arguments.out, table, asked)
+    return _report("export sam", arguments.out, table, asked, cost)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +132,7 @@ def unet(arguments: UnetArguments) -> Report:
         from fastseg.export.model_folder import Card
         from fastseg.export.unet import export_unet
     card = Card(arguments.name or "", arguments.licence)
-    with progress(None) as step:
+    with progress(None) as step, _costed() as cost:
         table = export_unet(
             arguments.weights,
             arguments.out,
@@ -145,7 +148,7 @@ def unet(arguments: UnetArguments) -> Report:
         "store": arguments.store,
         "precision": arguments.precision,
     }
-    return _report("export unet", arguments.out, table, asked)
+    return _report("export unet", arguments.out, table, asked, cost)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,7 +298,37 @@ def _added(verb: str, precision: str, model: str, out: Path, found: Comparison) 
     return Report(verb, body, text)
 
 
-def _report(verb: str, out: Path, table: Table, asked: Mapping[str, str]) -> Report:
-    """Report the comparison of an export, which always runs on the CPU."""
-    body = {"out": str(out), **asked, "device": "cpu", "parity": table.as_rows()}
-    return Report(verb, body, (str(table), f"\nmodel in {out}"))
+@dataclass(slots=True)
+class _Cost:
+    """Time and memory of an export."""
+
+    seconds: float = 0.0
+    peak_mb: int | None = None
+    """Of the whole process; None where the system does not tell."""
+
+    def as_text(self) -> str:
+        memory = "" if self.peak_mb is None else f", {self.peak_mb} MB of memory at most"
+        return f"{self.seconds:.1f} s{memory}"
+
+
+@contextmanager
+def _costed() -> Iterator[_Cost]:
+    """Measure what a block takes; the numbers are there when it has ended."""
+    cost, start = _Cost(), time.perf_counter()
+    with peak_memory() as memory:
+        yield cost
+    cost.seconds = time.perf_counter() - start
+    cost.peak_mb = round(memory.peak / 1e6) if memory.known else None
+
+
+def _report(verb: str, out: Path, table: Table, asked: Mapping[str, str], cost: _Cost) -> Report:
+    """Report the comparison of an export, which always runs on the CPU, and its cost."""
+    body = {
+        "out": str(out),
+        **asked,
+        "device": "cpu",
+        "seconds": cost.seconds,
+        "peak_memory_mb": cost.peak_mb,
+        "parity": table.as_rows(),
+    }
+    return Report(verb, body, (str(table), f"\n{cost.as_text()}", f"model in {out}"))

@@ -164,7 +164,8 @@ class DecoderKernel:
             points: ``(n, points, 2)`` float32 pixels of the square, x before y.
             labels: ``(n, points)`` int32, -1 to 3 as in ``contract``.
             states: ``(1, state_size)`` from ``image_state``.
-            above: Masks whose predicted IoU is above this are drawn, of all slots but the first.
+            above: Masks whose predicted IoU is above this are drawn, of all slots but the first;
+                minus infinity draws all of them, whatever their score.
             threads: Most threads to use, 0 for all cores.
 
         Returns:

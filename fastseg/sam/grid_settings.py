@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +14,10 @@ from fastseg import ops
 from fastseg.artifacts.rules import Rules
 from fastseg.errors import PromptError
 from fastseg.geometry import Frame
-from fastseg.inputs.numbers import real_array, real_number, shown, whole_number
+from fastseg.inputs.numbers import one_of, real_array, real_number, shown, whole_number
+
+Search: TypeAlias = Literal["full", "coarse-to-fine"]
+"""The points of a grid that are decoded: all, or those that no mask of a coarser grid covers."""
 
 LARGEST_INTEGER = 2**63 - 1
 """Integers of settings go to kernels in 64 bits."""
@@ -51,16 +54,17 @@ class GridSettings:
     crop_n_points_downscale_factor: int = 1
     point_grids: Sequence[ArrayLike] | None = None
     min_mask_region_area: int = 0
+    search: Search = "full"
     max_device_memory: int | None = None
 
     def __post_init__(self) -> None:
         """Check every setting that does not depend on the image.
 
         Raises:
-            PromptError: A setting is out of range, or both or neither kind of grid is given.
+            PromptError: A setting is out of range, both or neither kind of grid is given, or a
+                coarse search is wanted of a grid that is not regular.
         """
-        if (self.points_per_side is None) == (self.point_grids is None):
-            raise PromptError("Give either points_per_side or point_grids, and not both.")
+        self._check_kind()
         at_least = {
             "points_per_batch": 1,
             "crop_n_layers": 0,
@@ -92,10 +96,29 @@ class GridSettings:
                 f"crop_overlap_ratio must be in [0, 1), not {self.crop_overlap_ratio!r}."
             )
 
+    def _check_kind(self) -> None:
+        if (self.points_per_side is None) == (self.point_grids is None):
+            raise PromptError("Give either points_per_side or point_grids, and not both.")
+        one_of(self.search, get_args(Search), "search", PromptError)
+        if self.search != "full" and self.point_grids is not None:
+            raise PromptError(
+                f'search="{self.search}" takes a regular grid: give points_per_side instead of '
+                'point_grids, or search="full".'
+            )
+
     @property
     def least_iou(self) -> float:
         """Bound that the predicted IoU has to exceed; like SAM, no bound at a threshold of 0."""
         return self.pred_iou_thresh if self.pred_iou_thresh > 0 else -math.inf
+
+    @property
+    def sure_iou(self) -> float:
+        """Predicted IoU above which a coarse-to-fine search trusts a mask up to its border."""
+        return (1 + self.pred_iou_thresh) / 2
+
+    def per_side(self, layer: int) -> int:
+        """Return the points along each side of the regular grid of crop layer ``layer``."""
+        return int((self.points_per_side or 0) / self.crop_n_points_downscale_factor**layer)
 
     def grid(self, layer: int) -> NDArray[np.float64]:
         """Return the points of crop layer ``layer``: (n, 2) in 0..1, x before y.
@@ -104,8 +127,7 @@ class GridSettings:
             PromptError: ``point_grids`` has no grid for this layer, or it is malformed.
         """
         if self.point_grids is None:
-            shrink = self.crop_n_points_downscale_factor**layer
-            per_side = int((self.points_per_side or 0) / shrink)
+            per_side = self.per_side(layer)
             return ops.point_grid(per_side) if per_side else np.zeros((0, 2))
         if layer >= len(self.point_grids):
             raise PromptError(

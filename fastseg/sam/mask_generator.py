@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from fastseg import ops
 from fastseg.artifacts.manifest import Manifest
+from fastseg.errors import PromptError
 from fastseg.geometry import Frame
 from fastseg.images import Channels, ImageSource, read_image
 from fastseg.inference.concurrency import ordered_map
 from fastseg.masks import Masks, concatenate
 from fastseg.ops import Binarised, Rle
+from fastseg.sam.coarse_search import Coverage, grid_levels
 from fastseg.sam.crops import crop_frames
 from fastseg.sam.drawing import draw
 from fastseg.sam.embedding import Embedding
@@ -81,12 +83,21 @@ class MaskGenerator:
         """True to keep the embedding of the whole image in ``embedding``, for a classifier."""
         self.embedding: Embedding | None = None
         """Of the whole image, if it is kept and did not stay on a GPU."""
+        self.points_decoded = 0
+        """Points of all grids that went through the decoder."""
+        self.search = settings.search
+        """The search that makes the masks."""
         self._points_before = 0
 
     def generate(self, image: ImageSource, channels: Channels) -> Masks:
         """Find the masks of the image and of its crops, and filter them."""
         settings, gpu = self._settings, self._pipeline.gpu
         preprocessing = self._pipeline.manifest.image_preprocessing
+        if gpu is not None and settings.search != "full":
+            raise PromptError(
+                f'search="{settings.search}" runs on the CPU: load the model with device="cpu", or '
+                'use search="full".'
+            )
         with self.watch("preprocess"):
             pixels: Any = self._read(image, channels)
         height, width = pixels.shape[:2]
@@ -108,10 +119,10 @@ class MaskGenerator:
             self._advance(self._total)
         else:
             *others, (layer, frame) = crops
-            parts = [self._crop(self._embed(pixels, one), grids[i]) for i, one in others]
+            parts = [self._crop(self._embed(pixels, one), grids[i], i) for i, one in others]
             embedding = self._embed(pixels, frame)
             del pixels  # of a large image, a quarter of the memory that the filters take
-            parts.append(self._crop(embedding, grids[layer]))
+            parts.append(self._crop(embedding, grids[layer], layer))
         with self.watch("postprocess"):
             masks = self._join([frame for _, frame in crops], parts)
             if settings.min_mask_region_area:
@@ -149,12 +160,16 @@ class MaskGenerator:
             prompts=records["prompt"].astype(np.int64),
         )
         self._points_before += len(grid)
+        self.points_decoded += len(grid)
         return masks
 
-    def _crop(self, embedding: Embedding, grid: NDArray[np.float64]) -> Masks:
+    def _crop(self, embedding: Embedding, grid: NDArray[np.float64], layer: int) -> Masks:
         """Find the masks of one crop that pass every filter and survive its NMS."""
         points = grid_points(grid, embedding.frame)
-        found = self._batches(embedding, points) if len(points) else []
+        if self._settings.search == "full":
+            found = self._batches(embedding, points, np.arange(len(points)))
+        else:
+            found = self._coarse_to_fine(embedding, points, self._settings.per_side(layer))
         if not found:
             masks = self._none(points, embedding.frame)
         else:
@@ -164,19 +179,41 @@ class MaskGenerator:
         self._points_before += len(points)
         return masks
 
-    def _batches(self, embedding: Embedding, points: NDArray[np.float64]) -> list[Masks]:
-        """Decode the points of one crop in batches; keep the masks of each that pass the filters.
+    def _coarse_to_fine(
+        self, embedding: Embedding, points: NDArray[np.float64], per_side: int
+    ) -> list[Masks]:
+        """Decode the levels of a grid, of each the points that no mask covers."""
+        sure = self._settings.sure_iou
+        coverage = Coverage(points, embedding.frame, per_side, sure=sure)
+        found: list[Masks] = []
+        before = self.points_decoded
+        for level in grid_levels(per_side):
+            parts = self._batches(embedding, points, level[~coverage.covered[level]])
+            with self.watch("postprocess"):
+                for part in parts:
+                    coverage.add(part)
+            found += parts
+        self._advance(len(points) - (self.points_decoded - before))  # those that masks cover
+        return found
+
+    def _batches(
+        self, embedding: Embedding, points: NDArray[np.float64], chosen: NDArray[np.intp]
+    ) -> list[Masks]:
+        """Decode some points of one crop in batches; keep the masks that pass the filters.
 
         While one batch is decoded, masks of another are cut out of their logits.
         """
+        if len(chosen) == 0:
+            return []
+        self.points_decoded += len(chosen)
         decoder, threads = self._pipeline.decoder, self._pipeline.threads
         limit = min(self._settings.points_per_batch, decoder.most_prompts(threads))
-        batches = single_points(points).batches(embedding.frame, limit=limit)
+        batches = single_points(points[chosen]).batches(embedding.frame, limit=limit)
         turn = nullcontext() if decoder.is_fused else Lock()
 
         def find(batch: PromptBatch) -> Masks | None:
             with turn:
-                decoded = self._decode(embedding, batch)
+                decoded = self._decode(embedding, batch, chosen)
             kept = None if decoded is None else self._cut(embedding.frame, decoded, points)
             self._advance(len(batch.indices))
             return kept
@@ -193,12 +230,14 @@ class MaskGenerator:
             if self._progress is not None:
                 self._progress(self._done, self._total)
 
-    def _decode(self, embedding: Embedding, batch: PromptBatch) -> _Decoded | None:
+    def _decode(
+        self, embedding: Embedding, batch: PromptBatch, chosen: NDArray[np.intp]
+    ) -> _Decoded | None:
         """Decode a batch; masks below the threshold are not drawn."""
         # Compared in float32, as SAM does.
         above = np.float32(self._settings.least_iou)
         found = self._pipeline.decoder.decode_above(embedding, batch, above)
-        return None if found is None else _Decoded(found, batch.indices[found.prompts])
+        return None if found is None else _Decoded(found, chosen[batch.indices[found.prompts]])
 
     def _cut(self, frame: Frame, decoded: _Decoded, points: NDArray[np.float64]) -> Masks:
         """Cut the masks of a batch that are stable and do not end at an edge of the crop."""

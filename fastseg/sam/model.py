@@ -22,9 +22,9 @@ from fastseg.inference.sessions import Choice
 from fastseg.inputs.numbers import yes_or_no
 from fastseg.masks import Masks
 from fastseg.sam.classifier import Classifier, named, require_classifier, takes_embeddings
-from fastseg.sam.drawing import draw, kept_logits, single_slots
+from fastseg.sam.drawing import draw, kept_logits
 from fastseg.sam.embedding import Embedding
-from fastseg.sam.grid_settings import SETTINGS, resolved_settings
+from fastseg.sam.grid_settings import SETTINGS, Search, resolved_settings
 from fastseg.sam.mask_generator import MaskGenerator, Pipeline, Progress
 from fastseg.sam.preprocessing import Crop, PreparedImage, prepare
 from fastseg.sam.prompts import PromptRequest, Prompts
@@ -261,6 +261,7 @@ class Sam(VolumeModel, LoadedModel):
         crop_n_points_downscale_factor: int = 1,
         point_grids: Sequence[ArrayLike] | None = None,
         min_mask_region_area: int = 0,
+        search: Search = "full",
         classify: Classifier | None = None,
         channels: Channels = "rgb",
         max_device_memory: int | None = None,
@@ -289,6 +290,9 @@ class Sam(VolumeModel, LoadedModel):
             crop_n_points_downscale_factor: Layer i has points_per_side / factor**i points a side.
             point_grids: For each crop layer its points, (n, 2) in 0..1, instead of a regular grid.
             min_mask_region_area: Fill holes and drop islands smaller than this many pixels.
+            search: ``"full"`` decodes every point. ``"coarse-to-fine"`` decodes ever finer parts of
+                the grid, and leaves out the points that a mask covers already: it is quicker, may
+                miss masks, and runs on the CPU with a regular grid.
             classify: Function of the image, uint8 (H, W, 3) RGB, and its masks, which returns a
                 name for each, or ``(names, scores)``; ``Prototypes`` is one. It is not called where
                 there is no mask. The image must be in the CPU's memory then.
@@ -300,7 +304,8 @@ class Sam(VolumeModel, LoadedModel):
 
         Returns:
             The masks by falling score; with crops, those of smaller crops first; with
-            ``min_mask_region_area``, edited masks last. ``logits`` are not kept.
+            ``min_mask_region_area``, edited masks last. ``logits`` are not kept; ``search`` and
+            ``points_decoded`` tell how they were found.
 
         Raises:
             ImageError: The image cannot be used.
@@ -345,7 +350,12 @@ class Sam(VolumeModel, LoadedModel):
 
     def _timed(self, generator: MaskGenerator, masks: Masks) -> Masks:
         timings = self._timings(generator.watch, n_masks=len(masks))
-        return masks.with_timings(generator.embedded + timings)
+        return replace(
+            masks,
+            timings=generator.embedded + timings,
+            search=generator.search,
+            points_decoded=generator.points_decoded,
+        )
 
     def _read(
         self, image: ImageSource | Embedding, channels: Channels
@@ -397,15 +407,11 @@ class Sam(VolumeModel, LoadedModel):
         watch = Stopwatch()
         with watch("decode"):
             for batch in prompts.batches(embedding.frame, limit=PROMPTS_PER_RUN):
-                tokens = self.decoder.tokens(embedding, batch)
                 if several or output.single == FIRST:
-                    logits[batch.indices] = self.decoder.logits(tokens, slots)
-                    scores[batch.indices] = tokens.iou_predictions[:, slots]
+                    found = self.decoder.decode(embedding, batch, slots)
                 else:
-                    every = self.decoder.logits(tokens, slice(None))
-                    chosen = single_slots(every, tokens.iou_predictions)[:, None]
-                    logits[batch.indices] = np.take_along_axis(every, chosen[..., None, None], 1)
-                    scores[batch.indices] = np.take_along_axis(tokens.iou_predictions, chosen, 1)
+                    found = self.decoder.decode_stable(embedding, batch)
+                scores[batch.indices], logits[batch.indices] = found
         flat = logits.reshape(-1, side, side)
         with watch("postprocess"):
             drawn = draw(flat, embedding.frame, output, threads=self.threads)

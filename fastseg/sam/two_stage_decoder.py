@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from fastseg.contract import MULTIPLE, Array
 from fastseg.inference.sessions import GraphRunner, thresholded_decoder
+from fastseg.sam.drawing import single_slots
 from fastseg.sam.embedding import Embedding
 from fastseg.sam.prompts import PromptBatch
 
@@ -118,6 +120,44 @@ class TwoStageDecoder:
             return PROMPTS_PER_RUN
         return min(PROMPTS_PER_FUSED_RUN, PROMPTS_PER_THREAD * threads)
 
+    def decode(
+        self, embedding: Embedding, batch: PromptBatch, slots: slice
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Run both stages for all masks of some prompts, as one run where that is possible.
+
+        Args:
+            embedding: A completed embedding.
+            batch: At most ``PROMPTS_PER_RUN`` prompts.
+            slots: ``contract.SINGLE`` or ``contract.MULTIPLE``.
+
+        Returns:
+            (n, masks) predicted IoUs and (n, masks, h, w) low-resolution logits.
+        """
+        if slots == MULTIPLE and batch.mask_input is None:
+            both = self._graphs.decode_above(self._prompt_inputs(embedding, batch), -math.inf)
+            if both is not None:
+                return both["iou_predictions"][:, slots], both["low_res_logits"]
+        tokens = self.tokens(embedding, batch)
+        return tokens.iou_predictions[:, slots], self.logits(tokens, slots)
+
+    def decode_stable(
+        self, embedding: Embedding, batch: PromptBatch
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Run both stages for the single mask of some prompts by the rule of SAM 2.
+
+        Args:
+            embedding: A completed embedding.
+            batch: At most ``PROMPTS_PER_RUN`` prompts.
+
+        Returns:
+            (n, 1) predicted IoUs and (n, 1, h, w) low-resolution logits of the chosen slots.
+        """
+        tokens = self.tokens(embedding, batch)
+        logits = self.logits(tokens, slice(None))
+        chosen = single_slots(logits, tokens.iou_predictions)[:, None]
+        scores = np.take_along_axis(tokens.iou_predictions, chosen, 1)
+        return scores, np.take_along_axis(logits, chosen[..., None, None], 1)
+
     def decode_above(
         self, embedding: Embedding, batch: PromptBatch, above: np.float32
     ) -> FoundMasks | None:
@@ -131,9 +171,7 @@ class TwoStageDecoder:
         Returns:
             The masks above the bound, or None if there is none.
         """
-        inputs = self._shared_inputs("decoder", embedding.state or {})
-        inputs |= {"point_coords": batch.point_coords, "point_labels": batch.point_labels}
-        both = self._graphs.decode_above(inputs, float(above))
+        both = self._graphs.decode_above(self._prompt_inputs(embedding, batch), float(above))
         if both is None:
             return self._decode_in_turn(embedding, batch, above)
         scores, logits = both["iou_predictions"][:, MULTIPLE], both["low_res_logits"]
@@ -171,6 +209,15 @@ class TwoStageDecoder:
         inputs |= {"image_tokens": tokens.image_tokens, "mask_vectors": vectors}
         logits: NDArray[np.float32] = self._graphs.run("mask_head", inputs)["low_res_logits"]
         return logits
+
+    def _prompt_inputs(self, embedding: Embedding, batch: PromptBatch) -> dict[str, Array]:
+        """Collect the inputs of the decoder for prompts without masks."""
+        inputs = self._shared_inputs("decoder", embedding.state or {})
+        return {
+            **inputs,
+            "point_coords": batch.point_coords,
+            "point_labels": batch.point_labels,
+        }
 
     @cached_property
     def _state_runs_on(self) -> str:

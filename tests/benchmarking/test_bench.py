@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fastseg.benchmarking.bench import BenchmarkPlan, bench, cold_start, spread_points
-from fastseg.benchmarking.repetition import StoppingRule
+from fastseg import artifacts
+from fastseg.artifacts import registry
+from fastseg.benchmarking.arithmetic import Arithmetic
+from fastseg.benchmarking.bench import BenchmarkPlan, Result, bench, cold_start, spread_points
+from fastseg.benchmarking.repetition import Measurement, Spread, StoppingRule
 from fastseg.cli.root import run
 from fastseg.errors import BackendError
+from fastseg.ops import PeakRates
 from fastseg.testing import tiny_sam_folder
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
@@ -36,6 +41,30 @@ def test_every_stage_of_every_call_is_measured(tiny: str) -> None:
     assert by_name["segment, 5 clicks"].per_mask_ms > 0
     assert by_name["embed"].per_mask_ms is None
     assert set(result.peak_bytes) == set(by_name)
+    assert result.peak.multiply_add > 1
+    assert result.gflops("embed") is result.share_of_peak("embed") is None  # not of SAM's sizes
+
+
+def test_the_rate_of_a_known_model_is_a_share_of_the_measured_peak() -> None:
+    rounds = Spread(np.array([90.0, 100.0, 110.0]))
+    embed = Measurement("embed", {"total": rounds}, stable=True)
+    peak = PeakRates(multiply_add=100.0, product=90.0)
+    gflop = Arithmetic(encoder_gmac=2.596).embedding_gflop  # with the image's state 6
+    result = Result((embed,), {}, {}, {}, {"embed": gflop}, peak)
+    assert result.gflops("embed") == pytest.approx(60)
+    assert result.share_of_peak("embed") == pytest.approx(0.6)
+    told = result.as_dict()
+    assert told["measurements"][0]["share_of_fp32_peak"] == pytest.approx(0.6)
+    assert told["fp32_peak_gflops"] == {"multiply_add": 100.0, "product": 90.0}
+    assert replace(result, peak=None).share_of_peak("embed") is None
+
+
+def test_the_embedded_model_tells_its_arithmetic() -> None:
+    manifest = artifacts.read(registry.find("sam-nano")).manifest
+    known = Arithmetic.of(manifest)
+    assert known is not None
+    assert known.points_gflop(64) == pytest.approx(64 * known.points_gflop(1))
+    assert Arithmetic.of(replace(manifest, source={"kind": "other"})) is None
 
 
 def test_a_cold_start_is_timed_step_by_step_in_another_process(tiny: str) -> None:
@@ -80,4 +109,5 @@ def test_the_table_marks_unstable_measurements_plainly(tiny: str, capsys) -> Non
     assert run(["bench", tiny, "--max-seconds", "0.001", "--tolerance", "0.0001"]) == 0
     shown = capsys.readouterr().out
     assert "unstable" in shown
+    assert "float32 peak" in shown
     assert "inf%" not in shown

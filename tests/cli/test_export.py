@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,8 @@ def test_weights_of_a_view_become_a_compared_model_folder(unet_weights, tmp_path
     assert (document["out"], document["weights"]) == (str(out), str(unet_weights))
     assert (document["view"], document["store"]) == ("a4c", "float32")
     assert (document["device"], document["precision"]) == ("cpu", "fp32")
+    assert document["seconds"] > 0
+    assert document["peak_memory_mb"] is None or document["peak_memory_mb"] > 100
     assert [row["name"] for row in document["parity"]] == [
         "probabilities, batch 1",
         "probabilities, batch 3",
@@ -99,6 +102,7 @@ def test_an_export_is_told_in_a_table_without_json(unet_weights, tmp_path, capsy
     assert run([*A4C, str(unet_weights), "--out", str(out), "--store", "float16"]) == 0
     told = capsys.readouterr().out
     assert "probabilities, batch 3" in told
+    assert re.search(r"^\d+\.\d s", told, re.MULTILINE)
     assert f"model in {out}" in told.replace("\n", " ")
 
 

@@ -236,6 +236,22 @@ def test_everything_takes_folders_and_sams_settings(tiny, tmp_path, capsys) -> N
     assert document["settings"]["crop_overlap_ratio"] == pytest.approx(512 / 1500)
 
 
+def test_the_search_is_told_for_each_image(tiny, image, capsys) -> None:
+    loose = ("--pred-iou-thresh", 0.5, "--stability-score-thresh", 0.5)
+    settings = ("--points-per-side", 6, *loose)
+    for search, least, most in (("full", 36, 36), ("coarse-to-fine", 1, 35)):
+        call = ("everything", image, "--model", tiny, *settings, "--search", search)
+        code, document = answer(capsys, *call)
+        assert code == 0
+        assert document["settings"]["search"] == search
+        told = document["pictures"][0]
+        assert told["search"] == search
+        assert least <= told["points_decoded"] <= most
+    code, document = answer(capsys, "everything", image, "--model", tiny, "--search", "quick")
+    assert code == 2
+    assert "coarse-to-fine" in document["error"]["message"]
+
+
 def test_a_setting_out_of_range_is_a_bad_call(tiny, image, capsys) -> None:
     code, document = answer(capsys, "everything", image, "--model", tiny, "--crop-n-layers", -1)
     assert code == 2

@@ -212,6 +212,21 @@ def test_decode_above_draws_the_same_masks_as_two_stages(kernel_table, grid, pro
         np.testing.assert_array_equal(drawn[wanted], logits[:, 1:][wanted])
 
 
+def test_decode_above_nothing_draws_every_mask_whatever_its_score(kernel_table):
+    modules, asked = source(8), ask(8, 3, 2)
+    kernel = modules.kernel(kernel_table)
+    embedding = modules.embedding.numpy().copy()
+    embedding[0, 5, 3, 6] = np.nan  # no score is a number then
+    for features in (modules.embedding.numpy(), embedding):
+        state = kernel.image_state(features)
+        decoded = kernel.decode(asked.points, asked.labels, state)
+        logits = kernel.draw(decoded.prompt_state, decoded.mask_vectors, state)
+        scores, drawn = kernel.decode_above(asked.points, asked.labels, state, above=-np.inf)
+        np.testing.assert_array_equal(scores, decoded.iou_predictions)
+        np.testing.assert_array_equal(drawn, logits[:, 1:])
+    assert np.isnan(scores).all()
+
+
 def test_decode_above_with_no_prompts_and_with_malformed_prompts(kernel_table):
     modules, asked = source(8), ask(8, 2, 2)
     kernel = modules.kernel(kernel_table)

@@ -11,7 +11,17 @@ namespace fastseg::cpu::nn {
 class Buffer {
   public:
     Buffer() = default;
-    explicit Buffer(int64_t bytes) : data_(allocate(static_cast<size_t>(bytes))) {}
+    // Filled with zeros.
+    explicit Buffer(int64_t bytes) : Buffer(unwritten(bytes)) {
+        __builtin_memset(data_.get(), 0, static_cast<size_t>(bytes) + slack);
+    }
+    // Memory that is written before it is read. Of large buffers, the thread that writes a page
+    // first is then the one for which the system clears it.
+    static Buffer unwritten(int64_t bytes) {
+        Buffer made;
+        made.data_.reset(allocate(static_cast<size_t>(bytes)));
+        return made;
+    }
 
     float* floats() const { return reinterpret_cast<float*>(data_.get()); }
     std::byte* bytes() const { return data_.get(); }
@@ -27,8 +37,7 @@ class Buffer {
     };
 
     static std::byte* allocate(size_t bytes) {
-        void* data = ::operator new[](bytes + slack, std::align_val_t(line));
-        return static_cast<std::byte*>(__builtin_memset(data, 0, bytes + slack));
+        return static_cast<std::byte*>(::operator new[](bytes + slack, std::align_val_t(line)));
     }
 
     std::unique_ptr<std::byte[], Free> data_;

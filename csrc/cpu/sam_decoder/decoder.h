@@ -27,7 +27,8 @@ struct DecodeResult {
 
 // Masks that are drawn as soon as their score is known.
 struct MasksAbove {
-    float threshold;  // of the predicted IoU, for the last three of the four masks
+    float threshold;  // of the predicted IoU, for the last three of the four masks; minus infinity
+                      // draws all, also those whose score is no number
     float* logits;    // [count, 3, 4 * grid, 4 * grid] or null for none; others are not written
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <limits>
 
 #include "cpu/nn/tile_config_guard.h"
 #include "cpu/support/parallel.h"
@@ -44,7 +45,7 @@ PromptBatch::PromptBatch(const Model& model, int64_t largest, int64_t tokens, bo
     for (const Form form : {projected, folded})
         for (int64_t index = 0; index < few * (threads > 1 ? parts(model) : 1); ++index)
             partials_[form].emplace_back(model, tokens, form == folded);
-    if (draws) image_tokens_ = Buffer(few * model.tiles() * tile_bytes(model));
+    if (draws) image_tokens_ = Buffer::unwritten(few * model.tiles() * tile_bytes(model));
 }
 
 void PromptBatch::run(const std::byte* state, const float* points, const int32_t* labels,
@@ -141,9 +142,10 @@ void PromptBatch::attend_masks_above(const std::byte* state, Tokens& rows, Promp
 }
 
 std::vector<int64_t> PromptBatch::slots_above(const float* ious, float threshold) {
+    const bool all = threshold == -std::numeric_limits<float>::infinity();
     std::vector<int64_t> above;
     for (int64_t slot = 1; slot < slots; ++slot)
-        if (ious[slot] > threshold) above.push_back(slot);
+        if (all || ious[slot] > threshold) above.push_back(slot);
     return above;
 }
 
