@@ -21,6 +21,10 @@ from fastseg.timings import Timings
 Progress = Callable[[int, int], object]
 """Told after each slice how many are done and how many there are at most; False cancels."""
 
+ADVANTAGE = 0.3
+"""Score by which the mask of the last mask's box must be better than that of the given box. Scores
+err by less than that, and a chain of boxes adds up the errors of its masks."""
+
 
 @dataclass(slots=True)
 class _Walk:
@@ -198,6 +202,10 @@ class Propagation:
         self.timings += embedding.timings + found.timings
         # Every object has equally many alternatives, one after the other.
         each = found.scores.reshape(objects, -1)
+        if visit[1] and self.settings.rule == "best":
+            # The first half are the alternatives of the last mask's box.
+            half = each.shape[1] // 2
+            each = each - np.where(np.arange(each.shape[1]) < half, ADVANTAGE, 0).astype(np.float32)
         best = found[np.argmax(each, axis=1) + np.arange(objects) * each.shape[1]]
         if self.settings.rule != "logits":
             best = replace(best, logits=None)

@@ -56,7 +56,7 @@ class VolumeModel:
         axis: int = 0,
         rule: Rule = "best",
         margin: float = 3 / 256,
-        min_score: float = 0.5,
+        min_score: float = 0.25,
         max_change: float = 4.0,
         multimask: bool = True,
         cache: EmbeddingSource | None = None,
@@ -83,8 +83,8 @@ class VolumeModel:
             axis: Axis that slices are cut across: 0 frames, 1 rows, 2 columns. Pixels of unequal
                 sides stay as they are.
             rule: Prompt of the next slice: ``"box"`` of the last mask, box and ``"logits"`` of it,
-                ``"repeat"`` the given box, or ``"best"``: of the masks of ``"box"`` and of
-                ``"repeat"`` the one that scores better.
+                ``"repeat"`` the given box, or ``"best"``: as ``"repeat"``, unless the mask of
+                ``"box"`` has a score that is higher by more than 0.3.
             margin: Width that a mask's box is enlarged by on each side, as a share of the slice's
                 longer side.
             min_score: Least score, as a share of the score on the prompted slice; 0 takes all.

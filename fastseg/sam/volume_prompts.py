@@ -24,7 +24,7 @@ class PropagationSettings:
 
     rule: Rule = "best"
     margin: float = 3 / 256
-    min_score: float = 0.5
+    min_score: float = 0.25
     max_change: float = 4.0
     multimask: bool = True
 
