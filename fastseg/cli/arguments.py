@@ -16,7 +16,7 @@ from fastseg import imaging
 from fastseg.cli.report import Report
 from fastseg.errors import ImageError, OutputError
 from fastseg.images import MAX_PIXELS, read_image
-from fastseg.imaging import WINDOWS, is_medical
+from fastseg.imaging import WINDOWS, MedicalImage, is_medical
 from fastseg.inference.sessions import Choice
 from fastseg.loading import load_sam
 from fastseg.results import refuse_foreign
@@ -70,21 +70,25 @@ class ViewArguments(ImageArguments):
     window: str | None
     frame: int | None
 
-    def read(self, path: Path) -> NDArray[np.uint8]:
-        """Read one image, or a frame of a medical file in its window: uint8 (H, W, 3).
+    def read(self, path: Path) -> tuple[NDArray[np.uint8], MedicalImage | None]:
+        """Read one image, or a frame of a medical file in its window.
+
+        Returns:
+            uint8 (H, W, 3), and the frame with its geometry if the file is a medical one.
 
         Raises:
             ImageError: It cannot be read, needs a window, or has several frames and none is named.
         """
         if self.window is None and not is_medical(path):
-            return read_image(path, max_pixels=self.limit)
+            return read_image(path, max_pixels=self.limit), None
         image = imaging.read(path, window=self.window, max_pixels=self.limit)
         if self.frame is None and len(image) > 1:
             raise ImageError(f"{path} has {len(image)} frames. Choose one by --frame, from 0.")
         number = self.frame or 0
         if number >= len(image):
             raise ImageError(f"{path} has {len(image)} frames, from 0, and no --frame {number}.")
-        return read_image(image[number], max_pixels=None, name=str(path))
+        chosen = image[number]
+        return read_image(chosen, max_pixels=None, name=str(path)), chosen
 
     def seen(self) -> dict[str, Any]:
         """Return the options that say what is seen, ready for JSON; none where none was given."""

@@ -22,6 +22,7 @@ from fastseg.cli.arguments import (
     view_options,
 )
 from fastseg.cli.batch import Task, expand_folders, run_batch
+from fastseg.cli.formats import FormatArguments, format_options
 from fastseg.cli.report import Report
 from fastseg.masks import Masks, OutputMode
 from fastseg.results import Contents
@@ -47,7 +48,7 @@ PER_MASK = "the masks that passed the filters"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments(ModelArguments, ViewArguments, OutArguments):
+class Arguments(ModelArguments, ViewArguments, OutArguments, FormatArguments):
     """Options of ``fastseg everything``, with the settings of ``GridSettings``."""
 
     sources: tuple[Path, ...]
@@ -91,6 +92,7 @@ def grid_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @view_options
 @model_options
+@format_options
 @out_options
 @json_option
 @into(Arguments)
@@ -110,5 +112,6 @@ def everything(arguments: Arguments) -> Report:
 
         contents = Contents(mode=arguments.output_mode, overlays=arguments.overlay)
         settings = {**grid, **arguments.seen()}
+        contents = arguments.contents(contents, arguments.out)
         task = Task("everything", call, settings, contents, PER_MASK, arguments.read)
         return run_batch(images, model, task, arguments, left_out)
