@@ -69,7 +69,6 @@ class ResultFolder:
         masks: Masks,
         *,
         stem: str | None = None,
-        frame: int | None = None,
         medical: MedicalImage | None = None,
     ) -> str:
         """Write the masks of one image.
@@ -79,7 +78,6 @@ class ResultFolder:
             image: uint8 (H, W, 3), what the masks lie on.
             masks: What was found; masks that have names get a category of each name.
             stem: Name of the files of this image, if not that of ``source``.
-            frame: Place of the image in ``source``, if that has several.
             medical: The image with its geometry, if it has one.
 
         Returns:
@@ -90,21 +88,9 @@ class ResultFolder:
         """
         files = self._encoded([masks], medical)
         name = self._free_name(file_stem(stem or Path(source).stem))
-        image_id = len(self._images) + 1
-        height, width = image.shape[:2]
-        about = {"id": image_id, "file_name": source, "width": width, "height": height}
-        self._images.append(about if frame is None else {**about, "frame": frame})
-        names = masks.names or (UNNAMED,) * len(masks)
-        spacing, pixel = (None, None) if medical is None else (medical.spacing, medical.pixel_mm2)
-        described = describe(masks, self.contents.mode, pixel_mm2=pixel)
-        for called, annotation in zip(names, described, strict=True):
-            separator = "," if self._annotations else ""
-            self._annotations += 1
-            category = self._categories.setdefault(called, len(self._categories) + 1)
-            own = {"id": self._annotations, "image_id": image_id}
-            row = {**own, **annotation, "category_id": category}
-            self.coco.write(f"{separator}\n{to_json(row)}")
+        self.add_masks(source, masks, medical=medical)
         if self.contents.overlays:
+            spacing = None if medical is None else medical.spacing
             panel = overlay.Panel(image, masks, spacing=spacing)
             drawing = overlay.compose([panel], _legend(source, masks))
             self.draw(name, drawing)
@@ -114,6 +100,37 @@ class ResultFolder:
                 self._save(Image.fromarray(pixels), Path("masks", name, f"{index + 1:04d}.png"))
         self._write(name, files)
         return name
+
+    def add_masks(
+        self,
+        source: str,
+        masks: Masks,
+        *,
+        frame: int | None = None,
+        medical: MedicalImage | None = None,
+    ) -> None:
+        """Write the masks of one image into ``masks.json``, and nothing else.
+
+        Args:
+            source: The image as the user named it: a path.
+            masks: What was found; masks that have names get a category of each name.
+            frame: Place of the image in ``source``, if that has several.
+            medical: The image with its geometry, if it has one.
+        """
+        image_id = len(self._images) + 1
+        height, width = masks.size
+        about = {"id": image_id, "file_name": source, "width": width, "height": height}
+        self._images.append(about if frame is None else {**about, "frame": frame})
+        names = masks.names or (UNNAMED,) * len(masks)
+        pixel = None if medical is None else medical.pixel_mm2
+        described = describe(masks, self.contents.mode, pixel_mm2=pixel)
+        for called, annotation in zip(names, described, strict=True):
+            separator = "," if self._annotations else ""
+            self._annotations += 1
+            category = self._categories.setdefault(called, len(self._categories) + 1)
+            own = {"id": self._annotations, "image_id": image_id}
+            row = {**own, **annotation, "category_id": category}
+            self.coco.write(f"{separator}\n{to_json(row)}")
 
     def add_frames(self, name: str, masks: Sequence[Masks], medical: MedicalImage) -> None:
         """Write the masks of all frames of a volume or clip as one file in each format.

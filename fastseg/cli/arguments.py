@@ -189,20 +189,24 @@ def image_options(command: Command) -> Command:
     )(command)
 
 
-def view_options(command: Command) -> Command:
-    """Add ``--window --frame`` and the option of ``image_options``."""
-    window = click.option(
+def window_option(command: Command) -> Command:
+    """Add ``--window``."""
+    return click.option(
         "--window",
         metavar="WINDOW",
         help=f"Values that are seen of a medical or 16-bit file: {', '.join(WINDOWS)}, file, "
         "percentile:LOW,HIGH, or CENTRE,WIDTH. Default: the file's own.",
-    )
+    )(command)
+
+
+def view_options(command: Command) -> Command:
+    """Add ``--frame`` and the options of ``window_option`` and ``image_options``."""
     frame = click.option(
         "--frame",
         type=click.IntRange(min=0),
         help="Frame of files that have several, from 0.",
     )
-    return window(frame(image_options(command)))
+    return window_option(frame(image_options(command)))
 
 
 def out_options(command: Command) -> Command:

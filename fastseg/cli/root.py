@@ -19,6 +19,7 @@ from fastseg.cli.echo import echo
 from fastseg.cli.everything import everything
 from fastseg.cli.export import export
 from fastseg.cli.models import models
+from fastseg.cli.propagate import propagate
 from fastseg.cli.report import (
     BAD_CALL,
     INTERRUPTED,
@@ -54,7 +55,7 @@ def root() -> None:
 
 
 for verb in (
-    *(demo, segment, everything, echo, export, build),
+    *(demo, segment, everything, propagate, echo, export, build),
     *(models, doctor, compare, calibrate, bench),
 ):
     root.add_command(verb)

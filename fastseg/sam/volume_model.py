@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
 from numpy.typing import ArrayLike
 
+from fastseg.masks import Masks
 from fastseg.sam.embedding import Embedding
 from fastseg.sam.propagation import Progress, Propagation
 from fastseg.sam.visits import Visits
@@ -31,12 +32,14 @@ class SliceModel(Protocol):
     encoder_sha256: str
     runs: Mapping[str, str]
 
-    def embed(self, image: Any) -> Embedding:
-        """Encode one slice."""
+    @property
+    def embed(self) -> Callable[..., Embedding]:
+        """Encodes one slice."""
         ...
 
-    def segment(self, image: Any, *, multimask: bool = True, **prompts: Any) -> Any:
-        """Decode prompts on an encoded slice."""
+    @property
+    def segment(self) -> Callable[..., Masks]:
+        """Decodes prompts on an encoded slice."""
         ...
 
 
