@@ -58,6 +58,7 @@ class Arguments(ModelArguments, ImageArguments, OutArguments, FormatArguments):
     margin: float
     min_score: float
     max_change: float
+    max_shift: float
     multimask: bool
     window: str | None
     series: str | None
@@ -111,8 +112,8 @@ class Arguments(ModelArguments, ImageArguments, OutArguments, FormatArguments):
 
     def settings(self) -> dict[str, Any]:
         """Return what decides about the masks, ready for JSON."""
-        names = ("axis", "rule", "margin", "min_score", "max_change", "multimask", "window")
-        given = {name: getattr(self, name) for name in names}
+        names = ("axis", "rule", "margin", "min_score", "max_change", "max_shift")
+        given = {name: getattr(self, name) for name in (*names, "multimask", "window")}
         corrections = [list(one) for one in self.correct]
         return {**self.prompts(), "start": self.start, "corrections": corrections, **given}
 
@@ -187,6 +188,13 @@ class Arguments(ModelArguments, ImageArguments, OutArguments, FormatArguments):
     help="End an object whose area grows or shrinks by more than this factor.",
 )
 @click.option(
+    "--max-shift",
+    type=float,
+    default=_DEFAULTS.max_shift,
+    show_default=True,
+    help="End an object whose mean level differs by more than this many standard deviations.",
+)
+@click.option(
     "--multimask/--single",
     default=True,
     show_default=True,
@@ -229,6 +237,7 @@ def propagate(arguments: Arguments) -> Report:
             margin=arguments.margin,
             min_score=arguments.min_score,
             max_change=arguments.max_change,
+            max_shift=arguments.max_shift,
             multimask=arguments.multimask,
             checkpoint=arguments.checkpoint,
             progress=lambda done, total: step(f"{done} of at most {total} slices"),

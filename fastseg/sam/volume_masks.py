@@ -19,7 +19,14 @@ from fastseg.masks import Masks
 from fastseg.timings import Timings
 
 StopReason: TypeAlias = Literal[
-    "end of the volume", "next prompt", "empty", "score", "collapse", "explosion", "cancelled"
+    "end of the volume",
+    "next prompt",
+    "empty",
+    "score",
+    "collapse",
+    "explosion",
+    "brightness",
+    "cancelled",
 ]
 """Reasons for the end of an object in one direction."""
 

@@ -61,6 +61,7 @@ class VolumeModel:
         margin: float = 3 / 256,
         min_score: float = 0.25,
         max_change: float = 4.0,
+        max_shift: float = 2.0,
         multimask: bool = True,
         cache: EmbeddingSource | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
@@ -70,8 +71,8 @@ class VolumeModel:
 
         One slice is read, encoded and decoded at a time, so memory does not grow with the volume.
         The box of the next slice comes from the mask of the last one (LiteMedSAM, Ma et al. 2024).
-        An object ends in a direction where its mask is empty, unsure, or changes its area too
-        fast; ``VolumeMasks.stops`` tells.
+        An object ends in a direction where its mask is empty, unsure, changes its area too fast,
+        or shows another brightness than on the prompted slice; ``VolumeMasks.stops`` tells.
 
         Args:
             volume: An image of ``fastseg.imaging.read``, or a path or array that it reads.
@@ -92,6 +93,8 @@ class VolumeModel:
                 longer side.
             min_score: Least score, as a share of the score on the prompted slice; 0 takes all.
             max_change: Most that an area may grow or shrink by from slice to slice, as a factor.
+            max_shift: Most that the mean level in the mask may differ from that on the prompted
+                slice, in standard deviations of the levels there (10 of 255 levels at least).
             multimask: Take the best-scored of three masks, or the single one.
             cache: An ``EmbeddingCache``, for volumes that are prompted again.
             checkpoint: File that a call keeps its state in until it is done. A call that finds it
@@ -104,7 +107,7 @@ class VolumeModel:
             MaskError: The checkpoint is damaged, or belongs to another call.
             PromptError: A prompt or a setting cannot be used.
         """
-        settings = PropagationSettings(rule, margin, min_score, max_change, multimask)
+        settings = PropagationSettings(rule, margin, min_score, max_change, max_shift, multimask)
         slices = VolumeSlices.of(volume, axis)
         prompts = {"points": points, "labels": labels, "boxes": boxes, "mask_logits": mask_logits}
         anchors = anchors_of(start, prompts, corrections, slices)

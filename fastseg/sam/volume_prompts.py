@@ -26,6 +26,7 @@ class PropagationSettings:
     margin: float = 3 / 256
     min_score: float = 0.25
     max_change: float = 4.0
+    max_shift: float = 2.0
     multimask: bool = True
 
     def __post_init__(self) -> None:
@@ -35,12 +36,14 @@ class PropagationSettings:
             PromptError: A setting is out of range.
         """
         one_of(self.rule, get_args(Rule), "rule", PromptError)
-        for name in ("margin", "min_score", "max_change"):
+        for name in ("margin", "min_score", "max_change", "max_shift"):
             object.__setattr__(self, name, real_number(getattr(self, name), name, PromptError))
         if not 0 <= self.margin <= 1:
             raise PromptError(f"margin must be in 0..1, a share of a slice, not {self.margin:g}.")
         if self.max_change <= 1:
             raise PromptError(f"max_change must be above 1, not {self.max_change:g}.")
+        if self.max_shift <= 0:
+            raise PromptError(f"max_shift must be above 0, not {self.max_shift:g}.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,6 +129,15 @@ def test_a_low_score_ends_an_object() -> None:
     assert found.stops[0].score == pytest.approx(64 / 464)
 
 
+def test_another_brightness_ends_an_object() -> None:
+    volume = ball(drift=0)
+    volume[6:, 10:18, 10:18] = 175
+    asked: dict[str, Any] = {"start": 4, "boxes": tight(volume, 4)}
+    found = BrightPixels().propagate(volume, **asked)
+    assert [(one.reason, one.last) for one in found.stops][0] == ("brightness", 5)
+    assert BrightPixels().propagate(volume, **asked, max_shift=3).stops[0].last == 8
+
+
 def test_a_correction_takes_over_half_of_the_way() -> None:
     volume = ball(frames=11, drift=0)
     volume[6:10, 25:33, 40:48] = 200
@@ -245,6 +254,7 @@ def test_bad_calls_are_refused_before_any_work() -> None:
         ({"boxes": box, "start": -1}, "start must be"),
         ({"boxes": box, "margin": 2}, "margin"),
         ({"boxes": box, "max_change": 1}, "max_change"),
+        ({"boxes": box, "max_shift": 0}, "max_shift"),
         ({"boxes": box, "rule": "guess"}, "rule"),
         ({"boxes": box, "min_score": np.nan}, "min_score"),
         ({"boxes": box, "corrections": {4: {"boxes": box}}, "start": 4}, "has prompts already"),
