@@ -195,7 +195,7 @@ def window_option(command: Command) -> Command:
         "--window",
         metavar="WINDOW",
         help=f"Values that are seen of a medical or 16-bit file: {', '.join(WINDOWS)}, file, "
-        "percentile:LOW,HIGH, or CENTRE,WIDTH. Default: the file's own.",
+        "percentile:LOW,HIGH, nonzero:LOW,HIGH, medsam, or CENTRE,WIDTH. Default: the file's own.",
     )(command)
 
 

@@ -20,7 +20,7 @@ from fastseg.timings import Timings
 
 
 class BrightPixels(VolumeModel):
-    """A stand-in whose mask is every bright pixel in the box, and whose score is their share of all."""
+    """A stand-in whose mask is every bright pixel in the box, scored by their share of all."""
 
     encoder_sha256 = "0" * 64
     runs: Mapping[str, str] = {"encoder": "fake"}
@@ -134,7 +134,7 @@ def test_another_brightness_ends_an_object() -> None:
     volume[6:, 10:18, 10:18] = 175
     asked: dict[str, Any] = {"start": 4, "boxes": tight(volume, 4)}
     found = BrightPixels().propagate(volume, **asked)
-    assert [(one.reason, one.last) for one in found.stops][0] == ("brightness", 5)
+    assert next((one.reason, one.last) for one in found.stops) == ("brightness", 5)
     assert BrightPixels().propagate(volume, **asked, max_shift=3).stops[0].last == 8
 
 
