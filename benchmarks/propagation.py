@@ -85,6 +85,7 @@ class TimedModel(VolumeModel):
     def __init__(self, model: Sam) -> None:
         self._model = model
         self.encoder_sha256, self.runs = model.encoder_sha256, model.runs
+        self.mask_side = model.mask_side
         self.seconds = 0.0
 
     def embed(self, *values: Any, **named: Any) -> Any:
@@ -130,7 +131,7 @@ def main() -> None:
     with fastseg.load(arguments.model) as model:
         assert isinstance(model, Sam)
         runs = ", ".join(f"{name} {where}" for name, where in model.runs.items())
-        print(f"{model.manifest.name}: {runs}; {environment.processor()}")
+        print(f"{model.manifest.name}: {runs}; {environment.machine()['cpu']}")
         if arguments.folder is not None:
             quality(model, arguments.folder)
         if arguments.size:

@@ -31,6 +31,7 @@ class SliceModel(Protocol):
 
     encoder_sha256: str
     runs: Mapping[str, str]
+    mask_side: int
 
     @property
     def embed(self) -> Callable[..., Embedding]:
@@ -110,7 +111,7 @@ class VolumeModel:
         settings = PropagationSettings(rule, margin, min_score, max_change, max_shift, multimask)
         slices = VolumeSlices.of(volume, axis)
         prompts = {"points": points, "labels": labels, "boxes": boxes, "mask_logits": mask_logits}
-        anchors = anchors_of(start, prompts, corrections, slices)
+        anchors = anchors_of(start, prompts, corrections, slices, self.mask_side)
         embed = self.embed if cache is None else partial(cache.embed, self)
         call = ""
         if checkpoint is not None:

@@ -23,6 +23,7 @@ class BrightPixels(VolumeModel):
     """A stand-in whose mask is every bright pixel in the box, scored by their share of all."""
 
     encoder_sha256 = "0" * 64
+    mask_side = 256
     runs: Mapping[str, str] = {"encoder": "fake"}
 
     def __init__(self) -> None:
@@ -250,6 +251,8 @@ def test_bad_calls_are_refused_before_any_work() -> None:
     model = BrightPixels()
     refused: list[tuple[dict[str, Any], str]] = [
         ({}, "needs points or boxes"),
+        ({"boxes": [4, 5, 4, 9]}, "reversed or empty"),
+        ({"boxes": box, "corrections": {2: {"boxes": [400, 5, 440, 9]}}}, "outside the image"),
         ({"boxes": box, "start": 9}, "no slice 9"),
         ({"boxes": box, "start": -1}, "start must be"),
         ({"boxes": box, "margin": 2}, "margin"),
