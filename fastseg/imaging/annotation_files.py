@@ -88,7 +88,7 @@ def csv_table(masks: Sequence[MaskSet], source: MedicalImage | None, _: bool) ->
             np.add.at(totals, by_structure(one, names), one.areas)
         for name, total in zip(names, totals, strict=True):
             table.writerow({"frame": "all", "structure": name, **_sizes(total, source)})
-    return stream.getvalue().encode()
+    return stream.getvalue().encode("utf-8", "backslashreplace")
 
 
 def _rows(

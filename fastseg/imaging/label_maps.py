@@ -19,6 +19,7 @@ from fastseg.imaging.image import MedicalImage
 from fastseg.imaging.mask_set import MaskSet, by_structure, structures
 from fastseg.imaging.palette import colours
 from fastseg.imaging.stacks import LPS_FROM_RAS, flipped_affine
+from fastseg.inputs.text import printable
 
 _MOST_COLOURS = 255
 _MM_PER_INCH = 25.4
@@ -88,7 +89,7 @@ def _colour_table(names: Sequence[str]) -> str:
     rows = ['0 0 0 0 0 0 0 "outside"']
     for number, (name, colour) in enumerate(zip(names, colours(len(names)), strict=True), start=1):
         red, green, blue = colour.tolist()
-        plain = name.replace('"', "'")
+        plain = printable(name).replace('"', "'")
         rows.append(f'{number} {red} {green} {blue} 1 1 1 "{plain}"')
     return "\n".join(rows)
 
@@ -114,7 +115,9 @@ def nrrd_file(masks: Sequence[MaskSet], source: MedicalImage | None, _: bool) ->
     names = structures(masks)
     palette = colours(len(names))
     for number, name in enumerate(names):
-        header[f"Segment{number}_Name"] = name
+        # pynrrd writes ASCII alone.
+        plain = printable(name).encode("ascii", "backslashreplace").decode()
+        header[f"Segment{number}_Name"] = plain
         header[f"Segment{number}_LabelValue"] = str(number + 1)
         header[f"Segment{number}_Color"] = " ".join(f"{one / 255:.6f}" for one in palette[number])
     stream = BytesIO()

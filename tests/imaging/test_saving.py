@@ -350,3 +350,22 @@ def test_probabilities_lie_on_the_side_of_their_mask(tmp_path: Path, tiny_model)
     np.testing.assert_array_equal(chances > 0.5, found.array())
     assert len(np.unique(chances)) > 20
     np.testing.assert_array_equal(np.rint(chances * 255) >= 128, found.array())
+
+
+@pytest.mark.parametrize("suffix", [s for s in imaging.saving.SUFFIXES if s != ".png"])
+def test_names_of_any_letters_are_written(tmp_path: Path, volume, suffix: str) -> None:
+    names = ("Leber \u00e4 \u809d", "b\udce9", 'a\nb"c:=\\')
+    pixels = np.zeros((3, 16, 20), np.bool_)
+    pixels[[0, 1, 2], [2, 8, 12]] = True
+    frames = [named(pixels, *names)] * 4
+    path = imaging.save(tmp_path / f"a{suffix}", frames, source=volume)
+    content = path.read_bytes()
+    if suffix == ".csv":
+        assert "Leber \u00e4 \u809d" in content.decode()
+    if suffix == ".dcm":
+        import pydicom
+
+        labels = [one.SegmentLabel for one in pydicom.dcmread(path).SegmentSequence]
+        assert labels[:2] == ["Leber \u00e4 \u809d", "b/xe9"]
+    if suffix in (".nii", ".nrrd"):
+        np.testing.assert_array_equal(imaging.read(path).values, label_map(frames))

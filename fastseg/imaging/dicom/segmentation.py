@@ -14,6 +14,7 @@ from fastseg.errors import FastsegError, MaskError
 from fastseg.imaging.dicom.clip_segmentation import as_single_frame, repeat_for_frames
 from fastseg.imaging.dicom.quiet import QUIET
 from fastseg.imaging.image import MedicalImage
+from fastseg.inputs.text import printable
 
 SegmentationKind: TypeAlias = Literal["binary", "fractional", "labelmap"]
 """Types of DICOM SEG (PS3.3, C.8.20.2): a bit a pixel and segment, a probability of 0..255 a pixel
@@ -112,8 +113,8 @@ def _complete(header: Any, keep_patient: bool) -> None:
         if not keep_patient or name not in header:
             setattr(header, name, "" if name != "PatientAge" else None)
     if not keep_patient:
-        # What is left of text is ASCII, and some machines misspell the set of its characters.
-        header.SpecificCharacterSet = "ISO_IR 100"
+        # Names of segments may have any letters, and some machines misspell the source's set.
+        header.SpecificCharacterSet = "ISO_IR 192"
 
 
 def _of_all_frames(
@@ -140,7 +141,8 @@ def _descriptions(names: Sequence[str], version: str) -> list[Any]:
     return [
         SegmentDescription(
             segment_number=number,
-            segment_label=name[:_LONGEST_LABEL],
+            # A backslash would separate two values.
+            segment_label=printable(name).replace("\\", "/")[:_LONGEST_LABEL],
             segmented_property_category=codes.SCT.AnatomicalStructure,
             segmented_property_type=codes.SCT.AnatomicalStructure,
             algorithm_type="AUTOMATIC",
