@@ -20,6 +20,7 @@ from fastseg.ops import Rle
 from fastseg.timings import Timings
 
 if TYPE_CHECKING:
+    from fastseg.imaging.dicom.segmentation import SegmentationKind
     from fastseg.imaging.image import MedicalImage
 
 OutputMode: TypeAlias = Literal["binary_mask", "uncompressed_rle", "coco_rle"]
@@ -258,13 +259,16 @@ class Masks:
         *,
         source: MedicalImage | None = None,
         keep_patient: bool = False,
+        segmentation: SegmentationKind = "binary",
     ) -> Path:
-        """Write the masks of one frame as NIfTI or NRRD label map, or as DICOM SEG.
+        """Write the masks of one frame as a label map, as outlines, as a table or as DICOM SEG.
 
         Args:
-            path: The file; its suffix chooses the format: .nii, .nii.gz, .nrrd or .dcm.
+            path: The file; its suffix chooses the format: .nii, .nii.gz, .nrrd, .tiff, .png,
+                .json (COCO), .geojson, .csv or .dcm.
             source: The image of the masks, whose geometry the file gets; DICOM SEG needs it.
             keep_patient: As in ``fastseg.imaging.save``, which writes masks of many frames.
+            segmentation: Type of a DICOM SEG: ``"binary"``, ``"fractional"`` or ``"labelmap"``.
 
         Returns:
             The path.
@@ -276,7 +280,8 @@ class Masks:
         """
         from fastseg.imaging.saving import save
 
-        return save(path, [self], source=source, keep_patient=keep_patient)
+        about: dict[str, Any] = {"keep_patient": keep_patient, "segmentation": segmentation}
+        return save(path, [self], source=source, **about)
 
     def to_supervision(self) -> Any:
         """Convert the masks to ``supervision.Detections``, in their order.

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
+from fastseg.imaging.palette import colours
 from fastseg.inputs.text import printable
 from fastseg.masks import Masks
+from fastseg.ops import rle_from_array
 
 LONG_SIDE = 1200
 """Longest side of a drawn image in pixels; a small image is enlarged 4 times at most."""
 
 _BACKGROUND = (17, 19, 23)
 _INK = (232, 234, 237)
-_GOLDEN_ANGLE = 2.399963  # radians; consecutive hues are never close
 _FILL, _OUTLINE = 0.36, 0.95  # opacity
 _MARGIN = 2  # source pixels around a mask's box, so that its outline is not cut off
 
@@ -32,39 +33,7 @@ class Panel:
     title: str = ""
     prompt_boxes: Sequence[Sequence[float]] = ()  # x0, y0, x1, y1 in image pixels
     prompt_points: Sequence[Sequence[float]] = ()  # x, y in image pixels
-
-
-def colours(count: int) -> NDArray[np.uint8]:
-    """Choose ``count`` colours that are far from their neighbours in the list and equally bright.
-
-    Hues step by the golden angle in the OKLCH colour space (Ottosson 2020), so that no hue looks
-    heavier than another.
-
-    Returns:
-        uint8 (count, 3) sRGB.
-    """
-    hue = 0.6 + _GOLDEN_ANGLE * np.arange(count)
-    lightness = np.where(np.arange(count) % 2, 0.82, 0.74)
-    a, b = 0.145 * np.cos(hue), 0.145 * np.sin(hue)
-    cone = np.stack(
-        [
-            lightness + 0.3963377774 * a + 0.2158037573 * b,
-            lightness - 0.1055613458 * a - 0.0638541728 * b,
-            lightness - 0.0894841775 * a - 1.2914855480 * b,
-        ],
-        axis=-1,
-    )
-    to_linear = np.array(
-        [
-            [4.0767416621, -3.3077115913, 0.2309699292],
-            [-1.2684380046, 2.6097574011, -0.3413193965],
-            [-0.0041960863, -0.7034186147, 1.7076147010],
-        ]
-    )
-    linear = np.clip(cone**3 @ to_linear.T, 0.0, 1.0)
-    encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    palette: NDArray[np.uint8] = np.round(encoded * 255).astype(np.uint8)
-    return palette
+    spacing: tuple[float, float] | None = None  # height and width of a pixel in any unit
 
 
 def draw(panel: Panel, *, long_side: int = LONG_SIDE, numbers: bool = True) -> Image.Image:
@@ -79,8 +48,9 @@ def draw(panel: Panel, *, long_side: int = LONG_SIDE, numbers: bool = True) -> I
             it has none, in its middle; a name that has no room there makes way for the number.
 
     Returns:
-        An RGB image.
+        An RGB image, in which a millimetre is as long across as down.
     """
+    panel = with_square_pixels(panel)
     height, width = panel.image.shape[:2]
     scale = min(4.0, long_side / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -124,6 +94,70 @@ def compose(panels: Sequence[Panel], legend: str, *, long_side: int = LONG_SIDE)
         left += drawing.width + gap
     _write_line(pencil, legend, (gap, bottom + unit + gap // 2), width - 2 * gap, unit)
     return sheet
+
+
+def montage(panels: Sequence[Panel], legend: str, *, long_side: int = 1600) -> Image.Image:
+    """Set many panels in rows, each with its title, with one line of facts below.
+
+    Args:
+        panels: At least one, of one size.
+        legend: The line; it is made smaller where it would not fit.
+        long_side: Width of the sheet in pixels.
+
+    Returns:
+        An RGB image.
+    """
+    columns = max(1, round(math.sqrt(1.5 * len(panels))))
+    gap, unit = 8, 16
+    side = (long_side - gap * (columns + 1)) // columns
+    drawn = [draw(panel, long_side=side, numbers=False) for panel in panels]
+    width, height = (max(sizes) for sizes in zip(*(one.size for one in drawn), strict=True))
+    cell = (width + gap, height + gap + 2 * unit)
+    rows = math.ceil(len(panels) / columns)
+    size = (gap + columns * cell[0], gap + rows * cell[1] + 2 * unit)
+    sheet = Image.new("RGB", size, _BACKGROUND)
+    pencil = ImageDraw.Draw(sheet)
+    for place, (panel, drawing) in enumerate(zip(panels, drawn, strict=True)):
+        left, top = gap + place % columns * cell[0], gap + place // columns * cell[1]
+        _write_line(pencil, panel.title, (left, top + unit), width, unit)
+        sheet.paste(drawing, (left, top + 2 * unit))
+    _write_line(pencil, legend, (gap, size[1] - unit - gap // 2), size[0] - 2 * gap, unit)
+    return sheet
+
+
+def with_square_pixels(panel: Panel) -> Panel:
+    """Stretch the shorter side of pixels that are not square, in the image and in its masks."""
+    if panel.spacing is None or panel.spacing[0] == panel.spacing[1]:
+        return panel
+    height, width = panel.image.shape[:2]
+    tall, wide = (side / min(panel.spacing) for side in panel.spacing)
+    size = max(1, round(width * wide)), max(1, round(height * tall))
+    across, down = size[0] / width, size[1] / height
+    image = np.asarray(Image.fromarray(panel.image).resize(size, Image.Resampling.LANCZOS))
+    stretched = np.zeros((len(panel.masks), size[1], size[0]), np.bool_)
+    for mask, out in zip(panel.masks.array(), stretched, strict=True):
+        levels = Image.fromarray(mask.astype(np.uint8) * 255)
+        out[...] = np.asarray(levels.resize(size, Image.Resampling.NEAREST)) > 0
+    return replace(
+        panel,
+        image=image,
+        masks=replace(
+            Masks.from_rle(
+                rle_from_array(stretched),
+                scores=panel.masks.scores,
+                stability=panel.masks.stability,
+                prompt=panel.masks.prompt,
+                names=panel.masks.names,
+            ),
+            timings=panel.masks.timings,
+        ),
+        prompt_boxes=[
+            (x0 * across, y0 * down, x1 * across, y1 * down)
+            for x0, y0, x1, y1 in panel.prompt_boxes
+        ],
+        prompt_points=[(x * across, y * down) for x, y in panel.prompt_points],
+        spacing=None,
+    )
 
 
 def _paint(canvas: NDArray[np.float32], mask: Masks, colour: NDArray[np.float32]) -> None:

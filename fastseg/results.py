@@ -6,7 +6,7 @@ import csv
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,9 @@ from PIL import Image
 
 from fastseg import environment, overlay, provenance
 from fastseg.errors import OutputError
+from fastseg.imaging import MedicalImage
+from fastseg.imaging.dicom.segmentation import SegmentationKind
+from fastseg.imaging.saving import encode
 from fastseg.inputs.text import file_stem
 from fastseg.masks import Masks, OutputMode
 from fastseg.storage.atomic import atomic_folder
@@ -50,6 +53,11 @@ class Contents:
 
     table: bool = False
     """True for ``masks.csv``, a row a mask."""
+    suffixes: tuple[str, ...] = ()
+    """Formats of ``fastseg.imaging.save`` that the masks of each image are also written in."""
+
+    segmentation: SegmentationKind = "binary"
+    """Type of DICOM SEG files."""
 
 
 @dataclass(slots=True)
@@ -66,7 +74,13 @@ class ResultFolder:
     _annotations: int = 0
 
     def add(
-        self, source: str, image: NDArray[np.uint8], masks: Masks, *, stem: str | None = None
+        self,
+        source: str,
+        image: NDArray[np.uint8],
+        masks: Masks,
+        *,
+        stem: str | None = None,
+        medical: MedicalImage | None = None,
     ) -> str:
         """Write the masks of one image.
 
@@ -75,16 +89,53 @@ class ResultFolder:
             image: uint8 (H, W, 3), what the masks lie on.
             masks: What was found; masks that have names get a category of each name.
             stem: Name of the files of this image, if not that of ``source``.
+            medical: The image with its geometry, if it has one.
 
         Returns:
             Name of the files of this image, without folder and suffix.
+
+        Raises:
+            MaskError: The masks cannot be written in one of the formats; nothing of them is.
         """
+        files = self._encoded([masks], medical)
         name = self._free_name(file_stem(stem or Path(source).stem))
+        self.add_masks(source, masks, medical=medical)
+        if self.contents.overlays:
+            spacing = None if medical is None else medical.spacing
+            panel = overlay.Panel(image, masks, spacing=spacing)
+            drawing = overlay.compose([panel], _legend(source, masks))
+            self.draw(name, drawing)
+        if self.contents.mode == "binary_mask":
+            for index in range(len(masks)):
+                pixels = masks[index].array()[0].astype(np.uint8) * 255
+                self._save(Image.fromarray(pixels), Path("masks", name, f"{index + 1:04d}.png"))
+        self._write(name, files)
+        return name
+
+    def add_masks(
+        self,
+        source: str,
+        masks: Masks,
+        *,
+        frame: int | None = None,
+        medical: MedicalImage | None = None,
+    ) -> None:
+        """Write the masks of one image into ``masks.json``, and nothing else.
+
+        Args:
+            source: The image as the user named it: a path.
+            masks: What was found; masks that have names get a category of each name.
+            frame: Place of the image in ``source``, if that has several.
+            medical: The image with its geometry, if it has one.
+        """
         image_id = len(self._images) + 1
-        height, width = image.shape[:2]
-        self._images.append({"id": image_id, "file_name": source, "width": width, "height": height})
+        height, width = masks.size
+        about = {"id": image_id, "file_name": source, "width": width, "height": height}
+        self._images.append(about if frame is None else {**about, "frame": frame})
         names = masks.names or (UNNAMED,) * len(masks)
-        for called, annotation in zip(names, describe(masks, self.contents.mode), strict=True):
+        pixel = None if medical is None else medical.pixel_mm2
+        described = describe(masks, self.contents.mode, pixel_mm2=pixel)
+        for called, annotation in zip(names, described, strict=True):
             separator = "," if self._annotations else ""
             self._annotations += 1
             category = self._categories.setdefault(called, len(self._categories) + 1)
@@ -92,14 +143,26 @@ class ResultFolder:
             row = {**own, **annotation, "category_id": category}
             self.coco.write(f"{separator}\n{to_json(row)}")
         self._tabulate(source, masks)
-        if self.contents.overlays:
-            drawing = overlay.compose([overlay.Panel(image, masks)], _legend(source, masks))
-            self.draw(name, drawing)
-        if self.contents.mode == "binary_mask":
-            for index in range(len(masks)):
-                pixels = masks[index].array()[0].astype(np.uint8) * 255
-                self._save(Image.fromarray(pixels), Path("masks", name, f"{index + 1:04d}.png"))
-        return name
+
+    def add_frames(self, name: str, masks: Sequence[Masks], medical: MedicalImage) -> None:
+        """Write the masks of all frames of a volume or clip as one file in each format.
+
+        Raises:
+            MaskError: They cannot be written in one of the formats.
+        """
+        self._write(name, self._encoded(masks, medical))
+
+    def _encoded(self, frames: Sequence[Masks], medical: MedicalImage | None) -> dict[str, bytes]:
+        """Make the content of the file of each format, before anything is written."""
+        kind = self.contents.segmentation
+        return {
+            suffix: encode(suffix, frames, medical, kind=kind) for suffix in self.contents.suffixes
+        }
+
+    def _write(self, name: str, files: Mapping[str, bytes]) -> None:
+        for suffix, content in files.items():
+            (self.path / "masks").mkdir(exist_ok=True)
+            (self.path / "masks" / f"{name}{suffix}").write_bytes(content)
 
     def _tabulate(self, source: str, masks: Masks) -> None:
         """Write a row a mask; its number is the id of its annotation."""
@@ -218,19 +281,24 @@ def refuse_foreign(folder: Path, inputs: Iterable[Path] = (), *, marker: str = M
             )
 
 
-def describe(masks: Masks, mode: OutputMode = "coco_rle") -> Iterator[dict[str, Any]]:
+def describe(
+    masks: Masks, mode: OutputMode = "coco_rle", *, pixel_mm2: float | None = None
+) -> Iterator[dict[str, Any]]:
     """Describe masks as COCO annotations, without the ids.
 
     Yields:
         A dictionary a mask, with the keys of SAM's records (``segmentation`` as COCO RLE, its
         counts a string or, for ``"uncompressed_rle"``, a list; ``area``, ``bbox`` as x, y, w, h
         with w = xmax - xmin, ``predicted_iou``, ``stability_score``, ``point_coords``,
-        ``crop_box``, and ``name`` where masks have names) and ``prompt``, the index of the prompt
-        that the mask answers.
+        ``crop_box``, and ``name`` where masks have names), ``prompt``, the index of the prompt that
+        the mask answers, and ``area_mm2`` where the size of a pixel is known.
     """
     spelling: OutputMode = "uncompressed_rle" if mode == "uncompressed_rle" else "coco_rle"
     for index, record in enumerate(masks.records(spelling)):
-        yield {"category_id": 1, "iscrowd": 0, "prompt": int(masks.prompt[index]), **record}
+        row = {"category_id": 1, "iscrowd": 0, "prompt": int(masks.prompt[index]), **record}
+        if pixel_mm2 is not None:
+            row["area_mm2"] = round(record["area"] * pixel_mm2, 4)
+        yield row
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:

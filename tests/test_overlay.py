@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastseg.overlay import Panel, colours, compose, draw
+from fastseg.imaging.palette import colours
+from fastseg.overlay import Panel, compose, draw
 from tests.helpers.made_masks import drawn, rectangles
 
 GREY = np.full((60, 80, 3), 128, np.uint8)

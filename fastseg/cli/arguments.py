@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fastseg.cli.report import Report
 from fastseg.errors import OutputError
 from fastseg.images import MAX_PIXELS
-from fastseg.imaging import WINDOWS
+from fastseg.imaging import WINDOWS, MedicalImage
 from fastseg.imaging.view import read_view
 from fastseg.inference.sessions import Choice
 from fastseg.loading import load_sam
@@ -70,8 +70,11 @@ class ViewArguments(ImageArguments):
     window: str | None
     frame: int | None
 
-    def read(self, path: Path) -> NDArray[np.uint8]:
-        """Read one image, or a frame of a medical file in its window: uint8 (H, W, 3).
+    def read(self, path: Path) -> tuple[NDArray[np.uint8], MedicalImage | None]:
+        """Read one image, or a frame of a medical file in its window.
+
+        Returns:
+            uint8 (H, W, 3), and the frame with its geometry if the file is a medical one.
 
         Raises:
             ImageError: It cannot be read, needs a window, or has several frames and none is named.
@@ -186,20 +189,24 @@ def image_options(command: Command) -> Command:
     )(command)
 
 
-def view_options(command: Command) -> Command:
-    """Add ``--window --frame`` and the option of ``image_options``."""
-    window = click.option(
+def window_option(command: Command) -> Command:
+    """Add ``--window``."""
+    return click.option(
         "--window",
         metavar="WINDOW",
         help=f"Values that are seen of a medical or 16-bit file: {', '.join(WINDOWS)}, file, "
-        "percentile:LOW,HIGH, or CENTRE,WIDTH. Default: the file's own.",
-    )
+        "percentile:LOW,HIGH, nonzero:LOW,HIGH, medsam, or CENTRE,WIDTH. Default: the file's own.",
+    )(command)
+
+
+def view_options(command: Command) -> Command:
+    """Add ``--frame`` and the options of ``window_option`` and ``image_options``."""
     frame = click.option(
         "--frame",
         type=click.IntRange(min=0),
         help="Frame of files that have several, from 0.",
     )
-    return window(frame(image_options(command)))
+    return window_option(frame(image_options(command)))
 
 
 def out_options(command: Command) -> Command:

@@ -17,6 +17,7 @@ from fastseg.cli.arguments import DEFAULT_MODEL, OutArguments
 from fastseg.cli.progress import progress
 from fastseg.cli.report import DONE, SOME_FAILED, Report, Table, document, error_body, failure_line
 from fastseg.errors import FastsegError, OutputError
+from fastseg.imaging import MedicalImage
 from fastseg.inputs.text import printable
 from fastseg.masks import Masks
 from fastseg.results import Contents, ResultFolder
@@ -39,8 +40,8 @@ class Task:
     per_mask: str
     """Masks that ``ms per mask`` is averaged over, in words."""
 
-    read: Callable[[Path], NDArray[np.uint8]]
-    """Reads an image: uint8 (H, W, 3)."""
+    read: Callable[[Path], tuple[NDArray[np.uint8], MedicalImage | None]]
+    """Reads an image: uint8 (H, W, 3), and its geometry if it has one."""
 
 
 @dataclass(slots=True)
@@ -98,16 +99,18 @@ def _segment_file(file: Path, task: Task, folder: ResultFolder | None, outcome: 
     row: dict[str, Any] = {"file": str(file)}
     outcome.rows.append(row)
     try:
-        image = task.read(file)
+        image, medical = task.read(file)
         masks = task.call(image)
         row |= {"width": image.shape[1], "height": image.shape[0], "masks": len(masks)}
         row["timings"] = masks.timings.as_dict()
         if masks.search is not None:
             row |= {"search": masks.search, "points_decoded": masks.points_decoded}
         if folder is None:
-            row["annotations"] = list(results.describe(masks, task.contents.mode))
+            pixel = None if medical is None else medical.pixel_mm2
+            described = results.describe(masks, task.contents.mode, pixel_mm2=pixel)
+            row["annotations"] = list(described)
         else:
-            folder.add(str(file), image, masks)
+            folder.add(str(file), image, masks, medical=medical)
         outcome.last = masks
         outcome.best_score = max(outcome.best_score, float(masks.scores.max(initial=0)))
     except OutputError:

@@ -21,6 +21,7 @@ from fastseg.errors import ImageError, MeasurementError
 from fastseg.images import CLIP_SHARE, Channels, read_image, read_pages
 from fastseg.images.reader_faults import reader_faults
 from fastseg.imaging import Timing
+from fastseg.imaging.video import is_video, read_video
 
 ARRAY_NAME = "image"
 """Name, in an .npz file, of the array with the frame or the frames."""
@@ -218,6 +219,10 @@ def _read(
                 "or --channels rgb if these are colours."
             )
         return Frames(path, frames, channels or "rgb", cm_per_pixel)
+    if is_video(path):
+        return Frames(
+            path, list(read_video(path, max_pixels=max_pixels).stored), "rgb", cm_per_pixel
+        )
     return Frames(path, list(read_pages(path, max_pixels=max_pixels)), "rgb", cm_per_pixel)
 
 

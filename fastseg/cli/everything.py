@@ -23,6 +23,7 @@ from fastseg.cli.arguments import (
     view_options,
 )
 from fastseg.cli.batch import Task, run_batch
+from fastseg.cli.formats import FormatArguments, format_options
 from fastseg.cli.report import Report
 from fastseg.imaging.folders import expand_folders
 from fastseg.masks import Masks, OutputMode
@@ -60,7 +61,7 @@ PER_MASK = "the masks that passed the filters"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments(ModelArguments, ViewArguments, OutArguments):
+class Arguments(ModelArguments, ViewArguments, OutArguments, FormatArguments):
     """Options of ``fastseg everything``, with the settings of ``GridSettings``."""
 
     sources: tuple[Path, ...]
@@ -111,6 +112,7 @@ def grid_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @view_options
 @model_options
+@format_options
 @out_options
 @json_option
 @into(Arguments)
@@ -133,6 +135,7 @@ def everything(arguments: Arguments) -> Report:
             return model.everything(image, **grid, classify=classify)
 
         contents = Contents(mode=arguments.output_mode, overlays=arguments.overlay, table=True)
+        contents = arguments.contents(contents, arguments.out)
         named = {} if file is None else {"prototypes": str(file)}
         said = {**grid, **named, **arguments.seen()}
         task = Task("everything", call, said, contents, PER_MASK, arguments.read)

@@ -130,6 +130,7 @@ def error_body(error: BaseException) -> dict[str, Any]:
 def _in_options(message: str) -> str:
     """Name the options of the command line where a message names arguments of Python."""
     message = message.replace("max_pixels=None", "--max-pixels 0")
+    message = message.replace("(masks.best())", "(--best)")
     return message.replace("max_pixels=", "--max-pixels ")
 
 

@@ -21,6 +21,7 @@ from fastseg.cli.evaluate import evaluate
 from fastseg.cli.everything import everything
 from fastseg.cli.export import export
 from fastseg.cli.models import models
+from fastseg.cli.propagate import propagate
 from fastseg.cli.report import (
     BAD_CALL,
     INTERRUPTED,
@@ -57,7 +58,7 @@ def root() -> None:
 
 
 for verb in (
-    *(demo, segment, everything, cohort, echo, export, build),
+    *(demo, segment, everything, propagate, cohort, echo, export, build),
     *(models, doctor, compare, calibrate, bench, evaluate, serve),
 ):
     root.add_command(verb)

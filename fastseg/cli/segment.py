@@ -21,6 +21,7 @@ from fastseg.cli.arguments import (
     view_options,
 )
 from fastseg.cli.batch import Task, run_batch
+from fastseg.cli.formats import FormatArguments, format_options
 from fastseg.cli.report import Report
 from fastseg.masks import Masks, OutputMode
 from fastseg.results import Contents
@@ -32,7 +33,7 @@ PER_MASK = "the masks that the model predicted, before --best"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments(ModelArguments, ViewArguments, OutArguments):
+class Arguments(ModelArguments, ViewArguments, OutArguments, FormatArguments):
     """Options of ``fastseg segment``."""
 
     images: tuple[Path, ...]
@@ -102,6 +103,7 @@ class Prompts:
 @click.option("--mask-png", is_flag=True, help="Also write one PNG for each mask into --out.")
 @view_options
 @model_options
+@format_options
 @out_options
 @json_option
 @into(Arguments)
@@ -134,6 +136,7 @@ def segment(arguments: Arguments) -> Report:
         }
         mode: OutputMode = "binary_mask" if arguments.mask_png else "coco_rle"
         contents = Contents(mode=mode, overlays=arguments.overlay, table=True)
+        contents = arguments.contents(contents, arguments.out)
         task = Task("segment", call, settings, contents, PER_MASK, arguments.read)
         return run_batch(arguments.images, model, task, arguments)
 

@@ -13,7 +13,7 @@ from fastseg.errors import CohortError, PromptError
 from fastseg.imaging.view import read_view
 from fastseg.inputs.numbers import one_of, yes_or_no
 from fastseg.masks import Masks
-from fastseg.sam.grid_settings import SETTINGS, GridSettings
+from fastseg.sam.grid_settings import SETTINGS, resolved_settings
 from fastseg.sam.model import Sam
 
 TASKS = ("segment", "everything")
@@ -51,20 +51,22 @@ class Task:
             FastsegError: The image or its prompts cannot be used.
         """
         window, frame = item.window or self.settings.get("window"), item.frame
-        pixels = read_view(item.path, window=window, frame=frame, max_pixels=self.model.max_pixels)
+        limit = self.model.max_pixels
+        pixels, medical = read_view(item.path, window=window, frame=frame, max_pixels=limit)
         call: Callable[..., Masks] = {
             "segment": self._segment,
             "everything": self._everything,
         }[self.name]
         masks = call(pixels, item)
         height, width = masks.size
+        pixel_mm2 = None if medical is None else medical.pixel_mm2
         document = {
             "image": item.image,
             "frame": item.frame,
             "patient": item.patient,
             "width": width,
             "height": height,
-            "annotations": list(results.describe(masks)),
+            "annotations": list(results.describe(masks, pixel_mm2=pixel_mm2)),
         }
         return masks, (results.to_json(document) + "\n").encode()
 
@@ -114,7 +116,8 @@ def make_task(name: str, model: Sam, settings: Mapping[str, Any] | None) -> Task
             f"the task {name} has no setting {', '.join(unknown)}. It has {', '.join(known)}."
         )
     if name == "everything":
-        checked = GridSettings(**{k: v for k, v in given.items() if k != "window"})
+        asked = {k: v for k, v in given.items() if k != "window"}
+        checked = resolved_settings(asked, model.rules)
         given |= {each: getattr(checked, each) for each in grid}
     else:
         given = {"multimask": True, "best": False, **given}

@@ -12,10 +12,10 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from fastseg.echo.findings import Finding
 from fastseg.echo.volumes import single_plane_volume_ml
+from fastseg.imaging.palette import colours
 from fastseg.inputs.text import printable
 from fastseg.masks import Masks
 from fastseg.measure import Measurement
-from fastseg.overlay import colours
 from fastseg.provenance import NOTICE
 
 LONG_SIDE = 1024
@@ -33,7 +33,7 @@ _LINE_WIDTH, _LEAST_BLUR = 2.4, 1.6  # of a contour, in pixels of the drawing
 _GAP = 28
 
 _HUES = {"LV": 1, "LA": 6, "RV": 2, "RA": 0, "cavity": 1, "disc": 6}
-"""Place of each chamber among ``overlay.colours``: neighbours in the heart are far apart."""
+"""Place of each chamber among ``palette.colours``: neighbours in the heart are far apart."""
 
 
 @dataclass(frozen=True, slots=True)

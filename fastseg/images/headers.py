@@ -17,6 +17,7 @@ _VIDEO = (
     "Videos are not read: write their frames as images, for example with ffmpeg, or as .npy "
     "(n, H, W) by numpy.save, or give DICOM."
 )
+_CLIP = "Read its frames by fastseg.imaging.read, and give one of them."
 _VOLUME = "Read it by fastseg.imaging.read, with the window that matters, and give a slice of it."
 _CONVERT = "Give a PNG, or read it yourself and give the array."
 
@@ -32,11 +33,11 @@ _CONTENTS: tuple[tuple[int, tuple[bytes, ...], str, str], ...] = (
     (0, (b"NRRD000",), "an NRRD volume", _VOLUME),
     (0, (b"\x5c\x01\0\0", b"\0\0\x01\x5c", b"\x1c\x02\0\0"), "a NIfTI volume", _VOLUME),
     (0, (b"\x1f\x8b",), "packed by gzip", "If it is NIfTI, read it by fastseg.imaging.read."),
-    (8, (b"AVI ",), "a video (AVI)", _VIDEO),
+    (8, (b"AVI ",), "a video (AVI)", _CLIP),
     (4, (b"ftypavif", b"ftypavis"), "an AVIF image", f"This Pillow reads none. {_CONVERT}"),
     (4, (b"ftyphei", b"ftypmif1", b"ftyphev"), "a HEIF image", _CONVERT),
-    (4, (b"ftyp", b"moov", b"mdat"), "a video (MP4 or QuickTime)", _VIDEO),
-    (0, (b"\x1a\x45\xdf\xa3",), "a video (Matroska or WebM)", _VIDEO),
+    (4, (b"ftyp", b"moov", b"mdat"), "a video (MP4 or QuickTime)", _CLIP),
+    (0, (b"\x1a\x45\xdf\xa3",), "a video (Matroska or WebM)", _CLIP),
     (0, (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",), "a video (WMV)", _VIDEO),
     (0, (b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3"), "a video (MPEG)", _VIDEO),
     (0, (b"\x93NUMPY", b"PK\x03\x04"), "an array or an archive", "Load it and give the array."),

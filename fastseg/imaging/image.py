@@ -212,7 +212,7 @@ class MedicalImage:
         Raises:
             ImageError: There is no such window, or the image has colours.
         """
-        chosen = parse_window(window)
+        chosen = parse_window(window, self.modality)
         if chosen is None:
             if self.window is None and self.table is None:
                 raise self._without_window("the file states none")

@@ -23,6 +23,7 @@ from fastseg.imaging.dicom.series import Opened, read_series
 from fastseg.imaging.image import MedicalImage
 from fastseg.imaging.image_files import is_frame, plain_image, read_frame_folder, read_image_file
 from fastseg.imaging.stacks import GZIP, open_maybe_packed
+from fastseg.imaging.video import is_video, read_video
 from fastseg.imaging.window import WindowChoice
 from fastseg.inputs.numbers import one_of, real_array, shown, whole_number
 
@@ -45,12 +46,14 @@ def read(
 
     Args:
         source: A DICOM file of one or many frames, a folder or a zip archive of a DICOM series,
-            NIfTI, NRRD, an image file of 8 or 16 bits or with several pages, a folder of such files
-            as the frames of one clip, or an array: (H, W), (n, H, W), or uint8 with 3 channels at
-            the end.
+            NIfTI, NRRD, a video, an image file of 8 or 16 bits or with several pages, a folder of
+            such files as the frames of one clip, or an array: (H, W), (n, H, W), or uint8 with 3
+            channels at the end.
         window: The values that ``view`` shows, for models: a name of ``WINDOWS`` (CT), ``"file"``,
-            ``"percentile:0.5,99.5"`` of all values, centre and width as a pair or a text
-            ``"40,400"``, or a ``Window``. None takes the window of the file if it states one.
+            ``"percentile:0.5,99.5"`` of all values, ``"nonzero:0.5,99.5"`` of those above 0,
+            ``"medsam"``: soft tissue for CT, the last one for others; centre and width as a pair
+            or a text ``"40,400"``; or a ``Window``. None takes the window of the file if it states
+            one.
         spacing: Of an array, or instead of the file's: height and width of a pixel in mm, with the
             distance of slices before them if there are any.
         series: End of the identifier of a series, where a folder holds several.
@@ -75,7 +78,7 @@ def read(
 
 
 def is_medical(path: Path) -> bool:
-    """Tell if a file needs this reader: DICOM, NIfTI, NRRD, or an archive by the name of .zip."""
+    """Tell if a file needs this reader: DICOM, NIfTI, NRRD, a video, or an archive named .zip."""
     try:
         kind = _kind(path) if path.is_file() else ""
     except (OSError, EOFError, zlib.error, ImageError):
@@ -105,6 +108,8 @@ def _read(
         return nifti.read_nifti(path, max_pixels=max_pixels)
     if kind == "nrrd":
         return nrrd.read_nrrd(path, max_pixels=max_pixels)
+    if kind == "video":
+        return read_video(path, max_pixels=max_pixels)
     if kind == "zip":
         members = dicom_members(path, max_pixels)
         return read_series(members, str(path), series=series, max_pixels=max_pixels)
@@ -126,7 +131,9 @@ def _kind(path: Path) -> str:
             start = unpacked.read(_LONGEST_START)
         if not nifti.is_nifti(start):
             raise ImageError(f"{path} is packed by gzip and holds no NIfTI. Unpack it first.")
-    return "nifti" if nifti.is_nifti(start) else ""
+    if nifti.is_nifti(start):
+        return "nifti"
+    return "video" if is_video(path) else ""
 
 
 def _read_folder(path: Path, series: str | None, max_pixels: int | None) -> MedicalImage:

@@ -1,4 +1,4 @@
-"""One frame of any image file as a model takes it."""
+"""One frame of any image file as a model takes it, with its geometry."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fastseg.errors import ImageError
 from fastseg.images import MAX_PIXELS, read_image
+from fastseg.imaging.image import MedicalImage
 from fastseg.imaging.reading import is_medical, read
 
 
@@ -18,8 +19,8 @@ def read_view(
     window: str | None = None,
     frame: int | None = None,
     max_pixels: int | None = MAX_PIXELS,
-) -> NDArray[np.uint8]:
-    """Read one image, or a frame of a medical file in its window: uint8 (H, W, 3).
+) -> tuple[NDArray[np.uint8], MedicalImage | None]:
+    """Read one image, or a frame of a medical file in its window.
 
     Args:
         path: The file.
@@ -27,15 +28,19 @@ def read_view(
         frame: Frame of a file that has several, from 0.
         max_pixels: Largest height x width in pixels, None for no limit.
 
+    Returns:
+        uint8 (H, W, 3), and the frame with its geometry if the file is a medical one.
+
     Raises:
         ImageError: It cannot be read, needs a window, or has several frames and none is named.
     """
     if window is None and not is_medical(path):
-        return read_image(path, max_pixels=max_pixels)
+        return read_image(path, max_pixels=max_pixels), None
     image = read(path, window=window, max_pixels=max_pixels)
     if frame is None and len(image) > 1:
         raise ImageError(f"{path} has {len(image)} frames. Choose one by --frame, from 0.")
     number = frame or 0
     if number >= len(image):
         raise ImageError(f"{path} has {len(image)} frames, from 0, and no --frame {number}.")
-    return read_image(image[number], max_pixels=None, name=str(path))
+    chosen = image[number]
+    return read_image(chosen, max_pixels=None, name=str(path)), chosen

@@ -18,7 +18,11 @@ WindowFunction: TypeAlias = Literal["exact", "linear", "sigmoid"]
 FILE = "file"
 """Name of the window that a file states itself."""
 
-_PERCENTILE = "percentile"
+MEDSAM = "medsam"
+"""Name of MedSAM's own rule: soft tissue for CT, percentiles of values above 0 for the rest."""
+
+_PERCENTILE, _NONZERO = "percentile", "nonzero"
+_MEDSAM_SHARES = (0.5, 99.5)
 
 _LEVELS = 255
 
@@ -59,6 +63,8 @@ class Percentiles:
 
     low: float
     high: float
+    positive: bool = False
+    """Count values above 0 only: air and what was masked away are 0 in MR."""
 
 
 WINDOWS = {
@@ -68,16 +74,24 @@ WINDOWS = {
     "brain": Window(40, 80),
     "liver": Window(30, 150),
     "mediastinum": Window(50, 350),
+    "medsam-soft-tissue": Window(40, 400),
+    "medsam-lung": Window(-160, 1500),
+    "medsam-brain": Window(40, 80),
 }
-"""Windows of CT by name, in Hounsfield units. Soft tissue is that of MedSAM (Ma et al. 2024), the
-others are those of Radiopaedia's article on windowing; bone is its window of the spine."""
+"""Windows of CT by name, in Hounsfield units. Soft tissue and those named so are of MedSAM (Ma et
+al. 2024), the others are of Radiopaedia's article on windowing; bone is its window of the spine."""
 
 WindowChoice: TypeAlias = str | tuple[float, float] | Window
-"""A name of ``WINDOWS``, ``"file"``, ``"percentile:LOW,HIGH"``, centre and width, or a window."""
+"""A name of ``WINDOWS``, ``"medsam"``, ``"file"``, ``"percentile:LOW,HIGH"`` of all values,
+``"nonzero:LOW,HIGH"`` of those above 0, centre and width, or a window."""
 
 
-def parse_window(choice: object) -> Window | Percentiles | None:
+def parse_window(choice: object, modality: str = "") -> Window | Percentiles | None:
     """Return the window that a user chose; None is that of the file.
+
+    Args:
+        choice: As ``WindowChoice``.
+        modality: Two letters, as in DICOM; ``"medsam"`` depends on it.
 
     Raises:
         ImageError: There is no such window.
@@ -91,6 +105,9 @@ def parse_window(choice: object) -> Window | Percentiles | None:
     name = choice.strip().lower().replace("_", "-").replace(" ", "-")
     if name == FILE:
         return None
+    if name == MEDSAM:
+        is_ct = modality == "CT"
+        return WINDOWS["soft-tissue"] if is_ct else Percentiles(*_MEDSAM_SHARES, positive=True)
     if name in WINDOWS:
         return WINDOWS[name]
     kind, _, numbers = name.rpartition(":")
@@ -100,8 +117,8 @@ def parse_window(choice: object) -> Window | Percentiles | None:
         raise _unknown(choice) from None
     if kind == "":
         return _checked(first, second)
-    if kind == _PERCENTILE and 0 <= first < second <= 100:
-        return Percentiles(first, second)
+    if kind in (_PERCENTILE, _NONZERO) and 0 <= first < second <= 100:
+        return Percentiles(first, second, positive=kind == _NONZERO)
     raise _unknown(choice)
 
 
@@ -115,8 +132,8 @@ def _checked(centre: object, width: object, function: WindowFunction = "exact") 
 
 def _unknown(choice: object) -> ImageError:
     return ImageError(
-        f"{shown(choice)} is no window. Give one of {', '.join(WINDOWS)}, {FILE}, "
-        f'"{_PERCENTILE}:0.5,99.5", or centre and width such as "40,400".'
+        f"{shown(choice)} is no window. Give one of {', '.join(WINDOWS)}, {MEDSAM}, {FILE}, "
+        f'"{_PERCENTILE}:0.5,99.5", "{_NONZERO}:0.5,99.5", or centre and width such as "40,400".'
     )
 
 
@@ -135,12 +152,15 @@ def percentile_window(
         ImageError: No value is finite, or all between the two are equal.
     """
     one = bool(np.all(slope == slope[0]) and np.all(intercept == intercept[0]))
-    if one and values.dtype.kind in "iu" and values.dtype.itemsize <= 2 and slope[0] > 0:
-        bounds = slope[0] * _counted_percentiles(values, share) + intercept[0]
+    counted = one and values.dtype.kind in "iu" and values.dtype.itemsize <= 2 and slope[0] > 0
+    if counted:
+        # The least stored number whose value is above 0, where only such values count.
+        least = math.floor(-intercept[0] / slope[0]) + 1 if share.positive else None
+        bounds = slope[0] * _counted_percentiles(values, share, least) + intercept[0]
     else:
         each = (frame * a + b for frame, a, b in zip(values, slope, intercept, strict=True))
-        finite = np.concatenate([frame[np.isfinite(frame)] for frame in each])
-        bounds = np.percentile(finite, (share.low, share.high)) if finite.size else (0.0, 0.0)
+        taken = np.concatenate([_taken(frame, share) for frame in each])
+        bounds = np.percentile(taken, (share.low, share.high)) if taken.size else (0.0, 0.0)
     low, high = map(float, bounds)
     if not high > low or not math.isfinite(high - low):
         raise ImageError(
@@ -150,14 +170,27 @@ def percentile_window(
     return Window((low + high) / 2, high - low)
 
 
-def _counted_percentiles(values: NDArray[Any], share: Percentiles) -> NDArray[np.float64]:
+def _taken(values: NDArray[Any], share: Percentiles) -> NDArray[Any]:
+    """Return the values that count, in one row."""
+    finite: NDArray[Any] = values[np.isfinite(values)]
+    return finite[finite > 0] if share.positive else finite
+
+
+def _counted_percentiles(
+    values: NDArray[Any], share: Percentiles, least: int | None
+) -> NDArray[np.float64]:
     """Compute percentiles of integers of 16 bits from a histogram, which needs little memory."""
     smallest = int(values.min())
     counts = np.zeros(int(values.max()) - smallest + 1, np.int64)
     for frame in values:
         counts += np.bincount(frame.ravel().astype(np.int64) - smallest, minlength=len(counts))
+    if least is not None:
+        counts[: max(0, least - smallest)] = 0
+    total = int(counts.sum())
+    if not total:
+        return np.zeros(2)
     ends = np.cumsum(counts)
-    place = np.array((share.low, share.high)) / 100 * (values.size - 1)
+    place = np.array((share.low, share.high)) / 100 * (total - 1)
     below = np.searchsorted(ends, np.floor(place), side="right")
     above = np.searchsorted(ends, np.ceil(place), side="right")
     found: NDArray[np.float64] = smallest + below + (above - below) * (place - np.floor(place))

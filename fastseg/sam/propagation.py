@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastseg.images import read_image
 from fastseg.masks import Masks, concatenate
 from fastseg.ops import Rle
 from fastseg.sam.embedding import Embedding
@@ -20,6 +21,13 @@ from fastseg.timings import Timings
 
 Progress = Callable[[int, int], object]
 """Told after each slice how many are done and how many there are at most; False cancels."""
+
+ADVANTAGE = 0.3
+"""Score by which the mask of the last mask's box must be better than that of the given box. Scores
+err by less than that, and a chain of boxes adds up the errors of its masks."""
+
+LEAST_DEVIATION = 10.0
+"""Levels of 0..255 that brightness always may vary by, where an object is of one shade."""
 
 
 @dataclass(slots=True)
@@ -45,6 +53,9 @@ class _Trace:
     anchored: Masks
     """Its mask on the slice of the prompt."""
 
+    brightness: tuple[float, float]
+    """Mean and standard deviation of the levels in that mask."""
+
     last: Masks
     place: int
 
@@ -67,6 +78,7 @@ class Propagation:
     timings: Timings = field(default_factory=Timings)
     embedded: int = 0
     seen: set[int] = field(default_factory=set)
+    latest: tuple[int, NDArray[np.uint8]] | None = None
 
     def run(self) -> VolumeMasks:
         """Prompt the anchors, then walk from each of them to both sides."""
@@ -100,7 +112,8 @@ class Propagation:
             mask = found[row]
             self.kept.setdefault(anchor.place, {})[number] = mask
             box = self._box_of(mask) if given is None else given[row]
-            traces[number] = _Trace(box, mask, mask, anchor.place)
+            brightness = _brightness(mask, self._pixels(anchor.place))
+            traces[number] = _Trace(box, mask, brightness, mask, anchor.place)
         return traces
 
     def _walks(self, anchor: Anchor, step: int, traces: Mapping[int, _Trace]) -> Iterator[_Walk]:
@@ -144,7 +157,7 @@ class Propagation:
         found = self._visit(visit, self._next_prompts(walk), len(numbers))
         for mask, number in zip(found, numbers, strict=True):
             trace = walk.alive[number]
-            reason = self._lost(mask, trace)
+            reason = self._lost(mask, trace, place)
             if reason is None:
                 self.kept.setdefault(place, {})[number] = mask
                 trace.last, trace.place = mask, place
@@ -174,7 +187,7 @@ class Propagation:
         cut: NDArray[np.float64] = np.clip(box, 0, [width, height, width, height])
         return cut
 
-    def _lost(self, mask: Masks, trace: _Trace) -> StopReason | None:
+    def _lost(self, mask: Masks, trace: _Trace, place: int) -> StopReason | None:
         """Return the rule by which a mask is not that of the object any more."""
         area, last = int(mask.areas[0]), int(trace.last.areas[0])
         if not area:
@@ -183,7 +196,12 @@ class Propagation:
             return "score"
         if area * self.settings.max_change < last:
             return "collapse"
-        return "explosion" if area > last * self.settings.max_change else None
+        if area > last * self.settings.max_change:
+            return "explosion"
+        mean, deviation = trace.brightness
+        shift = abs(_brightness(mask, self._pixels(place))[0] - mean)
+        far = shift > self.settings.max_shift * max(deviation, LEAST_DEVIATION)
+        return "brightness" if far else None
 
     def _visit(self, visit: Visit, prompts: Mapping[str, Any], objects: int) -> Masks:
         """Return the best mask of each object on a slice: the one on record, or a new one."""
@@ -192,17 +210,27 @@ class Propagation:
         known = self.visits.get(visit)
         if known is not None:
             return known
-        embedding = self.embed(self.slices[place])
+        embedding = self.embed(self._pixels(place))
         found = self.segment(embedding, multimask=self.settings.multimask, **prompts)
         self.embedded += 1
         self.timings += embedding.timings + found.timings
         # Every object has equally many alternatives, one after the other.
         each = found.scores.reshape(objects, -1)
+        if visit[1] and self.settings.rule == "best":
+            # The first half are the alternatives of the last mask's box.
+            half = each.shape[1] // 2
+            each = each - np.where(np.arange(each.shape[1]) < half, ADVANTAGE, 0).astype(np.float32)
         best = found[np.argmax(each, axis=1) + np.arange(objects) * each.shape[1]]
         if self.settings.rule != "logits":
             best = replace(best, logits=None)
         self.visits.add(visit, best)
         return best
+
+    def _pixels(self, place: int) -> NDArray[np.uint8]:
+        """Return the levels of a slice, (H, W, 3); those of the latest are kept."""
+        if self.latest is None or self.latest[0] != place:
+            self.latest = (place, read_image(self.slices[place], max_pixels=None))
+        return self.latest[1]
 
     def _cancelled(self) -> bool:
         return self.tell is not None and self.tell(len(self.seen), len(self.slices)) is False
@@ -247,3 +275,13 @@ class Propagation:
         timings = [part.timings for part in parts if part is not nothing]
         joined = concatenate(parts, timings[0] if timings else Timings())
         return replace(joined, prompt=np.arange(objects))
+
+
+def _brightness(mask: Masks, pixels: NDArray[np.uint8]) -> tuple[float, float]:
+    """Return mean and standard deviation of the levels in one mask; zeros if it is empty."""
+    if not mask.areas[0]:
+        return 0.0, 0.0
+    x0, y0, x1, y1 = mask.boxes[0].tolist()
+    part = (slice(y0, y1 + 1), slice(x0, x1 + 1))
+    levels = pixels[part][mask.array()[0][part]].astype(np.float64).mean(axis=-1)
+    return float(levels.mean()), float(levels.std())

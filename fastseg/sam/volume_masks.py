@@ -13,12 +13,20 @@ from numpy.typing import NDArray
 
 from fastseg import ops
 from fastseg.imaging import MedicalImage
+from fastseg.imaging.dicom.segmentation import SegmentationKind
 from fastseg.imaging.saving import save as save_masks
 from fastseg.masks import Masks
 from fastseg.timings import Timings
 
 StopReason: TypeAlias = Literal[
-    "end of the volume", "next prompt", "empty", "score", "collapse", "explosion", "cancelled"
+    "end of the volume",
+    "next prompt",
+    "empty",
+    "score",
+    "collapse",
+    "explosion",
+    "brightness",
+    "cancelled",
 ]
 """Reasons for the end of an object in one direction."""
 
@@ -157,12 +165,20 @@ class VolumeMasks(Sequence[Masks]):
         *,
         source: MedicalImage | None = None,
         keep_patient: bool = False,
+        segmentation: SegmentationKind = "binary",
     ) -> Path:
         """Write one file with the masks of all frames, as ``fastseg.imaging.save`` does.
+
+        Args:
+            path: The file; its suffix chooses the format.
+            source: The volume, whose geometry the file gets.
+            keep_patient: Keep the patient's data in a DICOM SEG.
+            segmentation: Type of a DICOM SEG.
 
         Raises:
             BackendUnavailableError: The package for the format is not installed.
             MaskError: The masks overlap in a label map, or do not fit their source.
             OutputError: The suffix is of no such format, or the file cannot be written.
         """
-        return save_masks(path, self.frames(), source=source, keep_patient=keep_patient)
+        about: dict[str, Any] = {"keep_patient": keep_patient, "segmentation": segmentation}
+        return save_masks(path, self.frames(), source=source, **about)

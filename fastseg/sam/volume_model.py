@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
 from numpy.typing import ArrayLike
 
+from fastseg.masks import Masks
 from fastseg.sam.embedding import Embedding
 from fastseg.sam.propagation import Progress, Propagation
 from fastseg.sam.visits import Visits
@@ -30,13 +31,16 @@ class SliceModel(Protocol):
 
     encoder_sha256: str
     runs: Mapping[str, str]
+    mask_side: int
 
-    def embed(self, image: Any) -> Embedding:
-        """Encode one slice."""
+    @property
+    def embed(self) -> Callable[..., Embedding]:
+        """Encodes one slice."""
         ...
 
-    def segment(self, image: Any, *, multimask: bool = True, **prompts: Any) -> Any:
-        """Decode prompts on an encoded slice."""
+    @property
+    def segment(self) -> Callable[..., Masks]:
+        """Decodes prompts on an encoded slice."""
         ...
 
 
@@ -56,8 +60,9 @@ class VolumeModel:
         axis: int = 0,
         rule: Rule = "best",
         margin: float = 3 / 256,
-        min_score: float = 0.5,
+        min_score: float = 0.25,
         max_change: float = 4.0,
+        max_shift: float = 2.0,
         multimask: bool = True,
         cache: EmbeddingSource | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
@@ -67,8 +72,8 @@ class VolumeModel:
 
         One slice is read, encoded and decoded at a time, so memory does not grow with the volume.
         The box of the next slice comes from the mask of the last one (LiteMedSAM, Ma et al. 2024).
-        An object ends in a direction where its mask is empty, unsure, or changes its area too
-        fast; ``VolumeMasks.stops`` tells.
+        An object ends in a direction where its mask is empty, unsure, changes its area too fast,
+        or shows another brightness than on the prompted slice; ``VolumeMasks.stops`` tells.
 
         Args:
             volume: An image of ``fastseg.imaging.read``, or a path or array that it reads.
@@ -83,12 +88,14 @@ class VolumeModel:
             axis: Axis that slices are cut across: 0 frames, 1 rows, 2 columns. Pixels of unequal
                 sides stay as they are.
             rule: Prompt of the next slice: ``"box"`` of the last mask, box and ``"logits"`` of it,
-                ``"repeat"`` the given box, or ``"best"``: of the masks of ``"box"`` and of
-                ``"repeat"`` the one that scores better.
+                ``"repeat"`` the given box, or ``"best"``: as ``"repeat"``, unless the mask of
+                ``"box"`` has a score that is higher by more than 0.3.
             margin: Width that a mask's box is enlarged by on each side, as a share of the slice's
                 longer side.
             min_score: Least score, as a share of the score on the prompted slice; 0 takes all.
             max_change: Most that an area may grow or shrink by from slice to slice, as a factor.
+            max_shift: Most that the mean level in the mask may differ from that on the prompted
+                slice, in standard deviations of the levels there (10 of 255 levels at least).
             multimask: Take the best-scored of three masks, or the single one.
             cache: An ``EmbeddingCache``, for volumes that are prompted again.
             checkpoint: File that a call keeps its state in until it is done. A call that finds it
@@ -101,10 +108,10 @@ class VolumeModel:
             MaskError: The checkpoint is damaged, or belongs to another call.
             PromptError: A prompt or a setting cannot be used.
         """
-        settings = PropagationSettings(rule, margin, min_score, max_change, multimask)
+        settings = PropagationSettings(rule, margin, min_score, max_change, max_shift, multimask)
         slices = VolumeSlices.of(volume, axis)
         prompts = {"points": points, "labels": labels, "boxes": boxes, "mask_logits": mask_logits}
-        anchors = anchors_of(start, prompts, corrections, slices)
+        anchors = anchors_of(start, prompts, corrections, slices, self.mask_side)
         embed = self.embed if cache is None else partial(cache.embed, self)
         call = ""
         if checkpoint is not None:

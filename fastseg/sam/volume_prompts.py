@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastseg.errors import PromptError
+from fastseg.geometry import Frame
 from fastseg.inputs.numbers import one_of, real_number, shown, whole_number
+from fastseg.sam.prompts import PromptRequest
 from fastseg.sam.volume_masks import Rule
 from fastseg.sam.volume_slices import VolumeSlices
 
@@ -24,8 +26,9 @@ class PropagationSettings:
 
     rule: Rule = "best"
     margin: float = 3 / 256
-    min_score: float = 0.5
+    min_score: float = 0.25
     max_change: float = 4.0
+    max_shift: float = 2.0
     multimask: bool = True
 
     def __post_init__(self) -> None:
@@ -35,12 +38,14 @@ class PropagationSettings:
             PromptError: A setting is out of range.
         """
         one_of(self.rule, get_args(Rule), "rule", PromptError)
-        for name in ("margin", "min_score", "max_change"):
+        for name in ("margin", "min_score", "max_change", "max_shift"):
             object.__setattr__(self, name, real_number(getattr(self, name), name, PromptError))
         if not 0 <= self.margin <= 1:
             raise PromptError(f"margin must be in 0..1, a share of a slice, not {self.margin:g}.")
         if self.max_change <= 1:
             raise PromptError(f"max_change must be above 1, not {self.max_change:g}.")
+        if self.max_shift <= 0:
+            raise PromptError(f"max_shift must be above 0, not {self.max_shift:g}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,7 @@ def anchors_of(
     prompts: Mapping[str, Any],
     corrections: Mapping[int, Mapping[str, Any]] | None,
     slices: VolumeSlices,
+    mask_side: int,
 ) -> list[Anchor]:
     """Put the prompts of the start slice and of other slices in the order of their slices.
 
@@ -69,23 +75,33 @@ def anchors_of(
     given = {name: value for name, value in prompts.items() if value is not None}
     if not given:
         raise PromptError("propagate needs points or boxes on the start slice.")
-    first = range(_count(given))
+    first = range(_count(given, slices, mask_side))
     found = {place: Anchor(place, tuple(first), given)}
     for key, more in (corrections or {}).items():
         other = whole_number(key, "a slice of corrections", PromptError, least=0)
         if other in found:
             raise PromptError(f"slice {other} has prompts already. Give them all in one place.")
-        found[other] = _correction(other, more, tuple(first))
+        objects, asked = _correction(other, more, tuple(first))
+        count = _count(asked, slices, mask_side)
+        if len(objects) != count or len(set(objects)) != count:
+            raise PromptError(
+                f"corrections[{other}] has {count} prompts for the objects {list(objects)}. Give "
+                "each object one prompt; objects= says which."
+            )
+        found[other] = Anchor(other, objects, asked)
     for other in found:
         if other >= len(slices):
             raise PromptError(f"there are {len(slices)} slices, from 0, and no slice {other}.")
-    objects = {number for one in found.values() for number in one.objects}
-    if objects != set(range(len(objects))):
-        raise PromptError(f"objects are numbered from 0 without gaps, not {sorted(objects)}.")
+    numbers = {number for one in found.values() for number in one.objects}
+    if numbers != set(range(len(numbers))):
+        raise PromptError(f"objects are numbered from 0 without gaps, not {sorted(numbers)}.")
     return [found[place] for place in sorted(found)]
 
 
-def _correction(place: int, more: object, all_objects: tuple[int, ...]) -> Anchor:
+def _correction(
+    place: int, more: object, all_objects: tuple[int, ...]
+) -> tuple[tuple[int, ...], dict[str, Any]]:
+    """Return the objects and the prompts of a slice."""
     if not isinstance(more, Mapping) or set(more) - {"objects", *PROMPTS}:
         raise PromptError(
             f"corrections[{place}] must be a dictionary with some of {', '.join(PROMPTS)} and "
@@ -95,32 +111,15 @@ def _correction(place: int, more: object, all_objects: tuple[int, ...]) -> Ancho
     if not given:
         raise PromptError(f"corrections[{place}] has no prompt.")
     numbers = more.get("objects")
-    objects = (
-        all_objects
-        if numbers is None
-        else tuple(whole_number(one, "an object", PromptError, least=0) for one in numbers)
-    )
-    if len(objects) != _count(given) or len(set(objects)) != len(objects):
-        raise PromptError(
-            f"corrections[{place}] has {_count(given)} prompts for the objects {list(objects)}. "
-            "Give each object one prompt; objects= says which."
-        )
-    return Anchor(place, objects, given)
+    if numbers is None:
+        return all_objects, given
+    chosen = tuple(whole_number(one, "an object", PromptError, least=0) for one in numbers)
+    return chosen, given
 
 
-def _count(prompts: Mapping[str, Any]) -> int:
-    """Count the prompts as ``segment`` will, which also checks them."""
-    if "boxes" in prompts:
-        return len(np.atleast_2d(np.asarray(prompts["boxes"])))
-    if "mask_logits" in prompts:
-        shape = np.shape(prompts["mask_logits"])
-        return shape[0] if len(shape) == 3 else 1
-    points = prompts.get("points")
-    try:
-        shape = np.shape(points)  # type: ignore[arg-type]
-    except ValueError:  # prompts of different lengths
-        return len(points)  # type: ignore[arg-type]
-    return shape[0] if len(shape) == 3 else 1
+def _count(prompts: Mapping[str, Any], slices: VolumeSlices, mask_side: int) -> int:
+    """Count prompts, and check them before any slice is encoded."""
+    return len(PromptRequest(**prompts).check(Frame(slices.size), mask_side=mask_side))
 
 
 def fingerprint(

@@ -60,6 +60,14 @@ class VolumeSlices:
         )
         return int(height), int(width)
 
+    @property
+    def pixel(self) -> tuple[float, float] | None:
+        """Height and width of a pixel of a slice in mm, if the volume has them."""
+        volume = self.volume
+        if self.axis == 0 or volume.spacing is None or volume.slice_spacing is None:
+            return volume.spacing if self.axis == 0 else None
+        return volume.slice_spacing, volume.spacing[2 - self.axis]
+
     def __getitem__(self, index: int) -> MedicalImage:
         """Return one slice as an image of one frame, in the volume's window."""
         volume = self.volume
@@ -76,7 +84,7 @@ class VolumeSlices:
             stored=stored[None],
             slope=slope,
             intercept=intercept,
-            spacing=None,
+            spacing=self.pixel,
             slice_spacing=None,
             affine=None,
             regions=(),

@@ -19,6 +19,9 @@ def test_the_windows_have_the_published_centres_and_widths() -> None:
         "brain": (40, 80),
         "liver": (30, 150),
         "mediastinum": (50, 350),
+        "medsam-soft-tissue": (40, 400),
+        "medsam-lung": (-160, 1500),
+        "medsam-brain": (40, 80),
     }
 
 
@@ -56,6 +59,44 @@ def test_percentiles_are_those_of_numpy(dtype: type) -> None:
     assert window is not None
     assert window.centre - window.width / 2 == pytest.approx(low)
     assert window.centre + window.width / 2 == pytest.approx(high)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.uint8, np.float32, np.int32])
+def test_percentiles_may_leave_zeros_and_less_out(dtype: type) -> None:
+    volume = np.random.default_rng(0).integers(0, 120, (3, 20, 30)).astype(dtype)
+    volume[:, :10] = 0
+    if dtype != np.uint8:
+        volume[:, :2] = -50
+    image = read(volume, window="nonzero:0.5,99.5")
+    low, high = np.percentile(volume[volume > 0].astype(np.float64), (0.5, 99.5))
+    assert image.window is not None
+    assert image.window.centre == pytest.approx((low + high) / 2)
+    assert image.window.width == pytest.approx(high - low)
+    assert (image.view[volume <= 0] == 0).all()
+    with pytest.raises(ImageError, match="no window"):
+        read(np.zeros((1, 4, 4), dtype), window="nonzero:0.5,99.5")
+
+
+def test_the_scale_decides_what_is_above_zero() -> None:
+    from dataclasses import replace
+
+    volume = np.random.default_rng(0).integers(0, 2000, (3, 20, 30)).astype(np.int16)
+    image = replace(read(volume), slope=np.full(3, 0.5), intercept=np.full(3, -300.0))
+    values = image.values
+    low, high = np.percentile(values[values > 0], (1, 99))
+    window = image.with_window("nonzero:1,99").window
+    assert window is not None
+    assert (window.centre, window.width) == pytest.approx(((low + high) / 2, high - low))
+
+
+def test_medsam_windows_by_modality() -> None:
+    from dataclasses import replace
+
+    image = read(np.random.default_rng(0).integers(0, 900, (2, 20, 30)).astype(np.int16))
+    ct = replace(image, modality="CT").with_window("medsam")
+    assert ct.window == WINDOWS["soft-tissue"]
+    mr = replace(image, modality="MR").with_window("medsam")
+    assert mr.window == image.with_window("nonzero:0.5,99.5").window
 
 
 def test_percentiles_leave_values_that_are_not_finite_out() -> None:

@@ -20,9 +20,10 @@ from fastseg.timings import Timings
 
 
 class BrightPixels(VolumeModel):
-    """A stand-in whose mask is every bright pixel in the box, and whose score is their share."""
+    """A stand-in whose mask is every bright pixel in the box, scored by their share of all."""
 
     encoder_sha256 = "0" * 64
+    mask_side = 256
     runs: Mapping[str, str] = {"encoder": "fake"}
 
     def __init__(self) -> None:
@@ -41,10 +42,10 @@ class BrightPixels(VolumeModel):
         found = np.zeros((len(boxes), *image.shape), np.bool_)
         for mask, (x0, y0, x1, y1) in zip(found, np.rint(boxes).astype(int), strict=True):
             mask[y0:y1, x0:x1] = image[y0:y1, x0:x1] > 128
-        areas = found.sum((1, 2)).astype(np.float32)
+        scores = found.sum((1, 2)) / max(1, (image > 128).sum())
         return Masks.from_rle(
             ops.rle_from_array(found),
-            scores=areas / (areas + 1),
+            scores=scores.astype(np.float32),
             stability=np.ones(len(boxes), np.float32),
         )
 
@@ -65,7 +66,8 @@ def tight(volume: np.ndarray, number: int) -> list[int]:
 
 def test_an_object_that_moves_is_followed_to_both_sides() -> None:
     volume = ball(drift=2)
-    found = BrightPixels().propagate(volume, start=4, boxes=tight(volume, 4), margin=3 / 60)
+    asked: dict[str, Any] = {"start": 4, "boxes": tight(volume, 4), "margin": 3 / 60}
+    found = BrightPixels().propagate(volume, **asked, rule="box")
     np.testing.assert_array_equal(found.array()[0], volume > 128)
     assert [(one.step, one.last, one.reason) for one in found.stops] == [
         (1, 7, "empty"),
@@ -75,6 +77,14 @@ def test_an_object_that_moves_is_followed_to_both_sides() -> None:
     assert found.voxels.tolist() == [7 * 64]
     assert found.millilitres is None
     assert np.isnan(found.scores[0, [0, 8]]).all()
+
+
+def test_the_given_box_is_left_where_the_last_mask_scores_much_better() -> None:
+    volume = ball(frames=11, drift=2)
+    model = BrightPixels()
+    found = model.propagate(volume, start=5, boxes=tight(volume, 5), margin=6 / 60)
+    # Of the given box 6 of 8 columns are left in the next slice, then 4, which is much less.
+    assert found.areas[0].tolist() == [0, 64, 64, 64, 48, 64, 48, 64, 64, 64, 0]
 
 
 def test_every_slice_is_encoded_once_for_all_objects() -> None:
@@ -114,12 +124,19 @@ def test_an_area_that_jumps_ends_an_object() -> None:
 
 def test_a_low_score_ends_an_object() -> None:
     volume = ball(drift=0)
-    volume[6, 11:, :] = 0
-    found = BrightPixels().propagate(
-        volume, start=4, boxes=tight(volume, 4), min_score=0.95, max_change=100
-    )
+    volume[6, 30:, :40] = 200
+    found = BrightPixels().propagate(volume, start=4, boxes=tight(volume, 4), min_score=0.5)
     assert (found.stops[0].reason, found.stops[0].last) == ("score", 5)
-    assert found.stops[0].score == pytest.approx(8 / 9)
+    assert found.stops[0].score == pytest.approx(64 / 464)
+
+
+def test_another_brightness_ends_an_object() -> None:
+    volume = ball(drift=0)
+    volume[6:, 10:18, 10:18] = 175
+    asked: dict[str, Any] = {"start": 4, "boxes": tight(volume, 4)}
+    found = BrightPixels().propagate(volume, **asked)
+    assert next((one.reason, one.last) for one in found.stops) == ("brightness", 5)
+    assert BrightPixels().propagate(volume, **asked, max_shift=3).stops[0].last == 8
 
 
 def test_a_correction_takes_over_half_of_the_way() -> None:
@@ -179,7 +196,8 @@ def test_slices_across_rows_keep_the_scale_of_each_frame(tmp_path: Path) -> None
 def test_a_call_may_be_cancelled_and_continued(tmp_path: Path) -> None:
     volume, place = ball(), tmp_path / "state.npz"
     asked: dict[str, Any] = {"start": 4, "boxes": tight(volume, 4), "checkpoint": place}
-    whole = BrightPixels().propagate(volume, start=4, boxes=asked["boxes"])
+    asked["rule"] = "box"
+    whole = BrightPixels().propagate(volume, start=4, boxes=asked["boxes"], rule="box")
     told: list[tuple[int, int]] = []
 
     def three(done: int, total: int) -> bool:
@@ -221,7 +239,7 @@ def test_an_error_keeps_the_state(tmp_path: Path) -> None:
 def test_the_volume_has_millilitres(tmp_path: Path) -> None:
     pytest.importorskip("nibabel", reason="NIfTI files need nibabel")
     image = imaging.read(ball(), spacing=(5, 2, 1))
-    found = BrightPixels().propagate(image, start=4, boxes=tight(ball(), 4))
+    found = BrightPixels().propagate(image, start=4, boxes=tight(ball(), 4), rule="box")
     assert found.millilitres == pytest.approx([7 * 64 * 0.01])
     path = found.save(tmp_path / "a.nii.gz", source=image)
     np.testing.assert_array_equal(imaging.read(path).values, ball() > 128)
@@ -233,10 +251,13 @@ def test_bad_calls_are_refused_before_any_work() -> None:
     model = BrightPixels()
     refused: list[tuple[dict[str, Any], str]] = [
         ({}, "needs points or boxes"),
+        ({"boxes": [4, 5, 4, 9]}, "reversed or empty"),
+        ({"boxes": box, "corrections": {2: {"boxes": [400, 5, 440, 9]}}}, "outside the image"),
         ({"boxes": box, "start": 9}, "no slice 9"),
         ({"boxes": box, "start": -1}, "start must be"),
         ({"boxes": box, "margin": 2}, "margin"),
         ({"boxes": box, "max_change": 1}, "max_change"),
+        ({"boxes": box, "max_shift": 0}, "max_shift"),
         ({"boxes": box, "rule": "guess"}, "rule"),
         ({"boxes": box, "min_score": np.nan}, "min_score"),
         ({"boxes": box, "corrections": {4: {"boxes": box}}, "start": 4}, "has prompts already"),

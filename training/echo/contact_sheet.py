@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from fastseg.overlay import colours
+from fastseg.imaging.palette import colours
 from fastseg.storage.atomic import atomic_file
 from training.echo.labelling import Labels
 from training.echo.own_frames import SIDE, OwnFrames
