@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from itertools import chain
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, get_args
 
 import click
@@ -27,12 +27,12 @@ from fastseg.cli.arguments import (
     runtime_options,
 )
 from fastseg.cli.echo_files import EchoFile, StudyKey
+from fastseg.cli.echo_output import EchoOutput
 from fastseg.cli.echo_tables import tables
 from fastseg.cli.progress import progress
 from fastseg.cli.report import DONE, SOME_FAILED, Report, document, error_body, failure_line
 from fastseg.echo.findings import Finding, Place, find
 from fastseg.echo.frames import FrameChannels
-from fastseg.echo.picture import EchoPanel, draw
 from fastseg.echo.report import Study, study, view_doubt
 from fastseg.echo.unet import Unet
 from fastseg.echo.views import VIEWS
@@ -42,7 +42,7 @@ from fastseg.inputs.text import printable
 from fastseg.loading import load_unet
 from fastseg.masks import Masks
 from fastseg.measure import FIELD_OF_VIEW_CM, Mode
-from fastseg.results import Contents, ResultFolder
+from fastseg.results import Contents
 from fastseg.timings import Timings
 
 MEASUREMENTS_FILE = "measurements.json"
@@ -64,6 +64,7 @@ class Arguments(ModelArguments, ImageArguments, OutArguments):
     whole_frame: bool
     bsa: float | None
     frames_per_beat: float | None
+    sr: bool
 
     def settings(self) -> dict[str, Any]:
         """Return the options that the measurements depend on, ready for JSON."""
@@ -83,12 +84,13 @@ class _Batch:
 
     arguments: Arguments
     models: Mapping[str, Unet]  # by view
-    folder: ResultFolder | None = None
+    output: EchoOutput | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     findings: dict[StudyKey, list[Finding]] = field(default_factory=dict)
     lengths: dict[str, int] = field(default_factory=dict)  # frames so far, by clip
     timing: dict[str, Timing] = field(default_factory=dict)  # by clip
+    sources: dict[StudyKey, list[Path]] = field(default_factory=dict)
     doubts: dict[StudyKey, list[str]] = field(default_factory=dict)
     other_views: Callable[[str], Unet] | None = None
     """Loads the network of another view to compare with; None where none is comparable."""
@@ -97,6 +99,10 @@ class _Batch:
     def exit_code(self) -> int:
         """Exit code: 1 once a file has failed."""
         return SOME_FAILED if self.failures else DONE
+
+    def describe(self, view: str) -> str:
+        """Name the network of a view, what it ran on, and the mode."""
+        return f"{_ran_on(self.models[view])} · mode {self.arguments.mode}"
 
     def measure(self, file: EchoFile) -> None:
         """Segment and measure one file; one that fails is reported and does not stop the others."""
@@ -119,7 +125,8 @@ class _Batch:
             scales = _scales(clip, scale, str(file.path))
             findings = self._find(file, clip, scales)
             doubt = self._doubt(file, frames, clip)
-            self._write(frames, clip, findings)
+            if self.output is not None:
+                self.output.add_clip(file, frames, clip, findings)
         except OutputError:
             raise
         except FastsegError as error:
@@ -130,6 +137,7 @@ class _Batch:
         row["timings"] = sum((masks.timings for masks in clip), Timings()).as_dict()
         self.findings.setdefault(file.study, []).extend(chain.from_iterable(findings))
         self.timing[file.clip(len(clip))] = frames.timing
+        self.sources.setdefault(file.study, []).append(file.path)
         if doubt:
             row["cautions"] = [*row.get("cautions", []), doubt]
             self.doubts.setdefault(file.study, []).append(f"{file.path}: {doubt}")
@@ -171,26 +179,11 @@ class _Batch:
                 seen[view] = list(masks)
         return view_doubt(file.view, seen)
 
-    def _write(
-        self, frames: echo_files.Frames, clip: list[Masks], findings: list[list[Finding]]
-    ) -> None:
-        """Write the masks and an overlay of each frame, if a folder was given."""
-        if self.folder is None:
-            return
-        for index, (masks, found) in enumerate(zip(clip, findings, strict=True)):
-            place, image = found[0].place, frames.as_image(index)
-            name = self.folder.add(str(place), image, masks, stem=frames.stem(index))
-            if self.arguments.overlay:
-                title = f"{PurePath(str(place)).name} · {VIEWS[place.view].title}"
-                legend = f"{_ran_on(self.models[place.view])} · mode {self.arguments.mode}"
-                panel = EchoPanel(image, masks, found, title, legend)
-                self.folder.draw(name, draw(panel))
-
-    def studies(self) -> list[Study]:
+    def studies(self) -> dict[StudyKey, Study]:
         """Return the study of each patient, in the order of their first files."""
         titles = echo_files.study_titles(self.findings)
-        return [
-            study(
+        return {
+            key: study(
                 findings,
                 patient=titles[key],
                 bsa_m2=self.arguments.bsa,
@@ -199,7 +192,7 @@ class _Batch:
                 cautions=self.doubts.get(key, ()),
             )
             for key, findings in self.findings.items()
-        ]
+        }
 
 
 def _scales(clip: Sequence[Masks], known: float | None, name: str) -> list[float]:
@@ -274,7 +267,12 @@ class _AllFailedError(Exception):
 @click.option(
     "--frames-per-beat",
     type=click.FloatRange(min=0, min_open=True),
-    help="Frames in one heartbeat, to pick the best of several clips. Default: half the clip.",
+    help="Frames in one heartbeat. Default: by the heart rate of the file, else by the areas.",
+)
+@click.option(
+    "--sr",
+    is_flag=True,
+    help="Write a DICOM SR of each study into --out too. All of its files must be DICOM.",
 )
 @image_options
 @runtime_options
@@ -290,6 +288,8 @@ def echo(arguments: Arguments) -> Report:
     medical device.
     """
     arguments.check_out(arguments.frames)
+    if arguments.sr and arguments.out is None:
+        raise OutputError("--sr writes a DICOM SR into --out. Give --out.")
     with ExitStack() as stack:
         named = _load(arguments.model, arguments, stack) if arguments.model else None
         files = [
@@ -355,18 +355,21 @@ def _run_batch(
         if arguments.out is not None:
             contents, overwrite = Contents(overlays=False), arguments.overwrite
             writing = results.write(arguments.out, info, contents=contents, overwrite=overwrite)
-            batch.folder = stack.enter_context(writing)
+            folder = stack.enter_context(writing)
+            batch.output = EchoOutput(folder, arguments.overlay, arguments.threads, batch.describe)
         step = stack.enter_context(progress(len(files)))
         for file in files:
             step(file.path.name)
             batch.measure(file)
         if not batch.findings:
             raise _AllFailedError
-        studies = batch.studies()
+        by_key = batch.studies()
+        studies = [*by_key.values()]
         body["studies"] = [one.as_dict() for one in studies]
-        if batch.folder is not None:
+        if batch.output is not None:
+            batch.output.add_studies(by_key, batch.sources if arguments.sr else None)
             content = document("echo", body, batch.exit_code)
-            batch.folder.report(content, name=MEASUREMENTS_FILE)
+            batch.output.folder.report(content, name=MEASUREMENTS_FILE)
     out = arguments.out if studies else None
     body["out"] = None if out is None else str(out)
     text = tuple(_text(studies, models, arguments.mode, out))

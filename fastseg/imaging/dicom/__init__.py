@@ -9,6 +9,7 @@ from fastseg.imaging.dicom.header import (
     decimals,
     pixel_format,
 )
+from fastseg.imaging.dicom.patient import without_patient
 from fastseg.imaging.dicom.pixels import StoredPixels, decode
 from fastseg.imaging.dicom.quiet import QUIET
 from fastseg.imaging.dicom.regions import timing, ultrasound_regions
@@ -29,4 +30,5 @@ __all__ = [
     "read_header",
     "timing",
     "ultrasound_regions",
+    "without_patient",
 ]
