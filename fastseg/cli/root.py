@@ -19,6 +19,7 @@ from fastseg.cli.echo import echo
 from fastseg.cli.evaluate import evaluate
 from fastseg.cli.everything import everything
 from fastseg.cli.export import export
+from fastseg.cli.measure import measure
 from fastseg.cli.models import models
 from fastseg.cli.report import (
     BAD_CALL,
@@ -56,7 +57,7 @@ def root() -> None:
 
 
 for verb in (
-    *(demo, segment, everything, echo, export, build),
+    *(demo, segment, everything, echo, measure, export, build),
     *(models, doctor, compare, calibrate, bench, evaluate, serve),
 ):
     root.add_command(verb)
