@@ -19,8 +19,22 @@ from fastseg.echo.tracings import read_tracings
 from fastseg.errors import ImageError, MaskError, MeasurementError
 from fastseg.provenance import NOTICE
 from tests.helpers.chamber_bodies import CM_PER_PIXEL, draw, ellipse
-from tests.helpers.dicom_files import slices, write
+from tests.helpers.dicom_files import slices
 from tests.helpers.made_masks import drawn
+
+FIELDS: dict[str, Any] = {
+    "StudyInstanceUID": "1.2.3",
+    "FrameOfReferenceUID": "1.2.3.9",
+    "PatientBirthDate": "19700101",
+    "PatientSex": "O",
+    "StudyDate": "20200101",
+    "StudyTime": "101010",
+    "AccessionNumber": "A77",
+    "StudyID": "S88",
+    "SliceThickness": 2.5,
+    "NumberOfFrames": None,
+}
+"""What a CT has to say before a SEG can refer to it."""
 
 LV, LA = draw(ellipse(4.2, 2.2), centre=(-3, 0)), draw(ellipse(2.3, 2.0), centre=(5, 0))
 AREA = math.pi * 4.2 * 2.2
@@ -109,9 +123,8 @@ def test_pixels_that_are_not_square_have_an_area_and_no_axis(tmp_path: Path) -> 
 def test_dicom_seg_is_measured_by_its_own_spacing(tmp_path: Path) -> None:
     pytest.importorskip("highdicom", reason="DICOM SEG needs the extra 'dicom'")
     folder = tmp_path / "series"
-    folder.mkdir()
-    for number, slice_ in enumerate(slices(np.zeros((3, 16, 16), np.int16))):
-        write(folder / f"{number}.dcm", slice_)
+    square = {"PixelSpacing": [0.5, 0.5]}
+    slices(folder, np.zeros((3, 16, 16), np.int16), **FIELDS, **square)
     source = imaging.read(folder, window="40,400")
     height, width = source.size
     pixels = np.zeros((2, height, width), np.bool_)
