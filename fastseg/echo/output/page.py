@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from io import BytesIO
+from typing import Any
 
 from PIL import Image
 
@@ -39,6 +40,10 @@ figcaption, footer { font-size: .85rem; color: #414a55; }
 """
 
 
+_SAVING: dict[str, dict[str, Any]] = {"jpeg": {"quality": 88}, "png": {"compress_level": 6}}
+"""Pillow's options by format."""
+
+
 @dataclass(frozen=True, slots=True)
 class PagePicture:
     """A picture of the page with a caption, and the words for those who do not see it."""
@@ -46,6 +51,9 @@ class PagePicture:
     image: Image.Image
     caption: str
     words: str
+
+    is_photograph: bool = True
+    """False of lines and letters, which are kept to the pixel."""
 
 
 def as_page(study: Study, pictures: Sequence[PagePicture] = ()) -> str:
@@ -63,6 +71,7 @@ def as_page(study: Study, pictures: Sequence[PagePicture] = ()) -> str:
             draw_curve(curve),
             f"{curve.chamber} in {curve.view}: beats by the {curve.found_by}.",
             describe(curve),
+            is_photograph=False,
         )
         for curve in study.curves
         if len(curve.areas_cm2) > 1
@@ -131,11 +140,12 @@ def _section(title: str, pictures: Sequence[PagePicture]) -> Iterable[str]:
         yield f"<h2>{title}</h2>"
     for picture in pictures:
         stream = BytesIO()
-        picture.image.save(stream, "PNG", compress_level=6)
+        kind = "jpeg" if picture.is_photograph else "png"
+        picture.image.save(stream, kind, **_SAVING[kind])
         code = base64.b64encode(stream.getvalue()).decode("ascii")
         width, height = picture.image.size
         yield (
-            f'<figure><img src="data:image/png;base64,{code}" width="{width}" height="{height}" '
+            f'<figure><img src="data:image/{kind};base64,{code}" width="{width}" height="{height}" '
             f'alt="{_text(picture.words)}"><figcaption>{_text(picture.caption)}</figcaption>'
             "</figure>"
         )

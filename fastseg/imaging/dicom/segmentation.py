@@ -11,14 +11,9 @@ from numpy.typing import NDArray
 
 from fastseg.environment import needs_extra, versions
 from fastseg.errors import FastsegError, MaskError
+from fastseg.imaging.dicom.patient import without_patient
 from fastseg.imaging.dicom.quiet import QUIET
 from fastseg.imaging.image import MedicalImage
-
-_PATIENT = (
-    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "PatientAge", "AccessionNumber",
-    "ReferringPhysicianName", "StudyID", "StudyDate", "StudyTime",
-)  # fmt: skip
-"""Elements of the source that are left empty unless they are asked for."""
 
 _LONGEST_LABEL = 64
 
@@ -48,7 +43,7 @@ def segmentation(
             paths = list(dict.fromkeys(path for path, _ in source.files))
             headers = [dcmread(path, stop_before_pixels=True) for path in paths]
             for header in headers:
-                _complete(header, keep_patient)
+                without_patient(header, keep=keep_patient)
             made = Segmentation(
                 source_images=headers,
                 pixel_array=_of_all_frames(pixels, source, headers),
@@ -73,13 +68,6 @@ def segmentation(
         raise MaskError(
             f"no DICOM SEG can be made for {source.name}: {reason}. Save as NIfTI or NRRD instead."
         ) from error
-
-
-def _complete(header: Any, keep_patient: bool) -> None:
-    """Give a header the elements that a SEG copies, empty where it lacks them or must not."""
-    for name in _PATIENT:
-        if not keep_patient or name not in header:
-            setattr(header, name, "" if name != "PatientAge" else None)
 
 
 def _of_all_frames(
