@@ -26,6 +26,7 @@ from fastseg.cli.echo_output import EchoOutput
 from fastseg.cli.echo_tables import tables
 from fastseg.cli.progress import progress
 from fastseg.cli.report import Report, document
+from fastseg.echo.dicom import is_dicom
 from fastseg.echo.frames import FrameChannels
 from fastseg.echo.report import Study
 from fastseg.echo.unet import Unet
@@ -109,6 +110,11 @@ def echo(arguments: Arguments) -> Report:
     arguments.check_out(arguments.frames)
     if arguments.sr and arguments.out is None:
         raise OutputError("--sr writes a DICOM SR into --out. Give --out.")
+    if arguments.sr and (other := [path for path in arguments.frames if not is_dicom(path)]):
+        raise MeasurementError(
+            f"--sr writes a DICOM SR, which refers to DICOM files, and {other[0]} is none. Leave "
+            "--sr out: CSV, JSON and a page are written without it."
+        )
     with ExitStack() as stack:
         named = _load(arguments.model, arguments, stack) if arguments.model else None
         files = _recognised(arguments, named.view if named else None)
@@ -203,7 +209,8 @@ def _run_batch(
     out = arguments.out if studies else None
     body["out"] = None if out is None else str(out)
     text = tuple(_text(studies, models, arguments.mode, out))
-    hints = (*_cautions(batch.rows), *_hints(batch.findings))
+    unwritten = batch.output.hints if batch.output is not None else ()
+    hints = (*_cautions(batch.rows), *_hints(batch.findings), *unwritten)
     return Report("echo", body, text, batch.exit_code, batch.failures, hints)
 
 

@@ -1,4 +1,4 @@
-"""Files of ``fastseg echo`` in a result folder: pictures, moving pictures and reports."""
+"""Files of ``fastseg echo`` in a result folder: images, animations and reports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastseg.cli.echo_files import EchoFile, Frames, StudyKey
 from fastseg.echo.findings import Finding
 from fastseg.echo.output.animation import UNKNOWN_FRAME_MS, animation
 from fastseg.echo.output.curve import draw_curve
-from fastseg.echo.output.page import PagePicture, as_page
+from fastseg.echo.output.page import PageImage, as_page
 from fastseg.echo.output.structured_report import structured_report
 from fastseg.echo.output.table import as_csv
 from fastseg.echo.picture import EchoPanel, draw, frame_part
@@ -27,9 +27,9 @@ from fastseg.results import ResultFolder
 TABLE_FILE = "measurements.csv"
 
 MOST_FRAMES = 240
-"""Frames of a moving picture; of a longer clip every second, third, ... frame is shown."""
+"""Frames of a animation; of a longer clip every second, third, ... frame is shown."""
 
-_REDUCTION = 2  # of a moving picture against the drawing of a frame
+_REDUCTION = 2  # of a animation against the drawing of a frame
 _PAGE_WIDTH = 900  # of the drawings on a page, in pixels
 
 
@@ -44,6 +44,7 @@ class EchoOutput:
     """Names the network of a view and what it ran on."""
 
     drawn: dict[str, str] = field(default_factory=dict)  # names of drawings, by frame
+    hints: list[str] = field(default_factory=list)
 
     def add_clip(
         self,
@@ -100,13 +101,17 @@ class EchoOutput:
                     name = Path("curves", f"{stem}-{curve.view}-{curve.chamber}.png")
                     self._file(str(name)).parent.mkdir(parents=True, exist_ok=True)
                     draw_curve(curve).save(self._file(str(name)))
-            if sources is not None:
+            if sources is None:
+                continue
+            if any(row.beats for row in study.rows):
                 self._save(f"reports/{stem}.dcm", structured_report(study, sources[key]))
+            else:
+                self.hints.append(f"{study.patient}: no DICOM SR, as no measurement has a value")
 
-    def _frames_that_count(self, study: Study) -> list[PagePicture]:
+    def _frames_that_count(self, study: Study) -> list[PageImage]:
         """Return the drawings of the frames that rows with a value were made from."""
         rows = [row for row in study.rows if row.beats]
-        pictures = []
+        images = []
         for frame in dict.fromkeys(frame for row in rows for frame in row.frames):
             if frame not in self.drawn:
                 continue
@@ -116,8 +121,8 @@ class EchoOutput:
             small = sheet.resize((_PAGE_WIDTH, height), Image.Resampling.BOX)
             used = ", ".join(row.title for row in rows if frame in row.frames)
             name = PurePath(frame).name
-            pictures.append(PagePicture(small, f"{name}: {used}", _words(study, frame)))
-        return pictures
+            images.append(PageImage(small, f"{name}: {used}", _words(study, frame)))
+        return images
 
     def _save(self, name: str, content: bytes) -> None:
         file = self._file(name)

@@ -92,7 +92,7 @@ class MaskReport:
 class MaskSource:
     """A file of masks, and what is known of it."""
 
-    path: Path
+    path: str | os.PathLike[str]
     view: str | None = None
     """View of the heart; the structures are then its chambers."""
 
@@ -133,7 +133,7 @@ def measure_masks(
         scale = real_number(cm_per_pixel, "cm_per_pixel", MeasurementError, positive=True)
     measurer = MaskMeasurer(scale, dict(labels or {}), need_cm, max_pixels, threads)
     for source in sources:
-        measurer.add(source if isinstance(source, MaskSource) else MaskSource(Path(source)))
+        measurer.add(source if isinstance(source, MaskSource) else MaskSource(source))
     return measurer.report(bsa_m2=bsa_m2)
 
 
@@ -154,10 +154,11 @@ class MaskMeasurer:
 
     def add(self, source: MaskSource) -> None:
         """Measure one file; nothing of it is kept if it raises, as ``measure_masks`` does."""
+        path = Path(source.path)
         before = (len(self.masks), len(self.volumes), dict(self.clips))
         found = {patient: len(findings) for patient, findings in self.findings.items()}
         try:
-            self._add(source)
+            self._add(path, source)
         except FastsegError:
             del self.masks[before[0] :], self.volumes[before[1] :]
             self.clips = before[2]
@@ -176,13 +177,13 @@ class MaskMeasurer:
         ]
         return MaskReport(tuple(self.masks), tuple(self.volumes), tuple(studies))
 
-    def _add(self, source: MaskSource) -> None:
-        if source.path.suffix.lower() == ".csv":
-            self._add_tracings(read_tracings(source.path), source.path)
+    def _add(self, path: Path, source: MaskSource) -> None:
+        if path.suffix.lower() == ".csv":
+            self._add_tracings(read_tracings(path), path)
             return
         from fastseg.imaging.mask_files import read_mask_file
 
-        for frames in read_mask_file(source.path, max_pixels=self.max_pixels):
+        for frames in read_mask_file(path, max_pixels=self.max_pixels):
             names = tuple(self.labels.get(label, label) for label in frames.labels)
             if len(set(names)) < len(names):
                 raise MaskError(f"{frames.name} would have two structures of one name: {names}.")

@@ -20,7 +20,7 @@ from fastseg.echo import Study, save_report, study
 from fastseg.echo.beats import AreaCurve
 from fastseg.echo.output.animation import animation
 from fastseg.echo.output.curve import HEIGHT, WIDTH, describe, draw_curve
-from fastseg.echo.output.page import PagePicture, as_page
+from fastseg.echo.output.page import PageImage, as_page
 from fastseg.echo.output.table import COLUMNS, as_csv
 from fastseg.echo.picture import colour
 from fastseg.errors import ImageError, OutputError
@@ -102,8 +102,8 @@ class Page(HTMLParser):
 
 def test_the_page_holds_all_of_the_report_and_needs_nothing_else() -> None:
     made = replace(report("<p&7>"), cautions=("the frames may be another view",))
-    picture = PagePicture(Image.new("RGB", (30, 20)), "a frame", "Drawing of a frame.")
-    text = as_page(made, [picture])
+    image = PageImage(Image.new("RGB", (30, 20)), "a frame", "Drawing of a frame.")
+    text = as_page(made, [image])
     page = Page(text)
     assert text.startswith('<!doctype html>\n<html lang="en">')
     assert page.words.count(NOTICE) >= 2
@@ -126,7 +126,7 @@ def curve_of(areas: list[float], used: list[bool]) -> AreaCurve:
     return replace(made, areas_cm2=tuple(areas), used=tuple(used), beats=made.beats[:1])
 
 
-def test_the_picture_of_a_curve_has_its_line_its_beats_and_the_frames_that_count() -> None:
+def test_the_image_of_a_curve_has_its_line_its_beats_and_the_frames_that_count() -> None:
     (curve,) = report().curves
     drawn = np.asarray(draw_curve(curve)).astype(int)
     assert drawn.shape == (HEIGHT, WIDTH, 3)
@@ -153,7 +153,7 @@ def test_a_curve_of_unknown_areas_can_be_drawn() -> None:
 
 
 @pytest.mark.parametrize("kind", ["webp", "gif"])
-def test_a_clip_becomes_a_moving_picture_of_all_its_frames(kind: str) -> None:
+def test_a_clip_becomes_a_moving_image_of_all_its_frames(kind: str) -> None:
     frames = [Image.new("RGB", (64, 48), (40 * number, 10, 10)) for number in range(5)]
     with Image.open(BytesIO(animation(frames, frame_ms=50, format=kind))) as moving:
         assert moving.n_frames == 5
@@ -164,7 +164,7 @@ def test_a_clip_becomes_a_moving_picture_of_all_its_frames(kind: str) -> None:
         assert moving.info["duration"] == 50
 
 
-def test_a_clip_without_frames_is_no_moving_picture() -> None:
+def test_a_clip_without_frames_is_no_moving_image() -> None:
     with pytest.raises(OutputError, match="at least one"):
         animation([])
     with pytest.raises(OutputError, match='"webp" or "gif"'):

@@ -143,5 +143,9 @@ def test_an_sr_is_written_where_it_is_asked_for(painted, tmp_path, capsys) -> No
     for one in groups:
         assert one.get_measurements()[0].value == rows[one.tracking_identifier]["value"]
     assert b"DOE" not in (out / "reports" / "p7.dcm").read_bytes()
+    array = tmp_path / "p7_a2c.npy"
+    np.save(array, paint("a2c"))
+    assert run(["echo", str(array), "--sr", "--out", str(tmp_path / "other")]) == 2
+    assert "p7_a2c.npy is none" in capsys.readouterr().err
     assert run(["echo", str(file), "--sr"]) == 2
     assert "--out" in capsys.readouterr().err

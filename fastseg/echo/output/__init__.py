@@ -1,4 +1,4 @@
-"""A report as files: JSON, CSV, an HTML page and DICOM SR, and the pictures that go with it."""
+"""A report as files: JSON, CSV, an HTML page and DICOM SR, and the images that go with it."""
 
 from fastseg.echo.output.saving import save_report
 

@@ -1,4 +1,4 @@
-"""A clip with its chambers drawn in as a moving picture."""
+"""A clip with its chambers drawn in as a animation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def animation(
     frame_ms: float | None = None,
     format: AnimationFormat = "webp",  # noqa: A002 - as Pillow calls it
 ) -> bytes:
-    """Encode drawn frames of one size as an endless moving picture.
+    """Encode drawn frames of one size as an endless animation.
 
     Args:
         frames: RGB images.

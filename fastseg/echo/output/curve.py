@@ -1,4 +1,4 @@
-"""The area of a chamber over its clip as a picture, with its beats and the frames that count."""
+"""The area of a chamber over its clip as a image, with its beats and the frames that count."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fastseg.inputs.text import printable
 from fastseg.provenance import NOTICE
 
 WIDTH, HEIGHT = 960, 400
-"""Size of the picture in pixels."""
+"""Size of the image in pixels."""
 
 _OVERSAMPLING = 2  # lines are drawn larger and shrunk, which makes their edges smooth
 _LEFT, _RIGHT, _TOP, _BOTTOM = 74, 24, 66, 92  # margins around the axes, in pixels
@@ -24,7 +24,7 @@ _STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 @dataclass(frozen=True, slots=True)
 class _Axes:
-    """The map from frames and areas to pixels of the oversampled picture."""
+    """The map from frames and areas to pixels of the oversampled image."""
 
     frames: int
     low: float
@@ -63,7 +63,7 @@ def draw_curve(curve: AreaCurve) -> Image.Image:
 
 
 def describe(curve: AreaCurve) -> str:
-    """Describe the picture of a curve in words, for those who do not see it."""
+    """Describe the image of a curve in words, for those who do not see it."""
     used = sum(curve.used)
     words = (
         f"Area of {curve.chamber} in {curve.view} over {len(curve.areas_cm2)} frames, of which "

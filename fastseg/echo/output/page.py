@@ -1,4 +1,4 @@
-"""A report as one HTML page that holds its pictures and needs nothing else."""
+"""A report as one HTML page that holds its images and needs nothing else."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ _SAVING: dict[str, dict[str, Any]] = {"jpeg": {"quality": 88}, "png": {"compress
 
 
 @dataclass(frozen=True, slots=True)
-class PagePicture:
-    """A picture of the page with a caption, and the words for those who do not see it."""
+class PageImage:
+    """A image of the page with a caption, and the words for those who do not see it."""
 
     image: Image.Image
     caption: str
@@ -56,18 +56,18 @@ class PagePicture:
     """False of lines and letters, which are kept to the pixel."""
 
 
-def as_page(study: Study, pictures: Sequence[PagePicture] = ()) -> str:
-    """Write a report as one HTML page, with the area curves and more pictures inside.
+def as_page(study: Study, images: Sequence[PageImage] = ()) -> str:
+    """Write a report as one HTML page, with the area curves and more images inside.
 
     Args:
         study: The report.
-        pictures: Further pictures: the frames that count.
+        images: Further images: the frames that count.
     """
     title = f"Echo report {study.patient}".strip()
     found = [row for row in study.rows if not math.isnan(row.value)]
     missing = [row for row in study.rows if math.isnan(row.value)]
     curves = [
-        PagePicture(
+        PageImage(
             draw_curve(curve),
             f"{curve.chamber} in {curve.view}: beats by the {curve.found_by}.",
             describe(curve),
@@ -89,7 +89,7 @@ def as_page(study: Study, pictures: Sequence[PagePicture] = ()) -> str:
           for one in study.cautions),
         *_values(found),
         *_section("Area over the beat", curves),
-        *_section("Frames that count", pictures),
+        *_section("Frames that count", images),
         *_reasons(missing),
         "</main>",
         f"<footer><p>fastseg {_text(versions()['fastseg'])}. Methods, limits and their sources: "
@@ -135,18 +135,18 @@ def _reasons(rows: Sequence[Row]) -> Iterable[str]:
     yield "</tbody></table>"
 
 
-def _section(title: str, pictures: Sequence[PagePicture]) -> Iterable[str]:
-    if pictures:
+def _section(title: str, images: Sequence[PageImage]) -> Iterable[str]:
+    if images:
         yield f"<h2>{title}</h2>"
-    for picture in pictures:
+    for image in images:
         stream = BytesIO()
-        kind = "jpeg" if picture.is_photograph else "png"
-        picture.image.save(stream, kind, **_SAVING[kind])
+        kind = "jpeg" if image.is_photograph else "png"
+        image.image.save(stream, kind, **_SAVING[kind])
         code = base64.b64encode(stream.getvalue()).decode("ascii")
-        width, height = picture.image.size
+        width, height = image.image.size
         yield (
             f'<figure><img src="data:image/{kind};base64,{code}" width="{width}" height="{height}" '
-            f'alt="{_text(picture.words)}"><figcaption>{_text(picture.caption)}</figcaption>'
+            f'alt="{_text(image.words)}"><figcaption>{_text(image.caption)}</figcaption>'
             "</figure>"
         )
 
