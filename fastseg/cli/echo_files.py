@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -14,10 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastseg.echo.dicom import begins_without_preamble, is_dicom, read_dicom
+from fastseg.echo.dicom import (
+    StudyHeader,
+    begins_without_preamble,
+    is_dicom,
+    read_dicom,
+    read_study_header,
+)
 from fastseg.echo.frames import FrameChannels, is_clip, looks_like_ycbcr
 from fastseg.echo.views import VIEWS
-from fastseg.errors import ImageError, MeasurementError
+from fastseg.errors import FastsegError, ImageError, MeasurementError
 from fastseg.images import CLIP_SHARE, Channels, read_image, read_pages
 from fastseg.images.reader_faults import reader_faults
 from fastseg.imaging import Timing
@@ -53,15 +59,21 @@ class EchoFile:
     folder: str = ""
     """Folder that the patient identifier holds in; empty if it holds in all."""
 
+    group: str = ""
+    """Name of the study by the header of a DICOM file, ``"study 1"``; empty if it does not say."""
+
     @property
     def study(self) -> StudyKey:
-        """Key of the study: the patient in one folder, or the path of a file without a patient."""
+        """Key of the study: that of the header, the patient in one folder, or the path."""
+        if self.group:
+            return StudyKey(self.group)
         return StudyKey(self.patient, self.folder) if self.patient else StudyKey(str(self.path))
 
     def clip(self, frames: int) -> str:
         """Return the key of the clip; single frames of a patient's view are one clip."""
-        joined = self.patient and frames == 1
-        return f"{self.patient} {self.view} {self.folder}" if joined else str(self.path)
+        if frames > 1 or not (self.group or self.patient):
+            return str(self.path)
+        return f"{self.group or self.patient} {self.view} {'' if self.group else self.folder}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +111,10 @@ def recognise(
     view: str | None = None,
     patient: str | None = None,
     default_view: str | None = None,
+    header: StudyHeader | None = None,
+    group: str = "",
 ) -> EchoFile:
-    """Take the view and the patient from a file's name where they are not given.
+    """Take the view and the patient from a file's header or name where they are not given.
 
     A name is read as ``<patient>_<view>_<anything>``: the first of its words that is a view, in any
     case, is the view, and the text before it, less one separator, is the patient. Patients are
@@ -112,10 +126,19 @@ def recognise(
         view: View of the file, whatever its name says.
         patient: Patient of the file, whatever its name and its folder say.
         default_view: View of a file whose name has none; None refuses such a file.
+        header: What the header of a DICOM file says; its view comes before that of the name.
+        group: Name of the study that the header says.
 
     Raises:
-        MeasurementError: The name holds no view, or two.
+        MeasurementError: The name holds no view, or two, or the header another view.
     """
+    if view is None and header is not None:
+        view = header.view
+        if header.other_view:
+            raise MeasurementError(
+                f"{path} shows {header.other_view} by its header, and there are networks for "
+                f"{', '.join(VIEWS)}. Leave it out, or give the right view by --view."
+            )
     stem = unicodedata.normalize("NFC", path.stem)
     found = [(start, word.lower()) for start, word in _words(stem) if word.lower() in VIEWS]
     named = list(dict.fromkeys(word for _, word in found))
@@ -131,11 +154,53 @@ def recognise(
     if patient is not None:
         return EchoFile(path, view, unicodedata.normalize("NFC", patient))
     before = stem[: max(found[0][0] - 1, 0)] if found else ""
-    return EchoFile(path, view, before, _folder(path) if before else "")
+    return EchoFile(path, view, before, _folder(path) if before else "", group)
 
 
-def study_titles(keys: Iterable[StudyKey]) -> dict[StudyKey, str]:
-    """Name each study by its patient, and by its folder too where two share a patient."""
+class Headers:
+    """The studies that the headers of the files of one call name, numbered in their order."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, str] = {}
+
+    def read(self, path: Path) -> tuple[StudyHeader | None, str]:
+        """Return what the header of a DICOM file says, and the name of its study.
+
+        Both are empty for other files, and for those that cannot be read: reading the frames says
+        why.
+        """
+        if not is_dicom(path):
+            return None, ""
+        try:
+            header = read_study_header(path)
+        except FastsegError:
+            return None, ""
+        if not header.group:
+            return header, ""
+        return header, self._names.setdefault(header.group, f"study {len(self._names) + 1}")
+
+
+def study_titles(
+    keys: Iterable[StudyKey], patients: Mapping[StudyKey, Sequence[str]] | None = None
+) -> dict[StudyKey, str]:
+    """Name each study by its patient, and by its folder too where two share a patient.
+
+    Args:
+        keys: The studies.
+        patients: The patients by the names of the files, of studies that headers name. One that all
+            files name is the name of the study.
+    """
+    titles = _titles(keys)
+    for key, named in (patients or {}).items():
+        called = set(named)
+        if key in titles and len(called) == 1 and "" not in called:
+            (patient,) = called
+            taken = [title for other, title in titles.items() if other != key]
+            titles[key] = f"{patient} ({key.patient})" if patient in taken else patient
+    return titles
+
+
+def _titles(keys: Iterable[StudyKey]) -> dict[StudyKey, str]:
     known = dict.fromkeys(keys)
     counts = Counter(key.patient for key in known)
     return {

@@ -20,6 +20,7 @@ from fastseg.cli.echo import echo
 from fastseg.cli.evaluate import evaluate
 from fastseg.cli.everything import everything
 from fastseg.cli.export import export
+from fastseg.cli.measure import measure
 from fastseg.cli.models import models
 from fastseg.cli.propagate import propagate
 from fastseg.cli.report import (
@@ -58,7 +59,7 @@ def root() -> None:
 
 
 for verb in (
-    *(demo, segment, everything, propagate, cohort, echo, export, build),
+    *(demo, segment, everything, propagate, cohort, echo, measure, export, build),
     *(models, doctor, compare, calibrate, bench, evaluate, serve),
 ):
     root.add_command(verb)

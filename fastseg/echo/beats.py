@@ -6,15 +6,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastseg.echo.cardiac_cycle import GOOD_FIT, check_beat
 from fastseg.errors import MaskError
-from fastseg.imaging import Timing
 from fastseg.inputs.numbers import real_array
+
+if TYPE_CHECKING:
+    from fastseg.imaging.image import Timing
 
 FoundBy: TypeAlias = Literal["R wave", "sinusoid", "area curve", "heart rate", "whole clip"]
 """Source of the bounds of beats, the first of these that is there."""
@@ -141,7 +143,8 @@ def find_beats(
     squares, its period within 30 % of a known heart rate or free; if its R2 is at least 0.4, beats
     begin a quarter of a period before its maxima, so that maximum and minimum lie inside. Else
     beats begin where the area rises through the middle of its range. Else a clip of two beats or
-    more by its heart rate is cut into pieces of that length. Any other clip is one beat.
+    more by its heart rate is cut into beats of that length, placed by the sinusoid of that period.
+    Any other clip is one beat.
 
     Args:
         areas_cm2: (N,) area in each frame.
@@ -154,23 +157,24 @@ def find_beats(
     """
     areas = real_array(areas_cm2, "areas", MaskError)
     chosen = np.asarray(used, np.bool_)
-    count, known = len(areas), timing or Timing()
-    waves = _r_waves(known, count)
+    count = len(areas)
+    waves = _r_waves(timing, count)
     if len(waves) > 1:
         spans = [(one, other) for one, other in pairwise(waves) if other > one]
         return tuple(spans), "R wave"
-    length = _known_length(known, frames_per_beat)
+    length = beat_length(timing, frames_per_beat)
     places = np.flatnonzero(chosen)
     if len(places) >= 2 * _SHORTEST:
-        fit = _fit(places, areas[places], count, length, known.frame_ms)
+        fit = _fit(places, areas[places], count, length, timing.frame_ms if timing else None)
         if fit is not None:
             period, top, r2 = fit
             if r2 >= GOOD_FIT and (spans := _periodic(top - period / 4, period, count)):
                 return tuple(spans), "sinusoid"
         if spans := _rising(places, areas[places]):
             return tuple(spans), "area curve"
-    if length is not None and length >= _SHORTEST and count >= 2 * length:
-        return tuple(_periodic(0.0, length, count)), "heart rate"
+    if length is not None and length >= _SHORTEST and count >= 2 * length and len(places) > 2:
+        begin = _top_of_wave(places, areas[places], length)[0] - length / 4
+        return tuple(_periodic(begin, length, count)), "heart rate"
     return ((0, count),), "whole clip"
 
 
@@ -210,13 +214,9 @@ def extremes_of_beats(
 
 def beat_length(timing: Timing | None, frames_per_beat: float | None = None) -> float | None:
     """Return the frames of a beat by what is known of a clip; None if nothing is."""
-    return _known_length(timing or Timing(), frames_per_beat)
-
-
-def _known_length(timing: Timing, frames_per_beat: float | None) -> float | None:
     if frames_per_beat is not None:
         return check_beat(frames_per_beat)
-    if timing.frame_ms and timing.heart_rate:
+    if timing and timing.frame_ms and timing.heart_rate:
         return 60_000 / timing.heart_rate / timing.frame_ms
     return None
 
@@ -233,9 +233,9 @@ def _window(row: NDArray[Any], place: int, width: int) -> NDArray[Any]:
     return row[middle - reach : middle + reach + 1]
 
 
-def _r_waves(timing: Timing, count: int) -> list[int]:
+def _r_waves(timing: Timing | None, count: int) -> list[int]:
     """Return the frames of the R waves that lie in a clip, or at its end."""
-    if not timing.frame_ms:
+    if timing is None or not timing.frame_ms:
         return []
     frames = (round(time / timing.frame_ms) for time in timing.r_wave_ms)
     return sorted({frame for frame in frames if 0 <= frame <= count})
@@ -260,14 +260,22 @@ def _fit(
         return None
     best = None
     for period in np.geomspace(shortest, longest, _PERIODS).tolist():
-        angle = 2 * math.pi / period * places
-        wave = np.stack([np.ones_like(angle), np.cos(angle), np.sin(angle)], axis=1)
-        weights, *_ = np.linalg.lstsq(wave, areas, rcond=None)
-        r2 = 1 - float((areas - wave @ weights).var()) / variance
+        top, left = _top_of_wave(places, areas, period)
+        r2 = 1 - left / variance
         if best is None or r2 > best[2] + 1e-9:
-            top = math.atan2(float(weights[2]), float(weights[1])) * period / (2 * math.pi)
             best = (period, top, r2)
     return best
+
+
+def _top_of_wave(
+    places: NDArray[np.intp], areas: NDArray[np.float64], period: float
+) -> tuple[float, float]:
+    """Fit a sinusoid of a period: the place of a maximum in frames, and the variance it leaves."""
+    angle = 2 * math.pi / period * places
+    wave = np.stack([np.ones_like(angle), np.cos(angle), np.sin(angle)], axis=1)
+    weights, *_ = np.linalg.lstsq(wave, areas, rcond=None)
+    top = math.atan2(float(weights[2]), float(weights[1])) * period / (2 * math.pi)
+    return top, float((areas - wave @ weights).var())
 
 
 def _periodic(begin: float, period: float, count: int) -> list[tuple[int, int]]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fastseg.echo.dicom_checks import SQUARE, check_geometry, coded_channels, not_square
 from fastseg.echo.dicom_regions import depth_cautions, fit_region
 from fastseg.echo.frames import FrameChannels, check_scale
+from fastseg.echo.views import CODES
 from fastseg.errors import ImageError
 from fastseg.images import MAX_PIXELS
 from fastseg.imaging import Timing, UltrasoundRegion
@@ -27,13 +28,22 @@ from fastseg.imaging.dicom import (
     faults,
     is_dicom,
     pixel_format,
+    read_elements,
     read_header,
+    study_hash,
     timing,
     ultrasound_regions,
 )
 from fastseg.inputs.numbers import shown
 
-__all__ = ["DicomClip", "begins_without_preamble", "is_dicom", "read_dicom"]
+__all__ = [
+    "DicomClip",
+    "StudyHeader",
+    "begins_without_preamble",
+    "is_dicom",
+    "read_dicom",
+    "read_study_header",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +120,44 @@ def read_dicom(
             frames = 255 - frames
         whole = np.ascontiguousarray(frames)
         return DicomClip(whole, order, float(scale), timing(header), cautions)
+
+
+@dataclass(frozen=True, slots=True)
+class StudyHeader:
+    """What the header of a DICOM file says about the study that it belongs to."""
+
+    view: str | None = None
+    """View of the heart by its code, if it is one that there is a network for."""
+
+    other_view: str = ""
+    """Name of the view, if it is another one."""
+
+    group: str = ""
+    """Hash of the patient's identifier and the study; equal for files of one study."""
+
+
+def read_study_header(path: str | os.PathLike[str]) -> StudyHeader:
+    """Read the view and the study of a DICOM file from its header; pixels are not read.
+
+    The patient's identifier is hashed by a key that is made anew for each process, and neither kept
+    nor returned.
+
+    Raises:
+        BackendUnavailableError: pydicom is not installed.
+        ImageError: The file is damaged.
+    """
+    with faults(path), Path(path).open("rb") as file, QUIET:
+        header = read_elements(file, ("ViewCodeSequence",))
+        coded = [
+            (str(one.get("CodingSchemeDesignator") or ""), str(one.get("CodeValue") or ""))
+            for one in header.get("ViewCodeSequence") or ()
+        ]
+        meanings = [
+            str(one.get("CodeMeaning") or "") for one in header.get("ViewCodeSequence") or ()
+        ]
+    view = next((CODES[code] for code in coded if code in CODES), None)
+    other = "" if view or not coded else meanings[0] or " ".join(coded[0])
+    return StudyHeader(view, other, study_hash(path))
 
 
 def _channels(

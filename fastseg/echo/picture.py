@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from fastseg.echo.findings import Finding
-from fastseg.echo.volumes import single_plane_volume_ml
 from fastseg.imaging.palette import colours
 from fastseg.inputs.text import printable
 from fastseg.masks import Masks
@@ -27,7 +26,7 @@ PANEL_WIDTH = 330
 _LARGEST_SCALE = 4.0
 _OVERSAMPLING = 2  # lines are drawn larger and shrunk, which makes their edges smooth
 _BACKGROUND = (17, 19, 23)
-_INK, _FAINT = (232, 234, 237), (150, 156, 165)
+_INK, _FAINT, _WARNING = (232, 234, 237), (150, 156, 165), (255, 92, 70)
 _BRIGHTNESS = 0.9
 _LINE_WIDTH, _LEAST_BLUR = 2.4, 1.6  # of a contour, in pixels of the drawing
 _GAP = 28
@@ -76,10 +75,25 @@ def draw(panel: EchoPanel, *, long_side: int = LONG_SIDE) -> Image.Image:
     return sheet
 
 
+def frame_part(
+    drawing: Image.Image, panel: EchoPanel, *, long_side: int = LONG_SIDE
+) -> Image.Image:
+    """Cut the frame out of a drawing, without captions and numbers."""
+    width, height = _drawn_size(panel, long_side)
+    return drawing.crop((_GAP, _GAP + 30, _GAP + width, _GAP + 30 + height))
+
+
 def colour(chamber: str) -> tuple[int, int, int]:
     """Choose the colour of a measured chamber, sRGB 0..255."""
     red, green, blue = colours(max(_HUES.values()) + 1)[_HUES[chamber]].tolist()
     return red, green, blue
+
+
+def _drawn_size(panel: EchoPanel, long_side: int) -> tuple[int, int]:
+    """Compute width and height of the enlarged frame."""
+    height, width = panel.image.shape[:2]
+    scale = min(_LARGEST_SCALE, long_side / max(height, width))
+    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def _frame(panel: EchoPanel, scale: float) -> Image.Image:
@@ -98,7 +112,7 @@ def _frame(panel: EchoPanel, scale: float) -> Image.Image:
     factor = scale * _OVERSAMPLING
     for finding in panel.findings:
         if finding.place.view != "sax":
-            _disks(pencil, finding.measurement, factor)
+            _disks(pencil, finding, factor)
     if panel.findings:
         _ruler(pencil, panel.findings[0].measurement.cm_per_pixel / factor, lines.size)
     drawing.paste(small := lines.resize(size, Image.Resampling.BOX), mask=small)
@@ -119,18 +133,32 @@ def _outline(
     # The blur rounds off the corners of the frame's pixels; the line lies on its inner slope,
     # which rises as the normal distribution does.
     spread = max(0.9 * scale, _LEAST_BLUR)
-    blurred = np.asarray(stretched.filter(ImageFilter.GaussianBlur(spread)))
+    # Beyond a few spreads from the mask nothing changes.
+    reach = math.ceil(4 * spread) + 2
+    x0, y0, x1, y1 = stretched.getbbox() or (0, 0, 1, 1)
+    box = (
+        max(0, x0 - reach),
+        max(0, y0 - reach),
+        min(size[0], x1 + reach),
+        min(size[1], y1 + reach),
+    )
+    blurred = np.asarray(stretched.crop(box).filter(ImageFilter.GaussianBlur(spread)))
     soft, steepness = blurred.astype(np.float32) / 255, 2.5 * spread
     end = (1 + math.erf(_LINE_WIDTH / spread / math.sqrt(2))) / 2
     cover = np.clip((soft - 0.5) * steepness + 0.5, 0.0, 1.0)
     inner = np.clip((soft - end) * steepness + 0.5, 0.0, 1.0)
     opacity = (0.07 * cover + 0.93 * (cover - inner))[..., None]
-    canvas += (np.array(shade, np.float32) - canvas) * opacity
+    part = canvas[box[1] : box[3], box[0] : box[2]]
+    part += (np.array(shade, np.float32) - part) * opacity
 
 
-def _disks(pencil: ImageDraw.ImageDraw, chamber: Measurement, factor: float) -> None:
-    """Draw the diameters, and over them the long axis with a point at each end."""
-    shade = colour(chamber.name)
+def _disks(pencil: ImageDraw.ImageDraw, finding: Finding, factor: float) -> None:
+    """Draw the diameters, and over them the long axis with a point at each end.
+
+    An axis that runs across its chamber is of the colour of a warning.
+    """
+    chamber = finding.measurement
+    shade, ink = colour(chamber.name), _WARNING if finding.axis_doubt else _INK
     for left, right in chamber.chords_px:
         if not math.isnan(left[0]):
             ends = (*_at(left, factor), *_at(right, factor))
@@ -139,10 +167,10 @@ def _disks(pencil: ImageDraw.ImageDraw, chamber: Measurement, factor: float) -> 
     if math.isnan(top[0]):
         return
     pencil.line(
-        (*_at(top, factor), *_at(bottom, factor)), fill=(*_INK, 235), width=2 * _OVERSAMPLING
+        (*_at(top, factor), *_at(bottom, factor)), fill=(*ink, 235), width=2 * _OVERSAMPLING
     )
     for end in (top, bottom):
-        pencil.circle(_at(end, factor), 4 * _OVERSAMPLING, fill=(*_INK, 255))
+        pencil.circle(_at(end, factor), 4 * _OVERSAMPLING, fill=(*ink, 255))
 
 
 def _ruler(pencil: ImageDraw.ImageDraw, cm_per_pixel: float, size: tuple[int, int]) -> None:
@@ -197,14 +225,21 @@ def _facts(finding: Finding) -> list[tuple[str, str]]:
     if finding.place.view != "sax":
         facts += [
             ("long axis", f"{chamber.length_cm:.2f} cm"),
-            ("volume, one plane", f"{single_plane_volume_ml(chamber):.1f} mL"),
+            ("volume, one plane", _volume(finding)),
             ("eccentricity", f"{chamber.eccentricity:.2f}"),
         ]
     if not math.isnan(finding.score):
-        facts.append(("score", f"{finding.score:.2f}"))
+        facts.append(("expected IoU", f"{finding.score:.2f}"))
     if chamber.pieces > 1:
         facts.append(("in pieces", str(chamber.pieces)))
+    if finding.axis_doubt:
+        facts.append(("axis runs across", ""))
     return facts
+
+
+def _volume(finding: Finding) -> str:
+    volume = finding.volume_ml
+    return "withheld" if math.isnan(volume) else f"{volume:.1f} mL"
 
 
 def _block(finding: Finding) -> int:

@@ -44,6 +44,22 @@ VIEWS: Mapping[str, EchoView] = MappingProxyType(
 """Apical two and four chambers, and the short axis at mid-ventricle, by name."""
 
 
+CODES: Mapping[tuple[str, str], str] = MappingProxyType(
+    {
+        ("SCT", "399232001"): "a2c",
+        ("SCT", "399214001"): "a4c",
+        ("SCT", "399271003"): "sax",
+        ("SRT", "G-A19B"): "a2c",
+        ("SRT", "G-A19C"): "a4c",
+        ("SRT", "G-039B"): "sax",
+        ("SNM3", "G-A19B"): "a2c",
+        ("SNM3", "G-A19C"): "a4c",
+        ("SNM3", "G-039B"): "sax",
+    }
+)
+"""View by scheme and value of the code in a DICOM header (PS3.16, CID 12226)."""
+
+
 def find(view: str) -> EchoView:
     """Return the view of that name.
 

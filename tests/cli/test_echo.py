@@ -264,10 +264,14 @@ def test_a_result_folder_has_masks_overlays_and_measurements(painted, tmp_path, 
     kept = {str(file.relative_to(out)) for file in out.rglob("*.*")}
     assert kept == {
         RECORD,
+        "clips/p7_a4c.webp",
+        *(f"curves/p7-a4c-{name}.png" for name in VIEWS["a4c"].chambers),
         "masks.json",
+        "measurements.csv",
         "measurements.json",
         "overlays/p7_a4c-0000.png",
         "overlays/p7_a4c-0001.png",
+        "reports/p7.html",
     }
     coco = json.loads((out / "masks.json").read_text())
     names = {one["id"]: one["name"] for one in coco["categories"]}
@@ -288,7 +292,9 @@ def test_a_result_folder_has_masks_overlays_and_measurements(painted, tmp_path, 
     assert again[0] == 0
     assert {file.name for file in out.iterdir()} == {
         "masks.json",
+        "measurements.csv",
         "measurements.json",
+        "reports",
         RECORD,
     }
 

@@ -114,6 +114,7 @@ def write_files(folder: Path) -> None:
         np.save(folder / f"p7_{view}.npy", np.stack([heart(7), heart(8)]))
     Image.fromarray(heart(9)).save(folder / "frame.png")
     write_dicom_files(folder)
+    write_mask_files(folder)
     for number in range(24):
         patient = folder / "frames" / f"patient{number % 6}"
         patient.mkdir(parents=True, exist_ok=True)
@@ -129,6 +130,22 @@ def write_dicom_files(folder: Path) -> None:
     frames = np.stack([heart(7), heart(8)])
     stated = [region((0, 0, 255, 255), PhysicalDeltaX=0.078, PhysicalDeltaY=0.078)]
     write_dicom(folder / "clip_A4C.dcm", frames, regions=stated, FrameTime="33.3")
+
+
+def write_mask_files(folder: Path) -> None:
+    """Write a label map of an atrium and a ventricle, and tracings of a ventricle in two frames."""
+    rows, columns = np.indices((256, 256))
+    labels = np.zeros((256, 256), np.uint8)
+    labels[((rows - 178) / 26) ** 2 + ((columns - 128) / 25) ** 2 < 1] = 1
+    labels[((rows - 95) / 52) ** 2 + ((columns - 128) / 27) ** 2 < 1] = 2
+    Image.fromarray(labels).save(folder / "mask.png")
+    lines = ["FileName,X1,Y1,X2,Y2,Frame"]
+    for frame, half in ((46, 20.0), (61, 15.0)):
+        lines.append(f"0X1.avi,56,20,56,90,{frame}")
+        for place in np.linspace(-0.95, 0.95, 20).tolist():
+            across, y = half * (1 - place**2) ** 0.5, 55 + 35 * place
+            lines.append(f"0X1.avi,{56 - across},{y},{56 + across},{y},{frame}")
+    (folder / "VolumeTracings.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def heart(seed: int) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from fastseg.echo.beats import (
     LEAST_SCORE,
@@ -19,7 +19,9 @@ from fastseg.echo.cardiac_cycle import extremes, sinusoid_r2
 from fastseg.echo.findings import Finding, chambers_of
 from fastseg.echo.report.rows import joined
 from fastseg.errors import MeasurementError
-from fastseg.imaging import Timing
+
+if TYPE_CHECKING:
+    from fastseg.imaging.image import Timing
 
 Phase: TypeAlias = Literal["largest", "smallest", "first"]
 """The frame of a beat that counts for a chamber."""
@@ -166,11 +168,11 @@ class Heart:
             tuple(used.tolist()),
             beats,
             found_by,
-            timing.frame_ms,
+            timing.frame_ms if timing else None,
         )
 
-    def _timing_of(self, clip: str) -> Timing:
-        return self._timing.get(clip, Timing())
+    def _timing_of(self, clip: str) -> Timing | None:
+        return self._timing.get(clip)
 
     def _about_beats(self, curve: AreaCurve) -> Iterator[str]:
         """Say that few frames took part, or that the clip shows less than a beat."""

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,9 +26,11 @@ from fastseg.echo.volumes import (
     single_plane_volume_ml,
 )
 from fastseg.errors import MeasurementError
-from fastseg.imaging import Timing
 from fastseg.inputs.numbers import shown
 from fastseg.measure import Measurement
+
+if TYPE_CHECKING:
+    from fastseg.imaging.image import Timing
 
 FORESHORTENED = 0.1
 """Share by which the axes of two views may differ before a caution is given (Lang et al. 2015)."""
@@ -105,6 +108,8 @@ def _timings(
 ) -> Mapping[str, Timing]:
     if timing is None:
         return {}
+    from fastseg.imaging.image import Timing
+
     if isinstance(timing, Timing):
         return dict.fromkeys((one.place.clip for one in findings), timing)
     if isinstance(timing, Mapping) and all(isinstance(one, Timing) for one in timing.values()):

@@ -112,8 +112,18 @@ def read_header(
     return header
 
 
-def _parse(file: BinaryIO, *, pixels: bool = True) -> Any:
-    """Read the elements of ``TAGS``, up to the pixels or past them."""
+def read_elements(file: BinaryIO, names: Iterable[str]) -> Any:
+    """Read some elements of an open DICOM file as a pydicom dataset; pixels are not read."""
+    start = file.read(1 << 16)
+    file.seek(0)
+    place = _dataset_place(start)
+    if place is not None and place[1] == DEFLATED:
+        file = _inflated(file, place[0], "the file", MAX_PIXELS)
+    return _parse(file, names, pixels=False)
+
+
+def _parse(file: BinaryIO, names: Iterable[str] = TAGS, *, pixels: bool = True) -> Any:
+    """Read elements by their names, up to the pixels or past them."""
     with needs_extra("dicom", "reading DICOM"):
         from pydicom.filereader import read_partial
         from pydicom.tag import Tag
@@ -124,7 +134,7 @@ def _parse(file: BinaryIO, *, pixels: bool = True) -> Any:
         # Zeros that fill a file up would be read as elements of group 0, one by one.
         return tag > last or tag < _FIRST_TAG
 
-    wanted = [Tag(name) for name in TAGS]
+    wanted = [Tag(name) for name in names]
     return read_partial(BoundedFile(file), stop_when=is_past, specific_tags=wanted)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fastseg.environment import needs_extra, versions
 from fastseg.errors import FastsegError, MaskError
 from fastseg.imaging.dicom.clip_segmentation import as_single_frame, repeat_for_frames
+from fastseg.imaging.dicom.patient import without_patient
 from fastseg.imaging.dicom.quiet import QUIET
 from fastseg.imaging.image import MedicalImage
 from fastseg.inputs.text import printable
@@ -19,12 +20,6 @@ from fastseg.inputs.text import printable
 SegmentationKind: TypeAlias = Literal["binary", "fractional", "labelmap"]
 """Types of DICOM SEG (PS3.3, C.8.20.2): a bit a pixel and segment, a probability of 0..255 a pixel
 and segment, or one number a pixel."""
-
-_PATIENT = (
-    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "PatientAge", "AccessionNumber",
-    "ReferringPhysicianName", "StudyID", "StudyDate", "StudyTime",
-)  # fmt: skip
-"""Elements of the source that are left empty unless they are asked for."""
 
 _LONGEST_LABEL = 64
 
@@ -109,9 +104,7 @@ def _made(
 
 def _complete(header: Any, keep_patient: bool) -> None:
     """Give a header the elements that a SEG copies, empty where it lacks them or must not."""
-    for name in _PATIENT:
-        if not keep_patient or name not in header:
-            setattr(header, name, "" if name != "PatientAge" else None)
+    without_patient(header, keep=keep_patient)
     if not keep_patient:
         # Names of segments may have any letters, and some machines misspell the source's set.
         header.SpecificCharacterSet = "ISO_IR 192"
