@@ -119,7 +119,8 @@ def bars(rows: Sequence[Bar], *, score: str, caption: str) -> Drawing:
         places = np.arange(len(rows))
         axes.barh(places, [row.mean for row in rows], color=SKY, height=0.7)
         for place, row in zip(places, rows, strict=True):
-            axes.plot([row.q1, row.q3], [place, place], color=BLACK, linewidth=1.3)
+            if row.n > 1:
+                axes.plot([row.q1, row.q3], [place, place], color=BLACK, linewidth=1.3)
         axes.set_yticks(places, [f"{row.label} ({row.n})" for row in rows])
         axes.set(xlabel=score, xlim=(0, max(1.0, max(row.q3 for row in rows))))
         axes.grid(visible=False, axis="y")
@@ -180,7 +181,9 @@ def panels(shown: Sequence[Panel], *, caption: str) -> Drawing:
     """Draw images with the truth filled in green, the prediction outlined in red, and prompts."""
     columns = min(len(shown), 3)
     rows = -(-len(shown) // columns)
-    with _figure(_WIDTH, 2.75 * rows, (rows, columns)) as (figure, axes):
+    tallest = max(panel.truth.shape[0] / panel.truth.shape[1] for panel in shown)
+    height = rows * (_WIDTH / columns * min(tallest, 2.0) + 0.5)
+    with _figure(_WIDTH, height, (rows, columns)) as (figure, axes):
         flat = np.atleast_1d(axes).ravel()
         for panel, one in zip(shown, flat[: len(shown)], strict=True):
             _draw_panel(panel, one)
