@@ -194,7 +194,12 @@ def panels(shown: Sequence[Panel], *, caption: str) -> Drawing:
 
 
 def scatter(
-    model: NDArray[np.float64], clinical: NDArray[np.float64], *, title: str, caption: str
+    model: NDArray[np.float64],
+    clinical: NDArray[np.float64],
+    *,
+    title: str,
+    sd_multiple: float,
+    caption: str,
 ) -> Drawing:
     """Draw model against clinical values with the fitted line, and their Bland-Altman plot."""
     with _figure(_WIDTH, 3.4, (1, 2)) as (figure, axes):
@@ -207,14 +212,14 @@ def scatter(
             left.plot(ends, slope * ends + intercept, color=RED)
         left.set(xlabel="model", ylabel="clinical", title=title)
         middle, difference = (model + clinical) / 2, model - clinical
-        bias, sd = difference.mean(), difference.std()
+        bias, half = difference.mean(), sd_multiple * difference.std()
         right.plot(middle, difference, "o", color=BLUE, markersize=4, alpha=0.8)
-        right.axhspan(bias - 2 * sd, bias + 2 * sd, color=SKY, alpha=0.2, linewidth=0)
+        right.axhspan(bias - half, bias + half, color=SKY, alpha=0.2, linewidth=0)
         right.axhline(bias, color=RED)
         right.set(xlabel="mean of both", ylabel="model - clinical", title="Bland-Altman")
         alt = (
             f"{title}: {len(model)} patients, model against clinical value, and their differences: "
-            f"bias {bias:.3g}, limits {bias - 2 * sd:.3g} to {bias + 2 * sd:.3g}."
+            f"bias {bias:.3g}, limits {bias - half:.3g} to {bias + half:.3g}."
         )
         return _svg(figure, alt, caption)
 
