@@ -184,7 +184,7 @@ def test_a_csv_of_pairs_names_classes_values_and_domains(tmp_path):
 
 
 def test_a_csv_without_its_columns_is_refused(tmp_path):
-    (tmp_path / "pairs.csv").write_text("picture,truth\na,b\n")
+    (tmp_path / "pairs.csv").write_text("photo,truth\na,b\n")
     with pytest.raises(ImageError, match="no column image"):
         read_dataset(tmp_path / "pairs.csv")
 
