@@ -24,7 +24,8 @@ from tests.helpers.page import ROOT, Block
 BLOCKS = [block for name in page.pages() for block in page.blocks(name)]
 
 HEAVY = re.compile(
-    r"fastseg (demo|everything|cohort|export|build|calibrate|compare|bench)|training\.echo\.adapt"
+    r"fastseg (demo|everything|cohort|evaluate (?!measure)|export|build|calibrate|compare|bench)"
+    r"|training\.echo\.adapt"
 )
 """Commands that take more than a few seconds."""
 

@@ -54,6 +54,9 @@ class ModelCosts:
     ran_on: str
     """Model, runtime, device, precision, threads; or the publication."""
 
+    training_data: str = ""
+    """Training data in the words of the model folder; empty if it does not say."""
+
     def as_dict(self) -> dict[str, Any]:
         """Return the fields, ready for JSON."""
         return {name: getattr(self, name) for name in self.__slots__}
@@ -134,6 +137,7 @@ def _folder_costs(manifest: Manifest, ran_on: str) -> ModelCosts:
         prompts_per_mask=0,
         masks_to_choose_from=1,
         ran_on=ran_on,
+        training_data=str(manifest.source.get("data", "")),
     )
 
 

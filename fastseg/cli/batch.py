@@ -51,8 +51,11 @@ class _Outcome:
     rows: list[dict[str, Any]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     last: Masks | None = None
-    best_score: float = 0.0
-    """Highest score of all masks; 0 while there is none."""
+    without_masks: int = 0
+    """Images in which nothing was found."""
+
+    unsure: int = 0
+    """Images with masks, none of which has a score of ``LOW_SCORE``."""
 
     @property
     def exit_code(self) -> int:
@@ -112,7 +115,8 @@ def _segment_file(file: Path, task: Task, folder: ResultFolder | None, outcome: 
         else:
             folder.add(str(file), image, masks, medical=medical)
         outcome.last = masks
-        outcome.best_score = max(outcome.best_score, float(masks.scores.max(initial=0)))
+        outcome.without_masks += not len(masks)
+        outcome.unsure += bool(len(masks)) and float(masks.scores.max()) < LOW_SCORE
     except OutputError:
         raise
     except FastsegError as error:
@@ -121,12 +125,24 @@ def _segment_file(file: Path, task: Task, folder: ResultFolder | None, outcome: 
 
 
 def _hints(outcome: _Outcome, model: str) -> Iterator[str]:
-    """Yield a hint if the embedded model found nothing that it is sure of."""
-    if model == DEFAULT_MODEL and outcome.last is not None and outcome.best_score < LOW_SCORE:
-        yield (
+    """Yield a hint if nothing was found, or if the embedded model is not sure of what it found."""
+    images = sum("error" not in row for row in outcome.rows)
+    found = []
+    if outcome.without_masks:
+        found.append(f"nothing was found in {outcome.without_masks} of {images} images")
+    if outcome.unsure and model == DEFAULT_MODEL:
+        found.append(f"no mask has a score of {LOW_SCORE} in {outcome.unsure} of {images} images")
+    if not found:
+        return
+    if model == DEFAULT_MODEL:
+        remedy = (
             f"{model} knows compact objects on a plain ground (coins, cells), not ordinary "
-            "photographs; see docs/models.md"
+            "photographs. Export a real checkpoint: fastseg export sam --checkpoint "
+            "sam_vit_b_01ec64.pth --out vit-b, then --model vit-b; see docs/models.md"
         )
+    else:
+        remedy = "Lower --pred-iou-thresh or --stability-score-thresh, or raise --points-per-side"
+    yield f"{' and '.join(found)}. {remedy}"
 
 
 def _text(

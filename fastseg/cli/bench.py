@@ -12,7 +12,7 @@ from rich.console import RenderableType
 
 from fastseg import environment
 from fastseg.benchmarking import bench as benchmark
-from fastseg.benchmarking import model_costs
+from fastseg.benchmarking import model_costs, resource_table
 from fastseg.benchmarking.repetition import StoppingRule
 from fastseg.cli.arguments import DEFAULT_MODEL, into, json_option, runtime_options
 from fastseg.cli.progress import progress
@@ -133,8 +133,11 @@ def _table1(arguments: Arguments) -> Report:
             step(model)
             rows.append(model_costs.measure(model, image, choice, _rule(arguments)))
     threads = arguments.threads or usable_cores()
+    names = [row.name for row in rows]
     body = {
         "table": "resources",
+        "table1": [row.as_dict(names) for row in resource_table.resource_rows(rows)],
+        "sentences": list(resource_table.sentences(rows)),
         "rows": [row.as_dict() for row in rows],
         "threads": threads,
         "machine": environment.machine(),
@@ -144,6 +147,14 @@ def _table1(arguments: Arguments) -> Report:
 
 
 def _resources_text(rows: list[model_costs.ModelCosts], threads: int) -> Iterator[RenderableType]:
+    resources = Table("resource", "unit", box=None, pad_edge=False)
+    for row in rows:
+        resources.add_column(row.name, justify="right")
+    for resource in resource_table.resource_rows(rows):
+        cells = (cell.text for cell in resource.cells)
+        resources.add_row(resource.name, resource.unit, *cells)
+    yield resources
+    yield "\n" + "\n".join(resource_table.sentences(rows)) + "\n"
     table = Table(box=None, pad_edge=False)
     table.add_column("model")
     for heading in (

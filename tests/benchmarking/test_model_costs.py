@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from fastseg.benchmarking.model_costs import PUBLISHED, STRUCTURES, measure, quarters
 from fastseg.benchmarking.repetition import StoppingRule
+from fastseg.benchmarking.resource_table import resource_rows, sentences
 from fastseg.cli.root import run
 from fastseg.inference.sessions import Choice
 from fastseg.testing import tiny_sam_folder, tiny_unet_folder
@@ -93,6 +95,43 @@ def test_the_table_shows_published_and_measured_rows(folders, capsys):
     assert run(["bench", *folders, "--table1", "--max-seconds", "0.01", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert [row["origin"] for row in rows] == ["published"] * 2 + ["measured"] * 2
+
+
+def test_the_eight_published_rows_come_out_as_printed():
+    rows = {row.name: row for row in resource_rows(PUBLISHED)}
+    values = {name: [cell.value for cell in row.cells] for name, row in rows.items()}
+    assert values == {
+        "training images": [11_000_000, 93_000],
+        "manual labels": [1_100_000_000, 0],
+        "box prompting time": [3, 0],
+        "mask selection time": [1.1, 0],
+        "model size": [2560, 93],
+        "parameters": [636, 7.7],
+        "training compute": [256, 1],
+        "inference time per mask": [2.7, 0.1],
+    }
+    first, *_ = sentences(PUBLISHED)
+    assert "4.1 h of prompting" in first
+    assert "2.46 minutes a study" in first
+    assert "755 h for 18,423 studies" in first
+
+
+def test_times_of_people_are_marked_as_estimates_and_unknown_training_is_said(folders, capsys):
+    assert run(["bench", *folders, "--table1", "--max-seconds", "0.01", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    rows = {row["row"]: row["models"] for row in document["table1"]}
+    assert len(rows) == 8
+    assert [cell["origin"] for cell in rows["box prompting time"]][2:] == ["estimate", "estimate"]
+    assert rows["training images"][-1]["value"] is None
+    assert rows["training images"][-1]["origin"] == "unknown"
+    assert rows["model size"][-1]["origin"] == "measured"
+
+
+def test_embedded_models_learnt_from_no_real_image():
+    costs = replace(PUBLISHED[1], name="x", origin="measured", training_data="generated phantoms")
+    rows = {row.name: row.cells[0] for row in resource_rows([costs])}
+    assert (rows["training images"].value, rows["manual labels"].value) == (0, 0)
+    assert rows["training images"].text == "0 (card)"
 
 
 def test_several_models_are_for_the_table_alone(folders, capsys):

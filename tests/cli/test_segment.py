@@ -190,9 +190,22 @@ def test_everything_hints_where_sam_nano_keeps_no_mask(tmp_path, capsys) -> None
     assert "docs/models.md" in printed.err
 
 
-def test_a_model_of_ones_own_gets_no_hint(tiny, image, capsys) -> None:
+def test_a_hint_counts_the_images_and_says_how_to_export_a_real_checkpoint(capsys, tmp_path):
+    Image.new("RGB", (64, 48), (90, 90, 90)).save(tmp_path / "grey.png")
+    call = ("everything", tmp_path / "grey.png", PICTURE, "--points-per-side", "4")
+    assert run([str(word) for word in call]) == 0
+    hint = capsys.readouterr().err
+    assert "nothing was found in 1 of 2 images" in hint
+    assert "fastseg export sam --checkpoint sam_vit_b_01ec64.pth --out vit-b" in hint
+
+
+def test_a_model_of_ones_own_gets_no_advice_about_sam_nano(tiny, image, capsys) -> None:
     call = ("everything", image, "--model", tiny, "--points-per-side", 2, "--pred-iou-thresh", 99)
     assert run([str(word) for word in call]) == 0
+    hint = capsys.readouterr().err
+    assert "nothing was found in 1 of 1 images. Lower --pred-iou-thresh" in hint
+    assert "sam-nano" not in hint
+    assert run(["segment", str(image), "--model", tiny, "--point", "9", "9"]) == 0
     assert capsys.readouterr().err == ""
 
 

@@ -115,10 +115,35 @@ def write_files(folder: Path) -> None:
     Image.fromarray(heart(9)).save(folder / "frame.png")
     write_dicom_files(folder)
     write_mask_files(folder)
+    write_datasets(folder)
     for number in range(24):
         patient = folder / "frames" / f"patient{number % 6}"
         patient.mkdir(parents=True, exist_ok=True)
         Image.fromarray(heart(number)).save(patient / f"{number}.png")
+
+
+def write_datasets(folder: Path) -> None:
+    """Write images with truth in two forms, and tables of measurements of six patients."""
+    random = np.random.default_rng(0)
+    lines = ["image,mask,class,value,domain"]
+    for inside in ("images", "masks"):
+        (folder / "scenes" / inside).mkdir(parents=True)
+    for number in range(2):
+        labels = np.zeros((96, 128), np.uint8)
+        labels[20:60, 10 + 8 * number : 60], labels[50:90, 80:120] = 1, 2
+        grey = random.integers(0, 40, labels.shape, np.uint8) + 90 * labels
+        for inside, pixels in (("images", grey), ("masks", labels)):
+            Image.fromarray(pixels).save(folder / "scenes" / inside / f"s{number}.png")
+        files = f"scenes/images/s{number}.png,scenes/masks/s{number}.png"
+        lines += [
+            f"{files},{name},{value},site {number}" for value, name in ((1, "cup"), (2, "disc"))
+        ]
+    (folder / "pairs.csv").write_text("\n".join([*lines, ""]), encoding="utf-8")
+    truth = random.uniform(40, 160, (6, 2))
+    for name, values in (("clinical", truth), ("ours", truth + random.normal(0, 8, truth.shape))):
+        rows = [f"p{place},{lvedv:.1f},{lvef:.1f}" for place, (lvedv, lvef) in enumerate(values)]
+        text = "\n".join(["patient,LVEDV,LVEF", *rows, ""])
+        (folder / f"{name}.csv").write_text(text, encoding="utf-8")
 
 
 def write_dicom_files(folder: Path) -> None:

@@ -18,7 +18,8 @@ from training.sam_nano.network import SamNano
 from training.saving import keeping_card
 
 DESCRIPTION = (
-    "A small promptable network of SAM's shape, trained on generated scenes alone. "
+    "For compact objects on plain ground (coins, cells), not for photographs or medical images. "
+    "Small, of SAM's shape, trained on generated scenes alone. "
     "Research use only, not a medical device."
 )
 

@@ -33,7 +33,7 @@ class Centroid(Protocol):
 
     slots: tuple[Slot, ...] = ("argmax", "first", "oracle")
     instance: Literal["class_mask", "component"] = "class_mask"
-    """What one point is for: the whole object, or each of its connected components."""
+    """Objects that get a point: the whole class mask, or each connected component of it."""
 
     centroid_round: Rounding = "nearest"
 

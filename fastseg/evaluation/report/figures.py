@@ -119,7 +119,8 @@ def bars(rows: Sequence[Bar], *, score: str, caption: str) -> Drawing:
         places = np.arange(len(rows))
         axes.barh(places, [row.mean for row in rows], color=SKY, height=0.7)
         for place, row in zip(places, rows, strict=True):
-            axes.plot([row.q1, row.q3], [place, place], color=BLACK, linewidth=1.3)
+            if row.n > 1:
+                axes.plot([row.q1, row.q3], [place, place], color=BLACK, linewidth=1.3)
         axes.set_yticks(places, [f"{row.label} ({row.n})" for row in rows])
         axes.set(xlabel=score, xlim=(0, max(1.0, max(row.q3 for row in rows))))
         axes.grid(visible=False, axis="y")
@@ -180,7 +181,9 @@ def panels(shown: Sequence[Panel], *, caption: str) -> Drawing:
     """Draw images with the truth filled in green, the prediction outlined in red, and prompts."""
     columns = min(len(shown), 3)
     rows = -(-len(shown) // columns)
-    with _figure(_WIDTH, 2.75 * rows, (rows, columns)) as (figure, axes):
+    tallest = max(panel.truth.shape[0] / panel.truth.shape[1] for panel in shown)
+    height = rows * (_WIDTH / columns * min(tallest, 2.0) + 0.5)
+    with _figure(_WIDTH, height, (rows, columns)) as (figure, axes):
         flat = np.atleast_1d(axes).ravel()
         for panel, one in zip(shown, flat[: len(shown)], strict=True):
             _draw_panel(panel, one)
@@ -191,7 +194,12 @@ def panels(shown: Sequence[Panel], *, caption: str) -> Drawing:
 
 
 def scatter(
-    model: NDArray[np.float64], clinical: NDArray[np.float64], *, title: str, caption: str
+    model: NDArray[np.float64],
+    clinical: NDArray[np.float64],
+    *,
+    title: str,
+    sd_multiple: float,
+    caption: str,
 ) -> Drawing:
     """Draw model against clinical values with the fitted line, and their Bland-Altman plot."""
     with _figure(_WIDTH, 3.4, (1, 2)) as (figure, axes):
@@ -204,14 +212,14 @@ def scatter(
             left.plot(ends, slope * ends + intercept, color=RED)
         left.set(xlabel="model", ylabel="clinical", title=title)
         middle, difference = (model + clinical) / 2, model - clinical
-        bias, sd = difference.mean(), difference.std()
+        bias, half = difference.mean(), sd_multiple * difference.std()
         right.plot(middle, difference, "o", color=BLUE, markersize=4, alpha=0.8)
-        right.axhspan(bias - 2 * sd, bias + 2 * sd, color=SKY, alpha=0.2, linewidth=0)
+        right.axhspan(bias - half, bias + half, color=SKY, alpha=0.2, linewidth=0)
         right.axhline(bias, color=RED)
         right.set(xlabel="mean of both", ylabel="model - clinical", title="Bland-Altman")
         alt = (
             f"{title}: {len(model)} patients, model against clinical value, and their differences: "
-            f"bias {bias:.3g}, limits {bias - 2 * sd:.3g} to {bias + 2 * sd:.3g}."
+            f"bias {bias:.3g}, limits {bias - half:.3g} to {bias + half:.3g}."
         )
         return _svg(figure, alt, caption)
 

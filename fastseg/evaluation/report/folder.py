@@ -62,8 +62,8 @@ def write_results(
     document = to_json(summary.as_dict(), indent=2) + "\n"
     text = write_page(summary, dataset, view) if page else ""
     with atomic_folder(out, replace=overwrite, last=SUMMARY_FILE) as folder:
-        _write_rows(folder / SCORES_FILE, *_scores(summary))
-        _write_rows(folder / TIMES_FILE, *_times(summary))
+        write_rows(folder / SCORES_FILE, *_scores(summary))
+        write_rows(folder / TIMES_FILE, *_times(summary))
         if text:
             (folder / PAGE_FILE).write_text(text, encoding="utf-8")
         (folder / SUMMARY_FILE).write_text(document, encoding="utf-8")
@@ -99,7 +99,8 @@ def _number(value: float | None) -> str:
     return "" if value is None or value != value else repr(float(value))
 
 
-def _write_rows(path: Path, columns: Sequence[str], rows: list[dict[str, Any]]) -> None:
+def write_rows(path: Path, columns: Sequence[str], rows: list[dict[str, Any]]) -> None:
+    """Write a CSV file of dictionaries; a value that one lacks is empty."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()

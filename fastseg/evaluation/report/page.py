@@ -17,7 +17,7 @@ from fastseg.evaluation.aggregation import Aggregate, Spread
 from fastseg.evaluation.dataset import Dataset, LoadedExample, ViewSettings
 from fastseg.evaluation.protocols import Row
 from fastseg.evaluation.protocols.everything import RECALL_AT
-from fastseg.evaluation.published import ALL_TASKS
+from fastseg.evaluation.published import ALL_TASKS, Figure
 from fastseg.evaluation.report import figures
 from fastseg.evaluation.report.figures import Bar, Drawing, Line, Panel
 from fastseg.evaluation.summary import Condition, Summary, image_means
@@ -36,7 +36,9 @@ class TableRow:
 
     heads: Sequence[str]
     numbers: Sequence[str]
+    published: str = ""
     source: str = ""
+    """Number of the source below the table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class Table:
     heads: Sequence[str]
     columns: Sequence[str]
     rows: Sequence[TableRow]
+    sources: Sequence[str] = ()
 
 
 def render(content: dict[str, Any]) -> str:
@@ -92,6 +95,21 @@ def number(value: float) -> str:
     return f"{value:.3f}" if abs(value) < 100 else f"{value:.1f}"
 
 
+def label(score: str) -> str:
+    """Return a score's name as people write it."""
+    words = {"iou": "IoU", "dice": "Dice", "surface dice": "surface Dice", "hd95": "HD95"}
+    kind, _, rest = score.partition(" ")
+    if score.startswith("noc"):
+        return f"points to IoU 0.{score[3:]}"
+    if kind == "iou" and rest.isdigit():
+        return f"IoU, {rest} point{'s' if rest != '1' else ''}"
+    if kind == "surface":
+        return f"surface Dice, {rest.removeprefix('dice ')}"
+    if kind == "recall":
+        return f"found at IoU {rest}"
+    return f"{words.get(kind, kind)} {rest}".strip()
+
+
 def _lead(summary: Summary) -> str:
     if not summary.conditions:
         return "No object could be scored."
@@ -100,7 +118,7 @@ def _lead(summary: Summary) -> str:
     scores = first.scores[name]
     published = summary.published(first.variant, first.slot, name)
     text = (
-        f"{first.model} reaches a {name} of {number(scores.over_tasks)} as a mean over "
+        f"{label(name)} of {first.model} is {number(scores.over_tasks)} as a mean over "
         f"{len(scores.tasks)} tasks ({scores.over_samples.n} objects; {first.variant}, "
         f"{first.slot} mask)."
     )
@@ -118,7 +136,10 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
         f"{one['model']} on {one['backend']} {one['device']} {one['precision']}"
         for one in (outcome.model for outcome in summary.outcomes)
     ]
-    settings = ", ".join(f"{name} {value}" for name, value in summary.protocol.settings().items())
+    settings = "; ".join(
+        f"{name} {', '.join(map(str, value)) if isinstance(value, list) else value}"
+        for name, value in summary.protocol.settings().items()
+    )
     images = len(summary.outcomes[0].milliseconds)
     return [
         ("protocol", f"{summary.protocol.name}, after {summary.protocol.source}"),
@@ -139,23 +160,20 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
 
 def _overall(summary: Summary) -> Table:
     rows = []
+    sources: list[str] = []
     for condition in summary.conditions:
         for name, scores in condition.scores.items():
             published = summary.published(condition.variant, condition.slot, name)
-            heads = (condition.model, condition.variant, condition.slot, name)
-            numbers = (
-                number(scores.over_tasks),
-                *_spread(scores.over_samples),
-                "" if published is None else number(published.value),
-            )
-            source = "" if published is None else f"{published.method}: {published.source}"
-            rows.append(TableRow(heads, numbers, source))
+            heads = (condition.model, condition.variant, condition.slot, label(name))
+            numbers = (number(scores.over_tasks), *_spread(scores.over_samples))
+            rows.append(TableRow(heads, numbers, *_cited(published, sources)))
     return Table(
         "All objects",
         "The mean over tasks weighs every task alike; the others weigh every object alike.",
         ("model", "prompt", "mask", "score"),
-        ("mean over tasks", "n", "mean", "median", "quartile 1", "quartile 3", "published"),
+        ("mean over tasks", "n", "mean", "median", "quartile 1", "quartile 3"),
         rows,
+        sources,
     )
 
 
@@ -163,21 +181,21 @@ def _by_task(summary: Summary) -> Table:
     _, slot = summary.main
     shown = [one for one in summary.conditions if _is_shown(one, summary)]
     rows = []
+    sources: list[str] = []
     for condition in shown:
         for name in _task_scores(condition, summary):
             for task, spread in condition.scores[name].tasks.items():
                 published = summary.published(condition.variant, condition.slot, name, task)
-                heads = (task, condition.model, condition.variant, name)
-                value = "" if published is None else number(published.value)
-                source = "" if published is None else f"{published.method}: {published.source}"
-                rows.append(TableRow(heads, (*_spread(spread), value), source))
+                heads = (task, condition.model, condition.variant, label(name))
+                rows.append(TableRow(heads, _spread(spread), *_cited(published, sources)))
     rows.sort(key=lambda row: tuple(row.heads))
     return Table(
         "By task",
         f"The {slot} mask. A published figure stands beside a task that has its name.",
         ("task", "model", "prompt", "score"),
-        ("n", "mean", "median", "quartile 1", "quartile 3", "published"),
+        ("n", "mean", "median", "quartile 1", "quartile 3"),
         rows,
+        sources,
     )
 
 
@@ -190,6 +208,16 @@ def _task_scores(condition: Condition, summary: Summary) -> list[str]:
     if summary.protocol.name == "points":
         return list(dict.fromkeys(("iou 1", summary.headline(), "noc85")))
     return names if summary.protocol.name != "modes" else ["iou"]
+
+
+def _cited(figure: Figure | None, sources: list[str]) -> tuple[str, str]:
+    """Return a published value and the number of its source, which joins the list."""
+    if figure is None:
+        return "", ""
+    source = f"{figure.method}, {figure.source}, on other data"
+    if source not in sources:
+        sources.append(source)
+    return number(figure.value), str(sources.index(source) + 1)
 
 
 def _spread(spread: Spread) -> tuple[str, ...]:
@@ -275,10 +303,10 @@ def _task_bars(summary: Summary) -> Iterator[Drawing]:
         if 1 < len(rows) <= _MOST_BARS:
             yield figures.bars(
                 rows,
-                score=name,
-                caption=f"{condition.model}, {condition.variant}, {condition.slot} mask: {name} of "
-                "each task, with the number of objects. The black line reaches from the first to "
-                "the third quartile.",
+                score=label(name),
+                caption=f"{condition.model}, {condition.variant}, {condition.slot} mask: "
+                f"{label(name)} of each task, with the number of objects. The black line reaches "
+                "from the first to the third quartile.",
             )
 
 
@@ -297,13 +325,12 @@ def _domains(summary: Summary) -> Iterator[Drawing]:
             means.append(Aggregate.of([task] * len(own), own).over_samples.mean)
         series[task] = means
     yield figures.grouped_bars(
-        domains, series, score=name, caption=f"{summary.models[0]}: {name} by domain."
+        domains, series, score=label(name), caption=f"{summary.models[0]}: {name} by domain."
     )
 
 
 def _cases(summary: Summary, dataset: Dataset, view: ViewSettings) -> Iterator[Drawing]:
     name = summary.headline()
-    key = ", green is the truth, the red line the prediction; + a foreground point, x a background"
     for model, outcome in zip(summary.models, summary.outcomes, strict=True):
         rows = [row for row in outcome.rows if row.condition == summary.main]
         rows = sorted(rows, key=lambda row: (row.scores[name], row.image, row.object))
@@ -311,12 +338,12 @@ def _cases(summary: Summary, dataset: Dataset, view: ViewSettings) -> Iterator[D
             continue
         places = [round(percent / 100 * (len(rows) - 1)) for percent in QUARTERS]
         chosen = [
-            (f"{percent}th percentile: {name} {rows[place].scores[name]:.3f}", rows[place])
+            (f"{percent}th percentile, {rows[place].scores[name]:.3f}", rows[place])
             for percent, place in zip(QUARTERS, places, strict=True)
         ]
         shown = list(_panels(chosen, dataset, view))
         if shown:
-            caption = f"{model}: cases at the quartiles of {name}{key} point, the box is broken."
+            caption = f"{model}: cases at the quartiles of {label(name)}. {_key(shown)}"
             yield figures.panels(shown, caption=caption)
         parts = _many_parts(outcome.rows, summary)
         shown = list(_panels(parts, dataset, view))
@@ -324,6 +351,17 @@ def _cases(summary: Summary, dataset: Dataset, view: ViewSettings) -> Iterator[D
             yield figures.panels(
                 shown, caption=f"{model}: an object of several parts in each mode."
             )
+
+
+def _key(shown: Sequence[Panel]) -> str:
+    """Explain what is drawn into panels."""
+    text = "Green is the truth, the red line the prediction"
+    prompts = [one for panel in shown for one in panel.prompt]
+    if any(len(one) == 3 for one in prompts):
+        text += "; + is a foreground point, x a background point"
+    if any(len(one) == 4 for one in prompts):
+        text += "; a dashed line is the box of the prompt"
+    return f"{text}."
 
 
 def _many_parts(rows: Sequence[Row], summary: Summary) -> list[tuple[str, Row]]:
