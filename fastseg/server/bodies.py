@@ -132,7 +132,7 @@ class ImageAnswer(BaseModel):
     height: int
     frames: int
     spacing_mm: list[float] | None
-    """Height and width of a pixel in mm, where the file states them."""
+    """Height and width of a pixel in mm, where the file states them; of ultrasound, of tissue."""
 
     slice_mm: float | None
     """Distance of slices in mm."""

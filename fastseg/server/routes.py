@@ -12,7 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response, StreamingResponse
 
-from fastseg.errors import FastsegError
+from fastseg.errors import FastsegError, ImageError
+from fastseg.imaging import MedicalImage
 from fastseg.results import to_json
 from fastseg.server import bodies, exporting, opening, prompting
 from fastseg.server.image_store import OpenImage
@@ -267,7 +268,7 @@ def _opened(request: Request, image: str) -> OpenImage:
 
 def _describe(service: Service, one: OpenImage, timings: Timings | None = None) -> dict[str, Any]:
     height, width = one.image.size
-    spacing = one.image.spacing
+    spacing = _spacing(one.image)
     return {
         "id": one.id,
         "name": one.name,
@@ -282,6 +283,20 @@ def _describe(service: Service, one: OpenImage, timings: Timings | None = None) 
         "expires_s": service.limits.image_s,
         "timings": None if timings is None else timings.as_dict(),
     }
+
+
+def _spacing(image: MedicalImage) -> tuple[float, float] | None:
+    """Return height and width of a pixel in mm; of ultrasound, those of its tissue."""
+    if image.spacing is not None:
+        return image.spacing
+    try:
+        region = image.tissue
+    except ImageError:  # several, which may differ
+        return None
+    if region is None or region.pixel_cm is None:
+        return None
+    width, height = region.pixel_cm
+    return 10 * height, 10 * width
 
 
 def _timing_header(timings: Timings) -> dict[str, str]:
