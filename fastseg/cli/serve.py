@@ -9,7 +9,14 @@ from typing import Any
 
 import click
 
-from fastseg.cli.arguments import ImageArguments, ModelArguments, image_options, into, model_options
+from fastseg.cli.arguments import (
+    ImageArguments,
+    ModelArguments,
+    image_options,
+    into,
+    json_option,
+    model_options,
+)
 from fastseg.cli.report import Report
 from fastseg.environment import needs_extra
 from fastseg.inputs.text import printable
@@ -101,6 +108,7 @@ class Arguments(ModelArguments, ImageArguments):
 )
 @image_options
 @model_options
+@json_option
 @into(Arguments)
 def serve(arguments: Arguments) -> Report:
     """Serve masks over HTTP, and a page to make them with, until interrupted."""

@@ -34,7 +34,7 @@ export class Mask {
       if (i % 2) area += count;
     });
     this.area = area;
-    this.made = null;
+    this.starts = null;
     this.extent = null;
   }
 
@@ -94,25 +94,50 @@ export class Mask {
     return low % 2 === 1;
   }
 
-  /** Path of the mask in pixels of the image; columns with equal runs are one rectangle. */
-  path() {
-    if (this.made) return this.made;
-    const path = new Path2D();
-    const open = new Map();
-    let box = [Infinity, Infinity, -Infinity, -Infinity];
-    this.runs((x, top, bottom) => {
-      const key = top * 65536 + bottom;
-      const known = open.get(key);
-      if (known && known.right === x) known.right = x + 1;
-      else {
-        if (known) path.rect(known.x, top, known.right - known.x, bottom - top);
-        open.set(key, { x, right: x + 1, top, bottom });
+  /** Corners of the mask's pixels, and where the runs of each column begin. */
+  index() {
+    if (this.starts) return;
+    const { ends, width, height } = this;
+    const starts = new Int32Array(width);
+    let [left, top, right, bottom] = [width, height, 0, 0];
+    let column = 0;
+    for (let i = 1; i < ends.length; i += 2) {
+      for (; column < width && column * height < ends[i]; column++) starts[column] = i;
+      if (ends[i] === ends[i - 1]) continue;
+      const [first, last] = [Math.floor(ends[i - 1] / height), Math.floor((ends[i] - 1) / height)];
+      left = Math.min(left, first);
+      right = Math.max(right, last + 1);
+      top = first === last ? Math.min(top, ends[i - 1] - first * height) : 0;
+      bottom = first === last ? Math.max(bottom, ends[i] - last * height) : height;
+    }
+    starts.fill(ends.length + 1, column);
+    this.starts = starts;
+    this.extent = [left, top, right, bottom];
+  }
+
+  /** Fill the mask's pixels of an image of 32-bit colours, of scale and place (dx, dy). */
+  fill(pixels, wide, high, scale, dx, dy, colour) {
+    this.index();
+    const { ends, width, height, starts } = this;
+    for (let column = 0; column < wide; column++) {
+      const x = Math.floor((column + 0.5 - dx) / scale);
+      if (x < 0 || x >= width) continue;
+      const base = x * height;
+      for (let i = starts[x]; i < ends.length && ends[i - 1] < base + height; i += 2) {
+        const from = Math.max(0, Math.round((Math.max(ends[i - 1], base) - base) * scale + dy));
+        const to = Math.min(high, Math.round((Math.min(ends[i], base + height) - base) * scale + dy));
+        for (let y = from, at = from * wide + column; y < to; y++, at += wide) pixels[at] = colour;
       }
-      box = [Math.min(box[0], x), Math.min(box[1], top), Math.max(box[2], x + 1), Math.max(box[3], bottom)];
-    });
-    for (const { x, right, top, bottom } of open.values()) path.rect(x, top, right - x, bottom - top);
-    this.extent = box;
-    this.made = path;
-    return path;
+    }
+  }
+
+  /** Draw the mask on an empty canvas of scale and place. */
+  draw(context, scale, dx, dy, colour) {
+    const { width, height } = context.canvas;
+    const image = context.createImageData(width, height);
+    const [red, green, blue] = [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16));
+    const packed = ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
+    this.fill(new Uint32Array(image.data.buffer), width, height, scale, dx, dy, packed);
+    context.putImageData(image, 0, 0);
   }
 }

@@ -88,17 +88,18 @@ export class Panel {
   /** Draw a mask over its part of the image. */
   thumbnail(canvas, mask) {
     const context = canvas.getContext("2d");
-    const { bitmap } = this.session.view;
-    const path = mask.path();
-    if (!bitmap || !mask.area) return;
+    const { preview } = this.session.view;
+    if (!preview || !mask.area) return;
+    mask.index();
     const [x0, y0, x1, y1] = mask.extent;
     const margin = 0.25 * Math.max(x1 - x0, y1 - y0) + 4;
     const scale = Math.min(canvas.width / (x1 - x0 + 2 * margin), canvas.height / (y1 - y0 + 2 * margin));
-    context.setTransform(scale, 0, 0, scale, canvas.width / 2 - (scale * (x0 + x1)) / 2, canvas.height / 2 - (scale * (y0 + y1)) / 2);
-    context.drawImage(bitmap, 0, 0, mask.width, mask.height);
+    const [dx, dy] = [canvas.width / 2 - (scale * (x0 + x1)) / 2, canvas.height / 2 - (scale * (y0 + y1)) / 2];
+    context.drawImage(preview, dx, dy, mask.width * scale, mask.height * scale);
+    const over = Object.assign(document.createElement("canvas"), { width: canvas.width, height: canvas.height });
+    mask.draw(over.getContext("2d"), scale, dx, dy, this.session.colour(this.session.name));
     context.globalAlpha = 0.55;
-    context.fillStyle = this.session.colour(this.session.name);
-    context.fill(path);
+    context.drawImage(over, 0, 0);
   }
 
   objects(objects) {

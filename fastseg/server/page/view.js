@@ -1,12 +1,16 @@
 // The canvas: the image with its masks and prompts, panned and zoomed.
 
 const CLEAR = 0.42;
+const PREVIEW = 1024;
 
 export class View {
   constructor(canvas) {
     this.canvas = canvas;
     this.context = canvas.getContext("2d");
     this.bitmap = null;
+    this.preview = null;
+    this.still = null;
+    this.key = null;
     this.size = [1, 1];
     this.scale = 1;
     this.x = 0;
@@ -20,8 +24,19 @@ export class View {
   show(bitmap, height, width, keep = false) {
     this.bitmap = bitmap;
     this.size = [height, width];
+    this.preview = this.reduced(bitmap);
     if (keep) this.draw();
     else this.fit();
+  }
+
+  /** A small copy of a large image, for thumbnails. */
+  reduced(bitmap) {
+    const scale = Math.min(1, PREVIEW / Math.max(bitmap.width, bitmap.height));
+    if (scale === 1) return bitmap;
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [Math.round(bitmap.width * scale), Math.round(bitmap.height * scale)];
+    canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+    return canvas;
   }
 
   resize() {
@@ -76,11 +91,7 @@ export class View {
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, canvas.width, canvas.height);
     if (!this.bitmap) return;
-    const [height, width] = this.size;
     const transform = [this.scale * ratio, 0, 0, this.scale * ratio, this.x * ratio, this.y * ratio];
-    context.setTransform(...transform);
-    context.imageSmoothingEnabled = this.scale < 3;
-    context.drawImage(this.bitmap, 0, 0, width, height);
     const scene = this.scene();
     this.drawStill(scene.still ?? [], transform);
     for (const one of scene.masks ?? []) this.mask(context, one, transform);
@@ -90,16 +101,19 @@ export class View {
     performance.mark("fastseg-painted");
   }
 
-  /** Draw the masks that stay as they are, which are drawn anew only where something changed. */
+  /** Draw the image and the masks that stay as they are, anew only where something changed. */
   drawStill(masks, transform) {
     const { canvas, context } = this;
-    const key = [canvas.width, canvas.height, ...transform, ...masks.flatMap(({ mask, colour, strong }) => [mask, colour, strong])];
+    const key = [this.bitmap, canvas.width, canvas.height, ...transform, ...masks.flatMap(({ mask, colour, strong }) => [mask, colour, strong])];
     const same = this.key && key.length === this.key.length && key.every((part, i) => part === this.key[i]);
     if (!same) {
       this.key = key;
       this.still ??= document.createElement("canvas");
       [this.still.width, this.still.height] = [canvas.width, canvas.height];
       const own = this.still.getContext("2d");
+      own.setTransform(...transform);
+      own.imageSmoothingEnabled = this.scale < 3;
+      own.drawImage(this.bitmap, 0, 0, this.size[1], this.size[0]);
       for (const one of masks) this.mask(own, one, transform);
     }
     context.setTransform(1, 0, 0, 1, 0, 0);
@@ -108,8 +122,8 @@ export class View {
 
   /** Fill a mask, and draw its outline two pixels of the screen wide, about its box alone. */
   mask(target, { mask, colour, strong }, transform) {
-    const path = mask.path();
     if (!mask.area) return;
+    mask.index();
     const [scale, , , , dx, dy] = transform;
     const wide = (strong ? 2 : 1.3) * (devicePixelRatio || 1);
     const [x0, y0, x1, y1] = mask.extent;
@@ -120,9 +134,7 @@ export class View {
     const bottom = Math.min(height, Math.ceil(y1 * scale + dy + wide + 1));
     if (right <= left || bottom <= top) return;
     const layer = this.sheet("layer", right - left, bottom - top);
-    layer.setTransform(scale, 0, 0, scale, dx - left, dy - top);
-    layer.fillStyle = colour;
-    layer.fill(path);
+    mask.draw(layer, scale, dx - left, dy - top, colour);
     target.setTransform(1, 0, 0, 1, 0, 0);
     target.globalAlpha = strong ? CLEAR + 0.15 : CLEAR;
     target.drawImage(layer.canvas, left, top);
