@@ -8,6 +8,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+import anyio.to_thread
+
 from fastseg.masks import Masks
 from fastseg.sam.embedding import Embedding
 from fastseg.sam.mask_generator import Progress
@@ -15,7 +17,8 @@ from fastseg.sam.model import Sam
 from fastseg.server import bodies, prompting
 from fastseg.server.image_store import ImageStore, OpenImage
 from fastseg.server.jobs import Event, Job, Jobs
-from fastseg.server.metrics import Metrics, resident_bytes
+from fastseg.server.memory import give_back, resident_bytes
+from fastseg.server.metrics import Metrics
 from fastseg.server.refusals import RefusalError
 from fastseg.server.settings import Settings
 from fastseg.server.work_queue import WorkQueue
@@ -48,8 +51,12 @@ class Service:
 
     async def expire(self) -> None:
         """Close images whose time is over, for as long as the server runs."""
+        known = 0
         while True:
             self.images.expire()
+            if self.images.closed != known:
+                known = self.images.closed
+                await anyio.to_thread.run_sync(give_back)
             await asyncio.sleep(min(_EXPIRY_S, self.limits.image_s / 2))
 
     def warm_up(self) -> None:

@@ -11,6 +11,7 @@ from fastseg.client import Client, to_mask
 from fastseg.errors import ServerError
 from tests.helpers import page
 from tests.helpers.dicom_files import slices
+from tests.server.conftest import Raw
 
 
 def array(mask) -> np.ndarray:
@@ -234,3 +235,9 @@ def test_health_readiness_and_metrics(raw, client, png):
     assert float(lines["fastseg_images"]) >= 1
     assert lines["fastseg_ready"] == "1"
     assert float(lines["fastseg_resident_bytes"]) > 1e6
+
+
+def test_without_the_page_there_is_the_api_alone(serve):
+    raw = Raw(serve(page=False))
+    assert raw("GET", "/")[0] == raw("GET", "/page/main.js")[0] == 404
+    assert raw("GET", "/v1/server")[0] == 200

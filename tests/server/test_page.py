@@ -204,7 +204,7 @@ def test_a_mask_is_painted_corrected_and_given_back_to_the_model(tab, disc):
     page.mouse.move(*tab.at(80, 50), steps=4)
     page.mouse.up()
     tab.alternatives(1)
-    expect(page.locator("#hint")).to_contain_text("Corrected by hand")
+    expect(page.locator("#hint")).to_contain_text("corrected by hand")
     page.keyboard.press("f")
     tab.alternatives(3)
     page.keyboard.press("Enter")

@@ -64,7 +64,7 @@ export class Panel {
     place.hidden = !masks.length;
     byId("hint").textContent = draft
       ? masks.length
-        ? draft.edited ? "Corrected by hand. Refine gives it to the model." : `${this.session.area(masks[draft.chosen])}. Add points to correct it, with shift for the background. Enter keeps it.`
+        ? draft.edited ? `${this.session.area(masks[0])}, corrected by hand. Refine gives it to the model.` : `${this.session.area(masks[draft.chosen])}. Add points to correct it, with shift for the background. Enter keeps it.`
         : "The model is at it."
       : "Click an object, or drag a box around it.";
   }
