@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -35,7 +35,8 @@ class SliceModel(Protocol):
         """Encode one slice."""
         ...
 
-    def segment(self, image: Any, *, multimask: bool = True, **prompts: Any) -> Any:
+    @property
+    def segment(self) -> Callable[..., Any]:
         """Decode prompts on an encoded slice."""
         ...
 

@@ -233,6 +233,12 @@ def test_distances_and_areas_are_in_centimetres_and_frames_turn_by_the_wheel(tab
     expect(page.locator("#status")).to_contain_text("1 proposed")
     document = json.loads(tab.download("#export"))
     assert sorted(one["image_id"] for one in document["annotations"]) == [1, 2]
+    page.keyboard.press("Control+z")
+    page.keyboard.press("PageUp")
+    expect(page.locator("#frame-place")).to_have_text("1 of 2")
+    page.keyboard.press("g")
+    expect(page.locator("#status")).to_contain_text("on 1 other frames")
+    tab.objects(2)
 
 
 @pytest.mark.slow

@@ -127,6 +127,7 @@ byId("everything").addEventListener("click", everything);
 byId("cancel").addEventListener("click", () => session.busy?.cancel?.());
 byId("frame").addEventListener("input", (event) => session.goTo(Number(event.target.value)));
 byId("carry").addEventListener("click", () => session.carry());
+byId("propagate").addEventListener("click", () => session.propagate());
 byId("export").addEventListener("click", () => {
   session.name = byId("name").value.trim();
   session.export(byId("format").value);
@@ -162,6 +163,7 @@ const KEYS = {
   r: () => setTool("ruler"),
   f: () => session.refine(),
   c: () => session.carry(),
+  g: () => session.propagate(),
   "[": () => setBrush(stage.brush - 3),
   "]": () => setBrush(stage.brush + 3),
   "+": () => view.zoom(1.25, byId("stage").clientWidth / 2, byId("stage").clientHeight / 2),

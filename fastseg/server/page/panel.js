@@ -43,7 +43,7 @@ export class Panel {
     const bar = byId("busy").querySelector(".bar");
     bar.classList.toggle("moving", !busy.total);
     bar.firstElementChild.style.width = busy.total ? `${(100 * busy.done) / busy.total}%` : "";
-    byId("busy-text").textContent = busy.total ? `${busy.text}: ${busy.done} of ${busy.total} points` : busy.text;
+    byId("busy-text").textContent = busy.total ? `${busy.text}: ${busy.done} of ${busy.total}` : busy.text;
     byId("cancel").hidden = !busy.cancel;
   }
 

@@ -310,28 +310,59 @@ export class Session extends EventTarget {
 
   // Everything
 
-  async everything(pointsPerSide) {
-    if (!this.image || this.busy) return;
+  /** Run a job with progress, and hand its result over; Cancel ends it. */
+  async job(text, path, body, take) {
     const stop = new AbortController();
-    this.work("Finding everything", () => stop.abort());
+    this.work(text, () => stop.abort());
     this.clock.enter("wait");
     await this.attempt(async () => {
-      const body = { frame: this.frame, points_per_side: pointsPerSide };
-      for await (const event of api.lines(`/v1/images/${this.image.id}/everything`, body, stop.signal)) {
+      for await (const event of api.lines(`/v1/images/${this.image.id}/${path}`, body, stop.signal)) {
         if (event.event === "progress") {
           Object.assign(this.busy, { done: event.done, total: event.total });
           this.changed();
         }
         if (event.event === "error") this.tell(event.error.message, true);
-        if (event.event === "result") {
-          this.candidates = event.masks.map((row) => new Mask(row.segmentation, row.predicted_iou)).sort((a, b) => a.area - b.area);
-          this.tell(`${this.candidates.length} masks. Point at one and click to take it; Esc ends this.`);
-        }
+        if (event.event === "result") take(event);
       }
     });
     this.work(null);
     this.clock.enter("choose");
     this.changed();
+  }
+
+  async everything(pointsPerSide) {
+    if (!this.image || this.busy) return;
+    const body = { frame: this.frame, points_per_side: pointsPerSide };
+    await this.job("Finding everything", "everything", body, ({ masks }) => {
+      this.candidates = masks.map((row) => new Mask(row.segmentation, row.predicted_iou)).sort((a, b) => a.area - b.area);
+      this.tell(`${this.candidates.length} masks. Point at one and click to take it; Esc ends this.`);
+    });
+  }
+
+  /** Follow the objects of this frame through all frames. */
+  async propagate() {
+    if (!this.image || this.image.frames < 2 || this.busy) return;
+    if (this.draft) await this.keep();
+    const here = this.state.objects.filter(({ frame }) => frame === this.frame);
+    if (!here.length) return this.tell("Keep an object on this frame first; it is then followed.", true);
+    const prompts = here.map(({ mask }) => {
+      mask.index();
+      return { box: mask.extent };
+    });
+    const from = this.frame;
+    await this.job("Following", "propagate", { prompts, frame: from }, ({ frames }) => {
+      const found = frames
+        .filter(({ frame }) => frame !== from)
+        .flatMap(({ frame, masks }) => masks.map((row) => ({
+          name: here[row.prompt].name,
+          mask: new Mask(row.segmentation, row.predicted_iou),
+          frame,
+          draft: null,
+          status: "proposed",
+        })));
+      this.history.push({ ...this.state, objects: [...this.state.objects, ...found] });
+      this.tell(`${found.length} masks on ${new Set(found.map(({ frame }) => frame)).size} other frames. Look through them, and correct what is wrong.`);
+    });
   }
 
   /** Index of the smallest candidate at a place. */
