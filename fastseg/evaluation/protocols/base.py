@@ -102,7 +102,7 @@ class Protocol(ABC):
 
     @property
     def intensity(self) -> Intensity:
-        """How levels become 0..255."""
+        """The window by which levels become 0..255."""
         return "file"
 
     @abstractmethod

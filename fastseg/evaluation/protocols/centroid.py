@@ -33,7 +33,7 @@ class Centroid(Protocol):
 
     slots: tuple[Slot, ...] = ("argmax", "first", "oracle")
     instance: Literal["class_mask", "component"] = "class_mask"
-    """What one point is for: the whole object, or each of its connected components."""
+    """The part that one point is for: the whole object, or each of its connected components."""
 
     centroid_round: Rounding = "nearest"
 
