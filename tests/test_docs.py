@@ -33,7 +33,7 @@ EXTRAS = re.compile(r"\[([\w,-]+)\]")
 
 FOLDER_OF_VIT_B = re.compile(r"(?<![\w/\"-])(vit_b|vit-b)(?![\w/\"-])")
 
-SYSTEM = {"apt-get", "cmake", "export", "python3", "sudo", "."}
+SYSTEM = {"apt-get", "cmake", "curl", "export", "python3", "sudo", "."}
 """Commands that only blocks with a need of their own may give."""
 
 

@@ -9,7 +9,14 @@ from typing import Any
 
 import click
 
-from fastseg.cli.arguments import ImageArguments, ModelArguments, image_options, into, model_options
+from fastseg.cli.arguments import (
+    ImageArguments,
+    ModelArguments,
+    image_options,
+    into,
+    json_option,
+    model_options,
+)
 from fastseg.cli.report import Report
 from fastseg.environment import needs_extra
 from fastseg.inputs.text import printable
@@ -27,6 +34,7 @@ class Arguments(ModelArguments, ImageArguments):
     allow_origin: tuple[str, ...]
     allow_anyone: bool
     root: Path | None
+    page: bool
     max_upload: int
     max_memory: int
     max_images: int
@@ -60,6 +68,12 @@ class Arguments(ModelArguments, ImageArguments):
     "--root",
     type=click.Path(path_type=Path),
     help="Folder whose images may be opened by path. Default: uploads alone.",
+)
+@click.option(
+    "--page/--no-page",
+    default=True,
+    show_default=True,
+    help="Send the page at /, or the API alone.",
 )
 @click.option(
     "--max-upload", type=click.IntRange(min=1), default=256, show_default=True, help="MiB."
@@ -101,6 +115,7 @@ class Arguments(ModelArguments, ImageArguments):
 )
 @image_options
 @model_options
+@json_option
 @into(Arguments)
 def serve(arguments: Arguments) -> Report:
     """Serve masks over HTTP, and a page to make them with, until interrupted."""
@@ -134,6 +149,7 @@ def _settings(arguments: Arguments) -> Any:
         origins=arguments.allow_origin,
         root=arguments.root,
         allow_anyone=arguments.allow_anyone,
+        page=arguments.page,
         limits=limits,
     )
 

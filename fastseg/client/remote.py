@@ -157,6 +157,23 @@ class RemoteImage:
         """
         yield from self.connection.lines(f"{self._path}/everything", settings)
 
+    def propagate(
+        self, boxes: Sequence[Sequence[float]], *, frame: int = 0, rule: str = "best"
+    ) -> Iterator[Json]:
+        """Follow objects through all frames, and yield what happens; ending early cancels.
+
+        Args:
+            boxes: For each object x0, y0, x1, y1 on ``frame``.
+            frame: The frame that the boxes are on.
+            rule: As of ``Sam.propagate``.
+
+        Yields:
+            Events as of ``everything``; ``result`` has ``frames``, each with ``frame`` and
+            ``masks``, and ``stops``.
+        """
+        body = {"prompts": [{"box": list(box)} for box in boxes], "frame": frame, "rule": rule}
+        yield from self.connection.lines(f"{self._path}/propagate", body)
+
     def cancel(self, job: str) -> None:
         """Cancel a job of ``everything``, by the identifier of its first event."""
         self.connection.json("DELETE", f"/v1/jobs/{quote(job, safe='')}")

@@ -63,7 +63,8 @@ def create_app(model: Sam, settings: Settings | None = None) -> ASGIApp:
     )
     app.state.service = service
     app.include_router(router)
-    _add_page(app)
+    if settings.page:
+        _add_page(app)
     _add_errors(app)
     guarded: ASGIApp = Guard(app, settings, service.metrics)
     if settings.origins:

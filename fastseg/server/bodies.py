@@ -72,11 +72,25 @@ class EverythingBody(_Body):
 
     frame: int = 0
     points_per_side: int = 32
-    pred_iou_thresh: Number = 0.88
-    stability_score_thresh: Number = 0.95
+    pred_iou_thresh: Number | None = None
+    """None is the model's own."""
+
+    stability_score_thresh: Number | None = None
+    """None is the model's own."""
+
     box_nms_thresh: Number = 0.7
     crop_n_layers: Annotated[int, Field(ge=0, le=2)] = 0
     min_mask_region_area: int = 0
+
+
+class PropagateBody(_Body):
+    """Objects on one frame, to be followed through the others; their prompts are of one kind."""
+
+    prompts: Annotated[list[Prompt], Field(min_length=1)]
+    frame: int = 0
+    rule: Literal["best", "box", "logits", "repeat"] = "best"
+    min_score: Number = 0.5
+    max_change: Number = 4.0
 
 
 class NamedMask(_Body):
@@ -132,7 +146,7 @@ class ImageAnswer(BaseModel):
     height: int
     frames: int
     spacing_mm: list[float] | None
-    """Height and width of a pixel in mm, where the file states them."""
+    """Height and width of a pixel in mm, where the file states them; of ultrasound, of tissue."""
 
     slice_mm: float | None
     """Distance of slices in mm."""

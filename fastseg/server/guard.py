@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import time
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -13,6 +14,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from fastseg.server.metrics import Metrics
 from fastseg.server.refusals import RefusalError, refusal
 from fastseg.server.settings import Settings
+
+_LINGER_S = 5.0
+"""Seconds for which the rest of a refused body is thrown away."""
 
 UPLOAD_PATH = "/v1/images"
 _OPEN_PATHS = ("/", "/health", "/ready", "/favicon.ico")
@@ -46,7 +50,7 @@ class Guard:
             await self._app(scope, body, answer)
         except RefusalError as error:
             if not answer.begun:
-                await refusal(error)(scope, receive, answer)
+                await refusal(error)(scope, receive, _Lingering(answer, receive))
         except TimeoutError:
             answer.status = 499  # the reader has gone; the connection is closed
         finally:
@@ -134,6 +138,33 @@ class _Body:
 
     def _too_large(self) -> RefusalError:
         return RefusalError(413, f"the body of the request has more than {self._most:,} bytes.")
+
+
+class _Lingering:
+    """An answer to a request whose body is not read: it is thrown away after the answer.
+
+    A connection that is closed with bytes unread is reset, and the answer is lost with it.
+    """
+
+    def __init__(self, send: Send, receive: Receive) -> None:
+        self._send = send
+        self._receive = receive
+
+    async def __call__(self, message: Message) -> None:
+        """Send a part, and end the answer when the client has sent all or its time is over."""
+        if message["type"] != "http.response.body":
+            await self._send(message)
+            return
+        await self._send({**message, "more_body": True})
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._drain(), _LINGER_S)
+        await self._send({"type": "http.response.body", "body": b""})
+
+    async def _drain(self) -> None:
+        more = True
+        while more:
+            message = await self._receive()
+            more = message["type"] == "http.request" and message.get("more_body", False)
 
 
 class _Answer:

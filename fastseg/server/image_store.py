@@ -94,6 +94,8 @@ class ImageStore:
         self._limits = limits
         self._images: OrderedDict[str, OpenImage] = OrderedDict()
         self._lock = threading.Lock()
+        self.closed = 0
+        """Images that were closed so far."""
 
     def __len__(self) -> int:
         """Count the open images."""
@@ -184,6 +186,7 @@ class ImageStore:
             found = self._images.pop(number, None)
         if found is not None:
             found.close()
+            self.closed += 1
 
 
 def _same(one: str, other: str) -> bool:

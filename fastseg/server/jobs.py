@@ -1,4 +1,4 @@
-"""Jobs of everything mode: events with progress, a result, and an end at any time."""
+"""Jobs, which take longer than a request: events with progress, a result, an end at any time."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ import anyio
 import anyio.to_thread
 
 from fastseg.errors import FastsegError
-from fastseg.masks import Masks
 from fastseg.sam.mask_generator import Progress
-from fastseg.server.prompting import answer
 from fastseg.server.refusals import RefusalError, error_body
 
 Event = dict[str, Any]
@@ -26,15 +24,15 @@ class Cancelled(Exception):  # noqa: N818  # no error: somebody wished it
 
 
 class Job:
-    """One call of everything mode.
+    """One call of everything mode, or of propagation through a volume.
 
     Args:
-        call: Makes the masks; it is given a function to report progress to.
+        call: Makes the result, ready for JSON; it is given a function to report progress to.
         owner: Token of the client.
         seconds: Longest time that it may take.
     """
 
-    def __init__(self, call: Callable[[Progress], Masks], owner: str, seconds: float) -> None:
+    def __init__(self, call: Callable[[Progress], Event], owner: str, seconds: float) -> None:
         self.id = secrets.token_urlsafe(12)
         self.owner = owner
         self._call = call
@@ -46,7 +44,7 @@ class Job:
         self._progress: tuple[int, int] | None = None
 
     def cancel(self) -> None:
-        """End the job after the batch of points that is decoded now."""
+        """End the job after the batch of points, or the slice, that it is at."""
         self._cancelled.set()
 
     async def events(self, limiter: anyio.CapacityLimiter) -> AsyncIterator[Event]:
@@ -75,7 +73,7 @@ class Job:
     def _run(self) -> Event:
         try:
             self._report(0, 0)
-            return {"event": "result", **answer(self._call(self._report))}
+            return {"event": "result", **self._call(self._report)}
         except Cancelled:
             return {"event": "cancelled"}
         except FastsegError as error:
@@ -86,7 +84,7 @@ class Job:
             raise Cancelled
         if time.monotonic() > self._end:
             raise RefusalError(
-                504, f"the job took longer than {self._seconds:g} s. Use fewer points."
+                504, f"the job took longer than {self._seconds:g} s. Ask for less at once."
             )
         if total:
             self._progress = (done, total)

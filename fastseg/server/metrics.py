@@ -6,7 +6,6 @@ import threading
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable
-from pathlib import Path
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -83,15 +82,6 @@ class _Histogram:
         found.append(f"{name}_sum{_labels(labels)} {self.sum:.6f}")
         found.append(f"{name}_count{_labels(labels)} {total}")
         return found
-
-
-def resident_bytes() -> float:
-    """Read the memory that the process holds, 0 where the system does not tell."""
-    try:
-        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
-    except OSError:
-        return 0.0
-    return float(pages) * 4096
 
 
 def _labels(labels: Labels) -> str:

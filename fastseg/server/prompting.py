@@ -19,6 +19,7 @@ from fastseg.ops import Rle
 from fastseg.results import describe
 from fastseg.sam.embedding import Embedding
 from fastseg.sam.model import Sam
+from fastseg.sam.volume_masks import VolumeMasks
 from fastseg.server import bodies
 from fastseg.server.settings import Limits
 from fastseg.timings import Timings
@@ -40,13 +41,12 @@ def segment(model: Sam, embedding: Embedding, body: bodies.PromptsBody, limits: 
         MaskError: A mask prompt is no mask of the image.
     """
     prompts = body.prompts
-    _check_number(prompts, limits)
+    check_number(prompts, limits)
     parts = []
     for members in _kinds(prompts):
         chosen = [prompts[index] for index in members]
-        masks = model.segment(
-            embedding, **_arguments(model, embedding, chosen), multimask=body.multimask
-        )
+        given = arguments(model, embedding.frame, chosen)
+        masks = model.segment(embedding, **given, multimask=body.multimask)
         parts.append(replace(masks, prompt=np.array(members, np.int64)[masks.prompt], logits=None))
     timings = sum((part.timings for part in parts), Timings())
     joined = concatenate(parts, timings)
@@ -99,7 +99,22 @@ def answer(masks: Masks) -> dict[str, Any]:
     return {"masks": rows, "timings": masks.timings.as_dict()}
 
 
-def _check_number(prompts: Sequence[bodies.Prompt], limits: Limits) -> None:
+def volume_answer(found: VolumeMasks) -> dict[str, Any]:
+    """Return the masks of every frame that has any, and where objects end, ready for JSON."""
+    frames = [(number, masks[masks.areas > 0]) for number, masks in enumerate(found)]
+    return {
+        "frames": [{"frame": number, **answer(masks)} for number, masks in frames if len(masks)],
+        "stops": [stop.as_dict() for stop in found.stops],
+        "timings": found.timings.as_dict(),
+    }
+
+
+def check_number(prompts: Sequence[bodies.Prompt], limits: Limits) -> None:
+    """Check that there are prompts, and not too many.
+
+    Raises:
+        PromptError: There is none, or there are too many prompts or points.
+    """
     if not prompts:
         raise PromptError("the request has no prompt. Give at least one.")
     points = sum(len(prompt.points or ()) for prompt in prompts)
@@ -120,10 +135,15 @@ def _kinds(prompts: Sequence[bodies.Prompt]) -> Iterator[list[int]]:
     yield from kinds.values()
 
 
-def _arguments(
-    model: Sam, embedding: Embedding, prompts: Sequence[bodies.Prompt]
-) -> dict[str, Any]:
-    """Return the arguments of ``Sam.segment`` for prompts that consist of the same things."""
+def arguments(model: Sam, frame: Frame, prompts: Sequence[bodies.Prompt]) -> dict[str, Any]:
+    """Return the arguments of ``Sam.segment`` for prompts that consist of the same things.
+
+    Raises:
+        PromptError: They do not, or points and labels are not equally many.
+        MaskError: A mask prompt is no mask of the image.
+    """
+    if len(list(_kinds(prompts))) > 1:
+        raise PromptError("the prompts must all be points, or all boxes, or all masks.")
     found: dict[str, Any] = {}
     first = prompts[0]
     for prompt in prompts:
@@ -143,7 +163,7 @@ def _arguments(
     if first.mask is not None:
         found["mask_logits"] = np.stack(
             [
-                mask_logits(to_rle(one.mask), embedding.frame, model.mask_side)
+                mask_logits(to_rle(one.mask), frame, model.mask_side)
                 for one in prompts
                 if one.mask is not None
             ]

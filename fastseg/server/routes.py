@@ -12,10 +12,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response, StreamingResponse
 
-from fastseg.errors import FastsegError
+from fastseg.errors import FastsegError, ImageError
+from fastseg.imaging import MedicalImage
 from fastseg.results import to_json
 from fastseg.server import bodies, exporting, opening, prompting
 from fastseg.server.image_store import OpenImage
+from fastseg.server.jobs import Event
 from fastseg.server.metrics import MEDIA_TYPE
 from fastseg.server.refusals import RefusalError, error_body, json_answer
 from fastseg.server.service import Service
@@ -200,18 +202,23 @@ async def everything(request: Request, image: str, body: bodies.EverythingBody) 
     at the end ``result`` with masks, ``cancelled`` or ``error``. The job ends with the connection.
     """
     service = _service(request)
-    events = service.everything(_opened(request, image), body, request.state.owner)
+    return _stream(service.everything(_opened(request, image), body, request.state.owner))
 
-    async def lines() -> AsyncIterator[str]:
-        async for event in events:
-            yield to_json(event) + "\n"
 
-    return StreamingResponse(lines(), media_type=LINES)
+@router.post("/v1/images/{image}/propagate", tags=["masks"])
+async def propagate(request: Request, image: str, body: bodies.PropagateBody) -> Response:
+    """Follow objects from one frame through all, as JSON lines that arrive as the job goes on.
+
+    Events are those of everything mode. The result has ``frames``, each with ``frame`` and
+    ``masks`` whose ``prompt`` is the object, and ``stops``, where and why each object ends.
+    """
+    service = _service(request)
+    return _stream(service.propagate(_opened(request, image), body, request.state.owner))
 
 
 @router.delete("/v1/jobs/{job}", tags=["masks"], status_code=202)
 async def cancel_job(request: Request, job: str) -> Response:
-    """Cancel a job of everything mode."""
+    """Cancel a job of everything mode or propagation."""
     _service(request).jobs.cancel(job, request.state.owner)
     return Response(status_code=202)
 
@@ -229,6 +236,14 @@ async def export(request: Request, image: str, body: bodies.ExportBody) -> Respo
         media_type=media,
         headers={"Content-Disposition": f'attachment; filename="{plain}"'},
     )
+
+
+def _stream(events: AsyncIterator[Event]) -> Response:
+    async def lines() -> AsyncIterator[str]:
+        async for event in events:
+            yield to_json(event) + "\n"
+
+    return StreamingResponse(lines(), media_type=LINES)
 
 
 async def _path_body(request: Request) -> bodies.PathBody:
@@ -267,7 +282,7 @@ def _opened(request: Request, image: str) -> OpenImage:
 
 def _describe(service: Service, one: OpenImage, timings: Timings | None = None) -> dict[str, Any]:
     height, width = one.image.size
-    spacing = one.image.spacing
+    spacing = _spacing(one.image)
     return {
         "id": one.id,
         "name": one.name,
@@ -282,6 +297,20 @@ def _describe(service: Service, one: OpenImage, timings: Timings | None = None) 
         "expires_s": service.limits.image_s,
         "timings": None if timings is None else timings.as_dict(),
     }
+
+
+def _spacing(image: MedicalImage) -> tuple[float, float] | None:
+    """Return height and width of a pixel in mm; of ultrasound, those of its tissue."""
+    if image.spacing is not None:
+        return image.spacing
+    try:
+        region = image.tissue
+    except ImageError:  # several, which may differ
+        return None
+    if region is None or region.pixel_cm is None:
+        return None
+    width, height = region.pixel_cm
+    return 10 * height, 10 * width
 
 
 def _timing_header(timings: Timings) -> dict[str, str]:

@@ -8,6 +8,9 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+import anyio.to_thread
+
+from fastseg.geometry import Frame
 from fastseg.masks import Masks
 from fastseg.sam.embedding import Embedding
 from fastseg.sam.mask_generator import Progress
@@ -15,7 +18,8 @@ from fastseg.sam.model import Sam
 from fastseg.server import bodies, prompting
 from fastseg.server.image_store import ImageStore, OpenImage
 from fastseg.server.jobs import Event, Job, Jobs
-from fastseg.server.metrics import Metrics, resident_bytes
+from fastseg.server.memory import give_back, resident_bytes
+from fastseg.server.metrics import Metrics
 from fastseg.server.refusals import RefusalError
 from fastseg.server.settings import Settings
 from fastseg.server.work_queue import WorkQueue
@@ -48,8 +52,12 @@ class Service:
 
     async def expire(self) -> None:
         """Close images whose time is over, for as long as the server runs."""
+        known = 0
         while True:
             self.images.expire()
+            if self.images.closed != known:
+                known = self.images.closed
+                await anyio.to_thread.run_sync(give_back)
             await asyncio.sleep(min(_EXPIRY_S, self.limits.image_s / 2))
 
     def warm_up(self) -> None:
@@ -57,7 +65,11 @@ class Service:
         import numpy as np
 
         embedding = self.model.embed(np.zeros((64, 64, 3), np.uint8))
-        self.model.segment(embedding, points=[32, 32])
+        taken = self.model.rules.prompts
+        if taken.points:
+            self.model.segment(embedding, points=[32, 32])
+        else:
+            self.model.segment(embedding, boxes=[16, 16, 48, 48])
         self.is_ready = True
 
     def close(self) -> None:
@@ -106,11 +118,38 @@ class Service:
             raise RefusalError(422, f"points_per_side must be from 1 to {most}.")
         settings = body.model_dump(exclude={"frame"})
 
-        def call(progress: Progress) -> Masks:
+        def call(progress: Progress) -> Event:
             masks = self.model.everything(frame, **settings, progress=progress)
             self.measure(masks.timings)
-            return masks
+            return prompting.answer(masks)
 
+        return self._begin(call, owner)
+
+    def propagate(
+        self, image: OpenImage, body: bodies.PropagateBody, owner: str
+    ) -> AsyncIterator[Event]:
+        """Begin a job that follows objects through the frames, and return its events.
+
+        Raises:
+            RefusalError: There is no such frame, or there are too many jobs.
+            PromptError: The prompts are too many, or of several kinds.
+        """
+        image.frame(body.frame)
+        prompting.check_number(body.prompts, self.limits)
+        square = Frame(image.image.size, self.model.manifest.image_preprocessing.side)
+        prompts = prompting.arguments(self.model, square, body.prompts)
+        settings = body.model_dump(include={"rule", "min_score", "max_change"})
+
+        def call(progress: Progress) -> Event:
+            found = self.model.propagate(
+                image.image, start=body.frame, **prompts, **settings, progress=progress
+            )
+            self.measure(found.timings)
+            return prompting.volume_answer(found)
+
+        return self._begin(call, owner)
+
+    def _begin(self, call: Callable[[Progress], Event], owner: str) -> AsyncIterator[Event]:
         job = Job(call, owner, self.limits.job_s)
         self.jobs.add(job)
         return self.jobs.events(job)
@@ -129,6 +168,7 @@ class Service:
         limits = {name: getattr(self.limits, name) for name in self.limits.__dataclass_fields__}
         return {
             **self.model.provenance(),
+            "takes": self.model.rules.prompts.taken,
             "limits": limits,
             "root": self.settings.root is not None,
         }
@@ -144,7 +184,7 @@ class Service:
         for name, about, read in (
             ("images", "Open images.", lambda: len(self.images)),
             ("image_bytes", "Memory of open images.", lambda: self.images.bytes),
-            ("jobs", "Jobs of everything mode that run or wait.", lambda: len(self.jobs)),
+            ("jobs", "Jobs that run or wait.", lambda: len(self.jobs)),
             ("waiting_prompts", "Prompts that wait.", lambda: self.prompting.waiting),
             ("waiting_images", "Images that wait.", lambda: self.opening.waiting),
             ("ready", "1 if the model is loaded.", lambda: self.is_ready),

@@ -115,6 +115,9 @@ class Settings:
     allow_anyone: bool = False
     """Listen at any address without tokens: everybody who reaches it may use the server."""
 
+    page: bool = True
+    """Send the page at ``/``; without it there is the API alone."""
+
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:

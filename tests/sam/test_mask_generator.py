@@ -179,3 +179,30 @@ def test_every_setting_reaches_the_settings(model, image, monkeypatch):
     monkeypatch.setattr(MaskGenerator, "generate", generate)
     model.everything(image, **given)
     assert {name: getattr(reached[0], name) for name in SETTINGS} == given
+
+
+def test_progress_counts_the_points_of_all_crops(model, image):
+    seen: list[tuple[int, int]] = []
+    masks = model.everything(
+        image,
+        points_per_side=5,
+        points_per_batch=10,
+        crop_n_layers=1,
+        progress=lambda done, total: seen.append((done, total)),
+        **LOOSE,
+    )
+    alone = model.everything(image, points_per_side=5, crop_n_layers=1, **LOOSE)
+    assert seen[0] == (0, 125)
+    assert seen[-1] == (125, 125)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    np.testing.assert_array_equal(masks.array(), alone.array())
+
+
+def test_an_error_of_progress_ends_the_call(model, image):
+    def stop(done, total):
+        if done:
+            raise KeyError("enough")
+
+    with pytest.raises(KeyError, match="enough"):
+        model.everything(image, points_per_side=5, points_per_batch=5, progress=stop, **LOOSE)
+    assert len(model.everything(image, points_per_side=5, **LOOSE))

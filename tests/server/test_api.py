@@ -6,11 +6,13 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fastseg.client import Client, to_mask
 from fastseg.errors import ServerError
 from tests.helpers import page
 from tests.helpers.dicom_files import slices
+from tests.server.conftest import Raw
 
 
 def array(mask) -> np.ndarray:
@@ -155,10 +157,37 @@ def test_every_frame_of_a_clip_takes_prompts_and_a_nifti_holds_all(client, files
     assert labels[..., 1].sum() == mask.area
 
 
+def test_objects_are_followed_through_the_frames(raw, client, tiny_model, png, tmp_path):
+    volume = np.stack([np.roll(bright_disc(), shift, axis=1) for shift in range(4)])
+    folder = tmp_path / "frames.tif"
+    frames = [Image.fromarray(one) for one in volume]
+    frames[0].save(folder, save_all=True, append_images=frames[1:])
+    expected = tiny_model.propagate(volume, start=1, boxes=[[25, 15, 56, 46]])
+    with client.open(folder) as image:
+        events = list(image.propagate([[25, 15, 56, 46]], frame=1))
+        path = f"/v1/images/{image.about['id']}/propagate"
+        mixed = {"prompts": [{"box": [1, 2, 30, 40]}, {"points": [[1, 2]]}]}
+        status, _, body = raw("POST", path, mixed)
+    assert status == 422
+    assert "all be points" in json.loads(body)["error"]["message"]
+    result = events[-1]
+    assert result["event"] == "result"
+    assert {event["total"] for event in events if event["event"] == "progress"} <= {4}
+    found = {one["frame"]: to_mask(one["masks"][0]) for one in result["frames"]}
+    assert set(found) == {n for n, masks in enumerate(expected) if masks.areas[0]}
+    for number, mask in found.items():
+        assert np.array_equal(array(mask), expected[number].array()[0])
+    assert len(result["stops"]) == len(expected.stops)
+
+
+def bright_disc() -> np.ndarray:
+    rows, columns = np.indices((64, 96))
+    return np.where((rows - 30) ** 2 + (columns - 40) ** 2 < 15**2, 220, 30).astype(np.uint8)
+
+
 def test_exports_hold_the_masks_and_their_names(client, png):
     from io import BytesIO
 
-    from PIL import Image
     from pycocotools import mask as coco
 
     with client.open(png, name="disc.png") as image:
@@ -180,8 +209,6 @@ def test_exports_hold_the_masks_and_their_names(client, png):
 
 def test_a_view_is_what_the_model_sees(raw, client, png):
     from io import BytesIO
-
-    from PIL import Image
 
     with client.open(png) as image:
         path = f"/v1/images/{image.about['id']}/view"
@@ -234,3 +261,9 @@ def test_health_readiness_and_metrics(raw, client, png):
     assert float(lines["fastseg_images"]) >= 1
     assert lines["fastseg_ready"] == "1"
     assert float(lines["fastseg_resident_bytes"]) > 1e6
+
+
+def test_without_the_page_there_is_the_api_alone(serve):
+    raw = Raw(serve(page=False))
+    assert raw("GET", "/")[0] == raw("GET", "/page/main.js")[0] == 404
+    assert raw("GET", "/v1/server")[0] == 200

@@ -178,8 +178,8 @@ class TinyViTBlock(nn.Module):
         windows = self.attn(partition(pad_to_windows(tokens, self.window), self.window))
         tokens = tokens + merge(windows, x.shape[0], (x.shape[2], x.shape[3]))
         tokens = self.local_conv(tokens.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        tokens = tokens + self.mlp(tokens)
-        return tokens.permute(0, 3, 1, 2)
+        mixed: Tensor = (tokens + self.mlp(tokens)).permute(0, 3, 1, 2)
+        return mixed
 
 
 class Stage(nn.Module):
