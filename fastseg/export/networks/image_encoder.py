@@ -186,4 +186,3 @@ class ImageEncoder(nn.Module):
             x = block(x)
         embedding: Tensor = self.neck(x.permute(0, 3, 1, 2))
         return embedding
-

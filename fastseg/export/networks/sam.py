@@ -50,8 +50,13 @@ class SamModules:
             "mask_decoder": self.mask_decoder,
         }
 
-    def decoder_weights(self) -> dict[str, NDArray[np.float32]]:
-        """Collect every weight of prompt encoder and mask decoder, by its name in a checkpoint."""
+    def decoder_weights(self) -> dict[str, NDArray[np.float32]] | None:
+        """Collect every weight of prompt encoder and mask decoder, by its name in a checkpoint.
+
+        None for a decoder that is not SAM's own, which the native kernel does not know.
+        """
+        if type(self.mask_decoder) is not MaskDecoder:
+            return None
         return {
             f"{prefix}.{name}": tensor.detach().float().numpy()
             for prefix, module in self.by_prefix().items()
