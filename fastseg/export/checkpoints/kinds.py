@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import torch
 from torch import Tensor
 
+from fastseg.export.networks import hiera, sam2
 from fastseg.export.networks.image_encoder import SHAPES, ImageEncoder
 from fastseg.export.networks.mask_decoder import MaskDecoder
 from fastseg.export.networks.prompt_encoder import PromptEncoder
@@ -121,41 +122,33 @@ def _tiny_vit(shape: TinyViTShape) -> SamModules:
     return SamModules(TinyViT(shape), PromptEncoder(shape.grid, shape.side), MaskDecoder())
 
 
-def _vit_b() -> SamModules:
-    return _vit("vit_b")
-
-
-def _vit_l() -> SamModules:
-    return _vit("vit_l")
-
-
-def _vit_h() -> SamModules:
-    return _vit("vit_h")
-
-
-def _mobile_sam() -> SamModules:
-    return _tiny_vit(MOBILE_SAM)
-
-
-def _lite_medsam() -> SamModules:
-    return _tiny_vit(LITE_MEDSAM)
-
-
 _CLASSIFIER = ("image_encoder.norm_head.", "image_encoder.head.")
 """The classifier that TinyViT was first trained with, which MobileSAM's file still holds."""
 
 KINDS = (
-    Kind("vit_b", "SAM ViT-B", _vit_b, ("sam", "medsam")),
-    Kind("vit_l", "SAM ViT-L", _vit_l, ("sam", "medsam")),
-    Kind("vit_h", "SAM ViT-H", _vit_h, ("sam", "medsam")),
-    Kind("mobile-sam", "MobileSAM", _mobile_sam, ("sam",), unused=_CLASSIFIER),
+    *(
+        Kind(name, f"SAM ViT-{name[-1].upper()}", partial(_vit, name), ("sam", "medsam"))
+        for name in SHAPES
+    ),
+    Kind("mobile-sam", "MobileSAM", partial(_tiny_vit, MOBILE_SAM), ("sam",), unused=_CLASSIFIER),
     Kind(
         "lite-medsam",
         "LiteMedSAM",
-        _lite_medsam,
+        partial(_tiny_vit, LITE_MEDSAM),
         ("lite-medsam",),
         certain=True,
         unused=_CLASSIFIER,
+    ),
+    *(
+        Kind(
+            f"sam2-hiera-{size.replace('_', '-')}",
+            f"SAM 2 or 2.1, Hiera {size.replace('_', '-')}",
+            partial(sam2.build, shape),
+            ("sam2",),
+            unused=sam2.MEMORY,
+            published_name=sam2.published_name,
+        )
+        for size, shape in hiera.SHAPES.items()
     ),
 )
 """Every kind that is exported, smaller ones of a family first."""

@@ -9,13 +9,17 @@ from types import MappingProxyType
 from fastseg.artifacts.preprocessing import (
     LONGEST_SIDE_AREA,
     MIN_MAX,
+    STRETCH_BILINEAR,
     STRETCH_SPLINE,
     Preprocessing,
 )
 from fastseg.artifacts.rules import (
+    CORNERS_FIRST,
     DIRECT,
     PROBABILITIES,
+    STABLE,
     TRUNCATED,
+    GridDefaults,
     OutputRules,
     PromptRules,
     Rules,
@@ -64,6 +68,16 @@ PREPARATIONS: Mapping[str, Preparation] = MappingProxyType(
             Preprocessing(256, _NO_MEAN, _NO_STD, LONGEST_SIDE_AREA, MIN_MAX, patch=4),
             Rules(
                 PromptRules(points=False, masks=False, alternatives=False, coordinates=TRUNCATED)
+            ),
+        ),
+        "sam2": Preparation(
+            "stretched to 1024 x 1024 pixels by a bilinear filter, SAM's statistics; points, "
+            "boxes, masks",
+            Preprocessing(1024, MEAN, STD, STRETCH_BILINEAR),
+            Rules(
+                PromptRules(layout=CORNERS_FIRST),
+                OutputRules(DIRECT, single=STABLE, logit_limit=32.0),
+                GridDefaults(pred_iou_thresh=0.8),
             ),
         ),
     }

@@ -194,7 +194,10 @@ class Stage(nn.Module):
         """Map (B, C, h, w) to the input of the next stage."""
         for block in self.blocks:
             x = block(x)
-        return x if self.downsample is None else self.downsample(x)
+        if self.downsample is not None:
+            downsampled: Tensor = self.downsample(x)
+            return downsampled
+        return x
 
 
 class TinyViT(nn.Module):
