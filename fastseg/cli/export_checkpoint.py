@@ -37,6 +37,8 @@ class CheckpointArguments:
     out: Path | None
     preprocess: str | None
     key: str | None
+    lora: Path | None
+    decoder: Path | None
     precision: str
     name: str | None
     licence: str | None
@@ -54,6 +56,14 @@ class CheckpointArguments:
     help="How images were prepared in training: sam, medsam, ... Only for files that do not tell.",
 )
 @click.option("--key", help="Name of the weights in FILE, where it holds several sets.")
+@click.option(
+    "--lora",
+    type=click.Path(path_type=Path),
+    help="LoRA weights over FILE, or PEFT's folder: they are merged.",
+)
+@click.option(
+    "--decoder", type=click.Path(path_type=Path), help="A fine-tuned decoder to use with FILE."
+)
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "fp16"]),
@@ -77,7 +87,11 @@ def checkpoint(arguments: CheckpointArguments) -> Report:
     with progress(None) as step:
         step("reading the checkpoint")
         found = identify(
-            arguments.file, preprocess=arguments.preprocess, key=arguments.key
+            arguments.file,
+            preprocess=arguments.preprocess,
+            key=arguments.key,
+            lora=arguments.lora,
+            decoder=arguments.decoder,
         ).as_dict()
         if arguments.out is None:
             return Report("export identify", found, _lines(found))
@@ -86,6 +100,8 @@ def checkpoint(arguments: CheckpointArguments) -> Report:
             arguments.out,
             preprocess=arguments.preprocess,
             key=arguments.key,
+            lora=arguments.lora,
+            decoder=arguments.decoder,
             precision=arguments.precision,
             name=arguments.name,
             licence=arguments.licence,

@@ -17,6 +17,8 @@ def export_checkpoint(
     *,
     preprocess: str | None = None,
     key: str | None = None,
+    lora: str | os.PathLike[str] | None = None,
+    decoder: str | os.PathLike[str] | None = None,
     precision: str = "fp32",
     name: str | None = None,
     licence: str | None = None,
@@ -34,6 +36,8 @@ def export_checkpoint(
         preprocess: Key of ``PREPARATIONS``: how the network's images were prepared in training.
             None where the file tells, as published files do.
         key: Name under which the file holds the weights, where it holds several sets.
+        lora: A file of LoRA pairs over the checkpoint, or PEFT's folder; they are merged.
+        decoder: A file with a fine-tuned decoder over the checkpoint.
         precision: ``"fp32"``, or ``"fp16"`` for mixed-precision graphs beside the float32 ones.
         name: The model's name; that of the folder if left out.
         licence: Of the weights; that of the published checkpoint if it is one.
@@ -52,7 +56,7 @@ def export_checkpoint(
     require_precision(precision)
     step = progress or silent
     step("reading the checkpoint")
-    found = identify(checkpoint, preprocess=preprocess, key=key)
+    found = identify(checkpoint, preprocess=preprocess, key=key, lora=lora, decoder=decoder)
     preparation = found.require_preparation()
     return write_sam_folder(
         found.kind.fill(found.weights),
@@ -78,5 +82,6 @@ def _card(found: Identified, name: str, licence: str | None) -> Card:
             "kind": found.kind.name,
             "preprocess": found.preparation,
             "published_as": published.name if published else None,
+            **{part: {**said} for part, said in found.parts.items()},
         },
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from fastseg.artifacts import registry
 from fastseg.artifacts.registry import ModelCard
 from fastseg.errors import CheckpointError
 from fastseg.export.checkpoints import files as checkpoint_files
+from fastseg.export.checkpoints import lora as lora_layouts
+from fastseg.export.checkpoints.completion import part_sha256, with_decoder, with_lora
 from fastseg.export.checkpoints.kinds import COUNTER, KINDS, Kind
 from fastseg.export.checkpoints.preparations import PREPARATIONS, Preparation
 
@@ -52,6 +54,9 @@ class Identified:
     unused: tuple[str, ...]
     """Names of weights that are in the file and no mask depends on."""
 
+    parts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """File and sha256 of the fine-tuned parts, ``"lora"`` and ``"decoder"``, if there are any."""
+
     def as_dict(self) -> dict[str, Any]:
         """Return what is known, for reports."""
         card = self.published
@@ -66,6 +71,7 @@ class Identified:
             "unused": list(self.unused),
             "preprocess": self.preparation,
             "preprocess_choices": list(self.kind.preparations),
+            "parts": {part: {**said} for part, said in self.parts.items()},
         }
 
     def require_preparation(self) -> Preparation:
@@ -87,7 +93,12 @@ class Identified:
 
 
 def identify(
-    path: str | os.PathLike[str], *, preprocess: str | None = None, key: str | None = None
+    path: str | os.PathLike[str],
+    *,
+    preprocess: str | None = None,
+    key: str | None = None,
+    lora: str | os.PathLike[str] | None = None,
+    decoder: str | os.PathLike[str] | None = None,
 ) -> Identified:
     """Read a checkpoint and recognise its network by the names and shapes of its weights.
 
@@ -96,8 +107,10 @@ def identify(
     Args:
         path: A ``.pt``, ``.pth`` or ``.safetensors`` file.
         preprocess: Key of ``PREPARATIONS``; None for that of the published file, or of the only
-            network of this shape.
+            network of this shape. A fine-tune over a base does not tell.
         key: Name under which the file holds the weights, where it holds several.
+        lora: LoRA pairs to merge into the weights, see ``completion.with_lora``.
+        decoder: A decoder to put over that of the file, see ``completion.with_decoder``.
 
     Raises:
         CheckpointError: The file is missing, truncated, holds code, NaN or two sets of weights, or
@@ -110,6 +123,15 @@ def identify(
     used = kind.shapes()
     checkpoint_files.check_values(path, {name: weights[name] for name in used})
     published = registry.published(digest)
+    parts: dict[str, dict[str, str]] = {}
+    for part, file, completed in (
+        ("decoder", decoder, with_decoder),
+        ("lora", lora, with_lora),
+    ):
+        if file is not None:
+            weights = completed(weights, Path(file))
+            parts[part] = {"file": Path(file).name, "sha256": part_sha256(Path(file))}
+            published = None
     return Identified(
         path,
         kind,
@@ -118,6 +140,7 @@ def identify(
         published,
         _preparation(path, kind, published, preprocess),
         tuple(sorted(set(weights) - set(used))),
+        parts,
     )
 
 
@@ -135,7 +158,20 @@ def read_weights(path: Path, *, key: str | None = None) -> dict[str, Tensor]:
     if isinstance(found, Mapping) and {"state_dict", "config"} <= set(found):
         raise CheckpointError(_not_exported(path, "RITM", "MIT"))
     weights = checkpoint_files.unwrap(path, found, remedy=_REMEDY, key=key)
-    return {name: tensor for name, tensor in weights.items() if not name.endswith(COUNTER)}
+    weights = {name: tensor for name, tensor in weights.items() if not name.endswith(COUNTER)}
+    low_rank = lora_layouts.parse(path, weights)
+    if not low_rank:
+        return weights
+    if low_rank.numbered or low_rank.peft or not any(map(_is_of_encoder, low_rank.others)):
+        raise CheckpointError(
+            f"{path} holds LoRA pairs without the network that they change. Name its base, and "
+            f"this file by --lora {path.name}"
+        )
+    return lora_layouts.merge(path, {}, low_rank)
+
+
+def _is_of_encoder(name: str) -> bool:
+    return name.startswith("image_encoder.patch_embed.")
 
 
 def _kind(path: Path, weights: Mapping[str, Tensor]) -> Kind:

@@ -178,8 +178,8 @@ class TinyViTBlock(nn.Module):
         windows = self.attn(partition(pad_to_windows(tokens, self.window), self.window))
         tokens = tokens + merge(windows, x.shape[0], (x.shape[2], x.shape[3]))
         tokens = self.local_conv(tokens.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        tokens = tokens + self.mlp(tokens)
-        return tokens.permute(0, 3, 1, 2)
+        mixed: Tensor = tokens + self.mlp(tokens)
+        return mixed.permute(0, 3, 1, 2)
 
 
 class Stage(nn.Module):
@@ -195,8 +195,7 @@ class Stage(nn.Module):
         for block in self.blocks:
             x = block(x)
         if self.downsample is not None:
-            downsampled: Tensor = self.downsample(x)
-            return downsampled
+            x = self.downsample(x)
         return x
 
 
