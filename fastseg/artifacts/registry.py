@@ -46,6 +46,16 @@ class ModelCard:
     exportable: bool = False
     """True if this version exports the published weights to a model folder."""
 
+    preparation: str = "sam"
+    """How images and prompts go with the published weights: a word of ``fastseg export
+    --preprocess``."""
+
+    prompts: str = "points, boxes, masks"
+    """The kinds of prompts that it takes; empty for a model of frames."""
+
+    modality: str = "photographs"
+    """The images that it was trained on."""
+
     folder: Path | None = None
     """The model folder, for a model that comes with fastseg; ``load`` takes its name."""
 
@@ -101,6 +111,7 @@ KNOWN = (
     ModelCard(
         "mobile-sam",
         family="sam",
+        exportable=True,
         description="MobileSAM, TinyViT image encoder (Zhang et al. 2023)",
         licence=_APACHE,
         page="https://github.com/ChaoningZhang/MobileSAM",
@@ -113,6 +124,10 @@ KNOWN = (
     ModelCard(
         "medsam",
         family="sam",
+        exportable=True,
+        preparation="medsam",
+        prompts="boxes",
+        modality="medical images",
         description="MedSAM, ViT-B fine-tuned on medical images, for boxes (Ma et al. 2024)",
         licence=_APACHE,
         page="https://github.com/bowang-lab/MedSAM",
@@ -132,6 +147,12 @@ def list_models() -> list[ModelCard]:
     An embedded folder that cannot be read is left out; ``doctor`` says what is wrong with it.
     """
     return [*_embedded(), *KNOWN]
+
+
+def published(sha256: str) -> ModelCard | None:
+    """Find the published model whose weights file has this hash."""
+    known = (card for card in KNOWN if card.checkpoint and card.checkpoint.sha256 == sha256)
+    return next(known, None)
 
 
 def embedded_folders() -> list[Path]:
@@ -166,7 +187,7 @@ def find(model: str | os.PathLike[str]) -> Path:
     if is_file(path, ModelNotFoundError):
         raise ModelNotFoundError(
             f"{model} is a file, and a model is a folder. Make one of a checkpoint: "
-            f"fastseg export sam --checkpoint {model} --out FOLDER."
+            f"fastseg export {model} --out FOLDER."
         )
     for card in KNOWN:
         if card.name == str(model) and card.checkpoint is not None:
@@ -187,7 +208,7 @@ def _absence(card: ModelCard) -> str:
         )
     return (
         f"{card.name} does not come with fastseg. Get {file} from {card.page}, then: "
-        f"fastseg export sam --checkpoint {file} --out {card.name}."
+        f"fastseg export {file} --out {card.name}."
     )
 
 

@@ -14,6 +14,7 @@ import click
 from fastseg.artifacts import registry
 from fastseg.benchmarking.peak_memory import peak_memory
 from fastseg.cli.arguments import into, json_option
+from fastseg.cli.export_checkpoint import ExportGroup, checkpoint
 from fastseg.cli.progress import progress
 from fastseg.cli.report import DONE, SOME_FAILED, Report
 from fastseg.echo.views import VIEWS
@@ -23,10 +24,15 @@ from fastseg.validation.comparison import Comparison
 from fastseg.validation.parity import Table
 
 
-@click.group()
+@click.group(cls=ExportGroup)
 def export() -> None:
-    """Write model folders from weights, add precisions to them, and check them."""
+    """Write model folders from weights, add precisions to them, and check them.
 
+    fastseg export FILE --out FOLDER takes any checkpoint of a promptable network.
+    """
+
+
+export.add_command(checkpoint)
 
 out_option = click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Model folder to write."

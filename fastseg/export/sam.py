@@ -19,6 +19,7 @@ from fastseg.artifacts.manifest import SAM, GraphFile, Manifest
 from fastseg.artifacts.preprocessing import Preprocessing
 from fastseg.errors import CheckpointError, ModelFolderError
 from fastseg.export.checkpoints import sam as sam_checkpoint
+from fastseg.export.checkpoints.preparations import MEAN, STD, Preparation
 from fastseg.export.checkpoints.sam import Checkpoint
 from fastseg.export.fp16 import convert as fp16_convert
 from fastseg.export.model_folder import (
@@ -40,10 +41,6 @@ from fastseg.export.onnx.writer import Store, write
 from fastseg.export.verification import GraphFiles, compare
 from fastseg.validation.comparison import Comparison
 from fastseg.validation.parity import Table
-
-MEAN = (123.675, 116.28, 103.53)
-STD = (58.395, 57.12, 57.375)
-"""SAM's statistics of R, G, B on the 0..255 scale."""
 
 DECODER_WEIGHTS = "decoder.safetensors"
 """Weights of prompt encoder and mask decoder as published, for the native decoder."""
@@ -115,6 +112,7 @@ def write_sam_folder(
     *,
     store: Store = "float32",
     precision: str = "fp32",
+    preparation: Preparation | None = None,
     progress: Progress | None = None,
 ) -> Table:
     """Write torch modules as a model folder and compare its graphs with them.
@@ -127,6 +125,7 @@ def write_sam_folder(
         store: Type of the weights in the files of the float32 graphs.
         precision: ``"fp16"`` for mixed-precision graphs beside the float32 ones; see
             ``fp16.convert``.
+        preparation: Preprocessing and rules, where they are not those of SAM.
         progress: Called with a few words as each step begins.
 
     Returns:
@@ -159,7 +158,10 @@ def write_sam_folder(
         manifest = Manifest(
             family=SAM,
             name=card.name,
-            preprocessing=Preprocessing(modules.side, MEAN, STD),
+            preprocessing=(
+                preparation.preprocessing if preparation else Preprocessing(modules.side, MEAN, STD)
+            ),
+            rules=preparation.rules if preparation else None,
             graphs=graphs,
             weights={name: artifacts.stored_file(file) for name, file in weights.items()},
             source={**card.source, "parameters": parameter_count(*modules.by_prefix().values())},
@@ -179,8 +181,11 @@ def write_sam_folder(
 
 def _write_weights(modules: SamModules, folder: Path, store: Store) -> dict[str, Path]:
     """Write the weights for native kernels; return the files by the graph that a kernel runs."""
-    found = {"decoder": folder / DECODER_WEIGHTS}
-    safetensors.write(found["decoder"], modules.decoder_weights(), lossless_fp16=store == "float16")
+    found = {}
+    decoder = modules.decoder_weights()
+    if decoder is not None:
+        found["decoder"] = folder / DECODER_WEIGHTS
+        safetensors.write(found["decoder"], decoder, lossless_fp16=store == "float16")
     encoder = modules.encoder_weights()
     if encoder is not None and store == "float32":
         found["encoder"] = folder / ENCODER_WEIGHTS

@@ -48,17 +48,18 @@ def compare(modules: SamModules, graphs: GraphFiles) -> Table:
     coords = modules.side * torch.rand(len(LABELS), len(LABELS[0]), 2, generator=random)
     labels = torch.tensor(LABELS, dtype=torch.int32)
     with torch.inference_mode():
-        embedding: Tensor = modules.image_encoder(image)
-        logits, ious = _decode(modules, embedding, (coords, labels))
+        encoded = modules.encode(image)
+        logits, ious = _decode(modules, encoded, (coords, labels))
         mask_input = logits[:, 1:2]
-        again, ious_again = _decode(modules, embedding, (coords, labels, mask_input))
+        again, ious_again = _decode(modules, encoded, (coords, labels, mask_input))
+    maps = {name: tensor.numpy() for name, tensor in encoded.items()}
     points = {"point_coords": coords.numpy(), "point_labels": labels.numpy()}
     masked = {**points, "mask_input": mask_input.numpy()}
     found = _run(graphs["encoder"], {"image": image.numpy()})
-    state = _run(graphs["image_state"], {"embedding": embedding.numpy()})
+    state = {**maps, **_run(graphs["image_state"], {"embedding": maps["embedding"]})}
     return Table(
         (
-            parity.compare_arrays("embedding", found["embedding"], embedding.numpy()),
+            *(parity.compare_arrays(name, found[name], array) for name, array in maps.items()),
             *_compare_decoder("decoder", graphs, {**state, **points}, (ious, logits)),
             *_compare_decoder("decoder_mask", graphs, {**state, **masked}, (ious_again, again)),
         )
@@ -74,7 +75,8 @@ def _compare_decoder(
     found = _run(graphs[name], {key: inputs[key] for key in wanted})
     yield parity.compare_arrays(f"{name} iou_predictions", found["iou_predictions"], ious.numpy())
     vectors = np.ascontiguousarray(found["mask_vectors"][:, 1:])
-    drawn = {"image_tokens": found["image_tokens"], "mask_vectors": vectors}
+    drawn = {**inputs, "image_tokens": found["image_tokens"], "mask_vectors": vectors}
+    drawn = {port.name: drawn[port.name] for port in graphs["mask_head"][1].inputs}
     yield parity.compare_logits(
         f"{name} low_res_logits",
         _run(graphs["mask_head"], drawn)["low_res_logits"],
@@ -83,11 +85,12 @@ def _compare_decoder(
 
 
 def _decode(
-    modules: SamModules, embedding: Tensor, prompt: tuple[Tensor, ...]
+    modules: SamModules, encoded: Mapping[str, Tensor], prompt: tuple[Tensor, ...]
 ) -> tuple[Tensor, Tensor]:
     encoder = modules.prompt_encoder
     sparse, dense = encoder(*prompt)
-    logits, ious = modules.mask_decoder(embedding, encoder.dense_positions(), sparse, dense)
+    embedding, *maps = encoded.values()
+    logits, ious = modules.mask_decoder(embedding, encoder.dense_positions(), sparse, dense, *maps)
     return logits, ious
 
 

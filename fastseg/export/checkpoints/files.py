@@ -18,7 +18,7 @@ from fastseg.storage.paths import is_file
 SHOWN = 6
 """Names of each kind that an error lists before it only counts."""
 
-WRAPPERS = ("model", "state_dict", "model_state_dict", "weights")
+WRAPPERS = ("model", "state_dict", "model_state_dict", "model_state", "weights")
 """Keys under which training scripts save the weights beside other things."""
 
 PREFIXES = ("module.", "_orig_mod.", "model.", "sam_model.", "sam.")
@@ -90,13 +90,34 @@ def _check_beginning(path: Path) -> None:
             )
 
 
-def unwrap(path: Path, found: Any, *, remedy: str) -> dict[str, Tensor]:
+AVERAGES = ("model_ema", "ema", "ema_state_dict", "state_dict_ema", "teacher", "student")
+"""Keys under which training scripts save further sets of weights of the same network."""
+
+
+def unwrap(path: Path, found: Any, *, remedy: str, key: str | None = None) -> dict[str, Tensor]:
     """Remove the wrappers of training scripts around the weights: ``WRAPPERS`` and ``PREFIXES``.
 
+    Args:
+        path: Of the file, for errors.
+        found: Its content.
+        remedy: What to give instead, for errors.
+        key: The one set of weights to take, where the file holds several.
+
     Raises:
-        CheckpointError: There is anything but tensors by name.
+        CheckpointError: There is anything but tensors by name, or several sets of weights.
     """
-    for wrapper in WRAPPERS:
+    if key is not None:
+        if not isinstance(found, Mapping) or not _is_weights(found.get(key)):
+            raise CheckpointError(f"{path} holds no weights under {key!r}. {remedy}")
+        found = found[key]
+    elif isinstance(found, Mapping):
+        sets = [name for name in (*WRAPPERS, *AVERAGES) if _is_weights(found.get(name))]
+        if len(sets) > 1:
+            raise CheckpointError(
+                f"{path} holds several sets of weights: {', '.join(sets)}. Name one of them by "
+                "--key"
+            )
+    for wrapper in (*WRAPPERS, *AVERAGES):
         if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
             found = found[wrapper]
     if not isinstance(found, Mapping):
@@ -109,6 +130,14 @@ def unwrap(path: Path, found: Any, *, remedy: str) -> dict[str, Tensor]:
     while shared := [each for each in PREFIXES if all(name.startswith(each) for name in weights)]:
         weights = {name.removeprefix(shared[0]): tensor for name, tensor in weights.items()}
     return weights
+
+
+def _is_weights(found: Any) -> bool:
+    """Tell whether a value holds tensors by name, perhaps inside another wrapper."""
+    return isinstance(found, Mapping) and any(
+        isinstance(value, Tensor) or (name in WRAPPERS and isinstance(value, Mapping))
+        for name, value in found.items()
+    )
 
 
 def check_values(path: Path, weights: Mapping[str, Tensor]) -> None:

@@ -97,7 +97,10 @@ def _refuse_relatives(path: Path, weights: Mapping[str, Tensor], digest: str) ->
 
 
 def _unsupported(path: Path, network: str) -> str:
-    return f"{path} is a checkpoint of {network}, which is not supported yet. {_REMEDY}"
+    return (
+        f"{path} is a checkpoint of {network}, and this reads SAM alone. Export it by "
+        f"fastseg export {path.name} --out FOLDER"
+    )
 
 
 def _kind(path: Path, weights: Mapping[str, Tensor]) -> str:

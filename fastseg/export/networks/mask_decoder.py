@@ -133,7 +133,7 @@ class MaskDecoder(nn.Module):
         self.iou_prediction_head = Head(WIDTH, contract.MASK_SLOTS)
 
     def forward(
-        self, embedding: Tensor, positions: Tensor, sparse: Tensor, dense: Tensor
+        self, embedding: Tensor, positions: Tensor, sparse: Tensor, dense: Tensor, *maps: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Draw the four masks of each of N prompts on B images, N = B * prompts per image.
 
@@ -142,6 +142,7 @@ class MaskDecoder(nn.Module):
             positions: float (1, 256, grid, grid), ``PromptEncoder.dense_positions``.
             sparse: float (N, P, 256), the prompts of one image standing together.
             dense: float (1 or N, 256, grid or 1, grid or 1) from the mask prompts.
+            *maps: Further outputs of the image encoder, which SAM's has none of.
 
         Returns:
             Low-resolution logits (N, 4, 4 * grid, 4 * grid) and IoU predictions (N, 4).
@@ -149,19 +150,36 @@ class MaskDecoder(nn.Module):
         if dense.shape[0] > embedding.shape[0]:
             embedding = embedding.repeat_interleave(dense.shape[0] // embedding.shape[0], dim=0)
         image = (embedding + dense).flatten(2).transpose(1, 2)
-        outputs = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
-        prompt = torch.cat([outputs.expand(sparse.shape[0], -1, -1), sparse], dim=1)
+        prompt = torch.cat([self.output_tokens().expand(sparse.shape[0], -1, -1), sparse], dim=1)
         tokens, image = self.transformer(image, positions.flatten(2).transpose(1, 2), prompt)
-        return self.draw(image, self.mask_vectors(tokens)), self.iou_prediction_head(tokens[:, 0])
+        return self.draw(image, self.mask_vectors(tokens), *maps), self.predict_ious(tokens)
+
+    def output_tokens(self) -> Tensor:
+        """Return the tokens (T, 256) that are read in the end: for the scores, and each mask."""
+        return torch.cat([self.iou_token.weight, self.mask_tokens.weight])
+
+    def predict_ious(self, tokens: Tensor) -> Tensor:
+        """Read the IoU predictions (N, 4) off the output tokens (N, T, 256)."""
+        scores: Tensor = self.iou_prediction_head(tokens[:, 0])
+        return scores
 
     def mask_vectors(self, tokens: Tensor) -> Tensor:
         """Read the four mask vectors (N, 4, 32) off the output tokens (N, T, 256)."""
         heads = self.output_hypernetworks_mlps
         return torch.stack([head(tokens[:, 1 + slot]) for slot, head in enumerate(heads)], dim=1)
 
-    def draw(self, image: Tensor, vectors: Tensor) -> Tensor:
+    def further_outputs(self, tokens: Tensor) -> tuple[Tensor, ...]:  # noqa: ARG002
+        """Read further outputs off the output tokens (N, T, 256); SAM has none."""
+        return ()
+
+    def upscale(self, planes: Tensor, *maps: Tensor) -> Tensor:  # noqa: ARG002 - SAM has none
+        """Upscale image planes (N, 256, grid, grid) fourfold, to 32 channels."""
+        canvas: Tensor = self.output_upscaling(planes)
+        return canvas
+
+    def draw(self, image: Tensor, vectors: Tensor, *maps: Tensor) -> Tensor:
         """Upscale image tokens (N, L, 256) fourfold and multiply them with (N, M, 32) vectors."""
         grid = round(image.shape[1] ** 0.5)
         planes = image.transpose(1, 2).reshape(-1, WIDTH, grid, grid)
-        canvas: Tensor = self.output_upscaling(planes)
+        canvas = self.upscale(planes, *maps)
         return (vectors @ canvas.flatten(2)).reshape(-1, vectors.shape[1], 4 * grid, 4 * grid)

@@ -25,7 +25,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fastseg import contract
 from fastseg.export.networks.mask_decoder import (
     HEADS,
     MASK_VECTOR,
@@ -34,9 +33,6 @@ from fastseg.export.networks.mask_decoder import (
     TwoWayLayer,
 )
 from fastseg.export.networks.prompt_encoder import WIDTH, PromptEncoder
-
-OUTPUTS = 1 + contract.MASK_SLOTS
-"""Tokens that are read in the end: one for the IoU predictions, one for each mask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,11 +218,12 @@ class Decoder(nn.Module):
         keys: Tensor,
         values: Tensor,
         queries: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         """Decode N prompts on the image whose ``ImageState`` is given.
 
         Returns:
-            IoU predictions (N, 4), mask vectors (N, 4, 32) and image tokens (N, 1, L, 256).
+            IoU predictions (N, 4), mask vectors (N, 4, 32), image tokens (N, 1, L, 256), and the
+            further outputs of the decoder.
         """
         shared = SharedImage(image, keys, values, queries, self._positions())
         return self._decode(point_coords, point_labels, shared)
@@ -236,19 +233,20 @@ class Decoder(nn.Module):
 
     def _decode(
         self, coords: Tensor, labels: Tensor, image: RawImage | SharedImage
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         plain = self.plain
         points = self.prompts.embed_points(coords, labels)
-        outputs = torch.cat([plain.iou_token.weight, plain.mask_tokens.weight])
+        outputs = plain.output_tokens()
         prompt = torch.cat([outputs.expand(points.shape[0], -1, -1), points], dim=1)
         first, second = self.layers
         tokens, raw = first(prompt, prompt, image)
         tokens, raw = second(tokens, prompt, raw)
         # Prompt tokens are not read any more: only the outputs attend to the image once more.
-        tokens, prompt = tokens[:, :OUTPUTS], prompt[:, :OUTPUTS]
+        tokens, prompt = tokens[:, : len(outputs)], prompt[:, : len(outputs)]
         tokens = tokens + self.final_token_to_image(tokens + prompt, raw)
         tokens = plain.transformer.norm_final_attn(tokens)
-        return plain.iou_prediction_head(tokens[:, 0]), plain.mask_vectors(tokens), raw.tokens
+        further = plain.further_outputs(tokens)
+        return plain.predict_ious(tokens), plain.mask_vectors(tokens), raw.tokens, *further
 
 
 class MaskPromptDecoder(Decoder):
@@ -256,11 +254,12 @@ class MaskPromptDecoder(Decoder):
 
     def forward(  # type: ignore[override]
         self, point_coords: Tensor, point_labels: Tensor, mask_input: Tensor, image: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         """Decode N prompts with mask logits (N, 1, 4 * grid, 4 * grid) on ``ImageState``'s image.
 
         Returns:
-            IoU predictions (N, 4), mask vectors (N, 4, 32) and image tokens (N, 1, L, 256).
+            IoU predictions (N, 4), mask vectors (N, 4, 32), image tokens (N, 1, L, 256), and the
+            further outputs of the decoder.
         """
         # The shared image carries the embedding of "no mask" already.
         change = self.prompts.embed_mask(mask_input) - self.prompts.embed_mask()
@@ -292,11 +291,16 @@ class MaskHead(nn.Module):
 
     def forward(self, image_tokens: Tensor, mask_vectors: Tensor) -> Tensor:
         """Map (S, 1, L, 256) and (S, M, 32) to logits (S, M, 4 * grid, 4 * grid)."""
-        grid, (count, masks) = self.grid, mask_vectors.shape[:2]
+        count = mask_vectors.shape[0]
         # Three axes throughout: ONNX Runtime turns a plain matrix product and its bias into one
         # operator, which copies the bias on one thread and takes twice as long.
         twice = self.first(image_tokens.squeeze(1)).reshape(count, -1, WIDTH // 4)
-        canvas = functional.gelu(self.second(functional.gelu(self.norm(twice))))  # [S, 4 L, 4 * 32]
+        canvas = functional.gelu(self.second(functional.gelu(self.norm(twice))))
+        return self.multiply(canvas, mask_vectors)
+
+    def multiply(self, canvas: Tensor, mask_vectors: Tensor) -> Tensor:
+        """Multiply the upscaled image (S, 4 * L, 4 * 32) with mask vectors (S, M, 32)."""
+        grid, (count, masks) = self.grid, mask_vectors.shape[:2]
         # All four sub-pixels of a row in one product, three quarters of it zeros: several times
         # faster than a product with rows of only 32.
         spread = mask_vectors.reshape(count, 1, masks, 1, 1, 1, MASK_VECTOR) * self.subpixels

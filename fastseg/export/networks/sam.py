@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -50,8 +50,13 @@ class SamModules:
             "mask_decoder": self.mask_decoder,
         }
 
-    def decoder_weights(self) -> dict[str, NDArray[np.float32]]:
-        """Collect every weight of prompt encoder and mask decoder, by its name in a checkpoint."""
+    def decoder_weights(self) -> dict[str, NDArray[np.float32]] | None:
+        """Collect every weight of prompt encoder and mask decoder, by its name in a checkpoint.
+
+        None for a decoder that is not SAM's own, which the native kernel does not know.
+        """
+        if type(self.mask_decoder) is not MaskDecoder:
+            return None
         return {
             f"{prefix}.{name}": tensor.detach().float().numpy()
             for prefix, module in self.by_prefix().items()
@@ -98,6 +103,7 @@ class SamModules:
             _port("iou_predictions", "prompts", MASK_SLOTS),
             _port("mask_vectors", "prompts", MASK_SLOTS, MASK_VECTOR),
             _port("image_tokens", "prompts", 1, length, WIDTH),
+            *self.decoder_ports(),
         )
         survivors = (
             _port("image_tokens", "survivors", 1, length, WIDTH),
@@ -106,13 +112,34 @@ class SamModules:
         logits = _port("low_res_logits", "survivors", "masks", 4 * grid, 4 * grid)
 
         image = _port("image", "images", 3, self.side, self.side)
-        yield _source("encoder", self.image_encoder, (image,), (embedding,), batch="images")
+        maps = self.map_ports()
+        yield _source("encoder", self.image_encoder, (image,), (embedding, *maps), batch="images")
         one = (_port("embedding", 1, WIDTH, grid, grid),)
         yield _source("image_state", ImageState(prompts, decoder), one, shared)
         yield _source("decoder", Decoder(prompts, decoder), (*points, *shared), found)
         masked = (*points, mask_input, shared[0])
         yield _source("decoder_mask", MaskPromptDecoder(prompts, decoder), masked, found)
-        yield _source("mask_head", MaskHead(decoder, grid), survivors, (logits,))
+        of_one = tuple(replace(port, shape=(1, *port.shape[1:])) for port in maps)
+        yield _source("mask_head", self.mask_head(), (*survivors, *of_one), (logits,))
+
+    def map_ports(self) -> tuple[TensorSpec, ...]:
+        """Describe further outputs of the encoder, which the mask head takes; SAM has none."""
+        return ()
+
+    def decoder_ports(self) -> tuple[TensorSpec, ...]:
+        """Describe further outputs of the decoder; SAM has none."""
+        return ()
+
+    def mask_head(self) -> MaskHead:
+        """Build the second stage of the decoder."""
+        return MaskHead(self.mask_decoder, self.prompt_encoder.grid)
+
+    def encode(self, image: Tensor) -> dict[str, Tensor]:
+        """Run the encoder; return its outputs by their names in the graph."""
+        found = self.image_encoder(image)
+        outputs = found if isinstance(found, tuple) else (found,)
+        names = ("embedding", *(port.name for port in self.map_ports()))
+        return dict(zip(names, outputs, strict=True))
 
 
 def _port(name: str, *shape: int | str, dtype: DType = "float32") -> TensorSpec:

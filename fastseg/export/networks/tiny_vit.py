@@ -178,8 +178,8 @@ class TinyViTBlock(nn.Module):
         windows = self.attn(partition(pad_to_windows(tokens, self.window), self.window))
         tokens = tokens + merge(windows, x.shape[0], (x.shape[2], x.shape[3]))
         tokens = self.local_conv(tokens.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        mixed: Tensor = (tokens + self.mlp(tokens)).permute(0, 3, 1, 2)
-        return mixed
+        mixed: Tensor = tokens + self.mlp(tokens)
+        return mixed.permute(0, 3, 1, 2)
 
 
 class Stage(nn.Module):
@@ -194,7 +194,9 @@ class Stage(nn.Module):
         """Map (B, C, h, w) to the input of the next stage."""
         for block in self.blocks:
             x = block(x)
-        return x if self.downsample is None else self.downsample(x)
+        if self.downsample is not None:
+            x = self.downsample(x)
+        return x
 
 
 class TinyViT(nn.Module):

@@ -1,0 +1,105 @@
+"""Fine-tunes that are a part of a network: LoRA pairs, or a decoder, over a base checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fastseg import artifacts
+from fastseg.errors import CheckpointError
+from fastseg.export.checkpoints import files as checkpoint_files
+from fastseg.export.checkpoints import lora
+from fastseg.export.checkpoints.files import listed
+
+_REMEDY = "Name the .pt, .pth or .safetensors file of the fine-tune"
+
+_PEFT_FILES = ("adapter_model.safetensors", "adapter_model.bin")
+
+_DECODERS = ("mask_decoder.", "sam_mask_decoder.")
+_PROMPTS = ("prompt_encoder.", "sam_prompt_encoder.")
+
+
+def read_part(path: Path) -> dict[str, Tensor]:
+    """Read the weights of a part of a network; PEFT's may be named by their folder.
+
+    Raises:
+        CheckpointError: The file is missing, truncated, holds code or no weights, or a value is not
+            finite.
+    """
+    file = _file(path)
+    found = checkpoint_files.load(file, remedy=_REMEDY)
+    weights = checkpoint_files.unwrap(file, found, remedy=_REMEDY)
+    checkpoint_files.check_values(file, weights)
+    return weights
+
+
+def part_sha256(path: Path) -> str:
+    """Hash the file of a part."""
+    return artifacts.sha256(_file(path))
+
+
+def _file(path: Path) -> Path:
+    return next((path / name for name in _PEFT_FILES if (path / name).is_file()), path)
+
+
+def with_lora(base: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Merge the LoRA pairs of a file into the weights of its base.
+
+    Raises:
+        CheckpointError: There is no pair, or see ``lora.merge``.
+    """
+    low_rank = lora.parse(path, read_part(path))
+    if not low_rank:
+        raise CheckpointError(
+            f"{path} holds no LoRA pairs in a layout that fastseg knows. It begins with "
+            f"{listed(sorted(low_rank.others))}"
+        )
+    return lora.merge(path, base, low_rank)
+
+
+def with_decoder(base: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Put the decoder of a file, and its prompt encoder if it has one, over that of its base.
+
+    Names may begin with ``mask_decoder.`` or be those inside the decoder. A whole network is taken
+    if its image encoder is that of the base.
+
+    Raises:
+        CheckpointError: The file holds no decoder, one of another network, or an image encoder that
+            differs from that of the base.
+    """
+    weights = read_part(path)
+    prefix = next(each for each in _DECODERS if any(name.startswith(each) for name in base))
+    if not any(name.startswith((*_DECODERS, *_PROMPTS, "image_encoder.")) for name in weights):
+        weights = {f"{prefix}{name}": tensor for name, tensor in weights.items()}
+    taken = {
+        name: each for name, each in weights.items() if name.startswith((*_DECODERS, *_PROMPTS))
+    }
+    wanted = {name for name in base if name.startswith(prefix)}
+    strange = sorted(
+        name for name, each in taken.items() if name not in base or base[name].shape != each.shape
+    )
+    missing = sorted(wanted - set(taken))
+    if strange or missing:
+        said = f"it lacks {listed(missing)}" if missing else f"it holds {listed(strange)}"
+        raise CheckpointError(
+            f"{path} is not the decoder of this base: {said}. Name the base that it was trained "
+            "over"
+        )
+    changed = [
+        name
+        for name in sorted(set(weights) - set(taken))
+        if name in base
+        and (
+            weights[name].shape != base[name].shape
+            or not torch.equal(weights[name].float(), base[name].float())
+        )
+    ]
+    if changed:
+        raise CheckpointError(
+            f"{path} is a whole network whose image encoder differs from that of the base: "
+            f"{listed(changed)}. Export it by itself: fastseg export {path.name}"
+        )
+    return {**base, **taken}

@@ -1,0 +1,227 @@
+"""Recognition of a checkpoint: its network, its preparation, its licence, or what it is instead."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from fastseg import artifacts
+from fastseg.artifacts import registry
+from fastseg.artifacts.registry import ModelCard
+from fastseg.errors import CheckpointError
+from fastseg.export.checkpoints import files as checkpoint_files
+from fastseg.export.checkpoints import lora as lora_layouts
+from fastseg.export.checkpoints.completion import part_sha256, with_decoder, with_lora
+from fastseg.export.checkpoints.kinds import COUNTER, KINDS, Kind
+from fastseg.export.checkpoints.preparations import PREPARATIONS, Preparation
+
+SUFFIXES = (".pt", ".pth", ".safetensors")
+
+_REMEDY = "fastseg models lists the checkpoints that fastseg exports"
+
+_OTHERS: tuple[tuple[str, str, str], ...] = (
+    ("EdgeSAM", "image_encoder.fuse_stage2.", "S-Lab 1.0, non-commercial"),
+    ("EfficientSAM", "prompt_encoder.bbox_top_left_embeddings.", "Apache-2.0"),
+    ("EfficientViT-SAM", "image_encoder.backbone.stages.", "that of its project"),
+    ("SAM-HQ", "mask_decoder.hf_token.", "Apache-2.0"),
+    ("SAM-Med2D", "image_encoder.blocks.0.Adapter.", "that of its project"),
+    ("SAM-Adapter", "image_encoder.prompt_generator.", "that of its author"),
+    ("HQ-SAM 2", "sam_mask_decoder.hf_token.", "Apache-2.0"),
+    ("RITM", "feature_extractor.", "MIT"),
+)
+"""Networks that are recognised by the beginning of a name and not exported, with their licences."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identified:
+    """A checkpoint whose network is known."""
+
+    path: Path
+    kind: Kind
+    weights: Mapping[str, Tensor]
+    sha256: str
+    published: ModelCard | None
+    """The published model whose file this is, by its hash."""
+
+    preparation: str | None
+    """Key of ``PREPARATIONS``, or None where the file does not tell."""
+
+    unused: tuple[str, ...]
+    """Names of weights that are in the file and no mask depends on."""
+
+    parts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """File and sha256 of the fine-tuned parts, ``"lora"`` and ``"decoder"``, if there are any."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what is known, for reports."""
+        card = self.published
+        return {
+            "file": str(self.path),
+            "kind": self.kind.name,
+            "title": self.kind.title,
+            "sha256": self.sha256,
+            "published_as": card.name if card else None,
+            "licence": card.licence if card else None,
+            "weights": len(self.weights),
+            "unused": list(self.unused),
+            "preprocess": self.preparation,
+            "preprocess_choices": list(self.kind.preparations),
+            "parts": {part: {**said} for part, said in self.parts.items()},
+        }
+
+    def require_preparation(self) -> Preparation:
+        """Return the preparation of images, prompts and masks.
+
+        Raises:
+            CheckpointError: The file does not tell, and none was named.
+        """
+        if self.preparation is not None:
+            return PREPARATIONS[self.preparation]
+        choices = "; ".join(
+            f"--preprocess {name} ({PREPARATIONS[name].summary})" for name in self.kind.preparations
+        )
+        raise CheckpointError(
+            f"{self.path} has the shape of {self.kind.title} and is none of the published files, "
+            "so how its images were prepared in training is not known, and another preparation "
+            f"gives masks that look right and are not. Ask its author, and name it: {choices}."
+        )
+
+
+def identify(
+    path: str | os.PathLike[str],
+    *,
+    preprocess: str | None = None,
+    key: str | None = None,
+    lora: str | os.PathLike[str] | None = None,
+    decoder: str | os.PathLike[str] | None = None,
+) -> Identified:
+    """Read a checkpoint and recognise its network by the names and shapes of its weights.
+
+    Nothing in the file is executed.
+
+    Args:
+        path: A ``.pt``, ``.pth`` or ``.safetensors`` file.
+        preprocess: Key of ``PREPARATIONS``; None for that of the published file, or of the only
+            network of this shape. A fine-tune over a base does not tell.
+        key: Name under which the file holds the weights, where it holds several.
+        lora: LoRA pairs to merge into the weights, see ``completion.with_lora``.
+        decoder: A decoder to put over that of the file, see ``completion.with_decoder``.
+
+    Raises:
+        CheckpointError: The file is missing, truncated, holds code, NaN or two sets of weights, or
+            is of no network that is exported. The message names the nearest one and how it differs.
+    """
+    path = Path(path)
+    weights = read_weights(path, key=key)
+    kind = _kind(path, weights)
+    digest = artifacts.sha256(path)
+    used = kind.shapes()
+    checkpoint_files.check_values(path, {name: weights[name] for name in used})
+    published = registry.published(digest)
+    parts: dict[str, dict[str, str]] = {}
+    for part, file, completed in (
+        ("decoder", decoder, with_decoder),
+        ("lora", lora, with_lora),
+    ):
+        if file is not None:
+            weights = completed(weights, Path(file))
+            parts[part] = {"file": Path(file).name, "sha256": part_sha256(Path(file))}
+            published = None
+    return Identified(
+        path,
+        kind,
+        weights,
+        digest,
+        published,
+        _preparation(path, kind, published, preprocess),
+        tuple(sorted(set(weights) - set(used))),
+        parts,
+    )
+
+
+def read_weights(path: Path, *, key: str | None = None) -> dict[str, Tensor]:
+    """Read the weights of a file by name, without wrappers, prefixes and counters.
+
+    Raises:
+        CheckpointError: As in ``identify``.
+    """
+    if path.is_dir():
+        inside = sorted(each.name for each in path.iterdir() if each.suffix in SUFFIXES)
+        found = f"it holds {', '.join(inside)}" if inside else "it holds no checkpoint"
+        raise CheckpointError(f"{path} is a folder: {found}. Name one file")
+    found = checkpoint_files.load(path, remedy=_REMEDY)
+    if isinstance(found, Mapping) and {"state_dict", "config"} <= set(found):
+        raise CheckpointError(_not_exported(path, "RITM", "MIT"))
+    weights = checkpoint_files.unwrap(path, found, remedy=_REMEDY, key=key)
+    weights = {name: tensor for name, tensor in weights.items() if not name.endswith(COUNTER)}
+    low_rank = lora_layouts.parse(path, weights)
+    if not low_rank:
+        return weights
+    if low_rank.numbered or low_rank.peft or not any(map(_is_of_encoder, low_rank.others)):
+        raise CheckpointError(
+            f"{path} holds LoRA pairs without the network that they change. Name its base, and "
+            f"this file by --lora {path.name}"
+        )
+    return lora_layouts.merge(path, {}, low_rank)
+
+
+def _is_of_encoder(name: str) -> bool:
+    return name.startswith("image_encoder.patch_embed.")
+
+
+def _kind(path: Path, weights: Mapping[str, Tensor]) -> Kind:
+    differences = [(kind, kind.misfit(weights)) for kind in KINDS]
+    for kind, misfit in differences:
+        if not misfit:
+            return kind
+    for name, beginning, licence in _OTHERS:
+        if any(weight.startswith(beginning) for weight in weights):
+            raise CheckpointError(_not_exported(path, name, licence))
+    nearest, misfit = max(differences, key=lambda pair: pair[1].shared)
+    listed = checkpoint_files.listed
+    if misfit.shared == 0:
+        known = ", ".join(kind.title for kind in KINDS)
+        raise CheckpointError(
+            f"{path} is of no network that fastseg exports: {known}. It begins with "
+            f"{listed(sorted(weights))}. {_REMEDY}; weights of the echo U-Net take "
+            "fastseg export unet --view VIEW --weights FILE"
+        )
+    parts = {
+        "missing": misfit.missing,
+        "extra": misfit.extra,
+        "of the wrong shape": misfit.misshapen,
+    }
+    said = "; ".join(
+        f"{len(names)} {what}: {listed(names)}" for what, names in parts.items() if names
+    )
+    raise CheckpointError(
+        f"{path} is none of the networks that fastseg exports. The nearest is {nearest.title}, "
+        f"with {misfit.shared} weights of its names and shapes, but {said}. {_REMEDY}"
+    )
+
+
+def _not_exported(path: Path, network: str, licence: str) -> str:
+    return (
+        f"{path} is a checkpoint of {network} (licence: {licence}), which fastseg does not export. "
+        f"{_REMEDY}"
+    )
+
+
+def _preparation(
+    path: Path, kind: Kind, published: ModelCard | None, asked: str | None
+) -> str | None:
+    if asked is not None:
+        if asked not in kind.preparations:
+            raise CheckpointError(
+                f"{path} is of {kind.title}, which is trained with the preparation "
+                f"{' or '.join(kind.preparations)}, not {asked!r}. Name one of these"
+            )
+        return asked
+    if published is not None:
+        return published.preparation
+    return kind.preparations[0] if kind.certain else None

@@ -1,0 +1,154 @@
+"""The kinds of promptable networks that are exported, told apart by names and shapes of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+
+import torch
+from torch import Tensor
+
+from fastseg.export.networks import hiera, sam2
+from fastseg.export.networks.image_encoder import SHAPES, ImageEncoder
+from fastseg.export.networks.mask_decoder import MaskDecoder
+from fastseg.export.networks.prompt_encoder import PromptEncoder
+from fastseg.export.networks.sam import SamModules
+from fastseg.export.networks.tiny_vit import LITE_MEDSAM, MOBILE_SAM, TinyViT, TinyViTShape
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One network: its modules, the names of its weights, and the preparations that fit it."""
+
+    name: str
+    """``source.kind`` of the model folder."""
+
+    title: str
+    build: Callable[[], SamModules]
+    """Makes the modules; on the meta device they take no memory."""
+
+    preparations: tuple[str, ...]
+    """Keys of ``PREPARATIONS`` that networks of this shape are trained with."""
+
+    certain: bool = False
+    """True if the shape alone tells the preparation."""
+
+    unused: tuple[str, ...] = ()
+    """Beginnings of names of weights that a file may hold and no mask depends on."""
+
+    published_name: Callable[[str], str] = str
+    """Turns the name of a module's weight into that of the checkpoint."""
+
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Return the shape of every weight by its name in a checkpoint."""
+        return _shapes(self)
+
+    def misfit(self, weights: Mapping[str, Tensor]) -> Misfit:
+        """Compare the names and shapes of weights with those of this kind."""
+        wanted = self.shapes()
+        return Misfit(
+            missing=sorted(set(wanted) - set(weights)),
+            extra=sorted(
+                name for name in set(weights) - set(wanted) if not name.startswith(self.unused)
+            ),
+            misshapen=[
+                f"{name} {tuple(weights[name].shape)} instead of {wanted[name]}"
+                for name in sorted(set(wanted) & set(weights))
+                if tuple(weights[name].shape) != wanted[name]
+            ],
+            shared=sum(
+                tuple(weights[name].shape) == shape
+                for name, shape in wanted.items()
+                if name in weights
+            ),
+        )
+
+    def fill(self, weights: Mapping[str, Tensor]) -> SamModules:
+        """Build the modules around weights that fit, widened to float32."""
+        with torch.device("meta"):
+            modules = self.build()
+        for prefix, module in modules.by_prefix().items():
+            own = {
+                name: weights[self.published_name(f"{prefix}.{name}")].detach().float()
+                for name in _stored(module)
+            }
+            module.load_state_dict(own, assign=True, strict=False)
+        return modules
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """The differences of a file's weights from those of a kind."""
+
+    missing: list[str]
+    extra: list[str]
+    misshapen: list[str]
+    shared: int
+    """Weights of the same name and shape."""
+
+    def __bool__(self) -> bool:
+        """Return True if there is any difference."""
+        return bool(self.missing or self.extra or self.misshapen)
+
+
+@cache
+def _shapes(kind: Kind) -> Mapping[str, tuple[int, ...]]:
+    with torch.device("meta"):
+        modules = kind.build()
+    return {
+        kind.published_name(f"{prefix}.{name}"): tuple(tensor.shape)
+        for prefix, module in modules.by_prefix().items()
+        for name, tensor in _stored(module).items()
+    }
+
+
+def _stored(module: torch.nn.Module) -> Mapping[str, Tensor]:
+    """Return the state of a module, without the counters of batch normalisation."""
+    state: Mapping[str, Tensor] = module.state_dict()
+    return {name: each for name, each in state.items() if not name.endswith(COUNTER)}
+
+
+COUNTER = "num_batches_tracked"
+"""End of the names of counters, which are no weights."""
+
+
+def _vit(kind: str) -> SamModules:
+    shape = SHAPES[kind]
+    return SamModules(ImageEncoder(shape), PromptEncoder(shape.grid, shape.side), MaskDecoder())
+
+
+def _tiny_vit(shape: TinyViTShape) -> SamModules:
+    return SamModules(TinyViT(shape), PromptEncoder(shape.grid, shape.side), MaskDecoder())
+
+
+_CLASSIFIER = ("image_encoder.norm_head.", "image_encoder.head.")
+"""The classifier that TinyViT was first trained with, which MobileSAM's file still holds."""
+
+KINDS = (
+    *(
+        Kind(name, f"SAM ViT-{name[-1].upper()}", partial(_vit, name), ("sam", "medsam"))
+        for name in SHAPES
+    ),
+    Kind("mobile-sam", "MobileSAM", partial(_tiny_vit, MOBILE_SAM), ("sam",), unused=_CLASSIFIER),
+    Kind(
+        "lite-medsam",
+        "LiteMedSAM",
+        partial(_tiny_vit, LITE_MEDSAM),
+        ("lite-medsam",),
+        certain=True,
+        unused=_CLASSIFIER,
+    ),
+    *(
+        Kind(
+            f"sam2-hiera-{size.replace('_', '-')}",
+            f"SAM 2 or 2.1, Hiera {size.replace('_', '-')}",
+            partial(sam2.build, shape),
+            ("sam2",),
+            unused=sam2.MEMORY,
+            published_name=sam2.published_name,
+        )
+        for size, shape in hiera.SHAPES.items()
+    ),
+)
+"""Every kind that is exported, smaller ones of a family first."""

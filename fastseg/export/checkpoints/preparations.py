@@ -1,0 +1,85 @@
+"""Preparations: how images, prompts and masks go with weights, as their networks were trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from fastseg.artifacts.preprocessing import (
+    LONGEST_SIDE_AREA,
+    MIN_MAX,
+    STRETCH_BILINEAR,
+    STRETCH_SPLINE,
+    Preprocessing,
+)
+from fastseg.artifacts.rules import (
+    CORNERS_FIRST,
+    DIRECT,
+    PROBABILITIES,
+    STABLE,
+    TRUNCATED,
+    GridDefaults,
+    OutputRules,
+    PromptRules,
+    Rules,
+)
+
+MEAN = (123.675, 116.28, 103.53)
+STD = (58.395, 57.12, 57.375)
+"""SAM's statistics of R, G, B on the 0..255 scale."""
+
+_NO_MEAN, _NO_STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """The preprocessing of images and the rules for prompts and masks."""
+
+    summary: str
+    """In words, for errors and reports."""
+
+    preprocessing: Preprocessing
+    rules: Rules | None = None
+    """None for those of SAM."""
+
+    @property
+    def prompts(self) -> str:
+        """The kinds of prompts that it takes, in words."""
+        return (self.rules or Rules()).prompts.taken
+
+
+_BOX_ALONE = PromptRules(points=False, masks=False, alternatives=False)
+
+PREPARATIONS: Mapping[str, Preparation] = MappingProxyType(
+    {
+        "sam": Preparation(
+            "longest side to 1024 pixels, SAM's statistics; points, boxes, masks",
+            Preprocessing(1024, MEAN, STD),
+        ),
+        "medsam": Preparation(
+            "stretched to 1024 x 1024 pixels by a cubic spline, least to largest value as 0 to 1; "
+            "boxes alone",
+            Preprocessing(1024, _NO_MEAN, _NO_STD, STRETCH_SPLINE, MIN_MAX),
+            Rules(_BOX_ALONE, OutputRules(DIRECT, PROBABILITIES)),
+        ),
+        "lite-medsam": Preparation(
+            "longest side to 256 pixels by area, least to largest value as 0 to 1; boxes alone",
+            Preprocessing(256, _NO_MEAN, _NO_STD, LONGEST_SIDE_AREA, MIN_MAX, patch=4),
+            Rules(
+                PromptRules(points=False, masks=False, alternatives=False, coordinates=TRUNCATED)
+            ),
+        ),
+        "sam2": Preparation(
+            "stretched to 1024 x 1024 pixels by a bilinear filter, SAM's statistics; points, "
+            "boxes, masks",
+            Preprocessing(1024, MEAN, STD, STRETCH_BILINEAR),
+            Rules(
+                PromptRules(layout=CORNERS_FIRST),
+                OutputRules(DIRECT, single=STABLE, logit_limit=32.0),
+                GridDefaults(pred_iou_thresh=0.8),
+            ),
+        ),
+    }
+)
+"""By the word of ``fastseg export --preprocess``."""
