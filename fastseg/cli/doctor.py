@@ -23,9 +23,9 @@ def doctor() -> Report:
     """
     found = diagnosis.doctor()
     conclusion = "\nfastseg can run here." if found["ok"] else "\nfastseg cannot run here."
-    text = [environment.line(), _memory(found["machine"]), *_worth(found), "", _table(found)]
-    text.append(conclusion)
-    return Report("doctor", found, tuple(text), DONE if found["ok"] else SOME_FAILED)
+    head = (environment.line(), _memory(found["machine"]), *_worth(found), "")
+    text = (*head, _table(found), conclusion)
+    return Report("doctor", found, text, DONE if found["ok"] else SOME_FAILED)
 
 
 def _memory(machine: Mapping[str, Any]) -> str:

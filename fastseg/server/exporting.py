@@ -14,7 +14,8 @@ from PIL import Image
 from fastseg import environment, imaging, overlay, provenance
 from fastseg.errors import MaskError
 from fastseg.images import read_image
-from fastseg.imaging.saving import label_map, structures
+from fastseg.imaging.label_maps import label_map
+from fastseg.imaging.mask_set import structures
 from fastseg.inputs.text import file_stem
 from fastseg.masks import Masks
 from fastseg.ops import Rle
