@@ -36,7 +36,7 @@ _WORTH = {
     "neon": "NEON: prompts run natively in fp32; the speed was not measured",
     "portable": "no AVX2: prompts run natively in vectors of 128 bits; the speed was not measured",
 }
-"""What the fastest kernel table means, with the measurement of docs/performance.md."""
+"""Worth of each kernel table to a user, with the measurement of docs/performance.md."""
 
 _CGROUP = Path("/sys/fs/cgroup")
 

@@ -47,7 +47,7 @@ class ModelCard:
     """True if this version exports the published weights to a model folder."""
 
     preparation: str = "sam"
-    """How images and prompts go with the published weights: a word of ``fastseg export
+    """Preparation of images and prompts of the published weights: a word of ``fastseg export
     --preprocess``."""
 
     prompts: str = "points, boxes, masks"

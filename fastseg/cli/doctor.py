@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
+from rich.console import RenderableType
 
 from fastseg import diagnosis, environment
 from fastseg.cli.arguments import json_option
@@ -24,7 +25,7 @@ def doctor() -> Report:
     found = diagnosis.doctor()
     conclusion = "\nfastseg can run here." if found["ok"] else "\nfastseg cannot run here."
     head = (environment.line(), _memory(found["machine"]), *_worth(found), "")
-    text = (*head, _table(found), conclusion)
+    text: tuple[RenderableType, ...] = (*head, _table(found), conclusion)
     return Report("doctor", found, text, DONE if found["ok"] else SOME_FAILED)
 
 

@@ -124,7 +124,7 @@ def read_dicom(
 
 @dataclass(frozen=True, slots=True)
 class StudyHeader:
-    """What the header of a DICOM file says about the study that it belongs to."""
+    """The study of a DICOM file, as its header states it."""
 
     view: str | None = None
     """View of the heart by its code, if it is one that there is a network for."""

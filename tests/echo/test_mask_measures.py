@@ -34,7 +34,7 @@ FIELDS: dict[str, Any] = {
     "SliceThickness": 2.5,
     "NumberOfFrames": None,
 }
-"""What a CT has to say before a SEG can refer to it."""
+"""The elements of a CT that a SEG refers to."""
 
 LV, LA = draw(ellipse(4.2, 2.2), centre=(-3, 0)), draw(ellipse(2.3, 2.0), centre=(5, 0))
 AREA = math.pi * 4.2 * 2.2

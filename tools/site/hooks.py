@@ -9,6 +9,7 @@ from __future__ import annotations
 import posixpath
 import re
 from pathlib import Path
+from types import ModuleType
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -28,7 +29,10 @@ MOVED = {
 }
 """Pages outside docs/, by path in the repository, with their places in the site."""
 
-MODULES = ("imaging", "echo", "measure", "dicom", "testing", "errors")
+MODULES = (
+    "imaging", "echo", "measure", "evaluation", "cohort", "client", "compat.segment_anything",
+    "dicom", "testing", "errors",
+)  # fmt: skip
 """Public modules beside the names of `fastseg` itself."""
 
 LINK = re.compile(r"(?P<mark>!?)\[(?P<text>[^\]]*)\]\((?P<target>(?!https?:|mailto:|#)[^)\s]+)\)")
@@ -67,11 +71,15 @@ def python_page() -> str:
     Returns:
         Markdown with one directive of mkdocstrings for each name.
     """
-    names = [name for name in fastseg.__all__ if name not in {"__version__", *MODULES}]
-    homes = {name: getattr(getattr(fastseg, name), "__module__", "") for name in names}
+    values = {name: getattr(fastseg, name) for name in fastseg.__all__ if name != "__version__"}
+    homes = {
+        name: value.__module__
+        for name, value in values.items()
+        if not isinstance(value, ModuleType)
+    }
     errors = {name for name, home in homes.items() if home == "fastseg.errors"}
     lines = ["# Python", "", "Research use only; not a medical device.", ""]
-    lines += [f"::: {homes[name]}.{name}\n" for name in sorted(set(names) - errors, key=_order)]
+    lines += [f"::: {homes[name]}.{name}\n" for name in sorted(set(homes) - errors, key=_order)]
     for module in MODULES:
         lines += [f"## `fastseg.{module}`", "", f"::: fastseg.{module}"]
         lines += ["    options:", "      heading_level: 3", "      show_root_heading: false", ""]
