@@ -147,11 +147,27 @@ def write_datasets(folder: Path) -> None:
 
 
 def write_dicom_files(folder: Path) -> None:
-    """Write a series of CT, one of its slices, and an ultrasound clip."""
+    """Write a series of CT, one of its slices, a volume of MR, and an ultrasound clip."""
     body = np.stack([heart(number) for number in range(3)]).astype(np.int16) * 2 - 100
-    window = {"WindowCenter": 40, "WindowWidth": 400}
+    window = {
+        "WindowCenter": 40,
+        "WindowWidth": 400,
+        "StudyInstanceUID": "1.2.3",
+        "FrameOfReferenceUID": "1.2.3.9",
+        "SliceThickness": 2.5,
+        "NumberOfFrames": None,
+    }
     slices(folder / "ct-series", body + 1024, **window)
-    write(folder / "ct.dcm", body[:1], **window)
+    place = {
+        "ImagePositionPatient": [0, 0, 0],
+        "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
+        "PixelSpacing": [0.8, 0.5],
+    }
+    write(folder / "ct.dcm", body[:1], **window, **place)
+    import nibabel
+
+    images = np.stack([heart(7)] * 5).astype(np.int16) * 4
+    nibabel.save(nibabel.Nifti1Image(images.T, np.diag((0.8, 0.8, 3.0, 1.0))), folder / "mr.nii.gz")
     frames = np.stack([heart(7), heart(8)])
     stated = [region((0, 0, 255, 255), PhysicalDeltaX=0.078, PhysicalDeltaY=0.078)]
     write_dicom(folder / "clip_A4C.dcm", frames, regions=stated, FrameTime="33.3")
