@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastseg.imaging.palette import colours
-from fastseg.overlay import Panel, compose, draw
+from fastseg.overlay import Panel, compose, draw, montage, with_square_pixels
 from tests.helpers.made_masks import drawn, rectangles
 
 GREY = np.full((60, 80, 3), 128, np.uint8)
@@ -95,3 +95,33 @@ def test_colours_next_to_each_other_are_far_apart() -> None:
     palette = colours(64).astype(int)
     assert len(np.unique(palette, axis=0)) == 64
     assert np.abs(np.diff(palette, axis=0)).max(axis=1).min() > 50
+
+
+def test_pixels_that_are_not_square_are_stretched() -> None:
+    pixels = np.zeros((20, 30, 3), np.uint8)
+    masks = rectangles((20, 30), [(5, 4, 14, 8), (20, 10, 24, 19)])
+    panel = Panel(pixels, masks, prompt_boxes=[(5, 4, 15, 9)], spacing=(3.0, 1.0))
+    square = with_square_pixels(panel)
+    assert square.image.shape == (60, 30, 3)
+    np.testing.assert_array_equal(square.masks.array(), masks.array().repeat(3, axis=1))
+    assert list(square.prompt_boxes) == [(5, 12, 15, 27)]
+    drawing = draw(panel)
+    assert drawing.height == 2 * drawing.width
+    wide = with_square_pixels(Panel(pixels, masks, spacing=(1.0, 2.0)))
+    assert wide.image.shape == (20, 60, 3)
+    assert with_square_pixels(Panel(pixels, masks, spacing=(2.0, 2.0))).image is pixels
+
+
+def test_a_montage_has_a_cell_for_each_panel() -> None:
+    pixels = np.full((20, 30, 3), 90, np.uint8)
+    panels = [
+        Panel(pixels, rectangles((20, 30), [(5, 4, 14, 8)]), f"slice {number}")
+        for number in range(5)
+    ]
+    sheet = montage(panels, "five slices", long_side=600)
+    levels = np.asarray(sheet)
+    # Dimmed to 0.8 of 90, but for the masks: the ground of five cells, and none of a sixth.
+    ground = (levels == 72).all(axis=-1).sum()
+    one = (np.asarray(draw(panels[0], long_side=600 // 3, numbers=False)) == 72).all(axis=-1).sum()
+    assert 4.5 * one < ground < 5.5 * one
+    assert sheet.width <= 600

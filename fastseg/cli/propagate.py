@@ -14,6 +14,7 @@ from rich.console import RenderableType
 
 from fastseg import imaging, overlay, results
 from fastseg.cli.arguments import (
+    DEFAULT_MODEL,
     ImageArguments,
     ModelArguments,
     OutArguments,
@@ -41,6 +42,11 @@ Box = tuple[float, float, float, float]
 
 _DEFAULTS = PropagationSettings()
 _MOST_DRAWN = 24
+
+_HINT = (
+    f"{DEFAULT_MODEL} has not been trained on medical images: look at every slice, or give the "
+    "folder of a model that has; see docs/models.md"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,7 +253,8 @@ def propagate(arguments: Arguments) -> Report:
             _write(arguments, contents, volume, found, body)
         else:
             body["slices"] = list(_slices(found, volume))
-    return Report("propagate", body, tuple(_text(body, found)))
+    hints = [_HINT] if body["model"] == DEFAULT_MODEL else []
+    return Report("propagate", body, tuple(_text(body, found)), hints=hints)
 
 
 def _body(

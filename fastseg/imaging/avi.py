@@ -75,13 +75,19 @@ def read_motion_jpeg(path: Path, header: AviHeader, *, max_pixels: int | None) -
     what = str(path)
     check_size(header.width, header.height, what, max_pixels)
     frames: list[NDArray[Any]] = []
+    dropped = 0
     with path.open("rb") as file:
         end = path.stat().st_size
         for size in _chunks(file, end, header.stream, what):
             if size == 0 and frames:
+                dropped += 1
                 frames.append(frames[-1])
             else:
                 frames.append(_frame(file.read(size), header, what, len(frames)))
+            if 2 * dropped > len(frames):
+                raise ImageError(
+                    f"{what} has more dropped frames than frames: it is damaged. Record it again."
+                )
             check_clip(len(frames), header.width, header.height, what, max_pixels)
     if not frames:
         raise ImageError(f"{what} has no frames of its video in it. Copy it again.")

@@ -159,3 +159,21 @@ def test_the_commands_take_videos(tmp_path: Path, capsys) -> None:
     assert json.loads(capsys.readouterr().out)["shape"] == [5, 48, 64]
     frames = echo_files.read(file, channels=None, max_pixels=None)
     np.testing.assert_array_equal(np.stack(frames.arrays), expected())
+
+
+def test_mutated_files_raise_nothing_else(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    random = np.random.default_rng(0)
+    whole = np.frombuffer(avi([[jpeg(frame[:, :, 0]) for frame in FRAMES[:2]]]), np.uint8)
+    file = tmp_path / "a.avi"
+    outcomes = set()
+    for _ in range(150):
+        content = whole.copy()
+        places = random.integers(0, 400, random.integers(1, 6))
+        content[places] = random.integers(0, 256, len(places))
+        file.write_bytes(content[: random.integers(200, len(content) + 1)].tobytes())
+        try:
+            outcomes.add(len(read(file)))
+        except (ImageError, BackendUnavailableError) as error:
+            outcomes.add(type(error).__name__)
+    assert {"ImageError"} < outcomes
