@@ -75,7 +75,7 @@ def test_propagate_answers_as_the_library_does(tiny, series, capsys) -> None:
     assert "research" in document["notice"].lower()
 
 
-def test_propagate_writes_volumes_pictures_and_coco(tiny, series, tmp_path, capsys) -> None:
+def test_propagate_writes_volumes_drawings_and_coco(tiny, series, tmp_path, capsys) -> None:
     highdicom = pytest.importorskip("highdicom")
     out = tmp_path / "out"
     words = ("--model", tiny, "--window", "0,2000", "--out", out, *LOOSE, "--box", *BOX)
