@@ -57,6 +57,7 @@ class Arguments(ModelArguments, ImageArguments, OutArguments, FormatArguments):
     box: tuple[Box, ...]
     point: tuple[tuple[float, float], ...]
     label: tuple[int, ...]
+    name: tuple[str, ...]
     start: int | None
     correct: tuple[tuple[int, int, float, float, float, float], ...]
     axis: int
@@ -121,7 +122,9 @@ class Arguments(ModelArguments, ImageArguments, OutArguments, FormatArguments):
         names = ("axis", "rule", "margin", "min_score", "max_change", "max_shift")
         given = {name: getattr(self, name) for name in (*names, "multimask", "window")}
         corrections = [list(one) for one in self.correct]
-        return {**self.prompts(), "start": self.start, "corrections": corrections, **given}
+        named = {"names": list(self.name)} if self.name else {}
+        asked = {**self.prompts(), **named, "start": self.start, "corrections": corrections}
+        return {**asked, **given}
 
 
 @click.command()
@@ -147,6 +150,12 @@ class Arguments(ModelArguments, ImageArguments, OutArguments, FormatArguments):
     type=click.IntRange(0, 1),
     multiple=True,
     help="1 = foreground, 0 = background. One for each --point, in order. Default: all 1.",
+)
+@click.option(
+    "--name",
+    multiple=True,
+    metavar="NAME",
+    help="Name of an object, which its masks carry. One for each object, in order.",
 )
 @click.option(
     "--start", type=click.IntRange(min=0), help="The prompted slice, from 0. Default: the middle."
@@ -237,6 +246,7 @@ def propagate(arguments: Arguments) -> Report:
             volume,
             start=arguments.start,
             **prompts,
+            names=arguments.name or None,
             corrections=corrections,
             axis=arguments.axis,
             rule=arguments.rule,
@@ -275,9 +285,10 @@ def _body(
 
 def _object(found: VolumeMasks, number: int) -> dict[str, Any]:
     places = np.flatnonzero(found.areas[number])
-    millilitres = found.millilitres
+    millilitres, names = found.millilitres, found[0].names
     return {
         "object": number,
+        **({} if names is None else {"name": names[number]}),
         "slices": [int(places[0]), int(places[-1])] if len(places) else None,
         "voxels": int(found.voxels[number]),
         "ml": None if millilitres is None else round(float(millilitres[number]), 6),
@@ -352,7 +363,7 @@ def _text(body: dict[str, Any], found: VolumeMasks) -> Iterator[RenderableType]:
         first, last = row["slices"] or ("-", "-")
         size = "-" if row["ml"] is None else f"{row['ml']:.3f}"
         table.add_row(
-            str(row["object"]), f"{first} to {last}", str(row["voxels"]), size,
+            row.get("name", str(row["object"])), f"{first} to {last}", str(row["voxels"]), size,
             reasons[-1], reasons[1],
         )  # fmt: skip
     yield table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -134,6 +134,14 @@ class VolumeMasks(Sequence[Masks]):
         return (
             f"<VolumeMasks: {self.objects} objects in {len(self)} slices across axis {self.axis}>"
         )
+
+    def with_names(self, names: Sequence[str]) -> VolumeMasks:
+        """Return the same masks with a name for each object.
+
+        Raises:
+            MaskError: The names are no texts, or not as many as there are objects.
+        """
+        return replace(self, slices=tuple(one.with_names(names) for one in self.slices))
 
     def array(self) -> NDArray[np.bool_]:
         """Return bool (objects, frames, rows, columns), in the axes of the volume."""

@@ -14,7 +14,12 @@ from fastseg.sam.embedding import Embedding
 from fastseg.sam.propagation import Progress, Propagation
 from fastseg.sam.visits import Visits
 from fastseg.sam.volume_masks import Rule, VolumeMasks
-from fastseg.sam.volume_prompts import PropagationSettings, anchors_of, fingerprint
+from fastseg.sam.volume_prompts import (
+    PropagationSettings,
+    anchors_of,
+    fingerprint,
+    object_names,
+)
 from fastseg.sam.volume_slices import Volume, VolumeSlices
 
 
@@ -56,6 +61,7 @@ class VolumeModel:
         labels: ArrayLike | Sequence[Any] | None = None,
         boxes: ArrayLike | None = None,
         mask_logits: ArrayLike | None = None,
+        names: str | Sequence[str] | None = None,
         corrections: Mapping[int, Mapping[str, Any]] | None = None,
         axis: int = 0,
         rule: Rule = "best",
@@ -82,6 +88,7 @@ class VolumeModel:
             labels: Of the points.
             boxes: (4,) or (objects, 4) in pixels of the slice.
             mask_logits: Of the objects.
+            names: A name for each object, which its masks carry.
             corrections: For other slices ``{slice: {"boxes": ..., "objects": [1]}}``: prompts as
                 above, and the objects that they are for; all if left out. An object of a new number
                 begins there. Each slice follows the nearest prompt.
@@ -112,10 +119,12 @@ class VolumeModel:
         slices = VolumeSlices.of(volume, axis)
         prompts = {"points": points, "labels": labels, "boxes": boxes, "mask_logits": mask_logits}
         anchors = anchors_of(start, prompts, corrections, slices, self.mask_side)
+        called = None if names is None else object_names(names, anchors)
         embed = self.embed if cache is None else partial(cache.embed, self)
         call = ""
         if checkpoint is not None:
             call = fingerprint(slices, anchors, settings, f"{self.encoder_sha256} {self.runs}")
         visits = Visits(checkpoint, call)
         work = Propagation(embed, self.segment, slices, anchors, settings, visits, progress)
-        return work.run()
+        found = work.run()
+        return found if called is None else found.with_names(called)

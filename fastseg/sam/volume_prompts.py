@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fastseg.errors import PromptError
 from fastseg.geometry import Frame
 from fastseg.inputs.numbers import one_of, real_number, shown, whole_number
+from fastseg.inputs.text import texts
 from fastseg.sam.prompts import PromptRequest
 from fastseg.sam.volume_masks import Rule
 from fastseg.sam.volume_slices import VolumeSlices
@@ -120,6 +121,19 @@ def _correction(
 def _count(prompts: Mapping[str, Any], slices: VolumeSlices, mask_side: int) -> int:
     """Count prompts, and check them before any slice is encoded."""
     return len(PromptRequest(**prompts).check(Frame(slices.size), mask_side=mask_side))
+
+
+def object_names(names: object, anchors: Sequence[Anchor]) -> tuple[str, ...]:
+    """Return a name for each object.
+
+    Raises:
+        PromptError: They are no texts, or not as many as there are objects.
+    """
+    found = texts(names, "names", PromptError)
+    objects = {number for one in anchors for number in one.objects}
+    if len(found) != len(objects):
+        raise PromptError(f"{len(objects)} objects need as many names, not {len(found)}.")
+    return found
 
 
 def fingerprint(

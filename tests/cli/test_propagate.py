@@ -108,8 +108,10 @@ def test_propagate_writes_volumes_drawings_and_coco(tiny, series, tmp_path, caps
 def test_several_objects_corrections_and_another_axis(tiny, series, capsys) -> None:
     words = ("--model", tiny, "--window", "0,2000", *LOOSE, "--start", 1, "--box", *BOX)
     more = ("--box", 1, 1, 9, 9, "--correct", 4, 1, 2, 2, 12, 12)
+    more += ("--name", "liver", "--name", "spleen")
     code, document, _ = answer(capsys, "propagate", series, *words, *more)
     assert code == 0
+    assert [one["name"] for one in document["objects"]] == ["liver", "spleen"]
     stops = document["objects"][1]["stops"]
     assert [(one["start"], one["step"]) for one in stops] == [(1, 1), (1, -1), (4, 1), (4, -1)]
     assert {one["reason"] for one in stops} <= {"next prompt", "end of the volume", "empty"}

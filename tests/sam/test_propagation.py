@@ -130,6 +130,19 @@ def test_a_low_score_ends_an_object() -> None:
     assert found.stops[0].score == pytest.approx(64 / 464)
 
 
+def test_objects_may_have_names(tmp_path: Path) -> None:
+    volume = ball()
+    volume[:, 25:33, 40:48] = 200
+    boxes = [tight(ball(), 4), [40, 25, 48, 33]]
+    names = ["ball", "rod"]
+    found = BrightPixels().propagate(volume, start=4, boxes=boxes, names=names)
+    assert {one.names for one in found} == {("ball", "rod")}
+    rows = found.save(tmp_path / "a.csv").read_text().splitlines()
+    assert [row.split(",")[:2] for row in rows[-2:]] == [["all", "ball"], ["all", "rod"]]
+    with pytest.raises(PromptError, match="2 objects need as many names"):
+        BrightPixels().propagate(volume, start=4, boxes=boxes, names="ball")
+
+
 def test_another_brightness_ends_an_object() -> None:
     volume = ball(drift=0)
     volume[6:, 10:18, 10:18] = 175
