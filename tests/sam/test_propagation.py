@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,14 @@ from fastseg.images import read_image
 from fastseg.masks import Masks
 from fastseg.sam.volume_model import VolumeModel
 from fastseg.timings import Timings
+
+
+@dataclass(eq=False)
+class Encoded:
+    """A slice as the stand-in encodes it."""
+
+    pixels: np.ndarray
+    timings: Timings
 
 
 class BrightPixels(VolumeModel):
@@ -33,7 +42,7 @@ class BrightPixels(VolumeModel):
     def embed(self, image: Any) -> Any:
         pixels = read_image(image)[..., 0]
         self.embedded += 1
-        return SimpleNamespace(pixels=pixels, timings=Timings(encode=1))
+        return Encoded(pixels, Timings(encode=1))
 
     def segment(self, image: Any, *, multimask: bool = True, boxes: Any) -> Masks:
         image = image.pixels
@@ -95,6 +104,24 @@ def test_every_slice_is_encoded_once_for_all_objects() -> None:
     assert model.embedded == found.embedded == found.timings.encode == 9
     assert found.areas[1].tolist() == [64] * 9
     assert {one.reason for one in found.stops if one.object == 1} == {"end of the volume"}
+
+
+def test_one_embedding_is_held_at_a_time() -> None:
+    alive: weakref.WeakSet[Any] = weakref.WeakSet()
+    most = 0
+
+    class Watched(BrightPixels):
+        def embed(self, image: Any) -> Any:
+            nonlocal most
+            made = super().embed(image)
+            alive.add(made)
+            most = max(most, len(alive))
+            return made
+
+    volume = ball(frames=30, drift=0)
+    found = Watched().propagate(volume, start=10, boxes=tight(volume, 10))
+    assert found.embedded == 30
+    assert most == 1
 
 
 def test_the_rules_prompt_as_they_say() -> None:
