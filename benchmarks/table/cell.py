@@ -19,6 +19,7 @@ from benchmarks.table.contenders import PROMPTS_AT_ONCE, Contender, MaskGenerati
 from benchmarks.table.material import Material
 from benchmarks.table.rows import OURS, PROMPTS_ON, ROWS, SIDE, TableRow
 from benchmarks.table.store import Cell, Job, about
+from fastseg.benchmarking.arithmetic import float32_peak
 from fastseg.benchmarking.bench import spread_points
 from fastseg.benchmarking.peak_memory import peak_memory
 from fastseg.benchmarking.repetition import repeat
@@ -146,6 +147,7 @@ def measure(row: TableRow, work: Work, ran: str, job: Job) -> Cell:
         ran=ran,
         how=work.how,
         about=about(),
+        peak_gflops=float32_peak(job.threads).multiply_add,
     )
 
 

@@ -58,7 +58,7 @@ def details(rows: Sequence[TableRow], cells: list[Cell]) -> list[Sequence[str]]:
     """Return every cell of a model with its spread, memory and manner of measurement."""
     lines: list[Sequence[str]] = [
         ("", "contender", "ran on", "median ms", "p90", "p99", "least..most", "rounds", "peak MB",
-         "masks", "how")
+         "masks", "GFLOP/s", "of FP32 peak", "how")
     ]  # fmt: skip
     for row in rows:
         for cell in of(row, cells):
@@ -76,6 +76,7 @@ def details(rows: Sequence[TableRow], cells: list[Cell]) -> list[Sequence[str]]:
                     str(len(rounds)),
                     "" if peak is None else f"{peak / 1e6:.0f}",
                     "" if cell.masks is None else str(cell.masks),
+                    *rate(row, cell),
                     cell.how or stages(cell),
                 )
             )
@@ -91,6 +92,15 @@ def of(row: TableRow, cells: list[Cell]) -> list[Cell]:
 def stages(cell: Cell) -> str:
     """Describe the milliseconds of each stage."""
     return ", ".join(f"{name} {number(ms)}" for name, ms in cell.stages_ms.items())
+
+
+def rate(row: TableRow, cell: Cell) -> tuple[str, str]:
+    """Return the GFLOP/s of a cell and their share of the float32 peak; empty where unknown."""
+    if row.gflop is None:
+        return "", ""
+    gflops = row.gflop / (median(cell) * row.per) * 1e3
+    share = "" if cell.peak_gflops is None else f"{gflops / cell.peak_gflops:.0%}"
+    return number(gflops), share
 
 
 def median(cell: Cell) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from fastseg.benchmarking.arithmetic import ENCODER_GMAC, Arithmetic
 from fastseg.benchmarking.repetition import StoppingRule
 
 Work = Literal["encoder", "embedding", "prompts", "mask", "everything", "file", "frames"]
@@ -19,6 +20,11 @@ OURS: Mapping[str, dict[str, str]] = {
     "fastseg fastest": {"precision": "bf16"},
 }
 """Contenders that are fastseg, and the arguments of ``fastseg.load``."""
+
+ARITHMETIC = {
+    "vit-b": Arithmetic(ENCODER_GMAC["vit_b"]),
+    "sam-nano": Arithmetic(ENCODER_GMAC["sam-nano"]),
+}
 
 SIDE = 32
 """Points per side of everything mode, as in SAM: 1024 points."""
@@ -68,6 +74,20 @@ class TableRow:
             return LATENCY
         whole = self.work in ("everything", "file")
         return SLOW if whole or self.amount == SIDE**2 else QUICK
+
+    @property
+    def gflop(self) -> float | None:
+        """Operations of a round, counted from fastseg's graphs; None where the masks decide."""
+        known = ARITHMETIC.get(self.model)
+        if known is None or self.work in ("everything", "file", "frames"):
+            return None
+        if self.work == "encoder":
+            return 2 * known.encoder_gmac
+        return (
+            known.embedding_gflop
+            if self.work == "embedding"
+            else known.points_gflop(self.amount or 1)
+        )
 
     @property
     def per(self) -> int:

@@ -39,6 +39,9 @@ class Cell:
     stages_ms: dict[str, float] = field(default_factory=dict)
     """Milliseconds of each stage of the last round; empty if unknown."""
 
+    peak_gflops: float | None = None
+    """Measured peak of the processor in float32, by the same process; None if unknown."""
+
     def above(self, loaded_bytes: int) -> Cell:
         """Return the cell with its memory counted from the loaded model's."""
         if self.peak_bytes is None:

@@ -41,6 +41,18 @@ def test_a_table_is_printed_from_what_lies_in_the_folder(measured, capsys):
     assert about()["commit"] in printed
 
 
+def test_a_cell_tells_its_rate_as_a_share_of_the_measured_peak():
+    rows = {row.name: row for row in ROWS}
+    for name, gflop in (("vit-b/prompts-64", 117.9), ("vit-b/mask", 1.842), ("vit-b/encoder", 942)):
+        row = rows[name]
+        whole = cell(name, "fastseg fp32", 1e3 * gflop / row.per / 50, peak_gflops=200.0)
+        rate, share = report.rate(row, whole)
+        assert (rate, share) == ("50.0", "25%")
+        assert report.rate(row, replace(whole, peak_gflops=None))[1] == ""
+    assert report.rate(rows["vit-b/everything-2"], whole) == ("", "")
+    assert report.rate(rows["unet-16/frames-8"], whole) == ("", "")
+
+
 def test_cells_of_different_environments_share_no_table(measured, capsys):
     elsewhere = {**about(), "cpu": "another processor"}
     Store(measured / "cells").keep(cell("vit-b/encoder", "torch fp32", 9, about=elsewhere))

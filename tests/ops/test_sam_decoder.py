@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
@@ -14,6 +17,7 @@ from fastseg import ops
 from fastseg.errors import BackendError, ModelFolderError
 from fastseg.export.networks.mask_decoder import MaskDecoder
 from fastseg.export.networks.prompt_encoder import PromptEncoder
+from tests.helpers.processes import finish
 from tests.helpers.random_weights import scattered
 
 TABLES = ("amx-bf16", "avx512-bf16", "avx512", "avx2", "portable", "neon")
@@ -204,7 +208,7 @@ def test_decode_above_draws_the_same_masks_as_two_stages(kernel_table, grid, pro
     wanted = ious[:, 1:] > np.float32(above)
     assert wanted.any()
     assert not wanted.all()
-    for threads in (1, 3):
+    for threads in (1, 3, 40):
         scores, drawn = kernel.decode_above(
             asked.points, asked.labels, state, above=above, threads=threads
         )
@@ -310,6 +314,74 @@ def test_what_contradicts_itself_is_refused(kernel_table):
         kernel.draw(decoded.prompt_state, decoded.mask_vectors[:1], state)
 
 
-def test_an_unknown_table_is_refused_with_the_known_ones():
-    with pytest.raises(BackendError, match=r"no kernel table 'abacus'.*(portable|neon)"):
-        ops.DecoderKernel({}, grid=8, side=128, kernel_table="abacus")
+@pytest.mark.parametrize("name", ["abacus", *TABLES])
+def test_a_table_that_the_processor_lacks_is_refused_with_those_it_has(name):
+    if name in ops.kernel_tables():
+        pytest.skip(f"this processor runs the kernel table {name}")
+    with pytest.raises(BackendError, match=rf"no kernel table '{name}'.*(portable|neon)"):
+        ops.DecoderKernel({}, grid=8, side=128, kernel_table=name)
+
+
+def test_one_core_gives_the_same_bits(kernel_table):
+    modules, asked = source(8), ask(8, 5, 2)
+    kernel = modules.kernel(kernel_table)
+    wanted = found(kernel, modules, asked, threads=0)
+    result = []
+
+    def on_one_core() -> None:
+        # The affinity of this thread alone.
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        result.extend(found(kernel, modules, asked, threads=0))
+
+    thread = threading.Thread(target=on_one_core)
+    thread.start()
+    thread.join()
+    for actual, expected_bits in zip(result, wanted, strict=True):
+        np.testing.assert_array_equal(actual, expected_bits)
+
+
+@pytest.mark.parametrize(
+    "name", ["mask_decoder.iou_token.weight", "mask_decoder.transformer.norm_final_attn.weight"]
+)
+def test_weights_that_are_not_finite_show_in_every_score(kernel_table, name):
+    modules, asked = source(8), ask(8, 3, 2)
+    weights = modules.weights()
+    weights[name] = np.full_like(weights[name], np.inf)
+    kernel = ops.DecoderKernel(weights, grid=8, side=128, kernel_table=kernel_table)
+    state = kernel.image_state(modules.embedding.numpy())
+    scores = kernel.decode(asked.points, asked.labels, state).iou_predictions
+    assert not np.isfinite(scores).any()
+    again, _ = kernel.decode_above(asked.points, asked.labels, state, above=0.5)
+    np.testing.assert_array_equal(again, scores)
+
+
+def test_an_embedding_of_denormals_is_decoded_like_one_of_zeros(kernel_table):
+    modules, asked = source(8), ask(8, 3, 2)
+    kernel = modules.kernel(kernel_table)
+    logits = []
+    for scale in (0.0, 1e-40):
+        state = kernel.image_state(np.float32(scale) * modules.embedding.numpy())
+        decoded = kernel.decode(asked.points, asked.labels, state)
+        logits.append(kernel.draw(decoded.prompt_state, decoded.mask_vectors, state))
+    assert np.isfinite(logits[1]).all()
+    assert_close(logits[1], logits[0], FLOAT_TOLERANCE)
+
+
+FORKED = """
+import os, sys
+import numpy as np
+from tests.ops.test_sam_decoder import ask, found, source
+table = sys.argv[1]
+modules, asked = source(8), ask(8, 5, 2)
+wanted = found(modules.kernel(table), modules, asked, threads=3)
+child = os.fork()
+if child == 0:
+    again = found(modules.kernel(table), modules, asked, threads=3)
+    os._exit(0 if all(map(np.array_equal, again, wanted)) else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_process_that_was_forked_after_load_decodes_alike(kernel_table):
+    done = finish([sys.executable, "-c", FORKED, kernel_table])
+    assert done.returncode == 0, done.stderr

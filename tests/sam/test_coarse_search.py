@@ -106,6 +106,16 @@ def test_threads_and_batches_change_nothing(model, image, monkeypatch):
     np.testing.assert_array_equal(many.prompt, one.prompt)
 
 
+def test_points_that_are_left_out_count_as_done(model, image):
+    told = []
+    settings = {"points_per_side": 8, "points_per_batch": 3, **LOOSE}
+    model.everything(image, search="coarse-to-fine", progress=lambda *n: told.append(n), **settings)
+    done = [one for one, _ in told]
+    assert {total for _, total in told} == {64}
+    assert done == sorted(done)
+    assert (done[0], done[-1]) == (0, 64)
+
+
 def test_what_found_the_masks_stays_with_some_of_them(model, image):
     masks = model.everything(image, points_per_side=4, search="coarse-to-fine", **LOOSE)
     assert masks[:1].search == "coarse-to-fine"
@@ -124,8 +134,9 @@ def test_a_grid_of_ones_own_has_no_coarser_one():
         GridSettings(points_per_side=None, point_grids=[[[0.5, 0.5]]], search="coarse-to-fine")
 
 
-def test_a_device_refuses_the_coarse_search_before_it_reads_the_image(image):
-    pipeline = Pipeline(None, None, gpu=object(), side=64, threads=1, max_pixels=None)
+def test_a_device_refuses_the_coarse_search_before_it_reads_the_image(model, image):
+    device = object()
+    pipeline = Pipeline(None, None, device, manifest=model.manifest, threads=1, max_pixels=None)
     generator = MaskGenerator(pipeline, GridSettings(search="coarse-to-fine"))
     with pytest.raises(PromptError, match=r'runs on the CPU.*search="full"'):
         generator.generate(image, "rgb")
