@@ -9,7 +9,7 @@ from typing import Any
 
 from fastseg.environment import usable_cores
 from fastseg.errors import FastsegError, OutputError
-from fastseg.evaluation.dataset import Dataset, Example, ViewSettings
+from fastseg.evaluation.dataset import Case, Dataset, Example, ViewSettings
 from fastseg.evaluation.journal import Journal
 from fastseg.evaluation.protocols import Protocol, Row, Scored
 from fastseg.inference.concurrency import ordered_map
@@ -71,7 +71,7 @@ def evaluate(
     name = str(model.manifest.name)
     writing = threading.Lock()
 
-    def one(example: Example) -> tuple[Scored | None, str]:
+    def one(example: Example | Case) -> tuple[Scored | None, str]:
         with writing:
             progress(example.name)
             if journal is not None and any(known := journal.get(name, example.name)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
@@ -81,6 +81,9 @@ class LoadedExample:
     left_out: tuple[str, ...]
     """Objects whose truth is empty in this image."""
 
+    phases: tuple[LoadedExample, ...] = ()
+    """All phases of a case, this one first; their domains are the names of the phases."""
+
 
 @dataclass(frozen=True, slots=True)
 class Example:
@@ -123,11 +126,40 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
+class Case:
+    """One patient or place in several images, such as the phases of a contrast agent."""
+
+    name: str
+    phases: tuple[Example, ...]
+    """At least one; the domain of each is its phase."""
+
+    @property
+    def path(self) -> Path:
+        """File of the first phase."""
+        return self.phases[0].path
+
+    @property
+    def sources(self) -> tuple[TruthSource, ...]:
+        """Files of all objects."""
+        return tuple(source for phase in self.phases for source in phase.sources)
+
+    def load(self, view: ViewSettings) -> LoadedExample:
+        """Read all phases; the case is shown by its first one.
+
+        Raises:
+            FastsegError: A file cannot be read, or two do not belong together.
+        """
+        phases = tuple(phase.load(view) for phase in self.phases)
+        left_out = tuple(f"{one.domain} {name}" for one in phases for name in one.left_out)
+        return replace(phases[0], name=self.name, left_out=left_out, phases=phases)
+
+
+@dataclass(frozen=True, slots=True)
 class Dataset:
     """Examples that are evaluated together, and what could not be made one."""
 
     name: str
-    examples: tuple[Example, ...]
+    examples: tuple[Example | Case, ...]
     faults: tuple[str, ...] = ()
     """A sentence for each image without masks, and for each mask without an image."""
 

@@ -15,7 +15,7 @@ from fastseg import ops
 from fastseg.environment import needs_extra
 from fastseg.evaluation.aggregation import Aggregate, Spread
 from fastseg.evaluation.dataset import Dataset, LoadedExample, ViewSettings
-from fastseg.evaluation.protocols import Row
+from fastseg.evaluation.protocols import Phases, Row
 from fastseg.evaluation.protocols.everything import RECALL_AT
 from fastseg.evaluation.published import ALL_TASKS, Figure
 from fastseg.evaluation.report import figures
@@ -118,7 +118,7 @@ def _lead(summary: Summary) -> str:
     scores = first.scores[name]
     published = summary.published(first.variant, first.slot, name)
     text = (
-        f"{label(name)} of {first.model} is {number(scores.over_tasks)} as a mean over "
+        f"{first.model} has {number(scores.over_tasks)} ({label(name)}) as a mean over "
         f"{len(scores.tasks)} tasks ({scores.over_samples.n} objects; {first.variant}, "
         f"{first.slot} mask)."
     )
@@ -232,9 +232,12 @@ def _drawings(summary: Summary, dataset: Dataset, view: ViewSettings) -> Iterato
         yield _modes(summary)
     if summary.protocol.name == "everything":
         yield _found(summary)
+    if isinstance(summary.protocol, Phases):
+        yield _multiples(summary, summary.protocol)
     yield from _task_bars(summary)
     yield from _domains(summary)
-    yield from _cases(summary, dataset, view)
+    if not isinstance(summary.protocol, Phases):  # its masks are of the size of the run
+        yield from _cases(summary, dataset, view)
 
 
 def _curves(summary: Summary) -> Drawing:
@@ -277,6 +280,29 @@ def _modes(summary: Summary) -> Drawing:
         score="IoU, mean over tasks",
         caption="1 a point in the largest part, 2 a point in each of the 3 largest, 3 a box around "
         "the largest part, 4 a box around each of the 3 largest, 5 a box around the whole object.",
+    )
+
+
+def _multiples(summary: Summary, protocol: Phases) -> Drawing:
+    slot = summary.main[1]
+    means = {
+        (one.model, one.variant): one.scores["dice"].over_samples.mean
+        for one in summary.conditions
+        if one.slot == slot
+    }
+    drawn: dict[str, dict[str, Sequence[float]]] = {}
+    for side in protocol.resolutions:
+        series = drawn.setdefault(f"R {side}", {})
+        for model in summary.models:
+            for how in ("avg", "max"):
+                variants = [f"P {count}, R {side}, {how}" for count in protocol.points]
+                series[f"{model}, {how}"] = [means[model, variant] for variant in variants]
+    return figures.small_multiples(
+        drawn,
+        protocol.points,
+        score="Dice",
+        caption="T(P, R, M): Dice by points, a panel for each resolution, over the scores of the "
+        "phases: their mean (avg) or the best phase (max).",
     )
 
 
