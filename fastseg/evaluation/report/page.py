@@ -119,8 +119,8 @@ def _lead(summary: Summary) -> str:
     published = summary.published(first.variant, first.slot, name)
     text = (
         f"{first.model} has {number(scores.over_tasks)} ({label(name)}) as a mean over "
-        f"{len(scores.tasks)} tasks ({scores.over_samples.n} objects; {first.variant}, "
-        f"{first.slot} mask)."
+        f"{_counted(len(scores.tasks), 'task')} ({_counted(scores.over_samples.n, 'object')}; "
+        f"{first.variant}, {first.slot} mask)."
     )
     if published is None:
         return text
@@ -128,6 +128,10 @@ def _lead(summary: Summary) -> str:
         f"{text} The study prints {number(published.value)} for {published.method} on its own "
         "data, which are not these."
     )
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
 def _facts(summary: Summary) -> list[tuple[str, str]]:
@@ -145,7 +149,7 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
         ("protocol", f"{summary.protocol.name}, after {summary.protocol.source}"),
         ("switches", settings),
         ("models", "; ".join(runs)),
-        ("dataset", f"{summary.dataset}, {images} images"),
+        ("dataset", f"{summary.dataset}, {_counted(images, 'image')}"),
         ("seed", str(head["seed"])),
         ("date", str(head["date"])),
         ("machine", f"{head['machine']['cpu']}, {head['machine']['cores']} cores"),
@@ -171,7 +175,7 @@ def _overall(summary: Summary) -> Table:
         "All objects",
         "The mean over tasks weighs every task alike; the others weigh every object alike.",
         ("model", "prompt", "mask", "score"),
-        ("mean over tasks", "n", "mean", "median", "quartile 1", "quartile 3"),
+        ("mean over tasks", "n", "mean", "median", "quartiles"),
         rows,
         sources,
     )
@@ -188,12 +192,12 @@ def _by_task(summary: Summary) -> Table:
                 published = summary.published(condition.variant, condition.slot, name, task)
                 heads = (task, condition.model, condition.variant, label(name))
                 rows.append(TableRow(heads, _spread(spread), *_cited(published, sources)))
-    rows.sort(key=lambda row: tuple(row.heads))
+    rows.sort(key=lambda row: row.heads[0])  # conditions keep their order
     return Table(
         "By task",
         f"The {slot} mask. A published figure stands beside a task that has its name.",
         ("task", "model", "prompt", "score"),
-        ("n", "mean", "median", "quartile 1", "quartile 3"),
+        ("n", "mean", "median", "quartiles"),
         rows,
         sources,
     )
@@ -221,8 +225,8 @@ def _cited(figure: Figure | None, sources: list[str]) -> tuple[str, str]:
 
 
 def _spread(spread: Spread) -> tuple[str, ...]:
-    values = (spread.mean, spread.median, spread.q1, spread.q3)
-    return (str(spread.n), *(number(value) for value in values))
+    quartiles = f"{number(spread.q1)} to {number(spread.q3)}" if spread.n else "-"
+    return str(spread.n), number(spread.mean), number(spread.median), quartiles
 
 
 def _drawings(summary: Summary, dataset: Dataset, view: ViewSettings) -> Iterator[Drawing]:
