@@ -48,6 +48,7 @@ def evaluate(
     seed: int = 0,
     view: ViewSettings | None = None,
     journal: Journal | None = None,
+    called: str | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Outcome:
     """Evaluate a model on every example of a dataset.
@@ -62,13 +63,14 @@ def evaluate(
         seed: Seed of what is drawn by chance.
         view: How files become images; the protocol's own rule for levels if left out.
         journal: Where finished images are kept.
+        called: Name of the model in the journal; its own name if left out.
         progress: Called with the name of each image as it begins.
 
     Raises:
         OutputError: The journal cannot be written.
     """
     settings = view or ViewSettings(intensity=protocol.intensity)
-    name = str(model.manifest.name)
+    name = called or str(model.manifest.name)
     writing = threading.Lock()
 
     def one(example: Example | Case) -> tuple[Scored | None, str]:

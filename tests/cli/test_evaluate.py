@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -112,7 +114,7 @@ def test_an_image_without_a_mask_is_named_and_the_rest_is_done(data, tiny, tmp_p
 
 
 def test_mm_without_a_spacing_are_refused_and_with_one_are_taken(data, tiny, capsys):
-    assert call("evaluate", "boxes", data, "--model", tiny, "--unit", "mm") == 2
+    assert call("evaluate", "boxes", data, "--model", tiny, "--unit", "mm") == 1
     assert "--spacing" in capsys.readouterr().err
     assert (
         call(
@@ -181,6 +183,21 @@ def test_everything_counts_masks_and_found_objects(data, tiny, capsys):
     assert [one["image"] for one in document["images"]] == ["s0", "s1"]
 
 
+def test_a_name_of_any_bytes_reaches_every_file(data, tiny, tmp_path):
+    for inside in ("images", "masks"):
+        (data / inside / "s0.png").rename(data / inside / os.fsdecode(b"s\xff<b>.png"))
+    assert call("evaluate", "centroid", data, "--model", tiny, "--out", tmp_path / "out") == 0
+    assert {row["image"] for row in rows_of(tmp_path / "out")} == {"s1", "s\\xff<b>"}
+    assert "<b>" not in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_two_folders_of_one_model_name_keep_their_own_journal(data, tiny, tmp_path):
+    other = shutil.copytree(tiny, tmp_path / "other")
+    words = ("--model", tiny, "--model", other, "--no-page", "--out", tmp_path / "out")
+    assert call("evaluate", "centroid", data, *words) == 0
+    assert len({row["model"] for row in rows_of(tmp_path / "out")}) == 2
+
+
 def test_phases_of_a_case_are_aggregated(data, tiny, tmp_path, capsys):
     rows = [f"images/{n}.png,masks/{n}.png,tumour,1,patient,{n}" for n in ("s0", "s1")]
     lines = ["image,mask,class,value,case,phase", *rows, ""]
@@ -207,7 +224,7 @@ def test_a_bad_call_runs_nothing(data, words, capsys):
 def test_nothing_to_evaluate_is_an_error(data, tmp_path, capsys):
     for mask in (data / "masks").iterdir():
         Image.new("L", (128, 96)).save(mask)
-    assert call("evaluate", "centroid", data, "--out", tmp_path / "out") == 2
+    assert call("evaluate", "centroid", data, "--out", tmp_path / "out") == 1
     assert "every truth is empty" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 

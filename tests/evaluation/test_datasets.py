@@ -128,6 +128,13 @@ def test_images_without_masks_and_masks_without_images_are_named(folder):
     assert "lonely.png" in faults[1]
 
 
+def test_a_mask_that_was_written_anew_is_read_anew(folder):
+    save(folder / "masks" / "a.png", labels(v1=(0, 0, 4, 4)).astype(np.uint8))
+    assert tasks(only(folder)) == {"class 1": 16}
+    save(folder / "masks" / "a.png", labels(v1=(0, 0, 4, 4), v2=(5, 5, 7, 7)).astype(np.uint8))
+    assert tasks(only(folder)) == {"class 1": 16, "class 2": 4}
+
+
 def test_an_empty_mask_has_no_object(folder):
     save(folder / "masks" / "a.png", np.zeros(SIZE, np.uint8))
     loaded = only(folder)

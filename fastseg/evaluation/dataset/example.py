@@ -173,9 +173,28 @@ def divided_by_maximum(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return stretched
 
 
-@lru_cache(maxsize=2)
 def read_volume(path: Path, window: str | None, max_pixels: int | None) -> MedicalImage:
-    """Read a file of frames, which are asked for one after the other."""
+    """Read a file of frames, which are asked for one after the other: the last two are kept.
+
+    Raises:
+        FastsegError: As ``fastseg.imaging.read``.
+    """
+    return _kept_volume(path, window, max_pixels, version(path))
+
+
+def version(path: Path) -> tuple[int, int]:
+    """Return time and size of a file, which change with its content; zeros if it is not there."""
+    try:
+        state = path.stat()
+    except OSError:
+        return 0, 0
+    return state.st_mtime_ns, state.st_size
+
+
+@lru_cache(maxsize=2)
+def _kept_volume(
+    path: Path, window: str | None, max_pixels: int | None, _version: tuple[int, int]
+) -> MedicalImage:
     return imaging.read(path, window=window, max_pixels=max_pixels)
 
 
