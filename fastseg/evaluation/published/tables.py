@@ -20,6 +20,9 @@ POINTS, MEAN_POINTS, MODES = (
 ZERO_SHOT, AGREEMENT, RESOURCES = "shi_zero_shot", "ferreira_agreement", "ferreira_resources"
 LIVER = "hu_liver_examples"
 
+TABLES = tuple(sorted(path.stem for path in _FOLDER.glob("*.csv")))
+"""Names of the published tables, for ``read_table``."""
+
 ALL_TASKS = ""
 """Task of a figure that is a mean over all tasks of its study."""
 
@@ -55,7 +58,11 @@ class Figure:
 
 @cache
 def read_table(name: str) -> tuple[dict[str, str], ...]:
-    """Read a published table, a dictionary a row; the column ``source`` says where it stands."""
+    """Read a published table, a dictionary a row; the column ``source`` says where it stands.
+
+    Args:
+        name: One of ``TABLES``.
+    """
     with (_FOLDER / f"{name}.csv").open(encoding="utf-8", newline="") as file:
         return tuple(csv.DictReader(file))
 

@@ -18,6 +18,7 @@ from fastseg.evaluation.dataset import Dataset, LoadedExample, ViewSettings
 from fastseg.evaluation.protocols import Phases, Row
 from fastseg.evaluation.protocols.everything import RECALL_AT
 from fastseg.evaluation.published import ALL_TASKS, Figure
+from fastseg.evaluation.published import figures as published_figures
 from fastseg.evaluation.report import figures
 from fastseg.evaluation.report.figures import Bar, Drawing, Line, Panel
 from fastseg.evaluation.summary import Condition, Summary, image_means
@@ -260,11 +261,23 @@ def _curves(summary: Summary) -> Drawing:
         if known:
             label = f"{known[0].method}, {slot}, 28 other tasks (published)"
             lines.append(Line(label, [figure.value for figure in known], published=True))
+    lines += _interactive(names)
     return figures.curves(
         lines,
         score="IoU",
         caption="IoU by number of points. Broken lines are printed by the study for its own data.",
     )
+
+
+def _interactive(names: Sequence[str]) -> Iterator[Line]:
+    """Yield the printed curves of networks that were made for points."""
+    printed: dict[str, dict[str, float]] = {}
+    for figure in published_figures("points"):
+        if figure.slot == "only" and figure.task == ALL_TASKS:
+            printed.setdefault(figure.method, {})[figure.score] = figure.value
+    for method, values in printed.items():
+        known = [values[name] for name in names if name in values]
+        yield Line(f"{method}, the same tasks (published)", known, published=True, muted=True)
 
 
 def _modes(summary: Summary) -> Drawing:
