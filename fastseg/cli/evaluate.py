@@ -19,7 +19,7 @@ from fastseg.cli.evaluation_options import (
 from fastseg.cli.evaluation_run import run_evaluation
 from fastseg.cli.report import Report
 from fastseg.evaluation.prompts import Rounding
-from fastseg.evaluation.protocols import Boxes, Centroid, Everything, Modes, Points
+from fastseg.evaluation.protocols import Boxes, Centroid, Everything, Modes, Phases, Points
 from fastseg.evaluation.protocols.base import Slot
 from fastseg.evaluation.protocols.boxes import Overlap
 from fastseg.ops import Metric
@@ -122,6 +122,44 @@ class CentroidArguments(EvaluationArguments):
 def centroid(arguments: CentroidArguments) -> Report:
     """Place one point in the centroid, also where that is outside of the object (Shi)."""
     return run_evaluation(Centroid, arguments)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhasesArguments(EvaluationArguments):
+    """Options of ``fastseg evaluate phases``."""
+
+    points: tuple[int, ...]
+    resolutions: tuple[int, ...]
+    slots: tuple[Slot, ...]
+
+
+@evaluate.command()
+@shared_options
+@click.option(
+    "--points",
+    multiple=True,
+    type=click.IntRange(1, 1000),
+    default=Phases.points,
+    show_default=True,
+    help="Points an object; may be given several times.",
+)
+@click.option(
+    "--resolution",
+    "resolutions",
+    multiple=True,
+    type=click.IntRange(16, 4096),
+    default=Phases.resolutions,
+    show_default=True,
+    help="Side that images are resized to; may be given several times.",
+)
+@slot_option(Phases)
+@into(PhasesArguments)
+def phases(arguments: PhasesArguments) -> Report:
+    """Draw random points in each phase of a case, and aggregate over its phases (Hu).
+
+    Phases and cases are columns of a CSV of pairs. Several --model are the encoders.
+    """
+    return run_evaluation(Phases, arguments)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from fastseg import environment
 from fastseg.cli.evaluation_options import EvaluationArguments, report_head
 from fastseg.cli.progress import progress
 from fastseg.cli.report import DONE, SOME_FAILED, Report, Table
-from fastseg.errors import BackendError, PromptError
+from fastseg.errors import ImageError, PromptError
 from fastseg.evaluation import report as reports
 from fastseg.evaluation.aggregation import Aggregate
 from fastseg.evaluation.dataset import Dataset, ViewSettings, read_dataset
@@ -94,6 +94,7 @@ def _run_models(
                     seed=arguments.seed,
                     view=view,
                     journal=journal,
+                    called=name,
                     progress=step,
                 )
             called = _called(str(outcome.model["model"]), outcomes)
@@ -101,7 +102,7 @@ def _run_models(
     if not any(outcome.rows for outcome in outcomes):
         faults = [fault for outcome in outcomes for fault in outcome.faults]
         reason = faults[0] if faults else "every truth is empty."
-        raise BackendError(f"nothing of {arguments.data} could be evaluated: {reason}")
+        raise ImageError(f"nothing of {arguments.data} could be evaluated: {reason}")
     return outcomes
 
 

@@ -1,7 +1,7 @@
 """Evaluation of models on data with truth, by the protocols of published studies."""
 
 from fastseg.evaluation.dataset import Dataset, ViewSettings, read_dataset
-from fastseg.evaluation.protocols import Boxes, Centroid, Everything, Modes, Points
+from fastseg.evaluation.protocols import Boxes, Centroid, Everything, Modes, Phases, Points
 from fastseg.evaluation.report import write_results
 from fastseg.evaluation.runner import Outcome, evaluate
 from fastseg.evaluation.summary import Summary, summarise
@@ -13,6 +13,7 @@ __all__ = [
     "Everything",
     "Modes",
     "Outcome",
+    "Phases",
     "Points",
     "Summary",
     "ViewSettings",

@@ -9,7 +9,7 @@ from typing import Any
 
 from fastseg.environment import usable_cores
 from fastseg.errors import FastsegError, OutputError
-from fastseg.evaluation.dataset import Dataset, Example, ViewSettings
+from fastseg.evaluation.dataset import Case, Dataset, Example, ViewSettings
 from fastseg.evaluation.journal import Journal
 from fastseg.evaluation.protocols import Protocol, Row, Scored
 from fastseg.inference.concurrency import ordered_map
@@ -48,6 +48,7 @@ def evaluate(
     seed: int = 0,
     view: ViewSettings | None = None,
     journal: Journal | None = None,
+    called: str | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Outcome:
     """Evaluate a model on every example of a dataset.
@@ -62,16 +63,17 @@ def evaluate(
         seed: Seed of what is drawn by chance.
         view: How files become images; the protocol's own rule for levels if left out.
         journal: Where finished images are kept.
+        called: Name of the model in the journal; its own name if left out.
         progress: Called with the name of each image as it begins.
 
     Raises:
         OutputError: The journal cannot be written.
     """
     settings = view or ViewSettings(intensity=protocol.intensity)
-    name = str(model.manifest.name)
+    name = called or str(model.manifest.name)
     writing = threading.Lock()
 
-    def one(example: Example) -> tuple[Scored | None, str]:
+    def one(example: Example | Case) -> tuple[Scored | None, str]:
         with writing:
             progress(example.name)
             if journal is not None and any(known := journal.get(name, example.name)):

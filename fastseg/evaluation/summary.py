@@ -12,6 +12,7 @@ from fastseg.evaluation.aggregation import Aggregate
 from fastseg.evaluation.protocols import Protocol, Row
 from fastseg.evaluation.published import ALL_TASKS, Figure, figures
 from fastseg.evaluation.runner import Outcome
+from fastseg.inputs.text import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,7 @@ def summarise(
         dataset,
         tuple(outcomes),
         tuple(conditions),
-        (*faults, *every),
+        tuple(map(printable, (*faults, *every))),
         tuple(left_out),
         dict(head),
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -15,9 +17,16 @@ from PIL import Image
 from fastseg.cli.root import run
 from fastseg.evaluation import read_dataset
 from fastseg.evaluation.journal import SUFFIX
+from fastseg.testing import tiny_sam_folder
 
 pytest.importorskip("jinja2", reason="the page needs the extra report")
 pytest.importorskip("matplotlib", reason="the page needs the extra report")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of a moment, where masks do not matter."""
+    return tiny_sam_folder(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture
@@ -64,8 +73,8 @@ def test_points_leave_scores_times_summary_and_a_page(data, tmp_path, capsys):
     assert not list(tmp_path.glob(f".*{SUFFIX}"))
 
 
-def test_scores_are_the_same_bytes_for_a_seed(data, tmp_path):
-    words = ("evaluate", "points", data, "--count", 2, "--no-page", "--seed", 3)
+def test_scores_are_the_same_bytes_for_a_seed(data, tiny, tmp_path):
+    words = ("evaluate", "points", data, "--model", tiny, "--count", 2, "--no-page", "--seed", 3)
     for threads in (1, 2):
         assert call(*words, "--threads", threads, "--out", tmp_path / f"out{threads}") == 0
     one, two = ((tmp_path / f"out{n}" / "scores.csv").read_bytes() for n in (1, 2))
@@ -87,10 +96,7 @@ def test_the_page_needs_no_network_and_describes_its_figures(data, tmp_path):
     assert page.count("<html lang=") == page.count("</html>") == 1
 
 
-def test_two_models_stand_side_by_side(data, tmp_path, capsys):
-    from fastseg.testing import tiny_sam_folder
-
-    tiny = tiny_sam_folder(tmp_path / "tiny")
+def test_two_models_stand_side_by_side(data, tiny, tmp_path, capsys):
     words = ("--model", "sam-nano", "--model", tiny, "--out", tmp_path / "out")
     assert call("evaluate", "boxes", data, *words) == 0
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
@@ -98,28 +104,43 @@ def test_two_models_stand_side_by_side(data, tmp_path, capsys):
     capsys.readouterr()
 
 
-def test_an_image_without_a_mask_is_named_and_the_rest_is_done(data, tmp_path, capsys):
+def test_an_image_without_a_mask_is_named_and_the_rest_is_done(data, tiny, tmp_path, capsys):
     Image.new("L", (9, 9)).save(data / "images" / "lonely.png")
     out = tmp_path / "out"
-    assert call("evaluate", "centroid", data, "--out", out, "--no-page") == 1
+    assert call("evaluate", "centroid", data, "--model", tiny, "--out", out, "--no-page") == 1
     assert "lonely.png has no mask" in capsys.readouterr().err
     assert len(rows_of(out)) == 4 * 3
     assert "lonely.png" in json.loads((out / "summary.json").read_text())["faults"][0]
 
 
-def test_mm_without_a_spacing_are_refused_and_with_one_are_taken(data, capsys):
-    assert call("evaluate", "boxes", data, "--unit", "mm") == 2
+def test_mm_without_a_spacing_are_refused_and_with_one_are_taken(data, tiny, capsys):
+    assert call("evaluate", "boxes", data, "--model", tiny, "--unit", "mm") == 1
     assert "--spacing" in capsys.readouterr().err
-    assert call("evaluate", "boxes", data, "--unit", "mm", "--spacing", 0.5, 0.5, "--json") == 0
+    assert (
+        call(
+            "evaluate",
+            "boxes",
+            data,
+            "--model",
+            tiny,
+            "--unit",
+            "mm",
+            "--spacing",
+            0.5,
+            0.5,
+            "--json",
+        )
+        == 0
+    )
     document = json.loads(capsys.readouterr().out)
     scores = document["conditions"][0]["scores"]
     assert {"hd95 mm", "surface dice 2 mm"} <= set(scores)
 
 
 def test_a_second_run_needs_overwrite_and_a_foreign_folder_is_never_replaced(
-    data, tmp_path, capsys
+    data, tiny, tmp_path, capsys
 ):
-    words = ("evaluate", "centroid", data, "--no-page", "--out", tmp_path / "out")
+    words = ("evaluate", "centroid", data, "--model", tiny, "--no-page", "--out", tmp_path / "out")
     assert call(*words) == 0
     assert call(*words) == 2
     assert "--overwrite" in capsys.readouterr().err
@@ -129,9 +150,9 @@ def test_a_second_run_needs_overwrite_and_a_foreign_folder_is_never_replaced(
     assert "mine.txt" in capsys.readouterr().err
 
 
-def test_a_run_that_was_interrupted_goes_on_only_if_asked(data, tmp_path, capsys):
+def test_a_run_that_was_interrupted_goes_on_only_if_asked(data, tiny, tmp_path, capsys):
     journal = tmp_path / f".out{SUFFIX}"
-    words = ("evaluate", "centroid", data, "--no-page", "--out", tmp_path / "out")
+    words = ("evaluate", "centroid", data, "--model", tiny, "--no-page", "--out", tmp_path / "out")
     journal.write_text('{"protocol": "centroid"}\n')
     assert call(*words) == 2
     assert "--resume" in capsys.readouterr().err
@@ -142,22 +163,53 @@ def test_a_run_that_was_interrupted_goes_on_only_if_asked(data, tmp_path, capsys
 
 
 def test_without_the_extra_the_page_is_refused_before_anything_runs(
-    data, tmp_path, monkeypatch, capsys
+    data, tiny, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setitem(sys.modules, "jinja2", None)
-    words = ("evaluate", "centroid", data, "--out", tmp_path / "out")
+    words = ("evaluate", "centroid", data, "--model", tiny, "--out", tmp_path / "out")
     assert call(*words) == 2
     assert "--no-page" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     assert call(*words, "--no-page") == 0
 
 
-def test_everything_counts_masks_and_found_objects(data, capsys):
-    assert call("evaluate", "everything", data, "--points-per-side", 4, "--json") == 0
+def test_everything_counts_masks_and_found_objects(data, tiny, capsys):
+    assert (
+        call("evaluate", "everything", data, "--model", tiny, "--points-per-side", 4, "--json") == 0
+    )
     document = json.loads(capsys.readouterr().out)
     scores = document["conditions"][0]["scores"]
     assert scores["recall 0.5"]["samples"]["n"] == 4
     assert [one["image"] for one in document["images"]] == ["s0", "s1"]
+
+
+def test_a_name_of_any_bytes_reaches_every_file(data, tiny, tmp_path):
+    for inside in ("images", "masks"):
+        (data / inside / "s0.png").rename(data / inside / os.fsdecode(b"s\xff<b>.png"))
+    assert call("evaluate", "centroid", data, "--model", tiny, "--out", tmp_path / "out") == 0
+    assert {row["image"] for row in rows_of(tmp_path / "out")} == {"s1", "s\\xff<b>"}
+    assert "<b>" not in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_two_folders_of_one_model_name_keep_their_own_journal(data, tiny, tmp_path):
+    other = shutil.copytree(tiny, tmp_path / "other")
+    words = ("--model", tiny, "--model", other, "--no-page", "--out", tmp_path / "out")
+    assert call("evaluate", "centroid", data, *words) == 0
+    assert len({row["model"] for row in rows_of(tmp_path / "out")}) == 2
+
+
+def test_phases_of_a_case_are_aggregated(data, tiny, tmp_path, capsys):
+    rows = [f"images/{n}.png,masks/{n}.png,tumour,1,patient,{n}" for n in ("s0", "s1")]
+    lines = ["image,mask,class,value,case,phase", *rows, ""]
+    (data / "pairs.csv").write_text("\n".join(lines))
+    words = ("--points", 1, "--points", 3, "--resolution", 64, "--out", tmp_path / "out")
+    assert call("evaluate", "phases", data / "pairs.csv", "--model", tiny, *words) == 0
+    rows = rows_of(tmp_path / "out")
+    variants = [f"P {count}, R 64, {how}" for count in (1, 3) for how in ("avg", "max")]
+    assert [row["variant"] for row in rows] == variants
+    assert all(row["image"] == "patient" for row in rows)
+    assert float(rows[1]["dice"]) >= float(rows[0]["dice"])
+    assert "T(P, R, M)" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -172,7 +224,7 @@ def test_a_bad_call_runs_nothing(data, words, capsys):
 def test_nothing_to_evaluate_is_an_error(data, tmp_path, capsys):
     for mask in (data / "masks").iterdir():
         Image.new("L", (128, 96)).save(mask)
-    assert call("evaluate", "centroid", data, "--out", tmp_path / "out") == 2
+    assert call("evaluate", "centroid", data, "--out", tmp_path / "out") == 1
     assert "every truth is empty" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 

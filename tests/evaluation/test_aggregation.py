@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fastseg.evaluation.aggregation import Aggregate, Spread
-from fastseg.evaluation.published import ALL_TASKS, figures, read_table
+from fastseg.evaluation.published import ALL_TASKS, TABLES, figures, read_table
 
 
 def test_tasks_weigh_alike_whatever_their_number_of_objects():
@@ -58,6 +58,14 @@ def test_published_modes_have_the_means_of_their_tasks():
 def test_every_published_figure_names_its_source(protocol):
     assert figures(protocol)
     assert all(one.source and 0 <= one.value <= 1 for one in figures(protocol))
+
+
+def test_every_row_of_every_published_table_names_its_source():
+    assert len(TABLES) == 10
+    for name in TABLES:
+        rows = read_table(name)
+        assert rows
+        assert all(row["source"] for row in rows)
 
 
 def test_protocols_without_printed_scores_have_none():

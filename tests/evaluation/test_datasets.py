@@ -128,6 +128,13 @@ def test_images_without_masks_and_masks_without_images_are_named(folder):
     assert "lonely.png" in faults[1]
 
 
+def test_a_mask_that_was_written_anew_is_read_anew(folder):
+    save(folder / "masks" / "a.png", labels(v1=(0, 0, 4, 4)).astype(np.uint8))
+    assert tasks(only(folder)) == {"class 1": 16}
+    save(folder / "masks" / "a.png", labels(v1=(0, 0, 4, 4), v2=(5, 5, 7, 7)).astype(np.uint8))
+    assert tasks(only(folder)) == {"class 1": 16, "class 2": 4}
+
+
 def test_an_empty_mask_has_no_object(folder):
     save(folder / "masks" / "a.png", np.zeros(SIZE, np.uint8))
     loaded = only(folder)
@@ -181,6 +188,20 @@ def test_a_csv_of_pairs_names_classes_values_and_domains(tmp_path):
     loaded = example.load(ViewSettings())
     assert tasks(loaded) == {"cup": 16, "disc": 4}
     assert loaded.truths[0].labelled.sum() == 20
+
+
+def test_images_of_one_case_are_its_phases(tmp_path):
+    lines = ["image,mask,class,case,phase"]
+    for name in ("art", "pv"):
+        save(tmp_path / f"{name}.png", np.zeros(SIZE, np.uint8))
+        save(tmp_path / f"{name}_m.png", labels(v1=(0, 0, 4, 4)).astype(np.uint8))
+        lines.append(f"{name}.png,{name}_m.png,tumour,patient 1,{name}")
+    (tmp_path / "pairs.csv").write_text("\n".join([*lines, ""]))
+    (found,) = read_dataset(tmp_path / "pairs.csv").examples
+    loaded = found.load(ViewSettings())
+    assert loaded.name == "patient 1"
+    assert [phase.domain for phase in loaded.phases] == ["art", "pv"]
+    assert [tasks(phase) for phase in loaded.phases] == [{"tumour": 16}] * 2
 
 
 def test_a_csv_without_its_columns_is_refused(tmp_path):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from fastseg import ops
 from fastseg.errors import MaskError, PromptError
 from fastseg.evaluation.dataset import LoadedExample, Truth
-from fastseg.evaluation.protocols import Boxes, Centroid, Everything, Modes, Points
+from fastseg.evaluation.protocols import Boxes, Centroid, Everything, Modes, Phases, Points
 from fastseg.evaluation.protocols.boxes import ELLIPSE, resolve
 from tests.fakes.scripted_model import ScriptedModel
 
@@ -279,6 +281,53 @@ def test_everything_that_finds_nothing_scores_0():
     assert scored.image_scores == {"masks an image": 0}
 
 
+# phases
+
+
+def case(*phases):
+    made = [example(mask) for mask in phases]
+    named = [replace(one, domain=f"phase {n}", name="c") for n, one in enumerate(made)]
+    return replace(named[0], phases=tuple(named))
+
+
+def test_phases_are_aggregated_over_scores_and_over_masks():
+    # The image is 20 x 30; at R = 10 a pixel is 2 x 3 of it. The truth is 5 x 5 of 10 x 10.
+    truth = part(0, 0, 15, 10)
+    answers = iter(
+        [np.pad(np.ones((5, 4), np.bool_), ((0, 5), (0, 6))), np.zeros((10, 10), np.bool_)]
+    )
+
+    def answer(prompt):
+        return np.stack([next(answers)] * 3), [0.9, 0.8, 0.7]
+
+    rules = Phases(points=(1,), resolutions=(10,))
+    rows = rules.score(case(truth, truth), ScriptedModel(answer), 0).rows
+    scores = {row.variant: row.scores for row in rows}
+    first = 2 * 20 / (20 + 25)
+    assert scores["P 1, R 10, avg"]["dice"] == pytest.approx(first / 2)
+    assert scores["P 1, R 10, max"]["dice"] == pytest.approx(first)
+    # Pixel by pixel the mean is 0.5 in the 20 pixels of the first phase, and the union is they.
+    assert scores["P 1, R 10, avg"]["dice of masks"] == pytest.approx(first)
+    assert scores["P 1, R 10, max"]["dice of masks"] == pytest.approx(first)
+
+
+def test_fewer_points_are_the_first_of_more_and_are_scaled():
+    truth = part(4, 4, 13, 13)
+    model = ScriptedModel(lambda prompt: (np.zeros((3, 40, 40), np.bool_), [0.1, 0.2, 0.3]))
+    Phases(points=(2, 5), resolutions=(40,)).score(case(truth), model, 0)
+    two, five = (one["points"] for one in model.asked)
+    assert five[:2] == two
+    native = np.array([[(x + 0.5) * 30 / 40 - 0.5, (y + 0.5) * 20 / 40 - 0.5] for x, y in five])
+    assert np.allclose(native, np.round(native))
+    assert all(truth[round(y), round(x)] for x, y in native)
+
+
+def test_an_object_that_vanishes_at_a_resolution_has_no_row_there():
+    model = ScriptedModel(lambda prompt: (np.zeros((3, 4, 4), np.bool_), [0.1, 0.2, 0.3]))
+    rows = Phases(points=(1,), resolutions=(4,)).score(case(part(0, 0, 1, 1)), model, 0).rows
+    assert rows == []
+
+
 # all
 
 
@@ -292,6 +341,8 @@ def test_everything_that_finds_nothing_scores_0():
         (Boxes, {"margins": (-1,)}),
         (Boxes, {"unit": "cm"}),
         (Everything, {"pred_iou_thresh": float("nan")}),
+        (Phases, {"points": ()}),
+        (Phases, {"resolutions": (9999,)}),
     ],
 )
 def test_a_switch_that_is_not_known_is_refused(kind, switches):

@@ -8,6 +8,7 @@ from pathlib import Path
 from fastseg.errors import ImageError
 from fastseg.evaluation.dataset.coco import read_coco
 from fastseg.evaluation.dataset.example import (
+    Case,
     Dataset,
     Example,
     LoadedExample,
@@ -19,6 +20,7 @@ from fastseg.evaluation.dataset.folders import read_folders
 from fastseg.evaluation.dataset.pairs import read_pairs
 
 __all__ = [
+    "Case",
     "Dataset",
     "Example",
     "LoadedExample",

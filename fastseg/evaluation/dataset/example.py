@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
@@ -81,6 +81,9 @@ class LoadedExample:
     left_out: tuple[str, ...]
     """Objects whose truth is empty in this image."""
 
+    phases: tuple[LoadedExample, ...] = ()
+    """All phases of a case, this one first; their domains are the names of the phases."""
+
 
 @dataclass(frozen=True, slots=True)
 class Example:
@@ -123,11 +126,40 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
+class Case:
+    """One patient or place in several images, such as the phases of a contrast agent."""
+
+    name: str
+    phases: tuple[Example, ...]
+    """At least one; the domain of each is its phase."""
+
+    @property
+    def path(self) -> Path:
+        """File of the first phase."""
+        return self.phases[0].path
+
+    @property
+    def sources(self) -> tuple[TruthSource, ...]:
+        """Files of all objects."""
+        return tuple(source for phase in self.phases for source in phase.sources)
+
+    def load(self, view: ViewSettings) -> LoadedExample:
+        """Read all phases; the case is shown by its first one.
+
+        Raises:
+            FastsegError: A file cannot be read, or two do not belong together.
+        """
+        phases = tuple(phase.load(view) for phase in self.phases)
+        left_out = tuple(f"{one.domain} {name}" for one in phases for name in one.left_out)
+        return replace(phases[0], name=self.name, left_out=left_out, phases=phases)
+
+
+@dataclass(frozen=True, slots=True)
 class Dataset:
     """Examples that are evaluated together, and what could not be made one."""
 
     name: str
-    examples: tuple[Example, ...]
+    examples: tuple[Example | Case, ...]
     faults: tuple[str, ...] = ()
     """A sentence for each image without masks, and for each mask without an image."""
 
@@ -141,9 +173,28 @@ def divided_by_maximum(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return stretched
 
 
-@lru_cache(maxsize=2)
 def read_volume(path: Path, window: str | None, max_pixels: int | None) -> MedicalImage:
-    """Read a file of frames, which are asked for one after the other."""
+    """Read a file of frames, which are asked for one after the other: the last two are kept.
+
+    Raises:
+        FastsegError: As ``fastseg.imaging.read``.
+    """
+    return _kept_volume(path, window, max_pixels, version(path))
+
+
+def version(path: Path) -> tuple[int, int]:
+    """Return time and size of a file, which change with its content; zeros if it is not there."""
+    try:
+        state = path.stat()
+    except OSError:
+        return 0, 0
+    return state.st_mtime_ns, state.st_size
+
+
+@lru_cache(maxsize=2)
+def _kept_volume(
+    path: Path, window: str | None, max_pixels: int | None, _version: tuple[int, int]
+) -> MedicalImage:
     return imaging.read(path, window=window, max_pixels=max_pixels)
 
 

@@ -14,6 +14,7 @@ from fastseg.evaluation.dataset.example import Dataset, Example, TruthSource, re
 from fastseg.evaluation.dataset.label_maps import LabelMap
 from fastseg.evaluation.dataset.segments import DicomSegments, is_segmentation
 from fastseg.images import MAX_PIXELS
+from fastseg.inputs.text import printable
 from fastseg.storage.paths import is_folder, names_in
 
 IMAGES, MASKS, CLASSES = "images", "masks", "classes.csv"
@@ -94,7 +95,7 @@ def expand(
         sources: list[TruthSource] = [mask.source(frame, classes) for mask in plain]
         sources += [DicomSegments(mask.path, path, frame or 0) for mask in segments]
         name = called if frame is None else f"{called}:{frame:04d}"
-        yield Example(name, path, frame, tuple(sources))
+        yield Example(printable(name), path, frame, tuple(sources))
 
 
 def frame_count(path: Path) -> int | None:
@@ -145,7 +146,7 @@ def _owner(called: str, images: Mapping[str, Path]) -> str | None:
 
 
 def _mask_file(path: Path, owner: str) -> _MaskFile:
-    rest = stem(path.name)[len(owner) + 1 :]
+    rest = printable(stem(path.name)[len(owner) + 1 :])
     task = _NUMBER.sub("", rest)
     if not rest or rest.isdigit():
         return _MaskFile(path)

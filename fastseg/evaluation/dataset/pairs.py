@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fastseg.errors import FastsegError, ImageError, MaskError
-from fastseg.evaluation.dataset.example import Dataset, Example, TruthSource
+from fastseg.evaluation.dataset.example import Case, Dataset, Example, TruthSource
 from fastseg.evaluation.dataset.folders import frame_count, stem
 from fastseg.evaluation.dataset.label_maps import LabelMap, OneLabel
 
-COLUMNS = ("image", "mask", "class", "value", "domain")
-"""Columns of the file; the last three may be left out."""
+COLUMNS = ("image", "mask", "class", "value", "domain", "case", "phase")
+"""Columns of the file; all but the first two may be left out."""
 
 
 def read_pairs(path: Path) -> Dataset:
@@ -20,7 +21,8 @@ def read_pairs(path: Path) -> Dataset:
 
     ``class`` names the object, ``value`` the label that it has in the mask (anything but 0 if
     empty), ``domain`` the group that its image belongs to. Paths count from the CSV's folder. Rows
-    of one image make one example; a file of several frames makes an example of each.
+    of one image make one example; a file of several frames makes an example of each. Images of one
+    ``case`` are joined, each as a ``phase`` of it.
 
     Raises:
         ImageError: The file cannot be read, or lacks a column.
@@ -42,7 +44,24 @@ def read_pairs(path: Path) -> Dataset:
         found, fault = _tried(path.parent, name, given)
         examples += found
         faults += fault
-    return Dataset(path.stem, tuple(examples), tuple(faults))
+    joined = _cases(examples, {row["image"]: row for row in rows})
+    return Dataset(path.stem, joined, tuple(faults))
+
+
+def _cases(
+    examples: Sequence[Example], rows: Mapping[str, Mapping[str, str]]
+) -> tuple[Example | Case, ...]:
+    """Join the images of a case; images without one stay as they are."""
+    held: dict[str, list[Example]] = {}
+    found: list[Example | Case] = []
+    for example in examples:
+        row = rows.get(example.name)
+        if row is None or not row["case"]:
+            found.append(example)
+            continue
+        phase = row["phase"] or f"phase {len(held.get(row['case'], ())) + 1}"
+        held.setdefault(row["case"], []).append(replace(example, domain=phase))
+    return (*found, *(Case(name, tuple(phases)) for name, phases in held.items()))
 
 
 def _rows(file: Iterable[str]) -> list[dict[str, str]]:

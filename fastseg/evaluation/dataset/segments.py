@@ -12,7 +12,7 @@ import numpy as np
 from fastseg import imaging
 from fastseg.environment import needs_extra
 from fastseg.errors import MaskError
-from fastseg.evaluation.dataset.example import Size, Truth, read_volume
+from fastseg.evaluation.dataset.example import Size, Truth, read_volume, version
 from fastseg.images import MAX_PIXELS
 from fastseg.imaging.dicom.quiet import QUIET
 
@@ -41,7 +41,7 @@ class DicomSegments:
         image = read_volume(self.source, None, MAX_PIXELS)
         try:
             with QUIET:
-                held = _open(self.path)
+                held = _open(self.path, version(self.path))
                 planes = _planes(held, *image.files[self.frame])
                 names = [
                     held.get_segment_description(n).segment_label for n in held.segment_numbers
@@ -75,7 +75,7 @@ def is_segmentation(path: Path) -> bool:
 
 
 @lru_cache(maxsize=2)
-def _open(path: Path) -> Any:
+def _open(path: Path, _version: tuple[int, int]) -> Any:
     import highdicom.seg
 
     return highdicom.seg.segread(path)

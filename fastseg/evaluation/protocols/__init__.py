@@ -5,6 +5,7 @@ from fastseg.evaluation.protocols.boxes import Boxes
 from fastseg.evaluation.protocols.centroid import Centroid
 from fastseg.evaluation.protocols.everything import Everything
 from fastseg.evaluation.protocols.modes import Modes
+from fastseg.evaluation.protocols.phases import Phases
 from fastseg.evaluation.protocols.points import Points
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Centroid",
     "Everything",
     "Modes",
+    "Phases",
     "Points",
     "Protocol",
     "Row",

@@ -160,10 +160,23 @@ def decode(
             yield Candidates(own.array(), tuple(own.scores.tolist()))
 
 
-def embed(model: Sam, example: LoadedExample, watch: Stopwatch) -> Embedding:
-    """Encode the image of an example, once for all of its prompts."""
+def decode_any(
+    model: Sam, embedding: Embedding, prompts: Sequence[Prompt], watch: Stopwatch
+) -> dict[Prompt, Candidates]:
+    """Decode prompts of any kinds; equal ones are decoded once."""
+    groups: dict[tuple[bool, int], list[Prompt]] = {}
+    for prompt in dict.fromkeys(prompts):
+        groups.setdefault((prompt.box is not None, len(prompt.points)), []).append(prompt)
+    answers: dict[Prompt, Candidates] = {}
+    for group in groups.values():
+        answers |= zip(group, decode(model, embedding, group, watch), strict=True)
+    return answers
+
+
+def embed(model: Sam, image: NDArray[np.uint8], watch: Stopwatch) -> Embedding:
+    """Encode an image, once for all of its prompts."""
     with watch("encode"):
-        return model.embed(example.image)
+        return model.embed(image)
 
 
 def make_row(

@@ -47,7 +47,7 @@ class Centroid(Protocol):
     def score(self, example: LoadedExample, model: Sam, seed: int) -> Scored:  # noqa: ARG002
         """Prompt all objects of an image together."""
         watch = Stopwatch()
-        embedding = embed(model, example, watch)
+        embedding = embed(model, example.image, watch)
         truths = [part for truth in example.truths for part in self._instances(truth)]
         prompts = [
             Prompt((centroid(truth.mask, rounding=self.centroid_round),), (1,)) for truth in truths

@@ -19,7 +19,7 @@ from fastseg.evaluation.protocols.base import (
     Row,
     Scored,
     Slot,
-    decode,
+    decode_any,
     embed,
     make_row,
     require,
@@ -67,16 +67,14 @@ class Modes(Protocol):
     def score(self, example: LoadedExample, model: Sam, seed: int) -> Scored:
         """Prompt all objects of an image in every mode; equal prompts are decoded once."""
         watch = Stopwatch()
-        embedding = embed(model, example, watch)
+        embedding = embed(model, example.image, watch)
         asked = [
             (truth, mode, prompts)
             for truth in example.truths
             for mode, prompts in self._prompts(truth, example.name, seed).items()
         ]
-        answers: dict[Prompt, Candidates] = {}
-        wanted = dict.fromkeys(prompt for _, _, prompts in asked for prompt in prompts)
-        for group in _alike(list(wanted)):
-            answers |= zip(group, decode(model, embedding, group, watch), strict=True)
+        wanted = [prompt for _, _, prompts in asked for prompt in prompts]
+        answers = decode_any(model, embedding, wanted, watch)
         rows = [
             self._row(example, truth, mode, slot, prompts, [answers[one] for one in prompts])
             for truth, mode, prompts in asked
@@ -125,11 +123,3 @@ class Modes(Protocol):
             chosen=[place],
             predicted=[predicted[place]],
         )
-
-
-def _alike(prompts: list[Prompt]) -> list[list[Prompt]]:
-    """Group prompts that the decoder takes together: boxes, and points of one number."""
-    groups: dict[tuple[bool, int], list[Prompt]] = {}
-    for prompt in prompts:
-        groups.setdefault((prompt.box is not None, len(prompt.points)), []).append(prompt)
-    return list(groups.values())

@@ -80,7 +80,7 @@ class Points(Protocol):
     def score(self, example: LoadedExample, model: Sam, seed: int) -> Scored:
         """Prompt all objects of an image together, a point more in each round."""
         watch = Stopwatch()
-        embedding = embed(model, example, watch)
+        embedding = embed(model, example.image, watch)
         paths = [
             _Path(truth, slot, self, example.name, seed)
             for truth in example.truths

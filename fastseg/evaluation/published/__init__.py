@@ -4,9 +4,10 @@ from fastseg.evaluation.published.tables import (
     AGREEMENT,
     ALL_TASKS,
     RESOURCES,
+    TABLES,
     Figure,
     figures,
     read_table,
 )
 
-__all__ = ["AGREEMENT", "ALL_TASKS", "RESOURCES", "Figure", "figures", "read_table"]
+__all__ = ["AGREEMENT", "ALL_TASKS", "RESOURCES", "TABLES", "Figure", "figures", "read_table"]

@@ -18,6 +18,10 @@ POINTS, MEAN_POINTS, MODES = (
     "mazurowski_modes_iou",
 )
 ZERO_SHOT, AGREEMENT, RESOURCES = "shi_zero_shot", "ferreira_agreement", "ferreira_resources"
+LIVER = "hu_liver_examples"
+
+TABLES = tuple(sorted(path.stem for path in _FOLDER.glob("*.csv")))
+"""Names of the published tables, for ``read_table``."""
 
 ALL_TASKS = ""
 """Task of a figure that is a mean over all tasks of its study."""
@@ -54,14 +58,18 @@ class Figure:
 
 @cache
 def read_table(name: str) -> tuple[dict[str, str], ...]:
-    """Read a published table, a dictionary a row; the column ``source`` says where it stands."""
+    """Read a published table, a dictionary a row; the column ``source`` says where it stands.
+
+    Args:
+        name: One of ``TABLES``.
+    """
     with (_FOLDER / f"{name}.csv").open(encoding="utf-8", newline="") as file:
         return tuple(csv.DictReader(file))
 
 
 def figures(protocol: str) -> tuple[Figure, ...]:
     """List the figures that studies print for a protocol; none for protocols without any."""
-    readers = {"points": _points, "modes": _modes, "centroid": _centroid}
+    readers = {"points": _points, "modes": _modes, "centroid": _centroid, "phases": _phases}
     return readers[protocol]() if protocol in readers else ()
 
 
@@ -106,4 +114,18 @@ def _centroid() -> tuple[Figure, ...]:
             if row[score]:
                 place = (task, score, "centroid", "argmax")
                 found.append(Figure(row["method"], *place, float(row[score]), row["source"]))
+    return tuple(found)
+
+
+@cache
+def _phases() -> tuple[Figure, ...]:
+    """List the captions of single images; the study prints no mean over patients."""
+    found = []
+    for row in read_table(LIVER):
+        encoder = row["encoder"].replace("vit_", "ViT-").replace("ViT-b", "ViT-B")
+        encoder = encoder.replace("ViT-l", "ViT-L").replace("ViT-h", "ViT-H")
+        variant = f"P {row['points']}, R {row['resolution']}, {row['phase_mode']}"
+        method = f"SAM {encoder}, one image".replace("SAM ,", "SAM,")
+        place = (ALL_TASKS, "dice", variant, "oracle")
+        found.append(Figure(method, *place, float(row["score"]), row["source"]))
     return tuple(found)

@@ -61,6 +61,8 @@ class Line:
     label: str
     values: Sequence[float]
     published: bool = False
+    muted: bool = False
+    """Drawn in grey, because it is of another kind of network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +97,9 @@ def curves(lines: Sequence[Line], *, score: str, caption: str) -> Drawing:
                 numbers,
                 line.values,
                 "--" if line.published else "-",
-                color=COLOURS[place % len(COLOURS)],
+                color="#888888" if line.muted else COLOURS[place % len(COLOURS)],
                 marker=MARKERS[place % len(MARKERS)],
+                linewidth=0.9 if line.muted else 1.5,
                 markersize=4.5,
                 markerfacecolor="white" if line.published else None,
                 label=line.label,

@@ -15,9 +15,10 @@ from fastseg import ops
 from fastseg.environment import needs_extra
 from fastseg.evaluation.aggregation import Aggregate, Spread
 from fastseg.evaluation.dataset import Dataset, LoadedExample, ViewSettings
-from fastseg.evaluation.protocols import Row
+from fastseg.evaluation.protocols import Phases, Row
 from fastseg.evaluation.protocols.everything import RECALL_AT
 from fastseg.evaluation.published import ALL_TASKS, Figure
+from fastseg.evaluation.published import figures as published_figures
 from fastseg.evaluation.report import figures
 from fastseg.evaluation.report.figures import Bar, Drawing, Line, Panel
 from fastseg.evaluation.summary import Condition, Summary, image_means
@@ -118,9 +119,9 @@ def _lead(summary: Summary) -> str:
     scores = first.scores[name]
     published = summary.published(first.variant, first.slot, name)
     text = (
-        f"{label(name)} of {first.model} is {number(scores.over_tasks)} as a mean over "
-        f"{len(scores.tasks)} tasks ({scores.over_samples.n} objects; {first.variant}, "
-        f"{first.slot} mask)."
+        f"{first.model} has {number(scores.over_tasks)} ({label(name)}) as a mean over "
+        f"{_counted(len(scores.tasks), 'task')} ({_counted(scores.over_samples.n, 'object')}; "
+        f"{first.variant}, {first.slot} mask)."
     )
     if published is None:
         return text
@@ -128,6 +129,10 @@ def _lead(summary: Summary) -> str:
         f"{text} The study prints {number(published.value)} for {published.method} on its own "
         "data, which are not these."
     )
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
 def _facts(summary: Summary) -> list[tuple[str, str]]:
@@ -145,7 +150,7 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
         ("protocol", f"{summary.protocol.name}, after {summary.protocol.source}"),
         ("switches", settings),
         ("models", "; ".join(runs)),
-        ("dataset", f"{summary.dataset}, {images} images"),
+        ("dataset", f"{summary.dataset}, {_counted(images, 'image')}"),
         ("seed", str(head["seed"])),
         ("date", str(head["date"])),
         ("machine", f"{head['machine']['cpu']}, {head['machine']['cores']} cores"),
@@ -171,7 +176,7 @@ def _overall(summary: Summary) -> Table:
         "All objects",
         "The mean over tasks weighs every task alike; the others weigh every object alike.",
         ("model", "prompt", "mask", "score"),
-        ("mean over tasks", "n", "mean", "median", "quartile 1", "quartile 3"),
+        ("mean over tasks", "n", "mean", "median", "quartiles"),
         rows,
         sources,
     )
@@ -188,12 +193,12 @@ def _by_task(summary: Summary) -> Table:
                 published = summary.published(condition.variant, condition.slot, name, task)
                 heads = (task, condition.model, condition.variant, label(name))
                 rows.append(TableRow(heads, _spread(spread), *_cited(published, sources)))
-    rows.sort(key=lambda row: tuple(row.heads))
+    rows.sort(key=lambda row: row.heads[0])  # conditions keep their order
     return Table(
         "By task",
         f"The {slot} mask. A published figure stands beside a task that has its name.",
         ("task", "model", "prompt", "score"),
-        ("n", "mean", "median", "quartile 1", "quartile 3"),
+        ("n", "mean", "median", "quartiles"),
         rows,
         sources,
     )
@@ -221,8 +226,8 @@ def _cited(figure: Figure | None, sources: list[str]) -> tuple[str, str]:
 
 
 def _spread(spread: Spread) -> tuple[str, ...]:
-    values = (spread.mean, spread.median, spread.q1, spread.q3)
-    return (str(spread.n), *(number(value) for value in values))
+    quartiles = f"{number(spread.q1)} to {number(spread.q3)}" if spread.n else "-"
+    return str(spread.n), number(spread.mean), number(spread.median), quartiles
 
 
 def _drawings(summary: Summary, dataset: Dataset, view: ViewSettings) -> Iterator[Drawing]:
@@ -232,9 +237,12 @@ def _drawings(summary: Summary, dataset: Dataset, view: ViewSettings) -> Iterato
         yield _modes(summary)
     if summary.protocol.name == "everything":
         yield _found(summary)
+    if isinstance(summary.protocol, Phases):
+        yield _multiples(summary, summary.protocol)
     yield from _task_bars(summary)
     yield from _domains(summary)
-    yield from _cases(summary, dataset, view)
+    if not isinstance(summary.protocol, Phases):  # its masks are of the size of the run
+        yield from _cases(summary, dataset, view)
 
 
 def _curves(summary: Summary) -> Drawing:
@@ -253,11 +261,23 @@ def _curves(summary: Summary) -> Drawing:
         if known:
             label = f"{known[0].method}, {slot}, 28 other tasks (published)"
             lines.append(Line(label, [figure.value for figure in known], published=True))
+    lines += _interactive(names)
     return figures.curves(
         lines,
         score="IoU",
         caption="IoU by number of points. Broken lines are printed by the study for its own data.",
     )
+
+
+def _interactive(names: Sequence[str]) -> Iterator[Line]:
+    """Yield the printed curves of networks that were made for points."""
+    printed: dict[str, dict[str, float]] = {}
+    for figure in published_figures("points"):
+        if figure.slot == "only" and figure.task == ALL_TASKS:
+            printed.setdefault(figure.method, {})[figure.score] = figure.value
+    for method, values in printed.items():
+        known = [values[name] for name in names if name in values]
+        yield Line(f"{method}, the same tasks (published)", known, published=True, muted=True)
 
 
 def _modes(summary: Summary) -> Drawing:
@@ -277,6 +297,29 @@ def _modes(summary: Summary) -> Drawing:
         score="IoU, mean over tasks",
         caption="1 a point in the largest part, 2 a point in each of the 3 largest, 3 a box around "
         "the largest part, 4 a box around each of the 3 largest, 5 a box around the whole object.",
+    )
+
+
+def _multiples(summary: Summary, protocol: Phases) -> Drawing:
+    slot = summary.main[1]
+    means = {
+        (one.model, one.variant): one.scores["dice"].over_samples.mean
+        for one in summary.conditions
+        if one.slot == slot
+    }
+    drawn: dict[str, dict[str, Sequence[float]]] = {}
+    for side in protocol.resolutions:
+        series = drawn.setdefault(f"R {side}", {})
+        for model in summary.models:
+            for how in ("avg", "max"):
+                variants = [f"P {count}, R {side}, {how}" for count in protocol.points]
+                series[f"{model}, {how}"] = [means[model, variant] for variant in variants]
+    return figures.small_multiples(
+        drawn,
+        protocol.points,
+        score="Dice",
+        caption="T(P, R, M): Dice by points, a panel for each resolution, over the scores of the "
+        "phases: their mean (avg) or the best phase (max).",
     )
 
 
