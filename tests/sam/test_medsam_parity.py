@@ -80,6 +80,7 @@ def test_lite_medsam_crops_its_logits_and_resizes_them_once():
     height, width = frame.resized
     cropped = torch.from_numpy(logits)[:, None, :height, :width]
     wanted = functional.interpolate(cropped, frame.image, mode="bilinear", align_corners=False)
-    clear = wanted[:, 0].abs().numpy() > 1e-6
+    # Positions in float32 move a weight by 1e-5 or so.
+    clear = wanted[:, 0].abs().numpy() > 1e-4
     found = ops.rle_to_array(draw(logits, frame, rules.output).runs)
     np.testing.assert_array_equal(found[clear], (wanted[:, 0].sigmoid().numpy() > 0.5)[clear])
