@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="exports need torch")
 
+import fastseg
+from fastseg.export.checkpoints.preparations import PREPARATIONS
+from fastseg.export.model_folder import Card
 from fastseg.export.networks.hiera import HieraShape
 from fastseg.export.networks.sam2 import FINE, MIDDLE, build, by_plane, by_subpixel, published_name
+from fastseg.export.sam import write_sam_folder
 from tests.helpers.random_weights import scattered
 from tests.helpers.reference_zoo import imported, sam2_model
 
@@ -106,3 +112,48 @@ def test_the_order_of_subpixels_is_undone(levels):
     channels = {1: MIDDLE, 2: FINE}[levels]
     planes = torch.randn(2, channels, 4 * 2**levels, 4 * 2**levels)
     assert torch.equal(by_plane(by_subpixel(planes, levels), channels), planes)
+
+
+@pytest.mark.slow
+def test_an_exported_folder_segments_as_the_reference_predictor_does(theirs, ours, tmp_path):
+    """Points, a box, and both together; alternatives and the single mask; everything mode."""
+    preparation = PREPARATIONS["sam2"]
+    scaled = replace(preparation, preprocessing=replace(preparation.preprocessing, side=SMALL.side))
+    write_sam_folder(ours, tmp_path / "sam2", Card("sam2-small"), preparation=scaled)
+    predictor = imported("sam2.sam2_image_predictor").SAM2ImagePredictor(theirs)
+    predictor._bb_feat_sizes = [(SMALL.side // stride,) * 2 for stride in (4, 8, 16)]
+    image = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    prompts = (
+        ({"points": [[30, 20]]}, {"point_coords": [[30, 20]], "point_labels": [1]}),
+        ({"boxes": [10, 10, 60, 50]}, {"box": [10, 10, 60, 50]}),
+        (
+            {"points": [[30, 20], [5, 6]], "labels": [1, 0], "boxes": [10, 10, 60, 50]},
+            {
+                "point_coords": [[30, 20], [5, 6]],
+                "point_labels": [1, 0],
+                "box": [10, 10, 60, 50],
+            },
+        ),
+    )
+    grid = {"points_per_side": 4, "pred_iou_thresh": 0.1, "stability_score_thresh": 0.0}
+    grid["box_nms_thresh"] = 1.0
+    with fastseg.load(tmp_path / "sam2", device="cpu") as model, torch.inference_mode():
+        predictor.set_image(image)
+        for given, named in prompts:
+            for several in (True, False):
+                arrays = {name: np.array(value) for name, value in named.items()}
+                masks, scores, logits = predictor.predict(**arrays, multimask_output=several)
+                found = model.segment(image, multimask=several, **given)
+                np.testing.assert_allclose(found.scores, scores, rtol=0, atol=1e-5)
+                np.testing.assert_allclose(found.logits, logits, rtol=0, atol=32e-5)
+                assert (found.array() != masks.astype(bool)).mean() <= 1e-3
+        generator = imported("sam2.automatic_mask_generator").SAM2AutomaticMaskGenerator(
+            theirs, **grid
+        )
+        generator.predictor._bb_feat_sizes = predictor._bb_feat_sizes
+        records = generator.generate(image)
+        found = model.everything(image, **grid)
+    assert len(found) == len(records) > 0
+    np.testing.assert_array_equal(found.points, [one["point_coords"][0] for one in records])
+    wanted = np.stack([one["segmentation"] for one in records])
+    assert (found.array() != wanted).mean() <= 1e-3
