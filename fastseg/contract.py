@@ -97,7 +97,8 @@ SAM_GRAPHS: Mapping[str, str] = MappingProxyType(
 """The graphs of a SAM folder. Inputs and outputs that the pipeline itself reads and writes:
 
 - ``encoder``: ``image`` float32 (images, 3, side, side), normalised and padded, to ``embedding``
-  float32 (images, 256, grid, grid), grid = side / 16.
+  float32 (images, 256, grid, grid), grid = side / 16 for SAM. Further outputs are passed, by name
+  and unchanged, to the graphs below that have an input of that name.
 - ``image_state``: ``embedding`` (1, 256, grid, grid) to any number of outputs. Each is passed, by
   name and unchanged, to the graphs below that have an input of that name.
 - ``decoder``: ``point_coords`` float32 (prompts, points, 2), x before y in pixels of the square,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastseg import artifacts
+from fastseg.artifacts.manifest import SAM
 from fastseg.errors import ModelError, ModelNotFoundError
 from fastseg.inputs.numbers import shown
 from fastseg.storage.paths import is_file, is_folder, user_path
@@ -21,7 +22,9 @@ class PublishedCheckpoint:
     """A published weights file, known by its content."""
 
     file: str
-    bytes: int
+    bytes: int | None
+    """None where it is not known."""
+
     sha256: str
 
 
@@ -67,6 +70,53 @@ class ModelCard:
 
 _SAM_PAGE = "https://github.com/facebookresearch/segment-anything"
 _APACHE = "Apache-2.0"
+
+_SAM2 = (
+    (
+        "2.1",
+        "tiny",
+        156_008_466,
+        "7402e0d864fa82708a20fbd15bc84245c2f26dff0eb43a4b5b93452deb34be69",
+    ),
+    (
+        "2.1",
+        "small",
+        184_416_285,
+        "6d1aa6f30de5c92224f8172114de081d104bbd23dd9dc5c58996f0cad5dc4d38",
+    ),
+    (
+        "2.1",
+        "base_plus",
+        323_606_802,
+        "a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5",
+    ),
+    (
+        "2.1",
+        "large",
+        898_083_611,
+        "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318",
+    ),
+    ("2", "tiny", 155_906_050, "65b50056e05bcb13694174f51bb6da89c894b57b75ccdf0ba6352c597c5d1125"),
+    ("2", "small", 184_309_650, "95949964d4e548409021d47b22712d5f1abf2564cc0c3c765ba599a24ac7dce3"),
+    ("2", "base_plus", None, "d0bb7f236400a49669ffdd1be617959a8b1d1065081789d7bbff88eded3a8071"),
+    ("2", "large", 897_952_466, "7442e4e9b732a508f80e141e7c2913437a3610ee0c77381a66658c3a445df87b"),
+)
+"""Version, size, bytes and sha256 of the published files of SAM 2."""
+
+
+def _sam2(version: str, size: str, length: int | None, sha256: str) -> ModelCard:
+    return ModelCard(
+        f"sam{version}-hiera-{size.replace('_', '-')}",
+        family="sam",
+        exportable=True,
+        preparation="sam2",
+        modality="photographs and videos",
+        description=f"SAM {version}, Hiera {size.replace('_', '-')}, for images (Ravi et al. 2024)",
+        licence=_APACHE,
+        page="https://github.com/facebookresearch/sam2",
+        checkpoint=PublishedCheckpoint(f"sam{version}_hiera_{size}.pt", length, sha256),
+    )
+
 
 KNOWN = (
     ModelCard(
@@ -137,6 +187,18 @@ KNOWN = (
             "34b34b78c1d18cb8c6bf84cf9c00e135d6d6c965699f3c0e31ef1bc9dcb5be74",
         ),
     ),
+    ModelCard(
+        "lite-medsam",
+        family="sam",
+        exportable=True,
+        preparation="lite-medsam",
+        prompts="boxes",
+        modality="medical images",
+        description="LiteMedSAM, TinyViT at 256 pixels, for boxes (Ma et al. 2024)",
+        licence=_APACHE,
+        page="https://github.com/bowang-lab/MedSAM",
+    ),
+    *(_sam2(*facts) for facts in _SAM2),
 )
 """Published models whose weights fastseg knows by hash and does not ship."""
 
@@ -190,7 +252,7 @@ def find(model: str | os.PathLike[str]) -> Path:
             f"fastseg export {model} --out FOLDER."
         )
     for card in KNOWN:
-        if card.name == str(model) and card.checkpoint is not None:
+        if card.name == str(model):
             raise ModelNotFoundError(f"{_absence(card)} Models that come with fastseg: {names}.")
     raise ModelNotFoundError(
         f"there is no model and no folder {str(model)!r}. Models that come with fastseg: {names}."
@@ -198,16 +260,10 @@ def find(model: str | os.PathLike[str]) -> Path:
 
 
 def _absence(card: ModelCard) -> str:
-    """Say how to get a published model, or that this version cannot run it."""
-    file = card.checkpoint.file if card.checkpoint else "its weights"
-    if not card.exportable:
-        models = ", ".join(other.name for other in KNOWN if other.exportable)
-        return (
-            f"{card.name} does not come with fastseg, and fastseg export does not support its "
-            f"weights ({file}, {card.page}) yet. It supports {models}."
-        )
+    """Say how to get a published model."""
+    file = card.checkpoint.file if card.checkpoint else "FILE"
     return (
-        f"{card.name} does not come with fastseg. Get {file} from {card.page}, then: "
+        f"{card.name} does not come with fastseg. Get its weights from {card.page}, then: "
         f"fastseg export {file} --out {card.name}."
     )
 
@@ -225,4 +281,6 @@ def _embedded() -> Iterator[ModelCard]:
             licence=manifest.licence,
             page=str(manifest.source.get("page", "")),
             folder=folder,
+            prompts=manifest.sam_rules.prompts.taken if manifest.family == SAM else "",
+            modality="generated images",
         )

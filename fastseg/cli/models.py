@@ -121,11 +121,20 @@ def _list() -> Report:
             "page": card.page,
             "folder": card.folder and str(card.folder),
             "checkpoint": card.checkpoint and card.checkpoint.file,
+            "bytes": card.checkpoint and card.checkpoint.bytes,
+            "sha256": card.checkpoint and card.checkpoint.sha256,
+            "prompts": card.prompts,
+            "modality": card.modality,
+            "preprocess": None if card.embedded else card.preparation,
         }
         for card in cards
     ]
-    table = Table("name", "here", "licence", "description", box=None, pad_edge=False)
+    columns = ("name", "here", "licence", "prompts", "MB", "description")
+    table = Table(*columns, box=None, pad_edge=False)
     for card in cards:
         here = "yes" if card.embedded else "export it" if card.exportable else "not yet"
-        table.add_row(card.name, here, card.licence, card.description)
+        length = card.checkpoint.bytes if card.checkpoint else None
+        size = f"{length / 1e6:.0f}" if length else "-"
+        prompts = card.prompts or "none"
+        table.add_row(card.name, here, card.licence, prompts, size, card.description)
     return Report("models ls", {"models": rows}, (table,))

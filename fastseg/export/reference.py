@@ -14,6 +14,7 @@ from fastseg.contract import UNET_GRAPH
 from fastseg.errors import CheckpointError
 from fastseg.export.checkpoints import nano as nano_checkpoint
 from fastseg.export.checkpoints import sam as sam_checkpoint
+from fastseg.export.checkpoints.identify import source_modules
 from fastseg.export.networks.sam import SamModules
 from fastseg.export.onnx import float16_storage
 from fastseg.export.sam import load_modules
@@ -59,7 +60,9 @@ def torch_network(manifest: Manifest, checkpoint: str | os.PathLike[str]) -> Tor
     if manifest.source.get("kind") == nano_checkpoint.KIND:
         modules = nano_checkpoint.read(checkpoint)
     else:
-        modules = load_modules(sam_checkpoint.read(checkpoint))
+        modules = source_modules(manifest.source, checkpoint) or load_modules(
+            sam_checkpoint.read(checkpoint)
+        )
     _round_alike(manifest, "encoder", modules.image_encoder, *modules.by_prefix().values())
     return TorchSam(modules)
 
@@ -105,18 +108,21 @@ class TorchSam:
         """Encode one image and decode its prompts."""
         if not isinstance(probe, PromptProbe):
             raise CheckpointError("the checkpoint takes prompts: it is of no network for frames")
-        embedding = self._modules.image_encoder(torch.from_numpy(probe.pixels))
-        decoded = [self._decode(embedding, batch) for batch in probe.batches(PROMPTS_PER_RUN)]
+        embedding, *maps = self._modules.encode(torch.from_numpy(probe.pixels)).values()
+        decoded = [
+            self._decode((embedding, *maps), batch) for batch in probe.batches(PROMPTS_PER_RUN)
+        ]
         ious, logits = (np.concatenate(column) for column in zip(*decoded, strict=True))
         return prompt_outputs(probe, (embedding[0].numpy(), ious, logits), NAME, "fp32")
 
     def _decode(
-        self, embedding: torch.Tensor, batch: PromptBatch
+        self, encoded: tuple[torch.Tensor, ...], batch: PromptBatch
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Compute IoU predictions (prompts, 4) and low-resolution logits (prompts, 4, h, w)."""
         prompts, decoder = self._modules.prompt_encoder, self._modules.mask_decoder
         mask = None if batch.mask_input is None else torch.from_numpy(batch.mask_input)
         points = torch.from_numpy(batch.point_coords), torch.from_numpy(batch.point_labels)
         sparse, dense = prompts(*points, mask)
-        drawn, quality = decoder(embedding, prompts.dense_positions(), sparse, dense)
+        embedding, *maps = encoded
+        drawn, quality = decoder(embedding, prompts.dense_positions(), sparse, dense, *maps)
         return quality.numpy(), drawn.numpy()

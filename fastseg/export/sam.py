@@ -19,6 +19,7 @@ from fastseg.artifacts.manifest import SAM, GraphFile, Manifest
 from fastseg.artifacts.preprocessing import Preprocessing
 from fastseg.errors import CheckpointError, ModelFolderError
 from fastseg.export.checkpoints import sam as sam_checkpoint
+from fastseg.export.checkpoints.identify import source_modules
 from fastseg.export.checkpoints.preparations import MEAN, STD, Preparation
 from fastseg.export.checkpoints.sam import Checkpoint
 from fastseg.export.fp16 import convert as fp16_convert
@@ -258,13 +259,15 @@ def check_folder(folder: str | os.PathLike[str], checkpoint: str | os.PathLike[s
         ModelFolderError: The folder is incomplete, altered or of another family.
         CheckpointError: The file is not a SAM checkpoint.
     """
-    read, found = sam_checkpoint.read(checkpoint), artifacts.read(folder)
+    found = artifacts.read(folder)
     if found.manifest.family != SAM:
         raise ModelFolderError(
             f"{folder} is of family {found.manifest.family!r}, and only SAM's graphs are compared "
             "with a checkpoint. Name a model folder that fastseg export sam wrote."
         )
-    modules = load_modules(read)
+    modules = source_modules(found.manifest.source, checkpoint)
+    if modules is None:
+        modules = load_modules(sam_checkpoint.read(checkpoint))
     for module in modules.by_prefix().values():
         module.eval().requires_grad_(False)
     return compare(modules, _located(found.path, found.manifest.graphs))

@@ -166,3 +166,68 @@ def test_check_refuses_a_checkpoint_that_is_missing(tmp_path, capsys) -> None:
     call = ["export", "check", "sam-nano", "--checkpoint", str(tmp_path / "absent.pth")]
     assert run(call) == 1
     assert "absent.pth" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def lite_medsam(tmp_path_factory) -> Path:
+    """Weights of LiteMedSAM, all zero, in half precision."""
+    torch = pytest.importorskip("torch", reason="export needs torch")
+    from fastseg.export.checkpoints.kinds import KINDS
+
+    kind = next(kind for kind in KINDS if kind.name == "lite-medsam")
+    path = tmp_path_factory.mktemp("checkpoints") / "lite_medsam.pth"
+    weights = {name: torch.zeros(shape).half() for name, shape in kind.shapes().items()}
+    torch.save({"model": weights, "epoch": 3}, path)
+    return path
+
+
+def test_a_file_alone_says_what_it_is_and_writes_nothing(lite_medsam, capsys) -> None:
+    before = sorted(lite_medsam.parent.iterdir())
+    assert run(["export", str(lite_medsam), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["kind"] == "lite-medsam"
+    assert document["preprocess"] == "lite-medsam"
+    assert document["published_as"] is None
+    assert document["sha256"] == artifacts.sha256(lite_medsam)
+    assert sorted(lite_medsam.parent.iterdir()) == before
+
+
+def test_options_may_stand_before_the_file(lite_medsam, capsys) -> None:
+    assert run(["export", "--preprocess", "lite-medsam", str(lite_medsam)]) == 0
+    assert "LiteMedSAM, " in capsys.readouterr().out
+
+
+def test_another_preparation_than_the_networks_is_refused(lite_medsam, tmp_path, capsys) -> None:
+    out = tmp_path / "model"
+    assert run(["export", str(lite_medsam), "--preprocess", "sam", "--out", str(out)]) == 1
+    assert "lite-medsam, not 'sam'" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_word_that_is_neither_a_verb_nor_a_file_is_said_so(capsys) -> None:
+    assert run(["export", "saam"]) == 1
+    assert "there is no checkpoint saam" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_checkpoint_becomes_a_model_that_takes_boxes(lite_medsam, tmp_path, capsys) -> None:
+    import numpy as np
+    import torch
+
+    import fastseg
+
+    file = torch.load(lite_medsam, weights_only=True)
+    random = torch.Generator().manual_seed(0)
+    for name, tensor in file["model"].items():
+        noise = 0.05 * torch.randn(tensor.shape, generator=random)
+        file["model"][name] = noise.abs() + 0.5 if "running_var" in name else noise
+    path, out = tmp_path / "lite.pth", tmp_path / "lite"
+    torch.save(file, path)
+    assert run(["export", str(path), "--out", str(out), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert all(row["relative"] <= 1e-5 for row in document["parity"])
+    image = np.random.default_rng(0).integers(0, 256, (90, 140, 3), dtype=np.uint8)
+    with fastseg.load(out, device="cpu") as model:
+        masks = model.segment(image, boxes=[[10, 20, 100, 80]])
+        assert masks.array().shape == (1, 90, 140)
+        assert model.runs["decoder"].startswith("native")

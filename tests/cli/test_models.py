@@ -33,6 +33,12 @@ def test_models_are_listed_with_their_licence(capsys, words) -> None:
     assert set(rows) == {card.name for card in registry.list_models()}
     assert rows["sam-vit-b"]["licence"] == "Apache-2.0"
     assert rows["sam-vit-b"]["checkpoint"] == "sam_vit_b_01ec64.pth"
+    assert rows["medsam"]["prompts"] == "boxes"
+    assert rows["medsam"]["preprocess"] == "medsam"
+    assert rows["sam2.1-hiera-tiny"]["bytes"] == 156_008_466
+    assert rows["sam2.1-hiera-tiny"]["sha256"].startswith("7402e0d864fa")
+    assert rows["sam-nano"]["prompts"] == "points, boxes, masks"
+    assert rows["echo-a4c"]["prompts"] == ""
 
 
 def test_a_whole_folder_is_verified_and_an_altered_one_is_named(tiny, tmp_path, capsys) -> None:

@@ -182,7 +182,7 @@ RELATIVES = {
 @pytest.mark.parametrize("network", RELATIVES)
 def test_relatives_of_sam_are_recognised_and_refused(network, tmp_path):
     path = saved(tmp_path / "weights.pth", RELATIVES[network])
-    with pytest.raises(CheckpointError, match=f"{network}, which is not supported yet"):
+    with pytest.raises(CheckpointError, match=f"{network}, and this reads SAM alone"):
         read(path)
 
 
@@ -191,7 +191,7 @@ def test_weights_that_fit_but_want_other_images_are_refused(tmp_path, monkeypatc
     published = registry.PublishedCheckpoint(path.name, path.stat().st_size, artifacts.sha256(path))
     medsam = next(card for card in registry.KNOWN if card.name == "medsam")
     monkeypatch.setattr(registry, "KNOWN", (replace(medsam, checkpoint=published),))
-    with pytest.raises(CheckpointError, match=r"MedSAM.*not supported yet"):
+    with pytest.raises(CheckpointError, match=r"MedSAM.*this reads SAM alone"):
         read(path)
 
 

@@ -130,7 +130,13 @@ def sam2_model(size: str, version: str = "2.1") -> Any:
     folder = Path(str(package.__file__)).parent / "configs" / f"sam{version}"
     text = (folder / f"sam{version}_hiera_{size}.yaml").read_text()
     with substitutes():
-        return _built(yaml.safe_load(text)["model"])
+        model = _built(yaml.safe_load(text)["model"])
+    # The package's own builder adds these to the file.
+    decoder = model.sam_mask_decoder
+    decoder.dynamic_multimask_via_stability = True
+    decoder.dynamic_multimask_stability_delta = 0.05
+    decoder.dynamic_multimask_stability_thresh = 0.98
+    return model
 
 
 def _built(node: Any) -> Any:

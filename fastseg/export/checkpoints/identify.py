@@ -19,6 +19,7 @@ from fastseg.export.checkpoints import lora as lora_layouts
 from fastseg.export.checkpoints.completion import part_sha256, with_decoder, with_lora
 from fastseg.export.checkpoints.kinds import COUNTER, KINDS, Kind
 from fastseg.export.checkpoints.preparations import PREPARATIONS, Preparation
+from fastseg.export.networks.sam import SamModules
 
 SUFFIXES = (".pt", ".pth", ".safetensors")
 
@@ -142,6 +143,36 @@ def identify(
         tuple(sorted(set(weights) - set(used))),
         parts,
     )
+
+
+def source_modules(source: Mapping[str, Any], path: str | os.PathLike[str]) -> SamModules | None:
+    """Build the modules of the checkpoint that a model folder was exported from.
+
+    Args:
+        source: ``Manifest.source`` of the folder.
+        path: The checkpoint.
+
+    Returns:
+        The modules, or None for a folder that ``export_checkpoint`` did not write.
+
+    Raises:
+        CheckpointError: The file is not the folder's, or the folder holds fine-tuned parts, which
+            one file does not have.
+    """
+    if "preprocess" not in source:
+        return None
+    if parts := [part for part in ("lora", "decoder") if part in source]:
+        raise CheckpointError(
+            f"the folder was exported with {' and '.join(parts)} over its checkpoint, so {path} "
+            "alone is not its network. Compare a folder without them"
+        )
+    found = identify(path, preprocess=source["preprocess"])
+    if found.sha256 != source.get("sha256"):
+        raise CheckpointError(
+            f"the folder was not exported from {path}, whose sha256 is {found.sha256[:16]}. Give "
+            f"{source.get('file')}"
+        )
+    return found.kind.fill(found.weights)
 
 
 def read_weights(path: Path, *, key: str | None = None) -> dict[str, Tensor]:

@@ -1,0 +1,159 @@
+"""SAM 2 computes what the reference package computes, at a small size."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="exports need torch")
+
+import fastseg
+from fastseg.export.checkpoints.preparations import PREPARATIONS
+from fastseg.export.model_folder import Card
+from fastseg.export.networks.hiera import HieraShape
+from fastseg.export.networks.sam2 import FINE, MIDDLE, build, by_plane, by_subpixel, published_name
+from fastseg.export.sam import write_sam_folder
+from tests.helpers.random_weights import scattered
+from tests.helpers.reference_zoo import imported, sam2_model
+
+SMALL = HieraShape(16, 1, (1, 2, 3, 2), (4,), side=256)
+"""Every kind of block: windows with and without padding, pooled ones, and a global one."""
+
+
+@pytest.fixture(scope="module")
+def theirs() -> Any:
+    """The reference with a small trunk, at a quarter of its side."""
+    backbones = imported("sam2.modeling.backbones.hieradet")
+    model = sam2_model("t")
+    model.image_size, model.sam_image_embedding_size = SMALL.side, SMALL.side // 16
+    model.image_encoder.trunk = backbones.Hiera(
+        embed_dim=SMALL.width,
+        num_heads=SMALL.heads,
+        stages=list(SMALL.depths),
+        global_att_blocks=list(SMALL.global_blocks),
+        window_pos_embed_bkg_spatial_size=(7, 7),
+    )
+    neck = model.image_encoder.neck
+    for conv, width in zip(neck.convs, reversed(SMALL.widths), strict=True):
+        conv.conv = torch.nn.Conv2d(width, 256, 1)
+    grid = SMALL.side // 16
+    model.sam_prompt_encoder.image_embedding_size = (grid, grid)
+    model.sam_prompt_encoder.input_image_size = (SMALL.side, SMALL.side)
+    return scattered(model)
+
+
+@pytest.fixture(scope="module")
+def ours(theirs) -> Any:
+    with torch.device("meta"):
+        modules = build(SMALL)
+    weights = theirs.state_dict()
+    for prefix, module in modules.by_prefix().items():
+        own = {name: weights[published_name(f"{prefix}.{name}")] for name in module.state_dict()}
+        module.load_state_dict(own, assign=True)
+        module.eval().requires_grad_(False)
+    return modules
+
+
+def relative(actual, expected) -> float:
+    return float((actual - expected).abs().max() / expected.abs().max())
+
+
+@pytest.fixture(scope="module")
+def encoded(theirs, ours) -> Any:
+    image = torch.randn(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        return theirs.forward_image(image)["backbone_fpn"], ours.image_encoder(image)
+
+
+def test_the_encoder_and_both_finer_maps_equal_the_reference(theirs, encoded):
+    (fine, middle, coarse), (embedding, s1, s0) = encoded
+    expected = coarse + theirs.no_mem_embed.reshape(1, 256, 1, 1)
+    assert relative(embedding, expected) <= 1e-5
+    assert relative(by_plane(s1, MIDDLE), middle) <= 1e-5
+    assert relative(by_plane(s0, FINE), fine) <= 1e-5
+
+
+def test_masks_scores_and_object_scores_equal_the_reference(theirs, ours, encoded):
+    (fine, middle, coarse), _ = encoded
+    points, labels = torch.tensor([[[90.0, 40.0], [9.0, 200.0]]] * 2), torch.tensor([[1, 0]] * 2)
+    encoder = theirs.sam_prompt_encoder
+    with torch.inference_mode():
+        sparse, dense = encoder(points=(points, labels), boxes=None, masks=None)
+        masks, ious, _, objects = theirs.sam_mask_decoder.predict_masks(
+            image_embeddings=coarse,
+            image_pe=encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            repeat_image=True,
+            high_res_features=[fine, middle],
+        )
+        padded = torch.cat([points, torch.zeros(2, 1, 2)], 1), torch.tensor([[1, 0, -1]] * 2)
+        mine = ours.prompt_encoder(*padded)
+        positions = ours.prompt_encoder.dense_positions()
+        maps = by_subpixel(middle, 1), by_subpixel(fine, 2)
+        found, scores = ours.mask_decoder(coarse, positions, *mine, *maps)
+        tokens, _ = ours.mask_decoder.transformer(
+            (coarse + mine[1]).expand(2, -1, -1, -1).flatten(2).transpose(1, 2),
+            positions.flatten(2).transpose(1, 2),
+            torch.cat([ours.mask_decoder.output_tokens().expand(2, -1, -1), mine[0]], 1),
+        )
+        (present,) = ours.mask_decoder.further_outputs(tokens)
+    assert relative(mine[0], sparse) <= 1e-6
+    assert relative(found, masks) <= 1e-5
+    assert relative(scores, ious) <= 1e-5
+    assert relative(present, objects) <= 1e-5
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+def test_the_order_of_subpixels_is_undone(levels):
+    channels = {1: MIDDLE, 2: FINE}[levels]
+    planes = torch.randn(2, channels, 4 * 2**levels, 4 * 2**levels)
+    assert torch.equal(by_plane(by_subpixel(planes, levels), channels), planes)
+
+
+@pytest.mark.slow
+def test_an_exported_folder_segments_as_the_reference_predictor_does(theirs, ours, tmp_path):
+    """Points, a box, and both together; alternatives and the single mask; everything mode."""
+    preparation = PREPARATIONS["sam2"]
+    scaled = replace(preparation, preprocessing=replace(preparation.preprocessing, side=SMALL.side))
+    write_sam_folder(ours, tmp_path / "sam2", Card("sam2-small"), preparation=scaled)
+    predictor = imported("sam2.sam2_image_predictor").SAM2ImagePredictor(theirs)
+    predictor._bb_feat_sizes = [(SMALL.side // stride,) * 2 for stride in (4, 8, 16)]
+    image = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    prompts = (
+        ({"points": [[30, 20]]}, {"point_coords": [[30, 20]], "point_labels": [1]}),
+        ({"boxes": [10, 10, 60, 50]}, {"box": [10, 10, 60, 50]}),
+        (
+            {"points": [[30, 20], [5, 6]], "labels": [1, 0], "boxes": [10, 10, 60, 50]},
+            {
+                "point_coords": [[30, 20], [5, 6]],
+                "point_labels": [1, 0],
+                "box": [10, 10, 60, 50],
+            },
+        ),
+    )
+    grid = {"points_per_side": 4, "pred_iou_thresh": 0.1, "stability_score_thresh": 0.0}
+    grid["box_nms_thresh"] = 1.0
+    with fastseg.load(tmp_path / "sam2", device="cpu") as model, torch.inference_mode():
+        predictor.set_image(image)
+        for given, named in prompts:
+            for several in (True, False):
+                arrays = {name: np.array(value) for name, value in named.items()}
+                masks, scores, logits = predictor.predict(**arrays, multimask_output=several)
+                found = model.segment(image, multimask=several, **given)
+                np.testing.assert_allclose(found.scores, scores, rtol=0, atol=1e-5)
+                np.testing.assert_allclose(found.logits, logits, rtol=0, atol=32e-5)
+                assert (found.array() != masks.astype(bool)).mean() <= 1e-3
+        generator = imported("sam2.automatic_mask_generator").SAM2AutomaticMaskGenerator(
+            theirs, **grid
+        )
+        generator.predictor._bb_feat_sizes = predictor._bb_feat_sizes
+        records = generator.generate(image)
+        found = model.everything(image, **grid)
+    assert len(found) == len(records) > 0
+    np.testing.assert_array_equal(found.points, [one["point_coords"][0] for one in records])
+    wanted = np.stack([one["segmentation"] for one in records])
+    assert (found.array() != wanted).mean() <= 1e-3
