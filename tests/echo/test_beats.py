@@ -93,7 +93,8 @@ def test_the_area_curve_finds_beats_that_no_sinusoid_fits() -> None:
 def test_a_known_heart_rate_cuts_a_clip_without_a_pattern() -> None:
     flat = np.full(60, 30.0)
     spans, found_by = find_beats(flat, everyone(flat), timing=Timing(FRAME_MS, 60.0))
-    assert (spans, found_by) == (((0, 25), (25, 50)), "heart rate")
+    assert found_by == "heart rate"
+    assert {end - start for start, end in spans} == {25}
     assert find_beats(flat, everyone(flat)) == (((0, 60),), "whole clip")
 
 
