@@ -40,6 +40,8 @@ _RATES = (30.0, 200.0)  # beats a minute that a fit without a heart rate tries
 _NEAR_RATE = 0.3  # share by which the fitted period may differ from that of the heart rate
 _SHORTEST = 4.0  # frames of a beat
 _PERIODS = 200
+_REACH = 3  # frames outside of a beat that its extremes are compared with
+_BEYOND = 0.05  # share by which these may go beyond
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +212,47 @@ def extremes_of_beats(
             found.append(int(window[np.argmin(np.abs(areas[window] - middles[int(chosen)]))]))
         beats.append(Beat(start, end, found[0], found[1], taking_part))
     return tuple(beats[:MOST_BEATS])
+
+
+def with_own_extremes(
+    beats: Sequence[Beat], areas_cm2: ArrayLike, used: ArrayLike
+) -> tuple[Beat, ...]:
+    """Leave out beats whose extreme belongs to the beat beside it.
+
+    Beats that were cut by the heart rate alone may begin in the middle of a contraction. One is
+    left out if an area just outside of it goes beyond its extreme by more than 5 %, or if its
+    extreme lies within a quarter of a beat of that of the last one that was kept.
+
+    Args:
+        beats: Beats in their order.
+        areas_cm2: (N,) area in each frame.
+        used: bool (N,), the frames that take part.
+    """
+    areas = real_array(areas_cm2, "areas", MaskError)
+    known = np.pad(np.where(np.asarray(used, np.bool_), areas, np.nan), 1, constant_values=np.nan)
+    smooth = np.array([_middle(known[frame : frame + 3]) for frame in range(len(areas))])
+    kept: list[Beat] = []
+    for beat in beats:
+        outside = np.concatenate(
+            [smooth[max(0, beat.start - _REACH) : beat.start], smooth[beat.end : beat.end + _REACH]]
+        )
+        beyond = bool(
+            (outside > (1 + _BEYOND) * areas[beat.largest]).any()
+            or (outside < (1 - _BEYOND) * areas[beat.smallest]).any()
+        )
+        same = kept and (
+            min(beat.largest - kept[-1].largest, beat.smallest - kept[-1].smallest)
+            < beat.frames / 4
+        )
+        if not beyond and not same:
+            kept.append(beat)
+    return tuple(kept)
+
+
+def _middle(areas: NDArray[np.float64]) -> float:
+    """Return the median of the areas that are known, NaN without any."""
+    found = areas[np.isfinite(areas)]
+    return float(np.median(found)) if len(found) else math.nan
 
 
 def beat_length(timing: Timing | None, frames_per_beat: float | None = None) -> float | None:

@@ -115,7 +115,7 @@ def _frame(panel: EchoPanel, scale: float) -> Image.Image:
             _disks(pencil, finding, factor)
     if panel.findings:
         _ruler(pencil, panel.findings[0].measurement.cm_per_pixel / factor, lines.size)
-    drawing.paste(small := lines.resize(size, Image.Resampling.BOX), mask=small)
+    drawing.paste(small := lines.reduce(_OVERSAMPLING), mask=small)
     tags = ImageDraw.Draw(drawing)
     for finding in panel.findings:
         if finding.place.view != "sax":

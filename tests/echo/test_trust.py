@@ -188,7 +188,6 @@ def test_the_clip_of_a_real_heart_gives_plausible_numbers(network, medical_files
     clip = read_dicom(medical_files / "dicom" / "us_a4c_65frames_jpeg.dcm")
     report = report_of(network, clip.frames, clip.cm_per_pixel, clip.timing, clip.channels)
     assert 35 < report["lv_ef_a4c_percent"].value < 60
-    assert report["lv_ef_a4c_percent"].beats == 2
     assert 35 < report["rv_fac_percent"].value < 60
     assert report.cautions == ()
     assert all(row.caution == "" for row in report.rows if row.value > 0)

@@ -59,7 +59,7 @@ def draw_curve(curve: AreaCurve) -> Image.Image:
         _mark(pencil, axes.at(beat.largest, curve.areas_cm2[beat.largest]), up=True)
         _mark(pencil, axes.at(beat.smallest, curve.areas_cm2[beat.smallest]), up=False)
     _words(pencil, curve)
-    return large.resize((WIDTH, HEIGHT), Image.Resampling.BOX)
+    return large.reduce(_OVERSAMPLING)
 
 
 def describe(curve: AreaCurve) -> str:

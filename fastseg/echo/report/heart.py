@@ -14,6 +14,7 @@ from fastseg.echo.beats import (
     extremes_of_beats,
     find_beats,
     usable,
+    with_own_extremes,
 )
 from fastseg.echo.cardiac_cycle import extremes, sinusoid_r2
 from fastseg.echo.findings import Finding, chambers_of
@@ -157,6 +158,8 @@ class Heart:
             areas, used, timing=timing, frames_per_beat=self._frames_per_beat
         )
         beats = extremes_of_beats(areas, used, spans)
+        if found_by == "heart rate":
+            beats = with_own_extremes(beats, areas, used)
         if not beats and found_by != "whole clip":
             spans, found_by = ((0, len(areas)),), "whole clip"
             beats = extremes_of_beats(areas, used, spans)
