@@ -13,7 +13,7 @@ from fastseg.errors import CohortError, PromptError
 from fastseg.imaging.view import read_view
 from fastseg.inputs.numbers import one_of, yes_or_no
 from fastseg.masks import Masks
-from fastseg.sam.grid_settings import SETTINGS, GridSettings
+from fastseg.sam.grid_settings import SETTINGS, resolved_settings
 from fastseg.sam.model import Sam
 
 TASKS = ("segment", "everything")
@@ -114,7 +114,8 @@ def make_task(name: str, model: Sam, settings: Mapping[str, Any] | None) -> Task
             f"the task {name} has no setting {', '.join(unknown)}. It has {', '.join(known)}."
         )
     if name == "everything":
-        checked = GridSettings(**{k: v for k, v in given.items() if k != "window"})
+        grid_given = {each: value for each, value in given.items() if each != "window"}
+        checked = resolved_settings(grid_given, model.rules)
         given |= {each: getattr(checked, each) for each in grid}
     else:
         given = {"multimask": True, "best": False, **given}
