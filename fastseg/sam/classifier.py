@@ -9,11 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastseg.errors import MaskError, PromptError
-from fastseg.images import Channels, ImageSource, read_image
 from fastseg.inputs.numbers import shown
 from fastseg.masks import Masks
 from fastseg.sam.embedding import Embedding
-from fastseg.sam.mask_generator import MaskGenerator
 
 Classifier: TypeAlias = Callable[[NDArray[np.uint8], Masks], Any]
 """Function that takes an image, uint8 (H, W, 3) RGB, and its masks, and returns a name for each, or
@@ -28,36 +26,32 @@ class EmbeddingClassifier(Protocol):
         ...
 
 
-def generate_named(
-    generator: MaskGenerator,
-    classify: Classifier | None,
-    image: ImageSource,
-    channels: Channels,
-    max_pixels: int | None,
-) -> Masks:
-    """Generate the masks of an image and name them, unless there is no classifier.
-
-    A classifier's time is in no timings.
+def require_classifier(classify: object) -> None:
+    """Refuse what cannot be called.
 
     Raises:
-        PromptError: ``classify`` is no function, or does not return a name for each mask.
+        PromptError: ``classify`` is no function.
     """
-    if classify is None:
-        return generator.generate(image, channels)
     if not callable(classify):
         raise PromptError(
             f"classify must be a function of an image and its masks, not {shown(classify)}. "
             "fastseg.Prototypes makes one of examples."
         )
-    with generator.watch("preprocess"):
-        pixels = read_image(image, channels=channels, max_pixels=max_pixels)
-    generator.keeps_embedding = takes_embeddings(classify)
-    masks = generator.generate(pixels, "rgb")
+
+
+def name_masks(
+    classify: Classifier, pixels: NDArray[np.uint8], embedding: Embedding | None, masks: Masks
+) -> Masks:
+    """Let a classifier name the masks of an image, by its embedding if that is at hand.
+
+    Raises:
+        PromptError: It does not return a name for each mask.
+    """
     if len(masks) == 0:
         return masks.with_names(())
-    if takes_embeddings(classify) and generator.embedding is not None:
-        return named(masks, classify.from_embedding(generator.embedding, masks))
-    return named(masks, classify(pixels, masks))
+    if takes_embeddings(classify) and embedding is not None:
+        return _named(masks, classify.from_embedding(embedding, masks))
+    return _named(masks, classify(pixels, masks))
 
 
 def takes_embeddings(classify: object) -> TypeGuard[EmbeddingClassifier]:
@@ -65,7 +59,7 @@ def takes_embeddings(classify: object) -> TypeGuard[EmbeddingClassifier]:
     return callable(getattr(classify, "from_embedding", None))
 
 
-def named(masks: Masks, answer: object) -> Masks:
+def _named(masks: Masks, answer: object) -> Masks:
     """Give masks the names, and perhaps scores, that a classifier returned.
 
     Raises:

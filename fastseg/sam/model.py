@@ -20,7 +20,7 @@ from fastseg.inference.loaded_model import LoadedModel
 from fastseg.inference.sessions import Choice
 from fastseg.inputs.numbers import yes_or_no
 from fastseg.masks import Masks
-from fastseg.sam.classifier import Classifier, generate_named
+from fastseg.sam.classifier import Classifier
 from fastseg.sam.drawing import draw, kept_logits, single_slots
 from fastseg.sam.embedding import Embedding
 from fastseg.sam.grid_settings import SETTINGS, resolved_settings
@@ -320,7 +320,7 @@ class Sam(VolumeModel, LoadedModel):
             max_pixels=self.max_pixels,
         )
         generator = MaskGenerator(pipeline, settings, progress)
-        masks = generate_named(generator, classify, image, channels, self.max_pixels)
+        masks = generator.generate(image, channels, classify)
         timings = self._timings(generator.watch, n_masks=len(masks))
         return masks.with_timings(generator.embedded + timings)
 
