@@ -116,8 +116,8 @@ def make_task(name: str, model: Sam, settings: Mapping[str, Any] | None) -> Task
             f"the task {name} has no setting {', '.join(unknown)}. It has {', '.join(known)}."
         )
     if name == "everything":
-        asked = {k: v for k, v in given.items() if k != "window"}
-        checked = resolved_settings(asked, model.rules)
+        grid_given = {each: value for each, value in given.items() if each != "window"}
+        checked = resolved_settings(grid_given, model.rules)
         given |= {each: getattr(checked, each) for each in grid}
     else:
         given = {"multimask": True, "best": False, **given}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar
 
+from fastseg import artifacts
 from fastseg.artifacts import ModelFolder
 from fastseg.artifacts.manifest import Manifest
 from fastseg.environment import thread_count
@@ -58,16 +60,25 @@ class LoadedModel:
         about = f"{self.manifest.name} on {self.backend} {self.device} {self.precision}"
         return f"<{type(self).__name__}: {about}>"
 
-    def __reduce__(self) -> NoReturn:
-        """Refuse to be copied or pickled: sessions of runtimes belong to their process.
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the folder and the options, of which another process loads the model again."""
+        folder = self._graphs.folder.path.absolute()
+        return _load_again, (type(self), folder, self._graphs.choice, self.max_pixels)
+
+    def __copy__(self) -> NoReturn:
+        """Refuse to be copied: sessions of runtimes are shared, not copied.
 
         Raises:
             BackendError: Always.
         """
         raise BackendError(
-            f"{self!r} cannot be copied or pickled, as its runtime belongs to this process. Load "
-            "the model in each process by fastseg.load, and share it between threads."
+            f"{self!r} cannot be copied, as its runtime would not be. Share the model between "
+            "threads, or load it again by fastseg.load."
         )
+
+    def __deepcopy__(self, memo: object) -> NoReturn:
+        """Refuse to be copied, as ``__copy__``."""
+        self.__copy__()
 
     def provenance(self) -> dict[str, Any]:
         """Name the model, and the backend, device and precision that it actually runs in."""
@@ -97,3 +108,14 @@ class LoadedModel:
         return watch.timings(
             n_masks=n_masks, backend=self.backend, device=self.device, precision=self.precision
         )
+
+
+def _load_again(kind: Any, folder: Path, choice: Choice, max_pixels: int | None) -> LoadedModel:
+    """Load a model that was pickled.
+
+    Raises:
+        ModelNotFoundError: Its folder is not there.
+        ModelFolderError: The folder was altered.
+    """
+    model: LoadedModel = kind(artifacts.read(folder), choice, max_pixels=max_pixels)
+    return model

@@ -26,11 +26,6 @@ class EmbeddingClassifier(Protocol):
         ...
 
 
-def takes_embeddings(classify: object) -> TypeGuard[EmbeddingClassifier]:
-    """Tell if a classifier can be given the image's embedding instead of the image."""
-    return callable(getattr(classify, "from_embedding", None))
-
-
 def require_classifier(classify: object) -> None:
     """Refuse what cannot be called.
 
@@ -44,7 +39,27 @@ def require_classifier(classify: object) -> None:
         )
 
 
-def named(masks: Masks, answer: object) -> Masks:
+def name_masks(
+    classify: Classifier, pixels: NDArray[np.uint8], embedding: Embedding | None, masks: Masks
+) -> Masks:
+    """Let a classifier name the masks of an image, by its embedding if that is at hand.
+
+    Raises:
+        PromptError: It does not return a name for each mask.
+    """
+    if len(masks) == 0:
+        return masks.with_names(())
+    if takes_embeddings(classify) and embedding is not None:
+        return _named(masks, classify.from_embedding(embedding, masks))
+    return _named(masks, classify(pixels, masks))
+
+
+def takes_embeddings(classify: object) -> TypeGuard[EmbeddingClassifier]:
+    """Tell if a classifier can be given the image's embedding instead of the image."""
+    return callable(getattr(classify, "from_embedding", None))
+
+
+def _named(masks: Masks, answer: object) -> Masks:
     """Give masks the names, and perhaps scores, that a classifier returned.
 
     Raises:

@@ -19,6 +19,7 @@ from fastseg.images import Channels, ImageSource, read_image
 from fastseg.inference.concurrency import ordered_map
 from fastseg.masks import Masks, concatenate
 from fastseg.ops import Binarised, Rle
+from fastseg.sam.classifier import Classifier, name_masks, require_classifier, takes_embeddings
 from fastseg.sam.coarse_search import Coverage, grid_levels
 from fastseg.sam.crops import crop_frames
 from fastseg.sam.drawing import draw
@@ -79,18 +80,20 @@ class MaskGenerator:
         """Times of the call, without those of the embeddings."""
         self.embedded = Timings()
         """Times of the embeddings."""
-        self.keeps_embedding = False
-        """True to keep the embedding of the whole image in ``embedding``, for a classifier."""
-        self.embedding: Embedding | None = None
-        """Of the whole image, if it is kept and did not stay on a GPU."""
+        self._keeps_embedding = False
+        self._embedding: Embedding | None = None  # of the whole image, kept for a classifier
         self.points_decoded = 0
         """Points of all grids that went through the decoder."""
         self.search = settings.search
         """The search that makes the masks."""
         self._points_before = 0
 
-    def generate(self, image: ImageSource, channels: Channels) -> Masks:
-        """Find the masks of the image and of its crops, and filter them."""
+    def generate(
+        self, image: ImageSource, channels: Channels, classify: Classifier | None = None
+    ) -> Masks:
+        """Find the masks of the image and of its crops, filter them, and name them if asked to."""
+        if classify is not None:
+            return self._named(classify, image, channels)
         settings, gpu = self._settings, self._pipeline.gpu
         preprocessing = self._pipeline.manifest.image_preprocessing
         if gpu is not None and settings.search != "full":
@@ -129,6 +132,15 @@ class MaskGenerator:
                 masks = self._without_small_regions(masks)
         return masks
 
+    def _named(self, classify: Classifier, image: ImageSource, channels: Channels) -> Masks:
+        """Find masks and name them; a classifier's time is in no timings."""
+        require_classifier(classify)
+        with self.watch("preprocess"):
+            pixels = read_image(image, channels=channels, max_pixels=self._pipeline.max_pixels)
+        self._keeps_embedding = takes_embeddings(classify)
+        masks = self.generate(pixels, "rgb")
+        return name_masks(classify, pixels, self._embedding, masks)
+
     def _read(self, image: ImageSource, channels: Channels) -> Any:
         """Read the image; on a GPU it may be there already."""
         limit = self._pipeline.max_pixels
@@ -139,8 +151,8 @@ class MaskGenerator:
     def _embed(self, pixels: NDArray[np.uint8], frame: Frame) -> Embedding:
         embedding = self._pipeline.embed(pixels, crop=frame.crop)
         self.embedded += embedding.timings
-        if self.keeps_embedding and frame.crop is None:
-            self.embedding = embedding
+        if self._keeps_embedding and frame.crop is None:
+            self._embedding = embedding
         return embedding
 
     def _from_device(self, placed: tuple[Frame, NDArray[np.float64]], found: Found) -> Masks:

@@ -14,19 +14,18 @@ from fastseg.artifacts import ModelFolder
 from fastseg.artifacts.rules import FIRST
 from fastseg.backends.base import DeviceBacked
 from fastseg.contract import MULTIPLE, SINGLE
-from fastseg.errors import ImageError, PromptError
-from fastseg.geometry import Frame
-from fastseg.images import MAX_PIXELS, Channels, ImageSource, is_stack, read_image
+from fastseg.errors import PromptError
+from fastseg.images import MAX_PIXELS, Channels, ImageSource, is_stack
 from fastseg.inference.loaded_model import LoadedModel
 from fastseg.inference.sessions import Choice
 from fastseg.inputs.numbers import yes_or_no
 from fastseg.masks import Masks
-from fastseg.sam.classifier import Classifier, named, require_classifier, takes_embeddings
+from fastseg.sam.classifier import Classifier
 from fastseg.sam.drawing import draw, kept_logits
 from fastseg.sam.embedding import Embedding
 from fastseg.sam.grid_settings import SETTINGS, Search, resolved_settings
 from fastseg.sam.mask_generator import MaskGenerator, Pipeline, Progress
-from fastseg.sam.preprocessing import Crop, PreparedImage, prepare
+from fastseg.sam.preprocessing import Crop, PreparedImage, prepare, prepared_square
 from fastseg.sam.prompts import PromptRequest, Prompts
 from fastseg.sam.streaming import Stages, pair_requests, stream_masks
 from fastseg.sam.two_stage_decoder import PROMPTS_PER_RUN, TwoStageDecoder
@@ -113,12 +112,9 @@ class Sam(VolumeModel, LoadedModel):
         Raises:
             ImageError: The array has another shape.
         """
-        side = self.manifest.image_preprocessing.side
-        if square.shape != (3, side, side):
-            raise ImageError(f"a prepared image must be (3, {side}, {side}), not {square.shape}.")
-        pixels = np.ascontiguousarray(square[None], np.float32)
+        prepared = prepared_square(square, self.manifest.image_preprocessing.frame(image_size))
         with self._graphs.call():
-            return self._encode(PreparedImage(pixels, Frame(image_size, side), Stopwatch()))
+            return self._encode(prepared)
 
     @overload
     def segment(  # type: ignore[overload-overlap]  # a str is an Iterable, but one image
@@ -329,26 +325,7 @@ class Sam(VolumeModel, LoadedModel):
             max_pixels=self.max_pixels,
         )
         generator = MaskGenerator(pipeline, settings, progress)
-        if classify is not None:
-            require_classifier(classify)
-            return self._classified(generator, classify, image, channels)
-        return self._timed(generator, generator.generate(image, channels))
-
-    def _classified(
-        self, generator: MaskGenerator, classify: Classifier, image: ImageSource, channels: Channels
-    ) -> Masks:
-        """Generate masks and name them; the classifier's time is not in the timings."""
-        with generator.watch("preprocess"):
-            pixels = read_image(image, channels=channels, max_pixels=self.max_pixels)
-        generator.keeps_embedding = takes_embeddings(classify)
-        masks = self._timed(generator, generator.generate(pixels, "rgb"))
-        if len(masks) == 0:
-            return masks.with_names(())
-        if takes_embeddings(classify) and generator.embedding is not None:
-            return named(masks, classify.from_embedding(generator.embedding, masks))
-        return named(masks, classify(pixels, masks))
-
-    def _timed(self, generator: MaskGenerator, masks: Masks) -> Masks:
+        masks = generator.generate(image, channels, classify)
         timings = self._timings(generator.watch, n_masks=len(masks))
         return replace(
             masks,

@@ -61,6 +61,23 @@ def prepare(
     return PreparedImage(square, frame, watch)
 
 
+def prepared_square(square: NDArray[np.float32], frame: Frame) -> PreparedImage:
+    """Take an image that was resized, normalised and padded elsewhere.
+
+    Args:
+        square: (3, side, side).
+        frame: ``Preprocessing.frame`` of the image.
+
+    Raises:
+        ImageError: The array has another shape.
+    """
+    shape = (3, frame.side, frame.side)
+    if square.shape != shape:
+        raise ImageError(f"a prepared image must be {shape}, not {square.shape}.")
+    pixels = np.ascontiguousarray(square[None], np.float32)
+    return PreparedImage(pixels, frame, Stopwatch())
+
+
 def encoder_input(
     pixels: NDArray[np.uint8], frame: Frame, preprocessing: Preprocessing, *, threads: int = 0
 ) -> NDArray[np.float32]:

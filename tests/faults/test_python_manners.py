@@ -94,10 +94,24 @@ def test_prompts_of_a_stream_that_are_no_iterable(tiny_model, prompts):
         list(tiny_model.stream([GREY], points=prompts))
 
 
-@pytest.mark.parametrize("copied", [pickle.dumps, copy.copy, copy.deepcopy])
-def test_a_model_stays_in_its_process(tiny_model, copied):
-    with pytest.raises(BackendError, match=r"Load the model in each process by fastseg\.load"):
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_a_model_refuses_to_be_copied(tiny_model, copied):
+    with pytest.raises(BackendError, match="Share the model between threads"):
         copied(tiny_model)
+
+
+def test_a_model_is_pickled_as_its_folder_and_options(tiny_folder, tmp_path, monkeypatch):
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    monkeypatch.chdir(tiny_folder.parent)
+    with fastseg.load(tiny_folder.name, backend="onnxruntime", max_pixels=2000) as model:
+        kept = pickle.dumps(model)
+        masks = model.segment(pixels, boxes=[3, 3, 20, 20])
+    assert len(kept) < 1000
+    monkeypatch.chdir(tmp_path)
+    with pickle.loads(kept) as again:
+        assert (again.runs, again.max_pixels) == (model.runs, 2000)
+        found = again.segment(pixels, boxes=[3, 3, 20, 20])
+    assert np.array_equal(found.array(), masks.array())
 
 
 def test_results_can_be_pickled(tiny_model):

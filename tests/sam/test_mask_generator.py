@@ -172,7 +172,7 @@ def test_every_setting_reaches_the_settings(model, image, monkeypatch):
     given |= {"max_device_memory": 10**9}
     reached = []
 
-    def generate(self, image, channels):
+    def generate(self, image, channels, classify):
         reached.append(self._settings)
         return model.segment(image, boxes=np.zeros((0, 4)))
 

@@ -15,7 +15,7 @@ from fastseg import ops
 from fastseg.compat.segment_anything import tensors
 from fastseg.compat.segment_anything.enlarging import enlarge
 from fastseg.contract import LABEL_BOX_BOTTOM_RIGHT, LABEL_BOX_TOP_LEFT, MULTIPLE, SINGLE
-from fastseg.errors import ImageError, PromptError
+from fastseg.errors import CheckpointError, ImageError, PromptError
 from fastseg.geometry import Frame
 from fastseg.inference.sessions import Choice
 from fastseg.loading import load_sam
@@ -123,8 +123,12 @@ class Sam:
 
     @cached_property
     def loaded(self) -> fastseg_sam.Sam:
-        """The same model as fastseg's own calls take it."""
-        return load_sam(self._folder, Choice(device=self._device), max_pixels=None)
+        """The same model as fastseg's own calls take it.
+
+        Raises:
+            CheckpointError: The model prepares images or masks in another way than SAM.
+        """
+        return self._load(self._device)
 
     @property
     def device(self) -> Any:
@@ -143,11 +147,20 @@ class Sam:
             BackendError: There is no such device here. It is a ``RuntimeError``.
         """
         if str(device) != self._device:
-            moved = load_sam(self._folder, Choice(device=str(device)), max_pixels=None)
+            moved = self._load(str(device))
             if "loaded" in self.__dict__:
                 self.loaded.close()
             self._device, self.__dict__["loaded"] = str(device), moved
         return self
+
+    def _load(self, device: str) -> fastseg_sam.Sam:
+        model = load_sam(self._folder, Choice(device=device), max_pixels=None)
+        if model.manifest.rules is not None or not model.manifest.image_preprocessing.is_of_sam:
+            raise CheckpointError(
+                f"{self._folder} holds {model.manifest.name}, whose images or masks are not "
+                "prepared as SAM's are. Use it by fastseg.load."
+            )
+        return model
 
     def cuda(self) -> Sam:
         """Move to the first GPU; see ``to``."""
