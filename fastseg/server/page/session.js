@@ -171,7 +171,12 @@ export class Session extends EventTarget {
       prompt.labels = points.map(({ label }) => label);
     }
     if (box) prompt.box = box;
-    if (withMask) prompt.mask = masks[chosen].segmentation;
+    if (withMask) {
+      // Without its box a network may follow the points alone, and lose what was painted.
+      masks[chosen].index();
+      prompt.mask = masks[chosen].segmentation;
+      prompt.box = masks[chosen].extent;
+    }
     return prompt;
   }
 
