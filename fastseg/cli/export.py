@@ -20,6 +20,7 @@ from fastseg.cli.report import DONE, SOME_FAILED, Report
 from fastseg.echo.views import VIEWS
 from fastseg.environment import needs_extra
 from fastseg.images import read_image
+from fastseg.inputs.text import printable
 from fastseg.validation.comparison import Comparison
 from fastseg.validation.parity import Table
 
@@ -281,6 +282,37 @@ def check(arguments: CheckArguments) -> Report:
     relation = "within" if passed else "not within"
     text = (str(table), f"\n{relation} a relative difference of {tolerance:g}")
     return Report("export check", body, text, DONE if passed else SOME_FAILED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TritonArguments:
+    """The arguments of ``fastseg export triton``."""
+
+    model: str
+    out: Path
+    precision: str
+
+
+@export.command()
+@click.argument("model")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
+@click.option(
+    "--precision",
+    default="fp32",
+    show_default=True,
+    help="Precision of the graphs that the folder holds in it; the others are fp32.",
+)
+@json_option
+@into(TritonArguments)
+def triton(arguments: TritonArguments) -> Report:
+    """Write the graphs of MODEL as a model repository of the Triton Inference Server."""
+    from fastseg.export.triton import write_repository
+
+    folder = registry.find(arguments.model)
+    names = write_repository(folder, arguments.out, precision=arguments.precision)
+    body = {"out": str(arguments.out), "models": list(names)}
+    text = f"{printable(str(arguments.out))}: {', '.join(map(printable, names))}"
+    return Report("export triton", body, (text,))
 
 
 def _added(verb: str, precision: str, model: str, out: Path, found: Comparison) -> Report:

@@ -120,7 +120,7 @@ class RemoteImage:
             points: For each prompt its points, x before y in pixels.
             labels: 1 foreground, 0 background, shaped like ``points``; None is all foreground.
             boxes: For each prompt x0, y0, x1, y1 in pixels.
-            masks: For each prompt a mask to start from.
+            masks: For each prompt a mask to start from, beside points or boxes.
             frame: Frame of an image that has several.
             multimask: Three alternatives for each prompt, or one mask.
             best: Only the best-scoring mask of each prompt.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fastseg import ops
 from fastseg.artifacts.manifest import Manifest
-from fastseg.errors import PromptError
+from fastseg.errors import EmbeddingError, PromptError
 from fastseg.geometry import Frame
 from fastseg.images import Channels, ImageSource, read_image
 from fastseg.inference.concurrency import ordered_map
@@ -25,6 +25,7 @@ from fastseg.sam.crops import crop_frames
 from fastseg.sam.drawing import draw
 from fastseg.sam.embedding import Embedding
 from fastseg.sam.grid_settings import GridSettings, grid_points
+from fastseg.sam.preprocessing import Crop
 from fastseg.sam.prompts import PromptBatch, single_points
 from fastseg.sam.two_stage_decoder import FoundMasks, TwoStageDecoder
 from fastseg.timings import Stopwatch, Timings
@@ -320,6 +321,30 @@ class MaskGenerator:
         threshold = max(settings.box_nms_thresh, settings.crop_nms_thresh)
         edited = replace(masks, runs=runs, boxes=boxes, areas=ops.rle_areas(runs))
         return edited[ops.box_nms(boxes, untouched, threshold)]
+
+
+def reuse(whole: Embedding, embed: Callable[..., Embedding]) -> Callable[..., Embedding]:
+    """Return ``Sam.embed`` for one image whose embedding is known; its crops are encoded.
+
+    Args:
+        whole: The embedding, completed; its time is that of an earlier call.
+        embed: ``Sam.embed``.
+
+    Raises:
+        EmbeddingError: Raised by what is returned: the image is another one, or a crop was
+            embedded.
+    """
+    known = replace(whole, timings=Timings())
+
+    def embed_rest(pixels: NDArray[np.uint8], *, crop: Crop | None = None) -> Embedding:
+        if pixels.shape[:2] != known.frame.image or known.frame.crop is not None:
+            raise EmbeddingError(
+                f"{known!r} is not one of the whole image of {pixels.shape[0]} x "
+                f"{pixels.shape[1]} pixels. Embed the image that is segmented."
+            )
+        return known if crop is None else embed(pixels, crop=crop)
+
+    return embed_rest
 
 
 def _distinct(parts: list[Masks], scores: list[NDArray[np.float32]], nms_thresh: float) -> Masks:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -24,7 +24,7 @@ from fastseg.sam.classifier import Classifier
 from fastseg.sam.drawing import draw, kept_logits
 from fastseg.sam.embedding import Embedding
 from fastseg.sam.grid_settings import SETTINGS, Search, resolved_settings
-from fastseg.sam.mask_generator import MaskGenerator, Pipeline, Progress
+from fastseg.sam.mask_generator import MaskGenerator, Pipeline, Progress, reuse
 from fastseg.sam.preprocessing import Crop, PreparedImage, prepare, prepared_square
 from fastseg.sam.prompts import PromptRequest, Prompts
 from fastseg.sam.streaming import Stages, pair_requests, stream_masks
@@ -258,6 +258,7 @@ class Sam(VolumeModel, LoadedModel):
         point_grids: Sequence[ArrayLike] | None = None,
         min_mask_region_area: int = 0,
         search: Search = "full",
+        embedding: Embedding | None = None,
         classify: Classifier | None = None,
         channels: Channels = "rgb",
         max_device_memory: int | None = None,
@@ -289,6 +290,8 @@ class Sam(VolumeModel, LoadedModel):
             search: ``"full"`` decodes every point. ``"coarse-to-fine"`` decodes ever finer parts of
                 the grid, and leaves out the points that a mask covers already: it is quicker, may
                 miss masks, and runs on the CPU with a regular grid.
+            embedding: Embedding of the whole image by this model, which is then not encoded again;
+                crops are. A model on a GPU encodes all of them anew.
             classify: Function of the image, uint8 (H, W, 3) RGB, and its masks, which returns a
                 name for each, or ``(names, scores)``; ``Prototypes`` is one. It is not called where
                 there is no mask. The image must be in the CPU's memory then.
@@ -304,6 +307,7 @@ class Sam(VolumeModel, LoadedModel):
             ``points_decoded`` tell how they were found.
 
         Raises:
+            EmbeddingError: The embedding is another model's or another image's.
             ImageError: The image cannot be used.
             PromptError: A setting cannot be used, the model takes no points, or ``classify`` does
                 not return a name a mask.
@@ -316,8 +320,12 @@ class Sam(VolumeModel, LoadedModel):
                 f"takes {self.rules.prompts.taken}."
             )
         settings = resolved_settings({name: given[name] for name in SETTINGS}, self.rules)
+        embed: Callable[..., Embedding] = self.embed
+        if embedding is not None:
+            embedding.require(*self.encoders)
+            embed = reuse(self.decoder.complete(embedding), self.embed)
         pipeline = Pipeline(
-            embed=self.embed,
+            embed=embed,
             decoder=self.decoder,
             gpu=self.gpu_mask_generator,
             manifest=self.manifest,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,7 +21,7 @@ from fastseg import environment, provenance
 from fastseg.errors import FastsegError, ServerError
 from fastseg.sam.model import Sam
 from fastseg.server.guard import Guard
-from fastseg.server.refusals import RefusalError, refusal
+from fastseg.server.refusals import RefusalError, refusal, unforeseen
 from fastseg.server.routes import router
 from fastseg.server.service import Service, cancelled
 from fastseg.server.settings import Settings
@@ -100,8 +98,7 @@ def _add_errors(app: FastAPI) -> None:
         return refusal(RefusalError(problem.status_code, str(problem.detail)))
 
     async def unexpected(_: Request, error: Exception) -> Response:
-        traceback.print_exception(error, file=sys.stderr)
-        return refusal(RefusalError(500, "the server met an error of its own; its log tells more."))
+        return refusal(unforeseen(error))
 
     app.add_exception_handler(FastsegError, typed)
     app.add_exception_handler(RequestValidationError, malformed)

@@ -40,7 +40,7 @@ class Prompt(_Body):
     """x0, y0, x1, y1 in pixels of the image."""
 
     mask: Rle | None = None
-    """A mask of the image's size to start from, such as a corrected one."""
+    """A mask of the image's size to start from, such as a corrected one; with a point or a box."""
 
 
 class PromptsBody(_Body):

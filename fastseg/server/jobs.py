@@ -14,7 +14,7 @@ import anyio.to_thread
 
 from fastseg.errors import FastsegError
 from fastseg.sam.mask_generator import Progress
-from fastseg.server.refusals import RefusalError, error_body
+from fastseg.server.refusals import RefusalError, error_body, unforeseen
 
 Event = dict[str, Any]
 
@@ -78,6 +78,8 @@ class Job:
             return {"event": "cancelled"}
         except FastsegError as error:
             return {"event": "error", **error_body(error)}
+        except Exception as error:  # the answer has begun, so its last line tells
+            return {"event": "error", **error_body(unforeseen(error))}
 
     def _report(self, done: int, total: int) -> None:
         if self._cancelled.is_set():

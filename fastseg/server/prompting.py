@@ -24,7 +24,7 @@ from fastseg.server import bodies
 from fastseg.server.settings import Limits
 from fastseg.timings import Timings
 
-CERTAIN = 8.0
+CERTAIN = 16.0
 """Logit of a pixel that lies wholly inside of a mask prompt; outside it is the negative."""
 
 _KEYS = ("segmentation", "area", "bbox", "predicted_iou", "stability_score", "prompt")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+import traceback
 
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -58,6 +60,14 @@ def error_body(error: BaseException) -> dict[str, object]:
     """Return the type and the message of an error, ready for JSON."""
     kind = "ServerError" if isinstance(error, ServerError) else type(error).__name__
     return {"error": {"type": kind, "message": printable(" ".join(str(error).split()))}}
+
+
+def unforeseen(error: Exception) -> RefusalError:
+    """Log an error that nobody foresaw, and return what the client is told."""
+    if isinstance(error, MemoryError):
+        return RefusalError(503, "the server has too little memory for this now.", retry_after=10)
+    traceback.print_exception(error, file=sys.stderr)
+    return RefusalError(500, "the server met an error of its own; its log tells more.")
 
 
 def refusal(error: FastsegError) -> Response:

@@ -19,7 +19,7 @@ from fastseg.server import bodies, exporting, opening, prompting
 from fastseg.server.image_store import OpenImage
 from fastseg.server.jobs import Event
 from fastseg.server.metrics import MEDIA_TYPE
-from fastseg.server.refusals import RefusalError, error_body, json_answer
+from fastseg.server.refusals import RefusalError, error_body, json_answer, unforeseen
 from fastseg.server.service import Service
 from fastseg.timings import STAGES, Timings
 
@@ -189,6 +189,8 @@ async def batch(request: Request, body: bodies.BatchBody) -> Response:
                 row |= prompting.answer(found)
             except FastsegError as error:
                 row |= error_body(error)
+            except Exception as error:  # the answer has begun, so this line tells
+                row |= error_body(unforeseen(error))
             yield to_json(row) + "\n"
 
     return StreamingResponse(lines(), media_type=LINES)

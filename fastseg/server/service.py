@@ -119,7 +119,8 @@ class Service:
         settings = body.model_dump(exclude={"frame"})
 
         def call(progress: Progress) -> Event:
-            masks = self.model.everything(frame, **settings, progress=progress)
+            embedding = self._embed(image, body.frame)
+            masks = self.model.everything(frame, **settings, embedding=embedding, progress=progress)
             self.measure(masks.timings)
             return prompting.answer(masks)
 

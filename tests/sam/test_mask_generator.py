@@ -12,7 +12,7 @@ import pytest
 import fastseg
 from fastseg import ops
 from fastseg.artifacts.rules import Rules
-from fastseg.errors import PromptError
+from fastseg.errors import EmbeddingError, PromptError
 from fastseg.sam.grid_settings import SETTINGS, GridSettings
 from fastseg.sam.mask_generator import MaskGenerator
 from fastseg.testing import tiny_sam_folder
@@ -157,7 +157,8 @@ def test_everything_names_each_setting_as_the_settings_do():
     """The signature is spelled out for readers; the settings are the truth."""
     signature = inspect.signature(fastseg.Sam.everything).parameters
     defaults = {name: one.default for name, one in signature.items()}
-    assert set(defaults) - set(SETTINGS) == {"self", "image", "channels", "classify", "progress"}
+    others = {"self", "image", "channels", "classify", "embedding", "progress"}
+    assert set(defaults) - set(SETTINGS) == others
     own = asdict(Rules().everything)
     for setting in fields(GridSettings):
         assert defaults[setting.name] == (None if setting.name in own else setting.default)
@@ -206,3 +207,16 @@ def test_an_error_of_progress_ends_the_call(model, image):
     with pytest.raises(KeyError, match="enough"):
         model.everything(image, points_per_side=5, points_per_batch=5, progress=stop, **LOOSE)
     assert len(model.everything(image, points_per_side=5, **LOOSE))
+
+
+def test_an_embedding_is_not_made_again(model, image):
+    embedding = model.embed(image)
+    for layers in (0, 1):
+        settings = {"points_per_side": 5, "crop_n_layers": layers, **LOOSE}
+        given = model.everything(image, embedding=embedding, **settings)
+        made = model.everything(image, **settings)
+        np.testing.assert_array_equal(given.array(), made.array())
+        assert (given.timings.encode == 0) == (layers == 0)
+    other = model.embed(np.zeros((40, 50, 3), np.uint8))
+    with pytest.raises(EmbeddingError, match="whole image"):
+        model.everything(image, embedding=other, points_per_side=2)

@@ -27,6 +27,8 @@ from tests.server.conftest import Raw
 
 TOKEN, OTHER = "first-token-of-the-tests", "second-token-of-the-tests"
 
+JSON = {"Content-Type": "application/json"}
+
 POINT = {"prompts": [{"points": [[40, 30]]}]}
 
 
@@ -96,7 +98,7 @@ def test_a_thousand_malformed_requests_end_without_an_error_of_the_server(raw, c
                 broken[draw.randrange(len(broken))] = draw.randrange(256)
             if number % 10 == 0:
                 broken = bytearray(b"[" * draw.randint(1, 100_000))
-            codes.append(raw("POST", path, bytes(broken), {"Content-Type": "application/json"})[0])
+            codes.append(raw("POST", path, bytes(broken), JSON)[0])
     # A changed digit can still be a prompt.
     assert set(codes) <= {200, 400, 422}
     assert codes.count(200) < 300
@@ -112,7 +114,7 @@ def test_an_upload_that_is_no_image_leaves_nothing(raw, uploads, content):
 
 def test_a_decompression_bomb_is_refused_by_its_header(raw, uploads):
     stream = BytesIO()
-    Image.new("1", (20_000, 20_000)).save(stream, "PNG")
+    Image.new("1", (12_000, 12_000)).save(stream, "PNG")
     assert len(stream.getvalue()) < 100_000
     status, _, body = raw("POST", "/v1/images", stream.getvalue())
     assert status == 422
@@ -231,6 +233,66 @@ def test_an_unforeseen_error_is_told_without_its_details(
     assert "ZeroDivisionError" in capfd.readouterr().err
 
 
+def test_an_unforeseen_error_in_a_stream_is_its_last_line(serve, tiny_model, png, monkeypatch):
+    with Client(serve()) as client:
+        image = client.open(png)
+        monkeypatch.setattr(tiny_model, "everything", lambda *_, **__: 1 / 0, raising=False)
+        *_, last = image.everything()
+        assert (last["event"], "error of its own" in last["error"]["message"]) == ("error", True)
+        monkeypatch.setattr(tiny_model, "segment", lambda *_, **__: [0] * 10**14, raising=False)
+        with pytest.raises(ServerError, match="too little memory") as refused:
+            image.segment(points=[[[1, 1]]])
+    assert (refused.value.status, refused.value.retry_after) == (503, 10)
+
+
+MASK = {"size": [64, 96], "counts": [10, 20, 6114]}
+ODD = [
+    *(None, True, -1, 0, 2, 1e308, float("nan"), float("inf"), 2**63, 10**30, "", "\ud800", "\0"),
+    *(
+        [],
+        {},
+        [[]],
+        [1, 2],
+        [[1, 2]],
+        [1, 2, 30, 40],
+        [64, 96],
+        MASK,
+        {"size": [0, 0], "counts": []},
+    ),
+    *({"size": [2**31, 2**31], "counts": ""}, {"size": [64, 96], "counts": "PPYo1"}),
+]
+"""Values that stand where others belong."""
+
+
+def odd(draw: random.Random, good: object) -> object:
+    """Replace parts of a body by values that do not belong there."""
+    if draw.random() < 0.2:
+        return draw.choice(ODD)
+    if isinstance(good, dict):
+        return {key: odd(draw, value) for key, value in good.items() if draw.random() < 0.9}
+    return [odd(draw, value) for value in good] if isinstance(good, list) else good
+
+
+def test_bodies_with_odd_values_end_without_an_error_of_the_server(raw, client, png):
+    draw = random.Random(11)
+    prompts = [{"points": [[40, 30]], "labels": [1], "box": [1, 2, 30, 40], "mask": MASK}]
+    named = {"segmentation": MASK, "name": "a", "score": 0.5}
+    with client.open(png) as image:
+        bodies = {
+            "masks": {"prompts": prompts, "frame": 0, "multimask": True, "best": True},
+            "everything": {"points_per_side": 2, "pred_iou_thresh": 0.1, "crop_n_layers": 0},
+            "propagate": {"prompts": prompts, "frame": 0, "rule": "box", "min_score": 0.1},
+            "export": {"format": "nii", "frames": [{"frame": 0, "masks": [named]}]},
+        }
+        for number in range(240):
+            verb = list(bodies)[number % len(bodies)]
+            body = odd(draw, bodies[verb])
+            path = f"/v1/images/{image.about['id']}/{verb}"
+            status, _, answer = raw("POST", path, json.dumps(body).encode(), JSON)
+            assert status < 500, body
+            assert b"error of its own" not in answer, body
+
+
 def test_only_a_token_opens_the_server_and_images_belong_to_it(serve, png):
     url = serve(tokens=(TOKEN, OTHER))
     raw = Raw(url)
@@ -295,8 +357,7 @@ def test_paths_stay_inside_of_the_root(serve, png, tmp_path, raw):
         assert 400 <= status < 500, path
         assert str(tmp_path) not in message(body).replace(path, "")
     for body in (b"", b"[]", b'{"path": 3}', b"[" * 50_000):
-        kind = {"Content-Type": "application/json"}
-        assert served("POST", "/v1/images", body, kind)[0] == 422
+        assert served("POST", "/v1/images", body, JSON)[0] == 422
     assert raw("POST", "/v1/images", {"path": "inner/a.png"})[0] == 403
     for path in ("/page/../routes.py", "/page/%2e%2e/routes.py", "/page/%2e%2e%2froutes.py"):
         assert raw("GET", path)[0] == 404

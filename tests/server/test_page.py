@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fastseg.server.app import PAGE
 from tests.helpers import page as pages
@@ -137,6 +138,25 @@ def test_from_an_image_to_its_export(tab, disc, tiny_model):
 
 
 @pytest.mark.slow
+def test_work_that_was_not_exported_is_not_lost_by_leaving(tab, disc):
+    page = tab.page
+    asked: list[str] = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
+    tab.open(disc)
+    tab.click(40, 30)
+    tab.alternatives(3)
+    page.keyboard.press("Enter")
+    tab.objects(1)
+    page.close(run_before_unload=True)
+    page.wait_for_timeout(500)
+    assert asked == ["beforeunload"]
+    tab.download("#export")
+    page.close(run_before_unload=True)
+    page.wait_for_event("close")
+    assert asked == ["beforeunload"]
+
+
+@pytest.mark.slow
 def test_undo_and_redo_go_through_every_step(tab, disc):
     page = tab.page
     tab.open(disc)
@@ -242,6 +262,23 @@ def test_distances_and_areas_are_in_centimetres_and_frames_turn_by_the_wheel(tab
 
 
 @pytest.mark.slow
+def test_values_deeper_than_a_screen_are_seen_in_a_window(tab, tmp_path):
+    deep = (np.indices((64, 96))[1] * 20).astype(np.uint16)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    page = tab.page
+    page.set_input_files("#file", str(tmp_path / "deep.png"))
+    expect(page.locator("#status.bad")).to_contain_text("needs a window")
+    page.get_by_label("Window").select_option("percentile:0.5,99.5")
+    expect(page.locator("#status")).to_contain_text("96 x 64 pixels")
+    expect(page.locator("#image-name")).to_have_text("deep.png")
+    tab.click(40, 30)
+    tab.alternatives(3)
+    page.get_by_label("Window").select_option("bone")
+    tab.alternatives(0)
+    expect(page.get_by_label("Window")).to_have_value("bone")
+
+
+@pytest.mark.slow
 def test_a_folder_is_approved_or_modified_image_by_image(browser, serve, png, tmp_path):
     for name in ("a.png", "b.png", "c.png"):
         (tmp_path / name).write_bytes(png)
@@ -269,6 +306,9 @@ def test_a_folder_is_approved_or_modified_image_by_image(browser, serve, png, tm
     tab.objects(0)
     rows = list(csv.DictReader(tab.download("#csv").decode().splitlines()))
     assert [row["status"] for row in rows] == ["drawn", "approved", "modified", ""]
+    tab.open(tmp_path / "c.png")
+    expect(page.locator("#folder")).to_be_hidden()
+    assert page.evaluate("document.querySelectorAll('#objects li').length") == 0
     assert not tab.complaints
     context.close()
 

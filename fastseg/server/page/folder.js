@@ -30,6 +30,13 @@ export class Folder {
     await this.go(0);
   }
 
+  /** Go on with an image from elsewhere. */
+  async close() {
+    await this.leave();
+    this.place = -1;
+    byId("folder").hidden = true;
+  }
+
   async go(place) {
     const { session } = this;
     const before = await this.leave();

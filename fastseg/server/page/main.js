@@ -19,8 +19,6 @@ const panel = new Panel(session, stage, clock);
 const folder = new Folder(session);
 view.scene = () => stage.scene();
 
-let lastFile = null;
-
 async function start() {
   const about = await session.attempt(() => api.json("GET", "/v1/server"));
   if (!about) return;
@@ -31,7 +29,8 @@ async function start() {
 }
 
 async function open(file, window = null) {
-  lastFile = { file };
+  if (session.busy) return;
+  await folder.close();
   byId("window-box").hidden = true;
   if (await session.open({ file, window })) showWindow();
 }
@@ -91,11 +90,13 @@ byId("file").addEventListener("change", (event) => {
   if (file) open(file);
   event.target.value = "";
 });
-byId("window").replaceChildren(...WINDOWS.map((name) => new Option(name === "file" ? "of the file" : name, name)));
+byId("window").replaceChildren(
+  Object.assign(new Option("choose a window", ""), { disabled: true }),
+  ...WINDOWS.map((name) => new Option(name === "file" ? "of the file" : name, name)),
+);
 byId("window").addEventListener("change", async (event) => {
   const window = event.target.value;
-  const source = session.path ? { path: session.path } : lastFile;
-  if (source && (await session.open({ ...source, window }))) showWindow();
+  if (session.source && (await session.open({ ...session.source, window }))) showWindow();
 });
 
 for (const kind of ["dragenter", "dragover"]) {
@@ -199,6 +200,9 @@ document.addEventListener("keydown", (event) => {
   action();
 });
 
+addEventListener("beforeunload", (event) => {
+  if (session.unsaved) event.preventDefault();
+});
 addEventListener("pagehide", () => session.close());
 panel.show();
 start();

@@ -17,8 +17,8 @@ export class Session extends EventTarget {
     this.view = view;
     this.clock = clock;
     this.image = null;
-    this.file = null;
-    this.path = null;
+    this.source = null;
+    this.exported = null;
     this.frame = 0;
     this.names = [];
     this.name = "";
@@ -34,6 +34,11 @@ export class Session extends EventTarget {
 
   get state() {
     return this.history.state;
+  }
+
+  /** True while objects were not exported as they are now. */
+  get unsaved() {
+    return this.state.objects.length > 0 && this.state.objects !== this.exported;
   }
 
   get draft() {
@@ -78,6 +83,8 @@ export class Session extends EventTarget {
 
   /** Open a file of the person's machine, or a path inside the server's root. */
   async open({ file = null, path = null, window = null }) {
+    if (this.busy) return undefined;
+    this.source = { file, path };
     return this.attempt(async () => {
       this.work("Reading and embedding the image");
       try {
@@ -87,8 +94,7 @@ export class Session extends EventTarget {
           ? await api.json("POST", `/v1/images?${query}`, file)
           : await api.json("POST", "/v1/images", { path, ...(window ? { window } : {}) });
         this.close();
-        Object.assign(this, { image, file, path, frame: 0, candidates: [], hover: null });
-        this.window = window;
+        Object.assign(this, { image, window, frame: 0, candidates: [], hover: null });
         const bitmap = local && (await local);
         const same = bitmap && bitmap.width === image.width && bitmap.height === image.height;
         this.local = same && image.frames === 1 && !image.modality ? bitmap : null;
@@ -171,7 +177,12 @@ export class Session extends EventTarget {
       prompt.labels = points.map(({ label }) => label);
     }
     if (box) prompt.box = box;
-    if (withMask) prompt.mask = masks[chosen].segmentation;
+    if (withMask) {
+      // Without its box a network may follow the points alone, and lose what was painted.
+      masks[chosen].index();
+      prompt.mask = masks[chosen].segmentation;
+      prompt.box = masks[chosen].extent;
+    }
     return prompt;
   }
 
@@ -444,6 +455,7 @@ export class Session extends EventTarget {
     return this.attempt(async () => {
       const { content, name } = await api.blob("POST", `/v1/images/${this.image.id}/export`, { format, frames });
       api.save(content, name);
+      this.exported = this.state.objects;
       this.tell(`Exported ${name}.`);
     });
   }
