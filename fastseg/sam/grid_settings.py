@@ -148,8 +148,13 @@ def resolved_settings(given: Mapping[str, Any], rules: Rules) -> GridSettings:
     """Make settings of arguments, some of which may be None for the model's own thresholds.
 
     Raises:
-        PromptError: A setting is out of range.
+        PromptError: A setting is out of range, or the model takes no points.
     """
+    if not rules.prompts.points:
+        raise PromptError(
+            "This model was not trained for points, which everything() asks it. It takes "
+            f"{rules.prompts.taken}."
+        )
     own = asdict(rules.everything)
     asked: dict[str, Any] = {**given}
     asked |= {name: own[name] for name in own if asked.get(name) is None}

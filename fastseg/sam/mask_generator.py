@@ -83,10 +83,7 @@ class MaskGenerator:
         """Times of the embeddings."""
         self._keeps_embedding = False
         self._embedding: Embedding | None = None  # of the whole image, kept for a classifier
-        self.points_decoded = 0
-        """Points of all grids that went through the decoder."""
-        self.search = settings.search
-        """The search that makes the masks."""
+        self._points_decoded = 0  # of all grids
         self._points_before = 0
 
     def generate(
@@ -131,7 +128,7 @@ class MaskGenerator:
             masks = self._join([frame for _, frame in crops], parts)
             if settings.min_mask_region_area:
                 masks = self._without_small_regions(masks)
-        return masks
+        return replace(masks, search=settings.search, points_decoded=self._points_decoded)
 
     def _named(self, classify: Classifier, image: ImageSource, channels: Channels) -> Masks:
         """Find masks and name them; a classifier's time is in no timings."""
@@ -173,7 +170,7 @@ class MaskGenerator:
             prompts=records["prompt"].astype(np.int64),
         )
         self._points_before += len(grid)
-        self.points_decoded += len(grid)
+        self._points_decoded += len(grid)
         return masks
 
     def _crop(self, embedding: Embedding, grid: NDArray[np.float64], layer: int) -> Masks:
@@ -199,14 +196,14 @@ class MaskGenerator:
         sure = self._settings.sure_iou
         coverage = Coverage(points, embedding.frame, per_side, sure=sure)
         found: list[Masks] = []
-        before = self.points_decoded
+        before = self._points_decoded
         for level in grid_levels(per_side):
             parts = self._batches(embedding, points, level[~coverage.covered[level]])
             with self.watch("postprocess"):
                 for part in parts:
                     coverage.add(part)
             found += parts
-        self._advance(len(points) - (self.points_decoded - before))  # those that masks cover
+        self._advance(len(points) - (self._points_decoded - before))  # those that masks cover
         return found
 
     def _batches(
@@ -218,7 +215,7 @@ class MaskGenerator:
         """
         if len(chosen) == 0:
             return []
-        self.points_decoded += len(chosen)
+        self._points_decoded += len(chosen)
         decoder, threads = self._pipeline.decoder, self._pipeline.threads
         limit = min(self._settings.points_per_batch, decoder.most_prompts(threads))
         batches = single_points(points[chosen]).batches(embedding.frame, limit=limit)

@@ -28,7 +28,7 @@ from fastseg.sam.mask_generator import MaskGenerator, Pipeline, Progress, reuse
 from fastseg.sam.preprocessing import Crop, PreparedImage, prepare, prepared_square
 from fastseg.sam.prompts import PromptRequest, Prompts
 from fastseg.sam.streaming import Stages, pair_requests, stream_masks
-from fastseg.sam.two_stage_decoder import PROMPTS_PER_RUN, TwoStageDecoder
+from fastseg.sam.two_stage_decoder import TwoStageDecoder
 from fastseg.sam.volume_model import VolumeModel
 from fastseg.timings import Stopwatch
 
@@ -314,11 +314,6 @@ class Sam(VolumeModel, LoadedModel):
             DeviceMemoryError: The device has too little memory, even for half as much at a time.
         """
         given = locals()
-        if not self.rules.prompts.points:
-            raise PromptError(
-                f"{self.manifest.name} was not trained for points, which everything() asks it. It "
-                f"takes {self.rules.prompts.taken}."
-            )
         settings = resolved_settings({name: given[name] for name in SETTINGS}, self.rules)
         embed: Callable[..., Embedding] = self.embed
         if embedding is not None:
@@ -335,12 +330,7 @@ class Sam(VolumeModel, LoadedModel):
         generator = MaskGenerator(pipeline, settings, progress)
         masks = generator.generate(image, channels, classify)
         timings = self._timings(generator.watch, n_masks=len(masks))
-        return replace(
-            masks,
-            timings=generator.embedded + timings,
-            search=generator.search,
-            points_decoded=generator.points_decoded,
-        )
+        return masks.with_timings(generator.embedded + timings)
 
     def _read(
         self, image: ImageSource | Embedding, channels: Channels
@@ -386,18 +376,13 @@ class Sam(VolumeModel, LoadedModel):
         """Decode every prompt of a completed embedding to run lengths."""
         several = multimask and self.rules.prompts.alternatives
         slots, output = MULTIPLE if several else SINGLE, self.rules.output
-        count, per_prompt, side = len(prompts), slots.stop - slots.start, self.mask_side
-        logits = np.empty((count, per_prompt, side, side), np.float32)
-        scores = np.empty((count, per_prompt), np.float32)
+        stable = not several and output.single != FIRST
         watch = Stopwatch()
         with watch("decode"):
-            for batch in prompts.batches(embedding.frame, limit=PROMPTS_PER_RUN):
-                if several or output.single == FIRST:
-                    found = self.decoder.decode(embedding, batch, slots)
-                else:
-                    found = self.decoder.decode_stable(embedding, batch)
-                scores[batch.indices], logits[batch.indices] = found
-        flat = logits.reshape(-1, side, side)
+            scores, logits = self.decoder.decode_prompts(
+                embedding, prompts, slots, side=self.mask_side, stable=stable
+            )
+        flat = logits.reshape(-1, *logits.shape[2:])
         with watch("postprocess"):
             drawn = draw(flat, embedding.frame, output, threads=self.threads)
         return Masks.from_rle(
@@ -406,8 +391,8 @@ class Sam(VolumeModel, LoadedModel):
             stability=drawn.stability,
             boxes=drawn.boxes,
             areas=drawn.areas,
-            prompt=np.repeat(np.arange(count), per_prompt),
+            prompt=np.repeat(np.arange(len(prompts)), scores.shape[1]),
             timings=embedding.timings + self._timings(watch, n_masks=len(flat)),
             logits=kept_logits(flat, output),
-            names=prompts.names_of_masks(per_prompt),
+            names=prompts.names_of_masks(scores.shape[1]),
         )

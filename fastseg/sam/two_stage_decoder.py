@@ -14,7 +14,7 @@ from fastseg.contract import MULTIPLE, Array
 from fastseg.inference.sessions import GraphRunner, thresholded_decoder
 from fastseg.sam.drawing import single_slots
 from fastseg.sam.embedding import Embedding
-from fastseg.sam.prompts import PromptBatch
+from fastseg.sam.prompts import PromptBatch, Prompts
 
 PROMPTS_PER_RUN = 16
 """Most prompts in one run of a stage. A prompt holds 4 MB of image tokens several times over while
@@ -119,6 +119,31 @@ class TwoStageDecoder:
         if not self.is_fused:
             return PROMPTS_PER_RUN
         return min(PROMPTS_PER_FUSED_RUN, PROMPTS_PER_THREAD * threads)
+
+    def decode_prompts(
+        self, embedding: Embedding, prompts: Prompts, slots: slice, *, side: int, stable: bool
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Run both stages for any number of prompts, in batches.
+
+        Args:
+            embedding: A completed embedding.
+            prompts: The prompts, n of them.
+            slots: ``contract.SINGLE`` or ``contract.MULTIPLE``.
+            side: Height and width of low-resolution logits.
+            stable: Choose the slot of the single mask by its stability, as SAM 2 does.
+
+        Returns:
+            (n, masks) predicted IoUs and (n, masks, side, side) low-resolution logits.
+        """
+        shape = (len(prompts), slots.stop - slots.start)
+        scores, logits = np.empty(shape, np.float32), np.empty((*shape, side, side), np.float32)
+        for batch in prompts.batches(embedding.frame, limit=PROMPTS_PER_RUN):
+            if stable:
+                found = self.decode_stable(embedding, batch)
+            else:
+                found = self.decode(embedding, batch, slots)
+            scores[batch.indices], logits[batch.indices] = found
+        return scores, logits
 
     def decode(
         self, embedding: Embedding, batch: PromptBatch, slots: slice
