@@ -5,10 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -154,8 +152,11 @@ def run_script(script: str, package: Any, registry: dict[str, Any], given: dict[
         found[name] = [np.asarray(value) for value in values]
 
     names = {**given, "keep": keep, "found": found}
-    with mock.patch.dict(sys.modules, segment_anything=package), ExitStack() as stack:
-        stack.enter_context(mock.patch.dict(package.sam_model_registry, registry))
+    with pytest.MonkeyPatch.context() as patch:
+        # One entry alone: modules that the script imports must stay.
+        patch.setitem(sys.modules, "segment_anything", package)
+        for kind, build in registry.items():
+            patch.setitem(package.sam_model_registry, kind, build)
         exec(compile(script, "script", "exec"), names)
     return names
 
