@@ -196,11 +196,15 @@ def _calls(plan: BenchmarkPlan, model: Sam) -> Iterator[_Call]:
     yield _Call("embed", 0, lambda: model.embed(plan.image), gflop)
     embedding = model.embed(plan.image)
     for count in plan.prompts:
-        points = spread_points(count, plan.image.shape[:2])[:, None]
-        name = "segment, 1 click" if count == 1 else f"segment, {count} clicks"
+        points = spread_points(count, plan.image.shape[:2])
+        prompts, word = {"points": points[:, None]}, "click"
+        if not model.rules.prompts.points:
+            prompts, word = {"boxes": np.concatenate([points - 8, points + 8], axis=1)}, "box"
+        plural = "clicks" if word == "click" else "boxes"
+        name = f"segment, 1 {word}" if count == 1 else f"segment, {count} {plural}"
         gflop = None if known is None else known.points_gflop(count)
-        yield _Call(name, count, partial(model.segment, embedding, points=points), gflop)
-    if side := plan.everything:
+        yield _Call(name, count, partial(model.segment, embedding, **prompts), gflop)
+    if (side := plan.everything) and model.rules.prompts.points:
         run = partial(model.everything, plan.image, points_per_side=side)
         yield _Call(f"everything, {side} x {side}", side * side, run)
 
@@ -246,7 +250,11 @@ import numpy
 image = numpy.frombuffer(sys.stdin.buffer.read(), numpy.uint8).reshape(wanted["shape"])
 embedding = model.embed(image)
 mark("embed")
-model.segment(embedding, points=[image.shape[1] / 2, image.shape[0] / 2], multimask=False)
+height, width = image.shape[:2]
+prompt = {"points": [width / 2, height / 2]}
+if not model.rules.prompts.points:
+    prompt = {"boxes": [0, 0, width, height]}
+model.segment(embedding, **prompt, multimask=False)
 mark("first_mask")
 print(json.dumps(took))
 """

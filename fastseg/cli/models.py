@@ -132,7 +132,7 @@ def _list() -> Report:
     columns = ("name", "here", "licence", "prompts", "MB", "description")
     table = Table(*columns, box=None, pad_edge=False)
     for card in cards:
-        here = "yes" if card.embedded else "export it" if card.exportable else "not yet"
+        here = "yes" if card.embedded else "export it"
         length = card.checkpoint.bytes if card.checkpoint else None
         size = f"{length / 1e6:.0f}" if length else "-"
         prompts = card.prompts or "none"

@@ -11,6 +11,8 @@ import pytest
 
 from fastseg import artifacts
 from fastseg.artifacts import registry
+from fastseg.artifacts.manifest import to_json
+from fastseg.artifacts.rules import PromptRules, Rules
 from fastseg.benchmarking.arithmetic import Arithmetic
 from fastseg.benchmarking.bench import BenchmarkPlan, Result, bench, cold_start, spread_points
 from fastseg.benchmarking.repetition import Measurement, Spread, StoppingRule
@@ -43,6 +45,17 @@ def test_every_stage_of_every_call_is_measured(tiny: str) -> None:
     assert set(result.peak_bytes) == set(by_name)
     assert result.peak.multiply_add > 1
     assert result.gflops("embed") is result.share_of_peak("embed") is None  # not of SAM's sizes
+
+
+def test_a_model_that_takes_no_points_is_measured_by_boxes(tmp_path: Path) -> None:
+    folder = tiny_sam_folder(tmp_path / "boxes")
+    rules = Rules(PromptRules(points=False, masks=False, alternatives=False))
+    manifest = replace(artifacts.read(folder).manifest, rules=rules)
+    (folder / artifacts.MANIFEST_FILE).write_text(to_json(manifest))
+    result = bench(BenchmarkPlan(str(folder), IMAGE, prompts=(1, 5), everything=3, rule=QUICK))
+    masks = {one.name: one.masks for one in result.measurements}
+    assert masks == {"embed": 0, "segment, 1 box": 1, "segment, 5 boxes": 5}
+    assert result.cold["first_mask"] > 0
 
 
 def test_the_rate_of_a_known_model_is_a_share_of_the_measured_peak() -> None:

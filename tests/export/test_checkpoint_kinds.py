@@ -66,16 +66,16 @@ def test_every_kind_has_the_published_number_of_weights():
 @pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
 def test_a_kind_is_told_from_every_other(kind):
     found = without_memory(kind)
-    assert [other.name for other in KINDS if not other.misfit(found)] == [kind.name]
+    assert [other.name for other in KINDS if not other.mismatch(found)] == [kind.name]
 
 
 def test_what_only_videos_or_a_classifier_need_may_be_there():
     sam2 = without_memory(BY_NAME["sam2-hiera-tiny"])
     sam2["memory_encoder.out_proj.weight"] = torch.empty(64, 256, 1, 1, device="meta")
-    assert not BY_NAME["sam2-hiera-tiny"].misfit(sam2)
+    assert not BY_NAME["sam2-hiera-tiny"].mismatch(sam2)
     mobile = without_memory(BY_NAME["mobile-sam"])
     mobile["image_encoder.head.weight"] = torch.empty(1000, 320, device="meta")
-    assert not BY_NAME["mobile-sam"].misfit(mobile)
+    assert not BY_NAME["mobile-sam"].mismatch(mobile)
 
 
 @pytest.mark.parametrize(

@@ -50,14 +50,14 @@ def test_the_bilinear_filter_is_that_of_torch(size):
     assert np.abs(found - wanted[0].permute(1, 2, 0).numpy()).max() <= 255 * 1e-6
 
 
-@pytest.mark.parametrize("picture", [noise, steps])
+@pytest.mark.parametrize("drawn", [noise, steps])
 @pytest.mark.parametrize("size", [*SIZES, (128, 96), (192, 128), (64, 60), (500, 77)])
-def test_areas_are_those_of_opencv(size, picture):
+def test_areas_are_those_of_opencv(size, drawn):
     cv2 = pytest.importorskip("cv2", reason="the reference is OpenCV")
     scale = 64 / max(size)
     into = max(1, int(size[0] * scale + 0.5)), max(1, int(size[1] * scale + 0.5))
-    wanted = cv2.resize(picture(size), into[::-1], interpolation=cv2.INTER_AREA)
-    np.testing.assert_array_equal(resize_area(picture(size), into), wanted)
+    wanted = cv2.resize(drawn(size), into[::-1], interpolation=cv2.INTER_AREA)
+    np.testing.assert_array_equal(resize_area(drawn(size), into), wanted)
 
 
 def test_the_padding_is_zero_behind_the_normalisation():

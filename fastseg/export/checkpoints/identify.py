@@ -206,16 +206,16 @@ def _is_of_encoder(name: str) -> bool:
 
 
 def _kind(path: Path, weights: Mapping[str, Tensor]) -> Kind:
-    differences = [(kind, kind.misfit(weights)) for kind in KINDS]
-    for kind, misfit in differences:
-        if not misfit:
+    differences = [(kind, kind.mismatch(weights)) for kind in KINDS]
+    for kind, mismatch in differences:
+        if not mismatch:
             return kind
     for name, beginning, licence in _OTHERS:
         if any(weight.startswith(beginning) for weight in weights):
             raise CheckpointError(_not_exported(path, name, licence))
-    nearest, misfit = max(differences, key=lambda pair: pair[1].shared)
+    nearest, mismatch = max(differences, key=lambda pair: pair[1].shared)
     listed = checkpoint_files.listed
-    if misfit.shared == 0:
+    if mismatch.shared == 0:
         known = ", ".join(kind.title for kind in KINDS)
         raise CheckpointError(
             f"{path} is of no network that fastseg exports: {known}. It begins with "
@@ -223,16 +223,16 @@ def _kind(path: Path, weights: Mapping[str, Tensor]) -> Kind:
             "fastseg export unet --view VIEW --weights FILE"
         )
     parts = {
-        "missing": misfit.missing,
-        "extra": misfit.extra,
-        "of the wrong shape": misfit.misshapen,
+        "missing": mismatch.missing,
+        "extra": mismatch.extra,
+        "of the wrong shape": mismatch.misshapen,
     }
     said = "; ".join(
         f"{len(names)} {what}: {listed(names)}" for what, names in parts.items() if names
     )
     raise CheckpointError(
         f"{path} is none of the networks that fastseg exports. The nearest is {nearest.title}, "
-        f"with {misfit.shared} weights of its names and shapes, but {said}. {_REMEDY}"
+        f"with {mismatch.shared} weights of its names and shapes, but {said}. {_REMEDY}"
     )
 
 

@@ -44,10 +44,10 @@ class Kind:
         """Return the shape of every weight by its name in a checkpoint."""
         return _shapes(self)
 
-    def misfit(self, weights: Mapping[str, Tensor]) -> Misfit:
+    def mismatch(self, weights: Mapping[str, Tensor]) -> Mismatch:
         """Compare the names and shapes of weights with those of this kind."""
         wanted = self.shapes()
-        return Misfit(
+        return Mismatch(
             missing=sorted(set(wanted) - set(weights)),
             extra=sorted(
                 name for name in set(weights) - set(wanted) if not name.startswith(self.unused)
@@ -78,7 +78,7 @@ class Kind:
 
 
 @dataclass(frozen=True, slots=True)
-class Misfit:
+class Mismatch:
     """The differences of a file's weights from those of a kind."""
 
     missing: list[str]
