@@ -265,8 +265,8 @@ def _curves(summary: Summary) -> Drawing:
     return figures.curves(
         lines,
         score="IoU",
-        caption="IoU by number of points. Broken lines are printed by the study for 28 tasks of its "
-        "own; grey ones are of networks that were made for points.",
+        caption="IoU by number of points. Broken lines are printed by the study for its own 28 "
+        "tasks; grey ones are of networks that were made for points.",
     )
 
 
