@@ -143,6 +143,13 @@ def test_an_object_that_fills_the_image_is_evaluated():
     assert row.prompt[1][1:] == [14, 1] or row.prompt[1][1:] == [15, 1]
 
 
+def test_a_network_that_gives_one_mask_has_it_in_every_slot():
+    model = ScriptedModel(lambda prompt: (TRUTH[None], [0.7]))
+    rows = Points(count=1).score(example(TRUTH, part(0, 0, 2, 2)), model, 0).rows
+    assert [row.chosen for row in rows] == [[0]] * 6
+    assert [row.scores["iou 1"] for row in rows[:3]] == [1, 1, 1]
+
+
 # modes
 
 

@@ -130,9 +130,9 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidates:
-    """The three masks that answer a prompt."""
+    """The masks that answer a prompt, three in SAM."""
 
-    masks: NDArray[np.bool_]  # (3, H, W)
+    masks: NDArray[np.bool_]  # (n, H, W)
     predicted: tuple[float, ...]
 
     def choose(self, slot: Slot, truth: NDArray[np.bool_]) -> int:
@@ -155,8 +155,9 @@ def decode(
         part = prompts[start : start + PROMPTS_AT_ONCE]
         with watch("decode"):
             masks = model.segment(embedding, **_arguments(part))
+        each = len(masks) // len(part)  # three, but for networks that give one
         for place in range(len(part)):
-            own = masks[3 * place : 3 * place + 3]
+            own = masks[each * place : each * (place + 1)]
             yield Candidates(own.array(), tuple(own.scores.tolist()))
 
 

@@ -40,6 +40,7 @@ _STYLE: Any = {
     "svg.hashsalt": "fastseg",
     "svg.fonttype": "path",
     "legend.frameon": False,
+    "legend.fontsize": 9,
 }
 
 
@@ -104,9 +105,9 @@ def curves(lines: Sequence[Line], *, score: str, caption: str) -> Drawing:
                 markerfacecolor="white" if line.published else None,
                 label=line.label,
             )
-        axes.set(xlabel="points", ylabel=f"{score}, mean over tasks", ylim=(0, 1))
+        axes.set(xlabel="points", ylabel=f"{score}, mean over tasks", ylim=(0, 1.02))
         axes.set_xticks(np.arange(1, longest + 1))
-        axes.legend(loc="upper left", bbox_to_anchor=(0, -0.16), ncols=2)
+        figure.legend(loc="outside lower left", ncols=2)
         ends = "; ".join(
             f"{line.label}: {line.values[0]:.3f} with 1, {line.values[-1]:.3f} with "
             f"{len(line.values)}"
@@ -149,7 +150,7 @@ def grouped_bars(
         axes.set_xticks(np.arange(len(groups)), groups)
         axes.set(ylabel=score, ylim=(0, 1))
         axes.grid(visible=False, axis="x")
-        axes.legend(loc="upper left", bbox_to_anchor=(0, -0.12), ncols=3)
+        figure.legend(loc="outside lower left", ncols=3)
         listed = "; ".join(
             f"{label}: " + ", ".join(f"{g} {v:.3f}" for g, v in zip(groups, values, strict=True))
             for label, values in series.items()
@@ -239,7 +240,7 @@ def agreement_bands(
             axes.plot(values, places, marker, color=colour, label=label, markersize=5)
         axes.set_yticks(places, names)
         axes.set(xlabel="r2", xlim=(0, 1))
-        axes.legend(loc="upper left", bbox_to_anchor=(0, -0.08 - 0.4 / len(names)), ncols=3)
+        figure.legend(loc="outside lower left", ncols=3)
         listed = "; ".join(
             f"{label}: {sum(v > level for v in values)} of {len(values)} above {level:g}"
             for label, values in r2.items()
@@ -282,7 +283,8 @@ def small_multiples(
             one.set_xticks(range(len(points)), [str(count) for count in points])
             one.set(title=name, xlabel="points", ylim=(0, 1))
         flat[0].set_ylabel(score)
-        flat[0].legend(loc="upper left", bbox_to_anchor=(0, -0.2), ncols=4)
+        shown = flat[0].get_legend_handles_labels()
+        figure.legend(*shown, loc="outside lower left", ncols=3)
         listed = "; ".join(
             f"{name}, {label}: {values[-1]:.3f} with {points[-1]}"
             for name, series in panels_.items()

@@ -259,13 +259,14 @@ def _curves(summary: Summary) -> Drawing:
         printed = [summary.published("points", slot, name, ALL_TASKS) for name in names]
         known = [figure for figure in printed if figure is not None]
         if known:
-            label = f"{known[0].method}, {slot}, 28 other tasks (published)"
+            label = f"{known[0].method}, {slot} (published)"
             lines.append(Line(label, [figure.value for figure in known], published=True))
     lines += _interactive(names)
     return figures.curves(
         lines,
         score="IoU",
-        caption="IoU by number of points. Broken lines are printed by the study for its own data.",
+        caption="IoU by number of points. Broken lines are printed by the study for its own 28 "
+        "tasks; grey ones are of networks that were made for points.",
     )
 
 
@@ -277,7 +278,7 @@ def _interactive(names: Sequence[str]) -> Iterator[Line]:
             printed.setdefault(figure.method, {})[figure.score] = figure.value
     for method, values in printed.items():
         known = [values[name] for name in names if name in values]
-        yield Line(f"{method}, the same tasks (published)", known, published=True, muted=True)
+        yield Line(f"{method} (published)", known, published=True, muted=True)
 
 
 def _modes(summary: Summary) -> Drawing:
@@ -289,7 +290,7 @@ def _modes(summary: Summary) -> Drawing:
         series[model] = [own[mode, slot].scores["iou"].over_tasks for mode in modes]
     printed = [summary.published(mode, slot, "iou") for mode in modes]
     if all(figure is not None for figure in printed):
-        label = "SAM ViT-H, 28 other tasks (published)"
+        label = "SAM ViT-H (published)"
         series[label] = [figure.value for figure in printed if figure is not None]
     return figures.grouped_bars(
         modes,
