@@ -148,8 +148,8 @@ class RemoteImage:
 
         Args:
             settings: ``frame``, ``points_per_side``, ``pred_iou_thresh``,
-                ``stability_score_thresh``, ``box_nms_thresh``, ``crop_n_layers`` and
-                ``min_mask_region_area``, as of ``Sam.everything``.
+                ``stability_score_thresh``, ``box_nms_thresh``, ``crop_n_layers``,
+                ``min_mask_region_area`` and ``search``, as of ``Sam.everything``.
 
         Yields:
             Events: ``accepted``, ``progress`` with ``done`` and ``total``, then ``result`` with

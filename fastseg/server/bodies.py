@@ -81,6 +81,8 @@ class EverythingBody(_Body):
     box_nms_thresh: Number = 0.7
     crop_n_layers: Annotated[int, Field(ge=0, le=2)] = 0
     min_mask_region_area: int = 0
+    search: Literal["full", "coarse-to-fine"] = "full"
+    """``coarse-to-fine`` is quicker and may miss masks."""
 
 
 class PropagateBody(_Body):

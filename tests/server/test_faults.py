@@ -446,6 +446,15 @@ def test_jobs_beyond_their_number_are_refused(serve, tiny_model, png, monkeypatc
         assert other.about()["limits"]["max_jobs"] == 1
 
 
+def test_no_part_of_an_answer_waits_for_another(tiny_model):
+    """Asyncio turns Nagle's algorithm off for sockets whose protocol is stated, not for others."""
+    from fastseg.server import Server
+
+    server = Server(tiny_model, Settings(port=0))
+    with server._socket as listening:
+        assert listening.proto == socket.IPPROTO_TCP
+
+
 def test_a_port_that_is_taken_is_an_error(url, tiny_model):
     from fastseg.server import Server
 
