@@ -184,6 +184,7 @@ def test_the_clip_that_ships_with_pydicom_gives_no_number_that_no_heart_has(
     assert math.isnan(report["rv_fac_percent"].value)
 
 
+@pytest.mark.slow
 def test_the_clip_of_a_real_heart_gives_plausible_numbers(network, medical_files: Path) -> None:
     clip = read_dicom(medical_files / "dicom" / "us_a4c_65frames_jpeg.dcm")
     report = report_of(network, clip.frames, clip.cm_per_pixel, clip.timing, clip.channels)
