@@ -30,7 +30,8 @@ from fastseg.evaluation.report.folder import (
     check_out,
     write_rows,
 )
-from fastseg.evaluation.report.page import Table, TableRow, number, render
+from fastseg.evaluation.report.labels import number
+from fastseg.evaluation.report.page import Table, TableRow, render
 from fastseg.results import to_json
 from fastseg.storage.atomic import atomic_folder
 
