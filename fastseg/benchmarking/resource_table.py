@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from fastseg.benchmarking.annotation_times import AnnotationTimes
 from fastseg.benchmarking.model_costs import SOURCE, ModelCosts
 
 Origin: TypeAlias = Literal["published", "measured", "estimate", "card", "unknown"]
@@ -62,17 +63,25 @@ class ResourceRow:
         return {"row": self.name, "unit": self.unit, "models": cells}
 
 
-def resource_rows(models: Sequence[ModelCosts]) -> tuple[ResourceRow, ...]:
+def resource_rows(
+    models: Sequence[ModelCosts], times: AnnotationTimes | None = None
+) -> tuple[ResourceRow, ...]:
     """Make the eight rows in the order of the publication.
 
-    What cannot be measured comes from the publication or the model's card. Times of people are
-    published ones, scaled by the boxes and candidates of a mask, and marked as estimates.
+    What cannot be measured comes from the publication or the model's card.
+
+    Args:
+        models: The columns.
+        times: Times that people took with these models. Without them the times of people are
+            published ones, scaled by the boxes and candidates of a mask, and marked as estimates.
     """
+    prompting = tuple(_prompting(one, times) for one in models)
+    selection = tuple(_selection(one, times) for one in models)
     return (
         ResourceRow("training images", "real images", tuple(_trained(one, 0) for one in models)),
         ResourceRow("manual labels", "masks", tuple(_trained(one, 1) for one in models)),
-        ResourceRow("box prompting time", f"h for {MASKS} masks", tuple(map(_prompting, models))),
-        ResourceRow("mask selection time", f"h for {MASKS} masks", tuple(map(_selection, models))),
+        ResourceRow("box prompting time", f"h for {MASKS} masks", prompting),
+        ResourceRow("mask selection time", f"h for {MASKS} masks", selection),
         ResourceRow("model size", "MB", tuple(_own(one, one.megabytes) for one in models)),
         ResourceRow(
             "parameters", "millions", tuple(_own(one, one.million_parameters) for one in models)
@@ -84,15 +93,15 @@ def resource_rows(models: Sequence[ModelCosts]) -> tuple[ResourceRow, ...]:
     )
 
 
-def hours_of_people(costs: ModelCosts) -> float:
+def hours_of_people(costs: ModelCosts, times: AnnotationTimes | None = None) -> float:
     """Return the hours of drawing boxes and selecting masks for ``MASKS`` masks."""
-    return sum(cell.value or 0.0 for cell in (_prompting(costs), _selection(costs)))
+    return sum(cell.value or 0.0 for cell in (_prompting(costs, times), _selection(costs, times)))
 
 
-def sentences(models: Sequence[ModelCosts]) -> Iterator[str]:
+def sentences(models: Sequence[ModelCosts], times: AnnotationTimes | None = None) -> Iterator[str]:
     """Yield what the times of people come to, for each model that needs them."""
     for one in models:
-        hours = hours_of_people(one)
+        hours = hours_of_people(one, times)
         if hours:
             yield (
                 f"{one.name}: {hours:.1f} h of prompting and selecting for {STUDIES} studies, "
@@ -113,17 +122,21 @@ def _trained(costs: ModelCosts, place: int) -> Cell:
     return Cell((0, 0, _GENERATED[costs.training_data])[place], "card")
 
 
-def _prompting(costs: ModelCosts) -> Cell:
-    return _people(costs, costs.prompts_per_mask * SECONDS_A_BOX)
+def _prompting(costs: ModelCosts, times: AnnotationTimes | None) -> Cell:
+    measured = None if times is None or not costs.prompts_per_mask else times.seconds_prompting
+    return _people(costs, costs.prompts_per_mask * SECONDS_A_BOX, measured)
 
 
-def _selection(costs: ModelCosts) -> Cell:
+def _selection(costs: ModelCosts, times: AnnotationTimes | None) -> Cell:
     candidates = costs.masks_to_choose_from if costs.masks_to_choose_from > 1 else 0
-    return _people(costs, candidates * SECONDS_A_CANDIDATE)
+    measured = None if times is None or not candidates else times.seconds_choosing
+    return _people(costs, candidates * SECONDS_A_CANDIDATE, measured)
 
 
-def _people(costs: ModelCosts, seconds: float) -> Cell:
+def _people(costs: ModelCosts, seconds: float, measured: float | None) -> Cell:
     origin: Origin = "published" if costs.origin == "published" else "estimate"
+    if origin == "estimate" and measured is not None:
+        origin, seconds = "measured", measured
     return Cell(round(seconds * MASKS / 3600, 6), origin)
 
 

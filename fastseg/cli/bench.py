@@ -13,6 +13,7 @@ from rich.console import RenderableType
 from fastseg import environment
 from fastseg.benchmarking import bench as benchmark
 from fastseg.benchmarking import model_costs, resource_table
+from fastseg.benchmarking.annotation_times import AnnotationTimes, read_annotation_times
 from fastseg.benchmarking.repetition import StoppingRule
 from fastseg.cli.arguments import DEFAULT_MODEL, into, json_option, runtime_options
 from fastseg.cli.progress import progress
@@ -32,6 +33,7 @@ class Arguments:
 
     models: tuple[str, ...]
     table1: bool
+    times: tuple[Path, ...]
     image: Path
     prompts: tuple[int, ...]
     everything: int
@@ -50,6 +52,13 @@ class Arguments:
     is_flag=True,
     help="Compare the costs of the MODELs (bytes, parameters, time of a mask, prompts) with those "
     "published for SAM and the label-free U-Net.",
+)
+@click.option(
+    "--times",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Times that people took, a CSV of the page of fastseg serve; for --table1. May be given "
+    "several times.",
 )
 @click.option(
     "--image",
@@ -99,6 +108,8 @@ def bench(arguments: Arguments) -> Report:
     """
     if arguments.table1:
         return _table1(arguments)
+    if arguments.times:
+        raise click.UsageError("--times belongs to --table1.")
     if len(arguments.models) > 1:
         raise click.UsageError("Give one MODEL; several may be compared by --table1 alone.")
     plan = benchmark.BenchmarkPlan(
@@ -125,6 +136,7 @@ def _rule(arguments: Arguments) -> StoppingRule:
 def _table1(arguments: Arguments) -> Report:
     """Compare costs: published rows first, then rows measured here."""
     models = arguments.models or TABLE1_MODELS
+    times = read_annotation_times(arguments.times) if arguments.times else None
     image = read_image(arguments.image)
     choice = Choice(arguments.device, arguments.backend, arguments.precision, arguments.threads)
     rows = list(model_costs.PUBLISHED)
@@ -136,25 +148,28 @@ def _table1(arguments: Arguments) -> Report:
     names = [row.name for row in rows]
     body = {
         "table": "resources",
-        "table1": [row.as_dict(names) for row in resource_table.resource_rows(rows)],
-        "sentences": list(resource_table.sentences(rows)),
+        "table1": [row.as_dict(names) for row in resource_table.resource_rows(rows, times)],
+        "sentences": list(resource_table.sentences(rows, times)),
+        "times": None if times is None else times.as_dict(),
         "rows": [row.as_dict() for row in rows],
         "threads": threads,
         "machine": environment.machine(),
         "image": str(arguments.image),
     }
-    return Report("bench", body, tuple(_resources_text(rows, threads)))
+    return Report("bench", body, tuple(_resources_text(rows, threads, times)))
 
 
-def _resources_text(rows: list[model_costs.ModelCosts], threads: int) -> Iterator[RenderableType]:
+def _resources_text(
+    rows: list[model_costs.ModelCosts], threads: int, times: AnnotationTimes | None
+) -> Iterator[RenderableType]:
     resources = Table("resource", "unit", box=None, pad_edge=False)
     for row in rows:
         resources.add_column(row.name, justify="right")
-    for resource in resource_table.resource_rows(rows):
+    for resource in resource_table.resource_rows(rows, times):
         cells = (cell.text for cell in resource.cells)
         resources.add_row(resource.name, resource.unit, *cells)
     yield resources
-    yield "\n" + "\n".join(resource_table.sentences(rows)) + "\n"
+    yield "\n" + "\n".join(resource_table.sentences(rows, times)) + "\n"
     table = Table(box=None, pad_edge=False)
     table.add_column("model")
     for heading in (

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from fastseg.benchmarking.annotation_times import read_annotation_times
 from fastseg.benchmarking.model_costs import PUBLISHED, STRUCTURES, measure, quarters
 from fastseg.benchmarking.repetition import StoppingRule
 from fastseg.benchmarking.resource_table import resource_rows, sentences
 from fastseg.cli.root import run
+from fastseg.errors import MeasurementError
 from fastseg.inference.sessions import Choice
 from fastseg.testing import tiny_sam_folder, tiny_unet_folder
 
@@ -132,6 +135,61 @@ def test_embedded_models_learnt_from_no_real_image():
     rows = {row.name: row.cells[0] for row in resource_rows([costs])}
     assert (rows["training images"].value, rows["manual labels"].value) == (0, 0)
     assert rows["training images"].text == "0 (card)"
+
+
+HEAD = "image,frame,item,name,status,prompts,prompt_s,wait_s,choose_s,name_s,total_s"
+ITEMS = (
+    "a.png,0,1,x,drawn,1,4.0,0.1,1.0,0,5.1",
+    "a.png,0,2,y,corrected,2,8.0,0.1,2.0,0,10.1",
+    "a.png,0,3,z,chosen,0,0,0,6.0,0,6.0",
+    "a.png,0,4,w,painted,0,0,0,30.0,0,30.0",
+    "a.png,,sum,,,3,12.0,0.2,39.0,0,51.2",
+)
+
+
+def clock_file(folder: Path, *rows: str, head: str = HEAD) -> Path:
+    (folder / "times.csv").write_text("\n".join((head, *rows)) + "\n", encoding="utf-8")
+    return folder / "times.csv"
+
+
+def test_the_clock_of_the_page_takes_the_place_of_estimates(folders, tmp_path, capsys):
+    file = clock_file(tmp_path, *ITEMS)
+    line = ["bench", *folders, "--table1", "--times", str(file), "--max-seconds", "0.01", "--json"]
+    assert run(line) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["times"] == {
+        "prompted": 2, "seconds_prompting": 6.0, "chosen": 3, "seconds_choosing": 3.0,
+    }  # fmt: skip
+    rows = {row["row"]: row["models"][2:] for row in document["table1"]}
+    prompting, selection = rows["box prompting time"], rows["mask selection time"]
+    assert [(cell["value"], cell["origin"]) for cell in prompting] == [
+        (2.25, "measured"),  # 1350 x 6 s
+        (0, "estimate"),
+    ]
+    assert (selection[0]["value"], selection[0]["origin"]) == (1.125, "measured")
+    assert "3.4 h of prompting" in " ".join(document["sentences"])
+
+
+@pytest.mark.parametrize(
+    ("rows", "head", "reason"),
+    [
+        (ITEMS[2:], HEAD, "no mask that was drawn"),
+        (ITEMS, "image,item", "no column status, prompt_s, choose_s"),
+        ((ITEMS[0].replace("4.0", "soon"),), HEAD, "prompt_s 'soon' in row 1"),
+        ((ITEMS[0].replace("4.0", "-1"),), HEAD, "prompt_s '-1' in row 1"),
+        ((ITEMS[0].replace("1.0,0", "nan,0"),), HEAD, "choose_s 'nan' in row 1"),
+    ],
+)
+def test_times_that_cannot_be_used_are_named(rows, head, reason, tmp_path):
+    with pytest.raises(MeasurementError, match=re.escape(reason)):
+        read_annotation_times([clock_file(tmp_path, *rows, head=head)])
+
+
+def test_times_belong_to_the_table_and_must_be_there(folders, tmp_path, capsys):
+    assert run(["bench", folders[0], "--times", "times.csv"]) == 2
+    missing = str(tmp_path / "none.csv")
+    assert run(["bench", folders[0], "--table1", "--times", missing]) != 0
+    assert "none.csv cannot be read" in capsys.readouterr().err
 
 
 def test_several_models_are_for_the_table_alone(folders, capsys):
