@@ -28,11 +28,11 @@ layers:
 	lint-imports
 
 prose:
-	$(PYTHON) tools/check_prose.py $(PROSE)
+	@$(PYTHON) tools/check_prose.py $(PROSE)
 
 # Words that tools/retired_words.txt has replaced.
 words:
-	$(PYTHON) tools/check_words.py $(WORDS)
+	@$(PYTHON) tools/check_words.py $(WORDS)
 
 # What holds for every file: the first words of docstrings, and who includes whom.
 rules:
