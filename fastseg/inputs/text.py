@@ -5,11 +5,16 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
+import numpy as np
+
 from fastseg.errors import FastsegError
 from fastseg.inputs.numbers import shown
 
 _FILE_BYTES = 200
 """Longest name of a file without suffix; a file system takes 255 bytes in all."""
+
+_MOST_TEXTS = 1_000_000
+"""Most texts of an array."""
 
 _HIDDEN_BYTES = range(0xDC80, 0xDD00)
 """Characters that Python puts for the bytes of a file name that are not UTF-8."""
@@ -34,7 +39,10 @@ def texts(values: object, what: str, error: type[FastsegError]) -> tuple[str, ..
     """
     if isinstance(values, str):
         values = (values,)
-    given = values.tolist() if hasattr(values, "tolist") else values
+    given = values
+    # Looked at before it becomes a list: a view of one number may state any shape.
+    if isinstance(values, np.ndarray) and values.ndim == 1 and values.size <= _MOST_TEXTS:
+        given = values.tolist()
     if isinstance(given, bytes) or not isinstance(given, Sequence):
         raise error(f"{what} must be a list of texts, not {shown(values)}.")
     for index, value in enumerate(given):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from threading import Lock
@@ -17,6 +17,7 @@ from fastseg.errors import EmbeddingError, PromptError
 from fastseg.geometry import Frame
 from fastseg.images import Channels, ImageSource, read_image
 from fastseg.inference.concurrency import ordered_map
+from fastseg.inputs.numbers import shown
 from fastseg.masks import Masks, concatenate
 from fastseg.ops import Binarised, Rle
 from fastseg.sam.classifier import Classifier, name_masks, require_classifier, takes_embeddings
@@ -74,6 +75,8 @@ class MaskGenerator:
     ) -> None:
         self._pipeline = pipeline
         self._settings = settings
+        if progress is not None and not callable(progress):
+            raise PromptError(f"progress must be a function of two numbers, not {shown(progress)}.")
         self._progress = progress
         self._counting = Lock()
         self._done = self._total = 0
@@ -320,18 +323,28 @@ class MaskGenerator:
         return edited[ops.box_nms(boxes, untouched, threshold)]
 
 
-def reuse(whole: Embedding, embed: Callable[..., Embedding]) -> Callable[..., Embedding]:
+def reuse(
+    whole: Embedding,
+    encoders: Sequence[str],
+    decoder: TwoStageDecoder,
+    embed: Callable[..., Embedding],
+) -> Callable[..., Embedding]:
     """Return ``Sam.embed`` for one image whose embedding is known; its crops are encoded.
 
     Args:
-        whole: The embedding, completed; its time is that of an earlier call.
+        whole: The embedding; its time is that of an earlier call.
+        encoders: Hashes of the model's encoders.
+        decoder: Of the model; it completes the embedding.
         embed: ``Sam.embed``.
 
     Raises:
-        EmbeddingError: Raised by what is returned: the image is another one, or a crop was
-            embedded.
+        EmbeddingError: It is no embedding of this model. Also raised by what is returned: the image
+            is another one, or a crop was embedded.
     """
-    known = replace(whole, timings=Timings())
+    if not isinstance(whole, Embedding):
+        raise EmbeddingError(f"embedding must be an Embedding, not {shown(whole)}.")
+    whole.require(*encoders)
+    known = replace(decoder.complete(whole), timings=Timings())
 
     def embed_rest(pixels: NDArray[np.uint8], *, crop: Crop | None = None) -> Embedding:
         if pixels.shape[:2] != known.frame.image or known.frame.crop is not None:

@@ -317,8 +317,7 @@ class Sam(VolumeModel, LoadedModel):
         settings = resolved_settings({name: given[name] for name in SETTINGS}, self.rules)
         embed: Callable[..., Embedding] = self.embed
         if embedding is not None:
-            embedding.require(*self.encoders)
-            embed = reuse(self.decoder.complete(embedding), self.embed)
+            embed = reuse(embedding, self.encoders, self.decoder, self.embed)
         pipeline = Pipeline(
             embed=embed,
             decoder=self.decoder,

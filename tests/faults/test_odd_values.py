@@ -133,4 +133,5 @@ def test_every_public_callable_is_listed(entries):
         if not (isinstance(found := getattr(fastseg, name), type) and issubclass(found, Exception))
     }
     made = {name.split(".")[0] for name in NAMES}
-    assert public - made == {"Timings", "__version__", "calibrate"}
+    others = {"Prototypes", "cohort"}  # tests/sam/test_names.py, tests/cohort/test_cohort.py
+    assert public - made - others == {"Timings", "__version__", "calibrate"}

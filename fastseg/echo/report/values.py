@@ -27,6 +27,7 @@ from fastseg.echo.volumes import (
 )
 from fastseg.errors import MeasurementError
 from fastseg.inputs.numbers import shown
+from fastseg.inputs.text import texts
 from fastseg.measure import Measurement
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def study(
     bsa_m2: float | None = None,
     frames_per_beat: float | None = None,
     timing: Timing | Mapping[str, Timing] | None = None,
-    cautions: Iterable[str] = (),
+    cautions: Sequence[str] = (),
 ) -> Study:
     """Combine the findings of one patient to a report.
 
@@ -86,7 +87,8 @@ def study(
     if bsa_m2 is not None:
         rows += [_per_area(row, bsa_m2) for row in rows if row.name in INDEXED]
     curves = () if heart.as_published else tuple(heart.curves())
-    doubts = tuple(dict.fromkeys((*cautions, *layout_doubts(found))))
+    said = texts(cautions, "cautions", MeasurementError)
+    doubts = tuple(dict.fromkeys((*said, *layout_doubts(found))))
     return Study(patient, tuple(rows), found, curves, doubts)
 
 
