@@ -104,9 +104,9 @@ def echo(arguments: Arguments) -> Report:
     """Measure the heart's chambers in ultrasound FRAMES: images, .npy, .npz, DICOM or clips.
 
     The view (a2c, a4c or sax) comes from --view, the codes of a DICOM header, the file name,
-    <patient>_<view>_..., --model, or the networks where one view clearly fits. DICOM files whose headers name one patient and study make one
-    study; other files that of a patient by their names in one folder. --patient joins all. For
-    research use only; not a medical device.
+    <patient>_<view>_..., --model, or the networks where one view clearly fits. DICOM files whose
+    headers name one patient and study make one study; other files that of a patient by their names
+    in one folder. --patient joins all. For research use only; not a medical device.
     """
     arguments.check_out(arguments.frames)
     if arguments.sr and arguments.out is None:

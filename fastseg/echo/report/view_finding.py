@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 FOUND_BY_NETWORKS = "view found by the networks, not stated by the file"
 """The caution of everything that is made from frames whose view was found."""
 
-VIEW_FRAMES = 15
+COMPARED_FRAMES = 15
 """Frames of a clip, evenly apart, that are compared with the views."""
 
 BEYOND_SHORT_AXIS = 0.05
 """Mean IoU by which an apical network must expect better masks than that of the short axis."""
 
-RIGHT_HEART_SHOWN, RIGHT_HEART_MISSED = 0.56, 0.42
+RIGHT_HEART_SHOWN, RIGHT_HEART_MISSED = 0.6, 0.42
 """Expected IoU of RA and RV from which they are there, and up to which they are not."""
 
 LEAST_FOUR_CHAMBER_FIT, LEAST_CHAMBER_FIT = 0.65, 0.6
@@ -47,8 +47,8 @@ def find_view(
 ) -> str:
     """Find the view of a clip by the networks of all views.
 
-    Each network draws up to 15 frames, whose luma is brightened by a square root; ``view_of`` compares
-    the masks. The networks know three views and no others: what a person says comes first.
+    Each network draws up to 15 frames, whose luma is brightened by a square root; ``view_of``
+    compares the masks. The networks know three views and no others: what a person says comes first.
 
     Args:
         frames: Frames of one clip, each (H, W), (H, W, 1) or (H, W, 3), as ``Unet.stream`` takes.
@@ -63,7 +63,7 @@ def find_view(
     """
     if not len(frames):
         raise MeasurementError("a view is found in frames, and there are none.")
-    some = np.linspace(0, len(frames) - 1, min(len(frames), VIEW_FRAMES)).round().astype(int)
+    some = np.linspace(0, len(frames) - 1, min(len(frames), COMPARED_FRAMES)).round().astype(int)
     bright = [
         _brightened(read_frame(frames[at], wanted=3, channels=channels, max_pixels=max_pixels))
         for at in some.tolist()
@@ -112,14 +112,16 @@ def view_of(seen: Mapping[str, Sequence[Masks]]) -> str:
 
 def _brightened(frame: NDArray[Any]) -> NDArray[np.float32]:
     """Return luma and chroma 0..1, the luma to the power of ``_BRIGHTENING``."""
-    bright = frame.astype(np.float32) / (255 if frame.dtype == np.uint8 else 1)
+    bright: NDArray[np.float32] = frame.astype(np.float32)
+    if frame.dtype == np.uint8:
+        bright /= 255
     bright[..., 0] **= _BRIGHTENING
     return bright
 
 
 def _right_heart(masks: Masks) -> list[int]:
     """Return the positions of the right heart's chambers among the masks."""
-    return [masks.names.index(name) for name in ("RA", "RV")]
+    return [(masks.names or ()).index(name) for name in ("RA", "RV")]
 
 
 def _shows_each_chamber(view: str, seen: Mapping[str, Sequence[Masks]]) -> bool:
@@ -132,8 +134,6 @@ def _lies_right(view: str, seen: Mapping[str, Sequence[Masks]]) -> bool:
     findings = [
         one
         for number, masks in enumerate(seen[view])
-        for one in find(
-            masks, Place(view, number), cm_per_pixel=FIELD_OF_VIEW_CM / max(masks.size)
-        )
+        for one in find(masks, Place(view, number), cm_per_pixel=FIELD_OF_VIEW_CM / max(masks.size))
     ]
     return not any(layout_doubts(findings))
