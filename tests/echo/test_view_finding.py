@@ -103,10 +103,11 @@ def test_published_frames_have_their_view_or_none(networks, echo_examples: Path)
     right = dict.fromkeys(VIEWS, 0)
     for file in sorted(echo_examples.glob("*.npz")):
         view = file.name[:3].lower()
+        grey = view == "sax" and file.stem not in ("SAX_EX07", "SAX_EX09")
         with np.load(file) as stored:
             frame = np.asarray(stored["image"])
         try:
-            found = find_view([frame], networks, channels="rgb" if view == "sax" else "ycbcr")
+            found = find_view([frame], networks, channels="rgb" if grey else "ycbcr")
         except MeasurementError:
             continue
         assert found == view, file.name
@@ -142,6 +143,8 @@ def test_images_and_arrays_without_a_view_in_their_names_are_measured(
     assert code == 0
     assert [row["view"] for row in document["files"]] == ["a4c", "a4c"]
     assert [row["view_found_by"] for row in document["files"]] == ["networks"] * 2
+    assert run(["echo", str(tmp_path / "one.png")]) == 0
+    assert f"caution: {tmp_path / 'one.png'}: {FOUND_BY_NETWORKS}" in capsys.readouterr().out
     code, document = echo(capsys, tmp_path / "one.png", "--view", "a2c")
     assert document["files"][0]["view_found_by"] == "option"
     assert "cautions" not in document

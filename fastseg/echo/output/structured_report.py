@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -134,7 +134,8 @@ def _content(study: Study, rows: Sequence[Row], headers: dict[str, Any]) -> Any:
         imaging_measurements=[_group(row, headers) for row in rows],
         title=codes.DCM.ImagingMeasurementReport,
     )
-    for text in (NOTICE, *study.cautions):
+    cautions = dict.fromkeys(_without_path(one, headers) for one in study.cautions)
+    for text in (NOTICE, *cautions):
         comment = TextContentItem(
             name=codes.DCM.Comment,
             value=text,
@@ -142,6 +143,13 @@ def _content(study: Study, rows: Sequence[Row], headers: dict[str, Any]) -> Any:
         )
         report[0].ContentSequence.append(comment)
     return report
+
+
+def _without_path(caution: str, paths: Iterable[str]) -> str:
+    """Return a caution without the path that it is about: paths often name the patient."""
+    for path in paths:
+        caution = caution.removeprefix(f"{path}: ")
+    return caution
 
 
 def _group(row: Row, headers: dict[str, Any]) -> Any:
