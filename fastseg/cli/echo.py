@@ -28,7 +28,7 @@ from fastseg.cli.progress import progress
 from fastseg.cli.report import Report, document
 from fastseg.echo.dicom import is_dicom
 from fastseg.echo.frames import FrameChannels
-from fastseg.echo.report import Study
+from fastseg.echo.report import FOUND_BY_NETWORKS, Study, find_view
 from fastseg.echo.unet import Unet
 from fastseg.echo.views import VIEWS
 from fastseg.errors import MeasurementError, OutputError
@@ -49,7 +49,8 @@ class _AllFailedError(Exception):
 @click.option(
     "--view",
     type=click.Choice([*VIEWS]),
-    help="View of all files. Default: by the header, the file name, else the view of --model.",
+    help="View of all files. Default: by the header, the file name, the view of --model, else as "
+    "the networks find it.",
 )
 @click.option("--patient", help="Patient id of all files. Default: from the file name.")
 @click.option(
@@ -103,9 +104,9 @@ def echo(arguments: Arguments) -> Report:
     """Measure the heart's chambers in ultrasound FRAMES: images, .npy, .npz, DICOM or clips.
 
     The view (a2c, a4c or sax) comes from --view, the codes of a DICOM header, the file name,
-    <patient>_<view>_..., or --model. DICOM files whose headers name one patient and study make one
-    study; other files that of a patient by their names in one folder. --patient joins all. For
-    research use only; not a medical device.
+    <patient>_<view>_..., --model, or the networks where one view clearly fits. DICOM files whose
+    headers name one patient and study make one study; other files that of a patient by their names
+    in one folder. --patient joins all. For research use only; not a medical device.
     """
     arguments.check_out(arguments.frames)
     if arguments.sr and arguments.out is None:
@@ -117,27 +118,43 @@ def echo(arguments: Arguments) -> Report:
         )
     with ExitStack() as stack:
         named = _load(arguments.model, arguments, stack) if arguments.model else None
-        files = _recognised(arguments, named.view if named else None)
-        views = dict.fromkeys(file.view for file in files)
-        if named is None:
-            models = {view: _load(f"echo-{view}", arguments, stack) for view in views}
-        else:
-            _check_views(views, named, arguments.model)
-            models = {named.view: named}
-        loaded = dict(models)
+        loaded: dict[str, Unet] = {}
 
-        def other_view(view: str) -> Unet:
+        def network(view: str) -> Unet:
             if view not in loaded:
                 loaded[view] = _load(f"echo-{view}", arguments, stack)
             return loaded[view]
 
+        files = _recognised(arguments, named.view if named else None, network)
+        views = dict.fromkeys(file.view for file in files)
+        if named is None:
+            models = {view: network(view) for view in views}
+        else:
+            _check_views(views, named, arguments.model)
+            models = {named.view: named}
         # What a network of the user's expects of its masks is on another scale.
-        compared = None if named else other_view
+        compared = None if named else network
         return _run_batch(files, models, arguments, compared)
 
 
-def _recognised(arguments: Arguments, default_view: str | None) -> list[EchoFile]:
-    """Take the view and the study of each file from the options, its header or its name."""
+def _recognised(
+    arguments: Arguments, default_view: str | None, network: Callable[[str], Unet]
+) -> list[EchoFile]:
+    """Take the view and the study of each file from the options, its header or its name.
+
+    The view of a file that none of them names is found by the networks.
+    """
+
+    def view_in(path: Path) -> str:
+        frames = arguments.read(path)
+        return find_view(
+            frames.arrays,
+            network,
+            channels=frames.channels,
+            cm_per_pixel=frames.cm_per_pixel,
+            max_pixels=arguments.limit,
+        )
+
     headers = echo_files.Headers()
     files = []
     for path in arguments.frames:
@@ -150,6 +167,7 @@ def _recognised(arguments: Arguments, default_view: str | None) -> list[EchoFile
                 default_view=default_view,
                 header=header,
                 group=group,
+                find_view=view_in,
             )
         )
     return files
@@ -184,7 +202,9 @@ def _run_batch(
     """Measure every file, and write the results if a folder was given and a file was measured."""
     batch = EchoBatch(arguments, models, other_views=other_views)
     networks = {view: model.provenance() for view, model in models.items()}
-    info = {"models": networks, "settings": arguments.settings()}
+    info: dict[str, Any] = {"models": networks, "settings": arguments.settings()}
+    if found := [file.path for file in files if file.view_found_by == "networks"]:
+        info["cautions"] = [f"{path}: {FOUND_BY_NETWORKS}" for path in found]
     body: dict[str, Any] = {**info, "files": batch.rows, "studies": []}
     studies: list[Study] = []
     with suppress(_AllFailedError), ExitStack() as stack:

@@ -12,12 +12,12 @@ import numpy as np
 
 from fastseg.cli import echo_files
 from fastseg.cli.arguments import ImageArguments, ModelArguments, OutArguments
-from fastseg.cli.echo_files import EchoFile, StudyKey
+from fastseg.cli.echo_files import EchoFile, Frames, StudyKey
 from fastseg.cli.echo_output import EchoOutput
 from fastseg.cli.report import DONE, SOME_FAILED, error_body, failure_line
 from fastseg.echo.findings import Finding, Place, find
 from fastseg.echo.frames import FrameChannels
-from fastseg.echo.report import Study, study, view_doubt
+from fastseg.echo.report import FOUND_BY_NETWORKS, Study, study, view_doubt
 from fastseg.echo.unet import Unet
 from fastseg.echo.views import VIEWS
 from fastseg.errors import FastsegError, ImageError, OutputError
@@ -56,6 +56,21 @@ class Arguments(ModelArguments, ImageArguments, OutArguments):
             "frames_per_beat": self.frames_per_beat,
         }
 
+    def read(self, path: Path) -> Frames:
+        """Read the frames of a file as the options say.
+
+        Raises:
+            BackendUnavailableError: The file is DICOM, and pydicom is not installed.
+            ImageError: The file cannot be read, or has no frames.
+        """
+        return echo_files.read(
+            path,
+            channels=self.channels,
+            max_pixels=self.limit,
+            cm_per_pixel=self.cm_per_pixel,
+            whole_frame=self.whole_frame,
+        )
+
 
 @dataclass(slots=True)
 class EchoBatch:
@@ -87,16 +102,15 @@ class EchoBatch:
 
     def measure(self, file: EchoFile) -> None:
         """Segment and measure one file; one that fails is reported and does not stop the others."""
-        row: dict[str, Any] = {"file": str(file.path), "view": file.view, "patient": file.patient}
+        row: dict[str, Any] = {
+            "file": str(file.path),
+            "view": file.view,
+            "view_found_by": file.view_found_by,
+            "patient": file.patient,
+        }
         self.rows.append(row)
         try:
-            frames = echo_files.read(
-                file.path,
-                channels=self.arguments.channels,
-                max_pixels=self.arguments.limit,
-                cm_per_pixel=self.arguments.cm_per_pixel,
-                whole_frame=self.arguments.whole_frame,
-            )
+            frames = self.arguments.read(file.path)
             scale = frames.cm_per_pixel
             if frames.cautions:
                 row["cautions"] = list(frames.cautions)
@@ -146,8 +160,10 @@ class EchoBatch:
         self.lengths[name] = start + len(clip)
         return findings
 
-    def _doubt(self, file: EchoFile, frames: echo_files.Frames, clip: Sequence[Masks]) -> str:
-        """Say that frames look like another view, by some of them; empty if they do not."""
+    def _doubt(self, file: EchoFile, frames: Frames, clip: Sequence[Masks]) -> str:
+        """Say what makes the view doubtful, by some of the frames; empty if nothing does."""
+        if file.view_found_by == "networks":
+            return FOUND_BY_NETWORKS
         if self.other_views is None:
             return ""
         some = np.unique(np.linspace(0, len(clip) - 1, VIEW_FRAMES).round().astype(int)).tolist()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,9 @@ ARRAY_NAME = "image"
 
 ARRAY_SUFFIXES = frozenset((".npy", ".npz"))
 """Suffixes of files of arrays; every other file is an image or DICOM."""
+
+ViewSource: TypeAlias = Literal["option", "header", "name", "networks"]
+"""The origin of a file's view: --view or --model, its header, its name, or its frames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,8 @@ class EchoFile:
 
     group: str = ""
     """Name of the study by the header of a DICOM file, ``"study 1"``; empty if it does not say."""
+
+    view_found_by: ViewSource = "name"
 
     @property
     def study(self) -> StudyKey:
@@ -113,6 +118,7 @@ def recognise(
     default_view: str | None = None,
     header: StudyHeader | None = None,
     group: str = "",
+    find_view: Callable[[Path], str] | None = None,
 ) -> EchoFile:
     """Take the view and the patient from a file's header or name where they are not given.
 
@@ -122,18 +128,23 @@ def recognise(
     A patient that a name gives is one in the folder of the file only.
 
     Args:
-        path: The file; it is not opened.
+        path: The file; it is not opened here.
         view: View of the file, whatever its name says.
         patient: Patient of the file, whatever its name and its folder say.
-        default_view: View of a file whose name has none; None refuses such a file.
+        default_view: View of a file whose name has none, by the caller's network.
         header: What the header of a DICOM file says; its view comes before that of the name.
         group: Name of the study that the header says.
+        find_view: Finds the view of a file that nothing else names; None refuses such a file.
 
     Raises:
-        MeasurementError: The name holds no view, or two, or the header another view.
+        ImageError: ``find_view`` cannot read the file.
+        MeasurementError: The name holds two views, the header another view, or nothing names the
+            view and the frames do not clearly show one.
     """
+    source: ViewSource = "option" if view is not None else "name"
     if view is None and header is not None:
         view = header.view
+        source = "header" if view is not None else source
         if header.other_view:
             raise MeasurementError(
                 f"{path} shows {header.other_view} by its header, and there are networks for "
@@ -143,18 +154,30 @@ def recognise(
     found = [(start, word.lower()) for start, word in _words(stem) if word.lower() in VIEWS]
     named = list(dict.fromkeys(word for _, word in found))
     if view is None and not named:
-        view = default_view
+        view, source = default_view, "option"
+    if view is None and not named and find_view is not None:
+        view, source = _found(path, find_view), "networks"
     if view is None and len(named) != 1:
-        words = " and ".join(named) or "no view"
-        raise MeasurementError(
-            f"{path} has {words} in its name. Give its view by --view {'|'.join(VIEWS)}, or "
-            f"name it like patient7_a4c_1{path.suffix}."
-        )
+        raise _unnamed(path, f"has {' and '.join(named) or 'no view'} in its name.")
     view = view or named[0]
     if patient is not None:
-        return EchoFile(path, view, unicodedata.normalize("NFC", patient))
+        return EchoFile(path, view, unicodedata.normalize("NFC", patient), view_found_by=source)
     before = stem[: max(found[0][0] - 1, 0)] if found else ""
-    return EchoFile(path, view, before, _folder(path) if before else "", group)
+    return EchoFile(path, view, before, _folder(path) if before else "", group, source)
+
+
+def _found(path: Path, find_view: Callable[[Path], str]) -> str:
+    try:
+        return find_view(path)
+    except MeasurementError as error:
+        raise _unnamed(path, f"has no view in its name: {error}") from error
+
+
+def _unnamed(path: Path, fault: str) -> MeasurementError:
+    return MeasurementError(
+        f"{path} {fault} Give its view by --view {'|'.join(VIEWS)}, or name it like "
+        f"patient7_a4c_1{path.suffix}."
+    )
 
 
 class Headers:

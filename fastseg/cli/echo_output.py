@@ -16,7 +16,7 @@ from fastseg.echo.output.page import PageImage, as_page
 from fastseg.echo.output.structured_report import structured_report
 from fastseg.echo.output.table import as_csv
 from fastseg.echo.picture import EchoPanel, draw, frame_part
-from fastseg.echo.report import Study
+from fastseg.echo.report import FOUND_BY_NETWORKS, Study
 from fastseg.echo.views import VIEWS
 from fastseg.environment import thread_count
 from fastseg.environment.threads import Team
@@ -67,6 +67,8 @@ class EchoOutput:
             found = findings[index]
             place = found[0].place
             title = f"{PurePath(str(place)).name} · {VIEWS[place.view].title}"
+            if file.view_found_by == "networks":
+                title += f" · {FOUND_BY_NETWORKS}"
             panel = EchoPanel(
                 frames.as_image(index), clip[index], found, title, self.describe(place.view)
             )

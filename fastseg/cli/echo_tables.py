@@ -21,6 +21,7 @@ MAX_FRAMES_SHOWN = 4
 def tables(study: Study) -> Iterator[RenderableType]:
     """Yield the chambers, the rows with a value, and the reasons of the rows without one."""
     yield f"\n{printable(study.patient)}"
+    yield from (f"caution: {printable(one)}" for one in study.cautions)
     yield _chambers(study)
     found = [row for row in study.rows if not math.isnan(row.value)]
     if found:

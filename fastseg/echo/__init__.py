@@ -3,7 +3,7 @@
 from fastseg.echo.findings import Place, find
 from fastseg.echo.mask_measures import MaskSource, measure_masks
 from fastseg.echo.output import save_report
-from fastseg.echo.report import Row, Study, study, view_doubt
+from fastseg.echo.report import Row, Study, find_view, study, view_doubt
 
 __all__ = [
     "MaskSource",
@@ -11,6 +11,7 @@ __all__ = [
     "Row",
     "Study",
     "find",
+    "find_view",
     "measure_masks",
     "save_report",
     "study",

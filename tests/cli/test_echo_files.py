@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from fastseg.cli.echo_files import read, recognise
+from fastseg.echo.dicom import StudyHeader
 from fastseg.errors import ImageError, MeasurementError
 
 
@@ -44,6 +45,29 @@ def test_the_default_view_is_for_names_without_a_view_alone() -> None:
 def test_a_name_without_one_view_is_refused_with_the_remedy(name: str) -> None:
     with pytest.raises(MeasurementError, match="--view"):
         recognise(Path(name))
+
+
+def test_a_view_is_found_in_frames_only_where_nothing_names_it() -> None:
+    def found(path: Path) -> str:
+        return "a4c"
+
+    def unclear(path: Path) -> str:
+        raise MeasurementError("no view clearly fits.")
+
+    def of(name: str, find_view=found, **more) -> tuple[str, str]:
+        file = recognise(Path(name), find_view=find_view, **more)
+        return file.view, file.view_found_by
+
+    assert of("scan.dcm") == ("a4c", "networks")
+    assert of("scan.dcm", header=StudyHeader()) == ("a4c", "networks")
+    assert of("p7_a2c.dcm", unclear) == ("a2c", "name")
+    assert of("p7_a2c.dcm", unclear, header=StudyHeader("sax")) == ("sax", "header")
+    assert of("scan.dcm", unclear, header=StudyHeader("sax"), view="a2c") == ("a2c", "option")
+    assert of("scan.dcm", unclear, default_view="sax") == ("sax", "option")
+    with pytest.raises(MeasurementError, match=r"no view clearly fits\. Give its view by --view"):
+        of("scan.dcm", unclear)
+    with pytest.raises(MeasurementError, match="a2c and sax in its name"):
+        of("p_a2c_sax.dcm")
 
 
 def test_single_frames_of_a_view_are_one_clip() -> None:

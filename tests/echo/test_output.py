@@ -44,6 +44,12 @@ def report(patient: str = "p7", name: str = "") -> Study:
     return study(found, patient=patient, timing=TIMING)
 
 
+def test_cautions_of_the_study_stand_in_each_row_of_the_csv() -> None:
+    made = replace(report(), cautions=("the view is doubtful",))
+    for line in csv.DictReader(io.StringIO(as_csv([made]))):
+        assert "the view is doubtful" in line["caution"]
+
+
 def test_csv_has_every_row_with_all_digits() -> None:
     made = report()
     lines = list(csv.DictReader(io.StringIO(as_csv([made, made]))))
@@ -209,7 +215,7 @@ def test_dicom_sr_reads_back_with_equal_numbers(source: Path, tmp_path: Path) ->
     import highdicom
     import pydicom
 
-    made = report("p7", str(source))
+    made = replace(report("p7", str(source)), cautions=(f"{source}: the view is doubtful",))
     file = save_report(made, tmp_path / "sr.dcm", sources=[source])
     read = highdicom.sr.srread(str(file))
     groups = {one.tracking_identifier: one for one in read.content.get_image_measurement_groups()}
@@ -229,6 +235,8 @@ def test_dicom_sr_reads_back_with_equal_numbers(source: Path, tmp_path: Path) ->
     text = file.read_bytes()
     assert NOTICE.encode() in text
     assert b"over 2 beats" in text
+    assert b"the view is doubtful" in text
+    assert source.name.encode() not in text
     assert (plain.VerificationFlag, plain.CompletionFlag) == ("UNVERIFIED", "PARTIAL")
     for secret in (b"DOE", b"MRN-4711", b"19600101"):
         assert secret not in text

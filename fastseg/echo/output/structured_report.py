@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -43,7 +43,7 @@ def structured_report(
     A group has the name of its row as tracking identifier and as coded name in the scheme
     ``99FASTSEG``, the chamber as finding site, the value with all its digits, references to the
     frames that it was made from, and its caution as a comment. The report is marked as partial and
-    unverified, and has the research-use notice as a comment.
+    unverified, and has the research-use notice and the cautions of the study as comments.
 
     Args:
         study: The report.
@@ -69,7 +69,7 @@ def structured_report(
             headers = {os.fspath(path): _header(path, keep_patient) for path in sources}
             made = ComprehensiveSR(
                 evidence=list(headers.values()),
-                content=_content(rows, headers),
+                content=_content(study, rows, headers),
                 series_instance_uid=UID(),
                 series_number=1,
                 sop_instance_uid=UID(),
@@ -107,7 +107,7 @@ def _header(path: str | os.PathLike[str], keep_patient: bool) -> Any:
     return without_patient(header, keep=keep_patient)
 
 
-def _content(rows: Sequence[Row], headers: dict[str, Any]) -> Any:
+def _content(study: Study, rows: Sequence[Row], headers: dict[str, Any]) -> Any:
     from highdicom.sr import (
         DeviceObserverIdentifyingAttributes,
         MeasurementReport,
@@ -134,13 +134,22 @@ def _content(rows: Sequence[Row], headers: dict[str, Any]) -> Any:
         imaging_measurements=[_group(row, headers) for row in rows],
         title=codes.DCM.ImagingMeasurementReport,
     )
-    notice = TextContentItem(
-        name=codes.DCM.Comment,
-        value=NOTICE,
-        relationship_type=RelationshipTypeValues.CONTAINS,
-    )
-    report[0].ContentSequence.append(notice)
+    cautions = dict.fromkeys(_without_path(one, headers) for one in study.cautions)
+    for text in (NOTICE, *cautions):
+        comment = TextContentItem(
+            name=codes.DCM.Comment,
+            value=text,
+            relationship_type=RelationshipTypeValues.CONTAINS,
+        )
+        report[0].ContentSequence.append(comment)
     return report
+
+
+def _without_path(caution: str, paths: Iterable[str]) -> str:
+    """Return a caution without the path that it is about: paths often name the patient."""
+    for path in paths:
+        caution = caution.removeprefix(f"{path}: ")
+    return caution
 
 
 def _group(row: Row, headers: dict[str, Any]) -> Any:

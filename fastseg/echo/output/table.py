@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable
 
 from fastseg.echo.report import Study
+from fastseg.echo.report.rows import joined
 from fastseg.provenance import NOTICE
 
 COLUMNS = (
@@ -21,7 +22,7 @@ def as_csv(studies: Iterable[Study]) -> str:
     """Write every row of some studies as CSV (RFC 4180), with the heads first.
 
     A number has all its digits; one that is missing is empty and has its reason. Frames are
-    separated by ``|``.
+    separated by ``|``. Cautions of the whole study stand in each of its rows.
     """
     stream = io.StringIO()
     writer = csv.writer(stream)
@@ -37,7 +38,7 @@ def as_csv(studies: Iterable[Study]) -> str:
                     row.unit,
                     *numbers[1:],
                     row.beats or "",
-                    _text(row.caution),
+                    _text(joined((row.caution, *study.cautions))),
                     _text(row.reason),
                     _text("|".join(row.frames)),
                     NOTICE,
