@@ -125,11 +125,15 @@ def test_a_folder_is_checked_against_its_checkpoint(vit_b, capsys, monkeypatch):
     assert "decoder_mask low_res_logits" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("script", ["sam_to_onnx.py", "check.py"])
-def test_a_script_says_in_one_line_what_is_wrong(script, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("script", "first_missing"), [("sam_to_onnx.py", "absent.pth"), ("check.py", "no model folder")]
+)
+def test_a_script_says_in_one_line_what_is_wrong(
+    script, first_missing, tmp_path, capsys, monkeypatch
+):
     arguments = tmp_path / "absent.pth", tmp_path / "model"
     assert run_script(monkeypatch, script, *arguments) == 1
     told = capsys.readouterr().err
-    assert "absent.pth" in told
+    assert first_missing in told
     assert len(told.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []

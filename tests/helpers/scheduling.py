@@ -20,10 +20,13 @@ EXPORTED_SAM = (
     "tests/export/test_sam_checkpoint.py",
     "tests/backends/test_native_encoder.py",
     "tests/compat/test_segment_anything.py",
+    "tests/sam/test_medsam_parity.py",
 )
 """Files that export SAM with a small encoder, which takes half a minute."""
 
 LONG = (
+    "tests/faults/test_odd_values.py",
+    "tests/export/test_tiny_vit.py",
     "tests/sam/test_mask_generator_parity.py",
     "tests/test_docs.py",
     "tests/backends/test_openvino.py",
@@ -34,6 +37,9 @@ LONG = (
     "tests/ops/test_chambers.py",
     "tests/cli/test_process.py",
     "tests/training/test_adaptation.py",
+    "tests/cohort/test_cohort.py",
+    "tests/server/test_page.py",
+    "tests/echo/test_view_finding.py",
 )
 """Other files that take ten seconds or more."""
 
