@@ -178,6 +178,9 @@ void resize_bilinear(Image image, Size size, uint8_t* out, int threads);
 // Crop, resize, normalise, pad with zeros. // out [3, side, side]
 void preprocess(Image image, Frame frame, Normalisation normalisation, float* out, int threads);
 
+// Luma and chroma of full range to RGB, see cpu/image/ycbcr_to_rgb.cpp. // both [pixels, 3]
+void ycbcr_to_rgb(const uint8_t* ycbcr, int64_t pixels, uint8_t* out, int threads);
+
 // Centres of a square grid on the unit square, x fastest. // out [per_side * per_side, 2]
 void point_grid(int64_t per_side, double* out);
 

@@ -31,6 +31,13 @@ void preprocess(const In<uint8_t, 3>& image, const Frame& frame, const In<float,
     cpu::preprocess(image_of(image), frame, normalisation, out.data(), threads);
 }
 
+void ycbcr_to_rgb(const In<uint8_t, 2>& pixels, const Out<uint8_t, 2>& out, int threads) {
+    if (pixels.shape(1) != 3 || out.shape(1) != 3 || pixels.shape(0) != out.shape(0)) {
+        throw std::invalid_argument("pixels and out have three channels and one length");
+    }
+    cpu::ycbcr_to_rgb(pixels.data(), static_cast<int64_t>(pixels.shape(0)), out.data(), threads);
+}
+
 }  // namespace
 
 void add_images(nb::module_& module) {
@@ -39,6 +46,8 @@ void add_images(nb::module_& module) {
     module.def("preprocess", &preprocess, "image"_a.noconvert(), "frame"_a, "mean"_a.noconvert(),
                "deviation"_a.noconvert(), "out"_a.noconvert(), "threads"_a,
                nb::call_guard<ReleasedGil>());
+    module.def("ycbcr_to_rgb", &ycbcr_to_rgb, "pixels"_a.noconvert(), "out"_a.noconvert(),
+               "threads"_a, nb::call_guard<ReleasedGil>());
 }
 
 }  // namespace fastseg::bindings

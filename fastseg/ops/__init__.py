@@ -43,6 +43,7 @@ from fastseg.ops.rle_ops import (
 )
 from fastseg.ops.sam_decoder import DecodedPrompts, DecoderKernel, computes_in_bf16, kernel_tables
 from fastseg.ops.sam_encoder import EncoderKernel
+from fastseg.ops.ycbcr_to_rgb import ycbcr_to_rgb
 
 __all__ = [
     "UNET_KERNEL_TABLE",
@@ -84,4 +85,5 @@ __all__ = [
     "rle_to_strings",
     "row_threshold_kernels",
     "unet_unsupported_reason",
+    "ycbcr_to_rgb",
 ]

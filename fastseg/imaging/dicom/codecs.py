@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any, Literal
+from io import BytesIO
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ from fastseg.imaging.dicom.header import PixelFormat
 
 _Way = Literal["native", "pillow", "gdcm", "pyjpegls", "pylibjpeg", "rle"]
 
+Decode: TypeAlias = Callable[[bytes], NDArray[Any]]
+
 
 @dataclass(frozen=True, slots=True)
 class Codec:
@@ -26,6 +29,11 @@ class Codec:
     way: _Way
     module: str = ""
     """Module that has to be installed."""
+
+    @property
+    def is_concurrent(self) -> bool:
+        """True if several threads decode at once; the other decoders hold Python's lock."""
+        return self.way in ("pillow", "rle")
 
 
 _JPEG_LOSSLESS = Codec("JPEG lossless", "gdcm", "gdcm")
@@ -92,27 +100,36 @@ def _unsupported(syntax: str, what: object) -> ImageError:
     return ImageError(f"{what} is compressed as {why}. Save it {remedy}, and give that file.")
 
 
-def decode_frames(
-    header: Any, frames: list[bytes], codec: Codec, form: PixelFormat
-) -> Iterator[NDArray[Any]]:
-    """Decode compressed frames one by one: (H, W) or (H, W, 3), integers of any width."""
+def decoder_of(codec: Codec, syntax: str, form: PixelFormat) -> Decode | None:
+    """Return what decodes one frame by itself; None where pydicom takes the whole file.
+
+    A frame is (H, W) or (H, W, 3), integers of any width.
+    """
     if codec.way == "gdcm":
-        syntax = str(header.file_meta.TransferSyntaxUID)
-        for frame in frames:
-            yield _by_gdcm(frame, syntax, form)
-    elif codec.way == "rle":
-        for frame in frames:
-            yield _by_packbits(frame, form)
-    else:
-        yield from _by_pydicom(header, codec)
+        return lambda content: _by_gdcm(content, syntax, form)
+    if codec.way == "rle":
+        return lambda content: _by_packbits(content, form)
+    if codec.way == "pillow" and form.allocated == 8:
+        return lambda content: _by_pillow(content, form)
+    return None
 
 
-def _by_pydicom(header: Any, codec: Codec) -> Iterator[NDArray[Any]]:
+def decode_file(header: Any, codec: Codec) -> Iterator[NDArray[Any]]:
+    """Decode the frames of a file one by one: (H, W) or (H, W, 3), integers of any width."""
     from pydicom.pixels import get_decoder
 
     decoder = get_decoder(header.file_meta.TransferSyntaxUID)
     found = decoder.iter_array(header, raw=True, validate=False, decoding_plugin=codec.way)
     return (frame for frame, _ in found)
+
+
+def _by_pillow(content: bytes, form: PixelFormat) -> NDArray[Any]:
+    with Image.open(BytesIO(content), formats=["JPEG"]) as image:
+        # The channels as they are stored: Pillow would make RGB of them. With an Adobe marker it
+        # takes the marker's word.
+        if form.is_colour and "adobe_transform" not in image.info:
+            image.draft("YCbCr", image.size)
+        return _shaped(np.frombuffer(image.tobytes(), np.uint8), form)
 
 
 def _by_gdcm(content: bytes, syntax: str, form: PixelFormat) -> NDArray[Any]:

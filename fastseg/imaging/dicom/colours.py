@@ -1,8 +1,7 @@
-"""Colours of DICOM pixels: palettes, and luma and chroma, as RGB."""
+"""Palettes of DICOM files: indices to RGB."""
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,37 +12,6 @@ from fastseg.imaging.dicom.header import PixelFormat
 
 _NAMES = ("Red", "Green", "Blue")
 _LARGEST_TABLE = 65_536
-
-# DICOM PS3.3, C.7.6.3.1.2, solved for RGB.
-_RED_BY_CR, _BLUE_BY_CB = 1.402, 1.772
-_GREEN_BY_CB, _GREEN_BY_CR = -0.114 * 1.772 / 0.587, -0.299 * 1.402 / 0.587
-
-
-def ycbcr_to_rgb(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Convert YCbCr (n, H, W, 3) of full range to RGB, rounded half up."""
-    # Luma is whole, so that rounding the sum is adding what the chroma rounds to.
-    by_red, by_blue, by_both = _chroma_offsets()
-    rgb = np.empty(frames.shape, np.uint8)
-    for frame, out in zip(frames, rgb, strict=True):
-        luma, blue, red = frame[..., 0].astype(np.int16), frame[..., 1], frame[..., 2]
-        both = blue.astype(np.uint16) << 8 | red
-        for channel, offset in enumerate((by_red[red], by_both[both], by_blue[blue])):
-            offset += luma
-            out[..., channel] = np.clip(offset, 0, 255, out=offset)
-    return rgb
-
-
-@cache
-def _chroma_offsets() -> tuple[NDArray[np.int16], NDArray[np.int16], NDArray[np.int16]]:
-    """Return what to add to luma: by Cr for red, by Cb for blue, by Cb * 256 + Cr for green."""
-    chroma = np.arange(256.0) - 128
-    green = _GREEN_BY_CB * chroma[:, None] + _GREEN_BY_CR * chroma
-    return _half_up(_RED_BY_CR * chroma), _half_up(_BLUE_BY_CB * chroma), _half_up(green.ravel())
-
-
-def _half_up(offsets: NDArray[np.float64]) -> NDArray[np.int16]:
-    # A product that is a half in decimals may lie just below it in binary.
-    return np.floor(np.round(offsets, 9) + 0.5).astype(np.int16)
 
 
 def apply_palette(
@@ -58,13 +26,30 @@ def apply_palette(
     """
     tables = [_table(header, name, form, what) for name in _NAMES]
     # Some writers put entries of 8 bits into a table that they call one of 16.
-    deep = [table.dtype.itemsize == 2 and bool((table > 255).any()) for _, table in tables]
+    deep = any(table.dtype.itemsize == 2 and bool((table > 255).any()) for _, table in tables)
+    entries = [(first, (table >> 8 if deep else table).astype(np.uint8)) for first, table in tables]
     rgb = np.empty((*stored.shape, 3), np.uint8)
-    for channel, (first, table) in enumerate(tables):
-        entries = (table >> 8 if any(deep) else table).astype(np.uint8)
+    width = stored.dtype.itemsize
+    if width > 2:
         for frame, out in zip(stored, rgb, strict=True):
-            places = np.clip(frame.astype(np.int64) - first, 0, len(entries) - 1)
-            out[..., channel] = entries[places]
+            out[...] = _colours_of(frame, entries)
+        return rgb
+    # Numbers of 8 and 16 bits are few: each is looked up once, and its colour at every pixel.
+    unsigned = np.dtype(f"u{width}")
+    numbers = np.arange(1 << 8 * width, dtype=unsigned)
+    colours = _colours_of(numbers.view(stored.dtype), entries)
+    for frame, out in zip(stored.view(unsigned), rgb, strict=True):
+        np.take(colours, frame, axis=0, out=out, mode="clip")
+    return rgb
+
+
+def _colours_of(
+    numbers: NDArray[Any], entries: list[tuple[int, NDArray[np.uint8]]]
+) -> NDArray[np.uint8]:
+    """Look numbers up in the tables of the three colours."""
+    rgb = np.empty((*numbers.shape, 3), np.uint8)
+    for channel, (first, table) in enumerate(entries):
+        rgb[..., channel] = table[np.clip(numbers.astype(np.int64) - first, 0, len(table) - 1)]
     return rgb
 
 

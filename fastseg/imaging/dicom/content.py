@@ -6,6 +6,7 @@ import os
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -39,6 +40,9 @@ _HIGHEST_RATIO = 500
 """Bytes of an image that a byte of a packed file may stand for."""
 
 _AT_ONCE = 1 << 20
+
+_IN_MEMORY = 8 << 20
+"""Largest file in bytes that is read at once when its pixels are wanted."""
 
 
 class BoundedFile:
@@ -126,16 +130,32 @@ def _parse(file: BinaryIO, names: Iterable[str] = TAGS, *, pixels: bool = True) 
     """Read elements by their names, up to the pixels or past them."""
     with needs_extra("dicom", "reading DICOM"):
         from pydicom.filereader import read_partial
-        from pydicom.tag import Tag
 
     last = _PIXELS if pixels else _PIXELS - 1
 
     def is_past(tag: int, *_: object) -> bool:
-        # Zeros that fill a file up would be read as elements of group 0, one by one.
-        return tag > last or tag < _FIRST_TAG
+        # Zeros that fill a file up would be read as elements of group 0, one by one. As int: the
+        # comparisons of pydicom's tags are a part of the time of small files.
+        return not _FIRST_TAG <= int(tag) <= last
 
-    wanted = [Tag(name) for name in names]
-    return read_partial(BoundedFile(file), stop_when=is_past, specific_tags=wanted)
+    source = _bounded(file) if pixels else BoundedFile(file)
+    return read_partial(source, stop_when=is_past, specific_tags=_tags(tuple(names)))
+
+
+@cache
+def _tags(names: tuple[str, ...]) -> list[Any]:
+    """Look up the numbers of elements once."""
+    from pydicom.tag import Tag
+
+    return [Tag(name) for name in names]
+
+
+def _bounded(file: BinaryIO) -> BinaryIO | BoundedFile:
+    """Return a file that gives no more bytes than it has: one in memory if it is small."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    # pydicom reads a header in hundreds of small pieces.
+    return BytesIO(file.read()) if size <= _IN_MEMORY else BoundedFile(file)
 
 
 def _dataset_place(start: bytes) -> tuple[int, str] | None:
@@ -226,9 +246,9 @@ def unreadable(path: str | os.PathLike[str], error: Exception) -> ImageError:
     return damaged(path)
 
 
-def damaged(what: object) -> ImageError:
+def damaged(what: object, where: str = "") -> ImageError:
     """Return the error about a DICOM file that cannot be decoded."""
     return ImageError(
-        f"{what} is a DICOM file that is damaged, or is compressed in another way than it states. "
+        f"{what} is a DICOM file that is damaged{where}, or is compressed in another way than it states. "
         "Copy it again, or save it uncompressed, for example by dcmdjpeg of DCMTK."
     )

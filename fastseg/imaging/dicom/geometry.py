@@ -73,6 +73,13 @@ def plane(header: Any, index: int = 0) -> Plane:
     )
 
 
+def planes_of(header: Any, count: int) -> list[Plane]:
+    """Read the place of each frame; once where the header states one place for all."""
+    if not header.get("PerFrameFunctionalGroupsSequence"):
+        return [plane(header)] * count
+    return [plane(header, index) for index in range(count)]
+
+
 def _is_orthonormal(orientation: Sequence[float]) -> bool:
     if len(orientation) != 6:
         return False
@@ -113,8 +120,10 @@ def affine_of(planes: Sequence[Plane]) -> tuple[NDArray[np.float64] | None, floa
 
 
 def _is_along(one: Plane, other: Plane) -> bool:
+    if one.orientation == other.orientation:
+        return True
     if one.orientation is None or other.orientation is None:
-        return one.orientation == other.orientation
+        return False
     return bool(np.allclose(one.orientation, other.orientation, atol=_TOLERANCE))
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fastseg.errors import ImageError
 from fastseg.images import MAX_PIXELS
 from fastseg.imaging.dicom.content import faults, read_header
-from fastseg.imaging.dicom.geometry import affine_of, functional_group, plane
+from fastseg.imaging.dicom.geometry import affine_of, functional_group, planes_of
 from fastseg.imaging.dicom.header import (
     check_limits,
     decimals,
@@ -59,8 +59,9 @@ def read_open_image(
     """Read one DICOM file that is open; pydicom's own errors come through."""
     with QUIET:
         header = read_header(file, what, max_pixels=max_pixels)
-        check_limits(pixel_format(header, what), what, max_pixels)
-        return image_of(header, decode(header, what), what, channels=channels)
+        form = pixel_format(header, what)
+        check_limits(form, what, max_pixels)
+        return image_of(header, decode(header, what, form), what, channels=channels)
 
 
 def image_of(
@@ -69,7 +70,7 @@ def image_of(
     """Put the decoded pixels of a file together with what its header says of them."""
     frames = pixels.frames if pixels.order == "grey" else as_rgb(pixels, what, given=channels)
     count = len(frames)
-    planes = [plane(header, index) for index in range(count)]
+    planes = planes_of(header, count)
     affine, distance = affine_of(planes)
     slope, intercept = _rescale(header, pixels, count, what)
     is_grey = pixels.order == "grey" and not is_segmentation(header)
@@ -101,11 +102,14 @@ def _rescale(
     dose = decimals(header, "DoseGridScaling")
     if dose:
         return slope * dose[0], intercept
-    for index in range(count):
-        group = functional_group(header, index, "PixelValueTransformationSequence")
-        factor, summand = decimals(group, "RescaleSlope"), decimals(group, "RescaleIntercept")
-        slope[index] = factor[0] if factor else 1
-        intercept[index] = summand[0] if summand else 0
+    # One for all frames, unless the header has something to say of each.
+    stated = count if header.get("PerFrameFunctionalGroupsSequence") else 1
+    groups = [
+        functional_group(header, index, "PixelValueTransformationSequence")
+        for index in range(stated)
+    ]
+    slope[:] = [(decimals(group, "RescaleSlope") or (1.0,))[0] for group in groups]
+    intercept[:] = [(decimals(group, "RescaleIntercept") or (0.0,))[0] for group in groups]
     if not slope.all():
         raise ImageError(
             f"{what} states a rescale slope of 0, which makes all values equal: its header is "

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastseg.errors import ImageError
-from fastseg.imaging.dicom.codecs import codec_of, decode_frames
+from fastseg import ops
+from fastseg.environment import usable_cores
+from fastseg.environment.threads import Team
+from fastseg.errors import FastsegError, ImageError
+from fastseg.imaging.dicom.codecs import Codec, codec_of, decode_file, decoder_of
 from fastseg.imaging.dicom.codestream import Coded, check_frames, split_frames
-from fastseg.imaging.dicom.colours import apply_palette, ycbcr_to_rgb
+from fastseg.imaging.dicom.colours import apply_palette
+from fastseg.imaging.dicom.content import damaged
 from fastseg.imaging.dicom.header import (
     PALETTE,
     PixelFormat,
@@ -46,14 +51,19 @@ class StoredPixels:
     """True if the colours are those of the file's palette."""
 
 
-def decode(header: Any, what: object) -> StoredPixels:
+def decode(header: Any, what: object, form: PixelFormat | None = None) -> StoredPixels:
     """Decode the pixels of a header that was read with them.
+
+    Args:
+        header: The header.
+        what: The file, for errors.
+        form: Shape and encoding of the pixels, if they were read from the header before.
 
     Raises:
         BackendUnavailableError: The decoder is not installed.
         ImageError: They are missing, not as many as stated, or compressed in an unknown way.
     """
-    form = pixel_format(header, what)
+    form = form or pixel_format(header, what)
     if form.floating:
         return StoredPixels(_floating(header, form, what), "grey", "")
     if "PixelData" not in header or header.PixelData is None:
@@ -65,7 +75,7 @@ def decode(header: Any, what: object) -> StoredPixels:
     else:
         parts = split_frames(header, form, what)
         coded = "" if codec.way == "rle" else check_frames(parts, syntax, form, what)
-        frames = _collected(decode_frames(header, parts, codec, form), form, what)
+        frames = _decoded(header, parts, codec, form, what)
     if form.is_colour:
         order = "ycbcr" if form.photometric in _YCBCR else "rgb"
         return StoredPixels(frames, order, coded)  # type: ignore[arg-type]
@@ -100,7 +110,7 @@ def as_rgb(
                 'channels="ycbcr" or "rgb" (--channels).'
             )
         order = given
-    return ycbcr_to_rgb(pixels.frames) if order == "ycbcr" else pixels.frames
+    return ops.ycbcr_to_rgb(pixels.frames) if order == "ycbcr" else pixels.frames
 
 
 def _native(header: Any, form: PixelFormat, what: object) -> NDArray[Any]:
@@ -126,21 +136,58 @@ def _native(header: Any, form: PixelFormat, what: object) -> NDArray[Any]:
     return found.astype(found.dtype.newbyteorder("="), copy=False)
 
 
-def _collected(frames: Any, form: PixelFormat, what: object) -> NDArray[Any]:
-    """Put decoded frames into one array, as many and as large as the header states."""
+def _decoded(
+    header: Any, parts: list[bytes], codec: Codec, form: PixelFormat, what: object
+) -> NDArray[Any]:
+    """Decode compressed frames into one array, as many and as large as the header states."""
+    decode_one = decoder_of(codec, str(header.file_meta.TransferSyntaxUID), form)
+    if decode_one is None:
+        found = decode_file(header, codec)
+        return _collected(lambda index: next(found), form, what)
+    workers = usable_cores() if codec.is_concurrent else 1
+    return _collected(lambda index: decode_one(parts[index]), form, what, workers=workers)
+
+
+def _collected(
+    decode_at: Callable[[int], NDArray[Any]], form: PixelFormat, what: object, *, workers: int = 1
+) -> NDArray[Any]:
+    """Put frames into one array, each decoded where it belongs, in a few threads.
+
+    Raises:
+        ImageError: A frame cannot be decoded, or has another size; the first one is named.
+    """
     shape = (form.rows, form.columns, 3) if form.is_colour else (form.rows, form.columns)
-    kept: NDArray[Any] | None = None
-    for index, frame in enumerate(frames):
-        if frame.shape != shape or index >= form.frames:
+
+    def checked(index: int) -> NDArray[Any]:
+        try:
+            frame = decode_at(index)
+        except FastsegError:
+            raise
+        except Exception as error:
+            raise damaged(what, f" in its frame {index}") from error
+        if frame.shape != shape:
             raise ImageError(
                 f"{what} states {form.frames} frames {shape}, and frame {index} decodes to "
                 f"{frame.shape}. Export it again."
             )
-        if kept is None:
-            kept = np.empty((form.frames, *shape), frame.dtype)
-        kept[index] = frame
-    if kept is None or index + 1 != form.frames:
-        raise ImageError(f"{what} ends before its last frame. Copy it again.")
+        return frame
+
+    first = checked(0)
+    kept = np.empty((form.frames, *shape), first.dtype)
+    kept[0] = first
+
+    def place(index: int) -> None:
+        kept[index] = checked(index)
+
+    # The caller is one of the workers, so no more frames are held than there are workers.
+    helpers = min(workers, form.frames - 1) - 1
+    if helpers < 1:
+        for index in range(1, form.frames):
+            place(index)
+        return kept
+    with Team(helpers) as team:
+        for _ in team.map(place, range(1, form.frames)):
+            pass
     return kept
 
 
