@@ -3,7 +3,8 @@
 ``python -m benchmarks.conformance FOLDER`` reads every file that ``FOLDER/index.csv`` names and
 prints a line for each: what came, what is right, and whether they agree. The table states for each
 file the SHA-256 of its right pixels, or why it has to be refused, and what its header says of
-regions, spacing and time. The exit code is 1 if any file does not conform.
+regions, spacing and time. The exit code is 1 if any file does not conform. With ``--times`` a
+line of each DICOM file that is read states the time of reading beside that of its decoder.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.decoding import decoding_times
 from fastseg.errors import FastsegError
 from fastseg.imaging import MedicalImage, read
 
@@ -145,9 +147,24 @@ def header_faults(image: MedicalImage, row: dict[str, str]) -> Iterator[str]:
             yield f"{name} is {value} and not {row[name]}"
 
 
+def print_times(folder: Path, outcomes: list[Outcome]) -> None:
+    """Print the medians in milliseconds, and the ratio of reading to parsing and decoding."""
+    print(f"{'':5}  {'milliseconds':50} {'read':>8} {'parse':>8} {'decode':>8} {'ratio':>6}")
+    for one in outcomes:
+        is_dicom = one.file.endswith(".dcm") and one.got != "refused"
+        times = decoding_times(folder / one.file) if is_dicom else None
+        if times is not None:
+            print(
+                f"{'times':5}  {one.file:50} {times.read:8.2f} {times.parse:8.2f} "
+                f"{times.decode:8.2f} {times.ratio:6.2f}"
+            )
+
+
 def main(words: list[str]) -> int:
     folder = Path(words[0])
     outcomes = [check(folder, row) for row in rows(folder)]
+    if "--times" in words[1:]:
+        print_times(folder, outcomes)
     for one in outcomes:
         print(
             f"{'holds' if one.holds else 'FAILS':5}  {one.file:50} {one.expected:7} {one.got:28} "

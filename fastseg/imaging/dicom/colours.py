@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from fastseg.errors import ImageError
 from fastseg.imaging.dicom.header import PixelFormat
@@ -39,7 +40,12 @@ def apply_palette(
     numbers = np.arange(1 << 8 * width, dtype=unsigned)
     colours = _colours_of(numbers.view(stored.dtype), entries)
     for frame, out in zip(stored.view(unsigned), rgb, strict=True):
-        np.take(colours, frame, axis=0, out=out, mode="clip")
+        if width == 1:
+            indexed = Image.fromarray(frame)
+            indexed.putpalette(colours.tobytes())
+            out[...] = np.asarray(indexed.convert("RGB"))
+        else:
+            np.take(colours, frame, axis=0, out=out, mode="clip")
     return rgb
 
 

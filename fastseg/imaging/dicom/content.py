@@ -249,6 +249,6 @@ def unreadable(path: str | os.PathLike[str], error: Exception) -> ImageError:
 def damaged(what: object, where: str = "") -> ImageError:
     """Return the error about a DICOM file that cannot be decoded."""
     return ImageError(
-        f"{what} is a DICOM file that is damaged{where}, or is compressed in another way than it states. "
-        "Copy it again, or save it uncompressed, for example by dcmdjpeg of DCMTK."
+        f"{what} is a DICOM file that is damaged{where}, or is compressed in another way than it "
+        "states. Copy it again, or save it uncompressed, for example by dcmdjpeg of DCMTK."
     )

@@ -143,7 +143,7 @@ def _decoded(
     decode_one = decoder_of(codec, str(header.file_meta.TransferSyntaxUID), form)
     if decode_one is None:
         found = decode_file(header, codec)
-        return _collected(lambda index: next(found), form, what)
+        return _collected(lambda _: next(found), form, what)
     workers = usable_cores() if codec.is_concurrent else 1
     return _collected(lambda index: decode_one(parts[index]), form, what, workers=workers)
 
