@@ -181,6 +181,10 @@ void preprocess(Image image, Frame frame, Normalisation normalisation, float* ou
 // Luma and chroma of full range to RGB, see cpu/image/ycbcr_to_rgb.cpp. // both [pixels, 3]
 void ycbcr_to_rgb(const uint8_t* ycbcr, int64_t pixels, uint8_t* out, int threads);
 
+// The colours [256, 3] of a palette for indices of 8 bits. // out [pixels, 3]
+void palette_to_rgb(const uint8_t* indices, int64_t pixels, const uint8_t* colours, uint8_t* out,
+                    int threads);
+
 // Centres of a square grid on the unit square, x fastest. // out [per_side * per_side, 2]
 void point_grid(int64_t per_side, double* out);
 

@@ -38,6 +38,16 @@ void ycbcr_to_rgb(const In<uint8_t, 2>& pixels, const Out<uint8_t, 2>& out, int 
     cpu::ycbcr_to_rgb(pixels.data(), static_cast<int64_t>(pixels.shape(0)), out.data(), threads);
 }
 
+void palette_to_rgb(const In<uint8_t, 1>& indices, const In<uint8_t, 2>& colours,
+                    const Out<uint8_t, 2>& out, int threads) {
+    if (colours.shape(0) != 256 || colours.shape(1) != 3 || out.shape(1) != 3 ||
+        out.shape(0) != indices.shape(0)) {
+        throw std::invalid_argument("a palette has 256 colours of three channels, out one each");
+    }
+    cpu::palette_to_rgb(indices.data(), static_cast<int64_t>(indices.shape(0)), colours.data(),
+                        out.data(), threads);
+}
+
 }  // namespace
 
 void add_images(nb::module_& module) {
@@ -46,6 +56,8 @@ void add_images(nb::module_& module) {
     module.def("preprocess", &preprocess, "image"_a.noconvert(), "frame"_a, "mean"_a.noconvert(),
                "deviation"_a.noconvert(), "out"_a.noconvert(), "threads"_a,
                nb::call_guard<ReleasedGil>());
+    module.def("palette_to_rgb", &palette_to_rgb, "indices"_a.noconvert(), "colours"_a.noconvert(),
+               "out"_a.noconvert(), "threads"_a, nb::call_guard<ReleasedGil>());
     module.def("ycbcr_to_rgb", &ycbcr_to_rgb, "pixels"_a.noconvert(), "out"_a.noconvert(),
                "threads"_a, nb::call_guard<ReleasedGil>());
 }

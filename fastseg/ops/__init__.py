@@ -25,6 +25,7 @@ from fastseg.ops.echo_unet import UNET_KERNEL_TABLE, UnetKernel, unet_unsupporte
 from fastseg.ops.frames import frame_input, masks_to_frame
 from fastseg.ops.label_components import label_components
 from fastseg.ops.measure_shapes import Shapes, measure_shapes
+from fastseg.ops.palette_to_rgb import palette_to_rgb
 from fastseg.ops.peak_rates import PeakRates, peak_rates
 from fastseg.ops.point_grid import point_grid
 from fastseg.ops.preprocess import preprocess, resize_bilinear
@@ -69,6 +70,7 @@ __all__ = [
     "masks_to_frame",
     "measure_shapes",
     "near_crop_edge",
+    "palette_to_rgb",
     "peak_rates",
     "point_grid",
     "preprocess",

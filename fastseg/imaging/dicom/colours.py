@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from fastseg import ops
 from fastseg.errors import ImageError
 from fastseg.imaging.dicom.header import PixelFormat
 
@@ -29,23 +29,13 @@ def apply_palette(
     # Some writers put entries of 8 bits into a table that they call one of 16.
     deep = any(table.dtype.itemsize == 2 and bool((table > 255).any()) for _, table in tables)
     entries = [(first, (table >> 8 if deep else table).astype(np.uint8)) for first, table in tables]
-    rgb = np.empty((*stored.shape, 3), np.uint8)
     width = stored.dtype.itemsize
-    if width > 2:
-        for frame, out in zip(stored, rgb, strict=True):
-            out[...] = _colours_of(frame, entries)
-        return rgb
-    # Numbers of 8 and 16 bits are few: each is looked up once, and its colour at every pixel.
-    unsigned = np.dtype(f"u{width}")
-    numbers = np.arange(1 << 8 * width, dtype=unsigned)
-    colours = _colours_of(numbers.view(stored.dtype), entries)
-    for frame, out in zip(stored.view(unsigned), rgb, strict=True):
-        if width == 1:
-            indexed = Image.fromarray(frame)
-            indexed.putpalette(colours.tobytes())
-            out[...] = np.asarray(indexed.convert("RGB"))
-        else:
-            np.take(colours, frame, axis=0, out=out, mode="clip")
+    if width == 1:
+        numbers = np.arange(256, dtype=np.uint8).view(stored.dtype)
+        return ops.palette_to_rgb(stored.view(np.uint8), _colours_of(numbers, entries))
+    rgb = np.empty((*stored.shape, 3), np.uint8)
+    for frame, out in zip(stored, rgb, strict=True):
+        out[...] = _colours_of(frame, entries)
     return rgb
 
 
