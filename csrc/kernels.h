@@ -178,7 +178,8 @@ void resize_bilinear(Image image, Size size, uint8_t* out, int threads);
 // Crop, resize, normalise, pad with zeros. // out [3, side, side]
 void preprocess(Image image, Frame frame, Normalisation normalisation, float* out, int threads);
 
-// Luma and chroma of full range to RGB, see cpu/image/ycbcr_to_rgb.cpp. // both [pixels, 3]
+// Luma and chroma of full range to RGB, see cpu/image/ycbcr_to_rgb.cpp. `out` may be `ycbcr`.
+// both [pixels, 3]
 void ycbcr_to_rgb(const uint8_t* ycbcr, int64_t pixels, uint8_t* out, int threads);
 
 // The colours [256, 3] of a palette for indices of 8 bits. // out [pixels, 3]

@@ -57,3 +57,23 @@ def test_frames_with_gaps_between_their_rows_are_taken() -> None:
 def test_other_arrays_are_refused(frames: np.ndarray) -> None:
     with pytest.raises(ImageError, match="luma and chroma must be uint8"):
         ops.ycbcr_to_rgb(frames)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_frames_may_be_converted_in_their_own_array(threads: int) -> None:
+    frames = np.random.default_rng(2).integers(0, 256, (2, 131, 257, 3), dtype=np.uint8)
+    expected = exact(frames)
+    assert ops.ycbcr_to_rgb(frames, out=frames, threads=threads) is frames
+    np.testing.assert_array_equal(frames, expected)
+
+
+def test_an_array_that_does_not_fit_is_not_written() -> None:
+    frames = np.zeros((4, 5, 3), np.uint8)
+    for out in (
+        np.ones((5, 4, 3), np.uint8),
+        np.ones((4, 5, 3), np.int16),
+        np.ones((4, 10, 3), "u1")[:, ::2],
+    ):
+        with pytest.raises(ImageError, match="out must be"):
+            ops.ycbcr_to_rgb(frames, out=out)
+        assert (out == 1).all()

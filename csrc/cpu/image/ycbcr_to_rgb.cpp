@@ -5,6 +5,7 @@
 // pair of chroma gives the integer that exact fractions give; tests/ops/test_ycbcr_to_rgb.py
 // compares all of them. No product leaves 32 bits.
 #include <algorithm>
+#include <array>
 
 #include "cpu/support/multiversion.h"
 #include "cpu/support/parallel.h"
@@ -19,6 +20,9 @@ constexpr int32_t red_by_cr = 5880414, blue_by_cb = 7432307;       // 1.402, 1.7
 constexpr int32_t green_by_cb = -1443412, green_by_cr = -2995305;  // of 0.114, 0.299 and 0.587
 
 constexpr int64_t pixels_per_block = 1 << 14;
+// Copied before they are converted: `out` may be the pixels themselves, and vectors of one array
+// are not written while others of it are still to be read.
+constexpr int64_t pixels_per_chunk = 1 << 10;
 constexpr double nanoseconds_per_pixel = 1.0;
 
 uint8_t level(int32_t value) {
@@ -44,9 +48,13 @@ void ycbcr_to_rgb(const uint8_t* ycbcr, int64_t pixels, uint8_t* out, int thread
         team_size(threads, blocks, nanoseconds_per_pixel * static_cast<double>(pixels));
     parallel_for(team, blocks, [&] {
         return [=](int64_t block) {
-            const int64_t first = block * pixels_per_block;
-            const int64_t count = std::min(pixels_per_block, pixels - first);
-            convert(ycbcr + 3 * first, count, out + 3 * first);
+            const int64_t end = std::min((block + 1) * pixels_per_block, pixels);
+            for (int64_t first = block * pixels_per_block; first < end; first += pixels_per_chunk) {
+                const int64_t count = std::min(pixels_per_chunk, end - first);
+                std::array<uint8_t, 3 * pixels_per_chunk> chunk;
+                std::copy_n(ycbcr + 3 * first, 3 * count, chunk.data());
+                convert(chunk.data(), count, out + 3 * first);
+            }
         };
     });
 }

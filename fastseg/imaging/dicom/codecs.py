@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -167,20 +168,17 @@ def _by_packbits(content: bytes, form: PixelFormat) -> NDArray[Any]:
         raise ValueError(f"{count} RLE segments instead of {form.samples * width}")
     starts = [int.from_bytes(content[4 * k : 4 * k + 4], "little") for k in range(1, count + 1)]
     size = form.rows * form.columns
-    planes = np.empty((form.samples, size, width), np.uint8)
+    values = np.empty((size, form.samples, width), np.uint8)
     for index, (start, end) in enumerate(zip(starts, [*starts[1:], len(content)], strict=True)):
         if not 64 <= start < end <= len(content):
             raise ValueError("RLE segments that are not in their order")
         # As one long row, since runs may go beyond the end of a row.
         row = Image.frombytes("L", (size, 1), content[start:end], "packbits", "L")
         # The most significant byte comes first.
-        planes[index // width, :, width - 1 - index % width] = np.frombuffer(row.tobytes(), "u1")
-    whole = planes.view(f"<u{width}")[..., 0]
-    return whole.T.reshape(form.rows, form.columns, form.samples)[
-        ..., 0 if form.samples == 1 else slice(None)
-    ]
+        values[:, index // width, width - 1 - index % width] = np.frombuffer(row.tobytes(), "u1")
+    return _shaped(values.view(f"<u{width}").ravel(), form)
 
 
 def _shaped(values: NDArray[Any], form: PixelFormat) -> NDArray[Any]:
     shape = (form.rows, form.columns, 3) if form.is_colour else (form.rows, form.columns)
-    return values[: int(np.prod(shape))].reshape(shape)
+    return values[: math.prod(shape)].reshape(shape)

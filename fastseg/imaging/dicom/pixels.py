@@ -89,7 +89,7 @@ def decode(header: Any, what: object, form: PixelFormat | None = None) -> Stored
 def as_rgb(
     pixels: StoredPixels, what: object, *, given: Colours | None = None
 ) -> NDArray[np.uint8]:
-    """Convert pixels of three channels to RGB.
+    """Convert pixels of three channels to RGB, in their own array where it may be written.
 
     Args:
         pixels: Decoded pixels.
@@ -110,7 +110,11 @@ def as_rgb(
                 'channels="ycbcr" or "rgb" (--channels).'
             )
         order = given
-    return ops.ycbcr_to_rgb(pixels.frames) if order == "ycbcr" else pixels.frames
+    frames = pixels.frames
+    if order != "ycbcr":
+        return frames
+    is_free = frames.flags.writeable and frames.flags.c_contiguous
+    return ops.ycbcr_to_rgb(frames, out=frames if is_free else None)
 
 
 def _native(header: Any, form: PixelFormat, what: object) -> NDArray[Any]:
@@ -173,6 +177,8 @@ def _collected(
         return frame
 
     first = checked(0)
+    if form.frames == 1 and first.flags.writeable and first.flags.c_contiguous:
+        return first[None]
     kept = np.empty((form.frames, *shape), first.dtype)
     kept[0] = first
 
@@ -214,5 +220,6 @@ def _with_sign(frames: NDArray[Any], form: PixelFormat, high: int) -> NDArray[An
         return frames.view(kind)
     # Moved to the upper end and back, so that the upper bit is the sign.
     raised = np.left_shift(frames.view(f"u{frames.dtype.itemsize}"), width - 1 - high)
-    moved: NDArray[Any] = np.right_shift(raised.view(kind), width - form.stored)
+    moved: NDArray[Any] = raised.view(kind)
+    np.right_shift(moved, width - form.stored, out=moved)
     return moved
