@@ -107,7 +107,7 @@ def test_no_more_threads_decode_than_there_are_cores(
     assert len(threads) <= (cores if decoder else 1)
 
 
-def test_threads_end_with_the_call(tmp_path: Path, monkeypatch) -> None:
+def test_a_thread_of_the_caller_is_one_of_the_team(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(pixels, "usable_cores", lambda: 4)
     helpers: list[Any] = []
     original = pixels.Team
