@@ -13,6 +13,7 @@ import pytest
 from fastseg.errors import ImageError
 from fastseg.imaging import read
 from fastseg.imaging.dicom import codecs, pixels
+from fastseg.imaging.dicom.content import read_header
 from tests.helpers.dicom_files import dataset, encapsulated, jpeg, save
 
 pydicom = pytest.importorskip("pydicom", reason="DICOM files need pydicom")
@@ -120,3 +121,28 @@ def test_a_thread_of_the_caller_is_one_of_the_team(tmp_path: Path, monkeypatch) 
     monkeypatch.setattr(pixels, "Team", Watched)
     read(clip_file(tmp_path / "a.dcm", RLE))
     assert helpers == [3]
+
+
+class Device:
+    """A device that gives zeros without end and says that its size is 0, as /dev/zero does."""
+
+    def __init__(self) -> None:
+        self.most = 0
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        return 0
+
+    def tell(self) -> int:
+        return 0
+
+    def read(self, size: int = -1) -> bytes:
+        assert size >= 0, "it is read to an end that it does not have"
+        self.most = max(self.most, size)
+        return bytes(size)
+
+
+def test_a_device_without_an_end_is_not_read_to_it():
+    device = Device()
+    with pytest.raises(pydicom.errors.InvalidDicomError):
+        read_header(device, "a device")
+    assert 0 < device.most <= 1 << 20

@@ -154,8 +154,9 @@ def _bounded(file: BinaryIO) -> BinaryIO | BoundedFile:
     """Return a file that gives no more bytes than it has: one in memory if it is small."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
-    # pydicom reads a header in hundreds of small pieces.
-    return BytesIO(file.read()) if size <= _IN_MEMORY else BoundedFile(file)
+    # pydicom reads a header in hundreds of small pieces. A device such as /dev/zero has a size of 0
+    # and content without end.
+    return BytesIO(file.read(size)) if size <= _IN_MEMORY else BoundedFile(file)
 
 
 def _dataset_place(start: bytes) -> tuple[int, str] | None:
