@@ -27,6 +27,7 @@ from fastseg.cli.arguments import (
 )
 from fastseg.cli.formats import FormatArguments, format_options
 from fastseg.cli.progress import progress
+from fastseg.cli.prompt_options import Box, Point, check_prompts
 from fastseg.cli.report import DONE, Report, Table, document
 from fastseg.errors import ImageError
 from fastseg.images import read_image
@@ -37,8 +38,6 @@ from fastseg.sam.model import Sam
 from fastseg.sam.volume_masks import Rule, VolumeMasks
 from fastseg.sam.volume_prompts import PropagationSettings
 from fastseg.sam.volume_slices import VolumeSlices
-
-Box = tuple[float, float, float, float]
 
 _DEFAULTS = PropagationSettings()
 _MOST_DRAWN = 24
@@ -55,7 +54,7 @@ class Arguments(ModelArguments, ImageArguments, OutArguments, FormatArguments):
 
     volume: Path
     box: tuple[Box, ...]
-    point: tuple[tuple[float, float], ...]
+    point: tuple[Point, ...]
     label: tuple[int, ...]
     name: tuple[str, ...]
     start: int | None
@@ -94,12 +93,7 @@ class Arguments(ModelArguments, ImageArguments, OutArguments, FormatArguments):
         Raises:
             click.UsageError: There is no prompt, or it is not clear what belongs to what.
         """
-        if not self.box and not self.point:
-            raise click.UsageError("give at least one --box x0 y0 x1 y1 or --point x y")
-        if len(self.box) > 1 and self.point:
-            raise click.UsageError("points join one --box, and there are several")
-        if self.label and len(self.label) != len(self.point):
-            raise click.UsageError("give each --point one --label, or none")
+        check_prompts(self.box, self.point, self.label)
         found: dict[str, Any] = {}
         if self.box:
             found["boxes"] = [list(box) for box in self.box]

@@ -22,12 +22,10 @@ from fastseg.cli.arguments import (
 )
 from fastseg.cli.batch import Task, run_batch
 from fastseg.cli.formats import FormatArguments, format_options
+from fastseg.cli.prompt_options import Box, Point, check_prompts
 from fastseg.cli.report import Report
 from fastseg.masks import Masks, OutputMode
 from fastseg.results import Contents
-
-Box = tuple[float, float, float, float]
-Point = tuple[float, float]
 
 PER_MASK = "the masks that the model predicted, before --best"
 
@@ -148,17 +146,7 @@ def prompts_of(arguments: Arguments) -> Prompts:
         click.UsageError: There is no prompt, or the options are ambiguous.
     """
     boxes, points, labels = arguments.box, arguments.point, arguments.label
-    if not boxes and not points:
-        raise click.UsageError("give at least one --box x0 y0 x1 y1 or --point x y")
-    if len(boxes) > 1 and points:
-        raise click.UsageError(
-            f"{len(boxes)} boxes and {len(points)} points: it is not clear which box the points "
-            "belong to. Give one --box with its points, or call once for each box"
-        )
-    if labels and len(labels) != len(points):
-        raise click.UsageError(
-            f"{len(points)} points and {len(labels)} labels: give each --point one --label, or none"
-        )
+    check_prompts(boxes, points, labels)
     count = max(1, len(boxes))
     if arguments.name and len(arguments.name) != count:
         raise click.UsageError(
