@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from fastseg.contract import Array
 from fastseg.errors import EmbeddingError, MaskError, PromptError
 from fastseg.images import ImageSource
-from fastseg.inputs.numbers import real_number, shown
+from fastseg.inputs.numbers import real_array, real_number, shown
 from fastseg.inputs.text import texts
 from fastseg.masks import Masks
 from fastseg.sam.embedding import Embedding
@@ -57,8 +58,21 @@ class Prototypes:
         """Check the settings.
 
         Raises:
-            PromptError: The similarity is no number, or the name is no text.
+            EmbeddingError: ``sam`` is no model that takes prompts, or ``vectors`` do not fit.
+            PromptError: The similarity is no number, a name is no text, or two are equal.
         """
+        _require_sam(self.sam)
+        names = texts(self.names, "names", PromptError)
+        if not names or len(set(names)) != len(names):
+            raise PromptError(f"names must be some different texts, not {shown(self.names)}.")
+        object.__setattr__(self, "names", names)
+        vectors = real_array(self.vectors, "vectors", EmbeddingError)
+        if vectors.ndim != 2 or len(vectors) != len(names) or not np.isfinite(vectors).all():
+            raise EmbeddingError(
+                f"vectors must be finite and one for each of the {len(names)} names, not of the "
+                f"shape {vectors.shape}."
+            )
+        object.__setattr__(self, "vectors", vectors.astype(np.float32))
         least = real_number(self.least_similarity, "least_similarity", PromptError)
         object.__setattr__(self, "least_similarity", least)
         if not isinstance(self.unknown, str) or not self.unknown.strip():
@@ -82,12 +96,14 @@ class Prototypes:
             unknown: Name of the others.
 
         Raises:
-            MaskError: A mask has no name or no pixel, is of another image, or there is none.
-            EmbeddingError: Another model made an embedding.
+            MaskError: A mask has no name or no pixel, is of another image, there is none, or the
+                examples are no pairs.
+            EmbeddingError: Another model made an embedding, or ``sam`` takes no prompts.
             ImageError: An image cannot be used.
         """
+        _require_sam(sam)
         found: dict[str, list[NDArray[np.float64]]] = {}
-        for image, masks in examples:
+        for image, masks in _pairs(examples):
             if not isinstance(masks, Masks) or masks.names is None:
                 raise MaskError("the masks of an example need names. Give them: names=[...].")
             if not masks.areas.all():
@@ -124,9 +140,11 @@ class Prototypes:
             mask without a pixel in the embedded part of the image is ``unknown``, its cosine 0.
 
         Raises:
-            EmbeddingError: Another model made the embedding.
-            MaskError: The masks are of another size than the image.
+            EmbeddingError: Another model made the embedding, or it is none.
+            MaskError: The masks are of another size than the image, or are none.
         """
+        if not isinstance(embedding, Embedding):
+            raise EmbeddingError(f"the embedding must be one of embed(), not {shown(embedding)}.")
         embedding.require(*self.sam.encoders)
         vectors = mask_embeddings(embedding, masks)
         cosines = vectors @ self.vectors.T.astype(np.float64)
@@ -177,6 +195,7 @@ class Prototypes:
             EmbeddingError: There is no such file, it is damaged, holds no prototypes, or those of
                 another encoder.
         """
+        _require_sam(sam)
         remedy = "Make the prototypes again."
         arrays = read_archive(
             path, _ENTRIES, what="a file of prototypes", remedy=remedy, error=EmbeddingError
@@ -207,8 +226,10 @@ def mask_embeddings(embedding: Embedding, masks: Masks) -> NDArray[np.float64]:
         (n, 256) of length 1; zeros for a mask without a pixel there.
 
     Raises:
-        MaskError: The masks are of another size than the image.
+        MaskError: The masks are of another size than the image, or are none.
     """
+    if not isinstance(masks, Masks):
+        raise MaskError(f"masks must be those of a model, not {shown(masks)}.")
     frame = embedding.frame
     if masks.size != frame.image:
         (height, width), (rows, columns) = masks.size, frame.image
@@ -227,6 +248,24 @@ def mask_embeddings(embedding: Embedding, masks: Masks) -> NDArray[np.float64]:
         places = rows_of[down] * grid + columns_of[right]
         sums[index] = cells @ np.bincount(places, minlength=grid * grid)
     return _unit(sums)
+
+
+def _require_sam(model: object) -> None:
+    if not isinstance(model, Sam):
+        raise EmbeddingError(
+            f"prototypes need a model that takes prompts, as of fastseg.load, not {shown(model)}."
+        )
+
+
+def _pairs(examples: object) -> Iterator[tuple[Any, Any]]:
+    """Yield the image and the masks of each example."""
+    if not isinstance(examples, Iterable) or isinstance(examples, np.ndarray):
+        raise MaskError(f"examples must be pairs of an image and masks, not {shown(examples)}.")
+    for example in examples:
+        if not isinstance(example, tuple | list) or len(example) != 2:
+            raise MaskError(f"an example is a pair of an image and masks, not {shown(example)}.")
+        image, masks = example
+        yield image, masks
 
 
 def _cells(pixels: int, cells: float) -> NDArray[np.intp]:

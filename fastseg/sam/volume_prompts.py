@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fastseg.errors import PromptError
 from fastseg.geometry import Frame
-from fastseg.inputs.numbers import one_of, real_number, shown, whole_number
+from fastseg.inputs.numbers import one_of, real_number, shown, whole_number, yes_or_no
 from fastseg.inputs.text import texts
 from fastseg.sam.prompts import PromptRequest
 from fastseg.sam.volume_masks import Rule
@@ -41,6 +41,8 @@ class PropagationSettings:
         one_of(self.rule, get_args(Rule), "rule", PromptError)
         for name in ("margin", "min_score", "max_change", "max_shift"):
             object.__setattr__(self, name, real_number(getattr(self, name), name, PromptError))
+        multimask = yes_or_no(self.multimask, "multimask", PromptError)
+        object.__setattr__(self, "multimask", multimask)
         if not 0 <= self.margin <= 1:
             raise PromptError(f"margin must be in 0..1, a share of a slice, not {self.margin:g}.")
         if self.max_change <= 1:
@@ -77,8 +79,10 @@ def anchors_of(
     if not given:
         raise PromptError("propagate needs points or boxes on the start slice.")
     first = range(_count(given, slices, mask_side))
+    if not first:
+        raise PromptError("propagate needs a prompt for at least one object, and got none.")
     found = {place: Anchor(place, tuple(first), given)}
-    for key, more in (corrections or {}).items():
+    for key, more in _by_slice(corrections).items():
         other = whole_number(key, "a slice of corrections", PromptError, least=0)
         if other in found:
             raise PromptError(f"slice {other} has prompts already. Give them all in one place.")
@@ -99,6 +103,17 @@ def anchors_of(
     return [found[place] for place in sorted(found)]
 
 
+def _by_slice(corrections: object) -> Mapping[Any, Any]:
+    """Return corrections if they are a dictionary, and an empty one for None."""
+    if corrections is None:
+        return {}
+    if not isinstance(corrections, Mapping):
+        raise PromptError(
+            "corrections must be a dictionary {slice: {prompts}}, not " + shown(corrections) + "."
+        )
+    return corrections
+
+
 def _correction(
     place: int, more: object, all_objects: tuple[int, ...]
 ) -> tuple[tuple[int, ...], dict[str, Any]]:
@@ -114,6 +129,10 @@ def _correction(
     numbers = more.get("objects")
     if numbers is None:
         return all_objects, given
+    if not isinstance(numbers, Sequence) or isinstance(numbers, str | bytes):
+        raise PromptError(
+            f"objects of corrections[{place}] must be a list of numbers, not {shown(numbers)}."
+        )
     chosen = tuple(whole_number(one, "an object", PromptError, least=0) for one in numbers)
     return chosen, given
 
