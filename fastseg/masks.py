@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastseg import ops
 from fastseg.environment import needs_extra
 from fastseg.errors import MaskError
+from fastseg.imaging import preview
 from fastseg.inputs.numbers import one_of, real_array, shown
 from fastseg.inputs.text import texts
 from fastseg.ops import Rle
@@ -180,6 +181,11 @@ class Masks:
         """Name count and size; the arrays would fill the screen."""
         height, width = self.size
         return f"<Masks: {len(self)} of {height} x {width} pixels>"
+
+    def _repr_png_(self) -> bytes:
+        """Draw the masks in distinct colours, larger ones below, for a notebook."""
+        below = np.argsort(-self.areas, kind="stable").tolist()
+        return preview.paint((self[at].array()[0] for at in below), len(below), self.size)
 
     def best(self) -> Masks:
         """Take the best-scoring mask of each prompt, in their order; ties keep the first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from html import escape
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar
@@ -59,6 +60,15 @@ class LoadedModel:
         """Name the model and what it runs on."""
         about = f"{self.manifest.name} on {self.backend} {self.device} {self.precision}"
         return f"<{type(self).__name__}: {about}>"
+
+    def _repr_html_(self) -> str:
+        """Show the facts about the model as a table, for a notebook."""
+        facts = {"model": self.manifest.name, **self.runs, "threads": self.threads}
+        rows = (
+            f"<tr><th scope='row'>{escape(name)}</th><td>{escape(str(fact))}</td></tr>"
+            for name, fact in facts.items()
+        )
+        return f"<table>{''.join(rows)}</table>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the folder and the options, of which another process loads the model again."""

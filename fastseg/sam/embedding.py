@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fastseg.contract import Array
 from fastseg.errors import EmbeddingError
 from fastseg.geometry import Frame
+from fastseg.imaging import preview
 from fastseg.storage.archives import read_archive
 from fastseg.storage.atomic import atomic_file
 from fastseg.timings import Timings
@@ -61,6 +62,12 @@ class Embedding:
         height, width = self.frame.image
         crop = "" if self.frame.crop is None else f", crop {self.frame.crop}"
         return f"<Embedding: {height} x {width} pixels{crop}, encoder {self.model[:12]}>"
+
+    def _repr_png_(self) -> bytes:
+        """Draw the main directions of the features as colours, for a notebook."""
+        grid, side = self.features.shape[1], self.frame.side
+        rows, columns = (-(-length * grid // side) for length in self.frame.resized)
+        return preview.project(self.features[:, :rows, :columns])
 
     def require(self, *models: str) -> None:
         """Check that the encoder that made this has one of the sha256 in ``models``.
