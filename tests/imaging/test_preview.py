@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 import fastseg
-from fastseg.testing import tiny_sam_folder
 from fastseg.imaging import preview
 from fastseg.imaging.palette import colours
 from fastseg.masks import Masks
 from fastseg.ops import rle_from_array
+from fastseg.testing import tiny_sam_folder
 
 
 def opened(png: bytes) -> np.ndarray:
