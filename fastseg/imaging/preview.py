@@ -1,4 +1,4 @@
-"""Small PNG pictures by which masks and embeddings show themselves in notebooks."""
+"""Small PNG images by which masks and embeddings show themselves in notebooks."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def project(features: NDArray[np.float32]) -> bytes:
     """Draw the three strongest directions of feature vectors as red, green and blue.
 
     Each direction (principal component) is scaled from its least to its largest value, and its
-    sign is that which makes its largest coefficient positive, so equal features give one picture.
+    sign is that which makes its largest coefficient positive, so equal features give equal images.
 
     Args:
         features: (channels, H, W) of at least three channels.

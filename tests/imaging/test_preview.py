@@ -1,4 +1,4 @@
-"""Pictures by which masks, embeddings and models show themselves in notebooks."""
+"""Images by which masks, embeddings and models show themselves in notebooks."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_preview_is_no_larger_than_its_limit(size):
     assert (shown == colours(1)[0]).all()
 
 
-def test_no_mask_is_a_dark_picture():
+def test_no_mask_is_a_dark_image():
     assert (opened(masks_of(np.zeros((0, 4, 5), bool))._repr_png_()) == 24).all()
 
 
