@@ -61,17 +61,18 @@ def prepare(
     return PreparedImage(square, frame, watch)
 
 
-def prepared_square(square: NDArray[np.float32], frame: Frame) -> PreparedImage:
+def prepared_square(square: NDArray[np.float32], frame: Frame, side: int) -> PreparedImage:
     """Take an image that was resized, normalised and padded elsewhere.
 
     Args:
         square: (3, side, side).
         frame: ``Preprocessing.frame`` of the image.
+        side: Of the encoder's input.
 
     Raises:
         ImageError: The array has another shape.
     """
-    shape = (3, frame.side, frame.side)
+    shape = (3, side, side)
     if square.shape != shape:
         raise ImageError(f"a prepared image must be {shape}, not {square.shape}.")
     pixels = np.ascontiguousarray(square[None], np.float32)
@@ -92,7 +93,8 @@ def encoder_input(
     Returns:
         float32 (1, 3, side, side).
     """
-    if preprocessing.is_of_sam:
+    frame = preprocessing.input_frame(frame)
+    if preprocessing.normal_as_sam:
         mean, std = preprocessing.mean, preprocessing.std
         return ops.preprocess(pixels, frame, mean, std, threads=threads)[None]
     resized = _resized(pixels, frame, preprocessing)

@@ -29,6 +29,11 @@ PARAMETERS = {
     "sam2-hiera-small": 38_538_577,
     "sam2-hiera-base-plus": 73_328_401,
     "sam2-hiera-large": 216_924_865,
+    "efficientvit-sam-l0": 34_792_784,
+    "efficientvit-sam-l1": 47_650_128,
+    "efficientvit-sam-l2": 61_328_592,
+    "efficientvit-sam-xl0": 116_957_904,
+    "efficientvit-sam-xl1": 203_346_128,
 }
 """As published: of SAM 2 the part for images, of MobileSAM without its classifier."""
 
