@@ -174,6 +174,8 @@ def to_json(manifest: Manifest) -> str:
     """Write a manifest as the text of ``model.json``; ``from_json`` returns an equal one."""
     fields = asdict(manifest)
     ordered = {"schema": fields.pop("schema"), **fields}
+    if fields["preprocessing"].get("prompt_side") is None:
+        fields["preprocessing"].pop("prompt_side", None)
     if manifest.rules is None:
         del ordered["rules"]
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fastseg.artifacts.json_fields import JsonFields
 from fastseg.geometry import Frame
@@ -69,6 +69,15 @@ class Preprocessing:
     patch: int = PATCH
     """Pixels of the square along each axis that the embedding has one token for."""
 
+    prompt_side: int | None = None
+    """Side of the square that prompts and masks are placed in, where it is not that of the input:
+    EfficientViT-SAM takes images of 512 pixels and coordinates in SAM's 1024."""
+
+    @property
+    def square(self) -> int:
+        """Side of the square that prompts and masks are placed in."""
+        return self.side if self.prompt_side is None else self.prompt_side
+
     @property
     def grid(self) -> int:
         """Tokens of the embedding along each axis."""
@@ -81,7 +90,12 @@ class Preprocessing:
 
     @property
     def is_of_sam(self) -> bool:
-        """True if images are resized and normalised as for SAM, which kernels of devices know."""
+        """True if images are prepared and placed as for SAM, which kernels of devices know."""
+        return self.normal_as_sam and self.square == self.side
+
+    @property
+    def normal_as_sam(self) -> bool:
+        """True if images are resized and normalised as for SAM, to whatever side."""
         return self.resize == LONGEST_SIDE and self.normalise == MEAN_STD
 
     @property
@@ -90,8 +104,12 @@ class Preprocessing:
         return self.resize in (STRETCH_SPLINE, STRETCH_BILINEAR, STRETCH_PILLOW)
 
     def frame(self, image: tuple[int, int], crop: tuple[int, int, int, int] | None = None) -> Frame:
-        """Place an image of this height and width, or a crop of it, in the square."""
-        return Frame(image, self.side, crop, self.stretched)
+        """Place an image of this height and width, or a crop of it, in the square of prompts."""
+        return Frame(image, self.square, crop, self.stretched)
+
+    def input_frame(self, frame: Frame) -> Frame:
+        """Place the image of a frame in the square that the encoder takes."""
+        return frame if frame.side == self.side else replace(frame, side=self.side)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +147,10 @@ def image_preprocessing(fields: JsonFields) -> Preprocessing:
         resize=fields.word("resize", "resizing", RESIZINGS),
         normalise=fields.word("normalise", "normalisation", (MEAN_STD, MIN_MAX), MEAN_STD),
         patch=fields.get("patch", int, PATCH),
+        prompt_side=fields.get("prompt_side", int) if "prompt_side" in fields.document else None,
     )
     _check_side(found.side, fields)
+    _check_side(found.square, fields, "prompt_side")
     if found.patch < 1 or found.side % found.patch:
         fields.refuse(f"patch must divide the side, {found.side}, and is {found.patch}")
     if not (all(map(math.isfinite, found.mean)) and all(0 < x < math.inf for x in found.std)):
@@ -170,6 +190,6 @@ def _triple(fields: JsonFields, name: str) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def _check_side(side: int, fields: JsonFields) -> None:
+def _check_side(side: int, fields: JsonFields, name: str = "side") -> None:
     if side < 16 or side % 16 or side > LARGEST_SIDE:
-        fields.refuse(f"side must be a multiple of 16 up to {LARGEST_SIDE}, not {side}")
+        fields.refuse(f"{name} must be a multiple of 16 up to {LARGEST_SIDE}, not {side}")

@@ -118,6 +118,29 @@ def _sam2(version: str, size: str, length: int | None, sha256: str) -> ModelCard
     )
 
 
+_EFFICIENTVIT = (
+    ("l0", "c4f994b01a16d48bcf2fbbb089448cfbf58fae5811edfa8113c953b8b8cc64b8"),
+    ("l1", "fa151df2b9b96896accd505470755cdd293a4c50cdabac95478f3fbd86d9152b"),
+    ("l2", "d4bfd842224cbb99de09acc3325e81ac5b7e8725c8fbdab152305e5d934bfe4a"),
+    ("xl0", "9bc2f87bd23d6e6d1f7b5beff910f98835c7c333fac73e695bac0bec685968f8"),
+    ("xl1", "10f42277679427c1183dcff19758e536aa86bcc4304e4b387ff48865784be05c"),
+)
+"""Size and sha256 of the published files of EfficientViT-SAM."""
+
+
+def _efficientvit_sam(size: str, sha256: str) -> ModelCard:
+    return ModelCard(
+        f"efficientvit-sam-{size}",
+        family="sam",
+        exportable=True,
+        preparation="sam" if size.startswith("x") else "efficientvit-sam",
+        description=f"EfficientViT-SAM {size.upper()} (Zhang et al. 2024)",
+        licence="Apache-2.0, that of its project",
+        page="https://github.com/mit-han-lab/efficientvit",
+        checkpoint=PublishedCheckpoint(f"efficientvit_sam_{size}.pt", None, sha256),
+    )
+
+
 KNOWN = (
     ModelCard(
         "sam-vit-b",
@@ -210,6 +233,7 @@ KNOWN = (
         licence="that of the file",
         page="https://github.com/tianrun-chen/SAM-Adapter-PyTorch",
     ),
+    *(_efficientvit_sam(*facts) for facts in _EFFICIENTVIT),
 )
 """Published models whose weights fastseg knows by hash and does not ship."""
 

@@ -44,7 +44,7 @@ def compare(modules: SamModules, graphs: GraphFiles) -> Table:
         of every kind, without and with a mask prompt.
     """
     random = torch.Generator().manual_seed(0)
-    image = _image(modules.side, random)
+    image = _image(modules.image_side, random)
     coords = modules.side * torch.rand(len(LABELS), len(LABELS[0]), 2, generator=random)
     labels = torch.tensor(LABELS, dtype=torch.int32)
     with torch.inference_mode():

@@ -107,7 +107,7 @@ class MaskGenerator:
         height, width = pixels.shape[:2]
         crops = crop_frames(
             (height, width),
-            preprocessing.side,
+            preprocessing.square,
             layers=settings.crop_n_layers,
             overlap_ratio=settings.crop_overlap_ratio,
             stretched=preprocessing.stretched,

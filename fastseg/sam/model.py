@@ -112,7 +112,8 @@ class Sam(VolumeModel, LoadedModel):
         Raises:
             ImageError: The array has another shape.
         """
-        prepared = prepared_square(square, self.manifest.image_preprocessing.frame(image_size))
+        about = self.manifest.image_preprocessing
+        prepared = prepared_square(square, about.frame(image_size), about.side)
         with self._graphs.call():
             return self._encode(prepared)
 

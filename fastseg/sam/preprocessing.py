@@ -62,17 +62,18 @@ def prepare(
     return PreparedImage(square, frame, watch)
 
 
-def prepared_square(square: NDArray[np.float32], frame: Frame) -> PreparedImage:
+def prepared_square(square: NDArray[np.float32], frame: Frame, side: int) -> PreparedImage:
     """Take an image that was resized, normalised and padded elsewhere.
 
     Args:
         square: (3, side, side).
         frame: ``Preprocessing.frame`` of the image.
+        side: Of the encoder's input.
 
     Raises:
         ImageError: The array has another shape.
     """
-    shape = (3, frame.side, frame.side)
+    shape = (3, side, side)
     if square.shape != shape:
         raise ImageError(f"a prepared image must be {shape}, not {square.shape}.")
     pixels = np.ascontiguousarray(square[None], np.float32)
@@ -93,6 +94,7 @@ def encoder_input(
     Returns:
         float32 (1, 3, side, side).
     """
+    frame = preprocessing.input_frame(frame)
     min_max = preprocessing.normalise == MIN_MAX
     if preprocessing.resize in (LONGEST_SIDE, STRETCH_PILLOW) and not min_max:
         mean, std = preprocessing.mean, preprocessing.std

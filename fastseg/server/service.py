@@ -139,7 +139,7 @@ class Service:
         """
         image.frame(body.frame)
         prompting.check_number(body.prompts, self.limits)
-        square = Frame(image.image.size, self.model.manifest.image_preprocessing.side)
+        square = Frame(image.image.size, self.model.manifest.image_preprocessing.square)
         prompts = prompting.arguments(self.model, square, body.prompts)
         settings = body.model_dump(include={"rule", "min_score", "max_change"})
 

@@ -306,7 +306,7 @@ def frame_outputs(probabilities: NDArray[np.float32], name: str, precision: str)
 def _discs(corners: NDArray[np.float32], preprocessing: Preprocessing) -> NDArray[np.float32]:
     """Draw a mask prompt (prompts, 1, side, side) in each box: a disc, 8 at its middle."""
     side = preprocessing.mask_side
-    corners = corners * (side / preprocessing.side)
+    corners = corners * (side / preprocessing.square)
     middles, extents = corners.mean(axis=1), np.abs(corners[:, 1] - corners[:, 0])
     y, x = np.mgrid[:side, :side] + 0.5
     away = np.stack([x, y], axis=-1) - middles[:, None, None]

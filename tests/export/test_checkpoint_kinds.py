@@ -32,6 +32,11 @@ PARAMETERS = {
     "sam-adapter-vit-b": 93_735_472 - 6220 + 256 + 63_312,
     "sam-adapter-vit-l": 312_342_832 - 6220 + 256 + 116_544,
     "sam-adapter-vit-h": 641_090_608 - 6220 + 256 + 186_960,
+    "efficientvit-sam-l0": 34_792_784,
+    "efficientvit-sam-l1": 47_650_128,
+    "efficientvit-sam-l2": 61_328_592,
+    "efficientvit-sam-xl0": 116_957_904,
+    "efficientvit-sam-xl1": 203_346_128,
 }
 """As published: of SAM 2 the part for images, of MobileSAM without its classifier. SAM-Adapter is
 SAM with its adapter, and of the prompt encoder the embedding of no mask alone."""

@@ -1,4 +1,4 @@
-"""The reference packages mobile_sam and sam2, importable where their own needs have no build.
+"""Reference packages of published networks, importable where their own needs have no build.
 
 Substitutes stand for the functions of torchvision and timm that they use, with the same semantics;
 for hydra, which only builds from configuration files, stands nothing that does anything.
@@ -60,6 +60,17 @@ class ToTensor:
         return torch.from_numpy(image.copy()).permute(2, 0, 1).float() / 255
 
 
+class _Step(nn.Module):
+    """Any callable as a part of a sequence."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, value: Any) -> Any:
+        return self.function(value)
+
+
 class _GlobalHydra:
     @staticmethod
     def instance() -> _GlobalHydra:
@@ -72,7 +83,12 @@ class _GlobalHydra:
 
 _SUBSTITUTES: Mapping[str, Mapping[str, Any]] = {
     "torchvision": {},
-    "torchvision.transforms": {"Resize": Resize, "Normalize": Normalize, "ToTensor": ToTensor},
+    "torchvision.transforms": {
+        "Resize": Resize,
+        "Normalize": Normalize,
+        "ToTensor": ToTensor,
+        "Compose": lambda steps: nn.Sequential(*map(_Step, steps)),
+    },
     "torchvision.transforms.functional": {"resize": resize, "to_pil_image": to_pil_image},
     "torchvision.ops": {},
     "torchvision.ops.boxes": {"batched_nms": batched_nms, "box_area": box_area},
@@ -121,6 +137,13 @@ def imported(name: str) -> ModuleType:
 def mobile_sam() -> ModuleType:
     """Import the reference of MobileSAM."""
     return imported("mobile_sam")
+
+
+def efficient_vit_sam(size: str) -> Any:
+    """Build EfficientViT-SAM as its own builder does: size ``"l0"`` to ``"xl1"``."""
+    zoo = imported("efficientsam.sam_model_zoo")
+    with substitutes():
+        return zoo.create_efficientvit_sam_model(f"efficientvit-sam-{size}", pretrained=False)
 
 
 def sam2_model(size: str, version: str = "2.1") -> Any:

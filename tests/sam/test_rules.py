@@ -13,7 +13,12 @@ import fastseg
 from fastseg import artifacts
 from fastseg.artifacts.json_fields import JsonFields
 from fastseg.artifacts.manifest import to_json
-from fastseg.artifacts.preprocessing import STRETCH_BILINEAR
+from fastseg.artifacts.preprocessing import (
+    LONGEST_SIDE,
+    STRETCH_BILINEAR,
+    Preprocessing,
+    image_preprocessing,
+)
 from fastseg.artifacts.rules import (
     CORNERS_FIRST,
     DIRECT,
@@ -30,6 +35,7 @@ from fastseg.errors import ModelFolderError, PromptError
 from fastseg.geometry import Frame
 from fastseg.sam.drawing import single_slots
 from fastseg.sam.embedding import Embedding
+from fastseg.sam.preprocessing import encoder_input
 from fastseg.sam.prompts import PromptRequest
 from fastseg.testing import tiny_sam_folder
 
@@ -97,6 +103,28 @@ def test_rules_in_a_manifest_are_read_as_they_were_written(rules):
 def test_rules_that_are_not_known_are_refused(document, said):
     with pytest.raises(ModelFolderError, match=said):
         read_rules(JsonFields(document, "rules"))
+
+
+def test_images_may_have_a_smaller_square_than_prompts_and_masks():
+    smaller = Preprocessing(32, (90.0, 91.0, 92.0), (50.0, 51.0, 52.0), patch=8)
+    about = replace(smaller, prompt_side=64)
+    assert (about.grid, about.mask_side, about.is_of_sam) == (4, 16, False)
+    frame = about.frame(IMAGE.shape[:2])
+    assert frame == Frame((70, 100), 64)
+    np.testing.assert_array_equal(
+        encoder_input(IMAGE, frame, about),
+        encoder_input(IMAGE, smaller.frame(IMAGE.shape[:2]), smaller),
+    )
+
+
+def test_the_square_of_prompts_is_read_as_it_was_written():
+    document = {"side": 512, "mean": [1, 2, 3], "std": [4, 5, 6], "resize": LONGEST_SIDE}
+    assert image_preprocessing(JsonFields(document, "preprocessing")).square == 512
+    document["prompt_side"] = 1024
+    assert image_preprocessing(JsonFields(document, "preprocessing")).square == 1024
+    document["prompt_side"] = 1000
+    with pytest.raises(ModelFolderError, match="prompt_side must be a multiple of 16"):
+        image_preprocessing(JsonFields(document, "preprocessing"))
 
 
 def test_a_model_of_boxes_refuses_points_masks_and_grids(boxes_alone):

@@ -89,11 +89,11 @@ struct Moments {
     }
 };
 
-constexpr float layer_epsilon = 1e-5f, head_epsilon = 1e-6f;  // of SAM's two kinds of layer norm
+constexpr float head_epsilon = 1e-6f;  // of the layer norm between the steps of upscaling
 
 // sums += residual, and each token's mean and 1 / deviation over the channels.
 template <int vectors>
-FASTSEG_INLINE void add_and_measure(float* sums, const float* residual, int64_t n,
+FASTSEG_INLINE void add_and_measure(float* sums, const float* residual, int64_t n, float epsilon,
                                     Statistics (&out)[vectors]) {
     Moments moments[vectors];
     for (int64_t c = 0; c < width; ++c) {
@@ -104,7 +104,7 @@ FASTSEG_INLINE void add_and_measure(float* sums, const float* residual, int64_t 
             moments[v].add(value);
         }
     }
-    for (int v = 0; v < vectors; ++v) out[v] = moments[v].statistics(width, layer_epsilon);
+    for (int v = 0; v < vectors; ++v) out[v] = moments[v].statistics(width, epsilon);
 }
 
 template <int masks>

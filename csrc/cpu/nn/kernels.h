@@ -73,6 +73,7 @@ struct ResidualLayerNorm {
     const void* residual;  // [256, tile]
     const float* scale;    // [256]
     const float* shift;    // [256]
+    float epsilon;         // added to the variance
     void* packed_b;        // [256, tile] in format b; null in float32
     void* packed_a;        // [256, span * tile] in format a, or null; null in float32
     int64_t slot;          // of the tile in its span

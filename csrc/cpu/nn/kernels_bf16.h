@@ -134,8 +134,8 @@ FASTSEG_INLINE void normalise_sums(const ResidualLayerNorm& s, const Statistics 
 }
 
 FASTSEG_INLINE void layer_norm(const ResidualLayerNorm& s, const Moments (&moments)[2]) {
-    const Statistics found[2] = {moments[0].statistics(width, layer_epsilon),
-                                 moments[1].statistics(width, layer_epsilon)};
+    const Statistics found[2] = {moments[0].statistics(width, s.epsilon),
+                                 moments[1].statistics(width, s.epsilon)};
     if (s.packed_a)
         normalise_sums<true>(s, found);
     else

@@ -48,7 +48,7 @@ void gemm_residual_layernorm(const Gemm& p, const ResidualLayerNorm& s) {
     constexpr int vectors = 2;
     for (int64_t n = 0; n < tile_size; n += vectors * lanes) {
         Statistics statistics[vectors];
-        add_and_measure<vectors>(sums, residual, n, statistics);
+        add_and_measure<vectors>(sums, residual, n, s.epsilon, statistics);
         for (int64_t c = 0; c < width; ++c) {
             for (int v = 0; v < vectors; ++v) {
                 float* at = sums + c * tile_size + n + v * lanes;

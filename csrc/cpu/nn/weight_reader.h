@@ -33,6 +33,11 @@ class WeightReader {
         return {from, from + count};
     }
 
+    // A number of its own, or `otherwise` where the file does not state it.
+    double scalar(const std::string& name, double otherwise) const {
+        return weights_.count(name) ? static_cast<double>(*data(name, {1})) : otherwise;
+    }
+
   private:
     static std::string text(const std::vector<int64_t>& shape) {
         std::string text = "(";

@@ -17,6 +17,7 @@ class Reader : private WeightReader {
     Reader(const Weights& weights, const KernelTable& table)
         : WeightReader(weights), table_(table) {}
 
+    using WeightReader::scalar;
     using WeightReader::values;
 
     Linear linear(const std::string& name, int64_t in, int64_t out, float scale = 1.0f) const {
@@ -149,6 +150,7 @@ Model::Model(const Weights& weights, int64_t grid, int64_t side, const KernelTab
     : table(table), grid(grid), side(side) {
     const Reader reader(weights, table);
     const std::string prompt = "prompt_encoder.", decoder = "mask_decoder.";
+    epsilon = reader.scalar(decoder + "transformer.epsilon", 1e-5);
     fourier = reader.values(prompt + "pe_layer.positional_encoding_gaussian_matrix", {2, inner});
     label_embeddings = reader.values(prompt + "not_a_point_embed.weight", {1, width});
     for (int label = 0; label < 4; ++label) {

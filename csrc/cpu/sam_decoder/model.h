@@ -87,6 +87,7 @@ struct Model {
 
     const KernelTable& table;
     int64_t grid, side;
+    double epsilon;                       // of the transformer's layer norms
     std::vector<float> fourier;           // [2, 128]
     std::vector<float> label_embeddings;  // [5, 256] padding, background, foreground, two corners
     std::vector<float> no_mask;           // [256]

@@ -139,8 +139,8 @@ void TilePass::apply_update(const TokenKeysValues& keys_values, const void* resi
     table_.gemm_residual_layernorm(
         {keys_values.values.bytes(), padded, weights, b_stride(table_, padded, n), to.floats(), n,
          width, n, k, false},
-        {to.bytes(), residual, norm.scale.data(), norm.shift.data(), packed_b_.bytes(), packed_a,
-         slot});
+        {to.bytes(), residual, norm.scale.data(), norm.shift.data(),
+         static_cast<float>(model_.epsilon), packed_b_.bytes(), packed_a, slot});
     current_ = to.bytes();
 }
 

@@ -39,13 +39,13 @@ void relu(float* x, int64_t count) {
 
 }  // namespace
 
-void normalise(const Norm& norm, float* x, int64_t rows) {
+void normalise(const Norm& norm, double epsilon, float* x, int64_t rows) {
     for (int64_t row = 0; row < rows; ++row, x += width) {
         double sum = 0, squares = 0;
         for (int64_t c = 0; c < width; ++c) sum += x[c];
         const double mean = sum / width;
         for (int64_t c = 0; c < width; ++c) squares += (x[c] - mean) * (x[c] - mean);
-        const double scale = 1 / std::sqrt(squares / width + 1e-5);
+        const double scale = 1 / std::sqrt(squares / width + epsilon);
         for (int64_t c = 0; c < width; ++c) {
             const size_t at = static_cast<size_t>(c);
             x[c] = static_cast<float>((x[c] - mean) * scale) * norm.scale[at] + norm.shift[at];
@@ -119,7 +119,7 @@ void Tokens::self_attend(const Layer& layer, bool first) {
     }
     if (first) std::fill(state_.floats(), state_.floats() + rows * width, 0.0f);
     add(attention.out, wide_.floats(), 0, rows);
-    normalise(layer.norm1, state_.floats(), rows);
+    normalise(layer.norm1, model_.epsilon, state_.floats(), rows);
 }
 
 const float* Tokens::project_with_positions(const Linear& linear) {
@@ -135,11 +135,11 @@ const float* Tokens::project(const Linear& linear) {
 void Tokens::add_attention(const Layer& layer, const float* attended) {
     const int64_t rows = prompts_ * tokens_;
     add(layer.token_to_image.out, attended, 0, rows);
-    normalise(layer.norm2, state_.floats(), rows);
+    normalise(layer.norm2, model_.epsilon, state_.floats(), rows);
     apply(layer.mlp1, state_.floats(), rows, wide_.floats());
     relu(wide_.floats(), rows * hidden);
     add(layer.mlp2, wide_.floats(), 0, rows);
-    normalise(layer.norm3, state_.floats(), rows);
+    normalise(layer.norm3, model_.epsilon, state_.floats(), rows);
 }
 
 void Tokens::keep_output_tokens() {
@@ -157,7 +157,7 @@ void Tokens::add_final_attention(const float* attended, const std::vector<int64_
     for (const int64_t row : rows) {
         float* state = state_.floats() + row * width;
         for (int64_t c = 0; c < width; ++c) state[c] += *from++;
-        normalise(model_.final_norm, state, 1);
+        normalise(model_.final_norm, model_.epsilon, state, 1);
     }
 }
 

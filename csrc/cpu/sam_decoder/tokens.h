@@ -8,7 +8,7 @@
 namespace fastseg::cpu::sam_decoder {
 
 // x = norm(x) over each of `rows` rows of 256.
-void normalise(const Norm& norm, float* x, int64_t rows);
+void normalise(const Norm& norm, double epsilon, float* x, int64_t rows);
 
 // The tokens of `prompts` prompts, `tokens` each, from layer to layer.
 class Tokens {

@@ -242,7 +242,7 @@ def _open_decoder(
 ) -> ops.DecoderKernel:
     from fastseg import ops
 
-    side, grid = preprocessing.side, preprocessing.grid
+    side, grid = preprocessing.square, preprocessing.grid
     make = partial(ops.DecoderKernel, grid=grid, side=side, kernel_table=table)
     return _OPENED.find((content, side, grid, table), path, safetensors.read, make)
 

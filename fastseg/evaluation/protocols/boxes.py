@@ -84,7 +84,7 @@ class Boxes(Protocol):
         spacing = self._spacing(example)
         watch = Stopwatch()
         embedding = embed(model, example.image, watch)
-        side = model.manifest.image_preprocessing.side
+        side = model.manifest.image_preprocessing.square
         scale = max(example.image.shape[:2]) / side if self.margin_unit == "model" else 1.0
         rows: list[Row] = []
         for margin in self.margins:

@@ -9,7 +9,7 @@ from functools import cache, partial
 import torch
 from torch import Tensor
 
-from fastseg.export.networks import hiera, sam2, sam_adapter
+from fastseg.export.networks import efficient_vit, hiera, sam2, sam_adapter
 from fastseg.export.networks.image_encoder import SHAPES, ImageEncoder
 from fastseg.export.networks.mask_decoder import MaskDecoder
 from fastseg.export.networks.prompt_encoder import PromptEncoder
@@ -160,6 +160,17 @@ KINDS = (
             published_name=sam_adapter.published_name,
         )
         for name, shape in SHAPES.items()
+    ),
+    *(
+        Kind(
+            f"efficientvit-sam-{size}",
+            f"EfficientViT-SAM {size.upper()}",
+            partial(efficient_vit.build, shape),
+            # The larger ones take images as SAM does.
+            ("efficientvit-sam" if shape.is_large else "sam",),
+            certain=True,
+        )
+        for size, shape in efficient_vit.SHAPES.items()
     ),
 )
 """Every kind that is exported, smaller ones of a family first."""

@@ -87,6 +87,11 @@ PREPARATIONS: Mapping[str, Preparation] = MappingProxyType(
             Preprocessing(1024, MEAN, STD, STRETCH_PILLOW),
             Rules(PromptRules(points=False, boxes=False, masks=False, alternatives=False)),
         ),
+        "efficientvit-sam": Preparation(
+            "longest side to 512 pixels, SAM's statistics, coordinates in SAM's square of 1024; "
+            "points, boxes, masks",
+            Preprocessing(512, MEAN, STD, patch=8, prompt_side=1024),
+        ),
     }
 )
 """By the word of ``fastseg export --preprocess``."""

@@ -12,6 +12,9 @@ from fastseg.export.networks.prompt_encoder import WIDTH
 
 HEADS = 8
 HIDDEN = 2048
+EPSILON = 1e-5
+"""Added to the variance in the layer norms of SAM's transformer."""
+
 MASK_VECTOR = contract.MASK_VECTOR
 """Channels of the upscaled image embedding, and so of the vector that draws a mask from it."""
 
@@ -51,17 +54,17 @@ class Attention(nn.Module):
 class TwoWayLayer(nn.Module):
     """Tokens attend to themselves and to the image, then the image attends to the tokens."""
 
-    def __init__(self, first: bool) -> None:
+    def __init__(self, first: bool, epsilon: float) -> None:
         super().__init__()
         self.first = first
         self.self_attn = Attention(WIDTH)
-        self.norm1 = nn.LayerNorm(WIDTH)
+        self.norm1 = nn.LayerNorm(WIDTH, epsilon)
         self.cross_attn_token_to_image = Attention(WIDTH // 2)
-        self.norm2 = nn.LayerNorm(WIDTH)
+        self.norm2 = nn.LayerNorm(WIDTH, epsilon)
         self.mlp = FeedForward(WIDTH, HIDDEN, nn.ReLU())
-        self.norm3 = nn.LayerNorm(WIDTH)
+        self.norm3 = nn.LayerNorm(WIDTH, epsilon)
         self.cross_attn_image_to_token = Attention(WIDTH // 2)
-        self.norm4 = nn.LayerNorm(WIDTH)
+        self.norm4 = nn.LayerNorm(WIDTH, epsilon)
 
     def forward(
         self, tokens: Tensor, image: Tensor, prompt: Tensor, positions: Tensor
@@ -89,11 +92,11 @@ class TwoWayLayer(nn.Module):
 class TwoWayTransformer(nn.Module):
     """Two two-way layers, then one attention from the tokens to the image."""
 
-    def __init__(self) -> None:
+    def __init__(self, epsilon: float) -> None:
         super().__init__()
-        self.layers = nn.ModuleList([TwoWayLayer(first=True), TwoWayLayer(first=False)])
+        self.layers = nn.ModuleList([TwoWayLayer(first, epsilon) for first in (True, False)])
         self.final_attn_token_to_image = Attention(WIDTH // 2)
-        self.norm_final_attn = nn.LayerNorm(WIDTH)
+        self.norm_final_attn = nn.LayerNorm(WIDTH, epsilon)
 
     @property
     def two_way_layers(self) -> list[TwoWayLayer]:
@@ -113,11 +116,15 @@ class MaskDecoder(nn.Module):
     """SAM's mask decoder (Kirillov et al. 2023, appendix A) with its weight names.
 
     It keeps no size: the grid is whatever the image embedding has.
+
+    Args:
+        epsilon: Added to the variance in the layer norms of the transformer.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, epsilon: float = EPSILON) -> None:
         super().__init__()
-        self.transformer = TwoWayTransformer()
+        self.epsilon = epsilon
+        self.transformer = TwoWayTransformer(epsilon)
         self.iou_token = nn.Embedding(1, WIDTH)
         self.mask_tokens = nn.Embedding(contract.MASK_SLOTS, WIDTH)
         self.output_upscaling = nn.Sequential(

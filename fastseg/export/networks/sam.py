@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fastseg.contract import MASK_SLOTS, DType, GraphSpec, TensorSpec
 from fastseg.export.networks.image_encoder import ImageEncoder
-from fastseg.export.networks.mask_decoder import HEADS, MASK_VECTOR, MaskDecoder
+from fastseg.export.networks.mask_decoder import EPSILON, HEADS, MASK_VECTOR, MaskDecoder
 from fastseg.export.networks.prompt_encoder import WIDTH, PromptEncoder
 from fastseg.export.networks.reassociated_decoder import (
     Decoder,
@@ -30,17 +30,25 @@ TRACED = {"images": 1, "prompts": 5, "points": 3, "survivors": 6, "masks": 2}
 class SamModules:
     """An image encoder of any kind, with SAM's prompt encoder and mask decoder.
 
-    The image encoder maps (B, 3, side, side) to (B, 256, side / 16, side / 16).
+    The image encoder maps (B, 3, image_side, image_side) to (B, 256, grid, grid).
     """
 
     image_encoder: nn.Module
     prompt_encoder: PromptEncoder
     mask_decoder: MaskDecoder
 
+    input_side: int | None = None
+    """Side of the encoder's input in pixels, where it is not that of the square of prompts."""
+
     @property
     def side(self) -> int:
-        """Side of the square input in pixels."""
+        """Side of the square that prompts are placed in, in pixels."""
         return self.prompt_encoder.side
+
+    @property
+    def image_side(self) -> int:
+        """Side of the square input of the encoder in pixels."""
+        return self.side if self.input_side is None else self.input_side
 
     def by_prefix(self) -> Mapping[str, nn.Module]:
         """Return the modules by the prefix of their weights in a checkpoint."""
@@ -58,12 +66,16 @@ class SamModules:
         own = type(self.mask_decoder) is MaskDecoder and type(self.prompt_encoder) is PromptEncoder
         if not own:
             return None
-        return {
+        found = {
             f"{prefix}.{name}": tensor.detach().float().numpy()
             for prefix, module in self.by_prefix().items()
             if prefix != "image_encoder"
             for name, tensor in module.state_dict().items()
         }
+        if self.mask_decoder.epsilon != EPSILON:
+            epsilon = np.array([self.mask_decoder.epsilon], np.float32)
+            found["mask_decoder.transformer.epsilon"] = epsilon
+        return found
 
     def encoder_weights(self) -> dict[str, NDArray[np.float32]] | None:
         """Collect every weight of an image encoder that the native kernel knows; None for another.
@@ -112,7 +124,7 @@ class SamModules:
         )
         logits = _port("low_res_logits", "survivors", "masks", 4 * grid, 4 * grid)
 
-        image = _port("image", "images", 3, self.side, self.side)
+        image = _port("image", "images", 3, self.image_side, self.image_side)
         maps = self.map_ports()
         yield _source("encoder", self.image_encoder, (image,), (embedding, *maps), batch="images")
         one = (_port("embedding", 1, WIDTH, grid, grid),)

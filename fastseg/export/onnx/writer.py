@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import logging
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -128,8 +129,12 @@ def _optimise(model: onnx_ir.Model) -> None:
     optimizer.optimize(model)
 
 
-def _gelu(x: Any, approximate: str = "none") -> Any:  # noqa: ARG001 - torch passes it by name
-    """Compute the exact GELU in the order of operations that ONNX Runtime fuses."""
+def _gelu(x: Any, approximate: str = "none") -> Any:
+    """Compute either form of GELU in the order of operations that ONNX Runtime fuses."""
+    if approximate == "tanh":
+        cubed = operators.Mul(operators.Pow(x, 3.0), 0.044715)
+        bend = operators.Tanh(operators.Mul(operators.Add(x, cubed), (2 / math.pi) ** 0.5))
+        return operators.Mul(operators.Mul(x, 0.5), operators.Add(bend, 1.0))
     bell = operators.Add(operators.Erf(operators.Div(x, 2.0**0.5)), 1.0)
     return operators.Mul(operators.Mul(x, bell), 0.5)
 
