@@ -33,6 +33,7 @@ _HOMES = {
     "Frame": "geometry",
     "Masks": "masks",
     "Prototypes": "sam.prototypes",
+    "Ritm": "guided.ritm",
     "Sam": "sam.model",
     "Timings": "timings",
     "Unet": "echo.unet",

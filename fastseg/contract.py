@@ -113,6 +113,9 @@ SAM_GRAPHS: Mapping[str, str] = MappingProxyType(
 UNET_GRAPH = "network"
 """The one graph of a folder of family ``"unet"``."""
 
+GUIDED_GRAPH = "network"
+"""The one graph of a folder of family ``"ritm"`` or ``"specialist"``."""
+
 _IMAGE_GRAPHS = ("encoder", UNET_GRAPH)
 
 
@@ -139,3 +142,18 @@ def unet_network(side: int, channels: int, classes: int) -> GraphSpec:
     frames = TensorSpec("frames", "float32", ("batch", channels, side, side))
     probabilities = TensorSpec("probabilities", "float32", ("batch", classes, side, side))
     return GraphSpec(UNET_GRAPH, (frames,), (probabilities,))
+
+
+def guided_network(guidance: int, *, channels: int = 3, side: int | None = None) -> GraphSpec:
+    """Describe the graph of a network that takes prompts as channels beside those of the image.
+
+    Args:
+        guidance: Channels that prompts are written into.
+        channels: Channels of the image.
+        side: Height and width of the input in pixels; None leaves both open.
+    """
+    sides: tuple[Dimension, Dimension] = ("height", "width") if side is None else (side, side)
+    image = TensorSpec("image", "float32", ("batch", channels, *sides))
+    maps = TensorSpec("guidance", "float32", ("batch", guidance, *sides))
+    logits = TensorSpec("logits", "float32", ("batch", 1, *sides))
+    return GraphSpec(GUIDED_GRAPH, (image, maps), (logits,))

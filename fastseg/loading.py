@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, overload
 
 from fastseg import artifacts
 from fastseg.artifacts import ModelFolder, registry
-from fastseg.artifacts.manifest import SAM, UNET
+from fastseg.artifacts.manifest import RITM, SAM, UNET
 from fastseg.errors import ModelFolderError
 from fastseg.images import MAX_PIXELS
 from fastseg.inference.sessions import Choice
@@ -15,6 +15,7 @@ from fastseg.sam.model import Sam
 
 if TYPE_CHECKING:
     from fastseg.echo.unet import Unet
+    from fastseg.guided.ritm import Ritm
 
 Model: TypeAlias = str | os.PathLike[str]
 
@@ -52,7 +53,7 @@ def load(
     precision: str = "auto",
     threads: int = 0,
     max_pixels: int | None = MAX_PIXELS,
-) -> Sam | Unet: ...
+) -> Sam | Unet | Ritm: ...
 
 
 def load(
@@ -63,7 +64,7 @@ def load(
     precision: str = "auto",
     threads: int = 0,
     max_pixels: int | None = MAX_PIXELS,
-) -> Sam | Unet:
+) -> Sam | Unet | Ritm:
     """Load a model.
 
     Args:
@@ -83,9 +84,10 @@ def load(
         max_pixels: Largest image accepted, height x width; None lifts the limit.
 
     Returns:
-        A ``Sam`` for a model that takes prompts, a ``Unet`` for one that takes frames. A backend,
-        device or precision that is named is used or raises; ``"auto"`` chooses for each graph, and
-        ``model.runs`` is the result.
+        A ``Sam`` for a model that takes prompts, a ``Ritm`` for an iterative-mask network with the
+        same calls, a ``Unet`` for one that takes frames. A backend, device or precision that is
+        named is used or raises; ``"auto"`` chooses for each graph, and ``model.runs`` is the
+        result.
 
     Raises:
         ModelNotFoundError: There is no such name and no such folder.
@@ -97,11 +99,27 @@ def load(
     folder, choice = _read(model), Choice(device, backend, precision, threads)
     if folder.manifest.family == UNET:
         return _unet(folder, choice, max_pixels)
-    return Sam(folder, choice, max_pixels=max_pixels)
+    return _promptable(folder, choice, max_pixels)
+
+
+def load_promptable(
+    model: Model, choice: Choice, *, max_pixels: int | None = MAX_PIXELS
+) -> Sam | Ritm:
+    """Load a model that takes prompts, of any family.
+
+    Raises:
+        ModelNotFoundError: There is no such name and no such folder.
+        ModelFolderError: The folder is incomplete, altered, or takes no prompts.
+        BackendUnavailableError: A named backend, device or precision is not available here.
+    """
+    folder = _read(model)
+    if folder.manifest.family == UNET:
+        raise ModelFolderError(_for_frames(model))
+    return _promptable(folder, choice, max_pixels)
 
 
 def load_sam(model: Model, choice: Choice, *, max_pixels: int | None = MAX_PIXELS) -> Sam:
-    """Load a model that takes prompts.
+    """Load a model of SAM's family.
 
     Raises:
         ModelNotFoundError: There is no such name and no such folder.
@@ -109,10 +127,13 @@ def load_sam(model: Model, choice: Choice, *, max_pixels: int | None = MAX_PIXEL
         BackendUnavailableError: A named backend, device or precision is not available here.
     """
     folder = _read(model)
+    if folder.manifest.family == UNET:
+        raise ModelFolderError(_for_frames(model))
     if folder.manifest.family != SAM:
         raise ModelFolderError(
-            f"{model} segments ultrasound frames without prompts. Give its frames to fastseg echo, "
-            "or to fastseg.load(...).segment(frames)."
+            f"{model} has no image embedding, which this call needs: it is of family "
+            f"{folder.manifest.family!r}. Give it to fastseg segment, everything, evaluate or "
+            "cohort, or name a model of SAM's family."
         )
     return Sam(folder, choice, max_pixels=max_pixels)
 
@@ -134,6 +155,22 @@ def load_unet(model: Model, choice: Choice, *, max_pixels: int | None = MAX_PIXE
     return _unet(folder, choice, max_pixels)
 
 
+def _for_frames(model: Model) -> str:
+    return (
+        f"{model} segments ultrasound frames without prompts. Give its frames to fastseg echo, "
+        "or to fastseg.load(...).segment(frames)."
+    )
+
+
+def _promptable(folder: ModelFolder, choice: Choice, max_pixels: int | None) -> Sam | Ritm:
+    if folder.manifest.family == SAM:
+        return Sam(folder, choice, max_pixels=max_pixels)
+    # Imported here, because SAM models do not need it.
+    from fastseg.guided.ritm import Ritm
+
+    return Ritm(folder, choice, max_pixels=max_pixels)
+
+
 def _unet(folder: ModelFolder, choice: Choice, max_pixels: int | None) -> Unet:
     # Imported here, because SAM models do not need it.
     from fastseg.echo.unet import Unet
@@ -143,7 +180,7 @@ def _unet(folder: ModelFolder, choice: Choice, max_pixels: int | None) -> Unet:
 
 def _read(model: Model) -> ModelFolder:
     folder = artifacts.read(registry.find(model))
-    if folder.manifest.family not in (SAM, UNET):
+    if folder.manifest.family not in (SAM, UNET, RITM):
         raise ModelFolderError(
             f"{folder.path} holds a model of the family {folder.manifest.family!r}, which this "
             "version cannot run. Update fastseg."

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
 from fastseg.errors import ModelFolderError
 
 REMEDY = "Copy the folder again, or export the model again."
 
 Value = TypeVar("Value")
+
+Triple: TypeAlias = tuple[float, float, float]
+"""A number for each of R, G, B."""
 
 
 class JsonFields:
@@ -49,3 +53,18 @@ class JsonFields:
                 f"{', '.join(map(repr, known))}. Upgrade fastseg."
             )
         return word
+
+    def triple(self, name: str, *, positive: bool = False) -> Triple:
+        """Read the field ``name``, three finite numbers."""
+        values = self.get(name, list)
+        if len(values) != 3 or not all(type(value) in (int, float) for value in values):
+            self.refuse(f"{name} must be three numbers, not {values}")
+        try:
+            red, green, blue = (float(value) for value in values)
+        except OverflowError:  # an integer beyond every float
+            self.refuse(f"{name} must be three finite numbers")
+        if not all(math.isfinite(value) for value in (red, green, blue)):
+            self.refuse(f"{name} must be finite: {values}")
+        if positive and min(red, green, blue) <= 0:
+            self.refuse(f"{name} must be positive: {values}")
+        return red, green, blue

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from typing import Any, TypeAlias
 
+from fastseg.artifacts.guidance import PointPreprocessing, point_preprocessing
 from fastseg.artifacts.json_fields import REMEDY, JsonFields
 from fastseg.artifacts.preprocessing import (
     FramePreprocessing,
@@ -27,6 +28,11 @@ SAM = "sam"
 
 UNET = "unet"
 """The family of networks that segment frames without prompts."""
+
+RITM = "ritm"
+"""The family of iterative-mask networks, which take points and the last mask as channels."""
+
+AnyPreprocessing: TypeAlias = Preprocessing | FramePreprocessing | PointPreprocessing
 
 Json: TypeAlias = Mapping[str, Any]
 
@@ -85,10 +91,10 @@ class Manifest:
     """The whole of ``model.json``."""
 
     family: str
-    """Pipeline of the graphs: ``"sam"``, or ``"unet"`` for frames without prompts."""
+    """Pipeline of the graphs: ``"sam"``, ``"unet"`` for frames without prompts, or ``"ritm"``."""
 
     name: str
-    preprocessing: Preprocessing | FramePreprocessing
+    preprocessing: AnyPreprocessing
     graphs: Mapping[str, GraphFile]
     """By a key that is unique in the folder: the graph's name, for the precision exported first."""
 
@@ -148,6 +154,17 @@ class Manifest:
         return self.preprocessing
 
     @property
+    def point_preprocessing(self) -> PointPreprocessing:
+        """``preprocessing`` of an iterative-mask network.
+
+        Raises:
+            ModelFolderError: The model is of another kind.
+        """
+        if not isinstance(self.preprocessing, PointPreprocessing):
+            raise ModelFolderError(f"{self.name} is no RITM: it is of family {self.family!r}")
+        return self.preprocessing
+
+    @property
     def view(self) -> str:
         """The view that a network for frames is made for, ``"a4c"``.
 
@@ -201,7 +218,7 @@ def from_json(text: str) -> Manifest:
             f"model.json has schema {schema}, this fastseg reads up to {SCHEMA}. Upgrade fastseg."
         )
     graphs, family = root.get("graphs", dict), root.get("family", str)
-    read = frame_preprocessing if family == UNET else image_preprocessing
+    read = _READERS.get(family, image_preprocessing)
     manifest = Manifest(
         schema=schema,
         family=family,
@@ -221,8 +238,17 @@ def from_json(text: str) -> Manifest:
     return manifest
 
 
+_READERS: Mapping[str, Callable[[JsonFields], AnyPreprocessing]] = {
+    UNET: frame_preprocessing,
+    RITM: point_preprocessing,
+}
+"""Readers of ``preprocessing`` of the families that are not like SAM."""
+
+
 def _check_inputs(manifest: Manifest) -> None:
     """Hold the graphs that take images against the side that images are resized to."""
+    if isinstance(manifest.preprocessing, PointPreprocessing):
+        return  # images keep their size
     side = manifest.preprocessing.side
     for name, stored in manifest.graphs.items():
         for tensor in stored.graph.inputs if graph_role(name) == "image" else ():

@@ -142,8 +142,8 @@ def image_preprocessing(fields: JsonFields) -> Preprocessing:
     """
     found = Preprocessing(
         side=fields.get("side", int),
-        mean=_triple(fields, "mean"),
-        std=_triple(fields, "std"),
+        mean=fields.triple("mean"),
+        std=fields.triple("std", positive=True),
         resize=fields.word("resize", "resizing", RESIZINGS),
         normalise=fields.word("normalise", "normalisation", (MEAN_STD, MIN_MAX), MEAN_STD),
         patch=fields.get("patch", int, PATCH),
@@ -153,8 +153,6 @@ def image_preprocessing(fields: JsonFields) -> Preprocessing:
     _check_side(found.square, fields, "prompt_side")
     if found.patch < 1 or found.side % found.patch:
         fields.refuse(f"patch must divide the side, {found.side}, and is {found.patch}")
-    if not (all(map(math.isfinite, found.mean)) and all(0 < x < math.inf for x in found.std)):
-        fields.refuse(f"mean and std must be finite and std positive: {found.mean}, {found.std}")
     return found
 
 
@@ -177,17 +175,6 @@ def frame_preprocessing(fields: JsonFields) -> FramePreprocessing:
     if not 0 < found.field_of_view_cm < math.inf:
         fields.refuse(f"field_of_view_cm must be positive, not {found.field_of_view_cm}")
     return found
-
-
-def _triple(fields: JsonFields, name: str) -> tuple[float, float, float]:
-    values = fields.get(name, list)
-    if len(values) != 3 or not all(type(value) in (int, float) for value in values):
-        fields.refuse(f"{name} must be three numbers, not {values}")
-    try:
-        red, green, blue = (float(value) for value in values)
-    except OverflowError:  # an integer beyond every float
-        fields.refuse(f"{name} must be three finite numbers")
-    return red, green, blue
 
 
 def _check_side(side: int, fields: JsonFields, name: str = "side") -> None:

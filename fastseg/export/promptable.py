@@ -6,7 +6,9 @@ import os
 from pathlib import Path
 
 from fastseg.export.checkpoints.identify import Identified, identify
+from fastseg.export.guided import write_guided_folder
 from fastseg.export.model_folder import Card, Progress, require_precision, silent
+from fastseg.export.networks.guided import GuidedModules
 from fastseg.export.sam import write_sam_folder
 from fastseg.validation.parity import Table
 
@@ -61,13 +63,13 @@ def export_checkpoint(
     parts = {"lora": lora, "decoder": decoder, "adapter": adapter}
     found = identify(checkpoint, preprocess=preprocess, key=key, **parts)
     preparation = found.require_preparation()
+    modules, card = found.kind.fill(found.weights), _card(found, name or Path(out).name, licence)
+    if isinstance(modules, GuidedModules):
+        return write_guided_folder(
+            modules, out, card, preparation=preparation, precision=precision, progress=step
+        )
     return write_sam_folder(
-        found.kind.fill(found.weights),
-        out,
-        _card(found, name or Path(out).name, licence),
-        precision=precision,
-        preparation=preparation,
-        progress=step,
+        modules, out, card, precision=precision, preparation=preparation, progress=step
     )
 
 

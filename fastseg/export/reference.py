@@ -15,17 +15,20 @@ from fastseg.errors import CheckpointError
 from fastseg.export.checkpoints import nano as nano_checkpoint
 from fastseg.export.checkpoints import sam as sam_checkpoint
 from fastseg.export.checkpoints.identify import source_modules
+from fastseg.export.networks.guided import GuidedModules
 from fastseg.export.networks.sam import SamModules
 from fastseg.export.onnx import float16_storage
 from fastseg.export.sam import load_modules
 from fastseg.export.unet import Probabilities, load_unet
 from fastseg.sam.prompts import PromptBatch
+from fastseg.validation.guided_probe import GuidedProbe
 from fastseg.validation.probes import (
     FrameProbe,
     ModelOutputs,
     Probe,
     PromptProbe,
     frame_outputs,
+    guided_outputs,
     prompt_outputs,
 )
 
@@ -60,9 +63,10 @@ def torch_network(manifest: Manifest, checkpoint: str | os.PathLike[str]) -> Tor
     if manifest.source.get("kind") == nano_checkpoint.KIND:
         modules = nano_checkpoint.read(checkpoint)
     else:
-        modules = source_modules(manifest.source, checkpoint) or load_modules(
-            sam_checkpoint.read(checkpoint)
-        )
+        found = source_modules(manifest.source, checkpoint)
+        if isinstance(found, GuidedModules):
+            return TorchGuided(found.network.eval().requires_grad_(False))
+        modules = found or load_modules(sam_checkpoint.read(checkpoint))
     _round_alike(manifest, "encoder", modules.image_encoder, *modules.by_prefix().values())
     return TorchSam(modules)
 
@@ -95,6 +99,21 @@ class TorchUnet:
             raise CheckpointError("the checkpoint takes no prompts: it is of a network for frames")
         found = self._network(torch.from_numpy(probe.pixels)).numpy()
         return frame_outputs(found, NAME, "fp32")
+
+
+class TorchGuided:
+    """A network whose prompts are channels of its input."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        self._network = network
+
+    @torch.inference_mode()
+    def run(self, probe: Probe) -> ModelOutputs:
+        """Draw the masks of one image's prompts."""
+        if not isinstance(probe, GuidedProbe):
+            raise CheckpointError("the checkpoint is of a network of another family")
+        logits = self._network(torch.from_numpy(probe.image), torch.from_numpy(probe.guidance))
+        return guided_outputs(probe, logits.numpy(), NAME, "fp32")
 
 
 class TorchSam:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fastseg import artifacts
 from fastseg.artifacts import ModelFolder, registry, safetensors
-from fastseg.artifacts.manifest import SAM, GraphFile, Manifest
+from fastseg.artifacts.manifest import SAM, UNET, GraphFile, Manifest
 from fastseg.artifacts.preprocessing import Preprocessing
 from fastseg.errors import CheckpointError, ModelFolderError
 from fastseg.export.checkpoints import sam as sam_checkpoint
@@ -23,6 +23,7 @@ from fastseg.export.checkpoints.identify import source_modules
 from fastseg.export.checkpoints.preparations import MEAN, STD, Preparation
 from fastseg.export.checkpoints.sam import Checkpoint
 from fastseg.export.fp16 import convert as fp16_convert
+from fastseg.export.guided import compare as compare_guided
 from fastseg.export.model_folder import (
     Card,
     Progress,
@@ -33,6 +34,7 @@ from fastseg.export.model_folder import (
     versions,
 )
 from fastseg.export.networks.folded_encoder import fold
+from fastseg.export.networks.guided import GuidedModules
 from fastseg.export.networks.image_encoder import SHAPES, ImageEncoder
 from fastseg.export.networks.mask_decoder import MaskDecoder
 from fastseg.export.networks.prompt_encoder import PromptEncoder
@@ -249,7 +251,7 @@ def check_folder(folder: str | os.PathLike[str], checkpoint: str | os.PathLike[s
     """Compare the float32 graphs of a model folder with a checkpoint, as an export does at its end.
 
     Args:
-        folder: A model folder that was exported from SAM ViT-B, ViT-L or ViT-H.
+        folder: A model folder that was exported from a checkpoint of a promptable network.
         checkpoint: The ``.pth`` or ``.safetensors`` file.
 
     Returns:
@@ -260,12 +262,15 @@ def check_folder(folder: str | os.PathLike[str], checkpoint: str | os.PathLike[s
         CheckpointError: The file is not a SAM checkpoint.
     """
     found = artifacts.read(folder)
-    if found.manifest.family != SAM:
+    if found.manifest.family == UNET:
         raise ModelFolderError(
-            f"{folder} is of family {found.manifest.family!r}, and only SAM's graphs are compared "
-            "with a checkpoint. Name a model folder that fastseg export sam wrote."
+            f"{folder} is of family {found.manifest.family!r}, and only graphs of models that take "
+            "prompts are compared with a checkpoint. Name a model folder that fastseg export FILE "
+            "wrote."
         )
     modules = source_modules(found.manifest.source, checkpoint)
+    if isinstance(modules, GuidedModules):
+        return compare_guided(modules, found.file(found.graph_file(modules.graph.name, "fp32")))
     if modules is None:
         modules = load_modules(sam_checkpoint.read(checkpoint))
     for module in modules.by_prefix().values():

@@ -61,7 +61,7 @@ UNMEASURED = "FP32 is the default. Run fastseg calibrate for a faster backend wi
 """The reason for the plans of a model whose choice is free, without a tuned plan."""
 
 FOR_FRAMES = 'FP32 is the default. The precision "bf16" is faster on processors that support it'
-"""The same for a model that takes no prompts: ``validation.autotune`` measures none of them."""
+"""The same for models of other families: ``validation.autotune`` measures none of them."""
 
 
 class GraphRunner(Protocol):

@@ -130,7 +130,7 @@ class MaskGenerator:
         with self.watch("postprocess"):
             masks = self._join([frame for _, frame in crops], parts)
             if settings.min_mask_region_area:
-                masks = self._without_small_regions(masks)
+                masks = without_small_regions(masks, settings)
         return replace(masks, search=settings.search, points_decoded=self._points_decoded)
 
     def _named(self, classify: Classifier, image: ImageSource, channels: Channels) -> Masks:
@@ -311,16 +311,17 @@ class MaskGenerator:
         ]
         return _distinct(parts, sharpness, self._settings.crop_nms_thresh)
 
-    def _without_small_regions(self, masks: Masks) -> Masks:
-        """Fill small holes, drop small islands, and prefer untouched masks in one more NMS."""
-        settings, area = self._settings, self._settings.min_mask_region_area
-        filled, had_holes = ops.rle_remove_small_regions(masks.runs, area, "holes")
-        runs, had_islands = ops.rle_remove_small_regions(filled, area, "islands")
-        boxes = ops.rle_boxes(runs)
-        untouched = (~(had_holes | had_islands)).astype(np.float32)
-        threshold = max(settings.box_nms_thresh, settings.crop_nms_thresh)
-        edited = replace(masks, runs=runs, boxes=boxes, areas=ops.rle_areas(runs))
-        return edited[ops.box_nms(boxes, untouched, threshold)]
+
+def without_small_regions(masks: Masks, settings: GridSettings) -> Masks:
+    """Fill small holes, drop small islands, and prefer untouched masks in one more NMS."""
+    area = settings.min_mask_region_area
+    filled, had_holes = ops.rle_remove_small_regions(masks.runs, area, "holes")
+    runs, had_islands = ops.rle_remove_small_regions(filled, area, "islands")
+    boxes = ops.rle_boxes(runs)
+    untouched = (~(had_holes | had_islands)).astype(np.float32)
+    threshold = max(settings.box_nms_thresh, settings.crop_nms_thresh)
+    edited = replace(masks, runs=runs, boxes=boxes, areas=ops.rle_areas(runs))
+    return edited[ops.box_nms(boxes, untouched, threshold)]
 
 
 def reuse(

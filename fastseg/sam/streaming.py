@@ -10,28 +10,29 @@ from typing import Any, Generic, TypeVar
 
 from fastseg.environment.threads import Task, Team
 from fastseg.errors import FastsegError, ImageError, PromptError
-from fastseg.images import ImageSource
 from fastseg.inputs.numbers import one_of, shown, whole_number
 from fastseg.masks import Masks
-from fastseg.sam.embedding import Embedding
 from fastseg.sam.prompts import PromptRequest, Prompts
 
 Read = TypeVar("Read")
 """An image that was read and is ready to be encoded."""
 
+Encoded = TypeVar("Encoded")
+"""An image that is ready for prompts: an ``Embedding``, of SAM."""
+
 
 @dataclass(frozen=True, slots=True)
-class Stages(Generic[Read]):
+class Stages(Generic[Read, Encoded]):
     """The three steps of ``segment``, each of which may run in a thread of its own."""
 
-    read: Callable[[ImageSource | Embedding], Read]
-    encode: Callable[[Read, PromptRequest], tuple[Embedding, Prompts]]
-    decode: Callable[[Embedding, Prompts], Masks]
+    read: Callable[[Any], Read]
+    encode: Callable[[Read, PromptRequest], tuple[Encoded, Prompts]]
+    decode: Callable[[Encoded, Prompts], Masks]
 
 
 def stream_masks(
-    requests: Iterable[tuple[ImageSource | Embedding, PromptRequest]],
-    stages: Stages[Read],
+    requests: Iterable[tuple[Any, PromptRequest]],
+    stages: Stages[Read, Encoded],
     *,
     batch_size: int,
     on_error: str = "raise",
@@ -39,7 +40,7 @@ def stream_masks(
     """Segment one image after the other.
 
     Args:
-        requests: Images or embeddings with their prompts; taken one by one.
+        requests: Images, or what a model has made of them, with prompts; taken one by one.
         stages: The steps of one image.
         batch_size: Images that are held at once, at least 1: while the masks of one are decoded,
             the next is encoded and the others are read.
@@ -56,11 +57,11 @@ def stream_masks(
     batch_size = whole_number(batch_size, "batch_size", PromptError, least=1)
     with Team(1) as reader, Team(1) as encoder:
         reading: deque[tuple[Task[Read], PromptRequest]] = deque()
-        encoding: deque[Task[tuple[Embedding, Prompts]]] = deque()
+        encoding: deque[Task[tuple[Encoded, Prompts]]] = deque()
 
         def encode_when_read(
             being_read: Task[Read], request: PromptRequest
-        ) -> tuple[Embedding, Prompts]:
+        ) -> tuple[Encoded, Prompts]:
             return stages.encode(being_read.result(), request)
 
         def encode_next() -> None:
@@ -111,12 +112,12 @@ def _entries(values: Iterable[Any]) -> Iterator[Any] | None:
 
 
 def pair_requests(
-    images: Iterable[ImageSource | Embedding], columns: tuple[Iterable[Any] | None, ...]
-) -> Iterator[tuple[ImageSource | Embedding, PromptRequest]]:
+    images: Iterable[Any], columns: tuple[Iterable[Any] | None, ...]
+) -> Iterator[tuple[Any, PromptRequest]]:
     """Pair each image with its prompts.
 
     Args:
-        images: Images or embeddings.
+        images: Images, or what a model has made of them.
         columns: For each field of ``PromptRequest`` one entry an image, or None.
 
     Raises:

@@ -105,7 +105,8 @@ def autotune(
     """
     if folder.manifest.family != SAM:
         raise ModelFolderError(
-            f"{folder.manifest.name} takes no prompts, and only models that do are calibrated. "
+            f"{folder.manifest.name} is of family {folder.manifest.family!r}, and only models of "
+            "SAM's are calibrated. "
             'Name the precision to load it in, as in precision="bf16".'
         )
     tuner = _Autotuner(folder, threads, progress)

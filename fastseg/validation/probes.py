@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from fastseg import ops
 from fastseg.artifacts import ModelFolder
-from fastseg.artifacts.manifest import UNET, Manifest
+from fastseg.artifacts.manifest import RITM, UNET, Manifest
 from fastseg.artifacts.preprocessing import Preprocessing
 from fastseg.contract import (
+    GUIDED_GRAPH,
     LABEL_BOX_BOTTOM_RIGHT,
     LABEL_BOX_TOP_LEFT,
     LABEL_FOREGROUND,
@@ -35,6 +36,7 @@ from fastseg.sam.grid_settings import GridSettings
 from fastseg.sam.preprocessing import encoder_input
 from fastseg.sam.prompts import PromptBatch
 from fastseg.sam.two_stage_decoder import PROMPTS_PER_RUN, TwoStageDecoder
+from fastseg.validation.guided_probe import GuidedProbe, build_guided_probe, masks_of
 
 POINTS_PER_SIDE, BOXES_PER_SIDE = 8, 4
 """Sizes of the grids of points and boxes in a probe. The last row of boxes stands twice in it, the
@@ -61,6 +63,11 @@ class PromptProbe:
     mask_input: NDArray[np.float32]
     """(n, 1, 4 * grid, 4 * grid) mask prompts: logits that go with the last n prompts when they
     are run a second time."""
+
+    @property
+    def feed(self) -> dict[str, Array]:
+        """The input of the encoder."""
+        return {"image": self.pixels}
 
     def batches(self, size: int, *, masked: bool = True) -> Iterator[PromptBatch]:
         """Give all prompts, at most ``size`` at a time: without mask prompts, then with them.
@@ -92,8 +99,13 @@ class FrameProbe:
     pixels: NDArray[np.float32]
     """(1, channels, side, side)."""
 
+    @property
+    def feed(self) -> dict[str, Array]:
+        """The input of the graph."""
+        return {"frames": self.pixels}
 
-Probe: TypeAlias = PromptProbe | FrameProbe
+
+Probe: TypeAlias = PromptProbe | FrameProbe | GuidedProbe
 
 
 TensorSignature: TypeAlias = tuple[str, tuple[Dimension, ...]]
@@ -150,6 +162,8 @@ class ModelOutputs:
 
 def build_probe(manifest: Manifest, image: NDArray[np.uint8]) -> Probe:
     """Prepare an image (H, W, 3) for a model, with prompts if the model takes any."""
+    if manifest.family == RITM:
+        return build_guided_probe(image, manifest)
     if manifest.family != UNET:
         return build_prompt_probe(image, manifest.image_preprocessing)
     wanted = manifest.frame_preprocessing
@@ -211,8 +225,12 @@ def run_probe(graphs: GraphRunner, probe: Probe, precision: str) -> ModelOutputs
     """
     if isinstance(probe, FrameProbe):
         backend = graphs[UNET_GRAPH]
-        probabilities = backend.run({"frames": probe.pixels})["probabilities"]
+        probabilities = backend.run(probe.feed)["probabilities"]
         return frame_outputs(probabilities, backend.name, precision)
+    if isinstance(probe, GuidedProbe):
+        backend = graphs[GUIDED_GRAPH]
+        masked = backend.run(probe.feed)["logits"]
+        return guided_outputs(probe, masked, backend.name, precision)
     decoder = TwoStageDecoder(graphs)
     embedding = decoder.complete(encode(graphs, probe))
     ious, vectors, logits = [], [], []
@@ -301,6 +319,16 @@ def frame_outputs(probabilities: NDArray[np.float32], name: str, precision: str)
     backend, _, device = name.partition(":")
     drawn = DrawnMasks(np.arange(len(masks)), masks, np.flatnonzero(ops.rle_areas(masks)))
     return ModelOutputs({"probabilities": probabilities}, drawn, backend, device, precision)
+
+
+def guided_outputs(
+    probe: GuidedProbe, logits: NDArray[np.float32], name: str, precision: str
+) -> ModelOutputs:
+    """Draw the masks of logits (prompts, 1, h, w) and collect all outputs."""
+    masks = masks_of(logits, probe.threshold)
+    backend, _, device = name.partition(":")
+    drawn = DrawnMasks(np.arange(len(masks)), masks, np.flatnonzero(ops.rle_areas(masks)))
+    return ModelOutputs({"logits": logits}, drawn, backend, device, precision)
 
 
 def _discs(corners: NDArray[np.float32], preprocessing: Preprocessing) -> NDArray[np.float32]:

@@ -145,7 +145,7 @@ def test_a_field_that_a_later_version_added_is_ignored(folder):
         (lambda d: d["preprocessing"].update(std=["a", "b", "c"]), "std"),
         (lambda d: d["preprocessing"].pop("side"), "side"),
         (lambda d: d["preprocessing"].update(side=100), "multiple of 16"),
-        (lambda d: d["preprocessing"].update(std=[1, 0, 1]), "std positive"),
+        (lambda d: d["preprocessing"].update(std=[1, 0, 1]), "std must be positive"),
         (lambda d: d["preprocessing"].update(mean=[1, float("nan"), 1]), "finite"),
         (lambda d: d["preprocessing"].update(resize="stretch"), "stretch.*Upgrade fastseg"),
         (lambda d: d["graphs"].update(encoder=[]), "encoder"),

@@ -22,10 +22,9 @@ from fastseg.export.checkpoints.completion import (
     with_decoder,
     with_lora,
 )
-from fastseg.export.checkpoints.kinds import COUNTER, KINDS, Kind
+from fastseg.export.checkpoints.kinds import COUNTER, KINDS, Kind, Modules
 from fastseg.export.checkpoints.preparations import PREPARATIONS, Preparation
 from fastseg.export.networks import sam_adapter
-from fastseg.export.networks.sam import SamModules
 
 SUFFIXES = (".pt", ".pth", ".safetensors")
 
@@ -37,7 +36,6 @@ _OTHERS: tuple[tuple[str, str, str], ...] = (
     ("SAM-HQ", "mask_decoder.hf_token.", "Apache-2.0"),
     ("SAM-Med2D", "image_encoder.blocks.0.Adapter.", "that of its project"),
     ("HQ-SAM 2", "sam_mask_decoder.hf_token.", "Apache-2.0"),
-    ("RITM", "feature_extractor.", "MIT"),
 )
 """Networks that are recognised by the beginning of a name and not exported, with their licences."""
 
@@ -155,7 +153,7 @@ def identify(
     )
 
 
-def source_modules(source: Mapping[str, Any], path: str | os.PathLike[str]) -> SamModules | None:
+def source_modules(source: Mapping[str, Any], path: str | os.PathLike[str]) -> Modules | None:
     """Build the modules of the checkpoint that a model folder was exported from.
 
     Args:
@@ -196,8 +194,6 @@ def read_weights(path: Path, *, key: str | None = None) -> dict[str, Tensor]:
         found = f"it holds {', '.join(inside)}" if inside else "it holds no checkpoint"
         raise CheckpointError(f"{path} is a folder: {found}. Name one file")
     found = checkpoint_files.load(path, remedy=_REMEDY)
-    if isinstance(found, Mapping) and {"state_dict", "config"} <= set(found):
-        raise CheckpointError(_not_exported(path, "RITM", "MIT"))
     weights = checkpoint_files.unwrap(path, found, remedy=_REMEDY, key=key)
     weights = {name: tensor for name, tensor in weights.items() if not name.endswith(COUNTER)}
     low_rank = lora_layouts.parse(path, weights)

@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from fastseg.export.networks import efficient_vit, hiera, sam2, sam_adapter
+from fastseg.contract import guided_network
+from fastseg.export.networks import efficient_vit, hiera, ritm, sam2, sam_adapter
+from fastseg.export.networks.guided import GuidedModules
 from fastseg.export.networks.image_encoder import SHAPES, ImageEncoder
 from fastseg.export.networks.mask_decoder import MaskDecoder
 from fastseg.export.networks.prompt_encoder import PromptEncoder
 from fastseg.export.networks.sam import SamModules
 from fastseg.export.networks.tiny_vit import LITE_MEDSAM, MOBILE_SAM, TinyViT, TinyViTShape
+
+Modules: TypeAlias = SamModules | GuidedModules
+"""The torch modules of a network of either family."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +31,7 @@ class Kind:
     """``source.kind`` of the model folder."""
 
     title: str
-    build: Callable[[], SamModules]
+    build: Callable[[], Modules]
     """Makes the modules; on the meta device they take no memory."""
 
     preparations: tuple[str, ...]
@@ -64,7 +70,7 @@ class Kind:
             ),
         )
 
-    def fill(self, weights: Mapping[str, Tensor]) -> SamModules:
+    def fill(self, weights: Mapping[str, Tensor]) -> Modules:
         """Build the modules around weights that fit, widened to float32."""
         with torch.device("meta"):
             modules = self.build()
@@ -122,6 +128,10 @@ def _tiny_vit(shape: TinyViTShape) -> SamModules:
     return SamModules(TinyViT(shape), PromptEncoder(shape.grid, shape.side), MaskDecoder())
 
 
+def _ritm(shape: ritm.RitmShape) -> GuidedModules:
+    return GuidedModules(ritm.Ritm(shape), guided_network(ritm.SIDE_CHANNELS))
+
+
 _CLASSIFIER = ("image_encoder.norm_head.", "image_encoder.head.")
 """The classifier that TinyViT was first trained with, which MobileSAM's file still holds."""
 
@@ -171,6 +181,10 @@ KINDS = (
             certain=True,
         )
         for size, shape in efficient_vit.SHAPES.items()
+    ),
+    *(
+        Kind(name, f"RITM, HRNet-W{name[6:]}", partial(_ritm, shape), ("ritm",), certain=True)
+        for name, shape in ritm.SHAPES.items()
     ),
 )
 """Every kind that is exported, smaller ones of a family first."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from fastseg.artifacts.guidance import PointPreprocessing
+from fastseg.artifacts.manifest import RITM, SAM, AnyPreprocessing
 from fastseg.artifacts.preprocessing import (
     LONGEST_SIDE_AREA,
     MIN_MAX,
@@ -40,9 +42,12 @@ class Preparation:
     summary: str
     """In words, for errors and reports."""
 
-    preprocessing: Preprocessing
+    preprocessing: AnyPreprocessing
     rules: Rules | None = None
     """None for those of SAM."""
+
+    family: str = SAM
+    """Pipeline of the graphs."""
 
     @property
     def prompts(self) -> str:
@@ -91,6 +96,16 @@ PREPARATIONS: Mapping[str, Preparation] = MappingProxyType(
             "longest side to 512 pixels, SAM's statistics, coordinates in SAM's square of 1024; "
             "points, boxes, masks",
             Preprocessing(512, MEAN, STD, patch=8, prompt_side=1024),
+        ),
+        "ritm": Preparation(
+            "images at their own size, SAM's statistics, from the second point on a part of 400 "
+            "pixels; points alone",
+            PointPreprocessing(MEAN, STD),
+            Rules(
+                PromptRules(boxes=False, masks=False, alternatives=False),
+                everything=GridDefaults(pred_iou_thresh=0.0),
+            ),
+            RITM,
         ),
     }
 )

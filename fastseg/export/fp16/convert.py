@@ -22,7 +22,7 @@ from fastseg.artifacts import ModelFolder
 from fastseg.artifacts.manifest import GraphFile, Manifest
 from fastseg.backends.base import Backend
 from fastseg.backends.onnxruntime.session import OrtBackend
-from fastseg.contract import UNET_GRAPH, Array, GraphSpec, TensorSpec
+from fastseg.contract import Array, GraphSpec, TensorSpec
 from fastseg.errors import BackendError, ModelFolderError
 from fastseg.export.fp16.calibration import BlockDecision, Calibration
 from fastseg.export.fp16.rewrite import to_fp16
@@ -39,7 +39,7 @@ from fastseg.export.onnx.writer import save
 from fastseg.inference.sessions import PreopenedSessions
 from fastseg.validation import comparison, probes
 from fastseg.validation.comparison import Comparison, Limits
-from fastseg.validation.probes import FrameProbe, Probe, PromptProbe
+from fastseg.validation.probes import Probe, PromptProbe
 
 PRECISION = "fp16"
 
@@ -196,9 +196,10 @@ def _write(calibration: Calibration, decisions: Sequence[BlockDecision], path: P
 
 def _calibrate(calibrations: Mapping[str, Calibration], asked: Sequence[Probe]) -> None:
     """Run every graph on the inputs that the questions lead to, one graph after the other."""
-    frames = [one.pixels for one in asked if isinstance(one, FrameProbe)]
-    if frames:
-        calibrations[UNET_GRAPH].run([{"frames": pixels} for pixels in frames])
+    feeds = [one.feed for one in asked if not isinstance(one, PromptProbe)]
+    if feeds:
+        only = next(iter(calibrations.values()))
+        only.run(feeds)
         return
     prompted = [one for one in asked if isinstance(one, PromptProbe)]
     embeddings = calibrations["encoder"].run([{"image": one.pixels} for one in prompted])

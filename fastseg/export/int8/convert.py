@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fastseg import artifacts
 from fastseg.artifacts import ModelFolder
-from fastseg.artifacts.manifest import SAM, GraphFile, Manifest
+from fastseg.artifacts.manifest import UNET, GraphFile, Manifest
 from fastseg.backends.base import require_integers
 from fastseg.backends.onnxruntime.session import OrtBackend
 from fastseg.contract import Array
@@ -123,14 +123,13 @@ def _choices(lost: Mapping[str, float]) -> list[tuple[ProductDecision, ...]]:
 
 def calibration_images(manifest: Manifest) -> list[NDArray[np.uint8]]:
     """Generate images that neither this comparison nor ``fastseg calibrate`` uses."""
-    if manifest.family == SAM:
-        return list(scenes(range(101, 101 + CALIBRATION_IMAGES)))
-    return list(islice(sectors(probes.SAMPLES + CALIBRATION_IMAGES), probes.SAMPLES, None))
+    if manifest.family == UNET:
+        return list(islice(sectors(probes.SAMPLES + CALIBRATION_IMAGES), probes.SAMPLES, None))
+    return list(scenes(range(101, 101 + CALIBRATION_IMAGES)))
 
 
 def _feeds(manifest: Manifest, images: Sequence[NDArray[np.uint8]]) -> list[dict[str, Array]]:
-    name = "image" if manifest.family == SAM else "frames"
-    return [{name: probes.build_probe(manifest, one).pixels} for one in images]
+    return [probes.build_probe(manifest, one).feed for one in images]
 
 
 def _fp32_graph(folder: ModelFolder) -> GraphFile:

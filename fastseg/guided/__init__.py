@@ -1,0 +1,1 @@
+"""Networks that take prompts as channels beside those of the image: RITM."""
