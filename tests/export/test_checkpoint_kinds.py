@@ -37,6 +37,9 @@ PARAMETERS = {
     "efficientvit-sam-l2": 61_328_592,
     "efficientvit-sam-xl0": 116_957_904,
     "efficientvit-sam-xl1": 203_346_128,
+    "ritm-h18s": 4_220_047,
+    "ritm-h18": 10_032_019,
+    "ritm-h32": 30_951_363,
 }
 """As published: of SAM 2 the part for images, of MobileSAM without its classifier. SAM-Adapter is
 SAM with its adapter, and of the prompt encoder the embedding of no mask alone."""
