@@ -26,7 +26,10 @@ STRETCH_BILINEAR = "stretch_bilinear"
 """Resizing of SAM 2: both sides by a bilinear filter, widened where it shrinks, without rounding
 to 8 bits."""
 
-RESIZINGS = (LONGEST_SIDE, LONGEST_SIDE_AREA, STRETCH_SPLINE, STRETCH_BILINEAR)
+STRETCH_PILLOW = "stretch_pillow_bilinear"
+"""Resizing of SAM-Adapter: both sides by Pillow's bilinear filter to 8 bits."""
+
+RESIZINGS = (LONGEST_SIDE, LONGEST_SIDE_AREA, STRETCH_SPLINE, STRETCH_BILINEAR, STRETCH_PILLOW)
 
 MEAN_STD = "mean_std"
 """Normalisation by the mean and the deviation of each colour."""
@@ -84,7 +87,7 @@ class Preprocessing:
     @property
     def stretched(self) -> bool:
         """True if images fill the square, so that they lose their aspect."""
-        return self.resize in (STRETCH_SPLINE, STRETCH_BILINEAR)
+        return self.resize in (STRETCH_SPLINE, STRETCH_BILINEAR, STRETCH_PILLOW)
 
     def frame(self, image: tuple[int, int], crop: tuple[int, int, int, int] | None = None) -> Frame:
         """Place an image of this height and width, or a crop of it, in the square."""

@@ -199,6 +199,17 @@ KNOWN = (
         page="https://github.com/bowang-lab/MedSAM",
     ),
     *(_sam2(*facts) for facts in _SAM2),
+    ModelCard(
+        "sam-adapter",
+        family="sam",
+        exportable=True,
+        preparation="sam-adapter",
+        prompts="no prompt",
+        modality="those of its tuning",
+        description="SAM-Adapter, SAM tuned for one task (Chen et al. 2023); weights of your own",
+        licence="that of the file",
+        page="https://github.com/tianrun-chen/SAM-Adapter-PyTorch",
+    ),
 )
 """Published models whose weights fastseg knows by hash and does not ship."""
 

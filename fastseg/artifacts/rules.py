@@ -48,10 +48,15 @@ class PromptRules:
     coordinates: str = EXACT
 
     @property
+    def any(self) -> bool:
+        """False for a model that segments an image without a prompt."""
+        return self.points or self.boxes or self.masks
+
+    @property
     def taken(self) -> str:
-        """The kinds of prompts in words, ``"points, boxes, masks"``."""
+        """The kinds of prompts in words, ``"points, boxes, masks"`` or ``"no prompt"``."""
         kinds = {"points": self.points, "boxes": self.boxes, "masks": self.masks}
-        return ", ".join(kind for kind, taken in kinds.items() if taken)
+        return ", ".join(kind for kind, taken in kinds.items() if taken) or "no prompt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +122,6 @@ def read_rules(document: JsonFields) -> Rules:
         for name in ("prompts", "output", "everything")
     )
     kinds = {name: prompts.get(name, bool, True) for name in ("points", "boxes", "masks")}
-    if not any(kinds.values()):
-        prompts.refuse("must take points, boxes or masks")
     return Rules(
         PromptRules(
             **kinds,

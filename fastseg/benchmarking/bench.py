@@ -195,6 +195,9 @@ def _calls(plan: BenchmarkPlan, model: Sam) -> Iterator[_Call]:
     gflop = None if known is None else known.embedding_gflop
     yield _Call("embed", 0, lambda: model.embed(plan.image), gflop)
     embedding = model.embed(plan.image)
+    if not model.rules.prompts.any:
+        yield _Call("segment, no prompt", 1, partial(model.segment, embedding))
+        return
     for count in plan.prompts:
         points = spread_points(count, plan.image.shape[:2])
         prompts, word = {"points": points[:, None]}, "click"
@@ -253,7 +256,7 @@ mark("embed")
 height, width = image.shape[:2]
 prompt = {"points": [width / 2, height / 2]}
 if not model.rules.prompts.points:
-    prompt = {"boxes": [0, 0, width, height]}
+    prompt = {"boxes": [0, 0, width, height]} if model.rules.prompts.boxes else {}
 model.segment(embedding, **prompt, multimask=False)
 mark("first_mask")
 print(json.dumps(took))

@@ -74,7 +74,8 @@ def measure(model: str, image: NDArray[np.uint8], choice: Choice, rule: Stopping
     """Measure a model on one frame of ``STRUCTURES`` structures.
 
     A SAM model embeds the frame and gives three masks for a box around each structure, of which
-    the best-scoring one counts. A network for frames draws all of its chambers without prompts.
+    the best-scoring one counts. A network for frames draws all of its chambers without prompts,
+    and SAM-Adapter its one mask.
 
     Args:
         model: An embedded model's name or a model folder.
@@ -102,6 +103,9 @@ def _frame(network: Unet, image: NDArray[np.uint8], rule: StoppingRule) -> Model
 
 
 def _boxes(sam: Sam, image: NDArray[np.uint8], rule: StoppingRule) -> ModelCosts:
+    if not sam.rules.prompts.any:
+        whole = _seconds("a frame", lambda: sam.segment(image), rule)
+        return replace(_folder_costs(sam.manifest, _configuration(sam)), seconds_per_mask=whole)
     boxes = quarters(image.shape[:2])
     embedding = sam.embed(image)
     whole = _seconds("a frame", lambda: sam.segment(image, boxes=boxes), rule)

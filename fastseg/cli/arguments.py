@@ -12,6 +12,9 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from fastseg import artifacts
+from fastseg.artifacts import registry
+from fastseg.artifacts.manifest import SAM
 from fastseg.cli.report import Report
 from fastseg.errors import OutputError
 from fastseg.images import MAX_PIXELS
@@ -44,6 +47,15 @@ class ModelArguments:
         """Load a model that takes prompts; a device or backend given by name is used, or raises."""
         # The size limit applies where images are read, before the model gets them.
         return load_sam(self.model, self.choice, max_pixels=None)
+
+    def takes_prompts(self) -> bool:
+        """Read from the model's folder, without loading it, if it takes any prompt.
+
+        Raises:
+            ModelError: There is no such model, or its folder cannot be read.
+        """
+        manifest = artifacts.read(registry.find(self.model), verify=False).manifest
+        return manifest.family != SAM or manifest.sam_rules.prompts.any
 
     @property
     def choice(self) -> Choice:

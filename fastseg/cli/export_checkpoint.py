@@ -39,6 +39,7 @@ class CheckpointArguments:
     key: str | None
     lora: Path | None
     decoder: Path | None
+    adapter: Path | None
     precision: str
     name: str | None
     licence: str | None
@@ -63,6 +64,11 @@ class CheckpointArguments:
 )
 @click.option(
     "--decoder", type=click.Path(path_type=Path), help="A fine-tuned decoder to use with FILE."
+)
+@click.option(
+    "--adapter",
+    type=click.Path(path_type=Path),
+    help="The tuned part of SAM-Adapter to use with FILE.",
 )
 @click.option(
     "--precision",
@@ -92,6 +98,7 @@ def checkpoint(arguments: CheckpointArguments) -> Report:
             key=arguments.key,
             lora=arguments.lora,
             decoder=arguments.decoder,
+            adapter=arguments.adapter,
         ).as_dict()
         if arguments.out is None:
             return Report("export identify", found, _lines(found))
@@ -102,6 +109,7 @@ def checkpoint(arguments: CheckpointArguments) -> Report:
             key=arguments.key,
             lora=arguments.lora,
             decoder=arguments.decoder,
+            adapter=arguments.adapter,
             precision=arguments.precision,
             name=arguments.name,
             licence=arguments.licence,

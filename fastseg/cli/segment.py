@@ -109,10 +109,11 @@ def segment(arguments: Arguments) -> Report:
     """Segment the objects that boxes and points mark, in one or many IMAGES.
 
     Each --box is a prompt of its own. All --point together are one prompt, and belong to the box
-    if there is exactly one. Every image gets the same prompts.
+    if there is exactly one. Every image gets the same prompts. A model that takes no prompt gets
+    the images alone.
     """
-    prompts = prompts_of(arguments)
     arguments.check_out(arguments.images)
+    prompts = prompts_of(arguments)
     with arguments.load() as model:
 
         def call(image: NDArray[np.uint8]) -> Masks:
@@ -143,10 +144,12 @@ def prompts_of(arguments: Arguments) -> Prompts:
     """Turn the options into prompts.
 
     Raises:
-        click.UsageError: There is no prompt, or the options are ambiguous.
+        click.UsageError: There is no prompt and the model takes some, or the options are ambiguous.
+        ModelError: There is no prompt and no such model.
     """
     boxes, points, labels = arguments.box, arguments.point, arguments.label
-    check_prompts(boxes, points, labels)
+    if boxes or points or labels or arguments.takes_prompts():
+        check_prompts(boxes, points, labels)
     count = max(1, len(boxes))
     if arguments.name and len(arguments.name) != count:
         raise click.UsageError(

@@ -19,6 +19,7 @@ def export_checkpoint(
     key: str | None = None,
     lora: str | os.PathLike[str] | None = None,
     decoder: str | os.PathLike[str] | None = None,
+    adapter: str | os.PathLike[str] | None = None,
     precision: str = "fp32",
     name: str | None = None,
     licence: str | None = None,
@@ -38,6 +39,7 @@ def export_checkpoint(
         key: Name under which the file holds the weights, where it holds several sets.
         lora: A file of LoRA pairs over the checkpoint, or PEFT's folder; they are merged.
         decoder: A file with a fine-tuned decoder over the checkpoint.
+        adapter: A file with the tuned part of SAM-Adapter over the checkpoint.
         precision: ``"fp32"``, or ``"fp16"`` for mixed-precision graphs beside the float32 ones.
         name: The model's name; that of the folder if left out.
         licence: Of the weights; that of the published checkpoint if it is one.
@@ -56,7 +58,8 @@ def export_checkpoint(
     require_precision(precision)
     step = progress or silent
     step("reading the checkpoint")
-    found = identify(checkpoint, preprocess=preprocess, key=key, lora=lora, decoder=decoder)
+    parts = {"lora": lora, "decoder": decoder, "adapter": adapter}
+    found = identify(checkpoint, preprocess=preprocess, key=key, **parts)
     preparation = found.require_preparation()
     return write_sam_folder(
         found.kind.fill(found.weights),

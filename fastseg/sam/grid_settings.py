@@ -150,6 +150,11 @@ def resolved_settings(given: Mapping[str, Any], rules: Rules) -> GridSettings:
     Raises:
         PromptError: A setting is out of range, or the model takes no points.
     """
+    if not rules.prompts.any:
+        raise PromptError(
+            "This model takes no prompt, and everything() asks it for masks at points. Use "
+            "segment(image), which draws its one mask."
+        )
     if not rules.prompts.points:
         raise PromptError(
             "This model was not trained for points, which everything() asks it. It takes "

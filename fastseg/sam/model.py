@@ -159,7 +159,8 @@ class Sam(VolumeModel, LoadedModel):
         """Decode the masks of the prompts.
 
         A prompt is some points, a box, a mask, or several of these together; the arguments given
-        must be for equally many prompts. The mask of a prompt does not depend on the others.
+        must be for equally many prompts. The mask of a prompt does not depend on the others. A
+        model whose ``rules.prompts.any`` is False draws its mask of the image without a prompt.
 
         Args:
             image: An image, or an embedding made by this model. Many of them, as a list, an

@@ -13,6 +13,7 @@ from fastseg.artifacts.preprocessing import (
     LONGEST_SIDE,
     LONGEST_SIDE_AREA,
     MIN_MAX,
+    STRETCH_PILLOW,
     STRETCH_SPLINE,
     Preprocessing,
 )
@@ -92,11 +93,12 @@ def encoder_input(
     Returns:
         float32 (1, 3, side, side).
     """
-    if preprocessing.is_of_sam:
+    min_max = preprocessing.normalise == MIN_MAX
+    if preprocessing.resize in (LONGEST_SIDE, STRETCH_PILLOW) and not min_max:
         mean, std = preprocessing.mean, preprocessing.std
         return ops.preprocess(pixels, frame, mean, std, threads=threads)[None]
     resized = _resized(pixels, frame, preprocessing)
-    if preprocessing.normalise == MIN_MAX:
+    if min_max:
         # A constant image has no range; it becomes 0.
         least, largest = float(resized.min()), float(resized.max())
         normal = (resized - np.float64(least)) / max(largest - least, 1e-8)
@@ -113,7 +115,7 @@ def _resized(
 ) -> NDArray[np.uint8] | NDArray[np.float32]:
     x0, y0, x1, y1 = frame.crop_box
     part = pixels[y0:y1, x0:x1]
-    if preprocessing.resize == LONGEST_SIDE:
+    if preprocessing.resize in (LONGEST_SIDE, STRETCH_PILLOW):
         height, width = frame.resized
         smaller = Image.fromarray(part).resize((width, height), Image.Resampling.BILINEAR)
         return np.asarray(smaller)

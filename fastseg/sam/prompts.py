@@ -154,6 +154,8 @@ class PromptRequest:
             for name, part in (("points", points), ("boxes", boxes), ("mask_logits", masks))
             if part is not None
         }
+        if not rules.any:
+            counts = {"the image": 1}
         if not counts:
             if not rules.points:
                 raise PromptError(f"segment needs prompts. This model takes {rules.taken}.")
@@ -187,6 +189,11 @@ class PromptRequest:
             "mask_logits": rules.masks or self.mask_logits is None,
         }
         refused = [name for name, fits in given.items() if not fits]
+        if refused and not rules.any:
+            raise PromptError(
+                f"This model segments an image without a prompt and was not trained for "
+                f"{' and '.join(refused)}. It takes no prompt: give the image alone."
+            )
         if refused:
             raise PromptError(
                 f"This model was not trained for {' and '.join(refused)}, and would draw masks "

@@ -41,6 +41,8 @@ def segment(model: Sam, embedding: Embedding, body: bodies.PromptsBody, limits: 
         MaskError: A mask prompt is no mask of the image.
     """
     prompts = body.prompts
+    if not prompts and not model.rules.prompts.any:
+        return model.segment(embedding)
     check_number(prompts, limits)
     parts = []
     for members in _kinds(prompts):

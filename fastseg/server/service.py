@@ -68,8 +68,10 @@ class Service:
         taken = self.model.rules.prompts
         if taken.points:
             self.model.segment(embedding, points=[32, 32])
-        else:
+        elif taken.boxes:
             self.model.segment(embedding, boxes=[16, 16, 48, 48])
+        else:
+            self.model.segment(embedding)
         self.is_ready = True
 
     def close(self) -> None:

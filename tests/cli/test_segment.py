@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,9 @@ import pytest
 from PIL import Image
 
 import fastseg
+from fastseg import artifacts
+from fastseg.artifacts.manifest import to_json
+from fastseg.artifacts.rules import PromptRules, Rules
 from fastseg.cli.root import run
 from fastseg.demo import BOXES, PICTURE
 from fastseg.storage.owned import RECORD
@@ -77,6 +82,24 @@ def test_prompts_that_make_no_sense_are_a_bad_call(tiny, image, capsys, options,
     code, document = answer(capsys, "segment", image, "--model", tiny, *options)
     assert code == 2
     assert reason in document["error"]["message"]
+
+
+def test_a_model_without_prompts_gets_the_images_alone(tiny, image, tmp_path, capsys) -> None:
+    folder = tmp_path / "no-prompt"
+    shutil.copytree(tiny, folder)
+    none = PromptRules(points=False, boxes=False, masks=False, alternatives=False)
+    changed = replace(artifacts.read(folder).manifest, rules=Rules(none))
+    (folder / artifacts.MANIFEST_FILE).write_text(to_json(changed))
+    code, document = answer(capsys, "segment", image, "--model", folder, "--name", "vessel")
+    assert code == 0
+    (found,) = document["pictures"][0]["annotations"]
+    assert found["name"] == "vessel"
+    code, document = answer(capsys, "segment", image, "--model", folder, "--point", 5, 5)
+    assert code == 1
+    assert "It takes no prompt" in document["pictures"][0]["error"]["message"]
+    code, document = answer(capsys, "everything", image, "--model", folder)
+    assert code == 2
+    assert "segment(image)" in document["error"]["message"]
 
 
 def test_best_and_single_give_one_mask_a_prompt(tiny, image, capsys) -> None:

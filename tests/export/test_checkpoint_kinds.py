@@ -29,8 +29,12 @@ PARAMETERS = {
     "sam2-hiera-small": 38_538_577,
     "sam2-hiera-base-plus": 73_328_401,
     "sam2-hiera-large": 216_924_865,
+    "sam-adapter-vit-b": 93_735_472 - 6220 + 256 + 63_312,
+    "sam-adapter-vit-l": 312_342_832 - 6220 + 256 + 116_544,
+    "sam-adapter-vit-h": 641_090_608 - 6220 + 256 + 186_960,
 }
-"""As published: of SAM 2 the part for images, of MobileSAM without its classifier."""
+"""As published: of SAM 2 the part for images, of MobileSAM without its classifier. SAM-Adapter is
+SAM with its adapter, and of the prompt encoder the embedding of no mask alone."""
 
 BY_NAME = {kind.name: kind for kind in KINDS}
 LITE = BY_NAME["lite-medsam"]
@@ -180,7 +184,7 @@ def test_the_nearest_kind_and_every_difference_are_said(weights, tmp_path):
         ("conv.weight", "of no network that fastseg exports"),
         ("image_encoder.fuse_stage2.weight", "EdgeSAM.*non-commercial"),
         ("prompt_encoder.bbox_top_left_embeddings.weight", "EfficientSAM"),
-        ("image_encoder.prompt_generator.shared_mlp.weight", "SAM-Adapter"),
+        ("feature_extractor.conv1.weight", "RITM"),
         ("mask_decoder.hf_token.weight", "SAM-HQ"),
     ],
 )

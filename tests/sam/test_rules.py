@@ -42,6 +42,7 @@ OF_SAM2 = Rules(
     OutputRules(DIRECT, single=STABLE, logit_limit=0.05),
     GridDefaults(pred_iou_thresh=0.8),
 )
+NO_PROMPT = Rules(PromptRules(points=False, boxes=False, masks=False, alternatives=False))
 IMAGE = np.random.default_rng(0).integers(0, 256, (70, 100, 3), dtype=np.uint8)
 BOX = [10, 12, 80, 60]
 
@@ -78,7 +79,7 @@ def resized(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return found[:, 0].numpy()
 
 
-@pytest.mark.parametrize("rules", [Rules(), BOXES_ALONE, OF_SAM2])
+@pytest.mark.parametrize("rules", [Rules(), BOXES_ALONE, OF_SAM2, NO_PROMPT])
 def test_rules_in_a_manifest_are_read_as_they_were_written(rules):
     assert read_rules(JsonFields(json.loads(json.dumps(rules.as_dict())), "rules")) == rules
 
@@ -89,7 +90,6 @@ def test_rules_in_a_manifest_are_read_as_they_were_written(rules):
         ({"output": {"resize": "sideways"}}, "sideways.*Upgrade"),
         ({"prompts": {"layout": "none"}}, "none.*Upgrade"),
         ({"prompts": {"points": 1}}, "points is int"),
-        ({"prompts": {"points": False, "boxes": False, "masks": False}}, "must take"),
         ({"output": {"logit_limit": -1}}, "positive"),
         ({"everything": {"pred_iou_thresh": "high"}}, "finite number"),
     ],
@@ -109,6 +109,29 @@ def test_a_model_of_boxes_refuses_points_masks_and_grids(boxes_alone):
         boxes_alone.segment(IMAGE)
     with pytest.raises(PromptError, match="takes boxes"):
         boxes_alone.everything(IMAGE)
+
+
+def test_a_model_without_prompts_takes_the_image_alone(tmp_path):
+    side = 32
+    with fastseg.load(folder_with(tmp_path / "none", NO_PROMPT), backend="onnxruntime") as model:
+        masks = model.segment(IMAGE, names="vessel")
+        several = model.segment([IMAGE, IMAGE])
+        embedded = model.segment(model.embed(IMAGE))
+        for prompt in (
+            {"points": [5, 5]},
+            {"boxes": BOX},
+            {"mask_logits": np.zeros((side, side))},
+        ):
+            with pytest.raises(PromptError, match=r"not trained for.*takes no prompt"):
+                model.segment(IMAGE, **prompt)
+        with pytest.raises(PromptError, match="names for 2 prompts, but there are 1"):
+            model.segment(IMAGE, names=["a", "b"])
+        with pytest.raises(PromptError, match=r"takes no prompt.*segment\(image\)"):
+            model.everything(IMAGE)
+    assert (len(masks), masks.names, masks.prompt.tolist()) == (1, ("vessel",), [0])
+    assert masks.areas[0] > 0
+    for found in (*several, embedded):
+        np.testing.assert_array_equal(found.array(), masks.array())
 
 
 def test_probabilities_are_resized_in_one_step_and_one_mask_is_drawn(boxes_alone):

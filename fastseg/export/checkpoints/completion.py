@@ -1,4 +1,4 @@
-"""Fine-tunes that are a part of a network: LoRA pairs, or a decoder, over a base checkpoint."""
+"""Fine-tunes that are a part of a network: LoRA pairs, a decoder or an adapter, over a base."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from fastseg.errors import CheckpointError
 from fastseg.export.checkpoints import files as checkpoint_files
 from fastseg.export.checkpoints import lora
 from fastseg.export.checkpoints.files import listed
+from fastseg.export.networks import sam_adapter
 
 _REMEDY = "Name the .pt, .pth or .safetensors file of the fine-tune"
 
@@ -88,13 +89,51 @@ def with_decoder(base: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
             f"{path} is not the decoder of this base: {said}. Name the base that it was trained "
             "over"
         )
+    _require_own(path, base, {name: weights[name] for name in set(weights) - set(taken)})
+    return {**base, **taken}
+
+
+def with_adapter(base: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Put the tuned part of SAM-Adapter over the image encoder of its base.
+
+    The tuned part is the adapter, the mask decoder and what stands for the prompt encoder; that of
+    the base was never read in training. A whole network is taken if the rest of its image encoder
+    is that of the base.
+
+    Raises:
+        CheckpointError: The base is no SAM, or the file lacks a part or is of another base.
+    """
+    weights = read_part(path)
+    beginnings = (sam_adapter.GENERATOR, "mask_decoder.", *sam_adapter.OWN)
+    own = {name: each for name, each in weights.items() if name.startswith(beginnings)}
+    lacking = [each for each in beginnings if not any(name.startswith(each) for name in own)]
+    if lacking:
+        raise CheckpointError(
+            f"{path} is no tuned part of SAM-Adapter: it holds no {listed(lacking)}. Those of the "
+            "base must not stand in for them, as the tuning never saw them. Save them with the rest"
+        )
+    encoder = {name: each for name, each in base.items() if name.startswith("image_encoder.")}
+    place = "image_encoder.pos_embed"
+    width = base[place].shape[-1] if place in base else None
+    tuned = own[f"{sam_adapter.GENERATOR}shared_mlp.weight"].shape[0]
+    if tuned != width:
+        raise CheckpointError(
+            f"{path} adapts an image encoder of {tuned} channels, and that of the base has "
+            f"{width or 'other layers'}. Name the SAM that it was trained over"
+        )
+    _require_own(path, base, {name: weights[name] for name in set(weights) - set(own)})
+    return {**encoder, **own}
+
+
+def _require_own(path: Path, base: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> None:
+    """Refuse a whole network whose image encoder is not that of the base."""
     changed = [
         name
-        for name in sorted(set(weights) - set(taken))
+        for name in sorted(others)
         if name in base
         and (
-            weights[name].shape != base[name].shape
-            or not torch.equal(weights[name].float(), base[name].float())
+            others[name].shape != base[name].shape
+            or not torch.equal(others[name].float(), base[name].float())
         )
     ]
     if changed:
@@ -102,4 +141,3 @@ def with_decoder(base: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
             f"{path} is a whole network whose image encoder differs from that of the base: "
             f"{listed(changed)}. Export it by itself: fastseg export {path.name}"
         )
-    return {**base, **taken}

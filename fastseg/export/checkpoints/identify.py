@@ -16,9 +16,15 @@ from fastseg.artifacts.registry import ModelCard
 from fastseg.errors import CheckpointError
 from fastseg.export.checkpoints import files as checkpoint_files
 from fastseg.export.checkpoints import lora as lora_layouts
-from fastseg.export.checkpoints.completion import part_sha256, with_decoder, with_lora
+from fastseg.export.checkpoints.completion import (
+    part_sha256,
+    with_adapter,
+    with_decoder,
+    with_lora,
+)
 from fastseg.export.checkpoints.kinds import COUNTER, KINDS, Kind
 from fastseg.export.checkpoints.preparations import PREPARATIONS, Preparation
+from fastseg.export.networks import sam_adapter
 from fastseg.export.networks.sam import SamModules
 
 SUFFIXES = (".pt", ".pth", ".safetensors")
@@ -31,11 +37,14 @@ _OTHERS: tuple[tuple[str, str, str], ...] = (
     ("EfficientViT-SAM", "image_encoder.backbone.stages.", "that of its project"),
     ("SAM-HQ", "mask_decoder.hf_token.", "Apache-2.0"),
     ("SAM-Med2D", "image_encoder.blocks.0.Adapter.", "that of its project"),
-    ("SAM-Adapter", "image_encoder.prompt_generator.", "that of its author"),
     ("HQ-SAM 2", "sam_mask_decoder.hf_token.", "Apache-2.0"),
     ("RITM", "feature_extractor.", "MIT"),
 )
 """Networks that are recognised by the beginning of a name and not exported, with their licences."""
+
+
+PARTS = ("adapter", "decoder", "lora")
+"""The fine-tuned parts that may go over a checkpoint, in the order in which they do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +65,7 @@ class Identified:
     """Names of weights that are in the file and no mask depends on."""
 
     parts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """File and sha256 of the fine-tuned parts, ``"lora"`` and ``"decoder"``, if there are any."""
+    """File and sha256 of the fine-tuned parts, if there are any, by the words of ``PARTS``."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return what is known, for reports."""
@@ -100,6 +109,7 @@ def identify(
     key: str | None = None,
     lora: str | os.PathLike[str] | None = None,
     decoder: str | os.PathLike[str] | None = None,
+    adapter: str | os.PathLike[str] | None = None,
 ) -> Identified:
     """Read a checkpoint and recognise its network by the names and shapes of its weights.
 
@@ -112,6 +122,7 @@ def identify(
         key: Name under which the file holds the weights, where it holds several.
         lora: LoRA pairs to merge into the weights, see ``completion.with_lora``.
         decoder: A decoder to put over that of the file, see ``completion.with_decoder``.
+        adapter: The tuned part of SAM-Adapter over the file, see ``completion.with_adapter``.
 
     Raises:
         CheckpointError: The file is missing, truncated, holds code, NaN or two sets of weights, or
@@ -121,18 +132,18 @@ def identify(
     weights = read_weights(path, key=key)
     kind = _kind(path, weights)
     digest = artifacts.sha256(path)
-    used = kind.shapes()
-    checkpoint_files.check_values(path, {name: weights[name] for name in used})
+    checkpoint_files.check_values(path, {name: weights[name] for name in kind.shapes()})
     published = registry.published(digest)
     parts: dict[str, dict[str, str]] = {}
-    for part, file, completed in (
-        ("decoder", decoder, with_decoder),
-        ("lora", lora, with_lora),
-    ):
-        if file is not None:
-            weights = completed(weights, Path(file))
+    given = {"adapter": adapter, "decoder": decoder, "lora": lora}
+    completions = {"adapter": with_adapter, "decoder": with_decoder, "lora": with_lora}
+    for part in PARTS:
+        if (file := given[part]) is not None:
+            weights = completions[part](weights, Path(file))
             parts[part] = {"file": Path(file).name, "sha256": part_sha256(Path(file))}
             published = None
+    if adapter is not None:
+        kind = _kind(Path(adapter), weights)
     return Identified(
         path,
         kind,
@@ -140,7 +151,7 @@ def identify(
         digest,
         published,
         _preparation(path, kind, published, preprocess),
-        tuple(sorted(set(weights) - set(used))),
+        tuple(sorted(set(weights) - set(kind.shapes()))),
         parts,
     )
 
@@ -161,7 +172,7 @@ def source_modules(source: Mapping[str, Any], path: str | os.PathLike[str]) -> S
     """
     if "preprocess" not in source:
         return None
-    if parts := [part for part in ("lora", "decoder") if part in source]:
+    if parts := [part for part in PARTS if part in source]:
         raise CheckpointError(
             f"the folder was exported with {' and '.join(parts)} over its checkpoint, so {path} "
             "alone is not its network. Compare a folder without them"
@@ -205,11 +216,20 @@ def _is_of_encoder(name: str) -> bool:
     return name.startswith("image_encoder.patch_embed.")
 
 
+def _is_of_adapter(name: str) -> bool:
+    return name.startswith(sam_adapter.GENERATOR)
+
+
 def _kind(path: Path, weights: Mapping[str, Tensor]) -> Kind:
     differences = [(kind, kind.mismatch(weights)) for kind in KINDS]
     for kind, mismatch in differences:
         if not mismatch:
             return kind
+    if any(map(_is_of_adapter, weights)) and not any(map(_is_of_encoder, weights)):
+        raise CheckpointError(
+            f"{path} is the tuned part of SAM-Adapter without the network that it adapts. Name "
+            f"its base, and this file by --adapter {path.name}"
+        )
     for name, beginning, licence in _OTHERS:
         if any(weight.startswith(beginning) for weight in weights):
             raise CheckpointError(_not_exported(path, name, licence))

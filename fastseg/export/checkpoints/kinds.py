@@ -9,7 +9,7 @@ from functools import cache, partial
 import torch
 from torch import Tensor
 
-from fastseg.export.networks import hiera, sam2
+from fastseg.export.networks import hiera, sam2, sam_adapter
 from fastseg.export.networks.image_encoder import SHAPES, ImageEncoder
 from fastseg.export.networks.mask_decoder import MaskDecoder
 from fastseg.export.networks.prompt_encoder import PromptEncoder
@@ -149,6 +149,17 @@ KINDS = (
             published_name=sam2.published_name,
         )
         for size, shape in hiera.SHAPES.items()
+    ),
+    *(
+        Kind(
+            f"sam-adapter-{name.replace('_', '-')}",
+            f"SAM-Adapter ViT-{name[-1].upper()}",
+            partial(sam_adapter.build, shape),
+            ("sam-adapter",),
+            certain=True,
+            published_name=sam_adapter.published_name,
+        )
+        for name, shape in SHAPES.items()
     ),
 )
 """Every kind that is exported, smaller ones of a family first."""

@@ -10,6 +10,7 @@ from fastseg.artifacts.preprocessing import (
     LONGEST_SIDE_AREA,
     MIN_MAX,
     STRETCH_BILINEAR,
+    STRETCH_PILLOW,
     STRETCH_SPLINE,
     Preprocessing,
 )
@@ -79,6 +80,12 @@ PREPARATIONS: Mapping[str, Preparation] = MappingProxyType(
                 OutputRules(DIRECT, single=STABLE, logit_limit=32.0),
                 GridDefaults(pred_iou_thresh=0.8),
             ),
+        ),
+        "sam-adapter": Preparation(
+            "stretched to 1024 x 1024 pixels by Pillow's bilinear filter, SAM's statistics; no "
+            "prompt",
+            Preprocessing(1024, MEAN, STD, STRETCH_PILLOW),
+            Rules(PromptRules(points=False, boxes=False, masks=False, alternatives=False)),
         ),
     }
 )

@@ -105,3 +105,24 @@ class PromptEncoder(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Encode N prompts as ``embed_points`` and ``embed_mask`` describe; returns both."""
         return self.embed_points(point_coords, point_labels), self.embed_mask(mask_input)
+
+
+class NoPromptEncoder(PromptEncoder):
+    """The prompt encoder of a network without prompts: positions, and the embedding of no mask.
+
+    Points and masks are taken, so that its graphs have SAM's inputs, and nothing depends on them.
+    """
+
+    def __init__(self, grid: int = 64, side: int = 1024) -> None:
+        super().__init__(grid, side)
+        del self.point_embeddings, self.not_a_point_embed, self.mask_downscaling
+
+    def embed_points(self, coords: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002
+        """Return no tokens, float (N, 0, 256), for any points (N, P, 2)."""
+        positions: Tensor = self.pe_layer(coords[:, :0])
+        return positions
+
+    def embed_mask(self, mask_input: Tensor | None = None) -> Tensor:
+        """Return the embedding of no mask, (1 or N, 256, 1, 1), for any ``mask_input``."""
+        count = 1 if mask_input is None else mask_input.shape[0]
+        return self.no_mask_embed.weight.reshape(1, WIDTH, 1, 1).expand(count, -1, -1, -1)

@@ -53,9 +53,10 @@ class SamModules:
     def decoder_weights(self) -> dict[str, NDArray[np.float32]] | None:
         """Collect every weight of prompt encoder and mask decoder, by its name in a checkpoint.
 
-        None for a decoder that is not SAM's own, which the native kernel does not know.
+        None for a decoder or prompts that are not SAM's own, which the native kernel does not know.
         """
-        if type(self.mask_decoder) is not MaskDecoder:
+        own = type(self.mask_decoder) is MaskDecoder and type(self.prompt_encoder) is PromptEncoder
+        if not own:
             return None
         return {
             f"{prefix}.{name}": tensor.detach().float().numpy()
@@ -70,7 +71,7 @@ class SamModules:
         Names are those of a checkpoint, except that a linear layer's ``weight`` (out, in) is stored
         as its ``kernel`` (in, out), the operand of graphs and kernels.
         """
-        if not isinstance(self.image_encoder, ImageEncoder):
+        if type(self.image_encoder) is not ImageEncoder:
             return None
         found = {}
         for name, tensor in self.image_encoder.state_dict().items():
