@@ -1,5 +1,6 @@
 """Protocols of the studies: how prompts come from truth, and which mask is scored."""
 
+from fastseg.evaluation.protocols.adapter import Adapter
 from fastseg.evaluation.protocols.base import Protocol, Row, Scored
 from fastseg.evaluation.protocols.boxes import Boxes
 from fastseg.evaluation.protocols.centroid import Centroid
@@ -9,6 +10,7 @@ from fastseg.evaluation.protocols.phases import Phases
 from fastseg.evaluation.protocols.points import Points
 
 __all__ = [
+    "Adapter",
     "Boxes",
     "Centroid",
     "Everything",
