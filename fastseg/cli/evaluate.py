@@ -19,7 +19,15 @@ from fastseg.cli.evaluation_options import (
 from fastseg.cli.evaluation_run import run_evaluation
 from fastseg.cli.report import Report
 from fastseg.evaluation.prompts import Rounding
-from fastseg.evaluation.protocols import Boxes, Centroid, Everything, Modes, Phases, Points
+from fastseg.evaluation.protocols import (
+    Adapter,
+    Boxes,
+    Centroid,
+    Everything,
+    Modes,
+    Phases,
+    Points,
+)
 from fastseg.evaluation.protocols.base import Slot
 from fastseg.evaluation.protocols.boxes import Overlap
 from fastseg.ops import Metric
@@ -122,6 +130,35 @@ class CentroidArguments(EvaluationArguments):
 def centroid(arguments: CentroidArguments) -> Report:
     """Place one point in the centroid, also where that is outside of the object (Shi)."""
     return run_evaluation(Centroid, arguments)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterArguments(EvaluationArguments):
+    """Options of ``fastseg evaluate adapter``."""
+
+    classes: tuple[str, ...]
+    resolution: Any
+
+
+@evaluate.command()
+@shared_options
+@click.option(
+    "--class",
+    "classes",
+    multiple=True,
+    help="Class that is scored; may be given several times. Default: all.",
+)
+@click.option(
+    "--resolution",
+    type=click.Choice(("image", "model")),
+    default=Adapter.resolution,
+    show_default=True,
+    help="Compare masks at the size of the image, or in the model's square (as SAM-Adapter does).",
+)
+@into(AdapterArguments)
+def adapter(arguments: AdapterArguments) -> Report:
+    """Run models that take no prompt, and score a mask for each class (Shi, fine-tuned)."""
+    return run_evaluation(Adapter, arguments)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,8 @@ from fastseg.cli.arguments import into, json_option
 from fastseg.cli.evaluation_options import OutFilesArguments, out_files_options
 from fastseg.cli.report import DONE, SOME_FAILED, Report, Table
 from fastseg.evaluation.agreement import PercentBase
-from fastseg.evaluation.clinical import Values, compare, read_measurements
+from fastseg.evaluation.clinical import Values, compare, only, read_measurements
+from fastseg.evaluation.published import study_measurements
 from fastseg.evaluation.report.agreement import MeasurementSummary, write_measurements
 from fastseg.evaluation.summary import report_head
 from fastseg.inputs.text import printable
@@ -28,6 +29,7 @@ class MeasurementArguments(OutFilesArguments):
     measured: tuple[str, ...]
     sd_multiple: float
     percent_base: PercentBase
+    names: str
 
 
 @click.command()
@@ -37,7 +39,8 @@ class MeasurementArguments(OutFilesArguments):
     multiple=True,
     required=True,
     metavar="NAME=FILE",
-    help="Values of a model: results.json of fastseg echo, or a CSV; several are put side by side.",
+    help="Values of a model: measurements.json of fastseg echo, or a CSV; several are put side by "
+    "side.",
 )
 @click.option(
     "--sd-multiple",
@@ -53,6 +56,13 @@ class MeasurementArguments(OutFilesArguments):
     show_default=True,
     help="Differences in percent of the mean of both values, or of the clinical one.",
 )
+@click.option(
+    "--names",
+    type=click.Choice(("all", "study")),
+    default="all",
+    show_default=True,
+    help="Compare every name that both tables have, or the 25 measurements of the study alone.",
+)
 @out_files_options
 @json_option
 @into(MeasurementArguments)
@@ -65,6 +75,9 @@ def measurements(arguments: MeasurementArguments) -> Report:
     tables = dict(_named_tables(arguments.measured))
     arguments.check_out([arguments.clinical])
     clinical = read_measurements(arguments.clinical)
+    if arguments.names == "study":
+        clinical = only(clinical, study_measurements())
+        tables = {name: only(values, study_measurements()) for name, values in tables.items()}
     options: dict[str, Any] = {
         "sd_multiple": arguments.sd_multiple,
         "percent_base": arguments.percent_base,

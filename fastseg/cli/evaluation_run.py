@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields, replace
+from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
 
@@ -21,8 +22,13 @@ from fastseg.evaluation.runner import Outcome
 from fastseg.evaluation.runner import evaluate as run_protocol
 from fastseg.evaluation.summary import Summary, report_head, summarise
 from fastseg.inputs.text import printable
-from fastseg.loading import load_sam
+from fastseg.loading import load, load_sam
+from fastseg.sam.model import Sam
 from fastseg.storage.paths import real_path, user_path
+
+if TYPE_CHECKING:
+    from fastseg.echo.unet import Unet
+    from fastseg.guided.ritm import Ritm
 
 
 def run_evaluation(kind: type[Protocol], arguments: EvaluationArguments) -> Report:
@@ -39,7 +45,7 @@ def run_evaluation(kind: type[Protocol], arguments: EvaluationArguments) -> Repo
         **report_head(),
         "seed": arguments.seed,
         "view": {one.name: getattr(view, one.name) for one in fields(view)},
-        "prompts": "simulated from the truth",
+        "prompts": "simulated from the truth" if kind.takes_prompts else "none",
     }
     summary = summarise(protocol, dataset.name, outcomes, dataset.faults, head)
     if arguments.out is not None:
@@ -86,7 +92,7 @@ def _run_models(
     outcomes: list[Outcome] = []
     with progress(len(dataset.examples) * len(arguments.model)) as step:
         for name in arguments.model:
-            with load_sam(name, arguments.choice, max_pixels=None) as model:
+            with _load(name, protocol, arguments) as model:
                 outcome = run_protocol(
                     protocol,
                     dataset,
@@ -104,6 +110,19 @@ def _run_models(
         reason = faults[0] if faults else "every truth is empty."
         raise ImageError(f"nothing of {arguments.data} could be evaluated: {reason}")
     return outcomes
+
+
+def _load(name: str, protocol: Protocol, arguments: EvaluationArguments) -> Sam | Unet | Ritm:
+    if protocol.takes_prompts:
+        return load_sam(name, arguments.choice, max_pixels=None)
+    return load(
+        name,
+        device=arguments.device,
+        backend=arguments.backend,
+        precision=arguments.precision,
+        threads=arguments.threads,
+        max_pixels=None,
+    )
 
 
 def _called(name: str, outcomes: list[Outcome]) -> str:
@@ -130,7 +149,7 @@ def _text(summary: Summary, written: str | None) -> Iterator[RenderableType]:
     images = {image for outcome in summary.outcomes for image in outcome.milliseconds}
     yield (
         f"\n{len(images)} images, {len(summary.faults)} not evaluated, "
-        f"{len(summary.left_out)} empty truths left out. Prompts are simulated from the truth."
+        f"{len(summary.left_out)} empty truths left out. Prompts: {summary.head['prompts']}."
     )
     if any(
         summary.published(one.variant, one.slot, n)

@@ -6,7 +6,7 @@ import csv
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ class ModelAgreement:
 
 
 def read_measurements(path: str | os.PathLike[str]) -> Values:
-    """Read a table of measurements, or the ``results.json`` of ``fastseg echo``.
+    """Read a table of measurements, or the ``measurements.json`` of ``fastseg echo``.
 
     A row of a table is a patient (columns ``patient`` and one for each measurement) or one value
     (columns ``patient``, ``measurement``, ``value``). An empty cell, ``nan`` and ``NA`` are no
@@ -106,6 +106,21 @@ def read_measurements(path: str | os.PathLike[str]) -> Values:
     return found
 
 
+def only(values: Values, names: Iterable[str]) -> Values:
+    """Keep the measurements of a list, in its order.
+
+    Raises:
+        MeasurementError: The table holds none of them.
+    """
+    found = {name: values[name] for name in names if name in values}
+    if not found:
+        raise MeasurementError(
+            f"none of {', '.join(values)} is among the measurements of the study, whose names are "
+            "those of fastseg echo. Rename the columns, or compare all names."
+        )
+    return found
+
+
 def _read_rows(file: Path) -> tuple[list[str], list[dict[str, str]]]:
     try:
         with file.open(encoding="utf-8-sig", newline="") as opened:
@@ -131,7 +146,7 @@ def _read_report(file: Path) -> Values:
         ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise MeasurementError(
-            f"{file} is no report of fastseg echo: {error!r}. Give its results.json, or a CSV."
+            f"{file} is no report of fastseg echo: {error!r}. Give its measurements.json, or a CSV."
         ) from error
     for name, patient, value in values:
         _put(found, name, patient, math.nan if value is None else float(value), file)

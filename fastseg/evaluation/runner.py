@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from fastseg.environment import usable_cores
 from fastseg.errors import FastsegError, OutputError
@@ -14,6 +14,10 @@ from fastseg.evaluation.journal import Journal
 from fastseg.evaluation.protocols import Protocol, Row, Scored
 from fastseg.inference.concurrency import ordered_map
 from fastseg.sam.model import Sam
+
+if TYPE_CHECKING:
+    from fastseg.echo.unet import Unet
+    from fastseg.guided.ritm import Ritm
 
 WORKERS = 4
 """Most images at once; one is scored while another is decoded, and each holds its arrays."""
@@ -43,7 +47,7 @@ class Outcome:
 def evaluate(
     protocol: Protocol,
     dataset: Dataset,
-    model: Sam,
+    model: Sam | Unet | Ritm,
     *,
     seed: int = 0,
     view: ViewSettings | None = None,
@@ -59,7 +63,7 @@ def evaluate(
     Args:
         protocol: The rules.
         dataset: From ``read_dataset``.
-        model: A loaded model that takes prompts.
+        model: A loaded model: one that takes prompts, unless the protocol gives none.
         seed: Seed of what is drawn by chance.
         view: How files become images; the protocol's own rule for levels if left out.
         journal: Where finished images are kept.
@@ -106,7 +110,12 @@ def evaluate(
 
 
 def score_example(
-    protocol: Protocol, example: Example | Case, model: Sam, *, seed: int, view: ViewSettings
+    protocol: Protocol,
+    example: Example | Case,
+    model: Sam | Unet | Ritm,
+    *,
+    seed: int,
+    view: ViewSettings,
 ) -> Scored:
     """Score a model on one example; one whose truths are all empty has no rows.
 
@@ -114,6 +123,8 @@ def score_example(
         FastsegError: A file cannot be read, or image and truth do not belong together.
     """
     loaded = example.load(view)
-    scored = protocol.score(loaded, model, seed) if loaded.truths else Scored()
+    scored = Scored()
+    if loaded.truths:  # the caller has chosen a protocol that fits the model
+        scored = protocol.score(loaded, cast("Sam", model), seed)
     scored.left_out = loaded.left_out
     return scored

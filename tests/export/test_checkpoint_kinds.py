@@ -20,6 +20,7 @@ from fastseg.export.checkpoints.kinds import KINDS, Kind
 from fastseg.export.checkpoints.preparations import PREPARATIONS
 
 PARAMETERS = {
+    "sam-nano": 7_214_240,
     "vit_b": 93_735_472,
     "vit_l": 312_342_832,
     "vit_h": 641_090_608,

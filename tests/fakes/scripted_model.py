@@ -24,7 +24,7 @@ class ScriptedModel:
         self.embedded: list[np.ndarray] = []
         self.calls: list[int] = []
         self.asked: list[dict] = []
-        preprocessing = SimpleNamespace(side=side)
+        preprocessing = SimpleNamespace(square=side)
         self.manifest = SimpleNamespace(name="scripted", image_preprocessing=preprocessing)
 
     def provenance(self) -> dict[str, str]:

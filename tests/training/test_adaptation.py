@@ -20,6 +20,7 @@ from fastseg.export.networks.unet import UNet
 from fastseg.export.unet import write_unet_folder
 from fastseg.testing import tiny_unet_folder
 from tests.helpers.synthetic_hearts import SIDE, drawn_heart, ellipse, save_hearts
+from training.dice import soft_dice
 from training.echo import (
     adapt,
     adaptation,
@@ -28,7 +29,6 @@ from training.echo import (
     self_learning,
     starting_weights,
 )
-from training.echo.losses import soft_dice
 from training.echo.self_learning import Examples, Schedule
 
 

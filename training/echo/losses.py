@@ -6,21 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-SMOOTH = 1e-5
-"""Addend of numerator and denominator, so that an absent class costs nothing."""
-
-
-def soft_dice(probabilities: Tensor, masks: Tensor) -> Tensor:
-    """Compute the soft Dice of each class over a batch, by squares (Milletari et al. 2016).
-
-    Args:
-        probabilities: (n, classes, height, width) in [0, 1].
-        masks: The same shape, 0 or 1.
-    """
-    across = (0, 2, 3)
-    both = (probabilities * masks).sum(across)
-    total = probabilities.square().sum(across) + masks.square().sum(across)
-    return (2 * both + SMOOTH) / (total + SMOOTH)
+from training.dice import soft_dice
 
 
 def chamber_loss(logits: Tensor, masks: Tensor) -> tuple[Tensor, float]:

@@ -19,8 +19,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from fastseg.errors import ImageError
 from fastseg.export.networks.unet import UNet
+from training.dice import soft_dice
 from training.echo.labelling import Labels
-from training.echo.losses import soft_dice
 from training.echo.own_frames import OwnFrames
 
 FRAMES_PER_RUN = 8

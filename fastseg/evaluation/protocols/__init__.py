@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from fastseg.evaluation.protocols.adapter import Adapter
 from fastseg.evaluation.protocols.base import Protocol, Row, Scored
 from fastseg.evaluation.protocols.boxes import Boxes
 from fastseg.evaluation.protocols.centroid import Centroid
@@ -11,12 +12,13 @@ from fastseg.evaluation.protocols.phases import Phases
 from fastseg.evaluation.protocols.points import Points
 
 BY_NAME: Mapping[str, type[Protocol]] = {
-    kind.name: kind for kind in (Points, Modes, Centroid, Phases, Boxes, Everything)
+    kind.name: kind for kind in (Points, Modes, Centroid, Adapter, Phases, Boxes, Everything)
 }
 """Every protocol by its name."""
 
 __all__ = [
     "BY_NAME",
+    "Adapter",
     "Boxes",
     "Centroid",
     "Everything",

@@ -96,6 +96,9 @@ class Protocol(ABC):
     headline: ClassVar[str]
     """The score that stands in figures."""
 
+    takes_prompts: ClassVar[bool] = True
+    """True if the models must take prompts."""
+
     def settings(self) -> dict[str, Any]:
         """Return the switches, ready for JSON."""
         return {one.name: _plain(getattr(self, one.name)) for one in fields(self)}

@@ -8,6 +8,16 @@ from fastseg.evaluation.published.tables import (
     Figure,
     figures,
     read_table,
+    study_measurements,
 )
 
-__all__ = ["AGREEMENT", "ALL_TASKS", "RESOURCES", "TABLES", "Figure", "figures", "read_table"]
+__all__ = [
+    "AGREEMENT",
+    "ALL_TASKS",
+    "RESOURCES",
+    "TABLES",
+    "Figure",
+    "figures",
+    "read_table",
+    "study_measurements",
+]

@@ -18,7 +18,8 @@ POINTS, MEAN_POINTS, MODES = (
     "mazurowski_modes_iou",
 )
 ZERO_SHOT, AGREEMENT, RESOURCES = "shi_zero_shot", "ferreira_agreement", "ferreira_resources"
-LIVER = "hu_liver_examples"
+MEASUREMENTS = "ferreira_measurements"
+LIVER, VESSELS = "hu_liver_examples", "shi_vessel_finetune"
 
 TABLES = tuple(sorted(path.stem for path in _FOLDER.glob("*.csv")))
 """Names of the published tables, for ``read_table``."""
@@ -67,9 +68,23 @@ def read_table(name: str) -> tuple[dict[str, str], ...]:
         return tuple(csv.DictReader(file))
 
 
+def study_measurements() -> tuple[str, ...]:
+    """List the names of the 25 measurements of Ferreira and Arnaout, as ``fastseg echo`` has them.
+
+    The text of the study does not print its list; the table says what ours is made from.
+    """
+    return tuple(row["measurement"] for row in read_table(MEASUREMENTS))
+
+
 def figures(protocol: str) -> tuple[Figure, ...]:
     """List the figures that studies print for a protocol; none for protocols without any."""
-    readers = {"points": _points, "modes": _modes, "centroid": _centroid, "phases": _phases}
+    readers = {
+        "points": _points,
+        "modes": _modes,
+        "centroid": _centroid,
+        "adapter": _adapter,
+        "phases": _phases,
+    }
     return readers[protocol]() if protocol in readers else ()
 
 
@@ -115,6 +130,20 @@ def _centroid() -> tuple[Figure, ...]:
                 place = (task, score, "centroid", "argmax")
                 found.append(Figure(row["method"], *place, float(row[score]), row["source"]))
     return tuple(found)
+
+
+@cache
+def _adapter() -> tuple[Figure, ...]:
+    return tuple(
+        Figure(
+            "SAM-Adapter on ViT-B, 20 pairs of DRIVE",
+            *(row["dataset"], score, "no prompt", "only"),
+            float(row[f"{score}_finetuned"]),
+            row["source"],
+        )
+        for row in read_table(VESSELS)
+        for score in ("dice", "iou")
+    )
 
 
 @cache

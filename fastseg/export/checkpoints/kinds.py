@@ -15,6 +15,7 @@ from fastseg.export.networks import efficient_vit, hiera, ritm, sam2, sam_adapte
 from fastseg.export.networks.guided import GuidedModules
 from fastseg.export.networks.image_encoder import SHAPES, ImageEncoder
 from fastseg.export.networks.mask_decoder import MaskDecoder
+from fastseg.export.networks.nano_encoder import NanoEncoder
 from fastseg.export.networks.prompt_encoder import PromptEncoder
 from fastseg.export.networks.sam import SamModules
 from fastseg.export.networks.tiny_vit import LITE_MEDSAM, MOBILE_SAM, TinyViT, TinyViTShape
@@ -128,6 +129,10 @@ def _tiny_vit(shape: TinyViTShape) -> SamModules:
     return SamModules(TinyViT(shape), PromptEncoder(shape.grid, shape.side), MaskDecoder())
 
 
+def _nano() -> SamModules:
+    return SamModules(NanoEncoder(), PromptEncoder(), MaskDecoder())
+
+
 def _ritm(shape: ritm.RitmShape) -> GuidedModules:
     return GuidedModules(ritm.Ritm(shape), guided_network(ritm.SIDE_CHANNELS))
 
@@ -136,6 +141,7 @@ _CLASSIFIER = ("image_encoder.norm_head.", "image_encoder.head.")
 """The classifier that TinyViT was first trained with, which MobileSAM's file still holds."""
 
 KINDS = (
+    Kind("sam-nano", "sam-nano", _nano, ("sam",), certain=True),
     *(
         Kind(name, f"SAM ViT-{name[-1].upper()}", partial(_vit, name), ("sam", "medsam"))
         for name in SHAPES
