@@ -10,11 +10,13 @@ from fastseg.artifacts.preprocessing import (
     LONGEST_SIDE_AREA,
     MIN_MAX,
     STRETCH_BILINEAR,
+    STRETCH_NEAREST,
     STRETCH_PILLOW,
     STRETCH_SPLINE,
     Preprocessing,
 )
 from fastseg.artifacts.rules import (
+    BEST,
     CORNERS_FIRST,
     DIRECT,
     PROBABILITIES,
@@ -86,6 +88,18 @@ PREPARATIONS: Mapping[str, Preparation] = MappingProxyType(
             "prompt",
             Preprocessing(1024, MEAN, STD, STRETCH_PILLOW),
             Rules(PromptRules(points=False, boxes=False, masks=False, alternatives=False)),
+        ),
+        "sam-hq": Preparation(
+            "longest side to 1024 pixels, SAM's statistics; points, boxes, masks; of three masks "
+            "the best-scored one",
+            Preprocessing(1024, MEAN, STD),
+            Rules(output=OutputRules(multiple=BEST)),
+        ),
+        "sam-med2d": Preparation(
+            "stretched to 256 x 256 pixels by the nearest pixels, SAM's statistics; points, boxes, "
+            "masks; of three masks the best-scored one",
+            Preprocessing(256, MEAN, STD, STRETCH_NEAREST),
+            Rules(output=OutputRules(multiple=BEST)),
         ),
     }
 )
