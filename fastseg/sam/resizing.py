@@ -78,7 +78,8 @@ def stretch_nearest(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
         np.minimum(np.floor(np.arange(side) * (1 / (side / count))).astype(np.int64), count - 1)
         for count in pixels.shape[:2]
     )
-    return pixels[rows[:, None], columns]
+    nearest: NDArray[np.uint8] = pixels[rows[:, None], columns]
+    return nearest
 
 
 def resize_area(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
