@@ -103,10 +103,11 @@ SAM_GRAPHS: Mapping[str, str] = MappingProxyType(
   name and unchanged, to the graphs below that have an input of that name.
 - ``decoder``: ``point_coords`` float32 (prompts, points, 2), x before y in pixels of the square,
   ``point_labels`` int32 (prompts, points), boxes being two points with labels 2 and 3, padding
-  -1; to ``iou_predictions`` float32 (prompts, 4), ``mask_vectors`` float32 (prompts, 4, 32) and
-  ``image_tokens``, whose first axis is prompts and whose other axes each runtime defines.
+  -1; to ``iou_predictions`` float32 (prompts, 4), ``mask_vectors`` float32 (prompts, 4, 32), or 64
+  for SAM-HQ, and ``image_tokens``, whose first axis is prompts and whose other axes each runtime
+  defines.
 - ``decoder_mask``: the same and ``mask_input`` float32 (prompts, 1, 4*grid, 4*grid).
-- ``mask_head``: ``image_tokens`` (survivors, ...) and ``mask_vectors`` (survivors, masks, 32) to
+- ``mask_head``: ``image_tokens`` (survivors, ...) and ``mask_vectors`` (survivors, masks, ...) to
   ``low_res_logits`` float32 (survivors, masks, 4*grid, 4*grid).
 """
 

@@ -29,7 +29,12 @@ to 8 bits."""
 STRETCH_PILLOW = "stretch_pillow_bilinear"
 """Resizing of SAM-Adapter: both sides by Pillow's bilinear filter to 8 bits."""
 
-RESIZINGS = (LONGEST_SIDE, LONGEST_SIDE_AREA, STRETCH_SPLINE, STRETCH_BILINEAR, STRETCH_PILLOW)
+STRETCH_NEAREST = "stretch_nearest"
+"""Resizing of SAM-Med2D: both sides by the nearest pixel above or to the left."""
+
+_STRETCHES = (STRETCH_SPLINE, STRETCH_BILINEAR, STRETCH_PILLOW, STRETCH_NEAREST)
+
+RESIZINGS = (LONGEST_SIDE, LONGEST_SIDE_AREA, *_STRETCHES)
 
 MEAN_STD = "mean_std"
 """Normalisation by the mean and the deviation of each colour."""
@@ -101,7 +106,7 @@ class Preprocessing:
     @property
     def stretched(self) -> bool:
         """True if images fill the square, so that they lose their aspect."""
-        return self.resize in (STRETCH_SPLINE, STRETCH_BILINEAR, STRETCH_PILLOW)
+        return self.resize in _STRETCHES
 
     def frame(self, image: tuple[int, int], crop: tuple[int, int, int, int] | None = None) -> Frame:
         """Place an image of this height and width, or a crop of it, in the square of prompts."""

@@ -104,6 +104,44 @@ _SAM2 = (
 """Version, size, bytes and sha256 of the published files of SAM 2."""
 
 
+_SAM_HQ = (
+    ("vit-b", "ViT-B", None),
+    ("vit-l", "ViT-L", None),
+    (
+        "vit-h",
+        "ViT-H",
+        PublishedCheckpoint(
+            "sam_hq_vit_h.pth",
+            2_570_940_653,
+            "a7ac14a085326d9fa6199c8c698c4f0e7280afdbb974d2c4660ec60877b45e35",
+        ),
+    ),
+    (
+        "light",
+        "TinyViT",
+        PublishedCheckpoint(
+            "sam_hq_vit_tiny.pth",
+            None,
+            "0f32c075ccdd870ae54db2f7630e7a0878ede5a2b06d05d6fe02c65a82fb7196",
+        ),
+    ),
+)
+"""Sizes of SAM-HQ; the hashes of two files are not known."""
+
+
+def _sam_hq(size: str, encoder: str, checkpoint: PublishedCheckpoint | None) -> ModelCard:
+    return ModelCard(
+        f"sam-hq-{size}",
+        family="sam",
+        exportable=True,
+        preparation="sam-hq",
+        description=f"SAM-HQ, {encoder}, masks with finer edges (Ke et al. 2023)",
+        licence=_APACHE,
+        page="https://github.com/SysCV/sam-hq",
+        checkpoint=checkpoint,
+    )
+
+
 def _sam2(version: str, size: str, length: int | None, sha256: str) -> ModelCard:
     return ModelCard(
         f"sam{version}-hiera-{size.replace('_', '-')}",
@@ -222,6 +260,17 @@ KNOWN = (
         page="https://github.com/bowang-lab/MedSAM",
     ),
     *(_sam2(*facts) for facts in _SAM2),
+    *(_sam_hq(*facts) for facts in _SAM_HQ),
+    ModelCard(
+        "sam-med2d",
+        family="sam",
+        exportable=True,
+        preparation="sam-med2d",
+        modality="medical images",
+        description="SAM-Med2D, ViT-B at 256 pixels with adapters (Cheng et al. 2023)",
+        licence=_APACHE,
+        page="https://github.com/OpenGVLab/SAM-Med2D",
+    ),
     ModelCard(
         "sam-adapter",
         family="sam",

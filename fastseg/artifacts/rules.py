@@ -32,6 +32,10 @@ FIRST = "first"
 STABLE = "stable_or_best"
 """The single mask is slot 0 if it is stable, and else the best-scored alternative (SAM 2)."""
 
+ALL, BEST = "all", "best"
+"""The masks of a prompt where several are asked for: three alternatives (SAM), or the best-scored
+of them alone (SAM-HQ, SAM-Med2D)."""
+
 
 @dataclass(frozen=True, slots=True)
 class PromptRules:
@@ -66,6 +70,7 @@ class OutputRules:
     resize: str = THROUGH_SQUARE
     interpolate: str = LOGITS
     single: str = FIRST
+    multiple: str = ALL
 
     logit_limit: float = math.inf
     """Bound on the logits that a mask keeps for a further prompt; infinite for none."""
@@ -135,6 +140,7 @@ def read_rules(document: JsonFields) -> Rules:
             resize=output.word("resize", "resizing", (THROUGH_SQUARE, DIRECT), THROUGH_SQUARE),
             interpolate=output.word("interpolate", "values", (LOGITS, PROBABILITIES), LOGITS),
             single=output.word("single", "single mask", (FIRST, STABLE), FIRST),
+            multiple=output.word("multiple", "several masks", (ALL, BEST), ALL),
             logit_limit=_limit(output),
         ),
         GridDefaults(

@@ -115,7 +115,7 @@ def _boxes(sam: Sam, image: NDArray[np.uint8], rule: StoppingRule) -> ModelCosts
         seconds_per_mask=whole / STRUCTURES,
         seconds_per_further_mask=further,
         prompts_per_mask=1,
-        masks_to_choose_from=3,
+        masks_to_choose_from=len(sam.segment(embedding, boxes=boxes[:1])),
     )
 
 

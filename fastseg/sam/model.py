@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastseg.artifacts import ModelFolder
-from fastseg.artifacts.rules import FIRST
 from fastseg.backends.base import DeviceBacked
 from fastseg.contract import MULTIPLE, SINGLE
 from fastseg.errors import PromptError
@@ -46,14 +45,14 @@ class Sam(VolumeModel, LoadedModel):
         self, folder: ModelFolder, choice: Choice, *, max_pixels: int | None = MAX_PIXELS
     ) -> None:
         super().__init__(folder, choice, image_graph="encoder", max_pixels=max_pixels)
-        self.decoder = TwoStageDecoder(self._graphs)
-        """The two stages of the decoder, for pipelines of one's own."""
         self.encoder_sha256 = self._graphs.plans["encoder"].stored.content
         """Hash of the encoder and its weights; embeddings carry it as ``Embedding.model``."""
         self.mask_side = self.manifest.image_preprocessing.mask_side
         """Height and width of low-resolution logits."""
         self.rules = self.manifest.sam_rules
         """The prompts that the model takes, and how its logits become masks."""
+        self.decoder = TwoStageDecoder(self._graphs, self.rules.output)
+        """The two stages of the decoder, for pipelines of one's own."""
         files = self.manifest.graphs.values()
         self.encoders = [file.content for file in files if file.graph.name == "encoder"]
         """Hashes of the encoder in each precision, whose embeddings this model takes."""
@@ -176,7 +175,8 @@ class Sam(VolumeModel, LoadedModel):
             names: A name for each prompt, as a detector has for its boxes; all masks of a prompt
                 carry it. One text for one prompt.
             multimask: Three alternatives for each prompt, unsorted, or the single mask. A model
-                that was trained for the single mask alone always draws that one.
+                that was trained for the single mask alone always draws that one; SAM-HQ and
+                SAM-Med2D draw the best-scored alternative alone.
             channels: Order of an array's colours, ``"rgb"`` or ``"bgr"``.
 
         Returns:
@@ -377,11 +377,10 @@ class Sam(VolumeModel, LoadedModel):
         """Decode every prompt of a completed embedding to run lengths."""
         several = multimask and self.rules.prompts.alternatives
         slots, output = MULTIPLE if several else SINGLE, self.rules.output
-        stable = not several and output.single != FIRST
         watch = Stopwatch()
         with watch("decode"):
             scores, logits = self.decoder.decode_prompts(
-                embedding, prompts, slots, side=self.mask_side, stable=stable
+                embedding, prompts, slots, side=self.mask_side
             )
         flat = logits.reshape(-1, *logits.shape[2:])
         with watch("postprocess"):

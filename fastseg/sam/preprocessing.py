@@ -13,6 +13,7 @@ from fastseg.artifacts.preprocessing import (
     LONGEST_SIDE,
     LONGEST_SIDE_AREA,
     MIN_MAX,
+    STRETCH_NEAREST,
     STRETCH_PILLOW,
     STRETCH_SPLINE,
     Preprocessing,
@@ -21,7 +22,7 @@ from fastseg.errors import ImageError
 from fastseg.geometry import Frame
 from fastseg.images import Channels, ImageSource, read_image
 from fastseg.inputs.numbers import real_array, shown
-from fastseg.sam.resizing import resize_area, stretch_bilinear, stretch_spline
+from fastseg.sam.resizing import resize_area, stretch_bilinear, stretch_nearest, stretch_spline
 from fastseg.timings import Stopwatch
 
 Crop = tuple[int, int, int, int]
@@ -125,6 +126,8 @@ def _resized(
         return resize_area(part, frame.resized)
     if preprocessing.resize == STRETCH_SPLINE:
         return stretch_spline(part, frame.side)
+    if preprocessing.resize == STRETCH_NEAREST:
+        return stretch_nearest(part, frame.side)
     return stretch_bilinear(part, frame.side)
 
 

@@ -63,6 +63,25 @@ def stretch_bilinear(pixels: NDArray[np.uint8], side: int) -> NDArray[np.float32
     return values
 
 
+def stretch_nearest(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Resize both axes by the pixel that each place begins in, as OpenCV's ``INTER_NEAREST`` does.
+
+    Args:
+        pixels: uint8 (height, width, 3).
+        side: Height and width of the result.
+
+    Returns:
+        uint8 (side, side, 3).
+    """
+    # The factor is the inverse of a rounded quotient, which decides where a place meets a pixel.
+    rows, columns = (
+        np.minimum(np.floor(np.arange(side) * (1 / (side / count))).astype(np.int64), count - 1)
+        for count in pixels.shape[:2]
+    )
+    nearest: NDArray[np.uint8] = pixels[rows[:, None], columns]
+    return nearest
+
+
 def resize_area(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     """Resize to a height and width by the mean of areas, as OpenCV's ``INTER_AREA`` does.
 

@@ -10,7 +10,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from fastseg.contract import MULTIPLE, Array
+from fastseg.artifacts.rules import BEST, STABLE, OutputRules
+from fastseg.contract import MULTIPLE, SINGLE, Array
 from fastseg.inference.sessions import GraphRunner, thresholded_decoder
 from fastseg.sam.drawing import single_slots
 from fastseg.sam.embedding import Embedding
@@ -33,7 +34,7 @@ class Tokens:
     """(n, 4) the network's estimate of each mask's IoU."""
 
     mask_vectors: NDArray[np.float32]
-    """(n, 4, 32) one vector a mask, to be multiplied with the upscaled image tokens."""
+    """(n, 4, vector) one vector a mask, to be multiplied with the upscaled image tokens."""
 
     image_tokens: Array
     """(n, ...) the image tokens after the prompt, in the layout of the decoder's runtime."""
@@ -74,10 +75,15 @@ class TwoStageDecoder:
     """The decoder graphs of a SAM folder.
 
     An embedding that is decoded must be completed first, once for all its prompts.
+
+    Args:
+        graphs: Of the folder.
+        rules: Of the model; those of SAM if left out.
     """
 
-    def __init__(self, graphs: GraphRunner) -> None:
+    def __init__(self, graphs: GraphRunner, rules: OutputRules | None = None) -> None:
         self._graphs = graphs
+        self._rules = rules or OutputRules()
         self._input_names: dict[str, tuple[str, ...]] = {}
 
     def complete(self, embedding: Embedding) -> Embedding:
@@ -121,7 +127,7 @@ class TwoStageDecoder:
         return min(PROMPTS_PER_FUSED_RUN, PROMPTS_PER_THREAD * threads)
 
     def decode_prompts(
-        self, embedding: Embedding, prompts: Prompts, slots: slice, *, side: int, stable: bool
+        self, embedding: Embedding, prompts: Prompts, slots: slice, *, side: int
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Run both stages for any number of prompts, in batches.
 
@@ -130,25 +136,22 @@ class TwoStageDecoder:
             prompts: The prompts, n of them.
             slots: ``contract.SINGLE`` or ``contract.MULTIPLE``.
             side: Height and width of low-resolution logits.
-            stable: Choose the slot of the single mask by its stability, as SAM 2 does.
 
         Returns:
-            (n, masks) predicted IoUs and (n, masks, side, side) low-resolution logits.
+            (n, masks) predicted IoUs and (n, masks, side, side) low-resolution logits. Where the
+            rules choose one slot of several, masks is 1.
         """
-        shape = (len(prompts), slots.stop - slots.start)
+        masks = 1 if self._picks_best(slots) else slots.stop - slots.start
+        shape = (len(prompts), masks)
         scores, logits = np.empty(shape, np.float32), np.empty((*shape, side, side), np.float32)
         for batch in prompts.batches(embedding.frame, limit=PROMPTS_PER_RUN):
-            if stable:
-                found = self.decode_stable(embedding, batch)
-            else:
-                found = self.decode(embedding, batch, slots)
-            scores[batch.indices], logits[batch.indices] = found
+            scores[batch.indices], logits[batch.indices] = self.decode(embedding, batch, slots)
         return scores, logits
 
     def decode(
         self, embedding: Embedding, batch: PromptBatch, slots: slice
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Run both stages for all masks of some prompts, as one run where that is possible.
+        """Run both stages for the masks of some prompts, as one run where that is possible.
 
         Args:
             embedding: A completed embedding.
@@ -158,6 +161,10 @@ class TwoStageDecoder:
         Returns:
             (n, masks) predicted IoUs and (n, masks, h, w) low-resolution logits.
         """
+        if slots == SINGLE and self._rules.single == STABLE:
+            return self._decode_stable(embedding, batch)
+        if self._picks_best(slots):
+            return self._decode_best(embedding, batch)
         if slots == MULTIPLE and batch.mask_input is None:
             both = self._graphs.decode_above(self._prompt_inputs(embedding, batch), -math.inf)
             if both is not None:
@@ -165,23 +172,31 @@ class TwoStageDecoder:
         tokens = self.tokens(embedding, batch)
         return tokens.iou_predictions[:, slots], self.logits(tokens, slots)
 
-    def decode_stable(
+    def _picks_best(self, slots: slice) -> bool:
+        return slots == MULTIPLE and self._rules.multiple == BEST
+
+    def _decode_stable(
         self, embedding: Embedding, batch: PromptBatch
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Run both stages for the single mask of some prompts by the rule of SAM 2.
-
-        Args:
-            embedding: A completed embedding.
-            batch: At most ``PROMPTS_PER_RUN`` prompts.
-
-        Returns:
-            (n, 1) predicted IoUs and (n, 1, h, w) low-resolution logits of the chosen slots.
-        """
+        """Decode the single mask by the rule ``STABLE``, which looks at the logits of all slots."""
         tokens = self.tokens(embedding, batch)
         logits = self.logits(tokens, slice(None))
         chosen = single_slots(logits, tokens.iou_predictions)[:, None]
         scores = np.take_along_axis(tokens.iou_predictions, chosen, 1)
         return scores, np.take_along_axis(logits, chosen[..., None, None], 1)
+
+    def _decode_best(
+        self, embedding: Embedding, batch: PromptBatch
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Decode the best-scored of the alternatives; the others are not drawn."""
+        tokens = self.tokens(embedding, batch)
+        best = MULTIPLE.start + np.argmax(tokens.iou_predictions[:, MULTIPLE], axis=1)[:, None]
+        vectors = np.take_along_axis(tokens.mask_vectors, best[..., None], 1)
+        chosen = replace(tokens, mask_vectors=vectors)
+        return (
+            np.take_along_axis(tokens.iou_predictions, best, 1),
+            self.logits(chosen, slice(None)),
+        )
 
     def decode_above(
         self, embedding: Embedding, batch: PromptBatch, above: np.float32
@@ -200,7 +215,7 @@ class TwoStageDecoder:
         if both is None:
             return self._decode_in_turn(embedding, batch, above)
         scores, logits = both["iou_predictions"][:, MULTIPLE], both["low_res_logits"]
-        prompts, slots = np.nonzero(scores > above)
+        prompts, slots = self._passing(scores, above)
         if len(prompts) == 0:
             return None
         planes = prompts * logits.shape[1] + slots
@@ -211,13 +226,23 @@ class TwoStageDecoder:
     ) -> FoundMasks | None:
         tokens = self.tokens(embedding, batch)
         scores = tokens.iou_predictions[:, MULTIPLE]
-        prompts, slots = np.nonzero(scores > above)
+        prompts, slots = self._passing(scores, above)
         if len(prompts) == 0:
             return None
         survivors, rows = np.unique(prompts, return_inverse=True)
         logits = self.logits(tokens[survivors], MULTIPLE)
         planes = rows * logits.shape[1] + slots
         return FoundMasks(_planes(logits), planes, scores[prompts, slots], prompts)
+
+    def _passing(
+        self, scores: NDArray[np.float32], above: np.float32
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Return prompt and slot of each mask above the bound, of scores (n, 3)."""
+        passing = scores > above
+        if self._rules.multiple == BEST:
+            passing &= np.arange(scores.shape[1]) == scores.argmax(axis=1)[:, None]
+        prompts, slots = np.nonzero(passing)
+        return prompts, slots
 
     def logits(self, tokens: Tokens, slots: slice) -> NDArray[np.float32]:
         """Run the second stage.

@@ -33,6 +33,11 @@ PARAMETERS = {
     "sam-adapter-vit-b": 93_735_472 - 6220 + 256 + 63_312,
     "sam-adapter-vit-l": 312_342_832 - 6220 + 256 + 116_544,
     "sam-adapter-vit-h": 641_090_608 - 6220 + 256 + 186_960,
+    "light-hq-sam": 10_578_604 - 321_640,
+    "sam-hq-vit-b": 94_806_576,
+    "sam-hq-vit-l": 313_676_080,
+    "sam-hq-vit-h": 642_686_000,
+    "sam-med2d": 271_241_776,
     "efficientvit-sam-l0": 34_792_784,
     "efficientvit-sam-l1": 47_650_128,
     "efficientvit-sam-l2": 61_328_592,
@@ -42,7 +47,7 @@ PARAMETERS = {
     "ritm-h18": 10_032_019,
     "ritm-h32": 30_951_363,
 }
-"""As published: of SAM 2 the part for images, of MobileSAM without its classifier. SAM-Adapter is
+"""As published: of SAM 2 the part for images, TinyViT without its classifier. SAM-Adapter is
 SAM with its adapter, and of the prompt encoder the embedding of no mask alone."""
 
 BY_NAME = {kind.name: kind for kind in KINDS}
@@ -111,6 +116,23 @@ def test_wrapped_and_prefixed_weights_in_half_precision_are_recognised(wrapped, 
     assert (found.kind, found.preparation, found.unused) == (LITE, "lite-medsam", ())
     assert found.sha256 == artifacts.sha256(path)
     assert found.published is None
+
+
+def test_an_optimiser_that_was_saved_as_an_object_is_left_out(weights, tmp_path):
+    """As SAM-Med2D's file holds one."""
+    layer = torch.nn.Linear(2, 2)
+    optimiser = torch.optim.Adam(layer.parameters())
+    layer(torch.ones(1, 2)).sum().backward()
+    optimiser.step()
+    schedule = torch.optim.lr_scheduler.StepLR(optimiser, 3)
+    path = tmp_path / "training.pth"
+    found = identify(saved(path, {"model": weights, "optimizer": optimiser, "schedule": schedule}))
+    assert found.kind is LITE
+    evidence = tmp_path / "evidence"
+    content = {"model": weights, "optimizer": optimiser, "trap": Trap(evidence)}
+    with pytest.raises(CheckpointError, match="Nothing in it was executed"):
+        identify(saved(path, content))
+    assert not evidence.exists()
 
 
 def test_weights_are_filled_into_the_modules_widened(weights):
@@ -194,7 +216,7 @@ def test_the_nearest_kind_and_every_difference_are_said(weights, tmp_path):
         ("image_encoder.fuse_stage2.weight", "EdgeSAM.*non-commercial"),
         ("prompt_encoder.bbox_top_left_embeddings.weight", "EfficientSAM"),
         ("feature_extractor.conv1.weight", "RITM"),
-        ("mask_decoder.hf_token.weight", "SAM-HQ"),
+        ("sam_mask_decoder.hf_token.weight", "HQ-SAM 2"),
     ],
 )
 def test_other_networks_are_named(name, said, tmp_path):

@@ -14,7 +14,8 @@ import fastseg
 from fastseg.export.checkpoints.preparations import PREPARATIONS
 from fastseg.export.model_folder import Card
 from fastseg.export.networks.hiera import HieraShape
-from fastseg.export.networks.sam2 import FINE, MIDDLE, build, by_plane, by_subpixel, published_name
+from fastseg.export.networks.sam2 import FINE, MIDDLE, build, published_name
+from fastseg.export.networks.subpixels import by_plane, by_subpixel
 from fastseg.export.sam import write_sam_folder
 from tests.helpers.random_weights import scattered
 from tests.helpers.reference_zoo import imported, sam2_model

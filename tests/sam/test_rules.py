@@ -20,6 +20,7 @@ from fastseg.artifacts.preprocessing import (
     image_preprocessing,
 )
 from fastseg.artifacts.rules import (
+    BEST,
     CORNERS_FIRST,
     DIRECT,
     PROBABILITIES,
@@ -49,6 +50,7 @@ OF_SAM2 = Rules(
     GridDefaults(pred_iou_thresh=0.8),
 )
 NO_PROMPT = Rules(PromptRules(points=False, boxes=False, masks=False, alternatives=False))
+BEST_ALONE = Rules(output=OutputRules(multiple=BEST))
 IMAGE = np.random.default_rng(0).integers(0, 256, (70, 100, 3), dtype=np.uint8)
 BOX = [10, 12, 80, 60]
 
@@ -85,7 +87,7 @@ def resized(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return found[:, 0].numpy()
 
 
-@pytest.mark.parametrize("rules", [Rules(), BOXES_ALONE, OF_SAM2, NO_PROMPT])
+@pytest.mark.parametrize("rules", [Rules(), BOXES_ALONE, OF_SAM2, NO_PROMPT, BEST_ALONE])
 def test_rules_in_a_manifest_are_read_as_they_were_written(rules):
     assert read_rules(JsonFields(json.loads(json.dumps(rules.as_dict())), "rules")) == rules
 
@@ -160,6 +162,34 @@ def test_a_model_without_prompts_takes_the_image_alone(tmp_path):
     assert masks.areas[0] > 0
     for found in (*several, embedded):
         np.testing.assert_array_equal(found.array(), masks.array())
+
+
+@pytest.mark.parametrize("name", ["tiny", "sam-nano"])
+def test_the_best_alternative_may_be_the_only_one(name, tmp_path, monkeypatch):
+    """On graphs one after the other, and on the native decoder, which runs both stages at once."""
+    folder = tiny_sam_folder(tmp_path / "tiny") if name == "tiny" else name
+    with fastseg.load(folder, device="cpu") as model:
+        points = {"points": [[[5, 5]], [[50, 40]], [[90, 60]]]}
+        grid = {
+            "points_per_side": 3,
+            "pred_iou_thresh": 0,
+            "stability_score_thresh": 0,
+            "box_nms_thresh": 1.0,
+        }
+        three, every = model.segment(IMAGE, **points), model.everything(IMAGE, **grid)
+        single = model.segment(IMAGE, **points, multimask=False)
+        monkeypatch.setattr(model.decoder, "_rules", OutputRules(multiple=BEST))
+        best, grown = model.segment(IMAGE, **points), model.everything(IMAGE, **grid)
+        alone = model.segment(IMAGE, **points, multimask=False)
+    wanted = three.best()
+    assert best.prompt.tolist() == [0, 1, 2]
+    np.testing.assert_allclose(best.scores, wanted.scores, atol=1e-5)
+    np.testing.assert_array_equal(best.array(), wanted.array())
+    np.testing.assert_array_equal(alone.array(), single.array())
+    assert len({tuple(point) for point in grown.points.tolist()}) == len(grown) > 0
+    for point, score in zip(grown.points, grown.scores, strict=True):
+        same = (every.points == point).all(axis=1)
+        assert score == every.scores[same].max()
 
 
 def test_probabilities_are_resized_in_one_step_and_one_mask_is_drawn(boxes_alone):

@@ -57,7 +57,8 @@ def load(path: Path, *, remedy: str) -> Any:
             return load_file(path)
         # A mapped file is read where and when it is needed; the old format cannot be mapped.
         mapped = zipfile.is_zipfile(path)
-        with warnings.catch_warnings():
+        known = _optimiser_classes(path) if mapped else []
+        with warnings.catch_warnings(), torch.serialization.safe_globals(known):
             warnings.simplefilter("ignore")  # of pickle protocols that are then refused
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
@@ -73,6 +74,35 @@ def load(path: Path, *, remedy: str) -> Any:
         raise CheckpointError(
             f"{path} is truncated or no checkpoint at all ({reason}). Download it again"
         ) from error
+
+
+class _LeftOut:
+    """The place of an object beside the weights; it keeps nothing and runs nothing."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        """Take whatever the object was made of."""
+
+    def __setstate__(self, _: object) -> None:
+        """Take whatever the object held."""
+
+
+def _dictionary(*_: object) -> dict[Any, Any]:
+    """Stand for a dictionary with defaults, which torch does not fill."""
+    return {}
+
+
+_STAND_INS: Mapping[str, Any] = {"builtins.dict": dict, "collections.defaultdict": _dictionary}
+
+
+def _optimiser_classes(path: Path) -> list[Any]:
+    """List stand-ins for the classes of a training file that saves its optimiser as an object.
+
+    Empty where the file names anything else, which is then refused by its name.
+    """
+    names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    if not all(name in _STAND_INS or name.startswith("torch.optim.") for name in names):
+        return []
+    return [(_STAND_INS.get(name, _LeftOut), name) for name in names]
 
 
 def _check_beginning(path: Path) -> None:

@@ -11,7 +11,15 @@ import torch
 from torch import Tensor
 
 from fastseg.contract import guided_network
-from fastseg.export.networks import efficient_vit, hiera, ritm, sam2, sam_adapter
+from fastseg.export.networks import (
+    efficient_vit,
+    hiera,
+    ritm,
+    sam2,
+    sam_adapter,
+    sam_hq,
+    sam_med2d,
+)
 from fastseg.export.networks.guided import GuidedModules
 from fastseg.export.networks.image_encoder import SHAPES, ImageEncoder
 from fastseg.export.networks.mask_decoder import MaskDecoder
@@ -177,6 +185,27 @@ KINDS = (
         )
         for name, shape in SHAPES.items()
     ),
+    Kind(
+        "light-hq-sam",
+        "Light HQ-SAM",
+        partial(sam_hq.build_light, MOBILE_SAM),
+        ("sam-hq",),
+        certain=True,
+        unused=_CLASSIFIER,
+        published_name=sam_hq.published_name,
+    ),
+    *(
+        Kind(
+            f"sam-hq-{name.replace('_', '-')}",
+            f"SAM-HQ ViT-{name[-1].upper()}",
+            partial(sam_hq.build, shape),
+            ("sam-hq",),
+            certain=True,
+            published_name=sam_hq.published_name,
+        )
+        for name, shape in SHAPES.items()
+    ),
+    Kind("sam-med2d", "SAM-Med2D", sam_med2d.build, ("sam-med2d",), certain=True),
     *(
         Kind(
             f"efficientvit-sam-{size}",

@@ -12,11 +12,13 @@ from fastseg.artifacts.preprocessing import (
     LONGEST_SIDE_AREA,
     MIN_MAX,
     STRETCH_BILINEAR,
+    STRETCH_NEAREST,
     STRETCH_PILLOW,
     STRETCH_SPLINE,
     Preprocessing,
 )
 from fastseg.artifacts.rules import (
+    BEST,
     CORNERS_FIRST,
     DIRECT,
     PROBABILITIES,
@@ -106,6 +108,18 @@ PREPARATIONS: Mapping[str, Preparation] = MappingProxyType(
                 everything=GridDefaults(pred_iou_thresh=0.0),
             ),
             RITM,
+        ),
+        "sam-hq": Preparation(
+            "longest side to 1024 pixels, SAM's statistics; points, boxes, masks; of three masks "
+            "the best-scored one",
+            Preprocessing(1024, MEAN, STD),
+            Rules(output=OutputRules(multiple=BEST)),
+        ),
+        "sam-med2d": Preparation(
+            "stretched to 256 x 256 pixels by the nearest pixels, SAM's statistics; points, boxes, "
+            "masks; of three masks the best-scored one",
+            Preprocessing(256, MEAN, STD, STRETCH_NEAREST),
+            Rules(output=OutputRules(multiple=BEST)),
         ),
     }
 )

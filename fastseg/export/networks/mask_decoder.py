@@ -121,6 +121,9 @@ class MaskDecoder(nn.Module):
         epsilon: Added to the variance in the layer norms of the transformer.
     """
 
+    vector = MASK_VECTOR
+    """Channels of the canvas that ``upscale`` makes, and length of a mask vector."""
+
     def __init__(self, epsilon: float = EPSILON) -> None:
         super().__init__()
         self.epsilon = epsilon
@@ -171,7 +174,7 @@ class MaskDecoder(nn.Module):
         return scores
 
     def mask_vectors(self, tokens: Tensor) -> Tensor:
-        """Read the four mask vectors (N, 4, 32) off the output tokens (N, T, 256)."""
+        """Read the four mask vectors (N, 4, vector) off the output tokens (N, T, 256)."""
         heads = self.output_hypernetworks_mlps
         return torch.stack([head(tokens[:, 1 + slot]) for slot, head in enumerate(heads)], dim=1)
 
@@ -180,12 +183,12 @@ class MaskDecoder(nn.Module):
         return ()
 
     def upscale(self, planes: Tensor, *maps: Tensor) -> Tensor:  # noqa: ARG002 - SAM has none
-        """Upscale image planes (N, 256, grid, grid) fourfold, to 32 channels."""
+        """Upscale image planes (N, 256, grid, grid) fourfold, to ``vector`` channels."""
         canvas: Tensor = self.output_upscaling(planes)
         return canvas
 
     def draw(self, image: Tensor, vectors: Tensor, *maps: Tensor) -> Tensor:
-        """Upscale image tokens (N, L, 256) fourfold and multiply them with (N, M, 32) vectors."""
+        """Upscale image tokens (N, L, 256) fourfold and multiply them with (N, M, vector)."""
         grid = round(image.shape[1] ** 0.5)
         planes = image.transpose(1, 2).reshape(-1, WIDTH, grid, grid)
         canvas = self.upscale(planes, *maps)

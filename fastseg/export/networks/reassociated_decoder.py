@@ -291,12 +291,15 @@ class MaskHead(nn.Module):
 
     def forward(self, image_tokens: Tensor, mask_vectors: Tensor) -> Tensor:
         """Map (S, 1, L, 256) and (S, M, 32) to logits (S, M, 4 * grid, 4 * grid)."""
-        count = mask_vectors.shape[0]
+        return self.multiply(self.canvas(image_tokens), mask_vectors)
+
+    def canvas(self, image_tokens: Tensor) -> Tensor:
+        """Upscale (S, 1, L, 256) fourfold: (S, 4 * L, 4 * 32), the sub-pixels in their order."""
+        count = image_tokens.shape[0]
         # Three axes throughout: ONNX Runtime turns a plain matrix product and its bias into one
         # operator, which copies the bias on one thread and takes twice as long.
         twice = self.first(image_tokens.squeeze(1)).reshape(count, -1, WIDTH // 4)
-        canvas = functional.gelu(self.second(functional.gelu(self.norm(twice))))
-        return self.multiply(canvas, mask_vectors)
+        return functional.gelu(self.second(functional.gelu(self.norm(twice))))
 
     def multiply(self, canvas: Tensor, mask_vectors: Tensor) -> Tensor:
         """Multiply the upscaled image (S, 4 * L, 4 * 32) with mask vectors (S, M, 32)."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fastseg.contract import MASK_SLOTS, DType, GraphSpec, TensorSpec
 from fastseg.export.networks.image_encoder import ImageEncoder
-from fastseg.export.networks.mask_decoder import EPSILON, HEADS, MASK_VECTOR, MaskDecoder
+from fastseg.export.networks.mask_decoder import EPSILON, HEADS, MaskDecoder
 from fastseg.export.networks.prompt_encoder import WIDTH, PromptEncoder
 from fastseg.export.networks.reassociated_decoder import (
     Decoder,
@@ -114,13 +114,13 @@ class SamModules:
         mask_input = _port("mask_input", "prompts", 1, 4 * grid, 4 * grid)
         found = (
             _port("iou_predictions", "prompts", MASK_SLOTS),
-            _port("mask_vectors", "prompts", MASK_SLOTS, MASK_VECTOR),
+            _port("mask_vectors", "prompts", MASK_SLOTS, decoder.vector),
             _port("image_tokens", "prompts", 1, length, WIDTH),
             *self.decoder_ports(),
         )
         survivors = (
             _port("image_tokens", "survivors", 1, length, WIDTH),
-            _port("mask_vectors", "survivors", "masks", MASK_VECTOR),
+            _port("mask_vectors", "survivors", "masks", decoder.vector),
         )
         logits = _port("low_res_logits", "survivors", "masks", 4 * grid, 4 * grid)
 
