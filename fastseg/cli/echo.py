@@ -12,7 +12,6 @@ import click
 from rich.console import RenderableType
 
 from fastseg import provenance, results
-from fastseg.cli import echo_files
 from fastseg.cli.arguments import (
     image_options,
     into,
@@ -21,12 +20,13 @@ from fastseg.cli.arguments import (
     runtime_options,
 )
 from fastseg.cli.echo_batch import Arguments, EchoBatch, ran_on
-from fastseg.cli.echo_files import EchoFile, StudyKey
 from fastseg.cli.echo_output import EchoOutput
 from fastseg.cli.echo_tables import tables
 from fastseg.cli.progress import progress
 from fastseg.cli.report import Report, document
+from fastseg.echo import files as echo_files
 from fastseg.echo.dicom import is_dicom
+from fastseg.echo.files import EchoFile, StudyKey
 from fastseg.echo.frames import FrameChannels
 from fastseg.echo.report import FOUND_BY_NETWORKS, Study, find_view
 from fastseg.echo.unet import Unet
@@ -144,9 +144,10 @@ def _recognised(
 
     The view of a file that none of them names is found by the networks.
     """
+    settings = arguments.settings()
 
     def view_in(path: Path) -> str:
-        frames = arguments.read(path)
+        frames = settings.read(path)
         return find_view(
             frames.arrays,
             network,
@@ -200,9 +201,10 @@ def _run_batch(
     other_views: Callable[[str], Unet] | None,
 ) -> Report:
     """Measure every file, and write the results if a folder was given and a file was measured."""
-    batch = EchoBatch(arguments, models, other_views=other_views)
+    settings = arguments.settings()
+    batch = EchoBatch(settings, models, other_views=other_views)
     networks = {view: model.provenance() for view, model in models.items()}
-    info: dict[str, Any] = {"models": networks, "settings": arguments.settings()}
+    info: dict[str, Any] = {"models": networks, "settings": settings.as_dict()}
     if found := [file.path for file in files if file.view_found_by == "networks"]:
         info["cautions"] = [f"{path}: {FOUND_BY_NETWORKS}" for path in found]
     body: dict[str, Any] = {**info, "files": batch.rows, "studies": []}
@@ -217,20 +219,20 @@ def _run_batch(
         for file in files:
             step(file.path.name)
             batch.measure(file)
-        if not batch.findings:
+        if not batch.clips.findings:
             raise _AllFailedError
-        by_key = batch.studies()
+        by_key = batch.clips.studies(settings)
         studies = [*by_key.values()]
         body["studies"] = [one.as_dict() for one in studies]
         if batch.output is not None:
-            batch.output.add_studies(by_key, batch.sources if arguments.sr else None)
+            batch.output.add_studies(by_key, batch.clips.sources if arguments.sr else None)
             content = document("echo", body, batch.exit_code)
             batch.output.folder.report(content, name=MEASUREMENTS_FILE)
     out = arguments.out if studies else None
     body["out"] = None if out is None else str(out)
     text = tuple(_text(studies, models, arguments.mode, out))
     unwritten = batch.output.hints if batch.output is not None else ()
-    hints = (*_cautions(batch.rows), *_hints(batch.findings), *unwritten)
+    hints = (*_cautions(batch.rows), *_hints(batch.clips.findings), *unwritten)
     return Report("echo", body, text, batch.exit_code, batch.failures, hints)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 
 from PIL import Image
 
-from fastseg.cli.echo_files import EchoFile, Frames, StudyKey
+from fastseg.echo.files import EchoFile, Frames, StudyKey
 from fastseg.echo.findings import Finding
 from fastseg.echo.output.animation import UNKNOWN_FRAME_MS, animation
 from fastseg.echo.output.curve import draw_curve

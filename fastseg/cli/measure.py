@@ -14,7 +14,6 @@ import click
 from rich.console import RenderableType
 
 from fastseg import provenance
-from fastseg.cli import echo_files
 from fastseg.cli.arguments import ImageArguments, image_options, into, json_option
 from fastseg.cli.echo_tables import tables
 from fastseg.cli.report import (
@@ -25,6 +24,7 @@ from fastseg.cli.report import (
     error_body,
     failure_line,
 )
+from fastseg.echo import files as echo_files
 from fastseg.echo.mask_measures import MaskMeasurer, MaskReport, MaskSource
 from fastseg.echo.views import VIEWS
 from fastseg.errors import FastsegError, MeasurementError

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from fastseg.cli import echo as verb
-from fastseg.cli.echo_files import Headers, recognise
 from fastseg.cli.root import run
 from fastseg.echo.dicom import read_study_header
+from fastseg.echo.files import Headers, recognise
 from fastseg.errors import MeasurementError
 from tests.cli.test_echo import Painted, paint
 from tests.helpers.ultrasound_files import region, write_dicom

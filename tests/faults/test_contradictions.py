@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastseg.cli.echo_files import read
 from fastseg.cli.root import run
 from fastseg.echo.dicom import read_dicom
+from fastseg.echo.files import read
 from fastseg.echo.frames import choose_view
 from fastseg.errors import ImageError
 from fastseg.images import read_image, read_pages

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fastseg.cli import echo_files
 from fastseg.cli.root import run
+from fastseg.echo import files as echo_files
 from fastseg.errors import ImageError
 from fastseg.images import read_image, read_pages
 from fastseg.testing import tiny_unet_folder

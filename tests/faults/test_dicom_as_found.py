@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastseg.cli.echo_files import read
 from fastseg.echo.dicom import begins_without_preamble, read_dicom
+from fastseg.echo.files import read
 from fastseg.errors import ImageError
 from tests.helpers.ultrasound_files import coloured, region, tissue, write_dicom
 

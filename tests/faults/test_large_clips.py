@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastseg.cli.echo_files import read
+from fastseg.echo.files import read
 from fastseg.errors import ImageError
 from tests.helpers.ultrasound_files import coloured, write_dicom
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastseg.cli.echo_files import EchoFile, StudyKey, recognise, study_titles
 from fastseg.cli.root import run
+from fastseg.echo.files import EchoFile, StudyKey, recognise, study_titles
 from fastseg.testing import tiny_unet_folder
 
 NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=("Cs",)), max_size=8)

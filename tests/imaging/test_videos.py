@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastseg.cli import echo_files
 from fastseg.cli.root import run
+from fastseg.echo import files as echo_files
 from fastseg.errors import BackendUnavailableError, ImageError
 from fastseg.imaging import is_medical, read
 from fastseg.testing import tiny_sam_folder

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fastseg import Embedding
-from fastseg.cli import echo_files
+from fastseg.echo import files as echo_files
 from fastseg.geometry import Frame
 from tools.attack.campaign import BrokenPromiseError, Campaign, Case, Counts, typed
 from tools.attack.images import BOUND, MAX_PIXELS

@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from fastseg.cli import echo_files
+from fastseg.echo import files as echo_files
 from tools.attack.campaign import Campaign, Case, Counts, typed
 from tools.attack.images import BOUND, MAX_PIXELS
 from tools.attack.mutations import damaged

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from fastseg import read_image
-from fastseg.cli import echo_files
+from fastseg.echo import files as echo_files
 from fastseg.images import FORMATS
 from tools.attack.campaign import Campaign, Case, Counts, typed
 from tools.attack.mutations import damaged

@@ -1,4 +1,4 @@
-"""Promises of ``fastseg.cli.echo_files``: views and patients from file names, and frames."""
+"""Promises of ``fastseg.echo.files``: views and patients from file names, and frames."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastseg.cli.echo_files import read, recognise
 from fastseg.echo.dicom import StudyHeader
+from fastseg.echo.files import read, recognise
 from fastseg.errors import ImageError, MeasurementError
 
 
