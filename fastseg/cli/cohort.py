@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-import time
+import json
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import click
 
 from fastseg import cohort as cohorts
 from fastseg.cli.arguments import (
+    DEFAULT_MODEL,
     ImageArguments,
     ModelArguments,
     image_options,
@@ -25,13 +26,12 @@ from fastseg.cli.progress import progress
 from fastseg.cli.report import DONE, SOME_FAILED, Report, failure_line, print_error
 from fastseg.cohort.report import Counts
 from fastseg.cohort.tasks import TASKS
+from fastseg.cohort.workers import ENGINES
+from fastseg.echo.unet import Unet
 from fastseg.errors import FastsegError
 from fastseg.imaging import WINDOWS
-from fastseg.loading import load_sam
+from fastseg.loading import load_sam, load_unet
 from fastseg.sam.model import Sam
-
-LINE_EVERY_S = 30.0
-"""Seconds between two lines of progress where stderr is no terminal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Arguments(ModelArguments, ImageArguments):
 
     sources: tuple[str, ...]
     task: str
-    out: Path
+    out: str
     resume: bool
     num_parts: int
     part_id: int
@@ -48,18 +48,51 @@ class Arguments(ModelArguments, ImageArguments):
     window: str | None
     multimask: bool
     best: bool
+    more: tuple[tuple[str, str], ...]
+    embeddings: Path | None
+    engine: str
+    workers: int | None
+    ray_address: str | None
+    worker_cpus: float
+    worker_gpus: float
     grid: dict[str, Any]
 
-    def load(self) -> Sam:
-        """Load the model, with the limit on the size of images."""
-        return load_sam(self.model, self.choice, max_pixels=self.limit)
+    @contextmanager
+    def opened(self) -> Iterator[Sam | Unet | None]:
+        """Load the model, with the limit on the size of images, and close it at the end.
+
+        Echo files have the embedded networks where no model was named.
+        """
+        limit = self.limit
+        if self.task != "echo":
+            loaded: Any = load_sam(self.model, self.choice, max_pixels=limit)
+        elif self.model == DEFAULT_MODEL:
+            loaded = nullcontext()
+        else:
+            loaded = load_unet(self.model, self.choice, max_pixels=limit)
+        with loaded as model:
+            yield model
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings of the task."""
-        window = {} if self.window is None else {"window": self.window}
+        """Return the settings of the task; values of ``--set`` are JSON, or text that is none."""
+        own: dict[str, Any] = {} if self.window is None else {"window": self.window}
         if self.task == "everything":
-            return {**self.grid, **window}
-        return {"multimask": self.multimask, "best": self.best, **window}
+            own |= self.grid
+        elif self.task == "segment":
+            own |= {"multimask": self.multimask, "best": self.best}
+        for name, value in self.more:
+            own[name] = value
+            with suppress(ValueError):
+                own[name] = json.loads(value)
+        return own
+
+    def ray(self) -> cohorts.RaySettings | None:
+        """Return the settings of Ray, for its engine."""
+        if self.engine != "ray":
+            return None
+        return cohorts.RaySettings(
+            address=self.ray_address, cpus=self.worker_cpus, gpus=self.worker_gpus
+        )
 
 
 @click.command()
@@ -67,9 +100,10 @@ class Arguments(ModelArguments, ImageArguments):
 @click.option("--task", type=click.Choice(TASKS), required=True, help="What is done with an image.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
     required=True,
-    help="Folder for the journal and the results, which appear one by one.",
+    metavar="PLACE",
+    help="Folder for the journal and the results, which appear one by one; or an address such as "
+    "s3://bucket/out.",
 )
 @click.option(
     "--resume",
@@ -109,43 +143,89 @@ class Arguments(ModelArguments, ImageArguments):
     help="Predict three masks for each prompt, or one (segment).",
 )
 @click.option("--best", is_flag=True, help="Keep the best mask of each prompt (segment).")
+@click.option(
+    "--set",
+    "more",
+    type=(str, str),
+    multiple=True,
+    metavar="NAME VALUE",
+    help="A setting of propagate, echo or evaluate, as docs/cohorts.md lists them; its value as "
+    "JSON or text. May be given several times.",
+)
+@click.option(
+    "--embeddings",
+    type=click.Path(path_type=Path),
+    help="Folder that keeps the embeddings of images for other runs.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    default="local",
+    show_default=True,
+    help="Run on this machine, or by actors of Ray.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Processes, each with models of its own, so that an image that crashes one is named and "
+    "the others go on; with Ray its actors. Default: threads of this process, or an actor for "
+    "each processor.",
+)
+@click.option(
+    "--ray-address",
+    metavar="ADDRESS",
+    help="A running Ray cluster, auto or ray://HEAD:10001. Default: Ray is started here.",
+)
+@click.option(
+    "--worker-cpus",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Processors of an actor of Ray.",
+)
+@click.option(
+    "--worker-gpus",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    help="GPUs of an actor of Ray; 0.25 lets four share one.",
+)
 @grid_options
 @image_options
 @model_options
 @json_option
 @into(Arguments, rest="grid")
 def cohort(arguments: Arguments) -> Report:
-    """Segment a cohort: SOURCES are manifests (.csv, .jsonl), folders, globs or images.
+    """Do a task on a cohort: SOURCES are manifests (.csv, .jsonl), folders, globs or images.
 
-    Each image is one result file and one line of the journal. After an interruption, --resume goes
-    on where it was. The settings of everything mode hold for --task everything.
+    Each image is one result and one line of the journal. After an interruption, --resume goes
+    on where it was. The settings of everything mode hold for --task everything. The source of
+    --task evaluate is a dataset.
     """
-    items = cohorts.read_items(arguments.sources)
-    part = items[arguments.part_id :: arguments.num_parts]
-    counts, failures = Counts(len(part)), []
-    with arguments.load() as model, progress(len(part)) as step:
-        tell = _Teller(counts)
-        try:
-            for outcome in _run(items, model, arguments):
-                counts.add(outcome.item.key, outcome.status, outcome.seconds, outcome.error)
-                step(counts.line())
-                tell.line()
-                if outcome.error is not None:
-                    error = FastsegError(outcome.error["message"])
-                    failures.append(failure_line(outcome.item.key, error))
-        except (KeyboardInterrupt, FastsegError):
-            print_error(f"{counts.line()}; --resume goes on with the rest")
-            raise
+    with arguments.opened() as model:
+        run = _run(model, arguments)
+        counts, failures = Counts(len(run.items)), []
+        with progress(counts.items, counted=False) as step:
+            try:
+                for outcome in run:
+                    counts.add(outcome.item.key, outcome.status, outcome.seconds, outcome.error)
+                    step(counts.line())
+                    if outcome.error is not None:
+                        error = FastsegError(outcome.error["message"])
+                        failures.append(failure_line(outcome.item.key, error))
+            except (KeyboardInterrupt, FastsegError):
+                print_error(f"{counts.line()}; --resume goes on with the rest")
+                raise
         body = {
-            **model.provenance(),
+            **run.task.provenance(),
             "task": arguments.task,
-            "settings": arguments.settings(),
+            "settings": run.task.settings,
             "items": counts.items,
             "done": counts.done,
             "kept": counts.kept,
             "failed": len(counts.failures),
             "failures": counts.failures,
-            "out": str(arguments.out),
+            "out": arguments.out,
         }
     text = [
         f"{counts.items} items: {counts.done} done, {counts.kept} kept, "
@@ -156,9 +236,9 @@ def cohort(arguments: Arguments) -> Report:
     return Report("cohort", body, text, code, failures)
 
 
-def _run(items: list[cohorts.Item], model: Sam, arguments: Arguments) -> Iterator[cohorts.Outcome]:
+def _run(model: Sam | Unet | None, arguments: Arguments) -> cohorts.Run:
     return cohorts.run(
-        items,
+        arguments.sources,
         model,
         out=arguments.out,
         task=arguments.task,
@@ -167,19 +247,8 @@ def _run(items: list[cohorts.Item], model: Sam, arguments: Arguments) -> Iterato
         num_parts=arguments.num_parts,
         part_id=arguments.part_id,
         fail_fast=arguments.fail_fast,
+        engine=arguments.engine,
+        workers=arguments.workers,
+        ray=arguments.ray(),
+        embeddings=arguments.embeddings,
     )
-
-
-class _Teller:
-    """Lines of progress for a log, where stderr is no terminal."""
-
-    def __init__(self, counts: Counts) -> None:
-        self._counts = counts
-        self._next = time.monotonic() + LINE_EVERY_S
-
-    def line(self) -> None:
-        """Print a line if it is time."""
-        if sys.stderr is None or sys.stderr.isatty() or time.monotonic() < self._next:
-            return
-        self._next = time.monotonic() + LINE_EVERY_S
-        print_error(self._counts.line())

@@ -11,11 +11,12 @@ import click
 from rich.console import RenderableType
 
 from fastseg.cli.arguments import into, json_option
-from fastseg.cli.evaluation_options import OutFilesArguments, out_files_options, report_head
+from fastseg.cli.evaluation_options import OutFilesArguments, out_files_options
 from fastseg.cli.report import DONE, SOME_FAILED, Report, Table
 from fastseg.evaluation.agreement import PercentBase
 from fastseg.evaluation.clinical import Values, compare, read_measurements
 from fastseg.evaluation.report.agreement import MeasurementSummary, write_measurements
+from fastseg.evaluation.summary import report_head
 from fastseg.inputs.text import printable
 
 

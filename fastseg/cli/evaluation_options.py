@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import click
 
-from fastseg import environment, provenance
+from fastseg import environment
 from fastseg.cli.arguments import DEFAULT_MODEL, json_option, runtime_options
 from fastseg.errors import OutputError
 from fastseg.evaluation import report as reports
@@ -153,14 +153,3 @@ metric_option = click.option(
     show_default=True,
     help="Metric of depth: chamfer is that of the authors.",
 )
-
-
-def report_head() -> dict[str, Any]:
-    """Return what every document of an evaluation begins with."""
-    machine = environment.machine()
-    return {
-        "notice": provenance.NOTICE,
-        "versions": environment.versions(),
-        "machine": machine,
-        "date": machine["time"],
-    }

@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from rich.console import RenderableType
 
 from fastseg import environment
-from fastseg.cli.evaluation_options import EvaluationArguments, report_head
+from fastseg.cli.evaluation_options import EvaluationArguments
 from fastseg.cli.progress import progress
 from fastseg.cli.report import DONE, SOME_FAILED, Report, Table
 from fastseg.errors import ImageError, PromptError
@@ -19,7 +19,7 @@ from fastseg.evaluation.journal import SUFFIX, Journal
 from fastseg.evaluation.protocols import Protocol
 from fastseg.evaluation.runner import Outcome
 from fastseg.evaluation.runner import evaluate as run_protocol
-from fastseg.evaluation.summary import Summary, summarise
+from fastseg.evaluation.summary import Summary, report_head, summarise
 from fastseg.inputs.text import printable
 from fastseg.loading import load_sam
 from fastseg.storage.paths import real_path, user_path

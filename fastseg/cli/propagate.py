@@ -38,6 +38,7 @@ from fastseg.sam.model import Sam
 from fastseg.sam.volume_masks import Rule, VolumeMasks
 from fastseg.sam.volume_prompts import PropagationSettings
 from fastseg.sam.volume_slices import VolumeSlices
+from fastseg.sam.volume_summary import describe_object, describe_slices
 
 _DEFAULTS = PropagationSettings()
 _MOST_DRAWN = 24
@@ -256,7 +257,7 @@ def propagate(arguments: Arguments) -> Report:
         if arguments.out is not None:
             _write(arguments, contents, volume, found, body)
         else:
-            body["slices"] = list(_slices(found, volume))
+            body["slices"] = list(describe_slices(found, volume))
     hints = [_HINT] if body["model"] == DEFAULT_MODEL else []
     return Report("propagate", body, tuple(_text(body, found)), hints=hints)
 
@@ -270,34 +271,11 @@ def _body(
         "file": str(arguments.volume),
         "shape": list(volume.stored.shape[:3]),
         "spacing_mm": [volume.slice_spacing, *(volume.spacing or (None, None))],
-        "objects": [_object(found, number) for number in range(found.objects)],
+        "objects": [describe_object(found, number) for number in range(found.objects)],
         "embedded": found.embedded,
         "timings": found.timings.as_dict(),
         "out": None if arguments.out is None else str(arguments.out),
     }
-
-
-def _object(found: VolumeMasks, number: int) -> dict[str, Any]:
-    places = np.flatnonzero(found.areas[number])
-    millilitres, names = found.millilitres, found[0].names
-    return {
-        "object": number,
-        **({} if names is None else {"name": names[number]}),
-        "slices": [int(places[0]), int(places[-1])] if len(places) else None,
-        "voxels": int(found.voxels[number]),
-        "ml": None if millilitres is None else round(float(millilitres[number]), 6),
-        "scores": [round(float(found.scores[number, place]), 6) for place in places],
-        "stops": [stop.as_dict() for stop in found.stops if stop.object == number],
-    }
-
-
-def _slices(found: VolumeMasks, volume: MedicalImage) -> Iterator[dict[str, Any]]:
-    """Describe the masks of every slice that has some."""
-    pixel = volume.pixel_mm2 if found.axis == 0 else None
-    for place, masks in enumerate(found):
-        if masks.areas.any():
-            rows = list(results.describe(masks, pixel_mm2=pixel))
-            yield {"slice": place, "annotations": rows}
 
 
 def _write(

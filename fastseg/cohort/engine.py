@@ -1,39 +1,34 @@
-"""The local engine of cohorts: a few threads, one model, results that are whole or not there."""
+"""Runs of a cohort: results that are whole or not there, and a journal of what is done."""
 
 from __future__ import annotations
 
 import json
 import os
-import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from fastseg.cohort.journal import Journal, open_journal
-from fastseg.cohort.manifest import Item, read_items
+from fastseg.cohort.journal import Journal
+from fastseg.cohort.manifest import Item, Sources
 from fastseg.cohort.report import Counts, report
-from fastseg.cohort.tasks import Task, make_task
-from fastseg.environment.threads import Task as Call
-from fastseg.environment.threads import Team
-from fastseg.errors import CohortError, FastsegError, OutputError
+from fastseg.cohort.storage import UNFINISHED, Store, open_store, remote_version
+from fastseg.cohort.tasks import Finished, Product, Task, make_task
+from fastseg.cohort.tasks.base import RESULT
+from fastseg.cohort.tasks.making import Model
+from fastseg.cohort.work import Made, Workers
+from fastseg.cohort.workers import open_workers
+from fastseg.cohort.workers.ray import RaySettings
+from fastseg.errors import CohortError, OutputError
 from fastseg.inputs.numbers import shown, whole_number, yes_or_no
 from fastseg.results import to_json
-from fastseg.sam.model import Sam
-from fastseg.storage.atomic import atomic_file
-from fastseg.storage.paths import file_length, real_path
 
 COHORT_FILE = "cohort.json"
 ITEMS = "items"
-FORMAT = 1
-
-_UNFINISHED = ".fastseg-"
-"""First letters of the names of files that are being written."""
-
-WORKERS = 2
-"""Items in work at once: while one is decoded, another is read and encoded."""
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,30 +40,43 @@ class Outcome:
     """``"done"``, ``"kept"`` for a result of an earlier run, or ``"failed"``."""
 
     file: Path | None = None
-    """The file of its results."""
+    """The file of its results; None if it failed, or the results are at an address."""
 
     masks: int = 0
     seconds: float = 0.0
-    """From reading the image to the written result, in this run."""
+    """From reading the image to its results, in this run."""
 
     error: Mapping[str, str] | None = None
     """``type`` and ``message``, if it failed."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """The work of a thread on an item, not written yet."""
+class Run(Iterator[Outcome]):
+    """A cohort being done: yields the outcome of each item, in their order.
 
-    item: Item
-    content: bytes
-    masks: int
-    seconds: float
-    error: FastsegError | None
+    ``close`` ends it early; so does the end of the program, however it comes.
+    """
+
+    def __init__(
+        self, task: Task, items: list[Item], outcomes: Generator[Outcome, None, None]
+    ) -> None:
+        self.task = task
+        """The task with its models and settings."""
+        self.items = items
+        """The items of this part."""
+        self._outcomes = outcomes
+
+    def __next__(self) -> Outcome:
+        """Wait for the next item."""
+        return next(self._outcomes)
+
+    def close(self) -> None:
+        """End the run; what is done stays."""
+        self._outcomes.close()
 
 
 def run(
-    sources: str | os.PathLike[str] | Item | Iterable[str | os.PathLike[str] | Item],
-    model: Sam,
+    sources: Sources,
+    model: Model,
     *,
     out: str | os.PathLike[str],
     task: str = "segment",
@@ -77,193 +85,243 @@ def run(
     num_parts: int = 1,
     part_id: int = 0,
     fail_fast: bool = False,
-) -> Iterator[Outcome]:
-    """Segment a cohort, an item at a time, in bounded memory.
+    engine: str = "local",
+    workers: int | None = None,
+    ray: RaySettings | None = None,
+    embeddings: str | os.PathLike[str] | None = None,
+) -> Run:
+    """Do a task on a cohort, an item at a time, in bounded memory.
 
-    Each result is one file, written whole, and then one line of the journal, which is on the disk
-    before the item is yielded. Whatever ends the process, the next call with ``resume=True`` goes
-    on: it keeps the results whose hashes are those of the journal, and makes the others.
+    The results of an item are files, each written whole, and then one line of the journal, which
+    is on the disk before the item is yielded. Whatever ends the process, the next call with
+    ``resume=True`` goes on: it keeps the results whose hashes are those of the journal, and makes
+    the others.
 
     Args:
-        sources: Manifests, folders, globs, images or ``Item`` objects; see ``read_items``.
-        model: A model that takes prompts.
-        out: Folder for the results.
-        task: ``"segment"`` or ``"everything"``.
+        sources: Manifests, folders, globs, images or ``Item`` objects, see ``read_items``; for
+            ``"evaluate"`` one dataset.
+        model: A model that takes prompts; for ``"echo"`` a network for frames, or None for the
+            embedded networks of all views.
+        out: Folder for the results, or an address that fsspec opens, ``"s3://bucket/out"``.
+        task: ``"segment"``, ``"everything"``, ``"propagate"``, ``"echo"`` or ``"evaluate"``.
         settings: Of the task; see ``tasks.make_task``.
         resume: Go on with the cohort in ``out``, if there is one, and try failed items again.
         num_parts: Parts that the cohort is shared out to. Each may run in a process of its own.
         part_id: The part to do, from 0.
         fail_fast: End after the first item that fails.
+        engine: ``"local"``, or ``"ray"`` for actors of Ray Data.
+        workers: Processes on this machine, or actors of Ray, each with a model of its own. None is
+            threads of this process that share ``model``, or an actor for each of Ray's processors.
+        ray: Address of a Ray cluster, and what an actor takes of it.
+        embeddings: Folder that keeps the embeddings of images for other runs.
 
-    Yields:
-        The outcome of each item, in their order.
+    Returns:
+        An iterator over the outcome of each item, in their order. Nothing is done before it is
+        asked.
 
     Raises:
+        BackendUnavailableError: Ray or fsspec is asked for and not installed.
         CohortError: The sources or the settings cannot be used, or ``out`` holds another cohort.
         ImageError: A folder has no image in it.
         PromptError: A setting cannot be used.
         OutputError: ``out`` cannot be written, is taken, or another process is working on it.
     """
-    doing = make_task(task, model, settings)
-    items = read_items(sources)
+    doing = make_task(task, model, settings, sources, embeddings=embeddings)
+    items = doing.items(sources)
     parts = whole_number(num_parts, "num_parts", CohortError, least=1)
     part = whole_number(part_id, "part_id", CohortError, least=0)
     if part >= parts:
         raise CohortError(f"part_id must be below num_parts, {parts}, and is {part}.")
     going_on = yes_or_no(resume, "resume", CohortError)
     stops = yes_or_no(fail_fast, "fail_fast", CohortError)
+    working = open_workers(doing, engine, workers, ray)
     ending = "" if parts == 1 else f"-{part}-of-{parts}"
-    folder = _begun(out, doing, ending, resume=going_on)
-    return _run(items[part::parts], doing, folder, ending, stops)
+    store = open_store(out)
+    _begin(store, doing, ending, resume=going_on)
+    writing = _Writing(doing, store, items)
+    own = items[part::parts]
+    return Run(doing, own, writing.outcomes(own, working, ending, fail_fast=stops))
 
 
-def _begun(out: str | os.PathLike[str], task: Task, ending: str, *, resume: bool) -> Path:
-    """Make the folder of the cohort, or check that it is of this one."""
-    folder, about = real_path(out), {"format": FORMAT, **task.description()}
-    file = folder / COHORT_FILE
+def _begin(store: Store, task: Task, ending: str, *, resume: bool) -> None:
+    """Begin a cohort at an empty place, or check that the one there is this one."""
+    about = {"format": FORMAT, **task.description()}
+    names = store.names()
+    if COHORT_FILE in names:
+        # Another part of the same cohort may have begun.
+        if not resume and (not ending or f"journal{ending}.jsonl" in names):
+            raise OutputError(
+                f"{store.place} holds a cohort. Go on with it by --resume (resume=True), or "
+                "choose another folder."
+            )
+        _require_same(store, about)
+        return
+    ours = (COHORT_FILE, ITEMS)
+    if any(name not in ours and not name.startswith(UNFINISHED) for name in names):
+        raise OutputError(f"{store.place} is not empty and holds no cohort. Choose another folder.")
+    store.write(COHORT_FILE, (to_json(about, indent=2) + "\n").encode())
+
+
+def _require_same(store: Store, about: Mapping[str, Any]) -> None:
     try:
-        if file.is_file():
-            # Another part of the same cohort may have begun.
-            if not resume and (not ending or (folder / f"journal{ending}.jsonl").exists()):
-                raise OutputError(
-                    f"{out} holds a cohort. Go on with it by --resume (resume=True), or choose "
-                    "another folder."
-                )
-            _require_same(file, about)
-            return folder
-        if folder.is_dir() and not all(map(_is_ours, folder.iterdir())):
-            raise OutputError(f"{out} is not empty and holds no cohort. Choose another folder.")
-        (folder / ITEMS).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(f"cannot write {out}: {error.strerror or error}.") from error
-    with atomic_file(file) as temporary:
-        temporary.write_text(to_json(about, indent=2) + "\n", encoding="utf-8")
-    return folder
-
-
-def _is_ours(path: Path) -> bool:
-    """Tell if a file is of a cohort that has just begun, or of one that was killed then."""
-    return path.name in (COHORT_FILE, ITEMS) or path.name.startswith(_UNFINISHED)
-
-
-def _remove_unfinished(folder: Path) -> None:
-    """Remove the files that a killed process was writing."""
-    for place in (folder, folder / ITEMS):
-        for path in place.glob(f"{_UNFINISHED}*"):
-            path.unlink(missing_ok=True)
-
-
-def _require_same(file: Path, about: Mapping[str, Any]) -> None:
-    try:
-        before = json.loads(file.read_text(encoding="utf-8"))
+        before = json.loads(store.read(COHORT_FILE) or b"")
         differing = [name for name in about if before[name] != json.loads(to_json(about[name]))]
     except (ValueError, KeyError, TypeError) as error:
-        raise CohortError(f"{file} is damaged. Choose another folder.") from error
+        raise CohortError(
+            f"{store.place}/{COHORT_FILE} is damaged, or of another task or version. Choose "
+            "another folder."
+        ) from error
     if differing:
         name = differing[0]
         raise CohortError(
-            f"{file.parent} holds a cohort with another {name}: {shown(before[name])}, not "
+            f"{store.place} holds a cohort with another {name}: {shown(before[name])}, not "
             f"{shown(about[name])}. Results of both would be mixed: choose another folder."
         )
 
 
-def _run(
-    items: list[Item], task: Task, folder: Path, ending: str, fail_fast: bool
-) -> Iterator[Outcome]:
-    with open_journal(folder / f"journal{ending}.jsonl") as journal:
-        if not ending:  # other parts may be writing
-            _remove_unfinished(folder)
-        counts = Counts(len(items))
-        outcomes = _outcomes(items, task, folder, journal)
-        try:
-            for outcome in outcomes:
-                counts.add(outcome.item.key, outcome.status, outcome.seconds, outcome.error)
-                yield outcome
-                if fail_fast and outcome.status == "failed":
-                    break
-        finally:
-            outcomes.close()
-            content = report(task.description(), task.model.provenance(), counts)
-            with atomic_file(folder / f"report{ending}.json") as temporary:
-                temporary.write_text(to_json(content, indent=2) + "\n", encoding="utf-8")
+@dataclass
+class _Writing:
+    """The results of a run on their way to their place."""
+
+    task: Task
+    store: Store
+    everything: list[Item]
+    """The items of all parts."""
+
+    _waiting: deque[Item | Outcome] = field(default_factory=deque)
+    """Items that workers have, and kept ones between them, in their order."""
+
+    def outcomes(
+        self, items: list[Item], workers: Workers, ending: str, *, fail_fast: bool
+    ) -> Generator[Outcome, None, None]:
+        """Do items and yield their outcomes, then write the report and what joins all items."""
+        with self.store.journal(ending) as journal:
+            if not ending:  # other parts may be writing
+                self.store.remove_unfinished()
+            counts = Counts(len(items))
+            try:
+                with closing(self._outcomes(items, workers, journal)) as outcomes:
+                    for outcome in outcomes:
+                        counts.add(outcome.item.key, outcome.status, outcome.seconds, outcome.error)
+                        yield outcome
+                        if fail_fast and outcome.status == "failed":
+                            return
+                self._join(journal)
+            finally:
+                content = report(self.task.description(), self.task.provenance(), counts)
+                text = to_json(content, indent=2) + "\n"
+                self.store.write(f"report{ending}.json", text.encode())
+
+    def _outcomes(
+        self, items: list[Item], workers: Workers, journal: Journal
+    ) -> Generator[Outcome, None, None]:
+        ahead = iter(items)
+        for item in ahead:
+            kept = self._kept(item, journal)
+            if kept is None:
+                break
+            yield kept
+        else:
+            return  # nothing is left, and no worker is started
+        with closing(workers.map(self._asked(item, ahead, journal))) as made:  # type: ignore[type-var]
+            for one in made:
+                yield from self._kept_before(one.item)
+                yield self._finished(one, journal)
+        yield from self._kept_before(None)
+
+    def _asked(self, first: Item, ahead: Iterator[Item], journal: Journal) -> Iterator[Item]:
+        """Yield the items that have to be done."""
+        self._waiting.append(first)
+        yield first
+        for item in ahead:
+            kept = self._kept(item, journal)
+            self._waiting.append(kept or item)
+            if kept is None:
+                yield item
+
+    def _kept_before(self, item: Item | None) -> Iterator[Outcome]:
+        """Yield the kept items before one that was done."""
+        while self._waiting and isinstance(kept := self._waiting[0], Outcome):
+            self._waiting.popleft()
+            yield kept
+        if item is not None:
+            self._waiting.popleft()
+
+    def _kept(self, item: Item, journal: Journal) -> Outcome | None:
+        """Return the outcome of an item whose results are there as the journal says."""
+        entry = journal.entries.get(item.key)
+        if entry is None or entry.get("status") != "done" or entry.get("asked") != item.asked:
+            return None
+        files = entry.get("files")
+        if entry.get("input") != self._input(item) or not isinstance(files, dict) or not files:
+            return None
+        if not all(self.store.holds(name, digest) for name, digest in files.items()):
+            return None
+        return Outcome(item, "kept", self.store.path(_result(item)), int(entry.get("masks", 0)))
+
+    def _input(self, item: Item) -> list[dict[str, Any] | None]:
+        """Describe the files of an item, to see whether one was replaced."""
+        if item.is_remote:
+            return [remote_version(item)]
+        return [_version(path) for path in self.task.files(item)]
+
+    def _finished(self, made: Made, journal: Journal) -> Outcome:
+        """Write what a worker made, and then the journal."""
+        item = made.item
+        entry: dict[str, Any] = {
+            "item": item.key,
+            "asked": item.asked,
+            "input": self._input(item),
+            "seconds": round(made.seconds, 6),
+        }
+        before = journal.entries.get(item.key, {})
+        if made.product is None:
+            self._remove_stale(before, kept=())
+            journal.add({**entry, "status": "failed", "error": made.error})
+            return Outcome(item, "failed", None, 0, made.seconds, made.error)
+        files = self._write(item, made.product)
+        self._remove_stale(before, kept=files)
+        masks, notes = made.product.masks, made.product.notes
+        more = {"notes": notes} if notes else {}
+        journal.add({**entry, "status": "done", "masks": masks, "files": files, **more})
+        return Outcome(item, "done", self.store.path(_result(item)), masks, made.seconds)
+
+    def _write(self, item: Item, product: Product) -> dict[str, str]:
+        """Write the files of an item, and return their hashes by their names."""
+        written = {}
+        for suffix, content in product.files.items():
+            name = f"{ITEMS}/{item.stem}{suffix}"
+            self.store.write(name, content)
+            written[name] = sha256(content).hexdigest()
+        return written
+
+    def _remove_stale(self, entry: Mapping[str, Any], kept: Any) -> None:
+        """Remove results of an earlier run, which asked something else, that were not replaced."""
+        files = entry.get("files")
+        for name, digest in (files if isinstance(files, dict) else {}).items():
+            if name not in kept and self.store.holds(name, digest):
+                self.store.remove(name)
+
+    def _join(self, journal: Journal) -> None:
+        """Write what comes of all items, if each of them has an end in one of the journals."""
+        journal.refresh()
+        ends = [journal.entries.get(item.key) for item in self.everything]
+        if all(entry is not None for entry in ends):
+            pairs = zip(self.everything, ends, strict=True)
+            self.task.join((self._end(item, entry or {}) for item, entry in pairs), self.store)
+
+    def _end(self, item: Item, entry: Mapping[str, Any]) -> Finished:
+        content = None if entry.get("status") != "done" else self.store.read(_result(item))
+        return Finished(item, None if content is None else json.loads(content), entry)
 
 
-def _outcomes(
-    items: list[Item], task: Task, folder: Path, journal: Journal
-) -> Generator[Outcome, None, None]:
-    """Do the items in their order, ``WORKERS`` at once and as many again ahead of their turn."""
-    waiting: deque[Outcome | Call[_Made]] = deque()
-    with Team(WORKERS) as team:
-        for item in items:
-            kept = _kept(item, folder, journal)
-            waiting.append(kept or team.submit(_make, item, task))
-            if len(waiting) > 2 * WORKERS:
-                yield _finished(waiting.popleft(), folder, journal)
-        while waiting:
-            yield _finished(waiting.popleft(), folder, journal)
+def _result(item: Item) -> str:
+    return f"{ITEMS}/{item.stem}{RESULT}"
 
 
-def _kept(item: Item, folder: Path, journal: Journal) -> Outcome | None:
-    """Return the outcome of an item whose result is there as the journal says."""
-    entry = journal.entries.get(item.key)
-    if entry is None or entry.get("status") != "done" or entry.get("asked") != item.asked:
-        return None
-    file = folder / ITEMS / item.file_name
-    if entry.get("input") != _input(item) or file_length(file) is None:
-        return None
-    if sha256(file.read_bytes()).hexdigest() != entry.get("sha256"):
-        return None
-    return Outcome(item, "kept", file, int(entry.get("masks", 0)))
-
-
-def _input(item: Item) -> dict[str, int] | None:
-    """Describe the file of an item, to see whether it was replaced; None for a folder."""
+def _version(path: Path) -> dict[str, int] | None:
     try:
-        found = item.path.stat()
+        found = path.stat()
     except (OSError, ValueError):
         return None
     return {"bytes": found.st_size, "modified_ns": found.st_mtime_ns}
-
-
-def _make(item: Item, task: Task) -> _Made:
-    begin = time.perf_counter()
-    try:
-        masks, content = task.do(item)
-    except FastsegError as error:
-        return _Made(item, b"", 0, time.perf_counter() - begin, error)
-    return _Made(item, content, len(masks), time.perf_counter() - begin, None)
-
-
-def _remove_stale(folder: Path, entry: Mapping[str, Any]) -> None:
-    """Remove the result of an earlier run, which asked something else, of an item that failed."""
-    file = folder / str(entry.get("file", ""))
-    if entry.get("status") != "done" or not file.is_file():
-        return
-    if sha256(file.read_bytes()).hexdigest() == entry.get("sha256"):
-        file.unlink()
-
-
-def _finished(work: Outcome | Call[_Made], folder: Path, journal: Journal) -> Outcome:
-    """Write what a worker made, and then the journal."""
-    if isinstance(work, Outcome):
-        return work
-    made = work.result()
-    item = made.item
-    entry: dict[str, Any] = {"item": item.key, "asked": item.asked, "input": _input(item)}
-    seconds = {"seconds": round(made.seconds, 6)}
-    if made.error is not None:
-        _remove_stale(folder, journal.entries.get(item.key, {}))
-        error = {"type": type(made.error).__name__, "message": str(made.error)}
-        journal.add({**entry, "status": "failed", "error": error, **seconds})
-        return Outcome(item, "failed", None, 0, made.seconds, error)
-    file = folder / ITEMS / item.file_name
-    with atomic_file(file) as temporary, temporary.open("wb") as stream:
-        stream.write(made.content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    digest = sha256(made.content).hexdigest()
-    done = {"status": "done", "sha256": digest, "masks": made.masks, "file": f"{ITEMS}/{file.name}"}
-    journal.add({**entry, **done, **seconds})
-    return Outcome(item, "done", file, made.masks, made.seconds)

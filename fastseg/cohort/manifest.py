@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import glob
 import hashlib
+import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+from fastseg.cohort.addresses import is_address, list_images, read_text
 from fastseg.errors import CohortError
 from fastseg.imaging.folders import expand_folders
 from fastseg.inputs.numbers import shown
@@ -49,8 +51,22 @@ class Item:
     """Folder that a relative ``image`` is in."""
 
     @property
+    def is_remote(self) -> bool:
+        """True for an image at an address, ``s3://bucket/image.png``."""
+        return is_address(self.address)
+
+    @property
+    def address(self) -> str:
+        """The image where it is: an address, or a path."""
+        if is_address(self.image) or not is_address(self.folder):
+            return self.image
+        return f"{self.folder}/{self.image}"
+
+    @property
     def path(self) -> Path:
-        """The file."""
+        """The file; of an image at an address the address as a path, which names it."""
+        if self.is_remote:
+            return Path(self.address)
         return Path(self.folder, user_path(self.image))
 
     @property
@@ -59,10 +75,10 @@ class Item:
         return self.image if self.frame is None else f"{self.image}#{self.frame}"
 
     @property
-    def file_name(self) -> str:
-        """Name of the file of its result, which depends on nothing but the key."""
+    def stem(self) -> str:
+        """Name of the files of its results without suffix, which depends on the key alone."""
         digest = hashlib.sha256(self.key.encode(errors="surrogateescape")).hexdigest()
-        return f"{file_stem(Path(self.image).stem)[:80]}-{digest[:12]}.json"
+        return f"{file_stem(Path(self.image).stem)[:80]}-{digest[:12]}"
 
     @property
     def asked(self) -> str:
@@ -73,19 +89,22 @@ class Item:
         return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
 
+Sources: TypeAlias = str | os.PathLike[str] | Item | Iterable[str | os.PathLike[str] | Item]
+"""Manifests, folders, globs and images, or items."""
+
+
 def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else repr(value)
 
 
-def read_items(
-    sources: str | os.PathLike[str] | Item | Iterable[str | os.PathLike[str] | Item],
-) -> list[Item]:
+def read_items(sources: Sources) -> list[Item]:
     """List the items of manifests, folders, globs and images, in their order.
 
     A CSV file (.csv) has a row a prompt, and rows of one image and frame make one item. Its columns
     are ``image``, and any of ``box`` (x0 y0 x1 y1), ``points`` (x y x y ...), ``labels``, ``name``,
     ``window``, ``frame`` and ``patient``. A JSON Lines file (.jsonl) has an object an item with the
-    fields of ``Item``. Relative images are in the folder of the manifest.
+    fields of ``Item``. Relative images are in the folder of the manifest. Manifests, folders, globs
+    and images may be addresses that fsspec opens.
 
     Args:
         sources: One of these, or several; items are taken as they are.
@@ -113,6 +132,9 @@ def _items(source: object) -> Iterator[Item]:
         return
     if not isinstance(source, str | os.PathLike):
         raise CohortError(f"an item is a path or an Item, not {shown(source)}.")
+    if isinstance(source, str) and is_address(source):
+        yield from _remote_items(source)
+        return
     path = user_path(source)
     if path.suffix.lower() in _SUFFIXES:
         yield from _manifest(path)
@@ -128,11 +150,22 @@ def _items(source: object) -> Iterator[Item]:
         yield Item(str(source))
 
 
+def _remote_items(address: str) -> list[Item]:
+    if not address.lower().endswith(_SUFFIXES):
+        return [Item(image) for image in list_images(address, CohortError)]
+    folder, _, name = address.rpartition("/")
+    return _parsed(io.StringIO(read_text(address, CohortError), newline=""), Path(name), folder)
+
+
+def _parsed(file: Iterable[str], path: Path, folder: str) -> list[Item]:
+    read = _csv_items if path.suffix.lower() == ".csv" else _json_items
+    return [replace(item, folder=folder) for item in read(file, path)]
+
+
 def _manifest(path: Path) -> list[Item]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            read = _csv_items if path.suffix.lower() == ".csv" else _json_items
-            return [replace(item, folder=str(path.parent)) for item in read(file, path)]
+            return _parsed(file, path, str(path.parent))
     except (OSError, UnicodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise CohortError(

@@ -79,9 +79,7 @@ def evaluate(
             if journal is not None and any(known := journal.get(name, example.name)):
                 return known
         try:
-            loaded = example.load(settings)
-            scored = protocol.score(loaded, model, seed) if loaded.truths else Scored()
-            scored.left_out = loaded.left_out
+            scored = score_example(protocol, example, model, seed=seed, view=settings)
             fault = ""
         except OutputError:
             raise
@@ -105,3 +103,17 @@ def evaluate(
             f"{e.name}: {name}" for e, (scored, _) in done if scored for name in scored.left_out
         ),
     )
+
+
+def score_example(
+    protocol: Protocol, example: Example | Case, model: Sam, *, seed: int, view: ViewSettings
+) -> Scored:
+    """Score a model on one example; one whose truths are all empty has no rows.
+
+    Raises:
+        FastsegError: A file cannot be read, or image and truth do not belong together.
+    """
+    loaded = example.load(view)
+    scored = protocol.score(loaded, model, seed) if loaded.truths else Scored()
+    scored.left_out = loaded.left_out
+    return scored

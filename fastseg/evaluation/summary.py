@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fastseg import environment, provenance
 from fastseg.evaluation.aggregation import Aggregate
 from fastseg.evaluation.protocols import Protocol, Row
 from fastseg.evaluation.published import ALL_TASKS, Figure, figures
@@ -134,6 +135,17 @@ def summarise(
         tuple(left_out),
         dict(head),
     )
+
+
+def report_head() -> dict[str, Any]:
+    """Return what every document of an evaluation begins with."""
+    machine = environment.machine()
+    return {
+        "notice": provenance.NOTICE,
+        "versions": environment.versions(),
+        "machine": machine,
+        "date": machine["time"],
+    }
 
 
 def image_means(outcome: Outcome) -> dict[str, float]:

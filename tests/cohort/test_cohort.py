@@ -342,14 +342,14 @@ def test_tasks_and_settings_that_are_none_are_refused(tiny_model, images, tmp_pa
 def test_a_cohort_takes_no_more_memory_than_a_few_images(tiny_model, images, tmp_path) -> None:
     files = write_images(tmp_path / "many", 40)
     taken: list[int] = []
-    do = fastseg.cohort.tasks.Task.do
+    make = fastseg.cohort.tasks.Task.make
 
     def watched(self: Any, item: Item) -> Any:
         taken.append(1)
-        return do(self, item)
+        return make(self, item)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fastseg.cohort.tasks.Task, "do", watched)
+        patch.setattr(fastseg.cohort.tasks.Task, "make", watched)
         begun = run(files, tiny_model, out=tmp_path / "out", task="everything", settings=GRID)
         next(begun)
         time.sleep(0.2)

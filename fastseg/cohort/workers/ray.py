@@ -1,0 +1,164 @@
+"""The engine of Ray: actors of Ray Data on this machine or on a cluster."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from fastseg import environment
+from fastseg.cohort.manifest import Item
+from fastseg.cohort.tasks import Task
+from fastseg.cohort.work import DEATHS, Made, crashed, import_path, make_isolated, packed, unpacked
+from fastseg.errors import CohortError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RaySettings:
+    """The cluster, and what an actor takes of it."""
+
+    address: str | None = None
+    """Address of a running cluster, ``"auto"`` or ``"ray://head:10001"``; None starts Ray here."""
+
+    cpus: float = 1.0
+    """Processors of an actor; its models use so many threads."""
+
+    gpus: float = 0.0
+    """GPUs of an actor; 0.25 lets four actors share one."""
+
+
+@dataclass(frozen=True)
+class RayWorkers:
+    """Actors, each with models of its own."""
+
+    task: Task
+    count: int | None
+    settings: RaySettings
+
+    def __post_init__(self) -> None:
+        """Require Ray.
+
+        Raises:
+            BackendUnavailableError: It is not installed.
+            CohortError: A number cannot be used.
+        """
+        for name in ("cpus", "gpus"):
+            value = getattr(self.settings, name)
+            if not isinstance(value, int | float) or not 0 <= value < float("inf"):
+                raise CohortError(f"{name} of an actor must be a number from 0, not {value!r}.")
+        with environment.needs_extra("cohort", "running a cohort on Ray"):
+            import ray.data  # noqa: F401 - to find out that it is there
+
+    def map(self, items: Iterable[Item]) -> Iterator[Made]:
+        """Do items in their order."""
+        asked = list(items)
+        with _cluster(self.settings) as ray:
+            count = self._actors(ray)
+            yield from self._rows(ray, asked, count)
+
+    def _actors(self, ray: Any) -> int:
+        """Choose how many actors there are.
+
+        Raises:
+            CohortError: The cluster has no room for one, or not for so many.
+        """
+        there = ray.cluster_resources()
+        own = {"CPU": self.settings.cpus, "GPU": self.settings.gpus}
+        room = min(int(there.get(kind, 0) / each) for kind, each in own.items() if each)
+        if room < (self.count or 1):
+            found = ", ".join(f"{there.get(kind, 0):g} {kind}" for kind in own)
+            raise CohortError(
+                f"the Ray cluster has {found}, which is enough for {room} actors of "
+                f"{self.settings.cpus:g} CPU and {self.settings.gpus:g} GPU, not for "
+                f"{self.count or 1}. Lower the number of workers or what each takes."
+            )
+        return self.count or room
+
+    def _rows(self, ray: Any, asked: list[Item], count: int) -> Iterator[Made]:
+        import ray.data as data
+
+        threads = max(1, int(self.settings.cpus))
+        attempts = ray.remote(num_cpus=0)(_Attempts).remote()
+        start = ray.put((packed(self.task, threads), self.task.runs()))
+        context = data.DataContext.get_current()
+        context.execution_options.preserve_order = True
+        context.enable_progress_bars = False
+        rows = [{"number": n, "item": pickle.dumps(item)} for n, item in enumerate(asked)]
+        made = data.from_items(rows, override_num_blocks=len(rows)).map(
+            _Actor,
+            fn_constructor_args=(start, attempts),
+            compute=data.ActorPoolStrategy(size=count),
+            num_cpus=self.settings.cpus,
+            num_gpus=self.settings.gpus,
+        )
+        for row in made.iter_rows():
+            yield pickle.loads(row["made"])  # noqa: S301 - from our own actors
+
+
+class _Attempts:
+    """Counts how often each item was begun, in an actor of its own that outlives the workers."""
+
+    def __init__(self) -> None:
+        self._begun: dict[int, int] = {}
+
+    def begin(self, number: int) -> int:
+        """Count one more, and return how many there were before."""
+        before = self._begun.get(number, 0)
+        self._begun[number] = before + 1
+        return before
+
+
+class _Actor:
+    """A worker: loads the models once, and does items."""
+
+    def __init__(self, start: Any, attempts: Any) -> None:
+        import ray
+
+        content, runs = ray.get(start) if isinstance(start, ray.ObjectRef) else start
+        self._attempts = attempts
+        self._task = unpacked(content, runs)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, bytes]:
+        """Do an item, unless it has ended workers before."""
+        import ray
+
+        item = pickle.loads(row["item"])  # noqa: S301 - from our own process
+        deaths = ray.get(self._attempts.begin.remote(row["number"]))
+        made = crashed(item, "early") if deaths >= DEATHS else make_isolated(self._task, item)
+        return {"made": pickle.dumps(made)}
+
+
+@contextmanager
+def _cluster(settings: RaySettings) -> Iterator[Any]:
+    """Connect to a cluster, or start Ray here; a connection that is there already stays.
+
+    Raises:
+        CohortError: Ray cannot be reached or started.
+    """
+    import ray
+
+    if ray.is_initialized():
+        yield ray
+        return
+    own: dict[str, Any] = {"include_dashboard": False} if settings.address is None else {}
+    try:
+        ray.init(
+            address=settings.address or "local",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={"env_vars": {"PYTHONPATH": import_path()}},
+            **own,
+        )
+    except Exception as error:  # Ray has errors of its own for every cause
+        where = settings.address or "on this machine"
+        raise CohortError(
+            f"Ray cannot be used {where}: {error} Check the address, free memory, or run "
+            "without --engine ray."
+        ) from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
