@@ -29,6 +29,9 @@ from fastseg.environment import usable_cores
 from fastseg.errors import CohortError, FastsegError
 
 _SERVE = "import sys; from fastseg.cohort.workers.processes import serve; serve(int(sys.argv[1]))"
+EARLY_DEATHS = 3
+"""Workers that end while they load the models, one after the other, until the run gives up."""
+
 _PATIENCE = 10.0
 """Seconds that a process gets to end by itself."""
 
@@ -67,6 +70,8 @@ class ProcessWorkers:
     _workers: list[_Worker] = field(default_factory=list)
     _waiting: deque[_Job] = field(default_factory=deque)
     """Jobs that no worker has, in their order."""
+    _early: int = 0
+    """Workers that have ended while they loaded the models, since one was ready."""
 
     def map(self, items: Iterable[Item]) -> Iterator[Made]:
         """Do items in their order, and at most twice as many at once as there are workers."""
@@ -113,7 +118,7 @@ class ProcessWorkers:
             if worker.job is not None:
                 worker.job.made, worker.job = said, None
             elif said is None:
-                worker.is_ready = True
+                worker.is_ready, self._early = True, 0
             else:
                 raise CohortError(f"a worker could not begin: {said['message']}")
 
@@ -121,11 +126,14 @@ class ProcessWorkers:
         """Take away a worker that has ended, and let another one try its job once more.
 
         Raises:
-            CohortError: It ended while it loaded the models, as every other one would.
+            CohortError: Several have ended while they loaded the models, as others would.
         """
         self._workers.remove(worker)
         how, job = worker.ended(), worker.job
         if not worker.is_ready:
+            self._early += 1
+            if self._early < EARLY_DEATHS:
+                return
             raise CohortError(
                 f"a worker ended {how} while it loaded the models. There may be too little memory "
                 "for so many: lower --workers."
