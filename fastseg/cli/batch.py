@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import RenderableType
 
 from fastseg import results
-from fastseg.cli.arguments import DEFAULT_MODEL, OutArguments
+from fastseg.cli.arguments import DEFAULT_MODEL, Command, OutArguments, out_options
+from fastseg.cli.batch_journal import BatchJournal, open_batch_journal
 from fastseg.cli.progress import progress
-from fastseg.cli.report import DONE, SOME_FAILED, Report, Table, document, error_body, failure_line
+from fastseg.cli.report import (
+    DONE,
+    SOME_FAILED,
+    Report,
+    Table,
+    document,
+    error_body,
+    failure_line,
+    print_error,
+)
+from fastseg.cohort.tasks.base import describe_model
 from fastseg.errors import FastsegError, OutputError
 from fastseg.imaging import MedicalImage
 from fastseg.inputs.text import printable
@@ -25,6 +37,32 @@ from fastseg.sam.model import Sam
 
 LOW_SCORE = 0.5
 """Score below which a mask of the embedded model is probably wrong."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchArguments(OutArguments):
+    """The result folder, and whether an interrupted call is gone on with."""
+
+    resume: bool
+
+    def check_out(self, inputs: Iterable[Path]) -> None:
+        """Refuse ``--resume`` without a folder, and a folder as ``OutArguments`` does.
+
+        Raises:
+            click.UsageError: There is no result folder to go on with.
+            OutputError: As there.
+        """
+        if self.resume and self.out is None:
+            raise click.UsageError(
+                "--resume goes on with the call that --out names, and it is missing"
+            )
+        super().check_out(inputs)
+
+
+def batch_options(command: Command) -> Command:
+    """Add ``--resume`` and the options of ``out_options``."""
+    text = "Go on with a call of several images that was interrupted."
+    return click.option("--resume", is_flag=True, help=text)(out_options(command))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +106,23 @@ class _AllFailedError(Exception):
 
 
 def run_batch(
-    images: Sequence[Path], model: Sam, task: Task, out: OutArguments, hints: Sequence[str] = ()
+    images: Sequence[Path],
+    model: Sam,
+    task: Task,
+    out: BatchArguments,
+    hints: Sequence[str] = (),
 ) -> Report:
     """Run ``task`` on every image, and write the results if a folder was given.
 
     An image that fails is reported and does not stop the others; if all fail, nothing is written.
-    ``hints`` are further lines for stderr.
+    Of several images for a folder the finished ones are journaled, so that an interruption loses
+    none. ``hints`` are further lines for stderr.
     """
     info = model.provenance()
     outcome = _Outcome()
     body: dict[str, Any] = {**info, "settings": task.settings, "pictures": outcome.rows}
     with suppress(_AllFailedError), ExitStack() as stack:
+        journal = stack.enter_context(_journaled(images, model, task, out))
         folder: ResultFolder | None = None
         if out.out is not None:
             writing = results.write(out.out, info, contents=task.contents, overwrite=out.overwrite)
@@ -86,7 +130,7 @@ def run_batch(
         step = stack.enter_context(progress(len(images)))
         for file in images:
             step(file.name)
-            _segment_file(file, task, folder, outcome)
+            _segment_file(file, task, folder, journal, outcome)
         if len(outcome.failures) == len(images):
             raise _AllFailedError
         if folder is not None:
@@ -98,12 +142,43 @@ def run_batch(
     return Report(task.verb, body, text, outcome.exit_code, outcome.failures, hints)
 
 
-def _segment_file(file: Path, task: Task, folder: ResultFolder | None, outcome: _Outcome) -> None:
+@contextmanager
+def _journaled(
+    images: Sequence[Path], model: Sam, task: Task, out: BatchArguments
+) -> Iterator[BatchJournal | None]:
+    """Open the journal of several images for a folder, and say how far an interrupted call came."""
+    if out.out is None or len(images) < 2:
+        yield None
+        return
+    about = {"verb": task.verb, "settings": task.settings, **describe_model(model)}
+    fractional = task.contents.segmentation == "fractional"
+    with open_batch_journal(out.out, about, resume=out.resume, keep_logits=fractional) as journal:
+        try:
+            yield journal
+        except _AllFailedError:
+            journal.is_over = True
+            raise
+        except (KeyboardInterrupt, OutputError):
+            done = journal.finished
+            print_error(f"{done} of {len(images)} images are done; --resume goes on with the rest")
+            raise
+
+
+def _segment_file(
+    file: Path,
+    task: Task,
+    folder: ResultFolder | None,
+    journal: BatchJournal | None,
+    outcome: _Outcome,
+) -> None:
     row: dict[str, Any] = {"file": str(file)}
     outcome.rows.append(row)
     try:
         image, medical = task.read(file)
-        masks = task.call(image)
+        kept = None if journal is None else journal.get(file)
+        masks = task.call(image) if kept is None else kept
+        if journal is not None and kept is None:
+            journal.add(file, masks)
         row |= {"width": image.shape[1], "height": image.shape[0], "masks": len(masks)}
         row["timings"] = masks.timings.as_dict()
         if masks.search is not None:

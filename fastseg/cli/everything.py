@@ -14,15 +14,13 @@ from numpy.typing import NDArray
 from fastseg.artifacts.rules import GridDefaults, Rules
 from fastseg.cli.arguments import (
     ModelArguments,
-    OutArguments,
     ViewArguments,
     into,
     json_option,
     model_options,
-    out_options,
     view_options,
 )
-from fastseg.cli.batch import Task, run_batch
+from fastseg.cli.batch import BatchArguments, Task, batch_options, run_batch
 from fastseg.cli.formats import FormatArguments, format_options
 from fastseg.cli.report import Report
 from fastseg.imaging.folders import expand_folders
@@ -61,7 +59,7 @@ PER_MASK = "the masks that passed the filters"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments(ModelArguments, ViewArguments, OutArguments, FormatArguments):
+class Arguments(ModelArguments, ViewArguments, BatchArguments, FormatArguments):
     """Options of ``fastseg everything``, with the settings of ``GridSettings``."""
 
     sources: tuple[Path, ...]
@@ -113,7 +111,7 @@ def grid_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @view_options
 @model_options
 @format_options
-@out_options
+@batch_options
 @json_option
 @into(Arguments)
 def everything(arguments: Arguments) -> Report:

@@ -12,15 +12,13 @@ from numpy.typing import NDArray
 
 from fastseg.cli.arguments import (
     ModelArguments,
-    OutArguments,
     ViewArguments,
     into,
     json_option,
     model_options,
-    out_options,
     view_options,
 )
-from fastseg.cli.batch import Task, run_batch
+from fastseg.cli.batch import BatchArguments, Task, batch_options, run_batch
 from fastseg.cli.formats import FormatArguments, format_options
 from fastseg.cli.prompt_options import Box, Point, check_prompts
 from fastseg.cli.report import Report
@@ -31,7 +29,7 @@ PER_MASK = "the masks that the model predicted, before --best"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments(ModelArguments, ViewArguments, OutArguments, FormatArguments):
+class Arguments(ModelArguments, ViewArguments, BatchArguments, FormatArguments):
     """Options of ``fastseg segment``."""
 
     images: tuple[Path, ...]
@@ -102,7 +100,7 @@ class Prompts:
 @view_options
 @model_options
 @format_options
-@out_options
+@batch_options
 @json_option
 @into(Arguments)
 def segment(arguments: Arguments) -> Report:

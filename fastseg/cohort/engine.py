@@ -14,21 +14,18 @@ from typing import Any
 
 from fastseg.cohort.journal import Journal
 from fastseg.cohort.manifest import Item, Sources
+from fastseg.cohort.place import ITEMS, begin, file_version
 from fastseg.cohort.report import Counts, report
-from fastseg.cohort.storage import UNFINISHED, Store, open_store, remote_version
+from fastseg.cohort.storage import Store, open_store, remote_version
 from fastseg.cohort.tasks import Finished, Product, Task, make_task
 from fastseg.cohort.tasks.base import RESULT
 from fastseg.cohort.tasks.making import Model
 from fastseg.cohort.work import Made, Workers
 from fastseg.cohort.workers import open_workers
 from fastseg.cohort.workers.ray import RaySettings
-from fastseg.errors import CohortError, OutputError
-from fastseg.inputs.numbers import shown, whole_number, yes_or_no
+from fastseg.errors import CohortError
+from fastseg.inputs.numbers import whole_number, yes_or_no
 from fastseg.results import to_json
-
-COHORT_FILE = "cohort.json"
-ITEMS = "items"
-FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,46 +134,10 @@ def run(
     working = open_workers(doing, engine, workers, ray)
     ending = "" if parts == 1 else f"-{part}-of-{parts}"
     store = open_store(out)
-    _begin(store, doing, ending, resume=going_on)
+    begin(store, doing.description(), ending=ending, resume=going_on)
     writing = _Writing(doing, store, items)
     own = items[part::parts]
     return Run(doing, own, writing.outcomes(own, working, ending, fail_fast=stops))
-
-
-def _begin(store: Store, task: Task, ending: str, *, resume: bool) -> None:
-    """Begin a cohort at an empty place, or check that the one there is this one."""
-    about = {"format": FORMAT, **task.description()}
-    names = store.names()
-    if COHORT_FILE in names:
-        # Another part of the same cohort may have begun.
-        if not resume and (not ending or f"journal{ending}.jsonl" in names):
-            raise OutputError(
-                f"{store.place} holds a cohort. Go on with it by --resume (resume=True), or "
-                "choose another folder."
-            )
-        _require_same(store, about)
-        return
-    ours = (COHORT_FILE, ITEMS)
-    if any(name not in ours and not name.startswith(UNFINISHED) for name in names):
-        raise OutputError(f"{store.place} is not empty and holds no cohort. Choose another folder.")
-    store.write(COHORT_FILE, (to_json(about, indent=2) + "\n").encode())
-
-
-def _require_same(store: Store, about: Mapping[str, Any]) -> None:
-    try:
-        before = json.loads(store.read(COHORT_FILE) or b"")
-        differing = [name for name in about if before[name] != json.loads(to_json(about[name]))]
-    except (ValueError, KeyError, TypeError) as error:
-        raise CohortError(
-            f"{store.place}/{COHORT_FILE} is damaged, or of another task or version. Choose "
-            "another folder."
-        ) from error
-    if differing:
-        name = differing[0]
-        raise CohortError(
-            f"{store.place} holds a cohort with another {name}: {shown(before[name])}, not "
-            f"{shown(about[name])}. Results of both would be mixed: choose another folder."
-        )
 
 
 @dataclass
@@ -263,7 +224,7 @@ class _Writing:
         """Describe the files of an item, to see whether one was replaced."""
         if item.is_remote:
             return [remote_version(item)]
-        return [_version(path) for path in self.task.files(item)]
+        return [file_version(path) for path in self.task.files(item)]
 
     def _finished(self, made: Made, journal: Journal) -> Outcome:
         """Write what a worker made, and then the journal."""
@@ -317,11 +278,3 @@ class _Writing:
 
 def _result(item: Item) -> str:
     return f"{ITEMS}/{item.stem}{RESULT}"
-
-
-def _version(path: Path) -> dict[str, int] | None:
-    try:
-        found = path.stat()
-    except (OSError, ValueError):
-        return None
-    return {"bytes": found.st_size, "modified_ns": found.st_mtime_ns}

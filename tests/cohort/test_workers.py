@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from fastseg.cohort.tasks import making
 from fastseg.cohort.workers import processes
 from fastseg.errors import CohortError
 from tests.cohort.test_cohort import GRID, everything, results, write_images
-from tests.helpers.crashing_task import CrashingTask
+from tests.helpers.crashing_task import CrashingTask, begins, kill_at
 
 
 @pytest.fixture
@@ -68,28 +67,27 @@ def test_an_image_that_crashes_its_worker_is_named_and_the_rest_is_done(
     assert children() == before
 
 
-def test_a_worker_that_is_killed_mid_item_loses_nothing(tiny_model, images, tmp_path) -> None:
-    everything(images, tiny_model, tmp_path / "whole")
+def test_a_worker_that_is_killed_mid_item_loses_nothing(
+    tiny_model, images, tmp_path, crashing
+) -> None:
+    slow = images / "001-slow.png"
+    (images / "001.png").rename(slow)
     before = children()
-    begun = run(images, tiny_model, out=tmp_path / "out", task="everything", settings=GRID,
-                workers=2)  # fmt: skip
+    begun = run(
+        images, tiny_model, out=tmp_path / "out", task="everything", settings=GRID, workers=2
+    )
     outcomes = [next(begun)]
-    for process in children() - before:
-        os.kill(process, signal.SIGKILL)
-    outcomes += begun
-    assert [one.status for one in outcomes] == ["done"] * 5
-    assert results(tmp_path / "out") == results(tmp_path / "whole")
-    assert children() == before
-
-
-def test_workers_end_with_the_run_and_with_its_process(tiny_model, images, tmp_path) -> None:
-    before = children()
-    begun = run(images, tiny_model, out=tmp_path / "out", task="everything", settings=GRID,
-                workers=2)  # fmt: skip
-    next(begun)
+    kill_at(slow)
+    outcomes.append(next(begun))
     assert len(children() - before) == 2
     begun.close()
     assert children() == before
+    assert begins(slow) == 2
+    assert [one.status for one in outcomes] == ["done"] * 2
+    for outcome in outcomes:
+        masks = tiny_model.everything(outcome.item.path, **GRID)
+        found = json.loads(outcome.file.read_text())["annotations"]
+        assert [one["segmentation"] for one in found] == masks.coco()
 
 
 def test_workers_that_cannot_begin_are_an_error(tiny_model, images, tmp_path, monkeypatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,4 +25,34 @@ class CrashingTask(EverythingTask):
             os.kill(os.getpid(), signal.SIGKILL)
         if "odd" in path.name:
             raise RuntimeError("an error that nobody expected")
+        if "slow" in path.name:
+            with path.with_suffix(".begun").open("a") as file:
+                file.write(f"{os.getpid()}\n")
+            time.sleep(1)
         return super()._make(item, path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeTask(EverythingTask):
+    """Everything mode that leaves a file named by the node of Ray that it ran on."""
+
+    def _make(self, item: Item, path: Path) -> Product:
+        import ray
+
+        time.sleep(0.3)
+        path.with_suffix(f".{ray.get_runtime_context().get_node_id()}").touch()
+        return super()._make(item, path)
+
+
+def kill_at(image: Path) -> None:
+    """Wait until a process works on an image that is slow, and kill it."""
+    begun, deadline = image.with_suffix(".begun"), time.monotonic() + 60
+    while not begun.exists() or not begun.read_text().endswith("\n"):
+        assert time.monotonic() < deadline, "nobody began it"
+        time.sleep(0.01)
+    os.kill(int(begun.read_text()), signal.SIGKILL)
+
+
+def begins(image: Path) -> int:
+    """Count how often an image that is slow was begun."""
+    return len(image.with_suffix(".begun").read_text().splitlines())

@@ -83,7 +83,7 @@ class Task(ABC):
 
     def description(self) -> dict[str, Any]:
         """Describe what the results depend on beside the items, ready for JSON."""
-        about = {part: _described(model) for part, model in self.models().items()}
+        about = {part: describe_model(model) for part, model in self.models().items()}
         models = about.get("", {"models": about})
         return {"task": self.name, "settings": {**self.settings}, **models}
 
@@ -115,7 +115,8 @@ class PromptedTask(Task):
         return None if self.embeddings is None else EmbeddingCache(self.embeddings)
 
 
-def _described(model: LoadedModel) -> dict[str, Any]:
+def describe_model(model: LoadedModel) -> dict[str, Any]:
+    """Name a model with a hash of its graphs, and what it runs on."""
     graphs = model.manifest.graphs.items()
     content = "\n".join(f"{name} {stored.content}" for name, stored in sorted(graphs))
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ from fastseg import environment
 from fastseg.cohort.manifest import Item
 from fastseg.cohort.tasks import Task
 from fastseg.cohort.work import DEATHS, Made, crashed, import_path, make_isolated, packed, unpacked
-from fastseg.errors import CohortError
+from fastseg.errors import CohortError, FastsegError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,20 +82,26 @@ class RayWorkers:
 
         threads = max(1, int(self.settings.cpus))
         attempts = ray.remote(num_cpus=0)(_Attempts).remote()
-        start = ray.put((packed(self.task, threads), self.task.runs()))
-        context = data.DataContext.get_current()
-        context.execution_options.preserve_order = True
-        context.enable_progress_bars = False
         rows = [{"number": n, "item": pickle.dumps(item)} for n, item in enumerate(asked)]
-        made = data.from_items(rows, override_num_blocks=len(rows)).map(
-            _Actor,
-            fn_constructor_args=(start, attempts),
-            compute=data.ActorPoolStrategy(size=count),
-            num_cpus=self.settings.cpus,
-            num_gpus=self.settings.gpus,
-        )
-        for row in made.iter_rows():
-            yield pickle.loads(row["made"])  # noqa: S301 - from our own actors
+        with _quiet_and_ordered(data.DataContext.get_current()):
+            made = data.from_items(rows, override_num_blocks=len(rows)).map(
+                _Actor,
+                fn_constructor_args=(packed(self.task, threads), self.task.runs(), attempts),
+                compute=data.ActorPoolStrategy(size=count),
+                num_cpus=self.settings.cpus,
+                num_gpus=self.settings.gpus or None,
+            )
+            try:
+                for row in made.iter_rows():
+                    answer = pickle.loads(row["made"])  # noqa: S301 - from our own actors
+                    if isinstance(answer, CohortError):
+                        raise answer
+                    yield answer
+            except ray.exceptions.RayError as error:
+                raise CohortError(
+                    f"Ray ended the run: {error} What is done stays; --resume goes on with the "
+                    "rest, with fewer workers if memory is short."
+                ) from error
 
 
 class _Attempts:
@@ -114,21 +120,41 @@ class _Attempts:
 class _Actor:
     """A worker: loads the models once, and does items."""
 
-    def __init__(self, start: Any, attempts: Any) -> None:
-        import ray
-
-        content, runs = ray.get(start) if isinstance(start, ray.ObjectRef) else start
+    def __init__(self, content: bytes, runs: Mapping[str, Any], attempts: Any) -> None:
         self._attempts = attempts
-        self._task = unpacked(content, runs)
+        self._refusal: CohortError | None = None
+        try:
+            self._task = unpacked(content, runs)
+        except FastsegError as error:  # Ray would start the actor again and again
+            self._refusal = CohortError(f"a worker could not begin: {error}")
 
     def __call__(self, row: dict[str, Any]) -> dict[str, bytes]:
         """Do an item, unless it has ended workers before."""
         import ray
 
+        if self._refusal is not None:
+            return {"made": pickle.dumps(self._refusal)}
         item = pickle.loads(row["item"])  # noqa: S301 - from our own process
         deaths = ray.get(self._attempts.begin.remote(row["number"]))
-        made = crashed(item, "early") if deaths >= DEATHS else make_isolated(self._task, item)
+        if deaths >= DEATHS:
+            made = crashed(item, "without a word")
+        else:
+            made = make_isolated(self._task, item)
         return {"made": pickle.dumps(made)}
+
+
+@contextmanager
+def _quiet_and_ordered(context: Any) -> Iterator[None]:
+    """Keep the order of rows, and the messages of Ray Data off stderr, inside the block."""
+    log = logging.getLogger("ray.data")
+    before = (context.execution_options.preserve_order, context.enable_progress_bars, log.level)
+    context.execution_options.preserve_order, context.enable_progress_bars = True, False
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        context.execution_options.preserve_order, context.enable_progress_bars, level = before
+        log.setLevel(level)
 
 
 @contextmanager

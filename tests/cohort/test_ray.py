@@ -1,0 +1,151 @@
+"""Actors of Ray give the results of this process, and what ends one of them loses nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastseg.cohort import RaySettings, run
+from fastseg.cohort.tasks import making
+from fastseg.cohort.workers import ray as engine
+from fastseg.errors import BackendUnavailableError, CohortError
+from tests.cohort.test_cohort import GRID, everything, results, write_images
+from tests.helpers.crashing_task import CrashingTask, NodeTask, begins, kill_at
+
+
+@pytest.fixture
+def images(tmp_path) -> Path:
+    write_images(tmp_path / "images", 6)
+    return tmp_path / "images"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Ray on this machine, once for all tests."""
+    pytest.importorskip("ray", reason="needs the extra cohort")
+    with engine._cluster(RaySettings()) as ray:
+        yield ray
+
+
+@pytest.fixture
+def use(monkeypatch) -> Callable[[type[Any]], None]:
+    """Take another task for everything mode."""
+
+    def replace(kind: type[Any]) -> None:
+        def make(model: Any, given: dict[str, Any], kept: Path | None) -> Any:
+            return kind(settings=given, max_pixels=None, model=model, embeddings=kept)
+
+        monkeypatch.setitem(making._PROMPTED, "everything", make)
+
+    return replace
+
+
+def test_ray_that_is_absent_is_an_error_with_the_remedy(
+    tiny_model, images, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(BackendUnavailableError, match=r"fastseg-runtime\[cohort\]|\.\[cohort\]"):
+        run(images, tiny_model, out=tmp_path / "out", engine="ray")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_actors_give_the_bytes_of_threads_and_go_on_where_they_were(
+    tiny_model, images, tmp_path, cluster
+) -> None:
+    everything(images, tiny_model, tmp_path / "threads")
+    out, options = tmp_path / "ray", {"engine": "ray", "workers": 2}
+    begun = run(images, tiny_model, out=out, task="everything", settings=GRID, **options)
+    next(begun)
+    begun.close()
+    outcomes = everything(images, tiny_model, out, resume=True, **options)
+    assert [one.status for one in outcomes] == ["kept"] + ["done"] * 5
+    assert results(out) == results(tmp_path / "threads")
+    # The engines share a folder.
+    assert [one.status for one in everything(images, tiny_model, out, resume=True)] == ["kept"] * 6
+
+
+@pytest.mark.slow
+def test_an_image_that_crashes_its_actor_is_named_and_the_rest_is_done(
+    tiny_model, images, tmp_path, cluster, use
+) -> None:
+    use(CrashingTask)
+    for number, name in ((1, "crash.png"), (2, "once.png"), (3, "odd.png")):
+        (images / f"00{number}.png").rename(images / f"00{number}-{name}")
+    outcomes = everything(images, tiny_model, tmp_path / "out", engine="ray", workers=2)
+    statuses = ["done", "failed", "done", "failed", "done", "done"]
+    assert [one.status for one in outcomes] == statuses
+    assert outcomes[1].error["type"] == "WorkerCrash"
+    assert "001-crash.png" in outcomes[1].error["message"]
+    assert outcomes[3].error["type"] == "RuntimeError"
+    assert (images / "002-once.died").exists()
+
+
+@pytest.mark.slow
+def test_an_actor_that_is_killed_mid_item_loses_nothing(
+    tiny_model, images, tmp_path, cluster, use
+) -> None:
+    slow = images / "003-slow.png"
+    (images / "003.png").rename(slow)
+    everything(images, tiny_model, tmp_path / "whole")
+    use(CrashingTask)
+    options = {"engine": "ray", "workers": 2}
+    begun = run(
+        images, tiny_model, out=tmp_path / "out", task="everything", settings=GRID, **options
+    )
+    outcomes = [next(begun)]
+    kill_at(slow)
+    outcomes += begun
+    assert [one.status for one in outcomes] == ["done"] * 6
+    assert begins(slow) == 2
+    assert results(tmp_path / "out") == results(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_a_cluster_without_room_says_so(tiny_model, images, tmp_path, cluster) -> None:
+    for settings, workers in ((RaySettings(gpus=0.5), 1), (RaySettings(), 10_000)):
+        with pytest.raises(CohortError, match="which is enough for"):
+            everything(
+                images,
+                tiny_model,
+                tmp_path / str(workers),
+                engine="ray",
+                workers=workers,
+                ray=settings,
+            )
+    with pytest.raises(CohortError, match="gpus of an actor"):
+        run(images, tiny_model, out=tmp_path / "out", engine="ray", ray=RaySettings(gpus=-1))
+
+
+@pytest.mark.slow
+def test_two_nodes_share_the_work(tiny_model, tmp_path, use, monkeypatch) -> None:
+    ray = pytest.importorskip("ray", reason="needs the extra cohort")
+    from ray.cluster_utils import Cluster
+
+    ray.shutdown()
+    images = write_images(tmp_path / "images", 12)[0].parent
+    everything(images, tiny_model, tmp_path / "whole")
+    use(NodeTask)
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        nodes.add_node(num_cpus=1)
+        nodes.wait_for_nodes()
+        outcomes = everything(
+            images,
+            tiny_model,
+            tmp_path / "out",
+            engine="ray",
+            workers=2,
+            ray=RaySettings(address=nodes.address),
+        )
+    finally:
+        ray.shutdown()
+        nodes.shutdown()
+    assert [one.status for one in outcomes] == ["done"] * 12, outcomes
+    assert results(tmp_path / "out") == results(tmp_path / "whole")
+    ran_on = {path.suffix for path in images.iterdir()} - {".png"}
+    assert len(ran_on) == 2
