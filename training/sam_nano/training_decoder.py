@@ -1,4 +1,4 @@
-"""The mask decoder in training: re-associated attention in bfloat16, masks at sampled tokens.
+"""The mask decoder in training: re-associated attention, masks at sampled tokens.
 
 The same function as ``MaskDecoder`` with the same weights, up to rounding. Seven tokens and eight
 heads are few beside thousands of image tokens, so the projections of a cross attention are taken
@@ -17,7 +17,7 @@ from torch.nn import functional
 from fastseg.export.networks.layers import LayerNorm2d
 from fastseg.export.networks.mask_decoder import HEADS, MASK_VECTOR, Attention, MaskDecoder
 from fastseg.export.networks.prompt_encoder import WIDTH
-from training.sam_nano.devices import autocast_disabled
+from training.sam_nano.devices import autocast_disabled, row_dtype
 
 PATCH_PIXELS = 16
 """Mask pixels of one image token: 4 x 4."""
@@ -29,7 +29,7 @@ class TransformerOutput(NamedTuple):
     tokens: Tensor
     """float32 (N, T, 256)."""
     image: Tensor
-    """bfloat16 (N, L, 256)."""
+    """(N, L, 256) of ``row_dtype``."""
 
 
 def run_transformer(
@@ -65,8 +65,8 @@ def run_transformer(
 
 
 def _rows(planes: Tensor) -> Tensor:
-    """Map (B, 256, grid, grid) to bfloat16 (B, L, 256)."""
-    return planes.flatten(2).transpose(1, 2).to(torch.bfloat16).contiguous()
+    """Map (B, 256, grid, grid) to (B, L, 256) of ``row_dtype``."""
+    return planes.flatten(2).transpose(1, 2).to(row_dtype(planes.device)).contiguous()
 
 
 def _layer_norm(norm: nn.LayerNorm | LayerNorm2d, x: Tensor, epsilon: float) -> Tensor:
@@ -176,7 +176,7 @@ def _token_to_image(attention: Attention, queries: Tensor, keys: Tensor, image: 
     n, t, _, width = q.shape
     projection = attention.k_proj.weight.unflatten(0, (HEADS, width)).to(q.dtype)
     projected = torch.einsum("nthd,hdc->nhtc", q, projection) * width**-0.5
-    rows = projected.to(torch.bfloat16).reshape(image.shape[0], -1, WIDTH)
+    rows = projected.to(image.dtype).reshape(image.shape[0], -1, WIDTH)
     weights = torch.softmax(_RowProducts.apply(rows, keys), dim=-1).to(image.dtype)
     attended = torch.bmm(weights, image).reshape(n, HEADS, t, WIDTH)
     values = attention.v_proj.weight.unflatten(0, (HEADS, width)).to(attended.dtype)
@@ -195,7 +195,7 @@ def _image_to_token(
     projected = torch.einsum("nthd,hdc->nhtc", k, projection) * width**-0.5
     bias = attention.q_proj.bias.unflatten(0, (HEADS, width)).to(k.dtype)
     offset = torch.einsum("nthd,hd->nht", k, bias) * width**-0.5
-    rows = projected.to(torch.bfloat16).reshape(image.shape[0], -1, WIDTH)
+    rows = projected.to(image.dtype).reshape(image.shape[0], -1, WIDTH)
     scores = _RowProducts.apply(rows, queries).reshape(n, HEADS, t, -1)
     weights = torch.softmax(scores + offset[..., None].to(scores.dtype), dim=2)
     out = attention.out_proj.weight.unflatten(1, (HEADS, width)).to(v.dtype)
@@ -225,7 +225,7 @@ def sampled_logits(
     assert isinstance(norm, LayerNorm2d)
     fine = functional.gelu(_layer_norm(norm, _upsample(first, image), 1e-6))
     upscaled = functional.gelu(_upsample(second, fine))
-    vectors = decoder.mask_vectors(transformed.tokens).to(torch.bfloat16)
+    vectors = decoder.mask_vectors(transformed.tokens).to(upscaled.dtype)
     logits: Tensor = _RowProducts.apply(vectors, upscaled.reshape(n, -1, MASK_VECTOR))
     return logits.unflatten(2, (-1, PATCH_PIXELS)).float()
 
