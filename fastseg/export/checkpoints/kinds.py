@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fastseg.contract import guided_network
 from fastseg.export.networks import (
+    efficient_sam,
     efficient_vit,
     hiera,
     ritm,
@@ -216,6 +217,17 @@ KINDS = (
             certain=True,
         )
         for size, shape in efficient_vit.SHAPES.items()
+    ),
+    *(
+        Kind(
+            f"efficient-sam-{size}",
+            f"EfficientSAM {size.capitalize()}",
+            partial(efficient_sam.build, shape),
+            ("efficient-sam",),
+            certain=True,
+            published_name=efficient_sam.published_name,
+        )
+        for size, shape in efficient_sam.SHAPES.items()
     ),
     *(
         Kind(name, f"RITM, HRNet-W{name[6:]}", partial(_ritm, shape), ("ritm",), certain=True)
