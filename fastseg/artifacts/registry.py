@@ -312,6 +312,19 @@ KNOWN = (
     ),
     *(_efficientvit_sam(*facts) for facts in _EFFICIENTVIT),
     *_EFFICIENT_SAM,
+    ModelCard(
+        "edge-sam",
+        family="sam",
+        exportable=True,
+        description="EdgeSAM, RepViT image encoder (Zhou et al. 2023)",
+        licence="S-Lab License 1.0, non-commercial",
+        page="https://github.com/chongzhou96/EdgeSAM",
+        checkpoint=PublishedCheckpoint(
+            "edge_sam_3x.pth",
+            None,
+            "5a3e3261da9e2f4c8154410885689ae57d09cbf4cf5d0c848b9d80b6df336ece",
+        ),
+    ),
 )
 """Published models whose weights fastseg knows by hash and does not ship."""
 

@@ -15,6 +15,7 @@ from fastseg.export.networks import (
     efficient_sam,
     efficient_vit,
     hiera,
+    rep_vit,
     ritm,
     sam2,
     sam_adapter,
@@ -217,6 +218,14 @@ KINDS = (
             certain=True,
         )
         for size, shape in efficient_vit.SHAPES.items()
+    ),
+    Kind(
+        "edge-sam",
+        "EdgeSAM",
+        partial(rep_vit.build, rep_vit.EDGE_SAM),
+        ("sam",),
+        certain=True,
+        unused=("rpn",),
     ),
     *(
         Kind(

@@ -54,3 +54,17 @@ class Head(nn.Module):
         first, second, last = self.layers
         out: Tensor = last(self.activation(second(self.activation(first(x)))))
         return out
+
+
+class Operations(nn.Module):
+    """Blocks one after the other, under the weight name ``op_list``."""
+
+    def __init__(self, blocks: list[nn.Module]) -> None:
+        super().__init__()
+        self.op_list = nn.ModuleList(blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply every block in turn."""
+        for block in self.op_list:
+            x = block(x)
+        return x
