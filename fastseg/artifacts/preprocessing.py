@@ -32,7 +32,17 @@ STRETCH_PILLOW = "stretch_pillow_bilinear"
 STRETCH_NEAREST = "stretch_nearest"
 """Resizing of SAM-Med2D: both sides by the nearest pixel above or to the left."""
 
-_STRETCHES = (STRETCH_SPLINE, STRETCH_BILINEAR, STRETCH_PILLOW, STRETCH_NEAREST)
+STRETCH_INTERPOLATED = "stretch_interpolated"
+"""Resizing of EfficientSAM: both sides by interpolation between the two nearest pixels, whether it
+shrinks or not, without rounding to 8 bits."""
+
+_STRETCHES = (
+    STRETCH_SPLINE,
+    STRETCH_BILINEAR,
+    STRETCH_PILLOW,
+    STRETCH_NEAREST,
+    STRETCH_INTERPOLATED,
+)
 
 RESIZINGS = (LONGEST_SIDE, LONGEST_SIDE_AREA, *_STRETCHES)
 

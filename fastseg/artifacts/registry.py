@@ -179,6 +179,34 @@ def _efficientvit_sam(size: str, sha256: str) -> ModelCard:
     )
 
 
+_EFFICIENT_SAM = (
+    ModelCard(
+        "efficient-sam-ti",
+        family="sam",
+        exportable=True,
+        preparation="efficient-sam",
+        prompts="points, boxes",
+        description="EfficientSAM Ti (Xiong et al. 2024)",
+        licence=_APACHE,
+        page="https://github.com/yformer/EfficientSAM",
+        checkpoint=PublishedCheckpoint(
+            "efficient_sam_vitt.pt",
+            40_982_470,
+            "dff858b19600a46461cbb7de98f796b23a7a888d9f5e34c0b033f7d6eb9e4e6a",
+        ),
+    ),
+    ModelCard(
+        "efficient-sam-s",
+        family="sam",
+        exportable=True,
+        preparation="efficient-sam",
+        prompts="points, boxes",
+        description="EfficientSAM S (Xiong et al. 2024)",
+        licence=_APACHE,
+        page="https://github.com/yformer/EfficientSAM",
+    ),
+)
+
 KNOWN = (
     ModelCard(
         "sam-vit-b",
@@ -283,6 +311,20 @@ KNOWN = (
         page="https://github.com/tianrun-chen/SAM-Adapter-PyTorch",
     ),
     *(_efficientvit_sam(*facts) for facts in _EFFICIENTVIT),
+    *_EFFICIENT_SAM,
+    ModelCard(
+        "edge-sam",
+        family="sam",
+        exportable=True,
+        description="EdgeSAM, RepViT image encoder (Zhou et al. 2023)",
+        licence="S-Lab License 1.0, non-commercial",
+        page="https://github.com/chongzhou96/EdgeSAM",
+        checkpoint=PublishedCheckpoint(
+            "edge_sam_3x.pth",
+            None,
+            "5a3e3261da9e2f4c8154410885689ae57d09cbf4cf5d0c848b9d80b6df336ece",
+        ),
+    ),
 )
 """Published models whose weights fastseg knows by hash and does not ship."""
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field, fields
 from fastseg.artifacts.json_fields import JsonFields
 from fastseg.geometry import Frame
 
+LONGEST = 1024
+"""Most points that a prompt may be filled up to."""
+
 CORNERS_LAST = "points_corners"
 """Points, then the corners of a box; one padding point where there is no box (SAM)."""
 
@@ -22,6 +25,9 @@ THROUGH_SQUARE = "through_square"
 
 DIRECT = "direct"
 """Logits are resized to the image in one step (SAM 2, MedSAM)."""
+
+DIRECT_CUBIC = "direct_cubic"
+"""Logits are resized to the image in one step by cubic interpolation (EfficientSAM)."""
 
 LOGITS, PROBABILITIES = "logits", "probabilities"
 """The values that are interpolated: logits, or their sigmoids (MedSAM)."""
@@ -50,6 +56,13 @@ class PromptRules:
 
     layout: str = CORNERS_LAST
     coordinates: str = EXACT
+
+    background: bool = True
+    """True if points may have label 0, the background."""
+
+    length: int = 0
+    """Points of every prompt, corners included, filled up by padding; 0 for as many as there are.
+    """
 
     @property
     def any(self) -> bool:
@@ -135,9 +148,13 @@ def read_rules(document: JsonFields) -> Rules:
                 "layout", "layout of prompts", (CORNERS_LAST, CORNERS_FIRST), CORNERS_LAST
             ),
             coordinates=prompts.word("coordinates", "coordinates", (EXACT, TRUNCATED), EXACT),
+            background=prompts.get("background", bool, True),
+            length=_length(prompts),
         ),
         OutputRules(
-            resize=output.word("resize", "resizing", (THROUGH_SQUARE, DIRECT), THROUGH_SQUARE),
+            resize=output.word(
+                "resize", "resizing", (THROUGH_SQUARE, DIRECT, DIRECT_CUBIC), THROUGH_SQUARE
+            ),
             interpolate=output.word("interpolate", "values", (LOGITS, PROBABILITIES), LOGITS),
             single=output.word("single", "single mask", (FIRST, STABLE), FIRST),
             multiple=output.word("multiple", "several masks", (ALL, BEST), ALL),
@@ -148,6 +165,13 @@ def read_rules(document: JsonFields) -> Rules:
             stability_score_thresh=_number(grid, "stability_score_thresh", 0.95),
         ),
     )
+
+
+def _length(document: JsonFields) -> int:
+    length = document.get("length", int, 0)
+    if not 0 <= length <= LONGEST:
+        document.refuse(f"length must lie in 0..{LONGEST}, and is {length}")
+    return length
 
 
 def _limit(document: JsonFields) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -50,18 +50,22 @@ def compare(modules: SamModules, graphs: GraphFiles) -> Table:
     with torch.inference_mode():
         encoded = modules.encode(image)
         logits, ious = _decode(modules, encoded, (coords, labels))
-        mask_input = logits[:, 1:2]
-        again, ious_again = _decode(modules, encoded, (coords, labels, mask_input))
     maps = {name: tensor.numpy() for name, tensor in encoded.items()}
     points = {"point_coords": coords.numpy(), "point_labels": labels.numpy()}
-    masked = {**points, "mask_input": mask_input.numpy()}
     found = _run(graphs["encoder"], {"image": image.numpy()})
     state = {**maps, **_run(graphs["image_state"], {"embedding": maps["embedding"]})}
+    with_masks: Iterable[Difference] = ()
+    if "decoder_mask" in graphs:
+        mask_input = logits[:, 1:2]
+        with torch.inference_mode():
+            again, ious_again = _decode(modules, encoded, (coords, labels, mask_input))
+        masked = {**state, **points, "mask_input": mask_input.numpy()}
+        with_masks = _compare_decoder("decoder_mask", graphs, masked, (ious_again, again))
     return Table(
         (
             *(parity.compare_arrays(name, found[name], array) for name, array in maps.items()),
             *_compare_decoder("decoder", graphs, {**state, **points}, (ious, logits)),
-            *_compare_decoder("decoder_mask", graphs, {**state, **masked}, (ious_again, again)),
+            *with_masks,
         )
     )
 

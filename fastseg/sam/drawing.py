@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastseg import ops
-from fastseg.artifacts.rules import PROBABILITIES, OutputRules
+from fastseg.artifacts.rules import DIRECT_CUBIC, PROBABILITIES, OutputRules
 from fastseg.contract import MULTIPLE
 from fastseg.geometry import Frame
-from fastseg.ops import Binarised
+from fastseg.ops import Binarised, Rle
+from fastseg.sam.resizing import enlarge_cubic
 
 STABLE_FROM, STABLE_WITHIN = 0.98, 0.05
 """Least stability of the single mask of SAM 2, and the shift of the threshold it is measured by."""
@@ -36,6 +37,9 @@ def draw(
         stability_offset: Shift of the logit threshold that stability is measured with.
         threads: Cores to use at most; 0 is all.
     """
+    if rules.resize == DIRECT_CUBIC:
+        planes = logits if chosen is None else logits[chosen]
+        return _drawn_by_cubics(planes, frame, stability_offset, threads)
     threshold, values = 0.0, logits
     if rules.interpolate == PROBABILITIES:
         # The sigmoid is symmetric about its middle: both shifted thresholds are equally far.
@@ -49,6 +53,26 @@ def draw(
         stability_offset=stability_offset,
         threads=threads,
     )
+
+
+def _drawn_by_cubics(
+    planes: NDArray[np.float32], frame: Frame, stability_offset: float, threads: int
+) -> Binarised:
+    """Enlarge one plane at a time, which is then cut as logits of the image's own resolution."""
+    height, width = frame.size
+    # In a square of its longest side the crop keeps its size: both steps of the kernel do nothing.
+    whole = Frame(frame.image, max(height, width), frame.crop)
+    square = np.zeros((1, whole.side, whole.side), np.float32)
+    found = []
+    for plane in planes:
+        square[0, :height, :width] = enlarge_cubic(plane, (height, width))
+        found.append(
+            ops.binarise(square, whole, stability_offset=stability_offset, threads=threads)
+        )
+    if not found:
+        return ops.binarise(np.zeros((0, 1, 1), np.float32), whole, threads=threads)
+    runs, *numbers = zip(*found, strict=True)
+    return Binarised(Rle.concatenate(runs), *map(np.concatenate, numbers))
 
 
 def single_slots(logits: NDArray[np.float32], scores: NDArray[np.float32]) -> NDArray[np.intp]:

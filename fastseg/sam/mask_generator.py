@@ -221,7 +221,9 @@ class MaskGenerator:
         self._points_decoded += len(chosen)
         decoder, threads = self._pipeline.decoder, self._pipeline.threads
         limit = min(self._settings.points_per_batch, decoder.most_prompts(threads))
-        batches = single_points(points[chosen]).batches(embedding.frame, limit=limit)
+        batches = single_points(points[chosen], self._pipeline.manifest.sam_rules.prompts).batches(
+            embedding.frame, limit=limit
+        )
         turn = nullcontext() if decoder.is_fused else Lock()
 
         def find(batch: PromptBatch) -> Masks | None:

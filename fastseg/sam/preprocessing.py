@@ -13,6 +13,7 @@ from fastseg.artifacts.preprocessing import (
     LONGEST_SIDE,
     LONGEST_SIDE_AREA,
     MIN_MAX,
+    STRETCH_BILINEAR,
     STRETCH_NEAREST,
     STRETCH_PILLOW,
     STRETCH_SPLINE,
@@ -128,7 +129,7 @@ def _resized(
         return stretch_spline(part, frame.side)
     if preprocessing.resize == STRETCH_NEAREST:
         return stretch_nearest(part, frame.side)
-    return stretch_bilinear(part, frame.side)
+    return stretch_bilinear(part, frame.side, widened=preprocessing.resize == STRETCH_BILINEAR)
 
 
 def checked_crop(crop: Crop | None, height: int, width: int) -> Crop | None:

@@ -114,13 +114,15 @@ class Prompts:
         return cut.astype(np.float32)
 
 
-def single_points(points: NDArray[np.float64]) -> Prompts:
+def single_points(points: NDArray[np.float64], rules: PromptRules = SAM_RULES) -> Prompts:
     """Make one prompt, a foreground point, of each of the (n, 2) ``points``."""
-    count = len(points)
-    padded = np.zeros((count, 2, 2))
+    count, length = len(points), rules.length or 2
+    padded = np.zeros((count, length, 2))
     padded[:, 0] = points
-    labels = np.tile(np.array([LABEL_FOREGROUND, LABEL_PADDING], np.int32), count)
-    return Prompts(padded.reshape(-1, 2), labels, np.arange(count + 1, dtype=np.int64) * 2)
+    labels = np.full((count, length), LABEL_PADDING, np.int32)
+    labels[:, 0] = LABEL_FOREGROUND
+    offsets = np.arange(count + 1, dtype=np.int64) * length
+    return Prompts(padded.reshape(-1, 2), labels.reshape(-1), offsets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +178,14 @@ class PromptRequest:
                 f"names for {len(names)} prompts, but there are {count}. Give each prompt a name, "
                 "or leave names out."
             )
-        assembled = _assemble(count, points, boxes, rules.layout)
+        if points is not None and not rules.background and (points.labels == 0).any():
+            raise PromptError(
+                "This model was not trained for points of the background, label 0. Give points of "
+                "the foreground, label 1, or a box."
+            )
+        assembled = _assemble(count, points, boxes, rules)
+        if rules.length:
+            assembled = _filled_up(assembled, rules.length)
         return replace(
             assembled, masks=masks, names=names, truncated=rules.coordinates == TRUNCATED
         )
@@ -215,14 +224,16 @@ def _assemble(
     count: int,
     given: _Points | None,
     boxes: NDArray[np.float64] | None,
-    layout: str,
+    rules: PromptRules,
 ) -> Prompts:
     """Write the points, corners and padding of each prompt in the order of the layout."""
     none = np.zeros((count, 0, 2)), np.zeros(0, np.int32)
     padding = np.zeros((count, 1, 2)), np.full(1, LABEL_PADDING, np.int32)
+    if rules.length:
+        padding = none  # each prompt gets its own number of them, see ``_filled_up``
     corners = none if boxes is None else (boxes.reshape(count, 2, 2), _CORNERS)
     anything = given is not None or boxes is not None
-    if layout == CORNERS_FIRST:
+    if rules.layout == CORNERS_FIRST:
         head, tail = corners, padding if anything else none
     else:
         head, tail = none, corners if boxes is not None else padding if anything else none
@@ -239,6 +250,27 @@ def _assemble(
         places = first[:, None] + np.arange(len(marks))
         points[places], labels[places] = coords, marks
     return Prompts(points, labels, offsets)
+
+
+def _filled_up(prompts: Prompts, length: int) -> Prompts:
+    """Fill every prompt up to the same number of points by padding.
+
+    Raises:
+        PromptError: A prompt has more.
+    """
+    lengths, count = np.diff(prompts.offsets), len(prompts)
+    if (lengths > length).any():
+        raise PromptError(
+            f"a prompt has {lengths.max()} points, and this model takes {length} at most, of which "
+            "a box is two. Give fewer."
+        )
+    points, labels = np.zeros((count, length, 2)), np.full((count, length), LABEL_PADDING, np.int32)
+    there = np.arange(length) < lengths[:, None]
+    points[there], labels[there] = prompts.points, prompts.labels
+    offsets = np.arange(count + 1, dtype=np.int64) * length
+    return replace(
+        prompts, points=points.reshape(-1, 2), labels=labels.reshape(-1), offsets=offsets
+    )
 
 
 def _ragged(values: object, what: str, axes: int) -> list[NDArray[np.float64]]:

@@ -134,9 +134,7 @@ class _Autotuner:
         self._choice = Choice("cpu", threads=threads)
         self._progress = progress
         images = (read_image(PICTURE), *synthetic.scenes())
-        self._probes = [
-            build_prompt_probe(each, folder.manifest.image_preprocessing) for each in images
-        ]
+        self._probes = [build_prompt_probe(each, folder.manifest) for each in images]
         self._expected: list[DrawnMasks] = []
 
     def improve(
@@ -182,7 +180,7 @@ class _Autotuner:
         if part == ["mask_head"] and table.runtime(best["decoder"].backend).own_layout:
             raise BackendError("only the decoder's own runtime reads the layout of its outputs.")
         found: dict[str, Plan] = {}
-        for name in part:
+        for name in (name for name in part if name in best):
             # The rarely used graph may stay where it is; the others make sense only together.
             may_stay = {name: best[name]} if name == "decoder_mask" else {}
             with suppress(BackendError) if may_stay else nullcontext():

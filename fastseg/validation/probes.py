@@ -165,16 +165,21 @@ def build_probe(manifest: Manifest, image: NDArray[np.uint8]) -> Probe:
     if manifest.family == RITM:
         return build_guided_probe(image, manifest)
     if manifest.family != UNET:
-        return build_prompt_probe(image, manifest.image_preprocessing)
+        return build_prompt_probe(image, manifest)
     wanted = manifest.frame_preprocessing
     frame = read_frame(image, wanted=wanted.channels)
     view = choose_view((frame.shape[0], frame.shape[1]), field_of_view_cm=wanted.field_of_view_cm)
     return FrameProbe(ops.frame_input(frame, view.window, wanted.side)[None])
 
 
-def build_prompt_probe(image: NDArray[np.uint8], preprocessing: Preprocessing) -> PromptProbe:
-    """Prepare an image (H, W, 3) and lay grids of points, boxes and masks over it."""
+def build_prompt_probe(image: NDArray[np.uint8], manifest: Manifest) -> PromptProbe:
+    """Prepare an image (H, W, 3) and lay grids of points, boxes and masks over it.
+
+    Masks are left out where the model takes none.
+    """
     height, width = image.shape[:2]
+    preprocessing = manifest.image_preprocessing
+    masked = BOXES_PER_SIDE if manifest.sam_rules.prompts.masks else 0
     frame = preprocessing.frame((height, width))
     grid = ops.point_grid(POINTS_PER_SIDE)
     middles, half = ops.point_grid(BOXES_PER_SIDE), 0.4 / BOXES_PER_SIDE
@@ -196,7 +201,7 @@ def build_prompt_probe(image: NDArray[np.uint8], preprocessing: Preprocessing) -
         frame=frame,
         coords=coords,
         labels=labels.astype(np.int32),
-        mask_input=_discs(coords[-BOXES_PER_SIDE:], preprocessing),
+        mask_input=_discs(coords[len(coords) - masked :], preprocessing),
     )
 
 

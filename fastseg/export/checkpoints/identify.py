@@ -31,8 +31,6 @@ SUFFIXES = (".pt", ".pth", ".safetensors")
 _REMEDY = "fastseg models lists the checkpoints that fastseg exports"
 
 _OTHERS: tuple[tuple[str, str, str], ...] = (
-    ("EdgeSAM", "image_encoder.fuse_stage2.", "S-Lab 1.0, non-commercial"),
-    ("EfficientSAM", "prompt_encoder.bbox_top_left_embeddings.", "Apache-2.0"),
     ("HQ-SAM 2", "sam_mask_decoder.hf_token.", "Apache-2.0"),
 )
 """Networks that are recognised by the beginning of a name and not exported, with their licences."""

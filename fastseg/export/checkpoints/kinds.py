@@ -12,8 +12,10 @@ from torch import Tensor
 
 from fastseg.contract import guided_network
 from fastseg.export.networks import (
+    efficient_sam,
     efficient_vit,
     hiera,
+    rep_vit,
     ritm,
     sam2,
     sam_adapter,
@@ -216,6 +218,25 @@ KINDS = (
             certain=True,
         )
         for size, shape in efficient_vit.SHAPES.items()
+    ),
+    Kind(
+        "edge-sam",
+        "EdgeSAM",
+        partial(rep_vit.build, rep_vit.EDGE_SAM),
+        ("sam",),
+        certain=True,
+        unused=("rpn",),
+    ),
+    *(
+        Kind(
+            f"efficient-sam-{size}",
+            f"EfficientSAM {size.capitalize()}",
+            partial(efficient_sam.build, shape),
+            ("efficient-sam",),
+            certain=True,
+            published_name=efficient_sam.published_name,
+        )
+        for size, shape in efficient_sam.SHAPES.items()
     ),
     *(
         Kind(name, f"RITM, HRNet-W{name[6:]}", partial(_ritm, shape), ("ritm",), certain=True)

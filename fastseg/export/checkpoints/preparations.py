@@ -12,6 +12,7 @@ from fastseg.artifacts.preprocessing import (
     LONGEST_SIDE_AREA,
     MIN_MAX,
     STRETCH_BILINEAR,
+    STRETCH_INTERPOLATED,
     STRETCH_NEAREST,
     STRETCH_PILLOW,
     STRETCH_SPLINE,
@@ -21,6 +22,7 @@ from fastseg.artifacts.rules import (
     BEST,
     CORNERS_FIRST,
     DIRECT,
+    DIRECT_CUBIC,
     PROBABILITIES,
     STABLE,
     TRUNCATED,
@@ -29,6 +31,7 @@ from fastseg.artifacts.rules import (
     PromptRules,
     Rules,
 )
+from fastseg.export.networks import efficient_sam
 
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
@@ -98,6 +101,15 @@ PREPARATIONS: Mapping[str, Preparation] = MappingProxyType(
             "longest side to 512 pixels, SAM's statistics, coordinates in SAM's square of 1024; "
             "points, boxes, masks",
             Preprocessing(512, MEAN, STD, patch=8, prompt_side=1024),
+        ),
+        "efficient-sam": Preparation(
+            "stretched to 1024 x 1024 pixels by bilinear interpolation, SAM's statistics; points "
+            "of the foreground and boxes",
+            Preprocessing(1024, MEAN, STD, STRETCH_INTERPOLATED),
+            Rules(
+                PromptRules(masks=False, background=False, length=efficient_sam.POINTS),
+                OutputRules(DIRECT_CUBIC),
+            ),
         ),
         "ritm": Preparation(
             "images at their own size, SAM's statistics, from the second point on a part of 400 "

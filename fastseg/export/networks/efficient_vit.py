@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fastseg.export.networks.layers import LayerNorm2d
+from fastseg.export.networks.layers import LayerNorm2d, Operations
 from fastseg.export.networks.mask_decoder import MaskDecoder
 from fastseg.export.networks.prompt_encoder import WIDTH, PromptEncoder
 from fastseg.export.networks.resampling import BicubicResize
@@ -236,20 +236,6 @@ class AttentionBlock(nn.Module):
         """Map (B, width, h, w) to the same shape."""
         out: Tensor = self.local_module(self.context_module(x))
         return out
-
-
-class Operations(nn.Module):
-    """Blocks one after the other, under the weight name ``op_list``."""
-
-    def __init__(self, blocks: list[nn.Module]) -> None:
-        super().__init__()
-        self.op_list = nn.ModuleList(blocks)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply every block in turn."""
-        for block in self.op_list:
-            x = block(x)
-        return x
 
 
 class Backbone(nn.Module):

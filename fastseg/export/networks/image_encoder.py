@@ -162,7 +162,16 @@ class PatchEmbed(nn.Module):
         return planes.permute(0, 2, 3, 1)
 
 
-class ImageEncoder(nn.Module):
+class VisionTransformer(nn.Module):
+    """A vision transformer that the native encoder runs."""
+
+    def weights_as_published(self) -> Mapping[str, Tensor]:
+        """Return the weights by the names and in the shapes of SAM's checkpoints."""
+        state: Mapping[str, Tensor] = self.state_dict()
+        return state
+
+
+class ImageEncoder(VisionTransformer):
     """SAM's image encoder with its weight names (Kirillov et al. 2023; Li et al. 2022, ViTDet)."""
 
     def __init__(self, shape: Shape) -> None:

@@ -40,10 +40,11 @@ class FeedForward(nn.Module):
 
 
 class Head(nn.Module):
-    """Three linear layers with ReLU between, for masks and scores of the output tokens."""
+    """Three linear layers with an activation between, for masks and scores of output tokens."""
 
-    def __init__(self, width: int, outputs: int) -> None:
+    def __init__(self, width: int, outputs: int, activation: nn.Module | None = None) -> None:
         super().__init__()
+        self.activation = activation or nn.ReLU()
         self.layers = nn.ModuleList(
             [nn.Linear(width, width), nn.Linear(width, width), nn.Linear(width, outputs)]
         )
@@ -51,5 +52,19 @@ class Head(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map float (..., width) to (..., outputs)."""
         first, second, last = self.layers
-        out: Tensor = last(functional.relu(second(functional.relu(first(x)))))
+        out: Tensor = last(self.activation(second(self.activation(first(x)))))
         return out
+
+
+class Operations(nn.Module):
+    """Blocks one after the other, under the weight name ``op_list``."""
+
+    def __init__(self, blocks: list[nn.Module]) -> None:
+        super().__init__()
+        self.op_list = nn.ModuleList(blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply every block in turn."""
+        for block in self.op_list:
+            x = block(x)
+        return x

@@ -52,19 +52,32 @@ class Attention(nn.Module):
 
 
 class TwoWayLayer(nn.Module):
-    """Tokens attend to themselves and to the image, then the image attends to the tokens."""
+    """Tokens attend to themselves and to the image, then the image attends to the tokens.
 
-    def __init__(self, first: bool, epsilon: float) -> None:
+    Args:
+        first: Whether it is the first of the two layers.
+        epsilon: Added to the variance in its norms.
+        activation: Of the feed-forward network.
+    """
+
+    def __init__(self, first: bool, epsilon: float, activation: nn.Module) -> None:
         super().__init__()
         self.first = first
         self.self_attn = Attention(WIDTH)
         self.norm1 = nn.LayerNorm(WIDTH, epsilon)
         self.cross_attn_token_to_image = Attention(WIDTH // 2)
         self.norm2 = nn.LayerNorm(WIDTH, epsilon)
-        self.mlp = FeedForward(WIDTH, HIDDEN, nn.ReLU())
+        self.mlp = FeedForward(WIDTH, HIDDEN, activation)
         self.norm3 = nn.LayerNorm(WIDTH, epsilon)
         self.cross_attn_image_to_token = Attention(WIDTH // 2)
         self.norm4 = nn.LayerNorm(WIDTH, epsilon)
+
+    def at_start(self, tokens: Tensor, prompt: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+        """Return the sides of the self-attention: its residual, its queries and keys, its values.
+
+        As trained, the first layer has neither positions nor a residual.
+        """
+        return (None, tokens, tokens) if self.first else (tokens, tokens + prompt, tokens)
 
     def forward(
         self, tokens: Tensor, image: Tensor, prompt: Tensor, positions: Tensor
@@ -73,12 +86,9 @@ class TwoWayLayer(nn.Module):
 
         ``prompt`` are the tokens before the first layer: they serve as the tokens' positions.
         """
-        if self.first:  # as trained: neither positions nor a residual in the first layer
-            tokens = self.self_attn(tokens, tokens, tokens)
-        else:
-            placed = tokens + prompt
-            tokens = tokens + self.self_attn(placed, placed, tokens)
-        tokens = self.norm1(tokens)
+        residual, placed, values = self.at_start(tokens, prompt)
+        mixed = self.self_attn(placed, placed, values)
+        tokens = self.norm1(mixed if residual is None else residual + mixed)
         located = image + positions
         tokens = tokens + self.cross_attn_token_to_image(tokens + prompt, located, image)
         tokens = self.norm2(tokens)
@@ -92,9 +102,9 @@ class TwoWayLayer(nn.Module):
 class TwoWayTransformer(nn.Module):
     """Two two-way layers, then one attention from the tokens to the image."""
 
-    def __init__(self, epsilon: float) -> None:
+    def __init__(self, layer: type[TwoWayLayer], epsilon: float, activation: nn.Module) -> None:
         super().__init__()
-        self.layers = nn.ModuleList([TwoWayLayer(first, epsilon) for first in (True, False)])
+        self.layers = nn.ModuleList([layer(first, epsilon, activation) for first in (True, False)])
         self.final_attn_token_to_image = Attention(WIDTH // 2)
         self.norm_final_attn = nn.LayerNorm(WIDTH, epsilon)
 
@@ -119,15 +129,23 @@ class MaskDecoder(nn.Module):
 
     Args:
         epsilon: Added to the variance in the layer norms of the transformer.
+        layer: Of the transformer.
+        activation: Behind linear layers; ReLU if left out.
     """
 
     vector = MASK_VECTOR
     """Channels of the canvas that ``upscale`` makes, and length of a mask vector."""
 
-    def __init__(self, epsilon: float = EPSILON) -> None:
+    def __init__(
+        self,
+        epsilon: float = EPSILON,
+        layer: type[TwoWayLayer] = TwoWayLayer,
+        activation: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         self.epsilon = epsilon
-        self.transformer = TwoWayTransformer(epsilon)
+        activation = activation or nn.ReLU()
+        self.transformer = TwoWayTransformer(layer, epsilon, activation)
         self.iou_token = nn.Embedding(1, WIDTH)
         self.mask_tokens = nn.Embedding(contract.MASK_SLOTS, WIDTH)
         self.output_upscaling = nn.Sequential(
@@ -138,9 +156,9 @@ class MaskDecoder(nn.Module):
             nn.GELU(),
         )
         self.output_hypernetworks_mlps = nn.ModuleList(
-            [Head(WIDTH, MASK_VECTOR) for _ in range(contract.MASK_SLOTS)]
+            [Head(WIDTH, MASK_VECTOR, activation) for _ in range(contract.MASK_SLOTS)]
         )
-        self.iou_prediction_head = Head(WIDTH, contract.MASK_SLOTS)
+        self.iou_prediction_head = Head(WIDTH, contract.MASK_SLOTS, activation)
 
     def forward(
         self, embedding: Tensor, positions: Tensor, sparse: Tensor, dense: Tensor, *maps: Tensor

@@ -41,6 +41,9 @@ class PromptEncoder(nn.Module):
         side: Side of the square input in pixels; 1024 in SAM.
     """
 
+    takes_masks = True
+    """False for a relative whose prompts are points and boxes alone."""
+
     def __init__(self, grid: int = 64, side: int = 1024) -> None:
         super().__init__()
         self.grid = grid

@@ -161,10 +161,9 @@ class ReassociatedLayer(nn.Module):
     ) -> tuple[Tensor, RawImage]:
         """Update ``tokens`` (N, T, 256), which began as ``prompt``, and the image."""
         plain = self.plain
-        if plain.first:
-            tokens = plain.norm1(self.self_attention(tokens, tokens))
-        else:
-            tokens = plain.norm1(tokens + self.self_attention(tokens + prompt, tokens))
+        residual, placed, values = plain.at_start(tokens, prompt)
+        mixed = self.self_attention(placed, values)
+        tokens = plain.norm1(mixed if residual is None else residual + mixed)
         tokens = plain.norm2(tokens + self.token_to_image(tokens + prompt, image))
         tokens = plain.norm3(tokens + plain.mlp(tokens))
         return tokens, self.image_to_token(tokens + prompt, tokens, image)

@@ -1,4 +1,4 @@
-"""The networks of one SAM, and the five graphs that they become."""
+"""The networks of one SAM, and the graphs that they become."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fastseg.contract import MASK_SLOTS, DType, GraphSpec, TensorSpec
-from fastseg.export.networks.image_encoder import ImageEncoder
+from fastseg.export.networks.image_encoder import ImageEncoder, VisionTransformer
 from fastseg.export.networks.mask_decoder import EPSILON, HEADS, MaskDecoder
+from fastseg.export.networks.plain_encoder import PlainEncoder
 from fastseg.export.networks.prompt_encoder import WIDTH, PromptEncoder
 from fastseg.export.networks.reassociated_decoder import (
     Decoder,
@@ -21,6 +22,9 @@ from fastseg.export.networks.reassociated_decoder import (
     MaskPromptDecoder,
 )
 from fastseg.export.onnx.writer import Source
+
+_NATIVE = (ImageEncoder, PlainEncoder)
+"""Encoders that the native kernel knows; what is derived from them has further parts."""
 
 TRACED = {"images": 1, "prompts": 5, "points": 3, "survivors": 6, "masks": 2}
 """Sizes that modules are traced with; see ``onnx.writer.Source``."""
@@ -83,14 +87,16 @@ class SamModules:
         Names are those of a checkpoint, except that a linear layer's ``weight`` (out, in) is stored
         as its ``kernel`` (in, out), the operand of graphs and kernels.
         """
-        if type(self.image_encoder) is not ImageEncoder:
+        encoder = self.image_encoder
+        if not isinstance(encoder, VisionTransformer) or type(encoder) not in _NATIVE:
             return None
+        linear = {name for name, part in encoder.named_modules() if isinstance(part, nn.Linear)}
         found = {}
-        for name, tensor in self.image_encoder.state_dict().items():
+        for name, tensor in encoder.weights_as_published().items():
             array = tensor.detach().float().numpy()
-            module = self.image_encoder.get_submodule(name.rpartition(".")[0])
-            if isinstance(module, nn.Linear) and name.endswith(".weight"):
-                found[f"{name.removesuffix('weight')}kernel"] = array.T
+            owner, _, last = name.rpartition(".")
+            if owner in linear and last == "weight":
+                found[f"{owner}.kernel"] = array.T
             else:
                 found[name] = array
         return found
@@ -130,8 +136,9 @@ class SamModules:
         one = (_port("embedding", 1, WIDTH, grid, grid),)
         yield _source("image_state", ImageState(prompts, decoder), one, shared)
         yield _source("decoder", Decoder(prompts, decoder), (*points, *shared), found)
-        masked = (*points, mask_input, shared[0])
-        yield _source("decoder_mask", MaskPromptDecoder(prompts, decoder), masked, found)
+        if prompts.takes_masks:
+            masked = (*points, mask_input, shared[0])
+            yield _source("decoder_mask", MaskPromptDecoder(prompts, decoder), masked, found)
         of_one = tuple(replace(port, shape=(1, *port.shape[1:])) for port in maps)
         yield _source("mask_head", self.mask_head(), (*survivors, *of_one), (logits,))
 
