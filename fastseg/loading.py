@@ -15,7 +15,7 @@ from fastseg.sam.model import Sam
 
 if TYPE_CHECKING:
     from fastseg.echo.unet import Unet
-    from fastseg.guided.ritm import Ritm
+    from fastseg.guided.promptable import PromptModel
 
 Model: TypeAlias = str | os.PathLike[str]
 
@@ -53,7 +53,7 @@ def load(
     precision: str = "auto",
     threads: int = 0,
     max_pixels: int | None = MAX_PIXELS,
-) -> Sam | Unet | Ritm: ...
+) -> PromptModel | Unet: ...
 
 
 def load(
@@ -64,7 +64,7 @@ def load(
     precision: str = "auto",
     threads: int = 0,
     max_pixels: int | None = MAX_PIXELS,
-) -> Sam | Unet | Ritm:
+) -> PromptModel | Unet:
     """Load a model.
 
     Args:
@@ -104,7 +104,7 @@ def load(
 
 def load_promptable(
     model: Model, choice: Choice, *, max_pixels: int | None = MAX_PIXELS
-) -> Sam | Ritm:
+) -> PromptModel:
     """Load a model that takes prompts, of any family.
 
     Raises:
@@ -162,7 +162,7 @@ def _for_frames(model: Model) -> str:
     )
 
 
-def _promptable(folder: ModelFolder, choice: Choice, max_pixels: int | None) -> Sam | Ritm:
+def _promptable(folder: ModelFolder, choice: Choice, max_pixels: int | None) -> PromptModel:
     if folder.manifest.family == SAM:
         return Sam(folder, choice, max_pixels=max_pixels)
     # Imported here, because SAM models do not need it.

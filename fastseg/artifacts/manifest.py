@@ -138,6 +138,20 @@ class Manifest:
         return self.preprocessing
 
     @property
+    def side(self) -> int | None:
+        """Side of the square that images are resized to; None where they keep their size."""
+        if isinstance(self.preprocessing, PointPreprocessing):
+            return None
+        return self.preprocessing.side
+
+    @property
+    def square(self) -> int | None:
+        """Side of the square that prompts are placed in; None where they keep their place."""
+        if isinstance(self.preprocessing, Preprocessing):
+            return self.preprocessing.square
+        return self.side
+
+    @property
     def sam_rules(self) -> Rules:
         """The rules for prompts and masks of a model that takes prompts."""
         return self.rules or Rules()
@@ -247,9 +261,9 @@ _READERS: Mapping[str, Callable[[JsonFields], AnyPreprocessing]] = {
 
 def _check_inputs(manifest: Manifest) -> None:
     """Hold the graphs that take images against the side that images are resized to."""
-    if isinstance(manifest.preprocessing, PointPreprocessing):
-        return  # images keep their size
-    side = manifest.preprocessing.side
+    side = manifest.side
+    if side is None:
+        return
     for name, stored in manifest.graphs.items():
         for tensor in stored.graph.inputs if graph_role(name) == "image" else ():
             sides = tensor.shape[2:]

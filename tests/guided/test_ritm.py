@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,24 +14,18 @@ from fastseg import artifacts
 from fastseg.errors import EmbeddingError, ImageError, PromptError
 from fastseg.guided import image as guided_image
 from fastseg.masks import Masks
+from fastseg.testing import tiny_sam_folder
 from fastseg.validation.synthetic import scenes
 from tests.helpers.reference_ritm import Predictor
-from tests.helpers.tiny_ritm import ZOOM, reference, write_tiny_ritm
+from tests.helpers.tiny_ritm import ZOOM, reference
 
 CLICKS = [(40, 30, 1), (100, 60, 1), (20, 80, 0), (150, 10, 1), (5, 100, 1), (77, 77, 0)]
 """x, y and label."""
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("ritm") / "tiny-ritm"
-    write_tiny_ritm(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def model(folder) -> Any:
-    with fastseg.load(folder, backend="onnxruntime") as loaded:
+def model(tiny_ritm) -> Any:
+    with fastseg.load(tiny_ritm, backend="onnxruntime") as loaded:
         yield loaded
 
 
@@ -167,8 +160,8 @@ def test_a_prompt_of_another_kind_is_refused_with_those_it_takes(model, image, g
         model.segment(image, **given)
 
 
-def test_an_image_of_another_model_is_refused(model, image):
-    sam = fastseg.load("sam-nano")
+def test_an_image_of_another_model_is_refused(model, image, tmp_path):
+    sam = fastseg.load(tiny_sam_folder(tmp_path / "tiny-sam"))
     with pytest.raises(EmbeddingError, match="another kind"):
         model.segment(sam.embed(image), points=[[3, 4]])
     ready = model.embed(image)
@@ -202,7 +195,9 @@ def test_everything_keeps_the_stable_masks_of_a_grid(model, image):
     some = model.everything(image, stability_score_thresh=least, **settings)
     assert some.stability.tolist() == [one for one in every.stability if one >= least]
     named = model.everything(
-        image, stability_score_thresh=least, classify=lambda pixels, found: ["x"] * len(found),
+        image,
+        stability_score_thresh=least,
+        classify=lambda pixels, found: ["x"] * len(found),
         **settings,
     )
     assert named.names == ("x",) * len(some)
@@ -225,16 +220,16 @@ def test_everything_takes_a_prepared_image_of_the_same_image_alone(model, image)
         model.everything(image[:50], embedding=ready, **settings)
 
 
-def test_the_rules_are_data_of_the_folder(folder):
-    manifest = artifacts.read(folder).manifest
+def test_the_rules_are_data_of_the_folder(tiny_ritm):
+    manifest = artifacts.read(tiny_ritm).manifest
     assert manifest.family == "ritm"
     assert manifest.point_preprocessing.zoom == ZOOM
     assert manifest.point_preprocessing.threshold == 0.49
     assert manifest.sam_rules.prompts.taken == "points"
 
 
-def test_openvino_draws_the_same_masks(model, folder, image):
+def test_openvino_draws_the_same_masks(model, tiny_ritm, image):
     pytest.importorskip("openvino", reason="openvino is not installed")
-    with fastseg.load(folder, backend="openvino") as other:
+    with fastseg.load(tiny_ritm, backend="openvino") as other:
         found = other.segment(image, **prompt(4))
     assert np.mean(arrays(found) != arrays(model.segment(image, **prompt(4)))) <= 2e-4

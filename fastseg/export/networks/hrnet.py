@@ -9,7 +9,7 @@ from functools import reduce
 import torch
 from torch import Tensor, nn
 
-from fastseg.export.networks.enlarge import enlarge
+from fastseg.export.onnx.enlarge import enlarge
 
 STEM = 64
 """Channels of the two convolutions that bring the image to a quarter of its side."""

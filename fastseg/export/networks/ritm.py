@@ -9,8 +9,8 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
-from fastseg.export.networks.enlarge import enlarge
 from fastseg.export.networks.hrnet import STEM, HRNet, HRNetShape, convolved
+from fastseg.export.onnx.enlarge import enlarge
 
 SIDE_CHANNELS = 3
 """Channels of the second input: the previous mask, foreground points, background points."""
@@ -140,7 +140,8 @@ class Ritm(nn.Module):
             (batch, 1, height, width).
         """
         logits = self.feature_extractor(image, self.maps_transform(guidance))
-        return enlarge(logits, image)
+        enlarged: Tensor = enlarge(logits, image)
+        return enlarged
 
 
 def _pointwise(channels: int, *widths: int) -> nn.Sequential:

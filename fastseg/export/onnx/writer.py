@@ -27,8 +27,8 @@ from torch import Tensor, nn
 from fastseg import contract
 from fastseg.contract import GraphSpec
 from fastseg.errors import ParityError
-from fastseg.export.networks import enlarge as _  # noqa: F401 - registers the operator
 from fastseg.export.onnx import external_weights
+from fastseg.export.onnx.enlarge import ENLARGE, enlarge_to_onnx
 from fastseg.export.onnx.float16_storage import LARGE
 
 Store: TypeAlias = Literal["float32", "float16"]
@@ -56,7 +56,7 @@ class Source:
 
     sizeless: bool = False
     """True if no node of the graph holds a size of its inputs, as of a network of convolutions
-    whose resizes are ``networks.enlarge``: all open sizes are set free after the trace."""
+    whose resizes are ``enlarge``: all open sizes are set free after the trace."""
 
 
 def write(
@@ -90,7 +90,7 @@ def write(
             dynamic_shapes=_dynamic_shapes(source),
             custom_translation_table={
                 torch.ops.aten.gelu.default: _gelu,
-                torch.ops.fastseg.enlarge.default: _enlarge,
+                ENLARGE: enlarge_to_onnx,
             },
             verbose=False,
             optimize=False,
@@ -147,21 +147,6 @@ def _gelu(x: Any, approximate: str = "none") -> Any:
         return operators.Mul(operators.Mul(x, 0.5), operators.Add(bend, 1.0))
     bell = operators.Add(operators.Erf(operators.Div(x, 2.0**0.5)), 1.0)
     return operators.Mul(operators.Mul(x, bell), 0.5)
-
-
-def _enlarge(x: Any, like: Any) -> Any:
-    """Resize to the height and width that another tensor has when the graph runs."""
-    size = operators.Concat(
-        operators.Shape(x, start=0, end=2), operators.Shape(like, start=2, end=4), axis=0
-    )
-    return operators.Resize(
-        x,
-        None,
-        None,
-        size,
-        coordinate_transformation_mode="align_corners",
-        mode="linear",
-    )
 
 
 def _forget_sizes(model: onnx_ir.Model, graph: GraphSpec) -> None:

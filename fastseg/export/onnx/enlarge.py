@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from onnxscript import opset18 as operators
 from torch import Tensor
 from torch.nn import functional
 
@@ -29,3 +32,22 @@ def enlarge(x: Tensor, like: Tensor) -> Tensor:
 def _traced(x: Tensor, like: Tensor) -> Tensor:
     """Return an empty tensor of the result's shape, for tracing."""
     return x.new_empty((*x.shape[:2], *like.shape[2:]))
+
+
+ENLARGE = torch.ops.fastseg.enlarge.default
+"""The operator as a trace holds it."""
+
+
+def enlarge_to_onnx(x: Any, like: Any) -> Any:
+    """Translate ``ENLARGE``: the size is read from the other tensor when the graph runs."""
+    size = operators.Concat(
+        operators.Shape(x, start=0, end=2), operators.Shape(like, start=2, end=4), axis=0
+    )
+    return operators.Resize(
+        x,
+        None,
+        None,
+        size,
+        coordinate_transformation_mode="align_corners",
+        mode="linear",
+    )
