@@ -35,6 +35,7 @@ _HOMES = {
     "Prototypes": "sam.prototypes",
     "Ritm": "guided.ritm",
     "Sam": "sam.model",
+    "Specialist": "guided.specialist",
     "Timings": "timings",
     "Unet": "echo.unet",
     "calibrate": "validation.autotune",

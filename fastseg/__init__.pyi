@@ -23,6 +23,7 @@ from fastseg.errors import PromptError as PromptError
 from fastseg.errors import ServerError as ServerError
 from fastseg.geometry import Frame as Frame
 from fastseg.guided.ritm import Ritm as Ritm
+from fastseg.guided.specialist import Specialist as Specialist
 from fastseg.images import read_image as read_image
 from fastseg.loading import load as load
 from fastseg.masks import Masks as Masks

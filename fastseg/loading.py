@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, overload
 
 from fastseg import artifacts
 from fastseg.artifacts import ModelFolder, registry
-from fastseg.artifacts.manifest import RITM, SAM, UNET
+from fastseg.artifacts.manifest import GUIDED, RITM, SAM, UNET
 from fastseg.errors import ModelFolderError
 from fastseg.images import MAX_PIXELS
 from fastseg.inference.sessions import Choice
@@ -15,7 +15,7 @@ from fastseg.sam.model import Sam
 
 if TYPE_CHECKING:
     from fastseg.echo.unet import Unet
-    from fastseg.guided.ritm import Ritm
+    from fastseg.guided.promptable import PromptModel
 
 Model: TypeAlias = str | os.PathLike[str]
 
@@ -53,7 +53,7 @@ def load(
     precision: str = "auto",
     threads: int = 0,
     max_pixels: int | None = MAX_PIXELS,
-) -> Sam | Unet | Ritm: ...
+) -> PromptModel | Unet: ...
 
 
 def load(
@@ -64,7 +64,7 @@ def load(
     precision: str = "auto",
     threads: int = 0,
     max_pixels: int | None = MAX_PIXELS,
-) -> Sam | Unet | Ritm:
+) -> PromptModel | Unet:
     """Load a model.
 
     Args:
@@ -84,10 +84,10 @@ def load(
         max_pixels: Largest image accepted, height x width; None lifts the limit.
 
     Returns:
-        A ``Sam`` for a model that takes prompts, a ``Ritm`` for an iterative-mask network with the
-        same calls, a ``Unet`` for one that takes frames. A backend, device or precision that is
-        named is used or raises; ``"auto"`` chooses for each graph, and ``model.runs`` is the
-        result.
+        A ``Sam`` for a model that takes prompts, a ``Ritm`` or a ``Specialist`` for networks with
+        prompts as channels and the same calls, a ``Unet`` for one that takes frames. A backend,
+        device or precision that is named is used or raises; ``"auto"`` chooses for each graph, and
+        ``model.runs`` is the result.
 
     Raises:
         ModelNotFoundError: There is no such name and no such folder.
@@ -104,7 +104,7 @@ def load(
 
 def load_promptable(
     model: Model, choice: Choice, *, max_pixels: int | None = MAX_PIXELS
-) -> Sam | Ritm:
+) -> PromptModel:
     """Load a model that takes prompts, of any family.
 
     Raises:
@@ -162,13 +162,15 @@ def _for_frames(model: Model) -> str:
     )
 
 
-def _promptable(folder: ModelFolder, choice: Choice, max_pixels: int | None) -> Sam | Ritm:
+def _promptable(folder: ModelFolder, choice: Choice, max_pixels: int | None) -> PromptModel:
     if folder.manifest.family == SAM:
         return Sam(folder, choice, max_pixels=max_pixels)
     # Imported here, because SAM models do not need it.
     from fastseg.guided.ritm import Ritm
+    from fastseg.guided.specialist import Specialist
 
-    return Ritm(folder, choice, max_pixels=max_pixels)
+    kind = Ritm if folder.manifest.family == RITM else Specialist
+    return kind(folder, choice, max_pixels=max_pixels)
 
 
 def _unet(folder: ModelFolder, choice: Choice, max_pixels: int | None) -> Unet:
@@ -180,7 +182,7 @@ def _unet(folder: ModelFolder, choice: Choice, max_pixels: int | None) -> Unet:
 
 def _read(model: Model) -> ModelFolder:
     folder = artifacts.read(registry.find(model))
-    if folder.manifest.family not in (SAM, UNET, RITM):
+    if folder.manifest.family not in (SAM, UNET, *GUIDED):
         raise ModelFolderError(
             f"{folder.path} holds a model of the family {folder.manifest.family!r}, which this "
             "version cannot run. Update fastseg."

@@ -6,6 +6,24 @@ from dataclasses import dataclass, field
 
 from fastseg.artifacts.json_fields import JsonFields, Triple
 
+STRETCH_AREA = "stretch_area"
+"""Resizing of DeepLabV3+: both sides by the mean of areas to 8 bits."""
+
+TILES = "tiles"
+"""No resizing: the network slides over the image, and its logits are averaged (nnU-Net)."""
+
+MIN_MAX = "min_max"
+"""Normalisation by the least and the largest value of all image channels to 0..1."""
+
+Z_SCORE = "z_score"
+"""Normalisation of a channel by its mean and deviation over the image."""
+
+UNIT = "unit"
+"""Normalisation by 255."""
+
+NONE = "none"
+"""No normalisation."""
+
 
 @dataclass(frozen=True, slots=True)
 class ZoomRules:
@@ -73,6 +91,57 @@ def point_preprocessing(fields: JsonFields) -> PointPreprocessing:
             above=_share(zoom, "above", 0.5),
             kept_iou=_share(zoom, "kept_iou", 0.5),
         ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class BoxPreprocessing:
+    """The input of a network that takes a box as a channel of ones."""
+
+    size: tuple[int, int]
+    """Height and width of the network's input in pixels."""
+
+    resize: str = STRETCH_AREA
+    """``"stretch_area"`` or ``"tiles"``."""
+
+    normalise: str = MIN_MAX
+    """Of the image's channels: ``"min_max"``, ``"z_score"``, ``"unit"`` or ``"none"``."""
+
+    normalise_box: str = NONE
+    """Of the box's channel: ``"z_score"`` or ``"none"``."""
+
+    channels: int = 3
+    """Channels of the image: 3 for R, G, B, or 1 for grey."""
+
+    threshold: float = 0.5
+    """Probability above which a pixel is part of the mask."""
+
+    step: float = 0.5
+    """Distance of two tiles, as a share of their sides."""
+
+
+def box_preprocessing(fields: JsonFields) -> BoxPreprocessing:
+    """Read the input of a network that takes a box as a channel.
+
+    Raises:
+        ModelFolderError: A field is missing, of the wrong type or out of range, or a word is not
+            known.
+    """
+    size = fields.get("size", list)
+    if len(size) != 2 or not all(type(side) is int and 16 <= side <= 4096 for side in size):
+        fields.refuse(f"size must be a height and a width of 16 to 4096 pixels, not {size}")
+    channels = fields.get("channels", int, 3)
+    if channels not in (1, 3):
+        fields.refuse(f"channels must be 1 or 3, not {channels}")
+    words = (MIN_MAX, Z_SCORE, UNIT, NONE)
+    return BoxPreprocessing(
+        size=(size[0], size[1]),
+        resize=fields.word("resize", "resizing", (STRETCH_AREA, TILES)),
+        normalise=fields.word("normalise", "normalisation", words),
+        normalise_box=fields.word("normalise_box", "normalisation", (Z_SCORE, NONE), NONE),
+        channels=channels,
+        threshold=_share(fields, "threshold", 0.5),
+        step=_number(fields, "step", 0.5, most=1),
     )
 
 

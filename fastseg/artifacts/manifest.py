@@ -8,7 +8,13 @@ from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from typing import Any, TypeAlias
 
-from fastseg.artifacts.guidance import PointPreprocessing, point_preprocessing
+from fastseg.artifacts.guidance import (
+    STRETCH_AREA,
+    BoxPreprocessing,
+    PointPreprocessing,
+    box_preprocessing,
+    point_preprocessing,
+)
 from fastseg.artifacts.json_fields import REMEDY, JsonFields
 from fastseg.artifacts.preprocessing import (
     FramePreprocessing,
@@ -32,7 +38,15 @@ UNET = "unet"
 RITM = "ritm"
 """The family of iterative-mask networks, which take points and the last mask as channels."""
 
-AnyPreprocessing: TypeAlias = Preprocessing | FramePreprocessing | PointPreprocessing
+SPECIALIST = "specialist"
+"""The family of networks that take a box as a channel."""
+
+GUIDED = (RITM, SPECIALIST)
+"""Families whose prompts are channels of the input of one network."""
+
+AnyPreprocessing: TypeAlias = (
+    Preprocessing | FramePreprocessing | PointPreprocessing | BoxPreprocessing
+)
 
 Json: TypeAlias = Mapping[str, Any]
 
@@ -91,7 +105,8 @@ class Manifest:
     """The whole of ``model.json``."""
 
     family: str
-    """Pipeline of the graphs: ``"sam"``, ``"unet"`` for frames without prompts, or ``"ritm"``."""
+    """Pipeline of the graphs: ``"sam"``, ``"unet"`` for frames without prompts, ``"ritm"`` or
+    ``"specialist"``."""
 
     name: str
     preprocessing: AnyPreprocessing
@@ -138,6 +153,21 @@ class Manifest:
         return self.preprocessing
 
     @property
+    def side(self) -> int | None:
+        """Side of the square that images are resized to; None where they keep their size."""
+        found = self.preprocessing
+        if isinstance(found, BoxPreprocessing):
+            return found.size[0] if found.resize == STRETCH_AREA else None
+        return None if isinstance(found, PointPreprocessing) else found.side
+
+    @property
+    def square(self) -> int | None:
+        """Side of the square that prompts are placed in; None where they keep their place."""
+        if isinstance(self.preprocessing, Preprocessing):
+            return self.preprocessing.square
+        return self.side
+
+    @property
     def sam_rules(self) -> Rules:
         """The rules for prompts and masks of a model that takes prompts."""
         return self.rules or Rules()
@@ -162,6 +192,17 @@ class Manifest:
         """
         if not isinstance(self.preprocessing, PointPreprocessing):
             raise ModelFolderError(f"{self.name} is no RITM: it is of family {self.family!r}")
+        return self.preprocessing
+
+    @property
+    def box_preprocessing(self) -> BoxPreprocessing:
+        """``preprocessing`` of a network that takes a box as a channel.
+
+        Raises:
+            ModelFolderError: The model is of another kind.
+        """
+        if not isinstance(self.preprocessing, BoxPreprocessing):
+            raise ModelFolderError(f"{self.name} is no specialist: it is of family {self.family!r}")
         return self.preprocessing
 
     @property
@@ -241,15 +282,16 @@ def from_json(text: str) -> Manifest:
 _READERS: Mapping[str, Callable[[JsonFields], AnyPreprocessing]] = {
     UNET: frame_preprocessing,
     RITM: point_preprocessing,
+    SPECIALIST: box_preprocessing,
 }
 """Readers of ``preprocessing`` of the families that are not like SAM."""
 
 
 def _check_inputs(manifest: Manifest) -> None:
     """Hold the graphs that take images against the side that images are resized to."""
-    if isinstance(manifest.preprocessing, PointPreprocessing):
-        return  # images keep their size
-    side = manifest.preprocessing.side
+    side = manifest.side
+    if side is None:
+        return
     for name, stored in manifest.graphs.items():
         for tensor in stored.graph.inputs if graph_role(name) == "image" else ():
             sides = tensor.shape[2:]

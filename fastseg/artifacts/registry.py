@@ -34,7 +34,7 @@ class ModelCard:
 
     name: str
     family: str
-    """Pipeline of the model: ``"sam"`` takes prompts, ``"unet"`` takes frames."""
+    """Pipeline of the model: ``"sam"`` and ``"ritm"`` take prompts, ``"unet"`` takes frames."""
 
     description: str
     licence: str
@@ -164,6 +164,28 @@ _EFFICIENTVIT = (
     ("xl1", "10f42277679427c1183dcff19758e536aa86bcc4304e4b387ff48865784be05c"),
 )
 """Size and sha256 of the published files of EfficientViT-SAM."""
+
+
+_RITM = (
+    ("ritm-coco-lvis-h18s", "HRNet-W18s", "COCO and LVIS"),
+    ("ritm-coco-lvis-h18", "HRNet-W18", "COCO and LVIS"),
+    ("ritm-sbd-h18", "HRNet-W18", "SBD"),
+    ("ritm-coco-lvis-h32", "HRNet-W32", "COCO and LVIS"),
+)
+"""Name, trunk and training images of the published iterative-mask networks."""
+
+
+def _ritm(name: str, trunk: str, images: str) -> ModelCard:
+    return ModelCard(
+        name,
+        family="ritm",
+        exportable=True,
+        preparation="ritm",
+        prompts="points",
+        description=f"RITM with the previous mask, {trunk}, of {images} (Sofiiuk et al. 2021)",
+        licence="MIT",
+        page="https://github.com/SamsungLabs/ritm_interactive_segmentation",
+    )
 
 
 def _efficientvit_sam(size: str, sha256: str) -> ModelCard:
@@ -325,6 +347,7 @@ KNOWN = (
             "5a3e3261da9e2f4c8154410885689ae57d09cbf4cf5d0c848b9d80b6df336ece",
         ),
     ),
+    *(_ritm(*facts) for facts in _RITM),
 )
 """Published models whose weights fastseg knows by hash and does not ship."""
 

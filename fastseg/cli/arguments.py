@@ -17,11 +17,12 @@ from fastseg.artifacts import registry
 from fastseg.artifacts.manifest import SAM
 from fastseg.cli.report import Report
 from fastseg.errors import OutputError
+from fastseg.guided.promptable import PromptModel
 from fastseg.images import MAX_PIXELS
 from fastseg.imaging import WINDOWS, MedicalImage
 from fastseg.imaging.view import read_view
 from fastseg.inference.sessions import Choice
-from fastseg.loading import load_sam
+from fastseg.loading import load_promptable, load_sam
 from fastseg.results import refuse_foreign
 from fastseg.sam.model import Sam
 from fastseg.storage.paths import is_folder, user_path
@@ -43,9 +44,13 @@ class ModelArguments:
     precision: str
     threads: int
 
-    def load(self) -> Sam:
+    def load(self) -> PromptModel:
         """Load a model that takes prompts; a device or backend given by name is used, or raises."""
         # The size limit applies where images are read, before the model gets them.
+        return load_promptable(self.model, self.choice, max_pixels=None)
+
+    def load_sam(self) -> Sam:
+        """Load a model of SAM's family, as ``load``."""
         return load_sam(self.model, self.choice, max_pixels=None)
 
     def takes_prompts(self) -> bool:

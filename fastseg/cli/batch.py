@@ -29,11 +29,11 @@ from fastseg.cli.report import (
 )
 from fastseg.cohort.tasks.base import describe_model
 from fastseg.errors import FastsegError, OutputError
+from fastseg.guided.promptable import PromptModel
 from fastseg.imaging import MedicalImage
 from fastseg.inputs.text import printable
 from fastseg.masks import Masks
 from fastseg.results import Contents, ResultFolder
-from fastseg.sam.model import Sam
 
 LOW_SCORE = 0.5
 """Score below which a mask of the embedded model is probably wrong."""
@@ -107,7 +107,7 @@ class _AllFailedError(Exception):
 
 def run_batch(
     images: Sequence[Path],
-    model: Sam,
+    model: PromptModel,
     task: Task,
     out: BatchArguments,
     hints: Sequence[str] = (),
@@ -144,7 +144,7 @@ def run_batch(
 
 @contextmanager
 def _journaled(
-    images: Sequence[Path], model: Sam, task: Task, out: BatchArguments
+    images: Sequence[Path], model: PromptModel, task: Task, out: BatchArguments
 ) -> Iterator[BatchJournal | None]:
     """Open the journal of several images for a folder, and say how far an interrupted call came."""
     if out.out is None or len(images) < 2:

@@ -29,9 +29,9 @@ from fastseg.cohort.tasks import TASKS
 from fastseg.cohort.workers import ENGINES
 from fastseg.echo.unet import Unet
 from fastseg.errors import FastsegError
+from fastseg.guided.promptable import PromptModel
 from fastseg.imaging import WINDOWS
-from fastseg.loading import load_sam, load_unet
-from fastseg.sam.model import Sam
+from fastseg.loading import load_promptable, load_unet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,14 +58,14 @@ class Arguments(ModelArguments, ImageArguments):
     grid: dict[str, Any]
 
     @contextmanager
-    def opened(self) -> Iterator[Sam | Unet | None]:
+    def opened(self) -> Iterator[PromptModel | Unet | None]:
         """Load the model, with the limit on the size of images, and close it at the end.
 
         Echo files have the embedded networks where no model was named.
         """
         limit = self.limit
         if self.task != "echo":
-            loaded: Any = load_sam(self.model, self.choice, max_pixels=limit)
+            loaded: Any = load_promptable(self.model, self.choice, max_pixels=limit)
         elif self.model == DEFAULT_MODEL:
             loaded = nullcontext()
         else:
@@ -236,7 +236,7 @@ def cohort(arguments: Arguments) -> Report:
     return Report("cohort", body, text, code, failures)
 
 
-def _run(model: Sam | Unet | None, arguments: Arguments) -> cohorts.Run:
+def _run(model: PromptModel | Unet | None, arguments: Arguments) -> cohorts.Run:
     return cohorts.run(
         arguments.sources,
         model,

@@ -35,7 +35,7 @@ def demo(arguments: Arguments) -> Report:
     """Segment a photograph of coins, and write an overlay, the masks and the timings."""
     with progress(None) as step:
         step("loading")
-        with arguments.load() as model:
+        with arguments.load_sam() as model:
             step("segmenting")
             shown = demonstration.write(model, arguments.out)
     body = {**shown.as_dict(), "out": str(arguments.out)}

@@ -21,14 +21,13 @@ from fastseg.evaluation.protocols import Protocol
 from fastseg.evaluation.runner import Outcome
 from fastseg.evaluation.runner import evaluate as run_protocol
 from fastseg.evaluation.summary import Summary, report_head, summarise
+from fastseg.guided.promptable import PromptModel
 from fastseg.inputs.text import printable
-from fastseg.loading import load, load_sam
-from fastseg.sam.model import Sam
+from fastseg.loading import load, load_promptable
 from fastseg.storage.paths import real_path, user_path
 
 if TYPE_CHECKING:
     from fastseg.echo.unet import Unet
-    from fastseg.guided.ritm import Ritm
 
 
 def run_evaluation(kind: type[Protocol], arguments: EvaluationArguments) -> Report:
@@ -112,9 +111,9 @@ def _run_models(
     return outcomes
 
 
-def _load(name: str, protocol: Protocol, arguments: EvaluationArguments) -> Sam | Unet | Ritm:
+def _load(name: str, protocol: Protocol, arguments: EvaluationArguments) -> PromptModel | Unet:
     if protocol.takes_prompts:
-        return load_sam(name, arguments.choice, max_pixels=None)
+        return load_promptable(name, arguments.choice, max_pixels=None)
     return load(
         name,
         device=arguments.device,

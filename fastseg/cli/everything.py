@@ -23,10 +23,13 @@ from fastseg.cli.arguments import (
 from fastseg.cli.batch import BatchArguments, Task, batch_options, run_batch
 from fastseg.cli.formats import FormatArguments, format_options
 from fastseg.cli.report import Report
+from fastseg.errors import PromptError
+from fastseg.guided.promptable import PromptModel
 from fastseg.imaging.folders import expand_folders
 from fastseg.masks import Masks, OutputMode
 from fastseg.results import Contents
 from fastseg.sam.grid_settings import GridSettings, Search, resolved_settings
+from fastseg.sam.model import Sam
 from fastseg.sam.prototypes import Prototypes
 
 _HELP = {
@@ -93,6 +96,16 @@ def grid_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def _prototypes(file: Path, model: PromptModel) -> Prototypes:
+    """Read prototypes, which are means of the embeddings of a model of SAM's family."""
+    if not isinstance(model, Sam):
+        raise PromptError(
+            "--prototypes compares image embeddings, which this model does not have. Name a model "
+            "of SAM's family, or leave it out."
+        )
+    return Prototypes.load(file, model)
+
+
 @click.command()
 @click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
 @grid_options
@@ -125,7 +138,7 @@ def everything(arguments: Arguments) -> Report:
     arguments.check_out(images)
     with arguments.load() as model:
         file = arguments.prototypes
-        classify = None if file is None else Prototypes.load(file, model)
+        classify = None if file is None else _prototypes(file, model)
         settings = resolved_settings(grid, model.manifest.sam_rules)
         grid |= {name: getattr(settings, name) for name in _OWN}
 

@@ -235,7 +235,7 @@ def propagate(arguments: Arguments) -> Report:
     prompts, corrections = arguments.prompts(), arguments.corrections()
     arguments.check_out([arguments.volume])
     volume = arguments.read()
-    with arguments.load() as model, ExitStack() as stack:
+    with arguments.load_sam() as model, ExitStack() as stack:
         step = stack.enter_context(progress(None))
         found = model.propagate(
             volume,

@@ -122,7 +122,7 @@ def serve(arguments: Arguments) -> Report:
     with needs_extra("server", "fastseg serve"):
         from fastseg.server import Server
     settings = _settings(arguments)
-    with arguments.load() as model:
+    with arguments.load_sam() as model:
         server = Server(model, settings)
         about = ", ".join((model.manifest.name, model.backend, model.device, model.precision))
         sys.stderr.write(f"fastseg: serving {printable(about)} at {server.url}\n")

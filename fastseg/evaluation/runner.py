@@ -12,12 +12,11 @@ from fastseg.errors import FastsegError, OutputError
 from fastseg.evaluation.dataset import Case, Dataset, Example, ViewSettings
 from fastseg.evaluation.journal import Journal
 from fastseg.evaluation.protocols import Protocol, Row, Scored
+from fastseg.guided.promptable import PromptModel
 from fastseg.inference.concurrency import ordered_map
-from fastseg.sam.model import Sam
 
 if TYPE_CHECKING:
     from fastseg.echo.unet import Unet
-    from fastseg.guided.ritm import Ritm
 
 WORKERS = 4
 """Most images at once; one is scored while another is decoded, and each holds its arrays."""
@@ -47,7 +46,7 @@ class Outcome:
 def evaluate(
     protocol: Protocol,
     dataset: Dataset,
-    model: Sam | Unet | Ritm,
+    model: PromptModel | Unet,
     *,
     seed: int = 0,
     view: ViewSettings | None = None,
@@ -112,7 +111,7 @@ def evaluate(
 def score_example(
     protocol: Protocol,
     example: Example | Case,
-    model: Sam | Unet | Ritm,
+    model: PromptModel | Unet,
     *,
     seed: int,
     view: ViewSettings,
@@ -125,6 +124,6 @@ def score_example(
     loaded = example.load(view)
     scored = Scored()
     if loaded.truths:  # the caller has chosen a protocol that fits the model
-        scored = protocol.score(loaded, cast("Sam", model), seed)
+        scored = protocol.score(loaded, cast("PromptModel", model), seed)
     scored.left_out = loaded.left_out
     return scored

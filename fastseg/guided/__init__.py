@@ -1,1 +1,1 @@
-"""Networks that take prompts as channels beside those of the image: RITM."""
+"""Networks that take prompts as channels beside those of the image: RITM, specialists."""

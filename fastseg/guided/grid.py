@@ -65,6 +65,7 @@ def find_masks(
     report = progress or _silent
     report(0, len(points))
     kept: list[tuple[Rle, float, float, int]] = []
+    least = np.float32(settings.stability_score_thresh)
     for index, point in enumerate(points):
         with watch("decode"):
             runs, score, stability = model.mask_of_point(
@@ -72,8 +73,7 @@ def find_masks(
             )
         # As with SAM, a threshold of 0 filters nothing, and an empty mask, whose stability is
         # NaN, passes no other one.
-        least = settings.stability_score_thresh
-        if score > settings.least_iou and (least <= 0 or stability >= least):
+        if score > settings.least_iou and (least <= 0 or np.float32(stability) >= least):
             kept.append((runs, score, stability, index))
         report(index + 1, len(points))
     with watch("postprocess"):

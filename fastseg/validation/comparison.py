@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastseg.artifacts import ModelFolder
-from fastseg.artifacts.manifest import RITM, SAM, UNET, Manifest
+from fastseg.artifacts.manifest import RITM, SAM, SPECIALIST, UNET, Manifest
 from fastseg.backends.base import Backend
 from fastseg.errors import BackendError, ParityError
 from fastseg.inference.sessions import Choice, PreopenedSessions, Sessions
@@ -30,7 +30,7 @@ from fastseg.validation.probes import (
 REFERENCE = Choice(device="cpu", backend="onnxruntime", precision="fp32")
 """The configuration that a gate measures against."""
 
-MEAN_IOU = {SAM: 0.99, UNET: 0.995, RITM: 0.99}
+MEAN_IOU = {SAM: 0.99, UNET: 0.995, RITM: 0.99, SPECIALIST: 0.99}
 """Mean IoU with the float32 masks that a reduced precision must reach, by family."""
 
 COUNT_CHANGE = 0.05

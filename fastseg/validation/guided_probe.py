@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastseg import ops
-from fastseg.artifacts.manifest import Manifest
+from fastseg.artifacts.guidance import TILES, BoxPreprocessing, PointPreprocessing
+from fastseg.artifacts.manifest import RITM, Manifest
 from fastseg.contract import LABEL_BACKGROUND, LABEL_FOREGROUND, Array
+from fastseg.guided.box_map import box_map
 from fastseg.guided.point_maps import point_maps
-from fastseg.guided.preprocessing import image_input
+from fastseg.guided.preprocessing import box_input, image_input, normalised
 
 PLACES = np.array([[0.3, 0.4], [0.7, 0.6]])
 """Points of a probe, x before y, as shares of the image's sides."""
@@ -37,8 +39,33 @@ class GuidedProbe:
 
 
 def build_guided_probe(image: NDArray[np.uint8], manifest: Manifest) -> GuidedProbe:
-    """Prepare an image (H, W, 3) with points, without and with a mask before them."""
-    rules = manifest.point_preprocessing
+    """Prepare an image (H, W, 3) with prompts of the kind that the model takes."""
+    if manifest.family == RITM:
+        return _of_points(image, manifest.point_preprocessing)
+    return _of_boxes(image, manifest.box_preprocessing)
+
+
+def _of_boxes(image: NDArray[np.uint8], rules: BoxPreprocessing) -> GuidedProbe:
+    """Prepare an image with two boxes; of one that is seen in tiles, its upper left tile."""
+    height, width = rules.size
+    grey = image if rules.channels == 3 else np.repeat(image[..., :1], 3, axis=2)
+    if rules.resize == TILES:
+        repeats = -(-height // grey.shape[0]), -(-width // grey.shape[1]), 1
+        grey = np.tile(grey, repeats)[:height, :width]
+    pixels = box_input(np.ascontiguousarray(grey), rules)
+    if rules.resize == TILES:
+        pixels = normalised(pixels, rules.normalise)
+    guidance = []
+    for place in PLACES * [width, height]:
+        half = np.array([width, height]) / 5
+        box = box_map(np.stack([place - half, place + half]), (height, width), (height, width))
+        guidance.append(normalised(box, rules.normalise_box))
+    repeated = np.repeat(pixels[None], len(guidance), axis=0)
+    return GuidedProbe(repeated, np.stack(guidance), _logit(rules.threshold))
+
+
+def _of_points(image: NDArray[np.uint8], rules: PointPreprocessing) -> GuidedProbe:
+    """Prepare an image with points, without and with a mask before them."""
     pixels = image_input(image, rules)
     height, width = pixels.shape[1:]
     places = PLACES * [width, height]
@@ -53,9 +80,12 @@ def build_guided_probe(image: NDArray[np.uint8], manifest: Manifest) -> GuidedPr
             points = np.stack([place, aside])[: len(labels)]
             maps = point_maps(points, np.array(labels, np.int32), (height, width), rules.radius)
             guidance.append(np.concatenate([mask[None], maps]))
-    threshold = float(np.log(rules.threshold / (1 - rules.threshold)))
     repeated = np.repeat(pixels[None], len(guidance), axis=0)
-    return GuidedProbe(repeated, np.stack(guidance), threshold)
+    return GuidedProbe(repeated, np.stack(guidance), _logit(rules.threshold))
+
+
+def _logit(probability: float) -> float:
+    return float(np.log(probability / (1 - probability)))
 
 
 def _disc(middle: NDArray[np.float64], size: tuple[int, int], radius: float) -> NDArray[np.float32]:

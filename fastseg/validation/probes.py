@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fastseg import ops
 from fastseg.artifacts import ModelFolder
-from fastseg.artifacts.manifest import RITM, UNET, Manifest
+from fastseg.artifacts.manifest import GUIDED, UNET, Manifest
 from fastseg.artifacts.preprocessing import Preprocessing
 from fastseg.contract import (
     GUIDED_GRAPH,
@@ -162,7 +162,7 @@ class ModelOutputs:
 
 def build_probe(manifest: Manifest, image: NDArray[np.uint8]) -> Probe:
     """Prepare an image (H, W, 3) for a model, with prompts if the model takes any."""
-    if manifest.family == RITM:
+    if manifest.family in GUIDED:
         return build_guided_probe(image, manifest)
     if manifest.family != UNET:
         return build_prompt_probe(image, manifest)

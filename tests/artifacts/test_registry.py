@@ -88,7 +88,10 @@ def test_published_checkpoints_are_told_apart_by_their_hashes():
     hashes = [card.checkpoint.sha256 for card in registry.KNOWN if card.checkpoint is not None]
     assert len(set(hashes)) == len(hashes)
     without = {card.name for card in registry.KNOWN if card.checkpoint is None}
-    assert without == {"lite-medsam", "sam-hq-vit-b", "sam-hq-vit-l", "sam-med2d", "sam-adapter"}
+    known_by_name = {"lite-medsam", "sam-hq-vit-b", "sam-hq-vit-l", "sam-med2d", "sam-adapter"}
+    ritm = {card.name for card in registry.KNOWN if card.family == "ritm"}
+    assert without == known_by_name | ritm
+    assert len(ritm) == 4
     assert all(len(bytes.fromhex(sha256)) == 32 for sha256 in hashes)
 
 

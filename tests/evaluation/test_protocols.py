@@ -230,7 +230,7 @@ def test_margins_move_the_box_outwards_and_the_ellipse_needs_no_model():
 
 def test_a_margin_of_the_model_counts_in_its_square():
     model = always(TRUTH, TRUTH, TRUTH)
-    model.manifest.image_preprocessing.square = 60  # twice the longer side
+    model.manifest.square = 60  # twice the longer side
     rows = (
         Boxes(margins=(4,), margin_unit="model", slots=("first",))
         .score(example(TRUTH), model, 0)

@@ -49,6 +49,7 @@ PARAMETERS = {
     "ritm-h18s": 4_220_047,
     "ritm-h18": 10_032_019,
     "ritm-h32": 30_951_363,
+    "deeplabv3plus-box": 26_680_721,
 }
 """As published: of SAM 2 the part for images, TinyViT without its classifier. SAM-Adapter is
 SAM with its adapter, and of the prompt encoder the embedding of no mask alone."""

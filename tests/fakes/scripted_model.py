@@ -24,8 +24,7 @@ class ScriptedModel:
         self.embedded: list[np.ndarray] = []
         self.calls: list[int] = []
         self.asked: list[dict] = []
-        preprocessing = SimpleNamespace(square=side)
-        self.manifest = SimpleNamespace(name="scripted", image_preprocessing=preprocessing)
+        self.manifest = SimpleNamespace(name="scripted", square=side)
 
     def provenance(self) -> dict[str, str]:
         return {"model": "scripted", "backend": "none", "device": "cpu", "precision": "fp32"}

@@ -20,3 +20,13 @@ def scattered(module: torch.nn.Module, *, seed: int = 0) -> torch.nn.Module:
             elif name.endswith("running_var"):
                 statistic.mul_(0.5 + torch.rand(statistic.shape, generator=random))
     return module.eval().requires_grad_(False)
+
+
+def batch_norm_statistics(module: torch.nn.Module, *, seed: int = 1) -> torch.nn.Module:
+    """Give every batch norm a mean and a variance that are not those of its start."""
+    random = torch.Generator().manual_seed(seed)
+    for part in module.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            part.running_mean.copy_(0.1 * torch.randn(part.running_mean.shape, generator=random))
+            part.running_var.copy_(1 + torch.rand(part.running_var.shape, generator=random))
+    return module

@@ -10,14 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fastseg.export.networks.ritm import RitmShape
+
 Click = tuple[float, float, bool]
 """Row, column, and whether it is foreground."""
 
 
-def random_weights(module: nn.Module, *, seed: int = 0) -> nn.Module:
+def random_weights(module: nn.Module, *, seed: int = 0, share: float = 0.93) -> nn.Module:
     """Give a network weights with which every term counts, and masks that are neither all nor none.
 
-    The statistics of batch norms are random too; logits are about 0 with a deviation of 3.
+    The statistics of batch norms are random too; logits have a deviation of 3, and of a generated
+    image about this share is below 0.
     """
     random = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -34,11 +37,13 @@ def random_weights(module: nn.Module, *, seed: int = 0) -> nn.Module:
                 part.running_var.copy_(1 + torch.rand(part.bias.shape, generator=random))
         module.maps_transform[3].scale.fill_(-0.7)
         module.eval()
-        inputs = torch.randn(1, 3, 96, 96, generator=random), torch.zeros(1, 3, 96, 96)
-        logits, head = module(*inputs), module.feature_extractor.cls_head
+        coarse, guidance = torch.randn(1, 3, 8, 8, generator=random), torch.zeros(1, 3, 96, 96)
+        guidance[:, 1, 40:49, 40:49] = 1
+        image = functional.interpolate(coarse, (96, 96), mode="bilinear")
+        logits, head = module(image, guidance), module.feature_extractor.cls_head
         gain = 3 / logits.std()
         head.weight.mul_(gain)
-        head.bias.copy_((head.bias - logits.mean()) * gain)
+        head.bias.copy_((head.bias - logits.quantile(share)) * gain)
     return module.requires_grad_(False)
 
 
@@ -47,14 +52,12 @@ class Network:
 
     Args:
         weights: The state dict.
-        width: Channels of the finest branch.
-        small: The smaller variant.
-        key: Channels of the object attention.
+        shape: Numbers of blocks and modules, and channels of the object attention.
     """
 
-    def __init__(self, weights: Mapping[str, Tensor], width: int, small: bool, key: int) -> None:
+    def __init__(self, weights: Mapping[str, Tensor], shape: RitmShape) -> None:
         self.w = {name.removeprefix("feature_extractor."): each for name, each in weights.items()}
-        self.width, self.small, self.key = width, small, key
+        self.blocks, self.modules, self.key = shape.trunk.blocks, shape.trunk.modules, shape.key
 
     def conv(self, name: str, x: Tensor, stride: int = 1) -> Tensor:
         weight = self.w[f"{name}.weight"]
@@ -83,7 +86,7 @@ class Network:
 
     def exchange(self, name: str, maps: list[Tensor]) -> list[Tensor]:
         for branch in range(len(maps)):
-            for block in range(2 if self.small else 4):
+            for block in range(self.blocks):
                 maps[branch] = self.basic(f"{name}.branches.{branch}.{block}", maps[branch])
         mixed = []
         for i in range(len(maps)):
@@ -104,13 +107,13 @@ class Network:
     def trunk(self, image: Tensor, side: Tensor) -> Tensor:
         x = self.step("conv1", "bn1", image, 2) + side
         x = self.step("conv2", "bn2", x, 2)
-        for block in range(2 if self.small else 4):
+        for block in range(self.blocks):
             x = self.bottleneck(f"layer1.{block}", x)
         maps = [
             self.step("transition1.0.0", "transition1.0.1", x),
             self.step("transition1.1.0.0", "transition1.1.0.1", x, 2),
         ]
-        for stage, count in ((2, 1), (3, 3 if self.small else 4), (4, 2 if self.small else 3)):
+        for stage, count in zip((2, 3, 4), self.modules, strict=True):
             for module in range(count):
                 maps = self.exchange(f"stage{stage}.{module}", maps)
             if stage < 4:

@@ -16,7 +16,7 @@ from fastseg.export.networks.hrnet import HRNetShape
 from fastseg.export.networks.ritm import SIDE_CHANNELS, Ritm, RitmShape
 from tests.helpers.reference_ritm import Network, random_weights
 
-SHAPE = RitmShape(HRNetShape(4, small=True), 8)
+SHAPE = RitmShape(HRNetShape(4, 1, (1, 1, 1)), 8)
 
 ZOOM = ZoomRules(side=64, least=40)
 
@@ -35,4 +35,4 @@ def write_tiny_ritm(path: Path) -> Any:
 def reference() -> Network:
     """The same network, plainly."""
     weights = tiny_modules().network.state_dict()
-    return Network(weights, SHAPE.trunk.width, SHAPE.trunk.small, SHAPE.key)
+    return Network(weights, SHAPE)

@@ -14,7 +14,6 @@ from fastseg.cohort.manifest import Item, Sources, read_items
 from fastseg.cohort.storage import Store, local_file
 from fastseg.inference.loaded_model import LoadedModel
 from fastseg.sam.embedding_cache import EmbeddingCache
-from fastseg.sam.model import Sam
 
 RESULT = ".json"
 """Suffix of the file that every item gets."""
@@ -101,7 +100,9 @@ class Task(ABC):
 class PromptedTask(Task):
     """A task of one model that takes prompts."""
 
-    model: Sam
+    model: Any
+    """A ``PromptModel``; embeddings and propagation need a ``Sam``."""
+
     embeddings: Path | None = None
     """Folder of embeddings that outlive the run."""
 

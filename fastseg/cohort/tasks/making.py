@@ -20,6 +20,7 @@ from fastseg.echo.views import VIEWS
 from fastseg.errors import CohortError, PromptError
 from fastseg.evaluation.dataset import ViewSettings, read_dataset
 from fastseg.evaluation.protocols import BY_NAME
+from fastseg.guided.promptable import PromptModel
 from fastseg.imaging.saving import SUFFIXES
 from fastseg.inference.sessions import Choice
 from fastseg.inputs.numbers import one_of, shown, whole_number, yes_or_no
@@ -29,7 +30,7 @@ from fastseg.sam.model import Sam
 from fastseg.sam.volume_prompts import PropagationSettings
 from fastseg.storage.paths import user_path
 
-Model = Sam | Unet | None
+Model = PromptModel | Unet | None
 
 _SEGMENT = ("multimask", "best")
 _ECHO = ("mode", "channels", "cm_per_pixel", "whole_frame", "bsa_m2", "frames_per_beat")
@@ -69,8 +70,13 @@ def make_task(
         if embeddings is not None:
             raise CohortError("the task echo has no embeddings to keep. Leave embeddings out.")
         return _echo(model, given)
-    if not isinstance(model, Sam):
+    if not isinstance(model, PromptModel):
         raise CohortError(f"the task {name} needs a model that takes prompts, not {shown(model)}.")
+    if not isinstance(model, Sam) and (embeddings is not None or name == PropagateTask.name):
+        what = "embeddings" if embeddings is not None else "propagate"
+        raise CohortError(
+            f"{what} needs a model of SAM's family, not {shown(model)}, which embeds no image."
+        )
     kept = None if embeddings is None else user_path(embeddings)
     if name == EvaluateTask.name:
         return _evaluate(model, given, sources, kept)
@@ -85,14 +91,14 @@ def _require_known(name: str, given: Iterable[str], known: Iterable[str]) -> Non
         )
 
 
-def _segment(model: Sam, given: dict[str, Any], kept: Path | None) -> PromptedTask:
+def _segment(model: PromptModel, given: dict[str, Any], kept: Path | None) -> PromptedTask:
     _require_known("segment", given, ("window", *_SEGMENT))
     given = {"multimask": True, "best": False, **given}
     given |= {each: yes_or_no(given[each], each, PromptError) for each in _SEGMENT}
     return _prompted(SegmentTask, model, given, kept)
 
 
-def _everything(model: Sam, given: dict[str, Any], kept: Path | None) -> PromptedTask:
+def _everything(model: PromptModel, given: dict[str, Any], kept: Path | None) -> PromptedTask:
     grid = [each for each in SETTINGS if each not in ("point_grids", "max_device_memory")]
     _require_known("everything", given, ("window", *grid))
     numbers = {each: value for each, value in given.items() if each != "window"}
@@ -101,7 +107,7 @@ def _everything(model: Sam, given: dict[str, Any], kept: Path | None) -> Prompte
     return _prompted(EverythingTask, model, given, kept)
 
 
-def _propagate(model: Sam, given: dict[str, Any], kept: Path | None) -> PromptedTask:
+def _propagate(model: PromptModel, given: dict[str, Any], kept: Path | None) -> PromptedTask:
     _require_known("propagate", given, ("window", "axis", "format", *RULES))
     checked = PropagationSettings(**{each: given[each] for each in RULES if each in given})
     axis = whole_number(given.get("axis", 0), "axis", PromptError, least=0)
@@ -139,7 +145,7 @@ def _echo(model: Model, given: dict[str, Any]) -> EchoTask:
 
 
 def _evaluate(
-    model: Sam, given: dict[str, Any], sources: Sources, kept: Path | None
+    model: PromptModel, given: dict[str, Any], sources: Sources, kept: Path | None
 ) -> EvaluateTask:
     if kept is not None:
         raise CohortError("the task evaluate does not keep embeddings. Leave embeddings out.")
@@ -183,7 +189,7 @@ def _only(sources: Any) -> str | os.PathLike[str]:
 
 
 def _prompted(
-    kind: type[PromptedTask], model: Sam, settings: dict[str, Any], kept: Path | None
+    kind: type[PromptedTask], model: PromptModel, settings: dict[str, Any], kept: Path | None
 ) -> PromptedTask:
     return kind(settings=settings, max_pixels=model.max_pixels, model=model, embeddings=kept)
 
@@ -192,7 +198,7 @@ def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-_PROMPTED: Mapping[str, Callable[[Sam, dict[str, Any], Path | None], PromptedTask]] = {
+_PROMPTED: Mapping[str, Callable[[PromptModel, dict[str, Any], Path | None], PromptedTask]] = {
     SegmentTask.name: _segment,
     EverythingTask.name: _everything,
     PropagateTask.name: _propagate,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,8 @@ from fastseg.errors import MaskError, PromptError
 from fastseg.evaluation.dataset import LoadedExample, Truth
 from fastseg.evaluation.metrics import dice, iou
 from fastseg.evaluation.protocols.base import Protocol, Scored, make_row, require, spent
+from fastseg.guided.promptable import PromptModel
 from fastseg.masks import Masks
-from fastseg.sam.model import Sam
 from fastseg.timings import Stopwatch
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Adapter(Protocol):
         """Check the switches."""
         require(self.resolution, ("image", "model"), "resolution")
 
-    def score(self, example: LoadedExample, model: Sam | Unet, seed: int) -> Scored:  # noqa: ARG002
+    def score(self, example: LoadedExample, model: PromptModel | Unet, seed: int) -> Scored:  # noqa: ARG002
         """Run a model on an image, and score a mask a class.
 
         Raises:
@@ -62,9 +62,8 @@ class Adapter(Protocol):
             return Scored()
         image = example.image
         if self.resolution == "model":
-            image = np.asarray(
-                Image.fromarray(image).resize(_square(model), Image.Resampling.BILINEAR)
-            )
+            size = _square(model, image)
+            image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
         watch = Stopwatch()
         with watch("decode"):
             masks = _segment(model, image, example.spacing)
@@ -102,9 +101,9 @@ class Adapter(Protocol):
 
 
 def _segment(
-    model: Sam | Unet, image: NDArray[np.uint8], spacing: tuple[float, float] | None
+    model: PromptModel | Unet, image: NDArray[np.uint8], spacing: tuple[float, float] | None
 ) -> Masks:
-    if not isinstance(model, Sam):
+    if not isinstance(model, PromptModel):
         size = spacing[0] / 10 if spacing is not None and spacing[0] == spacing[1] else None
         return model.segment(image, cm_per_pixel=size)
     rules = model.rules.prompts
@@ -116,13 +115,10 @@ def _segment(
     return model.segment(image)
 
 
-def _square(model: Sam | Unet) -> tuple[int, int]:
-    preprocessing: Any = (
-        model.manifest.image_preprocessing
-        if isinstance(model, Sam)
-        else model.manifest.frame_preprocessing
-    )
-    return preprocessing.side, preprocessing.side
+def _square(model: PromptModel | Unet, image: NDArray[np.uint8]) -> tuple[int, int]:
+    """Return the width and height of a model's square; those of the image where it has none."""
+    side = model.manifest.side
+    return (image.shape[1], image.shape[0]) if side is None else (side, side)
 
 
 def _place(masks: Masks, truth: Truth, truths: list[Truth]) -> int:

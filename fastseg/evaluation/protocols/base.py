@@ -15,8 +15,7 @@ from fastseg.errors import PromptError
 from fastseg.evaluation.dataset import LoadedExample, Truth
 from fastseg.evaluation.dataset.example import Intensity
 from fastseg.evaluation.metrics import dice, iou
-from fastseg.sam.embedding import Embedding
-from fastseg.sam.model import Sam
+from fastseg.guided.promptable import PromptModel
 from fastseg.timings import Stopwatch
 
 Slot: TypeAlias = Literal["first", "argmax", "oracle"]
@@ -109,7 +108,7 @@ class Protocol(ABC):
         return "file"
 
     @abstractmethod
-    def score(self, example: LoadedExample, model: Sam, seed: int) -> Scored:
+    def score(self, example: LoadedExample, model: PromptModel, seed: int) -> Scored:
         """Prompt the model for every object of an example, and score the masks.
 
         The result depends on the example, the model and the seed alone.
@@ -148,7 +147,7 @@ class Candidates:
 
 
 def decode(
-    model: Sam, embedding: Embedding, prompts: Sequence[Prompt], watch: Stopwatch
+    model: PromptModel, embedding: Any, prompts: Sequence[Prompt], watch: Stopwatch
 ) -> Iterator[Candidates]:
     """Decode prompts, many at once, and yield the masks of each in their order.
 
@@ -165,7 +164,7 @@ def decode(
 
 
 def decode_any(
-    model: Sam, embedding: Embedding, prompts: Sequence[Prompt], watch: Stopwatch
+    model: PromptModel, embedding: Any, prompts: Sequence[Prompt], watch: Stopwatch
 ) -> dict[Prompt, Candidates]:
     """Decode prompts of any kinds; equal ones are decoded once."""
     groups: dict[tuple[bool, int], list[Prompt]] = {}
@@ -177,8 +176,8 @@ def decode_any(
     return answers
 
 
-def embed(model: Sam, image: NDArray[np.uint8], watch: Stopwatch) -> Embedding:
-    """Encode an image, once for all of its prompts."""
+def embed(model: PromptModel, image: NDArray[np.uint8], watch: Stopwatch) -> Any:
+    """Encode an image, or prepare it, once for all of its prompts."""
     with watch("encode"):
         return model.embed(image)
 

@@ -27,7 +27,7 @@ from fastseg.evaluation.protocols.base import (
     require,
     spent,
 )
-from fastseg.sam.model import Sam
+from fastseg.guided.promptable import PromptModel
 from fastseg.timings import Stopwatch
 
 ELLIPSE = "ellipse in the box"
@@ -75,7 +75,7 @@ class Boxes(Protocol):
         if not self.margins or not all(0 <= one < math.inf for one in numbers):
             raise PromptError(f"margins, jitter and tolerance must be 0 or more, not {numbers}.")
 
-    def score(self, example: LoadedExample, model: Sam, seed: int) -> Scored:
+    def score(self, example: LoadedExample, model: PromptModel, seed: int) -> Scored:
         """Prompt all objects of an image by their boxes.
 
         Raises:
@@ -84,8 +84,7 @@ class Boxes(Protocol):
         spacing = self._spacing(example)
         watch = Stopwatch()
         embedding = embed(model, example.image, watch)
-        side = model.manifest.image_preprocessing.square
-        scale = max(example.image.shape[:2]) / side if self.margin_unit == "model" else 1.0
+        scale = self._scale(example, model)
         rows: list[Row] = []
         for margin in self.margins:
             boxes = [
@@ -132,6 +131,13 @@ class Boxes(Protocol):
                 )
             )
         return Scored(rows, milliseconds=spent(watch))
+
+    def _scale(self, example: LoadedExample, model: PromptModel) -> float:
+        """Return the pixels of the image in one of the unit of margins."""
+        square = model.manifest.square
+        if self.margin_unit == "image" or square is None:
+            return 1.0
+        return float(max(example.image.shape[:2]) / square)
 
     def _spacing(self, example: LoadedExample) -> tuple[float, float]:
         if self.unit == "px":

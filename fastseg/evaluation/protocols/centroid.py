@@ -19,7 +19,7 @@ from fastseg.evaluation.protocols.base import (
     require,
     spent,
 )
-from fastseg.sam.model import Sam
+from fastseg.guided.promptable import PromptModel
 from fastseg.timings import Stopwatch
 
 
@@ -44,7 +44,7 @@ class Centroid(Protocol):
         require(self.instance, ("class_mask", "component"), "instance")
         require(self.centroid_round, get_args(Rounding), "centroid_round")
 
-    def score(self, example: LoadedExample, model: Sam, seed: int) -> Scored:  # noqa: ARG002
+    def score(self, example: LoadedExample, model: PromptModel, seed: int) -> Scored:  # noqa: ARG002
         """Prompt all objects of an image together."""
         watch = Stopwatch()
         embedding = embed(model, example.image, watch)

@@ -11,8 +11,8 @@ from fastseg import ops
 from fastseg.evaluation.dataset import LoadedExample
 from fastseg.evaluation.metrics import dice
 from fastseg.evaluation.protocols.base import Protocol, Scored, make_row, spent
+from fastseg.guided.promptable import PromptModel
 from fastseg.sam.grid_settings import GridSettings
-from fastseg.sam.model import Sam
 from fastseg.timings import Stopwatch
 
 RECALL_AT = (0.5, 0.75, 0.9)
@@ -40,7 +40,7 @@ class Everything(Protocol):
         """Check the switches, as automatic mode does."""
         GridSettings(**self._grid())
 
-    def score(self, example: LoadedExample, model: Sam, seed: int) -> Scored:  # noqa: ARG002
+    def score(self, example: LoadedExample, model: PromptModel, seed: int) -> Scored:  # noqa: ARG002
         """Find everything in an image, and match the masks with its objects."""
         watch = Stopwatch()
         with watch("decode"):

@@ -25,8 +25,8 @@ from fastseg.evaluation.protocols.base import (
     require,
     spent,
 )
+from fastseg.guided.promptable import PromptModel
 from fastseg.ops import Metric
-from fastseg.sam.model import Sam
 from fastseg.timings import Stopwatch
 
 PARTS = 3
@@ -64,7 +64,7 @@ class Modes(Protocol):
         """Divide by the maximum, as the authors do."""
         return "maximum"
 
-    def score(self, example: LoadedExample, model: Sam, seed: int) -> Scored:
+    def score(self, example: LoadedExample, model: PromptModel, seed: int) -> Scored:
         """Prompt all objects of an image in every mode; equal prompts are decoded once."""
         watch = Stopwatch()
         embedding = embed(model, example.image, watch)

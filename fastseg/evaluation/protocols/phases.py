@@ -28,8 +28,8 @@ from fastseg.evaluation.protocols.base import (
     require,
     spent,
 )
+from fastseg.guided.promptable import PromptModel
 from fastseg.inputs.numbers import whole_number
-from fastseg.sam.model import Sam
 from fastseg.timings import Stopwatch
 
 LARGEST_RESOLUTION = 4096
@@ -88,7 +88,7 @@ class Phases(Protocol):
                 f"{LARGEST_RESOLUTION}: {self.points} and {self.resolutions}."
             )
 
-    def score(self, example: LoadedExample, model: Sam, seed: int) -> Scored:
+    def score(self, example: LoadedExample, model: PromptModel, seed: int) -> Scored:
         """Prompt every object of every phase in each setting, and aggregate over the phases."""
         phases = example.phases or (example,)
         watch = Stopwatch()

@@ -27,9 +27,9 @@ from fastseg.evaluation.protocols.base import (
     require,
     spent,
 )
+from fastseg.guided.promptable import PromptModel
 from fastseg.inputs.numbers import whole_number
 from fastseg.ops import Metric
-from fastseg.sam.model import Sam
 from fastseg.timings import Stopwatch
 
 TARGETS = (80, 85, 90)
@@ -77,7 +77,7 @@ class Points(Protocol):
         """Divide by the maximum, as the authors do."""
         return "maximum"
 
-    def score(self, example: LoadedExample, model: Sam, seed: int) -> Scored:
+    def score(self, example: LoadedExample, model: PromptModel, seed: int) -> Scored:
         """Prompt all objects of an image together, a point more in each round."""
         watch = Stopwatch()
         embedding = embed(model, example.image, watch)

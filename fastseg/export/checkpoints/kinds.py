@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fastseg.contract import guided_network
 from fastseg.export.networks import (
+    deeplab,
     efficient_sam,
     efficient_vit,
     hiera,
@@ -143,6 +144,10 @@ def _nano() -> SamModules:
     return SamModules(NanoEncoder(), PromptEncoder(), MaskDecoder())
 
 
+def _deeplab() -> GuidedModules:
+    return GuidedModules(deeplab.DeepLab(), guided_network(1, side=deeplab.SIDE))
+
+
 def _ritm(shape: ritm.RitmShape) -> GuidedModules:
     return GuidedModules(ritm.Ritm(shape), guided_network(ritm.SIDE_CHANNELS))
 
@@ -241,6 +246,13 @@ KINDS = (
     *(
         Kind(name, f"RITM, HRNet-W{name[6:]}", partial(_ritm, shape), ("ritm",), certain=True)
         for name, shape in ritm.SHAPES.items()
+    ),
+    Kind(
+        "deeplabv3plus-box",
+        "DeepLabV3+ (ResNet-50) with a box channel",
+        _deeplab,
+        ("deeplab-box",),
+        certain=True,
     ),
 )
 """Every kind that is exported, smaller ones of a family first."""

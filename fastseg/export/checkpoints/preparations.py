@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from fastseg.artifacts.guidance import PointPreprocessing
-from fastseg.artifacts.manifest import RITM, SAM, AnyPreprocessing
+from fastseg.artifacts.guidance import BoxPreprocessing, PointPreprocessing
+from fastseg.artifacts.manifest import RITM, SAM, SPECIALIST, AnyPreprocessing
 from fastseg.artifacts.preprocessing import (
     LONGEST_SIDE_AREA,
     MIN_MAX,
@@ -120,6 +120,12 @@ PREPARATIONS: Mapping[str, Preparation] = MappingProxyType(
                 everything=GridDefaults(pred_iou_thresh=0.0),
             ),
             RITM,
+        ),
+        "deeplab-box": Preparation(
+            "stretched to 224 x 224 pixels by area, least to largest value as 0 to 1; boxes alone",
+            BoxPreprocessing((224, 224)),
+            Rules(_BOX_ALONE),
+            SPECIALIST,
         ),
         "sam-hq": Preparation(
             "longest side to 1024 pixels, SAM's statistics; points, boxes, masks; of three masks "

@@ -8,7 +8,8 @@ from functools import reduce
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+
+from fastseg.export.onnx.enlarge import enlarge
 
 STEM = 64
 """Channels of the two convolutions that bring the image to a quarter of its side."""
@@ -24,18 +25,11 @@ class HRNetShape:
     width: int
     """Channels of the finest branch; each further branch has twice as many."""
 
-    small: bool = False
-    """Half as many blocks, and fewer modules in the later stages."""
+    blocks: int = 4
+    """Residual blocks of a branch in a module, and bottlenecks of the first stage."""
 
-    @property
-    def blocks(self) -> int:
-        """Residual blocks of a branch in a module, and bottlenecks of the first stage."""
-        return 2 if self.small else 4
-
-    @property
-    def modules(self) -> tuple[int, int, int]:
-        """Modules of the stages with two, three and four branches."""
-        return (1, 3, 2) if self.small else (1, 4, 3)
+    modules: tuple[int, int, int] = (1, 4, 3)
+    """Modules of the stages with two, three and four branches."""
 
     def widths(self, branches: int) -> tuple[int, ...]:
         """Channels of each branch of a stage."""
@@ -86,7 +80,7 @@ class HRNet(nn.Module):
         for branches in (2, 3, 4):
             transition = self.get_submodule(f"transition{branches - 1}")
             maps = self.get_submodule(f"stage{branches}")(_enter(transition, maps))
-        return torch.cat([maps[0], *(enlarged(each, maps[0]) for each in maps[1:])], dim=1)
+        return torch.cat([maps[0], *(enlarge(each, maps[0]) for each in maps[1:])], dim=1)
 
 
 class Exchange(nn.Module):
@@ -111,7 +105,7 @@ class Exchange(nn.Module):
             for source, fuse in enumerate(fuses.children()):
                 brought = own[source] if source == target else fuse(own[source])
                 if source > target:
-                    brought = enlarged(brought, own[target])
+                    brought = enlarge(brought, own[target])
                 parts.append(brought)
             summed.append(torch.relu(reduce(torch.add, parts)))
         return summed
@@ -156,12 +150,6 @@ class Bottleneck(nn.Module):
         y = torch.relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
         return torch.relu(y + (x if self.downsample is None else self.downsample(x)))
-
-
-def enlarged(x: Tensor, like: Tensor) -> Tensor:
-    """Resize a map bilinearly, corners on corners, to the height and width of another."""
-    size = like.shape[2:]
-    return functional.interpolate(x, size, mode="bilinear", align_corners=True)
 
 
 def convolved(channels: int, out: int, *, stride: int = 1, side: int = 3) -> nn.Sequential:

@@ -9,7 +9,8 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
-from fastseg.export.networks.hrnet import STEM, HRNet, HRNetShape, convolved, enlarged
+from fastseg.export.networks.hrnet import STEM, HRNet, HRNetShape, convolved
+from fastseg.export.onnx.enlarge import enlarge
 
 SIDE_CHANNELS = 3
 """Channels of the second input: the previous mask, foreground points, background points."""
@@ -26,7 +27,7 @@ class RitmShape:
 
 SHAPES: Mapping[str, RitmShape] = MappingProxyType(
     {
-        "ritm-h18s": RitmShape(HRNetShape(18, small=True), 48),
+        "ritm-h18s": RitmShape(HRNetShape(18, 2, (1, 3, 2)), 48),
         "ritm-h18": RitmShape(HRNetShape(18), 64),
         "ritm-h32": RitmShape(HRNetShape(32), 128),
     }
@@ -55,11 +56,12 @@ class RitmTrunk(HRNet):
     def forward(self, image: Tensor, guidance: Tensor) -> Tensor:
         """Compute logits (batch, 1, ...) at a quarter of the image's side; see ``HRNet``."""
         joined = super().forward(image, guidance)
-        rough = self.aux_head(joined).flatten(2)
+        rough = self.aux_head(joined)
         x = self.conv3x3_ocr(joined)
-        # The one object of the context: the mean of the pixels, weighted by the rough mask.
-        weights = torch.softmax(rough, dim=2)
-        proxy = torch.matmul(x.flatten(2), weights.transpose(1, 2)).unsqueeze(3)
+        # The one object of the context: the mean of the pixels, weighted by the softmax of the
+        # rough mask over them. Both axes stay, so that no size is part of the graph.
+        weights = torch.exp(rough - rough.amax((2, 3), keepdim=True))
+        proxy = (x * (weights / weights.sum((2, 3), keepdim=True))).sum((2, 3), keepdim=True)
         logits: Tensor = self.cls_head(self.ocr_distri_head(x, proxy))
         return logits
 
@@ -76,7 +78,7 @@ class ContextHead(nn.Module):
 
     def forward(self, x: Tensor, proxy: Tensor) -> Tensor:
         """Map pixels (batch, channels, h, w) and an object (batch, channels, 1, 1) to pixels."""
-        context = self.object_context_block(proxy).expand(-1, -1, x.shape[2], x.shape[3])
+        context = enlarge(self.object_context_block(proxy), x)
         joined: Tensor = self.conv_bn_dropout(torch.cat([context, x], dim=1))
         return joined
 
@@ -138,7 +140,8 @@ class Ritm(nn.Module):
             (batch, 1, height, width).
         """
         logits = self.feature_extractor(image, self.maps_transform(guidance))
-        return enlarged(logits, image)
+        enlarged: Tensor = enlarge(logits, image)
+        return enlarged
 
 
 def _pointwise(channels: int, *widths: int) -> nn.Sequential:

@@ -28,6 +28,7 @@ from fastseg import contract
 from fastseg.contract import GraphSpec
 from fastseg.errors import ParityError
 from fastseg.export.onnx import external_weights
+from fastseg.export.onnx.enlarge import ENLARGE, enlarge_to_onnx
 from fastseg.export.onnx.float16_storage import LARGE
 
 Store: TypeAlias = Literal["float32", "float16"]
@@ -52,6 +53,10 @@ class Source:
     """A size that every tensor of the module leads with, if there is one: it is traced as 1 and
     set free afterwards. Tracing a large network with a symbol for it takes several times as long.
     """
+
+    sizeless: bool = False
+    """True if no node of the graph holds a size of its inputs, as of a network of convolutions
+    whose resizes are ``enlarge``: all open sizes are set free after the trace."""
 
 
 def write(
@@ -83,11 +88,16 @@ def write(
             input_names=[tensor.name for tensor in graph.inputs],
             output_names=[tensor.name for tensor in graph.outputs],
             dynamic_shapes=_dynamic_shapes(source),
-            custom_translation_table={torch.ops.aten.gelu.default: _gelu},
+            custom_translation_table={
+                torch.ops.aten.gelu.default: _gelu,
+                ENLARGE: enlarge_to_onnx,
+            },
             verbose=False,
             optimize=False,
         )
         model: onnx_ir.Model = program.model
+        if source.sizeless:
+            _forget_sizes(model, graph)
         _optimise(model)
     if source.batch is not None:
         _free_batch(model)
@@ -139,8 +149,19 @@ def _gelu(x: Any, approximate: str = "none") -> Any:
     return operators.Mul(operators.Mul(x, bell), 0.5)
 
 
+def _forget_sizes(model: onnx_ir.Model, graph: GraphSpec) -> None:
+    """Remove the shapes of the trace, which the optimiser would take for those of every run."""
+    for node in model.graph:
+        for value in node.outputs:
+            value.shape = None
+    for tensor, value in zip(graph.inputs, model.graph.inputs, strict=True):
+        value.shape = onnx_ir.Shape(tensor.shape)
+
+
 def _dynamic_shapes(source: Source) -> tuple[dict[int, Any], ...]:
     inputs = source.graph.inputs
+    if source.sizeless:
+        return tuple({} for _ in inputs)
     names = {size for tensor in inputs for size in tensor.shape if isinstance(size, str)}
     sizes = {name: torch.export.Dim(name) for name in sorted(names - {source.batch})}
     return tuple(
