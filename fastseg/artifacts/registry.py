@@ -67,6 +67,11 @@ class ModelCard:
         """True if the model comes with fastseg."""
         return self.folder is not None
 
+    @property
+    def ran_here(self) -> str:
+        """The weights that ran in the tests of this project, in words."""
+        return "these weights" if self.embedded else "random weights of its shape"
+
 
 _SAM_PAGE = "https://github.com/facebookresearch/segment-anything"
 _APACHE = "Apache-2.0"
@@ -412,8 +417,9 @@ def _absence(card: ModelCard) -> str:
     """Say how to get a published model."""
     file = card.checkpoint.file if card.checkpoint else "FILE"
     return (
-        f"{card.name} does not come with fastseg. Get its weights from {card.page}, then: "
-        f"fastseg export {file} --out {card.name}."
+        f"{card.name} does not come with fastseg. Get its weights from {card.page}, for example by "
+        f"fastseg models pull {card.name} --from FOLDER|URL, then: fastseg export {file} --out "
+        f"{card.name}."
     )
 
 

@@ -1,4 +1,4 @@
-"""``fastseg models``: list, verify and remove models."""
+"""``fastseg models``: list, pull, verify and remove models."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 
 from fastseg import artifacts
 from fastseg.artifacts import registry
+from fastseg.artifacts.pulling import OFFLINE, pull, pulled_file
 from fastseg.cli.arguments import into, json_option
 from fastseg.cli.progress import progress
 from fastseg.cli.report import DONE, SOME_FAILED, Report, Table, error_body, failure_line
@@ -23,7 +24,7 @@ from fastseg.storage.paths import real_path
 @json_option
 @click.pass_context
 def models(context: click.Context) -> Report | None:
-    """List, verify and remove models."""
+    """List, pull, verify and remove models."""
     return _list() if context.invoked_subcommand is None else None
 
 
@@ -32,6 +33,69 @@ def models(context: click.Context) -> Report | None:
 def list_() -> Report:
     """List the models that come with fastseg, and those that it can export."""
     return _list()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PullArguments:
+    """Options of ``fastseg models pull``."""
+
+    name: str
+    source: str
+    sha256: str | None
+    out: Path | None
+    offline: bool
+
+
+@models.command("pull")
+@click.argument("name")
+@click.option(
+    "--from",
+    "source",
+    required=True,
+    metavar="FOLDER|URL",
+    help="Folder that holds the weights, their file, or their address.",
+)
+@click.option("--sha256", metavar="HEX", help="Hash of the file, where fastseg knows none.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder for the file. Default: the user's cache."
+)
+@click.option("--offline", is_flag=True, help=f"Refuse addresses, as {OFFLINE}=1 does.")
+@json_option
+@into(PullArguments)
+def pull_(arguments: PullArguments) -> Report:
+    """Fetch the weights of the published model NAME, and check their hash.
+
+    A download that was interrupted goes on where it stopped. The file appears whole, with the right
+    content, or not at all.
+    """
+    with progress(None) as step:
+        found = pull(
+            arguments.name,
+            arguments.source,
+            sha256=arguments.sha256,
+            out=arguments.out,
+            offline=arguments.offline,
+            progress=lambda done, total: step(_transferred(done, total)),
+        )
+    body = {
+        "name": found.card.name,
+        "path": str(found.path),
+        "sha256": found.sha256,
+        "fresh": found.fresh,
+        "licence": found.card.licence,
+    }
+    verb = "pulled" if found.fresh else "already there"
+    path = printable(str(found.path))
+    text = (
+        f"{verb}: {path}",
+        f"licence: {found.card.licence}",
+        f"next: fastseg export {path} --out {found.card.name}",
+    )
+    return Report("models pull", body, text)
+
+
+def _transferred(done: int, total: int | None) -> str:
+    return f"{done / 1e6:.0f} MB" + (f" of {total / 1e6:.0f} MB" if total else "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +174,7 @@ def _confirmed(question: str) -> bool:
 
 def _list() -> Report:
     cards = registry.list_models()
+    pulled = {card.name: None if card.embedded else pulled_file(card) for card in cards}
     rows = [
         {
             "name": card.name,
@@ -126,15 +191,18 @@ def _list() -> Report:
             "prompts": card.prompts,
             "modality": card.modality,
             "preprocess": None if card.embedded else card.preparation,
+            "ran_here": card.ran_here,
+            "pulled": pulled[card.name] and str(pulled[card.name]),
         }
         for card in cards
     ]
-    columns = ("name", "here", "licence", "prompts", "MB", "description")
+    columns = ("name", "here", "licence", "prompts", "images", "MB", "ran here", "description")
     table = Table(*columns, box=None, pad_edge=False)
     for card in cards:
-        here = "yes" if card.embedded else "export it"
+        here = "yes" if card.embedded else "pulled" if pulled[card.name] else "export it"
         length = card.checkpoint.bytes if card.checkpoint else None
         size = f"{length / 1e6:.0f}" if length else "-"
         prompts = card.prompts or "none"
-        table.add_row(card.name, here, card.licence, prompts, size, card.description)
+        words = (card.name, here, card.licence, prompts, card.modality, size, card.ran_here)
+        table.add_row(*words, card.description)
     return Report("models ls", {"models": rows}, (table,))

@@ -82,7 +82,8 @@ class TwoStageDecoder:
     """
 
     def __init__(self, graphs: GraphRunner, rules: OutputRules | None = None) -> None:
-        self._graphs = graphs
+        self.graphs = graphs
+        """The graphs that it runs."""
         self._rules = rules or OutputRules()
         self._input_names: dict[str, tuple[str, ...]] = {}
 
@@ -91,7 +92,7 @@ class TwoStageDecoder:
         runs_on = self._state_runs_on
         if embedding.state is not None and embedding.state_of == runs_on:
             return embedding
-        state = self._graphs.run("image_state", {"embedding": embedding.features[None]})
+        state = self.graphs.run("image_state", {"embedding": embedding.features[None]})
         return replace(embedding, state={**embedding.maps, **state}, state_of=runs_on)
 
     def tokens(self, embedding: Embedding, batch: PromptBatch) -> Tokens:
@@ -107,7 +108,7 @@ class TwoStageDecoder:
         inputs |= {"point_coords": batch.point_coords, "point_labels": batch.point_labels}
         if batch.mask_input is not None:
             inputs["mask_input"] = batch.mask_input
-        outputs = self._graphs.run(name, inputs)
+        outputs = self.graphs.run(name, inputs)
         return Tokens(
             outputs["iou_predictions"], outputs["mask_vectors"], outputs["image_tokens"], state
         )
@@ -118,7 +119,7 @@ class TwoStageDecoder:
 
         Runs of other decoders hold 4 MB a prompt, and keep every thread busy.
         """
-        return thresholded_decoder(self._graphs) is not None
+        return thresholded_decoder(self.graphs) is not None
 
     def most_prompts(self, threads: int) -> int:
         """Return the most prompts that ``decode_above`` takes: enough to keep all threads busy."""
@@ -166,7 +167,7 @@ class TwoStageDecoder:
         if self._picks_best(slots):
             return self._decode_best(embedding, batch)
         if slots == MULTIPLE and batch.mask_input is None:
-            both = self._graphs.decode_above(self._prompt_inputs(embedding, batch), -math.inf)
+            both = self.graphs.decode_above(self._prompt_inputs(embedding, batch), -math.inf)
             if both is not None:
                 return both["iou_predictions"][:, slots], both["low_res_logits"]
         tokens = self.tokens(embedding, batch)
@@ -211,7 +212,7 @@ class TwoStageDecoder:
         Returns:
             The masks above the bound, or None if there is none.
         """
-        both = self._graphs.decode_above(self._prompt_inputs(embedding, batch), float(above))
+        both = self.graphs.decode_above(self._prompt_inputs(embedding, batch), float(above))
         if both is None:
             return self._decode_in_turn(embedding, batch, above)
         scores, logits = both["iou_predictions"][:, MULTIPLE], both["low_res_logits"]
@@ -257,7 +258,7 @@ class TwoStageDecoder:
         vectors = np.ascontiguousarray(tokens.mask_vectors[:, slots])
         inputs = self._shared_inputs("mask_head", tokens.state)
         inputs |= {"image_tokens": tokens.image_tokens, "mask_vectors": vectors}
-        logits: NDArray[np.float32] = self._graphs.run("mask_head", inputs)["low_res_logits"]
+        logits: NDArray[np.float32] = self.graphs.run("mask_head", inputs)["low_res_logits"]
         return logits
 
     def _prompt_inputs(self, embedding: Embedding, batch: PromptBatch) -> dict[str, Array]:
@@ -271,13 +272,13 @@ class TwoStageDecoder:
 
     @cached_property
     def _state_runs_on(self) -> str:
-        return self._graphs.runs_on("image_state")
+        return self.graphs.runs_on("image_state")
 
     def _shared_inputs(self, name: str, state: Mapping[str, Array]) -> dict[str, Array]:
         """Choose the inputs of a graph that all prompts of an image share."""
         names = self._input_names.get(name)
         if names is None:
-            names = tuple(tensor.name for tensor in self._graphs[name].graph.inputs)
+            names = tuple(tensor.name for tensor in self.graphs[name].graph.inputs)
             self._input_names[name] = names
         return {wanted: state[wanted] for wanted in names if wanted in state}
 

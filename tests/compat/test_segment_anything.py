@@ -16,7 +16,7 @@ import skimage.data
 import torch
 
 from fastseg.compat import segment_anything as ours
-from fastseg.compat.segment_anything.exported import (
+from fastseg.compat.exported import (
     MissingCheckpointError,
     WrongCheckpointError,
     model_folder,
@@ -403,7 +403,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path, monkeypatch) -> None:
 EXPORTING = """
 import sys
 from types import ModuleType
-from fastseg.compat.segment_anything import exported
+from fastseg.compat import exported
 from fastseg.testing import tiny_sam_folder
 def export_sam(checkpoint, out, **options):
     print("exporting", flush=True)

@@ -13,49 +13,21 @@ torch = pytest.importorskip("torch", reason="exports need torch")
 import fastseg
 from fastseg.export.checkpoints.preparations import PREPARATIONS
 from fastseg.export.model_folder import Card
-from fastseg.export.networks.hiera import HieraShape
-from fastseg.export.networks.sam2 import FINE, MIDDLE, build, published_name
+from fastseg.export.networks.sam2 import FINE, MIDDLE
 from fastseg.export.networks.subpixels import by_plane, by_subpixel
 from fastseg.export.sam import write_sam_folder
-from tests.helpers.random_weights import scattered
-from tests.helpers.reference_zoo import imported, sam2_model
-
-SMALL = HieraShape(16, 1, (1, 2, 3, 2), (4,), side=256)
-"""Every kind of block: windows with and without padding, pooled ones, and a global one."""
+from tests.helpers.reference_zoo import imported
+from tests.helpers.small_sam2 import SMALL, small_modules, small_reference
 
 
 @pytest.fixture(scope="module")
 def theirs() -> Any:
-    """The reference with a small trunk, at a quarter of its side."""
-    backbones = imported("sam2.modeling.backbones.hieradet")
-    model = sam2_model("t")
-    model.image_size, model.sam_image_embedding_size = SMALL.side, SMALL.side // 16
-    model.image_encoder.trunk = backbones.Hiera(
-        embed_dim=SMALL.width,
-        num_heads=SMALL.heads,
-        stages=list(SMALL.depths),
-        global_att_blocks=list(SMALL.global_blocks),
-        window_pos_embed_bkg_spatial_size=(7, 7),
-    )
-    neck = model.image_encoder.neck
-    for conv, width in zip(neck.convs, reversed(SMALL.widths), strict=True):
-        conv.conv = torch.nn.Conv2d(width, 256, 1)
-    grid = SMALL.side // 16
-    model.sam_prompt_encoder.image_embedding_size = (grid, grid)
-    model.sam_prompt_encoder.input_image_size = (SMALL.side, SMALL.side)
-    return scattered(model)
+    return small_reference()
 
 
 @pytest.fixture(scope="module")
 def ours(theirs) -> Any:
-    with torch.device("meta"):
-        modules = build(SMALL)
-    weights = theirs.state_dict()
-    for prefix, module in modules.by_prefix().items():
-        own = {name: weights[published_name(f"{prefix}.{name}")] for name in module.state_dict()}
-        module.load_state_dict(own, assign=True)
-        module.eval().requires_grad_(False)
-    return modules
+    return small_modules(theirs)
 
 
 def relative(actual, expected) -> float:

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -54,10 +55,10 @@ class Normalize(nn.Module):
 
 
 class ToTensor:
-    """uint8 (H, W, 3) to float (3, H, W) in 0..1."""
+    """uint8 (H, W, 3), or a Pillow image, to float (3, H, W) in 0..1."""
 
     def __call__(self, image: Any) -> Tensor:
-        return torch.from_numpy(image.copy()).permute(2, 0, 1).float() / 255
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
 
 
 class _Step(nn.Module):

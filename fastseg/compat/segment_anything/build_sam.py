@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import TypeAlias
 
-from fastseg.compat.segment_anything.exported import model_folder
+from fastseg.compat.exported import model_folder
 from fastseg.compat.segment_anything.sam import Sam
 
 Checkpoint: TypeAlias = str | os.PathLike[str] | None

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastseg.compat.segment_anything import tensors
+from fastseg.compat import tensors
 from fastseg.compat.segment_anything.sam import Prompts, Sam
 from fastseg.compat.segment_anything.transforms import ResizeLongestSide
 from fastseg.sam.embedding import Embedding

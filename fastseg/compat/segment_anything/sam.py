@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastseg import ops
-from fastseg.compat.segment_anything import tensors
-from fastseg.compat.segment_anything.enlarging import enlarge
+from fastseg.compat import tensors
+from fastseg.compat.deferred_model import DeferredModel
+from fastseg.compat.enlarging import enlarge
+from fastseg.compat.square_prompts import SquarePrompts
 from fastseg.contract import LABEL_BOX_BOTTOM_RIGHT, LABEL_BOX_TOP_LEFT, MULTIPLE, SINGLE
 from fastseg.errors import CheckpointError, ImageError, PromptError
 from fastseg.geometry import Frame
-from fastseg.inference.sessions import Choice
-from fastseg.loading import load_sam
 from fastseg.sam import model as fastseg_sam
 from fastseg.sam.embedding import Embedding
-from fastseg.sam.prompts import PromptBatch
-from fastseg.sam.two_stage_decoder import PROMPTS_PER_RUN
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +29,10 @@ class ImageEncoder:
     """Side of the model's square in pixels."""
 
 
-@dataclass(frozen=True, slots=True)
-class Prompts:
-    """Prompts in pixels of the model's square."""
+class Prompts(SquarePrompts):
+    """Prompts in the order of the reference's prompt encoder."""
 
-    coords: NDArray[np.float32]  # (n, points, 2)
-    labels: NDArray[np.int32]  # (n, points)
-    masks: NDArray[np.float32] | None  # (n, 1, h, w)
+    __slots__ = ()
 
     @staticmethod
     def of(points: Any, labels: Any, boxes: Any, masks: Any) -> Prompts:
@@ -107,7 +100,7 @@ class Decoded:
     logits: NDArray[np.float32]  # (n, masks, h, w)
 
 
-class Sam:
+class Sam(DeferredModel):
     """A model folder as a model of the reference; loaded when it is first used.
 
     Args:
@@ -117,62 +110,22 @@ class Sam:
     mask_threshold: float = 0.0
     image_format: str = "RGB"
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self._folder = folder
-        self._device = "cpu"
-
-    @cached_property
-    def loaded(self) -> fastseg_sam.Sam:
-        """The same model as fastseg's own calls take it.
-
-        Raises:
-            CheckpointError: The model prepares images or masks in another way than SAM.
-        """
-        return self._load(self._device)
-
-    @property
-    def device(self) -> Any:
-        """A ``torch.device`` if torch is loaded, else the name of the device."""
-        return tensors.device(self.loaded.device)
-
     @property
     def image_encoder(self) -> ImageEncoder:
         """The side of the square that images are resized into."""
         return ImageEncoder(self.loaded.manifest.image_preprocessing.side)
 
-    def to(self, device: object) -> Sam:
-        """Move to ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or such a ``torch.device``; returns itself.
+    def require(self, model: fastseg_sam.Sam) -> None:
+        """Refuse a model that prepares images or masks in another way than SAM.
 
         Raises:
-            BackendError: There is no such device here. It is a ``RuntimeError``.
+            CheckpointError: It does.
         """
-        if str(device) != self._device:
-            moved = self._load(str(device))
-            if "loaded" in self.__dict__:
-                self.loaded.close()
-            self._device, self.__dict__["loaded"] = str(device), moved
-        return self
-
-    def _load(self, device: str) -> fastseg_sam.Sam:
-        model = load_sam(self._folder, Choice(device=device), max_pixels=None)
         if model.manifest.rules is not None or not model.manifest.image_preprocessing.is_of_sam:
             raise CheckpointError(
                 f"{self._folder} holds {model.manifest.name}, whose images or masks are not "
                 "prepared as SAM's are. Use it by fastseg.load."
             )
-        return model
-
-    def cuda(self) -> Sam:
-        """Move to the first GPU; see ``to``."""
-        return self.to("cuda")
-
-    def cpu(self) -> Sam:
-        """Move to the CPU."""
-        return self.to("cpu")
-
-    def eval(self) -> Sam:
-        """Return itself: fastseg does not train."""
-        return self
 
     def __call__(
         self, batched_input: Sequence[Mapping[str, Any]], multimask_output: bool
@@ -237,18 +190,9 @@ class Sam:
         self, embedding: Embedding, prompts: Prompts, multimask: bool, *, as_logits: bool = False
     ) -> Decoded:
         """Decode prompts to masks of the image, or to their logits there."""
-        model = self.loaded
-        decoder, slots = model.decoder, MULTIPLE if multimask else SINGLE
-        embedding, count = decoder.complete(embedding), len(prompts.coords)
-        scores = np.empty((count, slots.stop - slots.start), np.float32)
-        logits = np.empty((*scores.shape, model.mask_side, model.mask_side), np.float32)
-        for start in range(0, count, PROMPTS_PER_RUN):
-            places = np.arange(start, min(count, start + PROMPTS_PER_RUN))
-            masks = None if prompts.masks is None else prompts.masks[places]
-            batch = PromptBatch(places, prompts.coords[places], prompts.labels[places], masks)
-            tokens = decoder.tokens(embedding, batch)
-            scores[places] = tokens.iou_predictions[:, slots]
-            logits[places] = decoder.logits(tokens, slots)
+        model, slots = self.loaded, MULTIPLE if multimask else SINGLE
+        embedding = model.decoder.complete(embedding)
+        scores, logits = prompts.decode(model.decoder, embedding, slots)
         frame = embedding.frame
         # Masks are cut at 0 in one pass; another threshold needs the logits of all pixels.
         if as_logits or self.mask_threshold != 0:

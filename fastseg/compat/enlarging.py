@@ -20,12 +20,20 @@ def enlarge(
     Returns:
         float32 (..., H, W).
     """
-    square = _interpolate(logits, (side, side))
-    return _interpolate(square[..., : resized[0], : resized[1]], image)
+    square = interpolate(logits, (side, side))
+    return interpolate(square[..., : resized[0], : resized[1]], image)
 
 
-def _interpolate(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Interpolate bilinearly between the middles of pixels, the edge pixels going on outside."""
+def interpolate(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Interpolate bilinearly between the middles of pixels, the edge pixels going on outside.
+
+    Args:
+        values: float32 (..., h, w).
+        size: Height and width of the result.
+
+    Returns:
+        float32 (..., *size).
+    """
     for axis, length in zip((-2, -1), size, strict=True):
         before = values.shape[axis]
         places = np.maximum((np.arange(length) + 0.5) * (before / length) - 0.5, 0)

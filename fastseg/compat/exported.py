@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from fastseg import artifacts
 from fastseg.artifacts import registry
@@ -28,12 +29,13 @@ class WrongCheckpointError(CheckpointError, RuntimeError):
     """The weights are of another network; a ``RuntimeError``, as in the reference."""
 
 
-def model_folder(checkpoint: object, kind: str) -> Path:
+def model_folder(checkpoint: object, kind: str, *, preprocess: str = "sam") -> Path:
     """Find or make the model folder of a checkpoint.
 
     Args:
         checkpoint: A checkpoint file, a model folder, or the name of an embedded model.
-        kind: ``"vit_b"``, ``"vit_l"`` or ``"vit_h"``, which a file must be of.
+        kind: ``source.kind`` that a file must be of, such as ``"vit_b"``.
+        preprocess: Preparation of its images, ``"sam"`` or ``"sam2"``.
 
     Raises:
         MissingCheckpointError: There is no such file.
@@ -57,19 +59,20 @@ def model_folder(checkpoint: object, kind: str) -> Path:
         raise MissingCheckpointError(
             f"there is no file {checkpoint}. Give the path of a checkpoint or of a model folder."
         )
-    return _require_kind(path, _exported(path), kind)
+    return _require_kind(path, _exported(path, preprocess), kind)
 
 
 def _require_kind(checkpoint: Path, folder: Path, kind: str) -> Path:
     found = artifacts.read(folder, verify=False).manifest.source.get("kind")
     if found != kind:
         raise WrongCheckpointError(
-            f"{checkpoint} is SAM {found}, not {kind}. Use sam_model_registry[{found!r}]."
+            f"{checkpoint} is SAM {found}, not {kind}. Use the constructor or the configuration of "
+            f"{found}."
         )
     return folder
 
 
-def _exported(checkpoint: Path) -> Path:
+def _exported(checkpoint: Path, preprocess: str) -> Path:
     """Return the folder in the cache, which is exported if it is not there.
 
     The key is the content of the file, so a file that was moved is not exported again, and one that
@@ -78,13 +81,23 @@ def _exported(checkpoint: Path) -> Path:
     """
     cache = _cache()
     key = artifacts.sha256(checkpoint)[:32]
-    folder = cache / f"sam-{FORMAT}-{key}"
-    with _locked(cache / f".sam-{FORMAT}-{key}.lock"):
+    folder = cache / f"{preprocess}-{FORMAT}-{key}"
+    with _locked(cache / f".{preprocess}-{FORMAT}-{key}.lock"):
         if not artifacts.is_model_folder(folder):
-            with needs_extra("export", f"the export of {checkpoint}"):
-                from fastseg.export.sam import export_sam
-            export_sam(checkpoint, folder, name=checkpoint.stem)
+            _export(checkpoint, folder, preprocess)
     return folder
+
+
+def _export(checkpoint: Path, folder: Path, preprocess: str) -> None:
+    named: dict[str, Any] = {"name": checkpoint.stem}
+    with needs_extra("export", f"the export of {checkpoint}"):
+        if preprocess == "sam":
+            from fastseg.export.sam import export_sam as export
+        else:
+            from fastseg.export.promptable import export_checkpoint as export
+
+            named["preprocess"] = preprocess
+    export(checkpoint, folder, **named)
 
 
 def _cache() -> Path:
