@@ -14,7 +14,7 @@ from fastseg.cohort.tasks import making
 from fastseg.cohort.workers import ray as engine
 from fastseg.errors import BackendUnavailableError, CohortError
 from tests.cohort.test_cohort import GRID, everything, results, write_images
-from tests.helpers.crashing_task import CrashingTask, NodeTask, begins, kill_at
+from tests.helpers.cohort_tasks import CrashingTask, NodeTask, begins, kill_at
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def images(tmp_path) -> Path:
 def cluster() -> Iterator[Any]:
     """Ray on this machine, once for all tests."""
     pytest.importorskip("ray", reason="needs the extra cohort")
-    with engine._cluster(RaySettings()) as ray:
+    with engine.ray_cluster(RaySettings()) as ray:
         yield ray
 
 
