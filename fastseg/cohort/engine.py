@@ -152,6 +152,9 @@ class _Writing:
     _waiting: deque[Item | Outcome] = field(default_factory=deque)
     """Items that workers have, and kept ones between them, in their order."""
 
+    _ends: dict[str, Outcome] = field(default_factory=dict)
+    """Outcomes before their turn, by key: they are written as they come."""
+
     def outcomes(
         self, items: list[Item], workers: Workers, ending: str, *, fail_fast: bool
     ) -> Generator[Outcome, None, None]:
@@ -186,9 +189,9 @@ class _Writing:
             return  # nothing is left, and no worker is started
         with closing(workers.map(self._asked(item, ahead, journal))) as made:  # type: ignore[type-var]
             for one in made:
-                yield from self._kept_before(one.item)
-                yield self._finished(one, journal)
-        yield from self._kept_before(None)
+                self._ends[one.item.key] = self._finished(one, journal)
+                yield from self._in_turn()
+        yield from self._in_turn()
 
     def _asked(self, first: Item, ahead: Iterator[Item], journal: Journal) -> Iterator[Item]:
         """Yield the items that have to be done."""
@@ -200,13 +203,15 @@ class _Writing:
             if kept is None:
                 yield item
 
-    def _kept_before(self, item: Item | None) -> Iterator[Outcome]:
-        """Yield the kept items before one that was done."""
-        while self._waiting and isinstance(kept := self._waiting[0], Outcome):
+    def _in_turn(self) -> Iterator[Outcome]:
+        """Yield the outcomes whose turn has come."""
+        while self._waiting:
+            first = self._waiting[0]
+            outcome = first if isinstance(first, Outcome) else self._ends.pop(first.key, None)
+            if outcome is None:
+                return
             self._waiting.popleft()
-            yield kept
-        if item is not None:
-            self._waiting.popleft()
+            yield outcome
 
     def _kept(self, item: Item, journal: Journal) -> Outcome | None:
         """Return the outcome of an item whose results are there as the journal says."""

@@ -39,7 +39,7 @@ class Workers(Protocol):
     """An engine: whatever does the work on items."""
 
     def map(self, items: Iterable[Item]) -> Iterator[Made]:
-        """Do items and yield them in their order, with a few ahead of their turn.
+        """Do items and yield them as they are finished, with a few in work at once.
 
         The iterator is closed when no more is wanted, and ends all work.
         """

@@ -15,7 +15,7 @@ from fastseg.cohort.tasks import making
 from fastseg.cohort.workers import processes
 from fastseg.errors import CohortError
 from tests.cohort.test_cohort import GRID, everything, results, write_images
-from tests.helpers.crashing_task import CrashingTask, begins, kill_at
+from tests.helpers.cohort_tasks import CrashingTask, begins, kill_at
 
 
 @pytest.fixture

@@ -74,25 +74,25 @@ class ProcessWorkers:
     """Workers that have ended while they loaded the models, since one was ready."""
 
     def map(self, items: Iterable[Item]) -> Iterator[Made]:
-        """Do items in their order, and at most twice as many at once as there are workers."""
-        ahead, order = iter(items), deque[_Job]()
+        """Do items, at most twice as many at once as there are workers; yield them as they end."""
+        ahead, open_jobs = iter(items), list[_Job]()
         threads = max(1, usable_cores() // self.count)
         start = (packed(self.task, threads), self.task.runs())
         try:
             while True:
-                while len(order) < 2 * self.count and (item := next(ahead, None)) is not None:
-                    order.append(_Job(item))
-                    self._waiting.append(order[-1])
-                if not order:
+                while len(open_jobs) < 2 * self.count and (item := next(ahead, None)) is not None:
+                    open_jobs.append(_Job(item))
+                    self._waiting.append(open_jobs[-1])
+                if not open_jobs:
                     return
-                while len(self._workers) < min(self.count, len(order)):
+                while len(self._workers) < min(self.count, len(open_jobs)):
                     self._workers.append(_started(start))
                 self._hand_out()
-                if (made := order[0].made) is not None:
-                    order.popleft()
-                    yield made
-                else:
-                    self._take_in()
+                self._take_in()
+                finished = [job.made for job in open_jobs if job.made is not None]
+                open_jobs = [job for job in open_jobs if job.made is None]
+                self._hand_out()
+                yield from finished
         finally:
             self._end()
 

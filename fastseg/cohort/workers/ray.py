@@ -15,6 +15,9 @@ from fastseg.cohort.tasks import Task
 from fastseg.cohort.work import DEATHS, Made, crashed, import_path, make_isolated, packed, unpacked
 from fastseg.errors import CohortError, FastsegError
 
+_IN_FLIGHT = 2
+"""Items that an actor has at once. With more, Ray Data hands the results over in bursts."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RaySettings:
@@ -53,9 +56,9 @@ class RayWorkers:
             import ray.data  # noqa: F401 - to find out that it is there
 
     def map(self, items: Iterable[Item]) -> Iterator[Made]:
-        """Do items in their order."""
+        """Do items, and yield them as they are finished."""
         asked = list(items)
-        with _cluster(self.settings) as ray:
+        with ray_cluster(self.settings) as ray:
             count = self._actors(ray)
             yield from self._rows(ray, asked, count)
 
@@ -83,11 +86,13 @@ class RayWorkers:
         threads = max(1, int(self.settings.cpus))
         attempts = ray.remote(num_cpus=0)(_Attempts).remote()
         rows = [{"number": n, "item": pickle.dumps(item)} for n, item in enumerate(asked)]
-        with _quiet_and_ordered(data.DataContext.get_current()):
+        with _quiet(data.DataContext.get_current()):
             made = data.from_items(rows, override_num_blocks=len(rows)).map(
                 _Actor,
                 fn_constructor_args=(packed(self.task, threads), self.task.runs(), attempts),
-                compute=data.ActorPoolStrategy(size=count),
+                compute=data.ActorPoolStrategy(
+                    size=count, max_tasks_in_flight_per_actor=_IN_FLIGHT
+                ),
                 num_cpus=self.settings.cpus,
                 num_gpus=self.settings.gpus or None,
             )
@@ -144,21 +149,21 @@ class _Actor:
 
 
 @contextmanager
-def _quiet_and_ordered(context: Any) -> Iterator[None]:
-    """Keep the order of rows, and the messages of Ray Data off stderr, inside the block."""
+def _quiet(context: Any) -> Iterator[None]:
+    """Keep the messages of Ray Data off stderr inside the block."""
     log = logging.getLogger("ray.data")
-    before = (context.execution_options.preserve_order, context.enable_progress_bars, log.level)
-    context.execution_options.preserve_order, context.enable_progress_bars = True, False
+    before = context.enable_progress_bars, log.level
+    context.enable_progress_bars = False
     log.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        context.execution_options.preserve_order, context.enable_progress_bars, level = before
+        context.enable_progress_bars, level = before
         log.setLevel(level)
 
 
 @contextmanager
-def _cluster(settings: RaySettings) -> Iterator[Any]:
+def ray_cluster(settings: RaySettings) -> Iterator[Any]:
     """Connect to a cluster, or start Ray here; a connection that is there already stays.
 
     Raises:

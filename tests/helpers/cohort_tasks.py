@@ -1,4 +1,4 @@
-"""A task of cohorts whose images end the process that reads them, for tests of workers."""
+"""Tasks of cohorts that end their process, or tell where and when it worked, for tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fastseg.cohort.manifest import Item
 from fastseg.cohort.tasks.base import Product
-from fastseg.cohort.tasks.images import EverythingTask
+from fastseg.cohort.tasks.images import EverythingTask, SegmentTask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +42,21 @@ class NodeTask(EverythingTask):
         time.sleep(0.3)
         path.with_suffix(f".{ray.get_runtime_context().get_node_id()}").touch()
         return super()._make(item, path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimedTask(SegmentTask):
+    """Masks for prompts, and a file beside each image whose time is that of its end."""
+
+    def _make(self, item: Item, path: Path) -> Product:
+        product = super()._make(item, path)
+        ended(path).write_bytes(b"")
+        return product
+
+
+def ended(image: Path) -> Path:
+    """Return the file that ``TimedTask`` leaves."""
+    return image.with_suffix(".ended")
 
 
 def kill_at(image: Path) -> None:
