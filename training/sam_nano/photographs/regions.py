@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
+from scipy import ndimage
 
 from training.sam_nano.photographs import hierarchy
 from training.sam_nano.photographs.hierarchy import Hierarchy
@@ -50,37 +51,40 @@ def find(random: np.random.Generator, image: NDArray[np.uint8]) -> Regions:
     shrink = WORKING_SIDE / max(height, width)
     size = (max(16, round(width * shrink)), max(16, round(height * shrink)))
     small = Image.fromarray(image).resize(size, Image.Resampling.BOX)
-    found = hierarchy.merge(np.asarray(small))
-    masks, lifetimes = _candidates(found)
-    if not len(masks):
-        return Regions(np.zeros((height, width), np.int16), np.zeros(1, np.int16))
-    votes = np.zeros(len(masks), dtype=int)
+    regions = _candidates(hierarchy.merge(np.asarray(small)), size)
+    votes = np.zeros(len(regions.contains), dtype=int)
     for _ in range(CHANGES):
         changed, scale = _change(random, small)
-        others, _ = _candidates(hierarchy.merge(changed, scale), size)
-        votes += _overlaps(masks, others).max(axis=1, initial=0) >= AGREEING_IOU
-    agreeing = np.flatnonzero(votes >= AGREEING)
-    kept = _distinct(masks[agreeing], lifetimes[agreeing])
-    return _nest(masks[agreeing][kept], (height, width))
+        others = _candidates(hierarchy.merge(changed, scale), size)
+        votes += _overlaps(regions, others).max(axis=1, initial=0) >= AGREEING_IOU
+    agreeing = regions.select(np.flatnonzero(votes >= AGREEING))
+    kept = agreeing.select(_distinct(agreeing))
+    return _nest(kept.contains[:, kept.segments], (height, width))
 
 
-def _candidates(
-    found: Hierarchy, size: tuple[int, int] | None = None
-) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Return masks (M, h, w) of regions of allowed size that live long enough, and lifetimes.
+@dataclass(frozen=True, slots=True)
+class _Candidates:
+    """M regions made of the S segments of an image."""
 
-    Args:
-        found: The regions.
-        size: Width and height that the masks are brought to; theirs if None.
-    """
+    segments: NDArray[np.int64]
+    """``(height, width)``."""
+    contains: NDArray[np.bool_]
+    """``(M, S)``: the segments of each region."""
+    lifetimes: NDArray[np.float64]
+    """``(M,)``."""
+
+    def select(self, rows: NDArray[np.int64]) -> _Candidates:
+        return _Candidates(self.segments, self.contains[rows], self.lifetimes[rows])
+
+
+def _candidates(found: Hierarchy, size: tuple[int, int]) -> _Candidates:
+    """Return the regions of allowed size that live long enough, at ``size`` (width, height)."""
     contains, lifetimes = found.ancestors(), found.lifetimes
     areas = contains @ np.bincount(found.segments.ravel()) / found.segments.size
     fits = (areas > AREAS[0]) & (areas < AREAS[1]) & (lifetimes > LEAST_LIFETIME)
-    segments = found.segments
-    if size is not None and segments.shape != size[::-1]:
-        plane = Image.fromarray(segments.astype(np.int32))
-        segments = np.asarray(plane.resize(size, Image.Resampling.NEAREST))
-    return contains[fits][:, segments], lifetimes[fits]
+    plane = Image.fromarray(found.segments.astype(np.int32))
+    segments = np.asarray(plane.resize(size, Image.Resampling.NEAREST)).astype(np.int64)
+    return _Candidates(segments, contains[fits], lifetimes[fits])
 
 
 def _change(random: np.random.Generator, image: Image.Image) -> tuple[NDArray[np.uint8], float]:
@@ -96,19 +100,22 @@ def _change(random: np.random.Generator, image: Image.Image) -> tuple[NDArray[np
     return (np.clip(colours, 0, 1) * 255).astype(np.uint8), scale
 
 
-def _overlaps(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the IoU (N, M) of masks, at half of their resolution."""
-    a, b = (masks[:, ::2, ::2].reshape(len(masks), -1).astype(np.float32) for masks in (one, other))
-    both = a @ b.T
-    union = a.sum(axis=1)[:, None] + b.sum(axis=1) - both
+def _overlaps(one: _Candidates, other: _Candidates) -> NDArray[np.float64]:
+    """Return the IoU (N, M) of regions, counted by the segments that they share."""
+    rows, columns = one.contains.shape[1], other.contains.shape[1]
+    pairs = np.bincount((one.segments * columns + other.segments).ravel(), minlength=rows * columns)
+    common = pairs.reshape(rows, columns).astype(np.float32)
+    both = one.contains.astype(np.float32) @ common @ other.contains.T.astype(np.float32)
+    areas = one.contains @ common.sum(axis=1), other.contains @ common.sum(axis=0)
+    union = areas[0][:, None] + areas[1] - both
     return np.asarray(both / np.maximum(union, 1), dtype=np.float64)
 
 
-def _distinct(masks: NDArray[np.bool_], lifetimes: NDArray[np.float64]) -> NDArray[np.int64]:
+def _distinct(found: _Candidates) -> NDArray[np.int64]:
     """Return the rows of regions that differ enough, those that live longer before others."""
-    same = _overlaps(masks, masks) > DISTINCT_IOU
+    same = _overlaps(found, found) > DISTINCT_IOU
     kept: list[int] = []
-    for row in np.argsort(-lifetimes).tolist():
+    for row in np.argsort(-found.lifetimes).tolist():
         if not same[row, kept].any():
             kept.append(row)
     return np.array(sorted(kept), dtype=np.int64)
@@ -116,6 +123,8 @@ def _distinct(masks: NDArray[np.bool_], lifetimes: NDArray[np.float64]) -> NDArr
 
 def _nest(masks: NDArray[np.bool_], size: tuple[int, int]) -> Regions:
     """Label nested masks (N, h, w) from the largest on, at ``size`` (height, width)."""
+    for mask in masks:  # whatever a region encloses is a part of it
+        mask |= ndimage.binary_fill_holes(mask)
     order = np.argsort(-masks.sum(axis=(1, 2)), kind="stable")
     labels = np.zeros(masks.shape[1:], dtype=np.int16)
     wholes = [0]
