@@ -1,4 +1,4 @@
-"""Mixture of scenes of the sixth edition: generated ones, collages and photographs."""
+"""Mixture of scenes of the sixth edition: generated ones, collages, photographs, phantoms."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from training.sam_nano import scene_kinds
+from training.sam_nano import medical, scene_kinds
 from training.sam_nano.photographs import collages, labelled_photographs
 from training.sam_nano.photographs.collection import Collection
 from training.sam_nano.scenes import Scene
 
-MixtureKind = Literal["generated", "collage", "photograph"]
-"""Kinds of the earlier editions; objects pasted into photographs; photographs' own regions."""
+MixtureKind = Literal["generated", "collage", "photograph", "medical"]
+"""Kinds of the earlier editions; objects pasted into photographs; photographs' own regions; phantoms
+of five modalities."""
 
 KINDS: tuple[MixtureKind, ...] = get_args(MixtureKind)
-ODDS = (0.34, 0.38, 0.28)
+ODDS = (0.24, 0.34, 0.24, 0.18)
 
 
 def generate(
@@ -30,4 +31,6 @@ def generate(
         return collages.generate(random, pictures, size)
     if drawn == "photograph":
         return labelled_photographs.generate(random, pictures, size)
+    if drawn == "medical":
+        return medical.generate(random, size)
     return scene_kinds.generate(random, size)
