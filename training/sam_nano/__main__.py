@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 from training.sam_nano.calibration import Calibration
-from training.sam_nano.plan import CONTINUED, FULL, SMOKE
+from training.sam_nano.plan import CONTINUED, FULL, SIXTH, SMOKE, SMOKE_STORED, StagePlan
+from training.sam_nano.stored_pool import StoredPool
 from training.sam_nano.trainer import Start, train
 
 
@@ -32,6 +33,9 @@ def main(argv: list[str] | None = None) -> int:
         metavar=("STEEPNESS", "SHIFT"),
         help="the calibration of those weights, which is undone",
     )
+    parser.add_argument(
+        "--pool", type=Path, help="pool of scenes on disk: the plan of the sixth edition"
+    )
     parser.add_argument("--device", default="cpu", help='where the network learns: "cpu", "cuda"')
     parser.add_argument("--workers", type=int, default=1, help="processes that draw scenes")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
@@ -40,10 +44,24 @@ def main(argv: list[str] | None = None) -> int:
     start = None
     if arguments.start is not None:
         start = Start(arguments.start, Calibration(*arguments.calibrated))
-    plan = SMOKE if arguments.smoke else FULL if start is None else CONTINUED
-    device = torch.device(arguments.device)
-    train(plan, arguments.out, start=start, workers=arguments.workers, device=device)
+    stored = None if arguments.pool is None else StoredPool(arguments.pool)
+    train(
+        _choose_plan(arguments),
+        arguments.out,
+        start=start,
+        workers=arguments.workers,
+        device=torch.device(arguments.device),
+        stored=stored,
+    )
     return 0
+
+
+def _choose_plan(arguments: argparse.Namespace) -> StagePlan:
+    if arguments.smoke:
+        return SMOKE if arguments.pool is None else SMOKE_STORED
+    if arguments.pool is not None:
+        return SIXTH
+    return FULL if arguments.start is None else CONTINUED
 
 
 if __name__ == "__main__":

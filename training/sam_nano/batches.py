@@ -71,7 +71,7 @@ class Batch:
     prompts: tuple[PromptBatch, ...]
 
     dense: Tensor
-    """float32 (B, DENSE_CHANNELS, side / 4, side / 4)."""
+    """float32 (B, DENSE_CHANNELS, side / 4, side / 4); NaN where nothing is known."""
 
     def on(self, device: torch.device) -> Batch:
         """Return the batch in the memory of a device."""
@@ -89,7 +89,10 @@ def draw_mask_prompts(targets: Tensor, random: torch.Generator) -> Tensor:
 
 
 def dense_targets(owners: Tensor) -> Tensor:
-    """Compute the auxiliary targets of every mask pixel from whole-object numbers (h, w)."""
+    """Compute the auxiliary targets of every mask pixel from object numbers (h, w).
+
+    They are NaN where ``prompts.UNKNOWN`` leaves them open.
+    """
     height, width = owners.shape
     planes = torch.zeros(DENSE_CHANNELS, height, width, device=owners.device)
     planes[0] = owners > 0
@@ -105,6 +108,7 @@ def dense_targets(owners: Tensor) -> Tensor:
     for index, step in enumerate(AFFINITY_STEPS):
         planes[4 + 2 * index, :, :-step] = owners[:, step:] == owners[:, :-step]
         planes[5 + 2 * index, :-step] = owners[step:] == owners[:-step]
+    planes[:, owners == prompts.UNKNOWN] = float("nan")
     return planes
 
 

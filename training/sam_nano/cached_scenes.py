@@ -63,7 +63,8 @@ class CachedScene:
     """uint8 (M, side / 4, side / 4): pixels of a mask pixel's 16 that each object covers."""
 
     owners: Tensor
-    """int16 (side / 4, side / 4): number of the whole object, 0 for background, or ``PADDED``."""
+    """int16 (side / 4, side / 4): number of the object, 0 for background, ``PADDED`` or
+    ``UNKNOWN``."""
 
     prompt_groups: tuple[PromptGroup, ...]
 
@@ -132,10 +133,21 @@ def draw_cached_scene(
 ) -> CachedScene:
     """Draw a scene and the requested prompts; the generator alone decides them."""
     scene, masks = _draw_scene(random, stage.side, stage.all_kinds)
+    return cache_scene(random, scene, masks, stage, requests)
+
+
+def cache_scene(
+    random: np.random.Generator,
+    scene: scenes.Scene,
+    masks: Sequence[NDArray[np.bool_]],
+    stage: Stage,
+    requests: Sequence[PromptRequest],
+) -> CachedScene:
+    """Draw the requested prompts for the ``masks`` of a scene, and pack both."""
     odds = np.array([np.count_nonzero(mask) for mask in masks]) ** stage.area_exponent
     odds /= odds.sum()
     background = scene.labels == 0
-    has_background = np.count_nonzero(background) > 0.1 * background.size
+    has_background = scene.ground_known and np.count_nonzero(background) > 0.1 * background.size
     candidates = [*masks, background]
     rows: dict[int, int] = {}  # of the target objects, in the order of their prompts
     groups = []
@@ -156,10 +168,21 @@ def draw_cached_scene(
         )
     padded = (_pad(candidates[index], stage.side, 0) for index in rows)
     coverage = [count_covered(np.asarray(mask, dtype=bool)) for mask in padded]
-    owners = _pad(scene.wholes[scene.labels].astype(np.int16), stage.side, prompts.PADDED)
+    owners = _pad(_owners(scene), stage.side, prompts.PADDED)
     return CachedScene(
         torch.from_numpy(np.array(scene.image)),
         torch.from_numpy(np.stack(coverage)),
         torch.from_numpy(np.ascontiguousarray(owners[2::4, 2::4])),
         tuple(groups),
     )
+
+
+def _owners(scene: scenes.Scene) -> NDArray[np.int16]:
+    """Return the number of each pixel's object for the dense targets.
+
+    Scenes whose ground is unknown have weak labels of several levels: the smallest regions have
+    the edges that are seen.
+    """
+    if scene.ground_known:
+        return scene.wholes[scene.labels].astype(np.int16)
+    return np.where(scene.labels > 0, scene.labels, prompts.UNKNOWN).astype(np.int16)

@@ -120,11 +120,18 @@ def prompt_loss(
 
 
 def dense_loss(predicted: Tensor, dense: Tensor) -> Tensor:
-    """Compute the auxiliary loss (B, C, h, w): entropy of classes, distance of the centre."""
+    """Compute the auxiliary loss (B, C, h, w): entropy of classes, distance of the centre.
+
+    Pixels whose targets are NaN do not count.
+    """
+    known = ~dense[:, :1].isnan()
+    dense, weight = dense.nan_to_num(), known / known.float().mean().clamp(min=1e-3)
     binary = [0, *range(4, dense.shape[1])]
-    classes = functional.binary_cross_entropy_with_logits(predicted[:, binary], dense[:, binary])
+    classes = functional.binary_cross_entropy_with_logits(
+        predicted[:, binary], dense[:, binary], weight=weight
+    )
     boundary = functional.binary_cross_entropy_with_logits(
-        predicted[:, 1], dense[:, 1], pos_weight=predicted.new_tensor(4.0)
+        predicted[:, 1:2], dense[:, 1:2], weight=weight, pos_weight=predicted.new_tensor(4.0)
     )
     object_weight = dense[:, :1]
     distance = functional.smooth_l1_loss(predicted[:, 2:4], dense[:, 2:4], reduction="none")

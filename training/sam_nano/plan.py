@@ -33,6 +33,8 @@ class Stage:
     """Objects are prompted in proportion to their area to this power: 0 is all alike."""
     new_scenes: int = 0
     """New scenes a step for a pool that the step's ``scenes`` come from; 0: every scene is new."""
+    stored: bool = False
+    """Take the scenes from a pool on disk."""
     corrections: float = 0.0
     """Chance that one half of the prompts is corrected by a point in the error region, and the same
     chance for a second correction."""
@@ -162,6 +164,23 @@ FULL = StagePlan(
 CONTINUED = StagePlan(_POOLED, seed=78)
 """The plan that continues from published weights."""
 
+SIXTH = StagePlan(
+    tuple(
+        replace(stage, stored=True)
+        for stage in (
+            *_with_frozen_statistics(
+                Stage(60, 768, 1, 16, (5e-6, 1e-4)),
+                Stage(240, 768, 1, 16, (1e-4, 2.5e-4)),
+                Stage(3700, 768, 1, 16, (2.5e-4, 2e-4)),
+                Stage(1800, 1024, 1, 16, (2e-4, 1e-6)),
+                corrections=0.1,
+            ),
+        )
+    ),
+    seed=606,
+)
+"""The plan of the sixth edition, from the published weights of the fifth and a pool on disk."""
+
 SMOKE = StagePlan(
     (
         Stage(2, 128, 2, 4, (2e-4, 6e-4), discs=True),
@@ -171,3 +190,12 @@ SMOKE = StagePlan(
         Stage(2, 128, 2, 4, (1e-4, 1e-4), all_kinds=True, mask_prompts=1.0, new_scenes=1),
     )
 )
+
+SMOKE_STORED = StagePlan(
+    _with_frozen_statistics(
+        Stage(3, 256, 1, 4, (1e-5, 1e-5), stored=True),
+        Stage(1, 1024, 1, 4, (1e-5, 1e-6), stored=True),
+        corrections=1.0,
+    )
+)
+"""A few steps from a pool on disk."""

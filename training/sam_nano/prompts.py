@@ -16,6 +16,9 @@ PromptKind = Literal["point", "box", "points"]
 PADDED = -1
 """The label of pixels that lie outside the image, in the square's padding."""
 
+UNKNOWN = -2
+"""The label of pixels that may show an object without a number."""
+
 SMALLEST_AREA = 160
 """Least pixels of a target: fewer make less than 10 mask pixels."""
 
@@ -45,12 +48,21 @@ class Prompt:
 
 
 def targets(scene: Scene) -> list[NDArray[np.bool_]]:
-    """Return the visible masks of a scene that are large enough: whole objects, then parts."""
-    shown = scene.labels
-    owners = np.where(shown > 0, scene.wholes[np.maximum(shown, 0)], shown)
-    wholes = [owners == label for label in _visible_objects(owners)]
+    """Return the visible masks of a scene that are large enough: whole objects, then parts.
+
+    A part has parts of its own where the scene says so.
+    """
+    levels = [scene.labels]
+    while not np.array_equal(outer := scene.wholes[levels[-1]], levels[-1]):
+        levels.append(outer)
+    wholes = [levels[-1] == label for label in _visible_objects(levels[-1])]
     is_part = scene.wholes != np.arange(len(scene.wholes))
-    parts = [shown == label for label in _visible_objects(shown) if is_part[label]]
+    found = np.unique(np.concatenate([_visible_objects(level) for level in levels]))
+    parts = [
+        np.logical_or.reduce([level == label for level in levels])
+        for label in found
+        if is_part[label]
+    ]
     return [mask for mask in wholes + parts if np.count_nonzero(mask) >= SMALLEST_AREA]
 
 

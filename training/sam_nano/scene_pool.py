@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,7 +18,12 @@ from training.sam_nano.batches import (
     make_batch,
     mask_prompt_generator,
 )
-from training.sam_nano.cached_scenes import CachedScene, PromptRequest, draw_cached_scene
+from training.sam_nano.cached_scenes import (
+    CachedScene,
+    PromptGroup,
+    PromptRequest,
+    draw_cached_scene,
+)
 from training.sam_nano.plan import Stage, StagePlan
 
 CAPACITY = 256
@@ -34,6 +40,13 @@ GAIN, GAMMA = (0.8, 1.1), (0.8, 1.25)
 """Ranges of the brightness augmentation."""
 
 
+class BatchSource(Protocol):
+    """Scenes that are kept elsewhere."""
+
+    def batch(self, stage: Stage, seed: tuple[int, ...]) -> Batch:
+        """Collate the scenes of one step; equal for equal seeds."""
+
+
 class ScenePool:
     """Scenes in the memory of a device."""
 
@@ -48,41 +61,65 @@ class ScenePool:
     def batch(self, stage: Stage, seed: tuple[int, ...]) -> Batch:
         """Collate some scenes: half of them mirrored, brightness changed, other prompts."""
         random = np.random.default_rng(seed)
-        kind, extra = draw_second_form(random, stage)
         repeated = len(self._scenes) < stage.scenes
         picked = random.choice(len(self._scenes), stage.scenes, replace=repeated)
-        half = stage.prompts // 2
-        augmented = []
-        for scene in (self._scenes[index] for index in picked):
-            singles, boxes, points = scene.prompt_groups
-            first = singles.select(
-                self._choose_rows(random, len(singles.labels), stage.prompts - half)
-            )
-            if kind == "box":
-                second = boxes.select(self._choose_rows(random, len(boxes.labels), half))
-            else:
-                kept = [*range(1 + extra), -1]  # the last is the padding point in place of a box
-                second = points.select(self._choose_rows(random, len(points.labels), half), kept)
-            augmented.append(self._augment(random, replace(scene, prompt_groups=(first, second))))
-        return collate(augmented, stage.side, (0, 0), mask_prompt_generator(random, stage))
+        return collate_repeated(random, stage, [self._scenes[index] for index in picked], (0, 0))
 
-    def _choose_rows(self, random: np.random.Generator, count: int, wanted: int) -> torch.Tensor:
-        rows = random.choice(count, wanted, replace=wanted > count)
-        return torch.from_numpy(rows).to(self._device)
 
-    @staticmethod
-    def _augment(random: np.random.Generator, scene: CachedScene) -> CachedScene:
-        if scene.fills_square and random.random() < 0.5:
-            scene = scene.mirror()
-        return scene.relight(float(random.uniform(*GAIN)), float(random.uniform(*GAMMA)))
+def collate_repeated(
+    random: np.random.Generator,
+    stage: Stage,
+    scenes: Sequence[CachedScene],
+    corner: tuple[int, int],
+) -> Batch:
+    """Collate scenes that were shown before: mirrored or not, in other light, with other prompts.
+
+    Args:
+        random: Decides all of that.
+        stage: The stage of the step.
+        scenes: With the prompts of ``REQUESTS``.
+        corner: Position of the squares in the 64 x 64 grid: x, y of their first token.
+    """
+    kind, extra = draw_second_form(random, stage)
+    half = stage.prompts // 2
+    augmented = []
+    for scene in scenes:
+        singles, boxes, points = scene.prompt_groups
+        first = singles.select(_choose_rows(random, singles, stage.prompts - half))
+        if kind == "box":
+            second = boxes.select(_choose_rows(random, boxes, half))
+        else:
+            kept = [*range(1 + extra), -1]  # the last is the padding point in place of a box
+            second = points.select(_choose_rows(random, points, half), kept)
+        augmented.append(_augment(random, replace(scene, prompt_groups=(first, second))))
+    return collate(augmented, stage.side, corner, mask_prompt_generator(random, stage))
+
+
+def _choose_rows(random: np.random.Generator, group: PromptGroup, wanted: int) -> torch.Tensor:
+    count = len(group.labels)
+    rows = random.choice(count, wanted, replace=wanted > count)
+    return torch.from_numpy(rows).to(group.labels.device)
+
+
+def _augment(random: np.random.Generator, scene: CachedScene) -> CachedScene:
+    if scene.fills_square and random.random() < 0.5:
+        scene = scene.mirror()
+    return scene.relight(float(random.uniform(*GAIN)), float(random.uniform(*GAMMA)))
 
 
 class PlanDataset(Dataset["Batch | list[CachedScene]"]):
-    """Drawings for the steps of a plan from ``first`` on: a batch, or scenes for the pool."""
+    """Drawings for the steps of a plan from ``first`` on: a batch, or scenes for the pool.
 
-    def __init__(self, plan: StagePlan, first: int) -> None:
+    Args:
+        plan: The plan.
+        first: The first step.
+        stored: Scenes on disk, for stages that take theirs from there.
+    """
+
+    def __init__(self, plan: StagePlan, first: int, stored: BatchSource | None = None) -> None:
         self.plan = plan
         self.first = first
+        self.stored = stored
 
     def __len__(self) -> int:
         return self.plan.steps - self.first
@@ -90,6 +127,10 @@ class PlanDataset(Dataset["Batch | list[CachedScene]"]):
     def __getitem__(self, index: int) -> Batch | list[CachedScene]:
         step = self.first + index
         stage, seed = self.plan.stage(step), (self.plan.seed, step)
+        if stage.stored:
+            if self.stored is None:
+                raise ValueError("this plan takes its scenes from a pool on disk: give --pool")
+            return self.stored.batch(stage, seed)
         if not stage.new_scenes:
             return make_batch(stage, seed)
         random = np.random.default_rng(seed)
@@ -97,11 +138,15 @@ class PlanDataset(Dataset["Batch | list[CachedScene]"]):
 
 
 def plan_batches(
-    plan: StagePlan, first: int, workers: int, device: torch.device
+    plan: StagePlan,
+    first: int,
+    workers: int,
+    device: torch.device,
+    stored: BatchSource | None = None,
 ) -> Iterator[Batch]:
     """Yield the batches of a plan from step ``first`` on, drawn by ``workers`` processes."""
     drawn = DataLoader(
-        PlanDataset(plan, first),
+        PlanDataset(plan, first, stored),
         batch_size=None,
         num_workers=workers,
         prefetch_factor=4 if workers else None,

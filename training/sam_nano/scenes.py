@@ -27,6 +27,9 @@ class Scene:
     wholes: NDArray[np.int16]
     """``(objects + 1,)``: the object that an object is a part of, or its own number."""
 
+    ground_known: bool = True
+    """False if pixels without a number may show objects too."""
+
 
 class Canvas:
     """An image under construction: colours in [0, 1] and the label of the topmost object."""

@@ -29,7 +29,7 @@ from training.sam_nano.network import (
     unfold_statistics,
 )
 from training.sam_nano.plan import Stage, StagePlan
-from training.sam_nano.scene_pool import plan_batches
+from training.sam_nano.scene_pool import BatchSource, plan_batches
 from training.sam_nano.training_decoder import sampled_logits, unpatchify
 from training.saving import save_state, save_weights
 
@@ -223,6 +223,7 @@ def train(
     start: Start | None = None,
     workers: int = 1,
     device: torch.device = CPU,
+    stored: BatchSource | None = None,
 ) -> Trainer:
     """Run a plan to its end, or continue a stopped run; the log is ``log.jsonl``.
 
@@ -232,6 +233,7 @@ def train(
         start: Weights to begin from where there is no state yet; random ones if None.
         workers: Processes that draw scenes.
         device: The device that trains the network.
+        stored: Scenes on disk, for a plan that takes its scenes from there.
     """
     out.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(plan, out, device)
@@ -239,7 +241,7 @@ def train(
         trainer.start_from(start)
     trainer.resume()
     saved, reported, numbers = time.monotonic(), time.monotonic(), []
-    for batch in plan_batches(plan, trainer.step, workers, device):
+    for batch in plan_batches(plan, trainer.step, workers, device, stored):
         numbers.append(trainer.train_step(batch))
         if trainer.step % REPORT_EVERY == 0 or trainer.step == plan.steps:
             now = time.monotonic()

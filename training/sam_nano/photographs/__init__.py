@@ -1,0 +1,1 @@
+"""Photographs and drawings without labels: where they are from, and scenes made of them."""

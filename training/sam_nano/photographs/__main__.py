@@ -1,0 +1,87 @@
+"""Download the pictures of the manifest: ``python -m training.sam_nano.photographs FOLDER``.
+
+Debian's package manager fetches the packages; nothing is installed, and nothing is published.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable
+from itertools import groupby
+from pathlib import Path
+
+from fastseg.storage.atomic import atomic_file
+from training.sam_nano.photographs import manifest
+from training.sam_nano.photographs.manifest import Entry
+
+TOOLS = ("apt-get", "dpkg-deb")
+
+
+def missing_tools() -> list[str]:
+    """Return the tools of Debian that this machine lacks."""
+    return [tool for tool in TOOLS if shutil.which(tool) is None]
+
+
+def unpack(package: str, folder: Path) -> None:
+    """Fetch a package and unpack its files into a folder, without installing it.
+
+    Raises:
+        subprocess.CalledProcessError: The package cannot be fetched or read.
+    """
+    with tempfile.TemporaryDirectory() as fetched:
+        _run("apt-get", "download", package, folder=Path(fetched))
+        (archive,) = Path(fetched).glob("*.deb")
+        _run("dpkg-deb", "-x", archive, folder, folder=folder)
+
+
+def _run(tool: str, *words: str | Path, folder: Path) -> None:
+    path = shutil.which(tool) or tool
+    subprocess.run([path, *map(str, words)], cwd=folder, check=True)  # noqa: S603 - our own words
+
+
+def take(entry: Entry, unpacked: Path, out: Path) -> int:
+    """Copy the pictures of an entry to ``out/kind/package``; return their number.
+
+    Raises:
+        FileNotFoundError: The package holds no such file.
+    """
+    found = sorted(path for path in unpacked.glob(entry.file) if path.is_file())
+    if not found:
+        raise FileNotFoundError(
+            f"{entry.package} holds no {entry.file}; its version differs from the manifest's"
+        )
+    for path in found:
+        place = out / entry.kind / entry.package / "-".join(path.relative_to(unpacked).parts[3:])
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(place) as partial:
+            shutil.copyfile(path, partial)
+    return len(found)
+
+
+def download(entries: Iterable[Entry], out: Path) -> int:
+    """Fetch the pictures of a manifest into a folder; return their number."""
+    count = 0
+    ordered = sorted(entries, key=lambda entry: entry.package)
+    for package, group in groupby(ordered, key=lambda entry: entry.package):
+        with tempfile.TemporaryDirectory() as unpacked:
+            unpack(package, Path(unpacked))
+            count += sum(take(entry, Path(unpacked), out) for entry in group)
+    return count
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and download."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path, help="folder for the pictures")
+    arguments = parser.parse_args(argv)
+    if missing := missing_tools():
+        parser.error(f"{', '.join(missing)} not found: the pictures come from Debian's packages")
+    print(f"{download(manifest.read(), arguments.out)} pictures in {arguments.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
