@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -144,6 +146,23 @@ def test_pairs_are_read_with_their_patients_and_what_is_wrong_is_named(tmp_path)
         read_pairs(read_dataset(folder), Settings(), patient="(")
 
 
+def test_drive_is_read_as_its_owners_deliver_it(tmp_path):
+    pair = drawn_pair(0)
+    for inside, name, array in (
+        ("images", "21_training.tif", pair.image),
+        ("1st_manual", "21_manual1.gif", pair.masks[0].astype(np.uint8) * 255),
+    ):
+        (tmp_path / "training" / inside).mkdir(parents=True)
+        Image.fromarray(array).save(tmp_path / "training" / inside / name)
+    table = tmp_path / "drive_train.csv"
+    row = "training/images/21_training.tif,training/1st_manual/21_manual1.gif,DRIVE"
+    table.write_text(f"image,mask,class\n{row}\n")
+    (found,), faults = read_pairs(read_dataset(table), Settings(classes=("DRIVE",)))
+    assert not faults
+    assert np.array_equal(found.masks, pair.masks)
+    assert np.array_equal(found.image, pair.image)
+
+
 def test_without_a_prompt_the_objects_of_one_class_are_one_mask(tmp_path):
     folder = save_pairs(tmp_path / "data", 2)
     second = disc(10, 10, 6)
@@ -187,7 +206,7 @@ def test_scores_learn_the_measured_iou_and_alternatives_the_best_slot():
 def test_targets_lie_where_inference_draws_them():
     pair = drawn_pair(0)
     wide = replace(pair, image=pair.image[:48], masks=pair.masks[:, :48])
-    square = make_square(wide, tiny_vit_sam.PREPARATIONS["tiny"].preprocessing)
+    square = make_square(wide, tiny_vit_sam.preparations()["tiny"].preprocessing)
     assert square.targets.shape == (1, 32, 32)
     assert square.valid[:16].all()
     assert not square.valid[16:].any()
@@ -197,7 +216,7 @@ def test_targets_lie_where_inference_draws_them():
 
 @pytest.mark.parametrize(("prompt", "length"), [("point", 2), ("box", 2)])
 def test_prompts_of_training_vary_and_those_of_validation_do_not(prompt, length):
-    pair, place = drawn_pair(0), tiny_vit_sam.PREPARATIONS["tiny"]
+    pair, place = drawn_pair(0), tiny_vit_sam.preparations()["tiny"]
     first, again, other = (
         training_prompts(pair, [0], prompt, place, (0, epoch)).coords for epoch in (0, 0, 1)
     )
@@ -348,8 +367,8 @@ def tuned(tmp_path_factory):
     """One fine-tuning by the command: from a folder of pairs to a model folder."""
     place = tmp_path_factory.mktemp("tuning")
     with pytest.MonkeyPatch.context() as patch:
-        tiny_vit_sam.make_known(patch)
-        checkpoint = tiny_vit_sam.save_checkpoint(place / "tiny.pth")
+        tiny_vit_sam.make_known(patch, 256)
+        checkpoint = tiny_vit_sam.save_checkpoint(place / "tiny.pth", 256)
         data = save_pairs(place / "data", 6)
         words = [str(data), "--model", str(checkpoint), "--method", "lora", "--epochs", "2"]
         words += ["--rate", "3e-3", "--patient", r"p\d", "--out", str(place / "mine")]
@@ -366,7 +385,7 @@ def test_the_command_leaves_a_model_that_takes_no_prompt(tuned):
     assert (report["pairs"], report["pairs_kept_back"]) == (4, 2)
     assert not (tuned / "mine-run" / "state.pt").exists()
     image = drawn_pair(0).image
-    with fastseg.load(tuned / "mine", backend="onnxruntime") as model:
+    with fastseg.load(tuned / "mine") as model:
         masks = model.segment(image)
         assert len(masks) == 1
         with pytest.raises(PromptError, match="takes no prompt"):
@@ -377,21 +396,43 @@ def test_the_command_leaves_a_model_that_takes_no_prompt(tuned):
 
 
 @pytest.mark.slow
-def test_the_experiment_and_the_curve_write_their_tables(tuned, monkeypatch, capsys):
-    tiny_vit_sam.make_known(monkeypatch)
+def test_the_experiment_writes_its_table_beside_the_published_one(tuned, monkeypatch, capsys):
+    tiny_vit_sam.make_known(monkeypatch, 256)
+    # The export of a base is that of any checkpoint, and takes as long as the rest.
+    monkeypatch.setattr(experiment, "base_folder", lambda *_: "sam-nano")
     data = str(tuned / "data")
-    shared = [data, "--test", data, "--model", str(tuned / "tiny.pth"), "--epochs", "1"]
-    assert experiment.main([*shared, "--clicks", "1", "2", "--out", str(tuned / "trial")]) == 0
+    words = [data, "--test", data, "--model", str(tuned / "tiny.pth"), "--epochs", "1"]
+    assert experiment.main([*words, "--clicks", "1", "2", "--out", str(tuned / "trial")]) == 0
     printed = capsys.readouterr().out
     assert "| tuned (decoder), no prompt |" in printed
     assert "| published, DRIVE: tuned, no prompt | 0.7733 | 0.6304 |" in printed
     scores = json.loads((tuned / "trial" / "experiment.json").read_text())["scores"]
     assert [one["images"] for one in scores] == [6] * 5
-    words = [*shared, "--sizes", "3", "--seeds", "0", "--out", str(tuned / "curve")]
+    assert scores[0]["dice"] > 0.5  # bright discs are what sam-nano is for
+
+
+@pytest.mark.slow
+def test_the_curve_repeats_no_run_and_refuses_other_settings(tuned, monkeypatch, capsys):
+    pytest.importorskip("matplotlib", reason="the curve needs the extra plot")
+    tunings = []
+
+    def copied(pairs, task, progress):
+        tunings.append((len(pairs), task.settings.seed))
+        shutil.copytree(tuned / "mine", task.out)
+        return SimpleNamespace(curve=(1, 2))
+
+    monkeypatch.setattr(size_curve, "tune", copied)
+    data = str(tuned / "data")
+    words = [data, "--test", data, "--sizes", "3", "5", "--seeds", "0", "7"]
+    words += ["--out", str(tuned / "curve")]
     assert size_curve.main(words) == 0
-    capsys.readouterr()
-    assert size_curve.main(words) == 0  # finished runs are not repeated
-    assert "epoch" not in capsys.readouterr().err
+    assert tunings == [(3, 0), (3, 7), (5, 0), (5, 7)]
+    assert "| 5 | 2 | " in capsys.readouterr().out
+    assert size_curve.main(words) == 0
+    assert len(tunings) == 4
     assert size_curve.main([*words, "--rate", "1e-3"]) == 1
     assert "other settings" in capsys.readouterr().err
     assert (tuned / "curve" / "curve.svg").exists()
+    rows = (tuned / "curve" / "curve.csv").read_text().splitlines()
+    assert rows[0] == "pairs,seed,dice,iou,epochs"
+    assert len(rows) == 5
