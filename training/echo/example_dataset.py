@@ -19,7 +19,7 @@ CHAMBERS = {"a2c": ("LA", "LV"), "a4c": ("LA", "LV", "RA", "RV")}
 """Chambers in the order of the channels behind the first, which is their union."""
 
 BLACK = (0, 128, 128)
-"""Luma and chroma of black; the padding of the frames is 0 in all three, which is green."""
+"""Luma and chroma of black; where luma is 0 the frames have other chroma, which is no colour."""
 
 WORDS = {"a2c": "two", "a4c": "four"}
 """Beginning of the patients' names: frames of two views are of different patients."""
@@ -70,7 +70,7 @@ def _read(file: Path, chambers: int) -> tuple[Image.Image, NDArray[np.uint8]]:
         raise ImageError(f"{file} is no example frame: {error}.") from error
     if image.dtype != np.uint8:
         image = np.round(image.astype(np.float64) * 255).astype(np.uint8)
-    image = np.where((image == 0).all(axis=-1, keepdims=True), np.uint8(BLACK), image)
+    image = np.where(image[..., :1] == 0, np.uint8(BLACK), image)
     labels = np.zeros(final.shape[:2], np.uint8)
     for channel in range(1, chambers + 1):
         labels[final[..., channel] > 0] = channel
