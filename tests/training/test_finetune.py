@@ -402,11 +402,11 @@ def test_the_experiment_writes_its_table_beside_the_published_one(tuned, monkeyp
     monkeypatch.setattr(experiment, "base_folder", lambda *_: "sam-nano")
     data = str(tuned / "data")
     words = [data, "--test", data, "--model", str(tuned / "tiny.pth"), "--epochs", "1"]
-    assert experiment.main([*words, "--clicks", "1", "2", "--out", str(tuned / "trial")]) == 0
+    assert experiment.main([*words, "--clicks", "1", "2", "--out", str(tuned / "vessels")]) == 0
     printed = capsys.readouterr().out
     assert "| tuned (decoder), no prompt |" in printed
     assert "| published, DRIVE: tuned, no prompt | 0.7733 | 0.6304 |" in printed
-    scores = json.loads((tuned / "trial" / "experiment.json").read_text())["scores"]
+    scores = json.loads((tuned / "vessels" / "experiment.json").read_text())["scores"]
     assert [one["images"] for one in scores] == [6] * 5
     assert scores[0]["dice"] > 0.5  # bright discs are what sam-nano is for
 
