@@ -15,6 +15,7 @@ from PIL import Image
 torch = pytest.importorskip("torch", reason="training needs torch")
 pytest.importorskip("safetensors", reason="training needs safetensors")
 
+from fastseg.artifacts import safetensors
 from fastseg.errors import (
     BackendUnavailableError,
     ImageError,
@@ -93,7 +94,7 @@ def trainer(base: Path, settings: Settings, pairs: list[Pair], state: Path) -> T
     network = TunedNetwork(
         start.modules(), settings, start.kind.published_name, torch.device("cpu")
     )
-    return Trainer(network, start.preparation, split(pairs, settings), state)
+    return Trainer(network, start.preparation, split(pairs, settings), state, start.source)
 
 
 @pytest.mark.parametrize(
@@ -302,7 +303,10 @@ def test_a_seed_gives_the_same_bits_and_a_resumed_run_too(base, pairs, tmp_path)
     wanted = whole.network.saved()
     assert all(torch.equal(each, wanted[name]) for name, each in again.network.saved().items())
     other = trainer(base, replace(QUICK, method="lora", seed=1), pairs, tmp_path / "part.pt")
-    with pytest.raises(OutputError, match="other settings or pairs"):
+    part.base = {"sha256": "of another file"}
+    with pytest.raises(OutputError, match="another base"):
+        part.resume()
+    with pytest.raises(OutputError, match="another base, other settings or other pairs"):
         other.resume()
 
 
@@ -334,6 +338,27 @@ def test_sam_nano_starts_from_the_weights_of_the_clone_and_has_no_blocks_to_adap
         start.adapted(0)
     with pytest.raises(ModelFolderError, match="no network of SAM's shape"):
         read_start("echo-a2c")
+
+
+def test_a_model_folder_gives_the_weights_of_its_checkpoint(base, tmp_path, monkeypatch):
+    modules = tiny_vit_sam.build()
+    files = {"encoder": modules.encoder_weights(), "decoder": modules.decoder_weights()}
+    for name, weights in files.items():
+        safetensors.write(tmp_path / f"{name}.safetensors", weights)
+    source = {"kind": "vit_tiny", "preprocess": "tiny", "file": "tiny.pth", "sha256": "0"}
+    stored = {name: SimpleNamespace(file=f"{name}.safetensors") for name in files}
+    manifest = SimpleNamespace(family="sam", source=source, weights=stored, licence="MIT")
+    folder = SimpleNamespace(path=tmp_path, manifest=manifest)
+    monkeypatch.setattr("training.finetune.start.artifacts.read", lambda _: folder)
+    start = read_start(str(tmp_path))
+    assert start.licence == "MIT"
+    found = start.modules().by_prefix()
+    for prefix, module in modules.by_prefix().items():
+        state = found[prefix].state_dict()
+        assert all(torch.equal(state[name], each) for name, each in module.state_dict().items())
+    source["decoder"] = {"file": "tuned.safetensors"}
+    with pytest.raises(ModelFolderError, match=r"Start from the checkpoint .* tiny\.pth"):
+        read_start(str(tmp_path))
 
 
 def test_occupied_paths_and_missing_devices_fail_before_training(tmp_path, capsys):
