@@ -139,3 +139,32 @@ def test_tables_without_a_common_measurement_are_refused(files, tmp_path, capsys
     assert "no measurement of ours" in capsys.readouterr().err
     assert call(*words, files["good"]) == 2
     assert "NAME=FILE" in capsys.readouterr().err
+
+
+def test_the_25_measurements_of_the_study_have_the_names_of_echo_and_their_units():
+    from fastseg.echo import study
+    from fastseg.evaluation.published import read_table, study_measurements
+
+    rows = {row.name: row for row in study([]).rows}
+    names = study_measurements()
+    assert len(set(names)) == 25
+    assert set(names) <= set(rows)
+    for one in read_table("ferreira_measurements"):
+        unit = rows[one["measurement"]].unit.replace("²", "2")
+        assert one["unit"] == unit, one["measurement"]
+
+
+def test_the_study_list_leaves_other_measurements_out(tmp_path, capsys):
+    names = ("lv_ef_percent", "la_ef_percent", "heart_rate")
+    files = []
+    for number, called in enumerate(("clinical", "ours")):
+        values = {who: cells[:3] for who, cells in table(number, 5.0 * number).items()}
+        files.append(write(tmp_path / f"{called}.csv", values, names))
+    words = ("evaluate", "measurements", files[0], "--measured", f"ours={files[1]}")
+    assert call(*words, "--names", "study", "--json") == 0
+    (found,) = json.loads(capsys.readouterr().out)["models"]
+    assert list(found["measurements"]) == ["lv_ef_percent", "la_ef_percent"]
+    other = write(tmp_path / "other.csv", table(0, 0.0))
+    words = ("evaluate", "measurements", other, "--measured", f"ours={other}", "--names", "study")
+    assert call(*words) == 2
+    assert "none of LVEDV, LVESV, LVEF, LAV is among" in capsys.readouterr().err

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from PIL import Image
 torch = pytest.importorskip("torch", reason="training needs torch")
 pytest.importorskip("safetensors", reason="training needs safetensors")
 
+from fastseg.artifacts import safetensors
 from fastseg.errors import (
     BackendUnavailableError,
     ImageError,
@@ -91,7 +94,7 @@ def trainer(base: Path, settings: Settings, pairs: list[Pair], state: Path) -> T
     network = TunedNetwork(
         start.modules(), settings, start.kind.published_name, torch.device("cpu")
     )
-    return Trainer(network, start.preparation, split(pairs, settings), state)
+    return Trainer(network, start.preparation, split(pairs, settings), state, start.source)
 
 
 @pytest.mark.parametrize(
@@ -144,6 +147,23 @@ def test_pairs_are_read_with_their_patients_and_what_is_wrong_is_named(tmp_path)
         read_pairs(read_dataset(folder), Settings(), patient="(")
 
 
+def test_drive_is_read_as_its_owners_deliver_it(tmp_path):
+    pair = drawn_pair(0)
+    for inside, name, array in (
+        ("images", "21_training.tif", pair.image),
+        ("1st_manual", "21_manual1.gif", pair.masks[0].astype(np.uint8) * 255),
+    ):
+        (tmp_path / "training" / inside).mkdir(parents=True)
+        Image.fromarray(array).save(tmp_path / "training" / inside / name)
+    table = tmp_path / "drive_train.csv"
+    row = "training/images/21_training.tif,training/1st_manual/21_manual1.gif,DRIVE"
+    table.write_text(f"image,mask,class\n{row}\n")
+    (found,), faults = read_pairs(read_dataset(table), Settings(classes=("DRIVE",)))
+    assert not faults
+    assert np.array_equal(found.masks, pair.masks)
+    assert np.array_equal(found.image, pair.image)
+
+
 def test_without_a_prompt_the_objects_of_one_class_are_one_mask(tmp_path):
     folder = save_pairs(tmp_path / "data", 2)
     second = disc(10, 10, 6)
@@ -187,7 +207,7 @@ def test_scores_learn_the_measured_iou_and_alternatives_the_best_slot():
 def test_targets_lie_where_inference_draws_them():
     pair = drawn_pair(0)
     wide = replace(pair, image=pair.image[:48], masks=pair.masks[:, :48])
-    square = make_square(wide, tiny_vit_sam.PREPARATIONS["tiny"].preprocessing)
+    square = make_square(wide, tiny_vit_sam.preparations()["tiny"].preprocessing)
     assert square.targets.shape == (1, 32, 32)
     assert square.valid[:16].all()
     assert not square.valid[16:].any()
@@ -197,7 +217,7 @@ def test_targets_lie_where_inference_draws_them():
 
 @pytest.mark.parametrize(("prompt", "length"), [("point", 2), ("box", 2)])
 def test_prompts_of_training_vary_and_those_of_validation_do_not(prompt, length):
-    pair, place = drawn_pair(0), tiny_vit_sam.PREPARATIONS["tiny"]
+    pair, place = drawn_pair(0), tiny_vit_sam.preparations()["tiny"]
     first, again, other = (
         training_prompts(pair, [0], prompt, place, (0, epoch)).coords for epoch in (0, 0, 1)
     )
@@ -283,7 +303,10 @@ def test_a_seed_gives_the_same_bits_and_a_resumed_run_too(base, pairs, tmp_path)
     wanted = whole.network.saved()
     assert all(torch.equal(each, wanted[name]) for name, each in again.network.saved().items())
     other = trainer(base, replace(QUICK, method="lora", seed=1), pairs, tmp_path / "part.pt")
-    with pytest.raises(OutputError, match="other settings or pairs"):
+    part.base = {"sha256": "of another file"}
+    with pytest.raises(OutputError, match="another base"):
+        part.resume()
+    with pytest.raises(OutputError, match="another base, other settings or other pairs"):
         other.resume()
 
 
@@ -317,6 +340,27 @@ def test_sam_nano_starts_from_the_weights_of_the_clone_and_has_no_blocks_to_adap
         read_start("echo-a2c")
 
 
+def test_a_model_folder_gives_the_weights_of_its_checkpoint(base, tmp_path, monkeypatch):
+    modules = tiny_vit_sam.build()
+    files = {"encoder": modules.encoder_weights(), "decoder": modules.decoder_weights()}
+    for name, weights in files.items():
+        safetensors.write(tmp_path / f"{name}.safetensors", weights)
+    source = {"kind": "vit_tiny", "preprocess": "tiny", "file": "tiny.pth", "sha256": "0"}
+    stored = {name: SimpleNamespace(file=f"{name}.safetensors") for name in files}
+    manifest = SimpleNamespace(family="sam", source=source, weights=stored, licence="MIT")
+    folder = SimpleNamespace(path=tmp_path, manifest=manifest)
+    monkeypatch.setattr("training.finetune.start.artifacts.read", lambda _: folder)
+    start = read_start(str(tmp_path))
+    assert start.licence == "MIT"
+    found = start.modules().by_prefix()
+    for prefix, module in modules.by_prefix().items():
+        state = found[prefix].state_dict()
+        assert all(torch.equal(state[name], each) for name, each in module.state_dict().items())
+    source["decoder"] = {"file": "tuned.safetensors"}
+    with pytest.raises(ModelFolderError, match=r"Start from the checkpoint .* tiny\.pth"):
+        read_start(str(tmp_path))
+
+
 def test_occupied_paths_and_missing_devices_fail_before_training(tmp_path, capsys):
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "thesis.txt").write_text("mine")
@@ -348,8 +392,8 @@ def tuned(tmp_path_factory):
     """One fine-tuning by the command: from a folder of pairs to a model folder."""
     place = tmp_path_factory.mktemp("tuning")
     with pytest.MonkeyPatch.context() as patch:
-        tiny_vit_sam.make_known(patch)
-        checkpoint = tiny_vit_sam.save_checkpoint(place / "tiny.pth")
+        tiny_vit_sam.make_known(patch, 256)
+        checkpoint = tiny_vit_sam.save_checkpoint(place / "tiny.pth", 256)
         data = save_pairs(place / "data", 6)
         words = [str(data), "--model", str(checkpoint), "--method", "lora", "--epochs", "2"]
         words += ["--rate", "3e-3", "--patient", r"p\d", "--out", str(place / "mine")]
@@ -366,7 +410,7 @@ def test_the_command_leaves_a_model_that_takes_no_prompt(tuned):
     assert (report["pairs"], report["pairs_kept_back"]) == (4, 2)
     assert not (tuned / "mine-run" / "state.pt").exists()
     image = drawn_pair(0).image
-    with fastseg.load(tuned / "mine", backend="onnxruntime") as model:
+    with fastseg.load(tuned / "mine") as model:
         masks = model.segment(image)
         assert len(masks) == 1
         with pytest.raises(PromptError, match="takes no prompt"):
@@ -377,21 +421,43 @@ def test_the_command_leaves_a_model_that_takes_no_prompt(tuned):
 
 
 @pytest.mark.slow
-def test_the_experiment_and_the_curve_write_their_tables(tuned, monkeypatch, capsys):
-    tiny_vit_sam.make_known(monkeypatch)
+def test_the_experiment_writes_its_table_beside_the_published_one(tuned, monkeypatch, capsys):
+    tiny_vit_sam.make_known(monkeypatch, 256)
+    # The export of a base is that of any checkpoint, and takes as long as the rest.
+    monkeypatch.setattr(experiment, "base_folder", lambda *_: "sam-nano")
     data = str(tuned / "data")
-    shared = [data, "--test", data, "--model", str(tuned / "tiny.pth"), "--epochs", "1"]
-    assert experiment.main([*shared, "--clicks", "1", "2", "--out", str(tuned / "trial")]) == 0
+    words = [data, "--test", data, "--model", str(tuned / "tiny.pth"), "--epochs", "1"]
+    assert experiment.main([*words, "--clicks", "1", "2", "--out", str(tuned / "vessels")]) == 0
     printed = capsys.readouterr().out
     assert "| tuned (decoder), no prompt |" in printed
     assert "| published, DRIVE: tuned, no prompt | 0.7733 | 0.6304 |" in printed
-    scores = json.loads((tuned / "trial" / "experiment.json").read_text())["scores"]
+    scores = json.loads((tuned / "vessels" / "experiment.json").read_text())["scores"]
     assert [one["images"] for one in scores] == [6] * 5
-    words = [*shared, "--sizes", "3", "--seeds", "0", "--out", str(tuned / "curve")]
+    assert scores[0]["dice"] > 0.5  # bright discs are what sam-nano is for
+
+
+@pytest.mark.slow
+def test_the_curve_repeats_no_run_and_refuses_other_settings(tuned, monkeypatch, capsys):
+    pytest.importorskip("matplotlib", reason="the curve needs the extra plot")
+    tunings = []
+
+    def copied(pairs, task, progress):
+        tunings.append((len(pairs), task.settings.seed))
+        shutil.copytree(tuned / "mine", task.out)
+        return SimpleNamespace(curve=(1, 2))
+
+    monkeypatch.setattr(size_curve, "tune", copied)
+    data = str(tuned / "data")
+    words = [data, "--test", data, "--sizes", "3", "5", "--seeds", "0", "7"]
+    words += ["--out", str(tuned / "curve")]
     assert size_curve.main(words) == 0
-    capsys.readouterr()
-    assert size_curve.main(words) == 0  # finished runs are not repeated
-    assert "epoch" not in capsys.readouterr().err
+    assert tunings == [(3, 0), (3, 7), (5, 0), (5, 7)]
+    assert "| 5 | 2 | " in capsys.readouterr().out
+    assert size_curve.main(words) == 0
+    assert len(tunings) == 4
     assert size_curve.main([*words, "--rate", "1e-3"]) == 1
     assert "other settings" in capsys.readouterr().err
     assert (tuned / "curve" / "curve.svg").exists()
+    rows = (tuned / "curve" / "curve.csv").read_text().splitlines()
+    assert rows[0] == "pairs,seed,dice,iou,epochs"
+    assert len(rows) == 5

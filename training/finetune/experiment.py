@@ -19,7 +19,7 @@ from fastseg.evaluation.published import read_table
 from fastseg.storage.atomic import atomic_file
 from training.finetune.__main__ import add_options, places, say, settings, start_torch
 from training.finetune.finetuning import NOTICE, FineTuning, fine_tune
-from training.finetune.trial import Score, base_folder, prompted, unprompted
+from training.finetune.scoring import Score, base_folder, prompted, unprompted
 
 
 def table(scores: Sequence[Score]) -> str:

@@ -146,7 +146,7 @@ def tune(pairs: Sequence[Pair], task: FineTuning, progress: Progress) -> Tuned:
     network = TunedNetwork(
         start.modules(), task.settings, start.kind.published_name, torch.device(task.device)
     )
-    trainer = Trainer(network, start.preparation, parts, task.run / STATE)
+    trainer = Trainer(network, start.preparation, parts, task.run / STATE, start.source)
     if task.resume:
         trainer.resume()
     trainer.run(progress)

@@ -24,7 +24,7 @@ from fastseg.storage.atomic import atomic_file
 from training.finetune.__main__ import add_options, places, say, settings, start_torch
 from training.finetune.finetuning import NOTICE, FineTuning, tune
 from training.finetune.pairs import read_pairs, subset
-from training.finetune.trial import unprompted
+from training.finetune.scoring import unprompted
 
 DONE = "run.json"
 """Result of a run that is done, so that it is not repeated."""

@@ -15,7 +15,7 @@ from fastseg.artifacts import ModelFolder, registry, safetensors
 from fastseg.artifacts.manifest import SAM
 from fastseg.errors import ModelError, ModelFolderError
 from fastseg.export.checkpoints import nano
-from fastseg.export.checkpoints.identify import Identified, identify
+from fastseg.export.checkpoints.identify import PARTS, Identified, identify
 from fastseg.export.checkpoints.kinds import KINDS, Kind
 from fastseg.export.checkpoints.preparations import PREPARATIONS, Preparation
 from fastseg.export.networks.sam import SamModules
@@ -132,7 +132,7 @@ def _of_folder(model: str, folder: ModelFolder) -> Start:
     source, stored = folder.manifest.source, folder.manifest.weights
     name = source["kind"]
     kind = next((one for one in KINDS if one.name == name), None)
-    if kind is None or not {"encoder", "decoder"} <= set(stored) or "lora" in source:
+    if kind is None or not {"encoder", "decoder"} <= set(stored) or set(PARTS) & set(source):
         raise ModelFolderError(
             f"{model} does not hold the weights of its encoder by name. Start from the checkpoint "
             f"that it was exported from, {source.get('file', 'of its author')}."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -46,15 +46,29 @@ class Epoch:
 
 
 class Trainer:
-    """The state of one fine-tuning."""
+    """The state of one fine-tuning.
+
+    Args:
+        network: The network, a part of which is trained.
+        place: Preparation of its images and prompts.
+        parts: Pairs to train on and to choose the best epoch by.
+        state_file: File that the state is kept in.
+        base: What identifies the base, so that a state is not resumed over another.
+    """
 
     def __init__(
-        self, network: TunedNetwork, place: Preparation, parts: Split, state_file: Path
+        self,
+        network: TunedNetwork,
+        place: Preparation,
+        parts: Split,
+        state_file: Path,
+        base: Mapping[str, Any],
     ) -> None:
         self.network = network
         self.place = place
         self.parts = parts
         self.state_file = state_file
+        self.base = base
         self.settings: Settings = network.settings
         trained = list(network.trained().values())
         self.optimiser = torch.optim.AdamW(
@@ -114,7 +128,7 @@ class Trainer:
         """Restore the saved state, if there is one.
 
         Raises:
-            OutputError: It is of other settings or other pairs.
+            OutputError: It is of another base, other settings or other pairs.
         """
         if not self.state_file.exists():
             return
@@ -123,8 +137,8 @@ class Trainer:
         )
         if state["run"] != self._fingerprint():
             raise OutputError(
-                f"{self.state_file} is of a run with other settings or pairs. Name another --out, "
-                "or start anew without --resume."
+                f"{self.state_file} is of a run with another base, other settings or other pairs. "
+                "Name another --out, or start anew without --resume."
             )
         self.network.load_state(state["trained"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -135,7 +149,7 @@ class Trainer:
         names = [
             [pair.name for pair in part] for part in (self.parts.training, self.parts.validation)
         ]
-        return {"settings": self.settings.as_dict(), "pairs": names}
+        return {"base": dict(self.base), "settings": self.settings.as_dict(), "pairs": names}
 
     def _epoch(self, number: int) -> Epoch:
         order = seeded(self.settings.seed, "order", number).permutation(len(self.parts.training))

@@ -126,6 +126,7 @@ def bars(rows: Sequence[Bar], *, score: str, caption: str) -> Drawing:
             if row.n > 1:
                 axes.plot([row.q1, row.q3], [place, place], color=BLACK, linewidth=1.3)
         axes.set_yticks(places, [f"{row.label} ({row.n})" for row in rows])
+        axes.set_ylim(-0.6, len(rows) - 0.4)
         axes.set(xlabel=score, xlim=(0, max(1.0, max(row.q3 for row in rows))))
         axes.grid(visible=False, axis="y")
         best, worst = rows[-1], rows[0]
@@ -239,6 +240,7 @@ def agreement_bands(
             marker, colour = MARKERS[place % 6], COLOURS[place % 6]
             axes.plot(values, places, marker, color=colour, label=label, markersize=5)
         axes.set_yticks(places, names)
+        axes.set_ylim(-0.6, len(names) - 0.4)
         axes.set(xlabel="r2", xlim=(0, 1))
         figure.legend(loc="outside lower left", ncols=3)
         listed = "; ".join(
@@ -260,6 +262,7 @@ def bias_bars(
             axes.plot([bias], [place], "o", color=BLACK, markersize=4)
         axes.axvline(0, color="#777777", linewidth=1)
         axes.set_yticks(places, names)
+        axes.set_ylim(-0.6, len(names) - 0.4)
         axes.set(xlabel="bias in percent, with 1 and 2 standard deviations")
         listed = ", ".join(f"{name} {bias:.1f}" for name, bias in zip(names, biases, strict=True))
         return _svg(figure, f"Bias in percent by measurement: {listed}.", caption)
