@@ -6,7 +6,8 @@ import pytest
 
 from fastseg import artifacts
 from fastseg.artifacts import registry
-from fastseg.errors import ModelNotFoundError
+from fastseg.artifacts.pulling import pull
+from fastseg.errors import CheckpointError, ModelNotFoundError
 from fastseg.testing import tiny_sam_folder
 
 pytest.importorskip("onnx", reason="graphs are written with onnx")
@@ -59,6 +60,16 @@ def test_a_published_model_is_refused_with_its_page_and_export(embedded, card):
     file = card.checkpoint.file if card.checkpoint else "FILE"
     with pytest.raises(ModelNotFoundError, match=rf"{card.page}.*fastseg export {file} --out"):
         registry.find(card.name)
+
+
+@pytest.mark.parametrize("card", registry.KNOWN, ids=lambda card: card.name)
+def test_the_advice_for_a_published_model_can_be_followed(embedded, card, tmp_path):
+    with pytest.raises(ModelNotFoundError, match=f"fastseg models pull {card.name} --from"):
+        registry.find(card.name)
+    assert card.exportable
+    # The name is taken: what is refused is the folder, which holds no weights.
+    with pytest.raises(CheckpointError, match="does not hold"):
+        pull(card.name, tmp_path, sha256="0" * 64)
 
 
 def test_a_checkpoint_file_is_answered_with_how_it_is_exported(tmp_path):

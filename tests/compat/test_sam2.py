@@ -77,8 +77,8 @@ with torch.inference_mode():
     again = {"mask_input": logits[:1]}
     keep("mask", *predictor.predict(point, label, **again, multimask_output=False))
     keep("mask alone", *predictor.predict(**again))
-    predictor.set_image(picture)
-    keep("picture", *predictor.predict(point, label))
+    predictor.set_image(pillow_image)
+    keep("pillow", *predictor.predict(point, label))
     predictor.set_image_batch([image, image[:50, :70]])
     batch = predictor.predict_batch([point, point / 2], [label, label], multimask_output=False)
     for name, arrays in zip(("masks", "scores", "logits"), batch):
@@ -200,7 +200,7 @@ def tiny(tmp_path_factory) -> Path:
 
 @pytest.mark.slow
 def test_a_script_gives_the_same_arrays_with_both(theirs, folder, image) -> None:
-    given = {"config": CONFIGURATION, "image": image, "picture": Image.fromarray(image)}
+    given = {"config": CONFIGURATION, "image": image, "pillow_image": Image.fromarray(image)}
     expected = run_script(PREDICTOR, theirs, {**given, "checkpoint": None})["found"]
     found = run_script(PREDICTOR, OURS, {**given, "checkpoint": folder})["found"]
     assert list(found) == list(expected)
