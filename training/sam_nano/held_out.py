@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -19,11 +20,13 @@ from safetensors.torch import load_file
 
 from fastseg import contract
 from fastseg.sam.model import Sam
-from training.sam_nano import batches, evaluation, prompts, scene_kinds
+from training.sam_nano import batches, evaluation, prompts, scene_kinds, scene_mixture
 from training.sam_nano.batches import PromptBatch
 from training.sam_nano.cached_scenes import PIXELS_PER_MASK_PIXEL, count_covered
 from training.sam_nano.losses import measured_iou
 from training.sam_nano.network import SamNano
+from training.sam_nano.photographs.collection import Collection
+from training.sam_nano.scenes import Scene
 
 SEED = 90_210
 """First number of every held-out scene's seed, which training and calibration do not use."""
@@ -37,7 +40,8 @@ PROMPTS = 6
 class HeldOutScene:
     """One scene and its prompted objects."""
 
-    kind: scene_kinds.SceneKind
+    kind: str
+    """A kind of ``scene_kinds`` or of ``scene_mixture``."""
     image: NDArray[np.uint8]
     """(1024, 1024, 3)."""
     masks: NDArray[np.bool_]
@@ -66,24 +70,45 @@ def deepest_point(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
 def scenes(count: int) -> Iterator[HeldOutScene]:
     """Yield the first ``count`` held-out scenes, cycling through the kinds; always the same."""
     for index in range(count):
-        random = np.random.default_rng((SEED, index))
         kind = scene_kinds.SCENE_KINDS[index % len(scene_kinds.SCENE_KINDS)]
-        while True:
-            scene = scene_kinds.generate(random, (SIDE, SIDE), kind)
-            found = prompts.targets(scene)
-            if found:
-                break
-        weights = np.array([mask.sum() for mask in found]) ** 0.4
-        wanted = min(PROMPTS, len(found))
-        picked = random.choice(len(found), wanted, replace=False, p=weights / weights.sum())
-        masks = np.stack([found[k] for k in picked])
-        yield HeldOutScene(
-            kind,
-            scene.image,
-            masks,
-            np.stack([deepest_point(mask) for mask in masks]),
-            evaluation.edges(masks).astype(np.float32),
+        draw = functools.partial(scene_kinds.generate, size=(SIDE, SIDE), kind=kind)
+        yield _hold_out(np.random.default_rng((SEED, index)), kind, draw)
+
+
+def mixture_scenes(count: int, pictures: Collection) -> Iterator[HeldOutScene]:
+    """Yield held-out scenes of the kinds that the sixth edition added; always the same.
+
+    The photographs themselves are those of training, as there are few: their crops and what is
+    pasted into them are not. Weak labels stand for the truth on photographs.
+    """
+    added = scene_mixture.KINDS[1:]
+    for index in range(count):
+        kind = added[index % len(added)]
+        draw = functools.partial(
+            scene_mixture.generate, pictures=pictures, size=(SIDE, SIDE), kind=kind
         )
+        yield _hold_out(np.random.default_rng((SEED, 1, index)), kind, draw)
+
+
+def _hold_out(
+    random: np.random.Generator, kind: str, draw: Callable[[np.random.Generator], Scene]
+) -> HeldOutScene:
+    while True:
+        scene = draw(random)
+        found = prompts.targets(scene)
+        if found:
+            break
+    weights = np.array([mask.sum() for mask in found]) ** 0.4
+    wanted = min(PROMPTS, len(found))
+    picked = random.choice(len(found), wanted, replace=False, p=weights / weights.sum())
+    masks = np.stack([found[k] for k in picked])
+    return HeldOutScene(
+        kind,
+        scene.image,
+        masks,
+        np.stack([deepest_point(mask) for mask in masks]),
+        evaluation.edges(masks).astype(np.float32),
+    )
 
 
 class SceneResult(NamedTuple):
@@ -171,18 +196,26 @@ def measure_model(model: Sam, held: HeldOutScene) -> SceneResult:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse the command line, measure the weights of a run, write ``curve.json`` beside it."""
+    """Parse the command line, measure the weights of a run, write the curve beside it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="folder of a run")
     parser.add_argument("--scenes", type=int, default=20, help="held-out scenes to measure on")
+    parser.add_argument(
+        "--pictures", type=Path, help="measure on collages, photographs and phantoms instead"
+    )
     arguments = parser.parse_args(argv)
-    curve, network, shown = [], SamNano(), list(scenes(arguments.scenes))
+    if arguments.pictures is None:
+        name, shown = "curve.json", list(scenes(arguments.scenes))
+    else:
+        name = "mixture_curve.json"
+        shown = list(mixture_scenes(arguments.scenes, Collection(arguments.pictures)))
+    curve, network = [], SamNano()
     for file in sorted((arguments.run / "kept").glob("*.safetensors")):
         network.load_state_dict(load_file(file))
         quality = summarise(measure_network(network, held) for held in shown)
         curve.append({"step": int(file.stem), **asdict(quality), "mean": quality.mean})
         print(json.dumps(curve[-1]), flush=True)
-    (arguments.run / "curve.json").write_text(json.dumps(curve, indent=1) + "\n")
+    (arguments.run / name).write_text(json.dumps(curve, indent=1) + "\n")
     best = max(curve, key=lambda row: row["mean"])
     print(f"best: {arguments.run / 'kept'}/{best['step']:06d}.safetensors")
     return 0

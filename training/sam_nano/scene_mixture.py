@@ -12,8 +12,8 @@ from training.sam_nano.photographs.collection import Collection
 from training.sam_nano.scenes import Scene
 
 MixtureKind = Literal["generated", "collage", "photograph", "medical"]
-"""Kinds of the earlier editions; objects pasted into photographs; photographs' own regions; phantoms
-of five modalities."""
+"""Kinds of the earlier editions; objects pasted into photographs; photographs' own regions;
+phantoms of five modalities."""
 
 KINDS: tuple[MixtureKind, ...] = get_args(MixtureKind)
 ODDS = (0.24, 0.34, 0.24, 0.18)

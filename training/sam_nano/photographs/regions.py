@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from scipy import ndimage
 
+from training.sam_nano import evaluation
 from training.sam_nano.photographs import hierarchy
 from training.sam_nano.photographs.hierarchy import Hierarchy
 
@@ -59,7 +60,7 @@ def find(random: np.random.Generator, image: NDArray[np.uint8]) -> Regions:
         votes += _overlaps(regions, others).max(axis=1, initial=0) >= AGREEING_IOU
     agreeing = regions.select(np.flatnonzero(votes >= AGREEING))
     kept = agreeing.select(_distinct(agreeing))
-    return _nest(kept.contains[:, kept.segments], (height, width))
+    return nest(kept.contains[:, kept.segments], (height, width))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +122,16 @@ def _distinct(found: _Candidates) -> NDArray[np.int64]:
     return np.array(sorted(kept), dtype=np.int64)
 
 
-def _nest(masks: NDArray[np.bool_], size: tuple[int, int]) -> Regions:
-    """Label nested masks (N, h, w) from the largest on, at ``size`` (height, width)."""
-    for mask in masks:  # whatever a region encloses is a part of it
-        mask |= ndimage.binary_fill_holes(mask)
+def nest(masks: NDArray[np.bool_], size: tuple[int, int]) -> Regions:
+    """Label nested masks bool (N, h, w) from the largest on, at ``size`` (height, width).
+
+    Whatever a region encloses is a part of it; of two that are the same then, the first stays.
+    """
+    if len(masks):
+        masks = np.stack([ndimage.binary_fill_holes(mask) for mask in masks])
+        halves = masks[:, ::2, ::2]
+        same = np.tril(evaluation.overlaps(halves, halves) > DISTINCT_IOU, -1)
+        masks = masks[~same.any(axis=1)]
     order = np.argsort(-masks.sum(axis=(1, 2)), kind="stable")
     labels = np.zeros(masks.shape[1:], dtype=np.int16)
     wholes = [0]
