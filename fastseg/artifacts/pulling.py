@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from fastseg.artifacts import registry
+from fastseg.artifacts import published_models
 from fastseg.artifacts.download import Progress, download, is_url
-from fastseg.artifacts.registry import ModelCard
+from fastseg.artifacts.model_card import ModelCard
 from fastseg.errors import CheckpointError, ModelNotFoundError, OutputError
 from fastseg.storage.cache import user_cache_folder
 from fastseg.storage.owned import sha256 as hash_of
@@ -52,7 +52,7 @@ def pull(
     goes on where it stopped.
 
     Args:
-        name: A published model of ``registry.KNOWN``.
+        name: A published model of ``published_models.KNOWN``.
         source: A folder that holds the file, the file, or its address; an address that ends with
             ``/`` is that of a folder.
         sha256: Of the file, 64 hexadecimal digits; needed where none is known.
@@ -115,9 +115,9 @@ def pulled_file(card: ModelCard) -> Path | None:
 
 
 def _card(name: str) -> ModelCard:
-    card = next((card for card in registry.KNOWN if card.name == name), None)
+    card = next((card for card in published_models.KNOWN if card.name == name), None)
     if card is None:
-        names = ", ".join(card.name for card in registry.KNOWN)
+        names = ", ".join(card.name for card in published_models.KNOWN)
         raise ModelNotFoundError(
             f"there is no published model {name!r} to pull. Those that fastseg knows: {names}."
         )

@@ -284,7 +284,7 @@ def _located(folder: Path, graphs: Mapping[str, GraphFile]) -> GraphFiles:
 
 def _card(checkpoint: Checkpoint, name: str, licence: str | None) -> Card:
     """Describe a checkpoint: all facts of a published one, else its kind and hash."""
-    published = next((card for card in registry.KNOWN if _is(card, checkpoint)), None)
+    published = registry.published(checkpoint.sha256)
     known_licence = published.licence if published else ""
     return Card(
         name=name,
@@ -297,7 +297,3 @@ def _card(checkpoint: Checkpoint, name: str, licence: str | None) -> Card:
             "published_as": published.name if published else None,
         },
     )
-
-
-def _is(card: registry.ModelCard, checkpoint: Checkpoint) -> bool:
-    return card.checkpoint is not None and card.checkpoint.sha256 == checkpoint.sha256

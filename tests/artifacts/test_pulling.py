@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from fastseg.artifacts import registry
+from fastseg.artifacts import published_models
+from fastseg.artifacts.model_card import ModelCard, PublishedCheckpoint
 from fastseg.artifacts.pulling import OFFLINE, pull, pulled_file
 from fastseg.cli.root import run
 from fastseg.errors import CheckpointError, ModelNotFoundError, OutputError
@@ -77,13 +78,13 @@ def server() -> Iterator[Server]:
 @pytest.fixture(autouse=True)
 def known(monkeypatch, tmp_path) -> None:
     """Two published models: of one the hash is known, of the other nothing."""
-    file = registry.PublishedCheckpoint(FILE, len(CONTENT), SHA256)
+    file = PublishedCheckpoint(FILE, len(CONTENT), SHA256)
     facts = {"family": "sam", "description": "for tests", "licence": "none", "page": "https://a"}
     cards = (
-        registry.ModelCard("known", checkpoint=file, **facts),
-        registry.ModelCard("unknown", **facts),
+        ModelCard("known", checkpoint=file, **facts),
+        ModelCard("unknown", **facts),
     )
-    monkeypatch.setattr(registry, "KNOWN", cards)
+    monkeypatch.setattr(published_models, "KNOWN", cards)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv(OFFLINE, raising=False)
 
@@ -94,7 +95,7 @@ def visible(folder: Path) -> list[str]:
 
 def test_a_file_is_fetched_into_the_cache_and_not_again(server, tmp_path) -> None:
     seen: list[tuple[int, int | None]] = []
-    card = registry.KNOWN[0]
+    card = published_models.KNOWN[0]
     assert pulled_file(card) is None
     found = pull(
         "known", f"{server.address}/{FILE}", progress=lambda *numbers: seen.append(numbers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fastseg import artifacts
-from fastseg.artifacts import registry
+from fastseg.artifacts import published_models, registry
 from fastseg.artifacts.pulling import pull
 from fastseg.errors import CheckpointError, ModelNotFoundError
 from fastseg.testing import tiny_sam_folder
@@ -55,14 +55,14 @@ def test_without_embedded_models_the_error_says_none(tmp_path, monkeypatch):
         registry.find("tiny")
 
 
-@pytest.mark.parametrize("card", registry.KNOWN, ids=lambda card: card.name)
+@pytest.mark.parametrize("card", published_models.KNOWN, ids=lambda card: card.name)
 def test_a_published_model_is_refused_with_its_page_and_export(embedded, card):
     file = card.checkpoint.file if card.checkpoint else "FILE"
     with pytest.raises(ModelNotFoundError, match=rf"{card.page}.*fastseg export {file} --out"):
         registry.find(card.name)
 
 
-@pytest.mark.parametrize("card", registry.KNOWN, ids=lambda card: card.name)
+@pytest.mark.parametrize("card", published_models.KNOWN, ids=lambda card: card.name)
 def test_the_advice_for_a_published_model_can_be_followed(embedded, card, tmp_path):
     with pytest.raises(ModelNotFoundError, match=f"fastseg models pull {card.name} --from"):
         registry.find(card.name)
@@ -83,7 +83,7 @@ def test_embedded_models_are_listed_before_published_ones(embedded):
     assert [card.name for card in cards if card.embedded] == ["tiny"]
     assert cards[0].folder == embedded / "tiny"
     assert cards[0].family == "sam"
-    assert cards[1:] == list(registry.KNOWN)
+    assert cards[1:] == list(published_models.KNOWN)
 
 
 def test_a_card_says_what_must_be_known_before_use():
@@ -96,11 +96,16 @@ def test_a_card_says_what_must_be_known_before_use():
 
 
 def test_published_checkpoints_are_told_apart_by_their_hashes():
-    hashes = [card.checkpoint.sha256 for card in registry.KNOWN if card.checkpoint is not None]
+    hashes = [
+        card.checkpoint.sha256 for card in published_models.KNOWN if card.checkpoint is not None
+    ]
     assert len(set(hashes)) == len(hashes)
-    without = {card.name for card in registry.KNOWN if card.checkpoint is None}
-    known_by_name = {"lite-medsam", "sam-hq-vit-b", "sam-hq-vit-l", "sam-med2d", "sam-adapter"}
-    ritm = {card.name for card in registry.KNOWN if card.family == "ritm"}
+    without = {card.name for card in published_models.KNOWN if card.checkpoint is None}
+    known_by_name = {
+        "lite-medsam", "sam-hq-vit-b", "sam-hq-vit-l", "sam-med2d", "sam-adapter",
+        "efficient-sam-s",
+    }  # fmt: skip
+    ritm = {card.name for card in published_models.KNOWN if card.family == "ritm"}
     assert without == known_by_name | ritm
     assert len(ritm) == 4
     assert all(len(bytes.fromhex(sha256)) == 32 for sha256 in hashes)
@@ -116,4 +121,4 @@ def test_a_model_that_comes_with_fastseg_is_intact_and_small(folder):
 
 
 def test_every_published_model_that_is_listed_can_be_exported() -> None:
-    assert all(card.exportable for card in registry.KNOWN)
+    assert all(card.exportable for card in published_models.KNOWN)

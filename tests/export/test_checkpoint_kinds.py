@@ -13,7 +13,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="exports need torch")
 
 from fastseg import artifacts
-from fastseg.artifacts import registry
+from fastseg.artifacts import published_models
+from fastseg.artifacts.model_card import PublishedCheckpoint
 from fastseg.errors import CheckpointError
 from fastseg.export.checkpoints.identify import identify
 from fastseg.export.checkpoints.kinds import KINDS, Kind
@@ -150,9 +151,11 @@ def test_weights_are_filled_into_the_modules_widened(weights):
 
 def test_a_published_file_is_known_by_its_hash(weights, tmp_path, monkeypatch):
     path = saved(tmp_path / "lite.pth", weights)
-    file = registry.PublishedCheckpoint("lite.pth", None, artifacts.sha256(path))
-    card = replace(registry.KNOWN[0], name="lite", preparation="lite-medsam", checkpoint=file)
-    monkeypatch.setattr(registry, "KNOWN", (card,))
+    file = PublishedCheckpoint("lite.pth", None, artifacts.sha256(path))
+    card = replace(
+        published_models.KNOWN[0], name="lite", preparation="lite-medsam", checkpoint=file
+    )
+    monkeypatch.setattr(published_models, "KNOWN", (card,))
     assert identify(path).as_dict()["published_as"] == "lite"
 
 
@@ -248,9 +251,9 @@ def test_a_published_base_does_not_tell_the_preparation_of_a_fine_tune(
     kind = replace(LITE, certain=False)
     monkeypatch.setattr("fastseg.export.checkpoints.identify.KINDS", (kind,))
     base = saved(tmp_path / "base.pth", weights)
-    file = registry.PublishedCheckpoint("base.pth", None, artifacts.sha256(base))
-    card = replace(registry.KNOWN[0], preparation="lite-medsam", checkpoint=file)
-    monkeypatch.setattr(registry, "KNOWN", (card,))
+    file = PublishedCheckpoint("base.pth", None, artifacts.sha256(base))
+    card = replace(published_models.KNOWN[0], preparation="lite-medsam", checkpoint=file)
+    monkeypatch.setattr(published_models, "KNOWN", (card,))
     decoder = {name: each for name, each in weights.items() if name.startswith("mask_decoder.")}
     tuned = identify(base, decoder=saved(tmp_path / "decoder.pth", decoder))
     assert identify(base).preparation == "lite-medsam"
@@ -259,6 +262,6 @@ def test_a_published_base_does_not_tell_the_preparation_of_a_fine_tune(
 
 
 def test_every_published_model_says_how_it_is_prepared():
-    for card in registry.KNOWN:
+    for card in published_models.KNOWN:
         assert card.preparation in PREPARATIONS
         assert card.prompts == PREPARATIONS[card.preparation].prompts

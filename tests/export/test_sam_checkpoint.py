@@ -13,7 +13,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="exports need torch")
 
 from fastseg import artifacts
-from fastseg.artifacts import registry
+from fastseg.artifacts import published_models
+from fastseg.artifacts.model_card import PublishedCheckpoint
 from fastseg.errors import CheckpointError
 from fastseg.export.checkpoints.sam import Checkpoint, read
 from fastseg.export.networks.image_encoder import SHAPES
@@ -188,9 +189,9 @@ def test_relatives_of_sam_are_recognised_and_refused(network, tmp_path):
 
 def test_weights_that_fit_but_want_other_images_are_refused(tmp_path, monkeypatch):
     path = saved(tmp_path / "weights.pth", positions())
-    published = registry.PublishedCheckpoint(path.name, path.stat().st_size, artifacts.sha256(path))
-    medsam = next(card for card in registry.KNOWN if card.name == "medsam")
-    monkeypatch.setattr(registry, "KNOWN", (replace(medsam, checkpoint=published),))
+    published = PublishedCheckpoint(path.name, path.stat().st_size, artifacts.sha256(path))
+    medsam = next(card for card in published_models.KNOWN if card.name == "medsam")
+    monkeypatch.setattr(published_models, "KNOWN", (replace(medsam, checkpoint=published),))
     with pytest.raises(CheckpointError, match=r"MedSAM.*this reads SAM alone"):
         read(path)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fastseg import artifacts
 from fastseg.artifacts import registry
-from fastseg.artifacts.registry import ModelCard
+from fastseg.artifacts.model_card import ModelCard
 from fastseg.errors import CheckpointError
 from fastseg.export.checkpoints import files as checkpoint_files
 from fastseg.export.checkpoints import lora as lora_layouts

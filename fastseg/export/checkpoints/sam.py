@@ -89,11 +89,10 @@ def _refuse_relatives(path: Path, weights: Mapping[str, Tensor], digest: str) ->
         raise CheckpointError(_unsupported(path, tiny))
     if any(name.startswith("image_encoder.prompt_generator.") for name in weights):
         raise CheckpointError(_unsupported(path, "SAM-Adapter"))
-    for card in registry.KNOWN:
-        known = card.checkpoint is not None and card.checkpoint.sha256 == digest
-        if known and not card.name.startswith("sam-vit-"):
-            # The weights would fit; the images would be preprocessed in the wrong way.
-            raise CheckpointError(_unsupported(path, card.description))
+    known = registry.published(digest)
+    if known is not None and not known.name.startswith("sam-vit-"):
+        # The weights would fit; the images would be preprocessed in the wrong way.
+        raise CheckpointError(_unsupported(path, known.description))
 
 
 def _unsupported(path: Path, network: str) -> str:

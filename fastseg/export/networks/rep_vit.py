@@ -52,7 +52,8 @@ class Gate(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, width, h, w) to the same shape."""
         mean = x.mean(dim=(2, 3), keepdim=True)
-        return x * self.fc2(functional.relu(self.fc1(mean))).sigmoid()
+        gate: Tensor = self.fc2(functional.relu(self.fc1(mean))).sigmoid()
+        return x * gate
 
 
 class ThreeBranches(nn.Module):
