@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
+import statistics
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 
 import fastseg
+from benchmarks import turns
 from benchmarks.networks import exports, timing
 from fastseg.export.checkpoints.kinds import Kind
 from tests.helpers.reference_zoo import efficient_vit_sam, mobile_sam
@@ -34,24 +36,46 @@ def reference_of(kind: Kind) -> Any:
     return model.eval().requires_grad_(False)
 
 
-def plain_onnx_ms(kind: Kind, threads: int) -> float | None:
-    """Time the reference's encoder as torch exports it, in ONNX Runtime as it comes."""
+def plain_onnx(kind: Kind, place: Path) -> Path | None:
+    """Write the reference's encoder as torch exports it, unless it is there; None without one."""
+    path = place / "plain" / f"{kind.name}.onnx"
+    if path.is_file():
+        return path
     reference = reference_of(kind)
     if reference is None:
         return None
-    import onnxruntime
+    path.parent.mkdir(parents=True, exist_ok=True)
+    side = _image_side(kind)
+    pixels = torch.zeros(1, 3, side, side)
+    torch.onnx.export(reference.image_encoder, (pixels,), str(path), dynamo=True, verbose=False)
+    return path
 
-    modules: Any = kind.build()
-    pixels = torch.zeros(1, 3, modules.image_side, modules.image_side)
-    with tempfile.TemporaryDirectory() as temporary:
-        path = str(Path(temporary) / "plain.onnx")
-        torch.onnx.export(reference.image_encoder, (pixels,), path, dynamo=True, verbose=False)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    values = np.random.default_rng(0).standard_normal(pixels.shape).astype(np.float32)
-    return timing.median_ms(lambda: session.run(None, {name: values}))
+
+def compared_ms(kind: Kind, folder: Path, plain: Path) -> str:
+    """Time encoders on one input in turns, plain and exported by fastseg, in words."""
+    import onnxruntime
+    import openvino
+
+    side = _image_side(kind)
+    pixels = np.random.default_rng(0).standard_normal((1, 3, side, side)).astype(np.float32)
+    own = folder / "encoder.onnx"
+    runs = {}
+    for name, path in (("plain ONNX in ONNX Runtime", plain), ("fastseg's in ONNX Runtime", own)):
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        inputs = {session.get_inputs()[0].name: pixels}
+        runs[name] = partial(session.run, None, inputs)
+    compiled = openvino.Core().compile_model(str(own), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    runs["fastseg's in OpenVINO"] = partial(compiled, pixels)
+    found = turns.milliseconds(runs, rounds=timing.REPEATS)
+    medians = {name: statistics.median(each) for name, each in found.items()}
+    first = next(iter(medians.values()))
+    return ", ".join(f"{name} {ms:.0f} ms ({first / ms:.2f}x)" for name, ms in medians.items())
+
+
+def _image_side(kind: Kind) -> int:
+    with torch.device("meta"):
+        modules: Any = kind.build()
+    return int(modules.image_side)
 
 
 def everything_ratio(folder: Path, kind: Kind, side: int) -> str:
