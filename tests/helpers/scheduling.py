@@ -27,6 +27,8 @@ EXPORTED_SAM = (
 LONG = (
     "tests/faults/test_odd_values.py",
     "tests/export/test_tiny_vit.py",
+    "tests/export/test_efficient_vit.py",
+    "tests/export/test_rep_vit.py",
     "tests/sam/test_mask_generator_parity.py",
     "tests/test_docs.py",
     "tests/backends/test_openvino.py",
