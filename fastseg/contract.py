@@ -145,15 +145,17 @@ def unet_network(side: int, channels: int, classes: int) -> GraphSpec:
     return GraphSpec(UNET_GRAPH, (frames,), (probabilities,))
 
 
-def guided_network(guidance: int, *, channels: int = 3, side: int | None = None) -> GraphSpec:
+def guided_network(
+    guidance: int, *, channels: int = 3, size: tuple[int, int] | None = None
+) -> GraphSpec:
     """Describe the graph of a network that takes prompts as channels beside those of the image.
 
     Args:
         guidance: Channels that prompts are written into.
         channels: Channels of the image.
-        side: Height and width of the input in pixels; None leaves both open.
+        size: Height and width of the input in pixels; None leaves both open.
     """
-    sides: tuple[Dimension, Dimension] = ("height", "width") if side is None else (side, side)
+    sides: tuple[Dimension, Dimension] = ("height", "width") if size is None else size
     image = TensorSpec("image", "float32", ("batch", channels, *sides))
     maps = TensorSpec("guidance", "float32", ("batch", guidance, *sides))
     logits = TensorSpec("logits", "float32", ("batch", 1, *sides))

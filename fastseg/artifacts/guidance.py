@@ -108,7 +108,7 @@ class BoxPreprocessing:
     """Of the image's channels: ``"min_max"``, ``"z_score"``, ``"unit"`` or ``"none"``."""
 
     normalise_box: str = NONE
-    """Of the box's channel: ``"z_score"`` or ``"none"``."""
+    """Of the box's channel: ``"z_score"``, ``"unit"`` or ``"none"``."""
 
     channels: int = 3
     """Channels of the image: 3 for R, G, B, or 1 for grey."""
@@ -138,7 +138,7 @@ def box_preprocessing(fields: JsonFields) -> BoxPreprocessing:
         size=(size[0], size[1]),
         resize=fields.word("resize", "resizing", (STRETCH_AREA, TILES)),
         normalise=fields.word("normalise", "normalisation", words),
-        normalise_box=fields.word("normalise_box", "normalisation", (Z_SCORE, NONE), NONE),
+        normalise_box=fields.word("normalise_box", "normalisation", (Z_SCORE, UNIT, NONE), NONE),
         channels=channels,
         threshold=_share(fields, "threshold", 0.5),
         step=_number(fields, "step", 0.5, most=1),

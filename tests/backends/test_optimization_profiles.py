@@ -14,7 +14,7 @@ from fastseg.backends.tensorrt.optimization_profiles import (
     shapes,
     sizes_of,
 )
-from fastseg.contract import GraphSpec, TensorSpec, unet_network
+from fastseg.contract import GraphSpec, TensorSpec, guided_network, unet_network
 from fastseg.errors import BackendError, EngineError
 
 NANO = {
@@ -46,6 +46,7 @@ def test_fixed_inputs_keep_their_shape_under_every_profile():
         (NANO["decoder_mask"], "prompts"),
         (NANO["mask_head"], "survivors"),
         (unet_network(256, 3, 5), "batch"),
+        (guided_network(3), "batch"),
     ],
 )
 def test_calls_are_split_along_the_outputs_first_dimension(graph, dimension):
@@ -104,3 +105,10 @@ def test_sizes_are_read_from_the_inputs():
         "mask_vectors": np.zeros((5, 3, 32), np.float32),
     }
     assert sizes_of(NANO["mask_head"], inputs) == {"survivors": 5, "masks": 3}
+
+
+def test_images_of_their_own_size_go_through_two_at_a_time():
+    (profile,) = profiles_of(guided_network(3))
+    assert (profile["batch"].most, profile["height"].usual) == (2, 400)
+    assert 1536 in profile["width"]
+    assert 1537 not in profile["width"]

@@ -13,9 +13,8 @@ torch = pytest.importorskip("torch", reason="exports need torch")
 
 import fastseg
 from fastseg import artifacts
-from fastseg.errors import CheckpointError, ParityError
+from fastseg.errors import CheckpointError
 from fastseg.export.checkpoints.identify import identify
-from fastseg.export.fp16.convert import add_fp16
 from fastseg.export.networks.ritm import SHAPES, Ritm
 from fastseg.export.promptable import export_checkpoint
 from fastseg.export.reference import torch_network
@@ -24,7 +23,6 @@ from fastseg.validation.comparison import REFERENCE, compare
 from fastseg.validation.probes import build_probe, run_probes
 from fastseg.validation.synthetic import scenes
 from tests.helpers.reference_ritm import Network, Predictor, random_weights
-from tests.helpers.tiny_ritm import write_tiny_ritm
 
 CONFIG = {"class": "isegm.model.HRNetModel", "params": {"width": {"value": 18}}}
 
@@ -91,7 +89,7 @@ def test_a_checkpoint_becomes_a_folder_that_clicks_as_the_plain_predictor(h18s, 
     assert manifest["source"]["kind"] == "ritm-h18s"
     assert manifest["source"]["parameters"] == 4_220_047
     folder = artifacts.read(out)
-    probes = [build_probe(folder.manifest, image) for image in scenes([11])]
+    probes = [build_probe(folder.manifest, image) for image in (scenes([11])[0][::4, ::4].copy(),)]
     theirs = [torch_network(folder.manifest, checkpoint).run(one) for one in probes]
     found = compare(theirs, run_probes(folder, REFERENCE, probes))
     assert found.table.within(1e-4)
@@ -109,18 +107,3 @@ def test_a_checkpoint_becomes_a_folder_that_clicks_as_the_plain_predictor(h18s, 
             points = np.array([[x, y] for x, y, _ in clicks[:count]], np.float64)
             masks = model.segment(ready, points=points, labels=[one[2] for one in clicks[:count]])
             assert np.mean(masks.array()[0] != expected) <= 1e-5
-
-
-@pytest.mark.slow
-def test_mixed_precision_passes_its_gate_or_is_refused(tmp_path):
-    write_tiny_ritm(tmp_path / "fp32")
-    try:
-        found = add_fp16(
-            tmp_path / "fp32", tmp_path / "fp16", images=[scenes([11])[0][::4, ::4].copy()]
-        )
-    except ParityError:
-        assert not (tmp_path / "fp16").exists()
-        return
-    assert found.of_masks.mask_iou_mean >= 0.99
-    stored = artifacts.read(tmp_path / "fp16").manifest.graphs["network.fp16"]
-    assert stored.comparison["limits"]["mean_iou"] == 0.99

@@ -11,7 +11,8 @@ torch = pytest.importorskip("torch", reason="exports need torch")
 
 import fastseg
 from fastseg import artifacts
-from fastseg.errors import EmbeddingError, ImageError, PromptError
+from fastseg.errors import EmbeddingError, ImageError, ParityError, PromptError
+from fastseg.export.fp16.convert import add_fp16
 from fastseg.guided import image as guided_image
 from fastseg.masks import Masks
 from fastseg.testing import tiny_sam_folder
@@ -233,3 +234,15 @@ def test_openvino_draws_the_same_masks(model, tiny_ritm, image):
     with fastseg.load(tiny_ritm, backend="openvino") as other:
         found = other.segment(image, **prompt(4))
     assert np.mean(arrays(found) != arrays(model.segment(image, **prompt(4)))) <= 2e-4
+
+
+@pytest.mark.slow
+def test_mixed_precision_passes_its_gate_or_is_refused(tiny_ritm, image, tmp_path):
+    try:
+        found = add_fp16(tiny_ritm, tmp_path / "fp16", images=[image])
+    except ParityError:
+        assert not (tmp_path / "fp16").exists()
+        return
+    assert found.of_masks.mask_iou_mean >= 0.99
+    stored = artifacts.read(tmp_path / "fp16").manifest.graphs["network.fp16"]
+    assert stored.comparison["limits"]["mean_iou"] == 0.99

@@ -39,14 +39,14 @@ class Filter(torch.nn.Module):
         random = torch.Generator().manual_seed(1)
         with torch.no_grad():
             self.filter.weight.copy_(0.3 * torch.randn(self.filter.weight.shape, generator=random))
-            self.filter.bias.fill_(-0.3)
+            self.filter.bias.fill_(1.4)
 
     def forward(self, image: Any, guidance: Any) -> Any:
         return self.filter(torch.cat([image, guidance], 1))
 
 
 def written(path: Path, rules: BoxPreprocessing) -> Path:
-    graph = guided_network(1, channels=rules.channels, side=rules.size[0])
+    graph = guided_network(1, channels=rules.channels, size=rules.size)
     modules = GuidedModules(Filter(rules.channels + 1), graph)
     preparation = replace(PREPARATIONS["deeplab-box"], preprocessing=rules)
     write_guided_folder(modules, path, Card(path.name), preparation=preparation)

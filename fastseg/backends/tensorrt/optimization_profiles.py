@@ -36,6 +36,13 @@ _BATCHES: Mapping[str, SizeRange] = {
 }
 """Dimensions that are a batch and nothing else."""
 
+_OWN_SIZE: Profile = {
+    "batch": SizeRange(1, 2, 2),
+    "height": SizeRange(16, 400, 1536),
+    "width": SizeRange(16, 400, 1536),
+}
+"""Images at their own size: RITM's, each with its mirror image, or a part of 400 pixels."""
+
 _FEW_PROMPTS: Profile = {"prompts": SizeRange(1, 4, 32), "points": SizeRange(1, 2, 64)}
 _GRID_OF_PROMPTS: Profile = {"prompts": SizeRange(1, 256, 1024), "points": SizeRange(2, 2, 2)}
 """Everything mode: a point and its padding, as many points as a box has."""
@@ -52,7 +59,9 @@ def profiles_of(graph: GraphSpec) -> tuple[Profile, ...]:
     open_sizes = {size for tensor in graph.inputs for size in tensor.shape if isinstance(size, str)}
     if not open_sizes:
         return ()
-    known: Profile = {**_BATCHES, "masks": _MASKS}
+    known: dict[str, SizeRange] = {**_BATCHES, "masks": _MASKS}
+    if "height" in open_sizes:
+        known |= _OWN_SIZE
     whole = [{**known, **_FEW_PROMPTS}]
     # Grids have no mask prompts: everything mode prompts with points alone.
     if "prompts" in open_sizes and not any(one.name == "mask_input" for one in graph.inputs):

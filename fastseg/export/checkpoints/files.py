@@ -18,7 +18,14 @@ from fastseg.storage.paths import is_file
 SHOWN = 6
 """Names of each kind that an error lists before it only counts."""
 
-WRAPPERS = ("model", "state_dict", "model_state_dict", "model_state", "weights")
+WRAPPERS = (
+    "model",
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "weights",
+    "network_weights",
+)
 """Keys under which training scripts save the weights beside other things."""
 
 PREFIXES = ("module.", "_orig_mod.", "model.", "sam_model.", "sam.")
@@ -91,7 +98,14 @@ def _dictionary(*_: object) -> dict[Any, Any]:
     return {}
 
 
-_STAND_INS: Mapping[str, Any] = {"builtins.dict": dict, "collections.defaultdict": _dictionary}
+_STAND_INS: Mapping[str, Any] = {
+    "builtins.dict": dict,
+    "collections.defaultdict": _dictionary,
+    "numpy.dtype": _LeftOut,
+    "numpy._core.multiarray.scalar": _LeftOut,
+    "numpy.core.multiarray.scalar": _LeftOut,
+}
+"""Classes that training files name; numbers of NumPy, as of a training log, are left out."""
 
 
 def _optimiser_classes(path: Path) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from fastseg.artifacts.model_card import ModelCard
 from fastseg.errors import CheckpointError
 from fastseg.export.checkpoints import files as checkpoint_files
 from fastseg.export.checkpoints import lora as lora_layouts
+from fastseg.export.checkpoints import nnunet
 from fastseg.export.checkpoints.completion import (
     part_sha256,
     with_adapter,
@@ -60,6 +62,9 @@ class Identified:
     parts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """File and sha256 of the fine-tuned parts, if there are any, by the words of ``PARTS``."""
 
+    stated: Preparation | None = None
+    """The preparation that the file itself states, of networks with a plan."""
+
     def as_dict(self) -> dict[str, Any]:
         """Return what is known, for reports."""
         card = self.published
@@ -83,6 +88,8 @@ class Identified:
         Raises:
             CheckpointError: The file does not tell, and none was named.
         """
+        if self.stated is not None:
+            return self.stated
         if self.preparation is not None:
             return PREPARATIONS[self.preparation]
         choices = "; ".join(
@@ -122,8 +129,9 @@ def identify(
             is of no network that is exported. The message names the nearest one and how it differs.
     """
     path = Path(path)
-    weights = read_weights(path, key=key)
-    kind = _kind(path, weights)
+    weights = nnunet.without_copies(read_weights(path, key=key))
+    planned = nnunet.kind_of(path, weights, partial(checkpoint_files.load, path, remedy=_REMEDY))
+    kind, stated = planned or (_kind(path, weights), None)
     digest = artifacts.sha256(path)
     checkpoint_files.check_values(path, {name: weights[name] for name in kind.shapes()})
     published = registry.published(digest)
@@ -146,6 +154,7 @@ def identify(
         _preparation(path, kind, published, preprocess),
         tuple(sorted(set(weights) - set(kind.shapes()))),
         parts,
+        stated,
     )
 
 

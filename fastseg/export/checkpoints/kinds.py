@@ -145,7 +145,7 @@ def _nano() -> SamModules:
 
 
 def _deeplab() -> GuidedModules:
-    return GuidedModules(deeplab.DeepLab(), guided_network(1, side=deeplab.SIDE))
+    return GuidedModules(deeplab.DeepLab(), guided_network(1, size=(deeplab.SIDE, deeplab.SIDE)))
 
 
 def _ritm(shape: ritm.RitmShape) -> GuidedModules:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from fastseg.artifacts.guidance import BoxPreprocessing, PointPreprocessing
+from fastseg.artifacts.guidance import TILES, Z_SCORE, BoxPreprocessing, PointPreprocessing
 from fastseg.artifacts.manifest import RITM, SAM, SPECIALIST, AnyPreprocessing
 from fastseg.artifacts.preprocessing import (
     LONGEST_SIDE_AREA,
@@ -124,6 +124,12 @@ PREPARATIONS: Mapping[str, Preparation] = MappingProxyType(
         "deeplab-box": Preparation(
             "stretched to 224 x 224 pixels by area, least to largest value as 0 to 1; boxes alone",
             BoxPreprocessing((224, 224)),
+            Rules(_BOX_ALONE),
+            SPECIALIST,
+        ),
+        "nnunet": Preparation(
+            "images at their own size in tiles, normalised as the file's plan says; boxes alone",
+            BoxPreprocessing((512, 512), TILES, Z_SCORE, Z_SCORE),
             Rules(_BOX_ALONE),
             SPECIALIST,
         ),

@@ -30,6 +30,7 @@ from fastseg.errors import ParityError
 from fastseg.export.onnx import external_weights
 from fastseg.export.onnx.enlarge import ENLARGE, enlarge_to_onnx
 from fastseg.export.onnx.float16_storage import LARGE
+from fastseg.export.onnx.instance_norm import INSTANCE_NORM, instance_norm_to_onnx
 
 Store: TypeAlias = Literal["float32", "float16"]
 """Type of the weights in the file; graphs compute in float32 either way."""
@@ -56,7 +57,8 @@ class Source:
 
     sizeless: bool = False
     """True if no node of the graph holds a size of its inputs, as of a network of convolutions
-    whose resizes are ``enlarge``: all open sizes are set free after the trace."""
+    whose resizes are ``enlarge`` and whose norms ``instance_norm``: all open sizes are set free
+    after the trace."""
 
 
 def write(
@@ -91,6 +93,7 @@ def write(
             custom_translation_table={
                 torch.ops.aten.gelu.default: _gelu,
                 ENLARGE: enlarge_to_onnx,
+                INSTANCE_NORM: instance_norm_to_onnx,
             },
             verbose=False,
             optimize=False,
