@@ -133,6 +133,17 @@ def exported_sam(kind: str, places: pytest.TempPathFactory) -> ExportedSam:
     return ExportedSam(kind, places.mktemp(kind))
 
 
+@pytest.fixture(scope="session")
+def sam2_small_folder(tmp_path_factory) -> Path:
+    """The network of ``tests.helpers.small_sam2`` as a model folder: for slow tests only."""
+    pytest.importorskip("torch", reason="exports need torch")
+    from tests.helpers.small_sam2 import small_modules, small_reference, write_small_folder
+
+    out = tmp_path_factory.mktemp("models") / "sam2"
+    write_small_folder(small_modules(small_reference()), out)
+    return out
+
+
 @pytest.fixture(scope="module")
 def tiny_folder(tmp_path_factory) -> Path:
     """Promptable model folder whose graphs run in milliseconds."""

@@ -26,13 +26,10 @@ from fastseg.compat.exported import MissingCheckpointError, WrongCheckpointError
 from fastseg.compat.sam2 import automatic_mask_generator, build_sam, sam2_image_predictor
 from fastseg.compat.sam2.prompts import square_prompts
 from fastseg.errors import BackendError, CheckpointError, PromptError
-from fastseg.export.checkpoints.preparations import PREPARATIONS
-from fastseg.export.model_folder import Card
-from fastseg.export.sam import write_sam_folder
 from fastseg.testing import tiny_sam_folder
 from tests.helpers.fresh_interpreter import loaded_by
 from tests.helpers.reference_zoo import imported
-from tests.helpers.small_sam2 import MAP_SIDES, SMALL, small_modules, small_reference
+from tests.helpers.small_sam2 import MAP_SIDES, small_reference
 
 CONFIGURATION = "configs/sam2.1/sam2.1_hiera_t.yaml"
 OURS = {
@@ -174,17 +171,6 @@ def theirs() -> Iterator[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def folder(theirs, tmp_path_factory) -> Path:
-    """The same network as a model folder."""
-    modules = small_modules(theirs["sam2.build_sam"].build_sam2("", None, "cpu"))
-    preparation = PREPARATIONS["sam2"]
-    scaled = replace(preparation, preprocessing=replace(preparation.preprocessing, side=SMALL.side))
-    out = tmp_path_factory.mktemp("models") / "sam2"
-    write_sam_folder(modules, out, Card("sam2-small"), preparation=scaled)
-    return out
-
-
-@pytest.fixture(scope="module")
 def tiny(tmp_path_factory) -> Path:
     """A model folder of formulas with the rules of SAM 2."""
     place = tiny_sam_folder(tmp_path_factory.mktemp("models") / "tiny")
@@ -199,10 +185,10 @@ def tiny(tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
-def test_a_script_gives_the_same_arrays_with_both(theirs, folder, image) -> None:
+def test_a_script_gives_the_same_arrays_with_both(theirs, sam2_small_folder, image) -> None:
     given = {"config": CONFIGURATION, "image": image, "pillow_image": Image.fromarray(image)}
     expected = run_script(PREDICTOR, theirs, {**given, "checkpoint": None})["found"]
-    found = run_script(PREDICTOR, OURS, {**given, "checkpoint": folder})["found"]
+    found = run_script(PREDICTOR, OURS, {**given, "checkpoint": sam2_small_folder})["found"]
     assert list(found) == list(expected)
     for name, arrays in expected.items():
         for own, their in zip(found[name], arrays, strict=True):
@@ -217,10 +203,10 @@ def test_a_script_gives_the_same_arrays_with_both(theirs, folder, image) -> None
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", GENERATORS)
-def test_the_generator_gives_the_same_records(theirs, folder, image, name) -> None:
+def test_the_generator_gives_the_same_records(theirs, sam2_small_folder, image, name) -> None:
     given = {"config": CONFIGURATION, "image": image, "settings": GENERATORS[name]}
     expected = run_script(GENERATOR, theirs, {**given, "checkpoint": None})["records"]
-    found = run_script(GENERATOR, OURS, {**given, "checkpoint": folder})["records"]
+    found = run_script(GENERATOR, OURS, {**given, "checkpoint": sam2_small_folder})["records"]
     assert len(found) == len(expected) >= 3
     for own, their in zip(found, expected, strict=True):
         assert {key: type(value) for key, value in own.items()} == {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,11 +10,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="exports need torch")
 
 import fastseg
-from fastseg.export.checkpoints.preparations import PREPARATIONS
-from fastseg.export.model_folder import Card
 from fastseg.export.networks.sam2 import FINE, MIDDLE
 from fastseg.export.networks.subpixels import by_plane, by_subpixel
-from fastseg.export.sam import write_sam_folder
 from tests.helpers.reference_zoo import imported
 from tests.helpers.small_sam2 import SMALL, small_modules, small_reference
 
@@ -88,11 +84,8 @@ def test_the_order_of_subpixels_is_undone(levels):
 
 
 @pytest.mark.slow
-def test_an_exported_folder_segments_as_the_reference_predictor_does(theirs, ours, tmp_path):
+def test_an_exported_folder_segments_as_the_reference_predictor_does(theirs, sam2_small_folder):
     """Points, a box, and both together; alternatives and the single mask; everything mode."""
-    preparation = PREPARATIONS["sam2"]
-    scaled = replace(preparation, preprocessing=replace(preparation.preprocessing, side=SMALL.side))
-    write_sam_folder(ours, tmp_path / "sam2", Card("sam2-small"), preparation=scaled)
     predictor = imported("sam2.sam2_image_predictor").SAM2ImagePredictor(theirs)
     predictor._bb_feat_sizes = [(SMALL.side // stride,) * 2 for stride in (4, 8, 16)]
     image = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
@@ -110,7 +103,7 @@ def test_an_exported_folder_segments_as_the_reference_predictor_does(theirs, our
     )
     grid = {"points_per_side": 4, "pred_iou_thresh": 0.1, "stability_score_thresh": 0.0}
     grid["box_nms_thresh"] = 1.0
-    with fastseg.load(tmp_path / "sam2", device="cpu") as model, torch.inference_mode():
+    with fastseg.load(sam2_small_folder, device="cpu") as model, torch.inference_mode():
         predictor.set_image(image)
         for given, named in prompts:
             for several in (True, False):

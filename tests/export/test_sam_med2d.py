@@ -24,7 +24,6 @@ from fastseg.sam.resizing import stretch_nearest
 from tests.helpers.exported_sam import SMALL
 from tests.helpers.random_weights import scattered
 from tests.helpers.reference_package import segment_anything
-from tests.helpers.reference_sam import assembled_sam, reference_encoder
 
 IMAGE = np.random.default_rng(1).integers(0, 256, (150, 210, 3), dtype=np.uint8)
 
@@ -72,13 +71,14 @@ def embedded(encoder: Any, image: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def theirs() -> Any:
+def theirs(vit_small) -> Any:
+    """The network of ``vit_small`` with an adapter of random weights in each block."""
+    sam = vit_small.reference()
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        encoder = reference_encoder(SMALL)
-        for block in encoder.blocks:
-            block.Adapter = PlainAdapter(SMALL.width)
-        return scattered(assembled_sam(encoder, side=SMALL.side))
+        for block in sam.image_encoder.blocks:
+            block.Adapter = scattered(PlainAdapter(SMALL.width))
+    return sam
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from fastseg.export.checkpoints.preparations import PREPARATIONS
+from fastseg.export.model_folder import Card
 from fastseg.export.networks.hiera import HieraShape
 from fastseg.export.networks.sam2 import build, published_name
+from fastseg.export.sam import write_sam_folder
 from tests.helpers.random_weights import scattered
 from tests.helpers.reference_zoo import imported, sam2_model
 
@@ -55,3 +60,10 @@ def small_modules(reference: Any) -> Any:
         module.load_state_dict(own, assign=True)
         module.eval().requires_grad_(False)
     return modules
+
+
+def write_small_folder(modules: Any, out: Path) -> None:
+    """Export our modules with the preparation of SAM 2, at their side."""
+    preparation = PREPARATIONS["sam2"]
+    scaled = replace(preparation, preprocessing=replace(preparation.preprocessing, side=SMALL.side))
+    write_sam_folder(modules, out, Card("sam2-small"), preparation=scaled)
