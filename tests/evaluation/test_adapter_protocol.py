@@ -31,9 +31,7 @@ class Unprompted:
     def __init__(self, *masks, names=None, side=40):
         self.masks, self.names = masks, names
         self.seen = []
-        self.manifest = SimpleNamespace(
-            name="unprompted", frame_preprocessing=SimpleNamespace(side=side)
-        )
+        self.manifest = SimpleNamespace(name="unprompted", side=side)
 
     def segment(self, image, *, cm_per_pixel=None):
         self.seen.append((image.shape, cm_per_pixel))

@@ -39,6 +39,7 @@ LONG = (
     "tests/ops/test_chambers.py",
     "tests/cli/test_process.py",
     "tests/training/test_adaptation.py",
+    "tests/training/test_finetune.py",
     "tests/cohort/test_cohort.py",
     "tests/server/test_page.py",
     "tests/echo/test_view_finding.py",

@@ -71,7 +71,7 @@ class FineTuning:
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """What came of a fine-tuning."""
+    """Result of a fine-tuning."""
 
     weights: Path
     """File that ``fastseg export`` takes over the base, by the name of the method."""

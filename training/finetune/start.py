@@ -35,7 +35,7 @@ class Start:
     weights: Mapping[str, Tensor]
     preparation: Preparation
     source: Mapping[str, Any]
-    """What the card of the tuned model says about its base."""
+    """Entries of the tuned model's card about its base."""
 
     licence: str
 
