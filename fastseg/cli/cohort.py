@@ -174,7 +174,8 @@ class Arguments(ModelArguments, ImageArguments):
 @click.option(
     "--ray-address",
     metavar="ADDRESS",
-    help="A running Ray cluster, auto or ray://HEAD:10001. Default: Ray is started here.",
+    help="A running Ray cluster with this machine in it, auto or HEAD:6379. Default: Ray is "
+    "started here.",
 )
 @click.option(
     "--worker-cpus",
