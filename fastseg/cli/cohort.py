@@ -66,9 +66,9 @@ class Arguments(ModelArguments, ImageArguments):
         limit = self.limit
         with ExitStack() as stack:
             if self.task != "echo":
-                yield stack.enter_context(
-                    load_promptable(self.model, self.choice, max_pixels=limit)
-                )
+                model = load_promptable(self.model, self.choice, max_pixels=limit)
+                stack.callback(model.close)
+                yield model
             elif self.model != DEFAULT_MODEL:
                 yield stack.enter_context(load_unet(self.model, self.choice, max_pixels=limit))
             else:

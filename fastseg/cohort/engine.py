@@ -97,8 +97,8 @@ def run(
     Args:
         sources: Manifests, folders, globs, images or ``Item`` objects, see ``read_items``; for
             ``"evaluate"`` one dataset.
-        model: A model that takes prompts; for ``"echo"`` a network for frames, networks by view that
-            are compared with each other, or None for the embedded networks of all views.
+        model: A model that takes prompts; for ``"echo"`` a network for frames, networks by view
+            that are compared with each other, or None for the embedded networks of all views.
         out: Folder for the results, or an address that fsspec opens, ``"s3://bucket/out"``.
         task: ``"segment"``, ``"everything"``, ``"propagate"``, ``"echo"`` or ``"evaluate"``.
         settings: Of the task; see ``tasks.make_task``.
