@@ -147,7 +147,7 @@ def test_killed_at_fifty_random_moments_a_cohort_ends_with_the_same_bytes(tmp_pa
     words = [sys.executable, "-c", KILLED, folder, images, out, 10**9]
     for _ in range(KILLS):
         with running(words) as process:
-            wait_for_journal(out, min(done + 1, 400))
+            wait_for_journal(out, process, min(done + 1, 400))
             time.sleep(rng.uniform(0, 0.02))
             process.kill()
         done = (out / "journal.jsonl").read_bytes().count(b"\n")

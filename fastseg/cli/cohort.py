@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,10 @@ from fastseg.cli.progress import progress
 from fastseg.cli.report import DONE, SOME_FAILED, Report, failure_line, print_error
 from fastseg.cohort.report import Counts
 from fastseg.cohort.tasks import TASKS
+from fastseg.cohort.tasks.making import Model
 from fastseg.cohort.workers import ENGINES
-from fastseg.echo.unet import Unet
+from fastseg.echo.views import VIEWS
 from fastseg.errors import FastsegError
-from fastseg.guided.promptable import PromptModel
 from fastseg.imaging import WINDOWS
 from fastseg.loading import load_promptable, load_unet
 
@@ -58,20 +58,26 @@ class Arguments(ModelArguments, ImageArguments):
     grid: dict[str, Any]
 
     @contextmanager
-    def opened(self) -> Iterator[PromptModel | Unet | None]:
+    def opened(self) -> Iterator[Model]:
         """Load the model, with the limit on the size of images, and close it at the end.
 
         Echo files have the embedded networks where no model was named.
         """
         limit = self.limit
-        if self.task != "echo":
-            loaded: Any = load_promptable(self.model, self.choice, max_pixels=limit)
-        elif self.model == DEFAULT_MODEL:
-            loaded = nullcontext()
-        else:
-            loaded = load_unet(self.model, self.choice, max_pixels=limit)
-        with loaded as model:
-            yield model
+        with ExitStack() as stack:
+            if self.task != "echo":
+                model = load_promptable(self.model, self.choice, max_pixels=limit)
+                stack.callback(model.close)
+                yield model
+            elif self.model != DEFAULT_MODEL:
+                yield stack.enter_context(load_unet(self.model, self.choice, max_pixels=limit))
+            else:
+                yield {
+                    view: stack.enter_context(
+                        load_unet(f"echo-{view}", self.choice, max_pixels=limit)
+                    )
+                    for view in VIEWS
+                }
 
     def settings(self) -> dict[str, Any]:
         """Return the settings of the task; values of ``--set`` are JSON, or text that is none."""
@@ -174,7 +180,8 @@ class Arguments(ModelArguments, ImageArguments):
 @click.option(
     "--ray-address",
     metavar="ADDRESS",
-    help="A running Ray cluster, auto or ray://HEAD:10001. Default: Ray is started here.",
+    help="A running Ray cluster with this machine in it, auto or HEAD:6379. Default: Ray is "
+    "started here.",
 )
 @click.option(
     "--worker-cpus",
@@ -236,7 +243,7 @@ def cohort(arguments: Arguments) -> Report:
     return Report("cohort", body, text, code, failures)
 
 
-def _run(model: PromptModel | Unet | None, arguments: Arguments) -> cohorts.Run:
+def _run(model: Model, arguments: Arguments) -> cohorts.Run:
     return cohorts.run(
         arguments.sources,
         model,

@@ -97,8 +97,8 @@ def run(
     Args:
         sources: Manifests, folders, globs, images or ``Item`` objects, see ``read_items``; for
             ``"evaluate"`` one dataset.
-        model: A model that takes prompts; for ``"echo"`` a network for frames, or None for the
-            embedded networks of all views.
+        model: A model that takes prompts; for ``"echo"`` a network for frames, networks by view
+            that are compared with each other, or None for the embedded networks of all views.
         out: Folder for the results, or an address that fsspec opens, ``"s3://bucket/out"``.
         task: ``"segment"``, ``"everything"``, ``"propagate"``, ``"echo"`` or ``"evaluate"``.
         settings: Of the task; see ``tasks.make_task``.
@@ -135,7 +135,7 @@ def run(
     ending = "" if parts == 1 else f"-{part}-of-{parts}"
     store = open_store(out)
     begin(store, doing.description(), ending=ending, resume=going_on)
-    writing = _Writing(doing, store, items)
+    writing = _Writing(doing, store, items, {"engine": engine, "workers": workers})
     own = items[part::parts]
     return Run(doing, own, writing.outcomes(own, working, ending, fail_fast=stops))
 
@@ -148,6 +148,9 @@ class _Writing:
     store: Store
     everything: list[Item]
     """The items of all parts."""
+
+    engine: Mapping[str, Any]
+    """The engine and its workers, for the report."""
 
     _waiting: deque[Item | Outcome] = field(default_factory=deque)
     """Items that workers have, and kept ones between them, in their order."""
@@ -172,7 +175,8 @@ class _Writing:
                             return
                 self._join(journal)
             finally:
-                content = report(self.task.description(), self.task.provenance(), counts)
+                about, ran_on = self.task.description(), self.task.provenance()
+                content = report(about, ran_on, self.engine, counts)
                 text = to_json(content, indent=2) + "\n"
                 self.store.write(f"report{ending}.json", text.encode())
 

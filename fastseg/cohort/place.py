@@ -14,7 +14,7 @@ from fastseg.results import to_json
 
 COHORT_FILE = "cohort.json"
 ITEMS = "items"
-FORMAT = 2
+FORMAT = 1
 
 
 def begin(store: Store, about: Mapping[str, Any], *, ending: str = "", resume: bool) -> None:

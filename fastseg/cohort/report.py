@@ -61,12 +61,15 @@ class Counts:
         return text
 
 
-def report(about: Mapping[str, Any], ran_on: Mapping[str, Any], counts: Counts) -> dict[str, Any]:
+def report(
+    about: Mapping[str, Any], ran_on: Mapping[str, Any], engine: Mapping[str, Any], counts: Counts
+) -> dict[str, Any]:
     """Make the report of a run, ready for JSON.
 
     Args:
         about: The description of the task.
         ran_on: The provenance of the model.
+        engine: The engine and its workers.
         counts: The outcomes.
     """
     seconds = counts.seconds or [float("nan")]
@@ -76,6 +79,7 @@ def report(about: Mapping[str, Any], ran_on: Mapping[str, Any], counts: Counts) 
         "machine": environment.machine(),
         **ran_on,
         **about,
+        **engine,
         "items": counts.items,
         "done": counts.done,
         "kept": counts.kept,

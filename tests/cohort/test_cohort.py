@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -409,7 +410,7 @@ def test_an_interrupted_command_says_how_far_it_came(tiny_folder, tmp_path) -> N
     words = [sys.executable, "-m", "fastseg", "cohort", images, "--task", "everything"]
     words += ["--model", tiny_folder, "--out", tmp_path / "out", "--points-per-side", "2"]
     with running(words) as process:
-        wait_for_journal(tmp_path / "out")
+        wait_for_journal(tmp_path / "out", process)
         process.send_signal(signal.SIGINT)
         _, complained = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -418,10 +419,11 @@ def test_an_interrupted_command_says_how_far_it_came(tiny_folder, tmp_path) -> N
     assert "Traceback" not in complained
 
 
-def wait_for_journal(out: Path, lines: int = 1) -> None:
-    deadline = time.monotonic() + 60
+def wait_for_journal(out: Path, process: subprocess.Popen[str], lines: int = 1) -> None:
+    deadline = time.monotonic() + 120
     path = out / "journal.jsonl"
     while not path.exists() or path.read_bytes().count(b"\n") < lines:
+        assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline, "the cohort was not begun"
         time.sleep(0.005)
 
@@ -484,7 +486,7 @@ def test_killed_at_random_times_it_ends_with_the_same_bytes(
     done = 0
     for _ in range(10):
         with running(words) as process:
-            wait_for_journal(out, min(done + 1, 150))
+            wait_for_journal(out, process, min(done + 1, 150))
             time.sleep(rng.uniform(0, 0.2))
             process.kill()
         done = (out / "journal.jsonl").read_bytes().count(b"\n")

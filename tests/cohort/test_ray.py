@@ -126,3 +126,26 @@ def test_two_nodes_share_the_work(tiny_model, tmp_path, use, monkeypatch) -> Non
     assert results(tmp_path / "out") == results(tmp_path / "whole")
     ran_on = {path.suffix for path in images.iterdir()} - {".png"}
     assert len(ran_on) == 2
+
+
+@pytest.mark.slow
+def test_ray_that_cannot_be_reached_or_started_says_why(
+    tiny_model, images, tmp_path, monkeypatch
+) -> None:
+    ray = pytest.importorskip("ray", reason="needs the extra cohort")
+    ray.shutdown()
+    with pytest.raises(CohortError, match="no Ray cluster answers at localhost:1"):
+        everything(
+            images,
+            tiny_model,
+            tmp_path / "a",
+            engine="ray",
+            ray=RaySettings(address="localhost:1"),
+        )
+
+    def no_memory(**_: Any) -> None:
+        raise ValueError("the object store needs 75 MB and there are 10 MB.")
+
+    monkeypatch.setattr(ray, "init", no_memory)
+    with pytest.raises(CohortError, match="on this machine: the object store needs 75 MB"):
+        everything(images, tiny_model, tmp_path / "b", engine="ray")

@@ -247,6 +247,25 @@ def test_the_command_takes_settings_by_name(scenes, tiny_folder, tmp_path, capsy
     assert (document["done"], document["failed"]) == (4, 1)
 
 
+def test_the_command_runs_echo_files_as_it_is_asked_to(tmp_path, capsys) -> None:
+    Image.fromarray(heart(0)).save(tmp_path / "p_a4c.png")
+    words = (
+        "cohort",
+        tmp_path / "p_a4c.png",
+        "--task",
+        "echo",
+        "--out",
+        tmp_path / "out",
+        "--json",
+    )
+    given = ("--backend", "onnxruntime", "--precision", "fp32", "--max-pixels", 100)
+    assert call(*words, *given) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert document["models"]["a4c"]["runs"] == {"network": "onnxruntime:cpu fp32"}
+    assert document["failures"][0]["type"] == "ImageError"
+    assert "max_pixels" in document["failures"][0]["message"]
+
+
 def test_embeddings_are_kept_for_other_runs(tiny_model, tmp_path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")

@@ -64,6 +64,7 @@ def test_an_image_that_crashes_its_worker_is_named_and_the_rest_is_done(
     assert (images / "002-once.died").exists()
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert (report["done"], report["failed"]) == (3, 2)
+    assert (report["engine"], report["workers"]) == ("local", 2)
     assert children() == before
 
 

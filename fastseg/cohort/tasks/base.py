@@ -28,7 +28,7 @@ class Product:
 
     masks: int
     notes: Mapping[str, Any] = field(default_factory=dict)
-    """What differs from run to run, such as times; for the journal, ready for JSON."""
+    """Values that differ from run to run, such as times; for the journal, ready for JSON."""
 
 
 @dataclass(frozen=True, slots=True)

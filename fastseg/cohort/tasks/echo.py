@@ -36,8 +36,8 @@ class EchoTask(Task):
     """By view."""
 
     measuring: EchoSettings
-    is_embedded: bool
-    """True if the networks are those of fastseg, which are compared with each other."""
+    are_compared: bool
+    """True if there is a network for each view, which are compared with each other."""
 
     def models(self) -> Mapping[str, LoadedModel]:
         """Return the networks by view."""
@@ -53,7 +53,7 @@ class EchoTask(Task):
                 f"{item.image} is of the view {file.view}, and the network of "
                 f"{', '.join(self.networks)}. Leave the model out, or give one for {file.view}."
             )
-        other_views = self.networks.__getitem__ if self.is_embedded else None
+        other_views = self.networks.__getitem__ if self.are_compared else None
         network = self.networks[file.view]
         measuring = replace(self.measuring, threads=network.threads)
         clip = measure_clip(file, frames, network, measuring, other_views)
@@ -76,10 +76,10 @@ class EchoTask(Task):
             item.path,
             view=self.settings["view"],
             patient=item.patient,
-            default_view=None if self.is_embedded else next(iter(self.networks)),
+            default_view=None if self.are_compared else next(iter(self.networks)),
             header=header,
             group=group,
-            find_view=view_in if self.is_embedded else None,
+            find_view=view_in if self.are_compared else None,
         )
 
     def _document(

@@ -30,7 +30,8 @@ from fastseg.sam.model import Sam
 from fastseg.sam.volume_prompts import PropagationSettings
 from fastseg.storage.paths import user_path
 
-Model = PromptModel | Unet | None
+Model = PromptModel | Unet | Mapping[str, Unet] | None
+"""A model that takes prompts, or one or several networks for frames."""
 
 _SEGMENT = ("multimask", "best")
 _ECHO = ("mode", "channels", "cm_per_pixel", "whole_frame", "bsa_m2", "frames_per_beat")
@@ -49,8 +50,8 @@ def make_task(
 
     Args:
         name: A key of ``TASKS``.
-        model: A model that takes prompts; for ``echo`` a network for frames, or None for the
-            embedded networks of all views.
+        model: A model that takes prompts; for ``echo`` a network for frames, networks by view that
+            are compared with each other, or None for the embedded networks of all views.
         settings: ``window`` of images and volumes; ``multimask`` and ``best`` of ``segment``; the
             settings of ``Sam.everything`` that are numbers; ``axis`` and those of
             ``PropagationSettings``, and ``format``, of ``propagate``; ``view`` and those of
@@ -130,8 +131,13 @@ def _echo(model: Model, given: dict[str, Any]) -> EchoTask:
         networks = {model.view: model}
     elif model is None:
         networks = {each: load_unet(f"echo-{each}", Choice()) for each in VIEWS}
+    elif isinstance(model, Mapping) and set(model) == set(VIEWS):
+        networks = {each: model[each] for each in VIEWS}
     else:
-        raise CohortError(f"the task echo needs a network for frames, or None, not {model!r}.")
+        raise CohortError(
+            f"the task echo needs a network for frames, one for each of {', '.join(VIEWS)}, or "
+            f"None, not {shown(model)}."
+        )
     first = next(iter(networks.values()))
     own = {each: given[each] for each in _ECHO if each in given}
     measuring = EchoSettings(**own, max_pixels=first.max_pixels)
@@ -140,7 +146,7 @@ def _echo(model: Model, given: dict[str, Any]) -> EchoTask:
         max_pixels=first.max_pixels,
         networks=networks,
         measuring=measuring,
-        is_embedded=model is None,
+        are_compared=not isinstance(model, Unet),
     )
 
 

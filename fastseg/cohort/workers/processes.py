@@ -163,7 +163,12 @@ def _started(start: tuple[bytes, Any]) -> _Worker:
     command = [sys.executable, "-c", _SERVE, str(theirs.fileno())]
     environment = {**os.environ, "PYTHONPATH": import_path()}
     process = subprocess.Popen(  # noqa: S603 - our own interpreter
-        command, pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL
+        command,
+        pass_fds=[theirs.fileno()],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,  # ours may be JSON
+        start_new_session=True,  # Ctrl-C is for this process, which ends the others
     )
     theirs.close()
     connection = Connection(ours.detach())
@@ -173,7 +178,6 @@ def _started(start: tuple[bytes, Any]) -> _Worker:
 
 def serve(descriptor: int) -> None:
     """Do items for the process at the other end of a socket, until it closes it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other end decides when the work ends
     with Connection(descriptor) as connection:
         content, runs = connection.recv()
         try:

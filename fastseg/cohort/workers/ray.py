@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,13 +19,17 @@ from fastseg.errors import CohortError, FastsegError
 _IN_FLIGHT = 2
 """Items that an actor has at once. With more, Ray Data hands the results over in bursts."""
 
+_PATIENCE_S = 5.0
+"""Seconds that a cluster gets to answer."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RaySettings:
     """The cluster, and what an actor takes of it."""
 
     address: str | None = None
-    """Address of a running cluster, ``"auto"`` or ``"ray://head:10001"``; None starts Ray here."""
+    """Address of a running cluster that this machine is a node of, ``"auto"`` or
+    ``"10.0.0.1:6379"``; None starts Ray here."""
 
     cpus: float = 1.0
     """Processors of an actor; its models use so many threads."""
@@ -174,6 +179,8 @@ def ray_cluster(settings: RaySettings) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
+    if settings.address is not None:
+        _require_answer(settings.address)
     own: dict[str, Any] = {"include_dashboard": False} if settings.address is None else {}
     try:
         ray.init(
@@ -193,3 +200,21 @@ def ray_cluster(settings: RaySettings) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _require_answer(address: str) -> None:
+    """Require that something answers at a host and port; Ray itself would try for minutes.
+
+    Raises:
+        CohortError: Nothing does.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), _PATIENCE_S).close()
+    except (OSError, OverflowError) as error:
+        raise CohortError(
+            f"no Ray cluster answers at {address}: {error}. Check the address, or start one by "
+            "ray start --head."
+        ) from error
