@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,13 @@ SOURCE_ODDS = (0.35, 0.27, 0.18, 0.2)
 
 CUTOUT_AREAS = (0.01, 0.4)
 """Least and largest share of its photograph of a region that is cut out."""
+
+
+CUTOUT_CROPS = 300
+"""Crops of photographs that regions are cut out of; finding regions takes most of a sprite."""
+
+CUTOUT_SEED = 68
+"""First number of the seed of such a crop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,24 +105,38 @@ def of_drawing(random: np.random.Generator, pictures: Collection, side: float) -
 
 
 def of_cutout(random: np.random.Generator, pictures: Collection, side: float) -> Sprite:
-    """Cut a region out of a photograph, with the regions inside of it."""
+    """Cut a region out of a photograph; a drawing stands in for a crop without one."""
+    number = int(random.integers(CUTOUT_CROPS))
+    crop = _labelled_crop(pictures, number)
+    if not crop.masks:
+        return of_drawing(random, pictures, side)
+    mask = crop.masks[int(random.integers(len(crop.masks)))]
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return _enlarge(random, crop.pixels[window], mask[window], side)
+
+
+class _LabelledCrop(NamedTuple):
+    """A crop of a photograph, and those of its regions that can be cut out."""
+
+    pixels: NDArray[np.uint8]
+    masks: list[NDArray[np.bool_]]
+
+
+@functools.lru_cache(maxsize=CUTOUT_CROPS)
+def _labelled_crop(pictures: Collection, number: int) -> _LabelledCrop:
+    """Draw the crop of a number; regions that its edge cuts are none of its objects."""
+    random = np.random.default_rng((CUTOUT_SEED, number))
     crop = (int(random.integers(224, 321)), int(random.integers(224, 321)))
-    for _ in range(4):
-        photograph = pictures.photograph(random, crop)
-        found = regions.find(random, photograph)
-        levels = regions.levels(found)
-        chosen = []
-        for number in range(1, len(found.wholes)):
-            mask = (levels == number).any(axis=0)
-            touches = mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any()
-            if CUTOUT_AREAS[0] < mask.mean() < CUTOUT_AREAS[1] and not touches:
-                chosen.append(mask)
-        if chosen:
-            mask = chosen[int(random.integers(len(chosen)))]
-            rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-            window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-            return _enlarge(random, photograph[window], mask[window], side)
-    return of_drawing(random, pictures, side)
+    pixels = pictures.photograph(random, crop)
+    found = regions.find(random, pixels)
+    levels, chosen = regions.levels(found), []
+    for region in range(1, len(found.wholes)):
+        mask = (levels == region).any(axis=0)
+        border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+        if CUTOUT_AREAS[0] < mask.mean() < CUTOUT_AREAS[1] and not border.any():
+            chosen.append(mask)
+    return _LabelledCrop(pixels, chosen)
 
 
 def _enlarge(
