@@ -211,12 +211,12 @@ def test_scenes_of_the_mixture_are_reproducible_and_have_objects(
     collection: Collection, kind: scene_mixture.MixtureKind
 ) -> None:
     one, two = (
-        scene_mixture.generate(np.random.default_rng(6), collection, (160, 192), kind)
+        scene_mixture.generate(np.random.default_rng(6), collection, (112, 128), kind)
         for _ in range(2)
     )
     np.testing.assert_array_equal(one.image, two.image)
     np.testing.assert_array_equal(one.labels, two.labels)
-    assert one.image.shape == (160, 192, 3)
+    assert one.image.shape == (112, 128, 3)
     assert one.image.dtype == np.uint8
     assert one.labels.max() < len(one.wholes)
     assert prompts.targets(one)
@@ -224,7 +224,7 @@ def test_scenes_of_the_mixture_are_reproducible_and_have_objects(
 
 
 def test_a_labelled_photograph_shows_the_colours_of_its_regions(collection: Collection) -> None:
-    scene = labelled_photographs.generate(np.random.default_rng(2), collection, (160, 192))
+    scene = labelled_photographs.generate(np.random.default_rng(2), collection, (112, 128))
     spread = scene.image.reshape(-1, 3).std(axis=0).mean()
     within = [
         scene.image[mask].std(axis=0).mean()
