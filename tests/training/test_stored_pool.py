@@ -10,7 +10,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs torch")
 pytest.importorskip("skimage", reason="weak labels need scikit-image")
 
-from tests.helpers import pictures
+from tests.helpers import constructed_images
 from training.sam_nano import (
     __main__ as command,
 )
@@ -41,7 +41,7 @@ def one_crop(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def collection(tmp_path_factory: pytest.TempPathFactory) -> Collection:
-    return Collection(pictures.write(tmp_path_factory.mktemp("pictures")))
+    return Collection(constructed_images.write(tmp_path_factory.mktemp("images")))
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_the_command_continues_a_pool(
     stored_pool.pack(stored_pool.draw(0, 128, collection), ready)
     monkeypatch.setattr(stored_pool, "draw", draw)
     folder = next(iter(collection.files["photograph"])).parents[2]
-    words = [str(tmp_path / "pool"), "--pictures", str(folder), "--side", "128", "--scenes"]
+    words = [str(tmp_path / "pool"), "--images", str(folder), "--side", "128", "--scenes"]
     assert stored_pool.main([*words, "2"]) == 0
     assert stored_pool.main([*words, "3"]) == 0
     assert drawn == [0, 1, 2]
@@ -208,7 +208,7 @@ class _Model:
 
 
 def test_the_network_labels_what_it_finds_in_the_mirrored_image_too() -> None:
-    image, masks = pictures.known_regions()
+    image, masks = constructed_images.known_regions()
     agreeing = self_training.agreeing_masks(_Model(), image)
     assert len(agreeing) == 2  # not the corner
     scene = self_training.label(np.random.default_rng(1), _Model(), image)
