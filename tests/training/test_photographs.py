@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("torch", reason="training needs torch")
 pytest.importorskip("skimage", reason="weak labels need scikit-image")
 
-from tests.helpers import pictures
+from tests.helpers import constructed_images
 from training.sam_nano import figures, prompts, scene_mixture
 from training.sam_nano.photographs import (
     __main__ as download,
@@ -29,16 +29,22 @@ from training.sam_nano.photographs import (
 from training.sam_nano.photographs.collection import Collection
 
 
+@pytest.fixture(autouse=True)
+def one_crop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut all regions out of one crop: finding them takes half a second."""
+    monkeypatch.setattr(sprites, "CUTOUT_CROPS", 1)
+
+
 @pytest.fixture(scope="module")
 def collection(tmp_path_factory: pytest.TempPathFactory) -> Collection:
-    return Collection(pictures.write(tmp_path_factory.mktemp("pictures")))
+    return Collection(constructed_images.write(tmp_path_factory.mktemp("images")))
 
 
 def iou(one: np.ndarray, other: np.ndarray) -> float:
     return float((one & other).sum() / (one | other).sum())
 
 
-def test_the_manifest_names_an_author_and_a_free_licence_for_every_picture() -> None:
+def test_the_manifest_names_an_author_and_a_free_licence_for_every_image() -> None:
     entries = manifest.read()
     assert {entry.kind for entry in entries} == {"photograph", "texture", "drawing"}
     for entry in entries:
@@ -56,8 +62,8 @@ def test_a_manifest_with_another_licence_is_refused(tmp_path: Path, licence: str
         manifest.read(file)
 
 
-@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="pictures come from Debian packages")
-def test_pictures_are_copied_out_of_a_package(
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="images come from Debian packages")
+def test_images_are_copied_out_of_a_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = tmp_path / "content"
@@ -65,9 +71,9 @@ def test_pictures_are_copied_out_of_a_package(
     (content / "DEBIAN" / "control").write_text(
         "Package: some\nVersion: 1\nArchitecture: all\nMaintainer: A <a@b.c>\nDescription: d\n"
     )
-    (content / "usr/share/pictures/deep").mkdir(parents=True)
+    (content / "usr/share/images/deep").mkdir(parents=True)
     for name in ("one.jpg", "deep/two.jpg", "other.jpg"):
-        (content / "usr/share/pictures" / name).write_bytes(name.encode())
+        (content / "usr/share/images" / name).write_bytes(name.encode())
     archive = tmp_path / "some_1_all.deb"
     subprocess.run([shutil.which("dpkg-deb"), "-b", content, archive], check=True)
     run = download._run
@@ -81,8 +87,8 @@ def test_pictures_are_copied_out_of_a_package(
 
     monkeypatch.setattr(download, "_run", fetch)
     entries = [
-        manifest.Entry("some", "usr/share/pictures/one.jpg", "A", "CC0-1.0", "photograph"),
-        manifest.Entry("some", "usr/share/pictures/deep/*", "B", "CC0-1.0", "texture"),
+        manifest.Entry("some", "usr/share/images/one.jpg", "A", "CC0-1.0", "photograph"),
+        manifest.Entry("some", "usr/share/images/deep/*", "B", "CC0-1.0", "texture"),
     ]
     assert download.download(entries, tmp_path / "out") == 2
     found = {path.name: path.read_bytes() for path in (tmp_path / "out").rglob("*.jpg")}
@@ -102,7 +108,7 @@ def test_without_the_tools_of_debian_the_download_says_so(
 
 
 def test_merging_joins_alike_neighbours_first() -> None:
-    image, masks = pictures.known_regions()
+    image, masks = constructed_images.known_regions()
     found = hierarchy.merge(image)
     contains = found.ancestors()
     assert contains[-1].all()
@@ -121,7 +127,7 @@ def test_a_single_colour_has_no_regions() -> None:
 
 
 def test_weak_labels_are_the_known_regions_and_their_nesting() -> None:
-    image, masks = pictures.known_regions()
+    image, masks = constructed_images.known_regions()
     found = regions.find(np.random.default_rng(1), image)
     levels = regions.levels(found)
     best = {}
@@ -205,12 +211,12 @@ def test_scenes_of_the_mixture_are_reproducible_and_have_objects(
     collection: Collection, kind: scene_mixture.MixtureKind
 ) -> None:
     one, two = (
-        scene_mixture.generate(np.random.default_rng(6), collection, (160, 192), kind)
+        scene_mixture.generate(np.random.default_rng(6), collection, (112, 128), kind)
         for _ in range(2)
     )
     np.testing.assert_array_equal(one.image, two.image)
     np.testing.assert_array_equal(one.labels, two.labels)
-    assert one.image.shape == (160, 192, 3)
+    assert one.image.shape == (112, 128, 3)
     assert one.image.dtype == np.uint8
     assert one.labels.max() < len(one.wholes)
     assert prompts.targets(one)
@@ -218,7 +224,7 @@ def test_scenes_of_the_mixture_are_reproducible_and_have_objects(
 
 
 def test_a_labelled_photograph_shows_the_colours_of_its_regions(collection: Collection) -> None:
-    scene = labelled_photographs.generate(np.random.default_rng(2), collection, (160, 192))
+    scene = labelled_photographs.generate(np.random.default_rng(2), collection, (112, 128))
     spread = scene.image.reshape(-1, 3).std(axis=0).mean()
     within = [
         scene.image[mask].std(axis=0).mean()
@@ -239,6 +245,6 @@ def test_the_camera_keeps_size_and_order_of_brightness() -> None:
         assert image[:, 60:].mean() > image[:, :36].mean() + 30
 
 
-def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="holds no photographs"):
         Collection(tmp_path)

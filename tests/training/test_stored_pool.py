@@ -10,7 +10,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs torch")
 pytest.importorskip("skimage", reason="weak labels need scikit-image")
 
-from tests.helpers import pictures
+from tests.helpers import constructed_images
 from training.sam_nano import (
     __main__ as command,
 )
@@ -25,17 +25,23 @@ from training.sam_nano import (
     stored_pool,
 )
 from training.sam_nano.cached_scenes import cache_scene
-from training.sam_nano.photographs import regions
+from training.sam_nano.photographs import regions, sprites
 from training.sam_nano.photographs.collection import Collection
 from training.sam_nano.plan import SMOKE_STORED, Stage
 from training.sam_nano.scenes import Scene
 
-STAGE = Stage(3, 256, 2, 8, (1e-4, 1e-4), stored=True)
+STAGE = Stage(3, 128, 2, 8, (1e-4, 1e-4), stored=True)
+
+
+@pytest.fixture(autouse=True)
+def one_crop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut all regions out of one crop: finding them takes half a second."""
+    monkeypatch.setattr(sprites, "CUTOUT_CROPS", 1)
 
 
 @pytest.fixture(scope="module")
 def collection(tmp_path_factory: pytest.TempPathFactory) -> Collection:
-    return Collection(pictures.write(tmp_path_factory.mktemp("pictures")))
+    return Collection(constructed_images.write(tmp_path_factory.mktemp("images")))
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +54,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory, collection: Collection) -> Pa
 
 
 def test_a_scene_is_read_as_it_was_written(tmp_path: Path, collection: Collection) -> None:
-    scene = stored_pool.draw(1, 256, collection)
+    scene = stored_pool.draw(1, 128, collection)
     stored_pool.pack(scene, tmp_path / "one.npz")
     read = stored_pool.unpack(tmp_path / "one.npz")
     for name in ("image", "coverage", "owners"):
@@ -56,7 +62,7 @@ def test_a_scene_is_read_as_it_was_written(tmp_path: Path, collection: Collectio
     for before, after in zip(scene.prompt_groups, read.prompt_groups, strict=True):
         for name in stored_pool.GROUP_FIELDS:
             torch.testing.assert_close(getattr(after, name), getattr(before, name), rtol=0, atol=0)
-    again = stored_pool.draw(1, 256, collection)
+    again = stored_pool.draw(1, 128, collection)
     torch.testing.assert_close(again.image, scene.image, rtol=0, atol=0)
 
 
@@ -64,7 +70,7 @@ def test_a_stored_pool_gives_batches_at_places_of_the_square(pool: Path) -> None
     stored, corners = stored_pool.StoredPool(pool), set()
     for number in range(4):
         batch = stored.batch(STAGE, (7, number))
-        assert batch.images.shape == (2, 3, 256, 256)
+        assert batch.images.shape == (2, 3, 128, 128)
         singles, others = batch.prompts
         assert len(singles.labels) == len(others.labels) == 2 * 4
         x, y = ((singles.coords[:, 0] - 16 * torch.tensor(batch.corner)) / 4).long().T
@@ -76,7 +82,7 @@ def test_a_stored_pool_gives_batches_at_places_of_the_square(pool: Path) -> None
 
 
 def test_an_empty_pool_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="holds no scenes of 256 px"):
+    with pytest.raises(FileNotFoundError, match="holds no scenes of 128 px"):
         stored_pool.StoredPool(tmp_path).batch(STAGE, (1, 1))
 
 
@@ -95,14 +101,14 @@ def test_the_command_continues_a_pool(
         return stored_pool.unpack(ready)
 
     ready = tmp_path / "ready.npz"
-    stored_pool.pack(stored_pool.draw(0, 256, collection), ready)
+    stored_pool.pack(stored_pool.draw(0, 128, collection), ready)
     monkeypatch.setattr(stored_pool, "draw", draw)
     folder = next(iter(collection.files["photograph"])).parents[2]
-    words = [str(tmp_path / "pool"), "--pictures", str(folder), "--side", "256", "--scenes"]
+    words = [str(tmp_path / "pool"), "--images", str(folder), "--side", "128", "--scenes"]
     assert stored_pool.main([*words, "2"]) == 0
     assert stored_pool.main([*words, "3"]) == 0
     assert drawn == [0, 1, 2]
-    assert len(stored_pool.StoredPool(tmp_path / "pool").files(256)) == 3
+    assert len(stored_pool.StoredPool(tmp_path / "pool").files(128)) == 3
 
 
 def nested_scene(*, ground_known: bool) -> Scene:
@@ -202,7 +208,7 @@ class _Model:
 
 
 def test_the_network_labels_what_it_finds_in_the_mirrored_image_too() -> None:
-    image, masks = pictures.known_regions()
+    image, masks = constructed_images.known_regions()
     agreeing = self_training.agreeing_masks(_Model(), image)
     assert len(agreeing) == 2  # not the corner
     scene = self_training.label(np.random.default_rng(1), _Model(), image)
@@ -218,20 +224,21 @@ def test_the_network_labels_what_it_finds_in_the_mirrored_image_too() -> None:
 def test_held_out_scenes_of_the_mixture_are_always_the_same(
     collection: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(held_out, "SIDE", 256)
-    one, two = (list(held_out.mixture_scenes(3, collection)) for _ in range(2))
+    monkeypatch.setattr(held_out, "SIDE", 128)
+    one = list(held_out.mixture_scenes(3, collection))
     assert [held.kind for held in one] == ["collage", "photograph", "medical"]
-    for first, second in zip(one, two, strict=True):
+    for first, second in zip(one, held_out.mixture_scenes(2, collection), strict=False):
         np.testing.assert_array_equal(first.image, second.image)
         np.testing.assert_array_equal(first.boxes, second.boxes)
 
 
 @pytest.mark.slow
 def test_training_from_a_pool_runs_and_continues(
-    pool: Path, tmp_path: Path, collection: Collection
+    pool: Path, tmp_path: Path, collection: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scene = stored_pool.draw(9, 1024, collection)
-    stored_pool.pack(scene, pool / "1024" / "000009.npz")
+    monkeypatch.setattr("training.sam_nano.depthwise.compiled", lambda: None)  # a minute
+    scene = stored_pool.draw(9, 256, collection)
+    stored_pool.pack(scene, pool / "256" / "000009.npz")
     weights = Path(command.__file__).parents[1] / "weights" / "sam_nano.safetensors"
     words = ["--smoke", "--pool", str(pool), "--out", str(tmp_path / "run"), "--workers", "0"]
     assert command.main([*words, "--start", str(weights)]) == 0

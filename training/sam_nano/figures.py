@@ -105,7 +105,7 @@ def person(random: np.random.Generator) -> list[Part]:
 
 
 def animal(random: np.random.Generator) -> list[Part]:
-    """Draw a four-legged animal from the side: legs, trunk, neck, head, ears and tail."""
+    """Draw a four-legged animal from the side: limbs, trunk, neck, head, ears and tail."""
     long, deep = random.uniform(0.28, 0.42), random.uniform(0.1, 0.17)
     tall, thick = random.uniform(0.12, 0.36), random.uniform(0.02, 0.04)
     parts = []

@@ -75,7 +75,7 @@ def scenes(count: int) -> Iterator[HeldOutScene]:
         yield _hold_out(np.random.default_rng((SEED, index)), kind, draw)
 
 
-def mixture_scenes(count: int, pictures: Collection) -> Iterator[HeldOutScene]:
+def mixture_scenes(count: int, images: Collection) -> Iterator[HeldOutScene]:
     """Yield held-out scenes of the kinds that the sixth edition added; always the same.
 
     The photographs themselves are those of training, as there are few: their crops and what is
@@ -85,7 +85,7 @@ def mixture_scenes(count: int, pictures: Collection) -> Iterator[HeldOutScene]:
     for index in range(count):
         kind = added[index % len(added)]
         draw = functools.partial(
-            scene_mixture.generate, pictures=pictures, size=(SIDE, SIDE), kind=kind
+            scene_mixture.generate, images=images, size=(SIDE, SIDE), kind=kind
         )
         yield _hold_out(np.random.default_rng((SEED, 1, index)), kind, draw)
 
@@ -201,14 +201,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("run", type=Path, help="folder of a run")
     parser.add_argument("--scenes", type=int, default=20, help="held-out scenes to measure on")
     parser.add_argument(
-        "--pictures", type=Path, help="measure on collages, photographs and phantoms instead"
+        "--images", type=Path, help="measure on collages, photographs and phantoms instead"
     )
     arguments = parser.parse_args(argv)
-    if arguments.pictures is None:
+    if arguments.images is None:
         name, shown = "curve.json", list(scenes(arguments.scenes))
     else:
         name = "mixture_curve.json"
-        shown = list(mixture_scenes(arguments.scenes, Collection(arguments.pictures)))
+        shown = list(mixture_scenes(arguments.scenes, Collection(arguments.images)))
     curve, network = [], SamNano()
     for file in sorted((arguments.run / "kept").glob("*.safetensors")):
         network.load_state_dict(load_file(file))

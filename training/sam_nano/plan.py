@@ -193,8 +193,8 @@ SMOKE = StagePlan(
 
 SMOKE_STORED = StagePlan(
     _with_frozen_statistics(
-        Stage(3, 256, 1, 4, (1e-5, 1e-5), stored=True),
-        Stage(1, 1024, 1, 4, (1e-5, 1e-6), stored=True),
+        Stage(3, 128, 1, 4, (1e-5, 1e-5), stored=True),
+        Stage(1, 256, 1, 4, (1e-5, 1e-6), stored=True),
         corrections=1.0,
     )
 )

@@ -21,16 +21,16 @@ ODDS = (0.24, 0.34, 0.24, 0.18)
 
 def generate(
     random: np.random.Generator,
-    pictures: Collection,
+    images: Collection,
     size: tuple[int, int],
     kind: MixtureKind | None = None,
 ) -> Scene:
     """Draw a scene of ``(height, width)`` pixels of a given kind, or of any."""
     drawn: MixtureKind = kind or KINDS[int(random.choice(len(KINDS), p=ODDS))]
     if drawn == "collage":
-        return collages.generate(random, pictures, size)
+        return collages.generate(random, images, size)
     if drawn == "photograph":
-        return labelled_photographs.generate(random, pictures, size)
+        return labelled_photographs.generate(random, images, size)
     if drawn == "medical":
         return medical.generate(random, size)
     return scene_kinds.generate(random, size)

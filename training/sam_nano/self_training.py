@@ -1,6 +1,6 @@
 """Round of self-training: the network's own stable masks of photographs, as scenes of a pool.
 
-``python -m training.sam_nano.self_training MODEL POOL --pictures PICTURES --scenes 300`` adds them.
+``python -m training.sam_nano.self_training MODEL POOL --images IMAGES --scenes 300`` adds them.
 MODEL is a folder that ``publish`` wrote.
 """
 
@@ -104,7 +104,7 @@ def label(random: np.random.Generator, model: Sam, image: NDArray[np.uint8]) -> 
     return Scene(shown, nested.labels, nested.wholes, ground_known=False)
 
 
-def draw(index: int, side: int, model: Sam, pictures: Collection) -> CachedScene:
+def draw(index: int, side: int, model: Sam, images: Collection) -> CachedScene:
     """Draw the scene of a number; the same number and network give the same scene.
 
     Raises:
@@ -113,7 +113,7 @@ def draw(index: int, side: int, model: Sam, pictures: Collection) -> CachedScene
     random = np.random.default_rng((SEED, side, index))
     stage = Stage(1, side, 1, 32, (0.0, 0.0), all_kinds=True, area_exponent=0.4)
     for _ in range(TRIES):
-        scene = label(random, model, pictures.photograph(random, (side, side)))
+        scene = label(random, model, images.photograph(random, (side, side)))
         if scene is not None and (masks := prompts.targets(scene)):
             return cache_scene(random, scene, masks, stage, REQUESTS)
     raise ValueError(
@@ -127,16 +127,16 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", help="folder of the network, or the name of an embedded one")
     parser.add_argument("pool", type=Path, help="folder of the pool")
-    parser.add_argument("--pictures", type=Path, required=True, help="folder of the pictures")
+    parser.add_argument("--images", type=Path, required=True, help="folder of the images")
     parser.add_argument("--side", type=int, default=768, help="side of the scenes in pixels")
     parser.add_argument("--scenes", type=int, default=300, help="scenes of the round")
     arguments = parser.parse_args(argv)
-    pictures = Collection(arguments.pictures)
+    images = Collection(arguments.images)
     with fastseg.load(arguments.model, device="cpu") as model:
         for index in range(FIRST, FIRST + arguments.scenes):
             file = arguments.pool / str(arguments.side) / f"{index:06d}.npz"
             if not file.exists():
-                stored_pool.pack(draw(index, arguments.side, model, pictures), file)
+                stored_pool.pack(draw(index, arguments.side, model, images), file)
     print(f"{arguments.scenes} scenes of the network's own masks in {arguments.pool}")
     return 0
 

@@ -1,6 +1,6 @@
 """Pool of scenes on disk, drawn beforehand, so that a training step draws none.
 
-``python -m training.sam_nano.stored_pool POOL --pictures PICTURES --scenes 2000`` fills one; the
+``python -m training.sam_nano.stored_pool POOL --images IMAGES --scenes 2000`` fills one; the
 same command continues one that was stopped.
 """
 
@@ -102,7 +102,7 @@ class StoredPool:
         return collate_repeated(random, stage, scenes, (x, y))
 
 
-def draw(index: int, side: int, pictures: Collection) -> CachedScene:
+def draw(index: int, side: int, images: Collection) -> CachedScene:
     """Draw the scene of a number; the same number gives the same scene."""
     random = np.random.default_rng((SEED, side, index))
     stage = Stage(1, side, 1, 32, (0.0, 0.0), all_kinds=True, area_exponent=0.4)
@@ -111,7 +111,7 @@ def draw(index: int, side: int, pictures: Collection) -> CachedScene:
         if random.random() < PADDED_SHARE:
             kept = int(side * random.uniform(0.55, 0.95))
             height, width = (kept, side) if random.random() < 0.65 else (side, kept)
-        scene = scene_mixture.generate(random, pictures, (height, width))
+        scene = scene_mixture.generate(random, images, (height, width))
         if masks := prompts.targets(scene):
             return cache_scene(random, scene, masks, stage, REQUESTS)
 
@@ -120,17 +120,17 @@ def main(argv: list[str] | None = None) -> int:
     """Parse the command line and draw the scenes that are missing."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pool", type=Path, help="folder of the pool")
-    parser.add_argument("--pictures", type=Path, required=True, help="folder of the pictures")
+    parser.add_argument("--images", type=Path, required=True, help="folder of the images")
     parser.add_argument("--side", type=int, default=768, help="side of the scenes in pixels")
     parser.add_argument("--scenes", type=int, default=2000, help="scenes of that side in the end")
     parser.add_argument("--first", type=int, default=0, help="number of the first of them")
     arguments = parser.parse_args(argv)
-    folder, pictures = arguments.pool / str(arguments.side), Collection(arguments.pictures)
+    folder, images = arguments.pool / str(arguments.side), Collection(arguments.images)
     folder.mkdir(parents=True, exist_ok=True)
     for index in range(arguments.first, arguments.scenes):
         file = folder / f"{index:06d}.npz"
         if not file.exists():
-            pack(draw(index, arguments.side, pictures), file)
+            pack(draw(index, arguments.side, images), file)
     print(f"{len(StoredPool(arguments.pool).files(arguments.side))} scenes in {folder}")
     return 0
 

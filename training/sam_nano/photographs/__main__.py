@@ -1,4 +1,4 @@
-"""Download the pictures of the manifest: ``python -m training.sam_nano.photographs FOLDER``.
+"""Download the images of the manifest: ``python -m training.sam_nano.photographs FOLDER``.
 
 Debian's package manager fetches the packages; nothing is installed, and nothing is published.
 """
@@ -43,7 +43,7 @@ def _run(tool: str, *words: str | Path, folder: Path) -> None:
 
 
 def take(entry: Entry, unpacked: Path, out: Path) -> int:
-    """Copy the pictures of an entry to ``out/kind/package``; return their number.
+    """Copy the images of an entry to ``out/kind/package``; return their number.
 
     Raises:
         FileNotFoundError: The package holds no such file.
@@ -62,7 +62,7 @@ def take(entry: Entry, unpacked: Path, out: Path) -> int:
 
 
 def download(entries: Iterable[Entry], out: Path) -> int:
-    """Fetch the pictures of a manifest into a folder; return their number."""
+    """Fetch the images of a manifest into a folder; return their number."""
     count = 0
     ordered = sorted(entries, key=lambda entry: entry.package)
     for package, group in groupby(ordered, key=lambda entry: entry.package):
@@ -75,11 +75,11 @@ def download(entries: Iterable[Entry], out: Path) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and download."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("out", type=Path, help="folder for the pictures")
+    parser.add_argument("out", type=Path, help="folder for the images")
     arguments = parser.parse_args(argv)
     if missing := missing_tools():
-        parser.error(f"{', '.join(missing)} not found: the pictures come from Debian's packages")
-    print(f"{download(manifest.read(), arguments.out)} pictures in {arguments.out}")
+        parser.error(f"{', '.join(missing)} not found: the images come from Debian's packages")
+    print(f"{download(manifest.read(), arguments.out)} images in {arguments.out}")
     return 0
 
 

@@ -23,10 +23,10 @@ class Collage:
     """A collage under construction."""
 
     def __init__(
-        self, random: np.random.Generator, pictures: Collection, size: tuple[int, int]
+        self, random: np.random.Generator, images: Collection, size: tuple[int, int]
     ) -> None:
         self.random = random
-        self.pictures = pictures
+        self.images = images
         self.size = size
         self.plain = random.random() < 0.45
         """True if the ground is one surface, which holds no objects of its own."""
@@ -36,8 +36,8 @@ class Collage:
 
     def _ground(self) -> NDArray[np.float32]:
         if self.plain:
-            return sprites.surface(self.random, self.pictures, self.size).copy()
-        ground = Image.fromarray(self.pictures.photograph(self.random, self.size))
+            return sprites.surface(self.random, self.images, self.size).copy()
+        ground = Image.fromarray(self.images.photograph(self.random, self.size))
         if self.random.random() < 0.35:
             ground = ground.filter(ImageFilter.GaussianBlur(self.random.uniform(2, 12)))
         return np.asarray(ground, dtype=np.float32) / 255
@@ -133,7 +133,7 @@ def scatter(collage: Collage) -> None:
     random, (height, width) = collage.random, collage.size
     for _ in range(int(random.integers(2, 14))):
         side = float(np.exp(random.uniform(np.log(28), np.log(0.85 * max(collage.size)))))
-        sprite = sprites.draw(random, collage.pictures, side)
+        sprite = sprites.draw(random, collage.images, side)
         high, wide = sprite.coverage.shape
         x = int(random.uniform(-0.3 * wide, width - 0.7 * wide))
         y = int(random.uniform(-0.3 * high, height - 0.7 * high))
@@ -153,14 +153,14 @@ def shelves(collage: Collage) -> None:
             parts = figures.FIGURES[name](random)
             side = 0.85 * row * random.uniform(0.6, 1)
             for _ in range(int(random.integers(1, 6))):
-                sprite = sprites.of_figure(random, collage.pictures, parts, side)
+                sprite = sprites.of_figure(random, collage.images, parts, side)
                 high, wide = sprite.coverage.shape
                 collage.paste(sprite, (x, foot - row // 12 - high))
                 x += int(wide * random.uniform(0.9, 1.1))
 
 
-def generate(random: np.random.Generator, pictures: Collection, size: tuple[int, int]) -> Scene:
+def generate(random: np.random.Generator, images: Collection, size: tuple[int, int]) -> Scene:
     """Draw a collage of ``(height, width)`` pixels."""
-    collage = Collage(random, pictures, size)
+    collage = Collage(random, images, size)
     (shelves if random.random() < 0.2 else scatter)(collage)
     return collage.finish()

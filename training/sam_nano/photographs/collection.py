@@ -1,4 +1,4 @@
-"""The downloaded pictures in memory, and patches drawn from them."""
+"""The downloaded images in memory, and patches drawn from them."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from training.sam_nano.photographs.manifest import PictureKind
+from training.sam_nano.photographs.manifest import ImageKind
 
 LARGEST_SIDE = {"photograph": 2048, "texture": 1024, "drawing": 640}
-"""Longer side in pixels that pictures of each kind are reduced to."""
+"""Longer side in pixels that images of each kind are reduced to."""
 
 SMALLEST_CROP = 0.3
 """Least side of a crop of a photograph, as a share of its shorter side."""
 
 
 class Collection:
-    """Pictures below a folder, by kind; each is read when it is first drawn.
+    """Images below a folder, by kind; each is read when it is first drawn.
 
     Args:
         folder: The folder that ``training.sam_nano.photographs`` filled.
 
     Raises:
-        FileNotFoundError: It holds no pictures of one of the kinds.
+        FileNotFoundError: It holds no images of one of the kinds.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.files: dict[PictureKind, list[Path]] = {
+        self.files: dict[ImageKind, list[Path]] = {
             kind: sorted(path for path in (folder / kind).rglob("*") if path.is_file())
             for kind in ("photograph", "texture", "drawing")
         }
@@ -80,13 +80,13 @@ class Collection:
                 if min(len(rows), len(columns)) > 12:
                     return whole[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
-    def _choose(self, random: np.random.Generator, kind: PictureKind) -> Path:
+    def _choose(self, random: np.random.Generator, kind: ImageKind) -> Path:
         files = self.files[kind]
         return files[int(random.integers(len(files)))]
 
 
 @functools.lru_cache(maxsize=96)
-def _read(file: Path, kind: PictureKind) -> NDArray[np.uint8]:
+def _read(file: Path, kind: ImageKind) -> NDArray[np.uint8]:
     with Image.open(file) as image:
         read = image.convert("RGBA" if kind == "drawing" else "RGB")
     side = LARGEST_SIDE[kind]

@@ -12,10 +12,10 @@ FEWEST = 3
 """Least regions of a scene; crops with fewer are drawn anew."""
 
 
-def generate(random: np.random.Generator, pictures: Collection, size: tuple[int, int]) -> Scene:
+def generate(random: np.random.Generator, images: Collection, size: tuple[int, int]) -> Scene:
     """Draw a crop of a photograph of ``(height, width)`` pixels with its weak labels."""
     while True:
-        crop = pictures.photograph(random, size)
+        crop = images.photograph(random, size)
         found = regions.find(random, crop)
         if len(found.wholes) > FEWEST:
             image = camera.expose(random, crop.astype(np.float32) / 255)

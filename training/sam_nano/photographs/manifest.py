@@ -1,4 +1,4 @@
-"""Manifest of the pictures that training may use: package, file, author and licence of each."""
+"""Manifest of the images that training may use: package, file, author and licence of each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 FILE = Path(__file__).with_name("manifest.csv")
 
-PictureKind = Literal["photograph", "texture", "drawing"]
+ImageKind = Literal["photograph", "texture", "drawing"]
 """Scenes with objects; surfaces; single objects before a transparent ground."""
 
 LICENCES = frozenset({"CC0-1.0", "public-domain", "CC-BY-2.0", "CC-BY-4.0"})
@@ -18,15 +18,15 @@ LICENCES = frozenset({"CC0-1.0", "public-domain", "CC-BY-2.0", "CC-BY-4.0"})
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Pictures of one author in a package of Debian."""
+    """Images of one author in a package of Debian."""
 
     package: str
     file: str
     """Path or pattern of paths inside the package."""
     author: str
     licence: str
-    """A member of ``LICENCES``, as the package's copyright file or the picture's card states it."""
-    kind: PictureKind
+    """A member of ``LICENCES``, as the package's copyright file or the image's card states it."""
+    kind: ImageKind
 
 
 def read(file: Path = FILE) -> tuple[Entry, ...]:
@@ -38,7 +38,7 @@ def read(file: Path = FILE) -> tuple[Entry, ...]:
     with file.open(newline="", encoding="utf-8") as lines:
         entries = tuple(Entry(**row) for row in csv.DictReader(lines))
     for entry in entries:
-        if entry.licence not in LICENCES or entry.kind not in get_args(PictureKind):
+        if entry.licence not in LICENCES or entry.kind not in get_args(ImageKind):
             raise ValueError(
                 f"{entry.file} of {entry.package} has licence {entry.licence!r} and kind "
                 f"{entry.kind!r}; a manifest holds {sorted(LICENCES)} alone"

@@ -14,7 +14,7 @@ from training.sam_nano.photographs import hierarchy
 from training.sam_nano.photographs.hierarchy import Hierarchy
 
 WORKING_SIDE = 320
-"""Longer side in pixels of the image that is taken apart."""
+"""Longer side in pixels of the image that is taken apart; smaller ones stay as they are."""
 
 CHANGES = 4
 """Changed versions of the image whose regions are compared."""
@@ -49,7 +49,7 @@ class Regions:
 def find(random: np.random.Generator, image: NDArray[np.uint8]) -> Regions:
     """Find the regions of an image uint8 (height, width, 3) that agree across its changes."""
     height, width = image.shape[:2]
-    shrink = WORKING_SIDE / max(height, width)
+    shrink = min(1.0, WORKING_SIDE / max(height, width))
     size = (max(16, round(width * shrink)), max(16, round(height * shrink)))
     small = Image.fromarray(image).resize(size, Image.Resampling.BOX)
     regions = _candidates(hierarchy.merge(np.asarray(small)), size)

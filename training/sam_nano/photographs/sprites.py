@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,13 @@ SOURCE_ODDS = (0.35, 0.27, 0.18, 0.2)
 
 CUTOUT_AREAS = (0.01, 0.4)
 """Least and largest share of its photograph of a region that is cut out."""
+
+
+CUTOUT_CROPS = 300
+"""Crops of photographs that regions are cut out of; finding regions takes most of a sprite."""
+
+CUTOUT_SEED = 68
+"""First number of the seed of such a crop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,22 +51,22 @@ class Sprite:
 
 
 def draw(
-    random: np.random.Generator, pictures: Collection, side: float, source: str | None = None
+    random: np.random.Generator, images: Collection, side: float, source: str | None = None
 ) -> Sprite:
     """Draw an object whose longer side has ``side`` pixels, from a given source or any."""
     chosen = source or str(random.choice(SOURCES, p=SOURCE_ODDS))
     if chosen == "figure":
-        return of_figure(random, pictures, figures.draw(random), side)
+        return of_figure(random, images, figures.draw(random), side)
     if chosen == "drawing":
-        return of_drawing(random, pictures, side)
+        return of_drawing(random, images, side)
     if chosen == "cutout":
-        return of_cutout(random, pictures, side)
+        return of_cutout(random, images, side)
     outline = outlines.random_outline(random, 0.5)
-    return of_figure(random, pictures, [Part(outline, 0)], side)
+    return of_figure(random, images, [Part(outline, 0)], side)
 
 
 def of_figure(
-    random: np.random.Generator, pictures: Collection, parts: list[Part], side: float
+    random: np.random.Generator, images: Collection, parts: list[Part], side: float
 ) -> Sprite:
     """Fill the parts of a figure with surfaces, and shade them."""
     points = np.concatenate([part.outline for part in parts])
@@ -71,16 +80,16 @@ def of_figure(
     for part in parts:
         mask = fill((part.outline - low) * scale + 2, size) > 127
         if part.surface not in skins:
-            skins[part.surface] = surface(random, pictures, size)
+            skins[part.surface] = surface(random, images, size)
         shade = np.float32(1 + random.normal(0, 0.06))
         colours[mask] = skins[part.surface][mask] * shade
         numbers[mask], inside = part.surface + 1, inside | mask
     return _finish(random, colours, inside.astype(np.float32), numbers)
 
 
-def of_drawing(random: np.random.Generator, pictures: Collection, side: float) -> Sprite:
+def of_drawing(random: np.random.Generator, images: Collection, side: float) -> Sprite:
     """Take a drawing as it is, or with its lights and shadows on another surface."""
-    pixels = Image.fromarray(pictures.drawing(random))
+    pixels = Image.fromarray(images.drawing(random))
     scale = side / max(pixels.size)
     size = (max(6, round(pixels.width * scale)), max(6, round(pixels.height * scale)))
     image = np.asarray(pixels.resize(size, Image.Resampling.BILINEAR), dtype=np.float32) / 255
@@ -88,32 +97,46 @@ def of_drawing(random: np.random.Generator, pictures: Collection, side: float) -
         image = image[:, ::-1]
     colours, coverage = image[..., :3], image[..., 3]
     if random.random() < 0.6:
-        own = surface(random, pictures, coverage.shape)
+        own = surface(random, images, coverage.shape)
         colours = 0.55 * own + 0.45 * colours.mean(axis=2, keepdims=True)
     elif random.random() < 0.5:
         colours = colours[..., random.permutation(3)]
     return _finish(random, colours, coverage, np.zeros(coverage.shape, np.int16))
 
 
-def of_cutout(random: np.random.Generator, pictures: Collection, side: float) -> Sprite:
-    """Cut a region out of a photograph, with the regions inside of it."""
+def of_cutout(random: np.random.Generator, images: Collection, side: float) -> Sprite:
+    """Cut a region out of a photograph; a drawing stands in for a crop without one."""
+    number = int(random.integers(CUTOUT_CROPS))
+    crop = _labelled_crop(images, number)
+    if not crop.masks:
+        return of_drawing(random, images, side)
+    mask = crop.masks[int(random.integers(len(crop.masks)))]
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return _enlarge(random, crop.pixels[window], mask[window], side)
+
+
+class _LabelledCrop(NamedTuple):
+    """A crop of a photograph, and those of its regions that can be cut out."""
+
+    pixels: NDArray[np.uint8]
+    masks: list[NDArray[np.bool_]]
+
+
+@functools.lru_cache(maxsize=CUTOUT_CROPS)
+def _labelled_crop(images: Collection, number: int) -> _LabelledCrop:
+    """Draw the crop of a number; regions that its edge cuts are none of its objects."""
+    random = np.random.default_rng((CUTOUT_SEED, number))
     crop = (int(random.integers(224, 321)), int(random.integers(224, 321)))
-    for _ in range(4):
-        photograph = pictures.photograph(random, crop)
-        found = regions.find(random, photograph)
-        levels = regions.levels(found)
-        chosen = []
-        for number in range(1, len(found.wholes)):
-            mask = (levels == number).any(axis=0)
-            touches = mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any()
-            if CUTOUT_AREAS[0] < mask.mean() < CUTOUT_AREAS[1] and not touches:
-                chosen.append(mask)
-        if chosen:
-            mask = chosen[int(random.integers(len(chosen)))]
-            rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-            window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-            return _enlarge(random, photograph[window], mask[window], side)
-    return of_drawing(random, pictures, side)
+    pixels = images.photograph(random, crop)
+    found = regions.find(random, pixels)
+    levels, chosen = regions.levels(found), []
+    for region in range(1, len(found.wholes)):
+        mask = (levels == region).any(axis=0)
+        border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+        if CUTOUT_AREAS[0] < mask.mean() < CUTOUT_AREAS[1] and not border.any():
+            chosen.append(mask)
+    return _LabelledCrop(pixels, chosen)
 
 
 def _enlarge(
@@ -132,7 +155,7 @@ def _enlarge(
 
 
 def surface(
-    random: np.random.Generator, pictures: Collection, size: tuple[int, int]
+    random: np.random.Generator, images: Collection, size: tuple[int, int]
 ) -> NDArray[np.float32]:
     """Draw a surface (height, width, 3): one colour, or a texture about it, strong or weak."""
     colour = random.uniform(0.05, 0.95, 3)
@@ -142,7 +165,7 @@ def surface(
     if kind < 0.25:
         weave = textures.surface(random, size)[..., None] * random.uniform(0, 0.08)
         return np.asarray(np.clip(colour + weave, 0, 1), dtype=np.float32)
-    texture = pictures.texture(random, size).astype(np.float32) / 255
+    texture = images.texture(random, size).astype(np.float32) / 255
     if kind < 0.55:
         return texture
     strength = random.uniform(0.2, 0.9)

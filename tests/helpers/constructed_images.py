@@ -1,4 +1,4 @@
-"""A small collection of constructed pictures in the place of the downloaded ones."""
+"""A small collection of constructed images in the place of the downloaded ones."""
 
 from __future__ import annotations
 
