@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -149,3 +151,19 @@ def test_ray_that_cannot_be_reached_or_started_says_why(
     monkeypatch.setattr(ray, "init", no_memory)
     with pytest.raises(CohortError, match="on this machine: the object store needs 75 MB"):
         everything(images, tiny_model, tmp_path / "b", engine="ray")
+
+
+def test_ray_that_is_started_here_reports_nothing_to_its_makers(monkeypatch) -> None:
+    switches: list[str | None] = []
+    fake = ModuleType("ray")
+    fake.is_initialized = lambda: False
+    fake.init = lambda **_: switches.append(os.environ.get("RAY_USAGE_STATS_ENABLED"))
+    fake.shutdown = lambda: None
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    for chosen in (None, "1"):
+        monkeypatch.delenv("RAY_USAGE_STATS_ENABLED", raising=False)
+        if chosen is not None:
+            monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", chosen)
+        with engine.ray_cluster(RaySettings()) as ray:
+            assert ray is fake
+    assert switches == ["0", "1"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 import socket
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,6 +22,9 @@ _IN_FLIGHT = 2
 
 _PATIENCE_S = 5.0
 """Seconds that a cluster gets to answer."""
+
+
+_USAGE_SWITCH = "RAY_USAGE_STATS_ENABLED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +183,10 @@ def ray_cluster(settings: RaySettings) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
-    if settings.address is not None:
+    if settings.address is None:
+        # Ray reports its use to its makers; a cluster that runs already has its own rule.
+        os.environ.setdefault(_USAGE_SWITCH, "0")
+    else:
         _require_answer(settings.address)
     own: dict[str, Any] = {"include_dashboard": False} if settings.address is None else {}
     try:
