@@ -145,12 +145,24 @@ def test_ray_that_cannot_be_reached_or_started_says_why(
             ray=RaySettings(address="localhost:1"),
         )
 
+    calls = []
+
     def no_memory(**_: Any) -> None:
+        calls.append("no memory")
         raise ValueError("the object store needs 75 MB and there are 10 MB.")
 
     monkeypatch.setattr(ray, "init", no_memory)
     with pytest.raises(CohortError, match="on this machine: the object store needs 75 MB"):
         everything(images, tiny_model, tmp_path / "b", engine="ray")
+
+    def too_busy(**_: Any) -> None:
+        calls.append("too busy")
+        raise RuntimeError("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "init", too_busy)
+    with pytest.raises(CohortError, match="timed out during startup"):
+        everything(images, tiny_model, tmp_path / "c", engine="ray")
+    assert calls == ["no memory", "too busy", "too busy"]
 
 
 def test_ray_that_is_started_here_reports_nothing_to_its_makers(monkeypatch) -> None:

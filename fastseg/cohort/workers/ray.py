@@ -188,15 +188,15 @@ def ray_cluster(settings: RaySettings) -> Iterator[Any]:
         os.environ.setdefault(_USAGE_SWITCH, "0")
     else:
         _require_answer(settings.address)
-    own: dict[str, Any] = {"include_dashboard": False} if settings.address is None else {}
     try:
-        ray.init(
-            address=settings.address or "local",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={"env_vars": {"PYTHONPATH": import_path()}},
-            **own,
-        )
+        try:
+            _connect(ray, settings)
+        except Exception as error:
+            # Ray gives its own start half a minute, which is too short on a busy machine.
+            if settings.address is not None or "timed out" not in str(error):
+                raise
+            ray.shutdown()
+            _connect(ray, settings)
     except Exception as error:  # Ray has errors of its own for every cause
         where = settings.address or "on this machine"
         raise CohortError(
@@ -207,6 +207,17 @@ def ray_cluster(settings: RaySettings) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _connect(ray: Any, settings: RaySettings) -> None:
+    own: dict[str, Any] = {"include_dashboard": False} if settings.address is None else {}
+    ray.init(
+        address=settings.address or "local",
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        runtime_env={"env_vars": {"PYTHONPATH": import_path()}},
+        **own,
+    )
 
 
 def _require_answer(address: str) -> None:
