@@ -376,6 +376,10 @@ def test_occupied_paths_and_missing_devices_fail_before_training(tmp_path, capsy
     assert "is no dataset" in capsys.readouterr().err
     assert command.main([*words, "--rate", "-1"]) == 1
     assert "rate (-1) must be positive" in capsys.readouterr().err
+    assert command.main([*words, "--threads", "0"]) == 1
+    assert "threads must be" in capsys.readouterr().err
+    assert experiment.main([*words, "--test", str(tmp_path), "--clicks", "0"]) == 1
+    assert "clicks must be" in capsys.readouterr().err
 
 
 def test_runs_are_summarised_by_their_number_of_pairs(tmp_path):
