@@ -15,7 +15,8 @@ from PIL import Image
 torch = pytest.importorskip("torch", reason="training needs torch")
 pytest.importorskip("safetensors", reason="training needs safetensors")
 
-from fastseg.artifacts import safetensors
+from fastseg import artifacts
+from fastseg.artifacts import registry, safetensors
 from fastseg.errors import (
     BackendUnavailableError,
     ImageError,
@@ -333,7 +334,8 @@ def test_losses_that_are_not_finite_end_the_training(base, pairs, tmp_path):
 def test_sam_nano_starts_from_the_weights_of_the_clone_and_has_no_blocks_to_adapt():
     start = read_start("sam-nano")
     assert start.kind.name == "sam-nano"
-    assert start.source["sha256"].startswith("945b58ea")
+    source = artifacts.read(registry.find("sam-nano")).manifest.source
+    assert start.source["sha256"] == source["checkpoint_sha256"]
     with pytest.raises(ModelError, match="SAM-Adapter is for SAM ViT-B, L and H"):
         start.adapted(0)
     with pytest.raises(ModelFolderError, match="no network of SAM's shape"):
@@ -374,6 +376,10 @@ def test_occupied_paths_and_missing_devices_fail_before_training(tmp_path, capsy
     assert "is no dataset" in capsys.readouterr().err
     assert command.main([*words, "--rate", "-1"]) == 1
     assert "rate (-1) must be positive" in capsys.readouterr().err
+    assert command.main([*words, "--threads", "0"]) == 1
+    assert "threads must be" in capsys.readouterr().err
+    assert experiment.main([*words, "--test", str(tmp_path), "--clicks", "0"]) == 1
+    assert "clicks must be" in capsys.readouterr().err
 
 
 def test_runs_are_summarised_by_their_number_of_pairs(tmp_path):

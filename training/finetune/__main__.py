@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from fastseg.errors import FastsegError
+from fastseg.errors import FastsegError, PromptError
+from fastseg.inputs.numbers import whole_number
 from training.finetune.finetuning import NOTICE, FineTuning, fine_tune
 from training.finetune.settings import METHODS, PROMPTS, Settings
 
@@ -59,8 +60,13 @@ def places(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def start_torch(arguments: argparse.Namespace) -> None:
-    """Set the number of torch's threads."""
-    if arguments.threads:
+    """Set the number of torch's threads.
+
+    Raises:
+        PromptError: It is less than 1.
+    """
+    if arguments.threads is not None:
+        whole_number(arguments.threads, "threads", PromptError, least=1)
         torch.set_num_threads(arguments.threads)
 
 
@@ -79,9 +85,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     add_options(parser)
     arguments = parser.parse_args(argv)
-    start_torch(arguments)
     run = arguments.run or arguments.out.with_name(f"{arguments.out.name}-run")
     try:
+        start_torch(arguments)
         task = FineTuning(
             out=arguments.out,
             run=run,

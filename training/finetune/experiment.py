@@ -13,9 +13,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from fastseg import environment
-from fastseg.errors import FastsegError
+from fastseg.errors import FastsegError, PromptError
 from fastseg.evaluation.dataset import read_dataset
 from fastseg.evaluation.published import read_table
+from fastseg.inputs.numbers import whole_number
 from fastseg.storage.atomic import atomic_file
 from training.finetune.__main__ import add_options, places, say, settings, start_torch
 from training.finetune.finetuning import NOTICE, FineTuning, fine_tune
@@ -44,6 +45,8 @@ def run(arguments: argparse.Namespace) -> list[Score]:
     Raises:
         FastsegError: As ``fine_tune``, ``prompted`` and ``unprompted`` raise them.
     """
+    for number in arguments.clicks:
+        whole_number(number, "clicks", PromptError, least=1)
     test, out = read_dataset(arguments.test), arguments.out
     task = FineTuning(
         out=out / "tuned",
@@ -83,8 +86,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--clicks", type=int, nargs="+", default=[1, 5], help="points (1 5)")
     add_options(parser)
     arguments = parser.parse_args(argv)
-    start_torch(arguments)
     try:
+        start_torch(arguments)
         print(table(run(arguments)))
     except FastsegError as error:
         print(error, file=sys.stderr)

@@ -183,8 +183,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds (0 1 2)")
     add_options(parser)
     arguments = parser.parse_args(argv)
-    start_torch(arguments)
     try:
+        start_torch(arguments)
         found = run(arguments)
     except FastsegError as error:
         print(error, file=sys.stderr)
