@@ -148,6 +148,13 @@ def test_noise_has_fewer_regions_than_it_has_segments() -> None:
     assert len(regions.find(np.random.default_rng(1), noise).wholes) - 1 < segments / 3
 
 
+def test_ragged_patches_are_no_regions() -> None:
+    disc = np.hypot(*np.mgrid[-40:40, -40:40]) < 25
+    crumbs = np.random.default_rng(2).random((80, 80)) < 0.5
+    assert regions._is_smooth(disc)
+    assert not regions._is_smooth(disc & crumbs)
+
+
 def test_regions_nest_from_the_largest_on() -> None:
     masks = np.zeros((3, 40, 40), bool)
     masks[0, 10:20, 10:20] = masks[1, 5:35, 5:35] = masks[2, 0:4, 0:4] = True
