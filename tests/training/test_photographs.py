@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from training.sam_nano.photographs import (
     labelled_photographs,
     manifest,
     regions,
+    resources,
     sprites,
 )
 from training.sam_nano.photographs.collection import Collection
@@ -48,7 +50,9 @@ def test_the_manifest_names_an_author_and_a_free_licence_for_every_image() -> No
     entries = manifest.read()
     assert {entry.kind for entry in entries} == {"photograph", "texture", "drawing"}
     for entry in entries:
-        assert entry.licence in {"CC0-1.0", "public-domain", "CC-BY-2.0", "CC-BY-4.0"}
+        assert entry.licence in {
+            "CC0-1.0", "public-domain", "CC-BY-2.0", "CC-BY-3.0", "CC-BY-4.0",
+        }  # fmt: skip
         assert entry.author
         assert "coins" not in entry.file  # what quality is measured on is never trained on
     assert len(set(entries)) == len(entries)
@@ -96,6 +100,40 @@ def test_images_are_copied_out_of_a_package(
     absent = manifest.Entry("some", "usr/share/absent.jpg", "A", "CC0-1.0", "photograph")
     with pytest.raises(FileNotFoundError, match=r"some holds no usr/share/absent\.jpg"):
         download.download([absent], tmp_path / "out")
+
+
+def write_resource_file(file: Path, path: str, content: bytes) -> None:
+    """Write a resource file of Qt with one member, in folders."""
+    parts = ["", *path.split("/")]
+    names, offsets = b"", []
+    for part in parts:
+        offsets.append(len(names))
+        names += struct.pack(">HI", len(part), 0) + part.encode("utf-16-be")
+    tree = b""
+    for number, offset in enumerate(offsets):
+        last = number == len(parts) - 1
+        node = (offset, 0, 0, 0) if last else (offset, resources.FOLDER, 1, number + 1)
+        tree += struct.pack(">iHii", *node) + bytes(8)  # the time of the last change
+    header = resources.HEADER.size
+    body = struct.pack(">I", len(content)) + content
+    places = header, header + len(tree), header + len(tree) + len(body)
+    file.write_bytes(resources.HEADER.pack(resources.MAGIC, 2, *places) + tree + body + names)
+
+
+def test_images_are_taken_out_of_resource_files(tmp_path: Path) -> None:
+    inside = "game/images/fishes/fish1.webp"
+    write_resource_file(tmp_path / "some.rcc", inside, b"pixels")
+    assert resources.members(tmp_path / "some.rcc") == {inside: b"pixels"}
+    entry = manifest.Entry("some", f"some.rcc!{inside}", "A", "CC0-1.0", "photograph")
+    assert download.take(entry, tmp_path, tmp_path / "out") == 1
+    (taken,) = (tmp_path / "out").rglob("*.webp")
+    assert taken.read_bytes() == b"pixels"
+    other = manifest.Entry("some", "some.rcc!absent.webp", "A", "CC0-1.0", "photograph")
+    with pytest.raises(FileNotFoundError, match="some holds no"):
+        download.take(other, tmp_path, tmp_path / "out")
+    (tmp_path / "bad.rcc").write_bytes(b"not one")
+    with pytest.raises(ValueError, match=r"bad\.rcc is no resource file"):
+        resources.members(tmp_path / "bad.rcc")
 
 
 def test_without_the_tools_of_debian_the_download_says_so(
@@ -146,6 +184,13 @@ def test_noise_has_fewer_regions_than_it_has_segments() -> None:
     noise = np.random.default_rng(3).integers(0, 255, (96, 96, 3), dtype=np.uint8)
     segments = hierarchy.merge(noise).segments.max() + 1
     assert len(regions.find(np.random.default_rng(1), noise).wholes) - 1 < segments / 3
+
+
+def test_ragged_patches_are_no_regions() -> None:
+    disc = np.hypot(*np.mgrid[-40:40, -40:40]) < 25
+    crumbs = np.random.default_rng(2).random((80, 80)) < 0.5
+    assert regions._is_smooth(disc)
+    assert not regions._is_smooth(disc & crumbs)
 
 
 def test_regions_nest_from_the_largest_on() -> None:

@@ -14,7 +14,7 @@ from itertools import groupby
 from pathlib import Path
 
 from fastseg.storage.atomic import atomic_file
-from training.sam_nano.photographs import manifest
+from training.sam_nano.photographs import manifest, resources
 from training.sam_nano.photographs.manifest import Entry
 
 TOOLS = ("apt-get", "dpkg-deb")
@@ -48,17 +48,30 @@ def take(entry: Entry, unpacked: Path, out: Path) -> int:
     Raises:
         FileNotFoundError: The package holds no such file.
     """
-    found = sorted(path for path in unpacked.glob(entry.file) if path.is_file())
+    found = _find(entry, unpacked)
     if not found:
         raise FileNotFoundError(
             f"{entry.package} holds no {entry.file}; its version differs from the manifest's"
         )
-    for path in found:
-        place = out / entry.kind / entry.package / "-".join(path.relative_to(unpacked).parts[3:])
-        place.parent.mkdir(parents=True, exist_ok=True)
+    for path, content in found.items():
+        place = out / entry.kind / entry.package / "-".join(Path(path).parts[3:])
         with atomic_file(place) as partial:
-            shutil.copyfile(path, partial)
+            partial.write_bytes(content)
     return len(found)
+
+
+def _find(entry: Entry, unpacked: Path) -> dict[str, bytes]:
+    """Return the contents of the files of an entry by their paths in the package."""
+    outer, _, inner = entry.file.partition(manifest.INSIDE)
+    files = sorted(path for path in unpacked.glob(outer) if path.is_file())
+    if not inner:
+        return {str(path.relative_to(unpacked)): path.read_bytes() for path in files}
+    return {
+        path: content
+        for file in files
+        for path, content in resources.members(file).items()
+        if path == inner
+    }
 
 
 def download(entries: Iterable[Entry], out: Path) -> int:

@@ -17,6 +17,9 @@ LARGEST_SIDE = {"photograph": 2048, "texture": 1024, "drawing": 640}
 SMALLEST_CROP = 0.3
 """Least side of a crop of a photograph, as a share of its shorter side."""
 
+FEWEST_PIXELS = 150
+"""Least shorter side in pixels of a crop, where the photograph has as many."""
+
 
 class Collection:
     """Images below a folder, by kind; each is read when it is first drawn.
@@ -52,7 +55,8 @@ class Collection:
         whole = _read(self._choose(random, "photograph"), "photograph")
         height, width = whole.shape[:2]
         largest = min(height / size[0], width / size[1])
-        scale = largest * np.exp(random.uniform(np.log(least), 0))
+        sharp = FEWEST_PIXELS / (largest * min(size))  # small photographs are shown whole
+        scale = largest * np.exp(random.uniform(np.log(min(1.0, max(least, sharp))), 0))
         high, wide = max(8, int(size[0] * scale)), max(8, int(size[1] * scale))
         y, x = random.integers(0, height - high + 1), random.integers(0, width - wide + 1)
         crop = Image.fromarray(whole[y : y + high, x : x + wide])

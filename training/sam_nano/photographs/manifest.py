@@ -12,7 +12,10 @@ FILE = Path(__file__).with_name("manifest.csv")
 ImageKind = Literal["photograph", "texture", "drawing"]
 """Scenes with objects; surfaces; single objects before a transparent ground."""
 
-LICENCES = frozenset({"CC0-1.0", "public-domain", "CC-BY-2.0", "CC-BY-4.0"})
+INSIDE = "!"
+"""Separates the path of a resource file from a path inside of it."""
+
+LICENCES = frozenset({"CC0-1.0", "public-domain", "CC-BY-2.0", "CC-BY-3.0", "CC-BY-4.0"})
 """Licences that ask for no more than the author's name; none is share-alike."""
 
 
@@ -22,7 +25,7 @@ class Entry:
 
     package: str
     file: str
-    """Path or pattern of paths inside the package."""
+    """Path or pattern of paths inside the package, and perhaps in a resource file (``INSIDE``)."""
     author: str
     licence: str
     """A member of ``LICENCES``, as the package's copyright file or the image's card states it."""

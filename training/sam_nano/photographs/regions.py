@@ -31,6 +31,10 @@ AREAS = (0.0008, 0.6)
 LEAST_LIFETIME = 0.12
 """Least logarithm of a region's lifetime (``Hierarchy.lifetimes``)."""
 
+RAGGEDNESS_REACH = 2.5
+SMOOTH_IOU = 0.8
+"""Deviation in pixels of the blur that a region must survive, and its least overlap."""
+
 DISTINCT_IOU = 0.85
 """Nested regions that overlap more are the same; the one that lives longer stays."""
 
@@ -60,7 +64,8 @@ def find(random: np.random.Generator, image: NDArray[np.uint8]) -> Regions:
         votes += _overlaps(regions, others).max(axis=1, initial=0) >= AGREEING_IOU
     agreeing = regions.select(np.flatnonzero(votes >= AGREEING))
     kept = agreeing.select(_distinct(agreeing))
-    return nest(kept.contains[:, kept.segments], (height, width))
+    masks = kept.contains[:, kept.segments]
+    return nest(masks[[_is_smooth(mask) for mask in masks]], (height, width))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +125,13 @@ def _distinct(found: _Candidates) -> NDArray[np.int64]:
         if not same[row, kept].any():
             kept.append(row)
     return np.array(sorted(kept), dtype=np.int64)
+
+
+def _is_smooth(mask: NDArray[np.bool_]) -> bool:
+    """Tell whether a blurred outline is still that of the mask: ragged patches are no objects."""
+    soft = ndimage.gaussian_filter(mask.astype(np.float32), RAGGEDNESS_REACH) > 0.5
+    both, either = np.count_nonzero(soft & mask), np.count_nonzero(soft | mask)
+    return both > SMOOTH_IOU * either
 
 
 def nest(masks: NDArray[np.bool_], size: tuple[int, int]) -> Regions:
