@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from fastseg.artifacts import ModelFolder
-from fastseg.artifacts.manifest import SAM
+from fastseg.artifacts.manifest import SAM, UNET
 from fastseg.backends.base import Backend, Plan, ThresholdedDecoder
 from fastseg.backends.fork_safety import in_child
 from fastseg.backends.selection import exactly, open_plan, plan
@@ -61,7 +61,10 @@ UNMEASURED = "FP32 is the default. Run fastseg calibrate for a faster backend wi
 """The reason for the plans of a model whose choice is free, without a tuned plan."""
 
 FOR_FRAMES = 'FP32 is the default. The precision "bf16" is faster on processors that support it'
-"""The same for models of other families: ``validation.autotune`` measures none of them."""
+"""The same for a model that takes no prompts: ``validation.autotune`` measures none of them."""
+
+UNTUNED = "FP32 is the default. Models of this family are not calibrated"
+"""The same for models of the remaining families."""
 
 
 class GraphRunner(Protocol):
@@ -278,7 +281,7 @@ def resolve_plans(folder: ModelFolder, choice: Choice) -> tuple[dict[str, Plan],
     if not choice.is_free or any(each.device != "cpu" for each in exact.values()):
         return exact, "as it was asked for"
     if folder.manifest.family != SAM:
-        return exact, FOR_FRAMES
+        return exact, FOR_FRAMES if folder.manifest.family == UNET else UNTUNED
     tuned = tuned_plans.find(folder, threads=choice.threads)
     if tuned is None:
         return exact, UNMEASURED

@@ -13,6 +13,8 @@ torch = pytest.importorskip("torch", reason="exports need torch")
 
 import fastseg
 from fastseg import artifacts
+from fastseg.backends.tensorrt.builder import BuildOptions, build_engine
+from fastseg.backends.tensorrt.library import TENSORRT_RTX
 from fastseg.errors import CheckpointError
 from fastseg.export.checkpoints.identify import identify
 from fastseg.export.networks.ritm import SHAPES, Ritm
@@ -78,12 +80,26 @@ def test_weights_that_are_not_finite_are_refused(h18s, tmp_path):
         identify(saved(tmp_path / "diverged.pth", h18s, **bad))
 
 
+@pytest.fixture(scope="module")
+def exported(h18s, tmp_path_factory) -> tuple[Path, Path]:
+    """A checkpoint of the published layout, and its model folder."""
+    base = tmp_path_factory.mktemp("h18s")
+    checkpoint, out = saved(base / "coco_lvis_h18s_itermask.pth", h18s), base / "ritm-h18s"
+    assert export_checkpoint(checkpoint, out).within(1e-5)
+    return checkpoint, out
+
+
 @pytest.mark.slow
-def test_a_checkpoint_becomes_a_folder_that_clicks_as_the_plain_predictor(h18s, tmp_path):
-    checkpoint = saved(tmp_path / "coco_lvis_h18s_itermask.pth", h18s)
-    out = tmp_path / "ritm-h18s"
-    table = export_checkpoint(checkpoint, out)
-    assert table.within(1e-5)
+def test_its_graph_becomes_an_engine_for_images_of_any_size(needs_rtx, exported):
+    folder = artifacts.read(exported[1])
+    stored = folder.graph_file("network")
+    options = BuildOptions(TENSORRT_RTX, ("portable",))
+    assert len(build_engine(folder.file(stored), stored.graph, options)) >= 4 * 4_000_000
+
+
+@pytest.mark.slow
+def test_a_checkpoint_becomes_a_folder_that_clicks_as_the_plain_predictor(h18s, exported):
+    checkpoint, out = exported
     assert check_folder(out, checkpoint).within(1e-5)
     manifest = json.loads((out / "model.json").read_text())
     assert manifest["source"]["kind"] == "ritm-h18s"

@@ -221,6 +221,12 @@ def test_everything_takes_a_prepared_image_of_the_same_image_alone(model, image)
         model.everything(image[:50], embedding=ready, **settings)
 
 
+def test_the_reason_for_float32_promises_nothing_that_was_not_measured(tiny_ritm):
+    with fastseg.load(tiny_ritm) as free:
+        assert free.precision == "fp32"
+        assert "not calibrated" in free.reason
+
+
 def test_the_rules_are_data_of_the_folder(tiny_ritm):
     manifest = artifacts.read(tiny_ritm).manifest
     assert manifest.family == "ritm"
