@@ -171,8 +171,8 @@ SIXTH = StagePlan(
             *_with_frozen_statistics(
                 Stage(60, 768, 1, 16, (5e-6, 1e-4)),
                 Stage(240, 768, 1, 16, (1e-4, 2.5e-4)),
-                Stage(3700, 768, 1, 16, (2.5e-4, 2e-4)),
-                Stage(1800, 1024, 1, 16, (2e-4, 1e-6)),
+                Stage(3100, 768, 1, 16, (2.5e-4, 2e-4)),
+                Stage(1500, 1024, 1, 16, (2e-4, 1e-6)),
                 corrections=0.1,
             ),
         )
