@@ -73,7 +73,7 @@ def test_masks_scores_and_object_scores_equal_the_reference(theirs, ours, encode
     assert relative(mine[0], sparse) <= 1e-6
     assert relative(found, masks) <= 1e-5
     assert relative(scores, ious) <= 1e-5
-    # A logit near zero, of terms that are a hundred times as large.
+    # These logits are about 0.005, where 1e-5 of them is less than the rounding of their terms.
     assert float((present - objects).abs().max()) <= 1e-6
 
 
