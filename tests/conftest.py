@@ -137,10 +137,10 @@ def exported_sam(kind: str, places: pytest.TempPathFactory) -> ExportedSam:
 def sam2_small_folder(tmp_path_factory) -> Path:
     """The network of ``tests.helpers.small_sam2`` as a model folder: for slow tests only."""
     pytest.importorskip("torch", reason="exports need torch")
-    from tests.helpers.small_sam2 import small_modules, small_reference, write_small_folder
+    from tests.helpers.small_sam2 import small_reference, small_sam2_modules, write_small_folder
 
     out = tmp_path_factory.mktemp("models") / "sam2"
-    write_small_folder(small_modules(small_reference()), out)
+    write_small_folder(small_sam2_modules(small_reference()), out)
     return out
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.helpers import scheduling
@@ -12,13 +14,20 @@ def test_every_named_file_is_there() -> None:
     assert not [file for file in scheduling.FIRST if not (ROOT / file).is_file()]
 
 
-def test_the_files_that_ask_for_the_exported_sam_go_to_one_worker() -> None:
-    fixtures = ("vit_small", "small_modules", "small_folder", "small_fp16_folder", "BOTH_SIZES")
+@pytest.mark.parametrize(
+    "fixtures",
+    [
+        r"vit_small|\bsmall_modules|\bsmall_folder|small_fp16_folder|BOTH_SIZES",
+        r"sam2_small_folder",
+    ],
+    ids=["SAM", "SAM 2"],
+)
+def test_the_files_that_ask_for_one_export_go_to_one_worker(fixtures: str) -> None:
     asking = [
         file.relative_to(ROOT).as_posix()
         for file in (ROOT / "tests").rglob("test_*.py")
         if file.name != "test_scheduling.py"
-        and any(name in file.read_text(encoding="utf-8") for name in fixtures)
+        and re.search(fixtures, file.read_text(encoding="utf-8"))
     ]
     assert asking
     assert len({scheduling.group(f"{file}::test") for file in asking}) == 1

@@ -15,7 +15,6 @@ from pathlib import Path
 from benchmarks.networks import exports, plain, timing
 from fastseg import artifacts, environment
 from fastseg.export.checkpoints.kinds import Kind
-from fastseg.export.networks.guided import GuidedModules
 
 HEADINGS = (
     "network",
@@ -70,8 +69,7 @@ def _rows(kind: Kind, folder: Path, arguments: argparse.Namespace) -> Iterator[l
         "" if gmac is None else f"{gmac:.1f}",
         f"{exports.worst_difference(manifest):.1e}",
     ]
-    guided = isinstance(kind.build(), GuidedModules)
-    if guided or arguments.no_times:
+    if arguments.no_times:
         yield [*facts, "", "", "", ""]
         return
     for runtime in arguments.runtimes:

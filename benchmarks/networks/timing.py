@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 import fastseg
+from fastseg.artifacts.manifest import SAM
 from fastseg.demo_data import PICTURE
 
 SIZE = 1024, 768
@@ -57,6 +58,10 @@ def times(folder: Path, backend: str, points_per_side: int) -> Times:
             prompt["points"] = [[width / 2, height / 2]]
         elif rules.boxes:
             prompt["boxes"] = [width / 4, height / 4, width / 2, height / 2]
+        if model_.manifest.family != SAM:
+            # The network sees image and prompt together; an array is not remembered.
+            point_ms = median_ms(lambda: model_.segment(pixels, **prompt))
+            return Times(_runtimes(model_), None, point_ms, None)
         embedding = model_.embed(pixels)
         embedding_ms = median_ms(lambda: model_.embed(pixels))
         point_ms = median_ms(lambda: model_.segment(embedding, **prompt))
@@ -65,8 +70,11 @@ def times(folder: Path, backend: str, points_per_side: int) -> Times:
             start = time.perf_counter()
             model_.everything(pixels, points_per_side=points_per_side, **EVERY_MASK)
             everything_s = time.perf_counter() - start
-        runs = "+".join(dict.fromkeys(each.split(":")[0] for each in model_.runs.values()))
-    return Times(runs, embedding_ms, point_ms, everything_s)
+        return Times(_runtimes(model_), embedding_ms, point_ms, everything_s)
+
+
+def _runtimes(model: Any) -> str:
+    return "+".join(dict.fromkeys(each.split(":")[0] for each in model.runs.values()))
 
 
 def median_ms(call: Callable[[], object]) -> float:

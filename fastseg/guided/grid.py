@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fastseg import ops
 from fastseg.errors import PromptError
 from fastseg.guided.image import GuidedImage
+from fastseg.inputs.numbers import function_of_two_numbers
 from fastseg.masks import Masks
 from fastseg.ops import Rle
 from fastseg.sam.grid_settings import GridSettings, grid_points
@@ -60,9 +61,13 @@ def find_masks(
         settings: Of everything mode; those of crops have no effect.
         watch: Gets the times of decoding and filtering.
         progress: Called with the points so far and all points.
+
+    Raises:
+        PromptError: ``progress`` is no function.
     """
+    function_of_two_numbers(progress, "progress", PromptError)
     points = grid_points(settings.grid(0), image.frame)
-    report = progress or _silent
+    report = _silent if progress is None else progress
     report(0, len(points))
     kept: list[tuple[Rle, float, float, int]] = []
     least = np.float32(settings.stability_score_thresh)

@@ -233,5 +233,6 @@ class GuidedModel(LoadedModel, ABC):
 
 def _shifted(probability: float, offset: float) -> np.float32:
     """Move a probability by an offset of its logit."""
-    odds = probability / (1 - probability) * math.exp(offset)
-    return np.float32(odds / (1 + odds))
+    logit = math.log(probability / (1 - probability)) + offset
+    # Beyond 700 the exponential has no float64, and the probability is 0 or 1 long before.
+    return np.float32(1 / (1 + math.exp(-min(max(logit, -700.0), 700.0))))

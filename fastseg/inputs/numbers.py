@@ -131,6 +131,21 @@ def one_of(value: object, words: Sequence[str], what: str, error: Kind) -> str:
     return value
 
 
+def function_of_two_numbers(value: object, what: str, error: Kind) -> None:
+    """Require a function that is told of progress, or None.
+
+    Args:
+        value: A callable, or None.
+        what: Name of the argument, for the message.
+        error: The error to raise.
+
+    Raises:
+        FastsegError: ``error``: it is something else.
+    """
+    if value is not None and not callable(value):
+        raise error(f"{what} must be a function of two numbers, not {shown(value)}.")
+
+
 def yes_or_no(value: object, what: str, error: Kind) -> bool:
     """Return ``value`` as a truth value.
 

@@ -17,7 +17,7 @@ from fastseg.errors import EmbeddingError, PromptError
 from fastseg.geometry import Frame
 from fastseg.images import Channels, ImageSource, read_image
 from fastseg.inference.concurrency import ordered_map
-from fastseg.inputs.numbers import shown
+from fastseg.inputs.numbers import function_of_two_numbers, shown
 from fastseg.masks import Masks, concatenate
 from fastseg.ops import Binarised, Rle
 from fastseg.sam.classifier import Classifier, name_masks, require_classifier, takes_embeddings
@@ -75,8 +75,7 @@ class MaskGenerator:
     ) -> None:
         self._pipeline = pipeline
         self._settings = settings
-        if progress is not None and not callable(progress):
-            raise PromptError(f"progress must be a function of two numbers, not {shown(progress)}.")
+        function_of_two_numbers(progress, "progress", PromptError)
         self._progress = progress
         self._counting = Lock()
         self._done = self._total = 0

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from numpy.typing import ArrayLike
 
 from fastseg.errors import PromptError
-from fastseg.inputs.numbers import shown
+from fastseg.inputs.numbers import function_of_two_numbers, shown
 from fastseg.masks import Masks
 from fastseg.sam.embedding import Embedding
 from fastseg.sam.propagation import Progress, Propagation
@@ -124,8 +124,7 @@ class VolumeModel:
         called = None if names is None else object_names(names, anchors)
         if cache is not None and not callable(getattr(cache, "embed", None)):
             raise PromptError(f"cache must be an EmbeddingCache, not {shown(cache)}.")
-        if progress is not None and not callable(progress):
-            raise PromptError(f"progress must be a function of two numbers, not {shown(progress)}.")
+        function_of_two_numbers(progress, "progress", PromptError)
         embed = self.embed if cache is None else partial(cache.embed, self)
         call = ""
         if checkpoint is not None:

@@ -115,7 +115,7 @@ def test_what_holds_the_image_is_half_and_what_only_adds_is_not(both):
         "layers.1.token_to_image",
         "layers.1.image_to_token",
         "final_token_to_image",
-        "plain.iou_prediction_head",
+        "plain.iou_prediction_head.layers",
     ):
         assert decoder[block] == ""
     head = {one["block"]: one["precision"] for one in both.manifest.graphs["mask_head.fp16"].blocks}

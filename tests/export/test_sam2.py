@@ -13,7 +13,7 @@ import fastseg
 from fastseg.export.networks.sam2 import FINE, MIDDLE
 from fastseg.export.networks.subpixels import by_plane, by_subpixel
 from tests.helpers.reference_zoo import imported
-from tests.helpers.small_sam2 import SMALL, small_modules, small_reference
+from tests.helpers.small_sam2 import SMALL, small_reference, small_sam2_modules
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def theirs() -> Any:
 
 @pytest.fixture(scope="module")
 def ours(theirs) -> Any:
-    return small_modules(theirs)
+    return small_sam2_modules(theirs)
 
 
 def relative(actual, expected) -> float:

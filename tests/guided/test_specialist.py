@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,43 +14,15 @@ from torch.nn import functional
 
 import fastseg
 from fastseg.artifacts.guidance import TILES, Z_SCORE, BoxPreprocessing
-from fastseg.contract import guided_network
 from fastseg.errors import ImageError, PromptError
 from fastseg.evaluation import Boxes, evaluate, read_dataset
-from fastseg.export.checkpoints.preparations import PREPARATIONS
-from fastseg.export.guided import write_guided_folder
-from fastseg.export.model_folder import Card
-from fastseg.export.networks.guided import GuidedModules
 from fastseg.guided.box_map import box_map
 from fastseg.guided.resizing import resize_bilinear
 from fastseg.guided.tiles import average_tiles, tile_starts, tile_weights
 from fastseg.sam.resizing import resize_area
 from fastseg.testing import tiny_sam_folder
 from fastseg.validation.synthetic import scenes
-
-
-class Filter(torch.nn.Module):
-    """A convolution that stands for a network."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.filter = torch.nn.Conv2d(channels, 1, 5, padding=2)
-        random = torch.Generator().manual_seed(1)
-        with torch.no_grad():
-            self.filter.weight.copy_(0.3 * torch.randn(self.filter.weight.shape, generator=random))
-            self.filter.bias.fill_(1.4)
-
-    def forward(self, image: Any, guidance: Any) -> Any:
-        return self.filter(torch.cat([image, guidance], 1))
-
-
-def written(path: Path, rules: BoxPreprocessing) -> Path:
-    graph = guided_network(1, channels=rules.channels, size=rules.size)
-    modules = GuidedModules(Filter(rules.channels + 1), graph)
-    preparation = replace(PREPARATIONS["deeplab-box"], preprocessing=rules)
-    write_guided_folder(modules, path, Card(path.name), preparation=preparation)
-    return path
-
+from tests.helpers.tiny_specialist import Filter, write_tiny_specialist
 
 STRETCHED = BoxPreprocessing((48, 48))
 TILED = BoxPreprocessing((64, 64), TILES, Z_SCORE, Z_SCORE)
@@ -62,9 +33,9 @@ def folders(tmp_path_factory) -> dict[str, Path]:
     base = tmp_path_factory.mktemp("specialists")
     grey = replace(TILED, channels=1)
     return {
-        "stretched": written(base / "stretched", STRETCHED),
-        "tiled": written(base / "tiled", TILED),
-        "grey": written(base / "grey", grey),
+        "stretched": write_tiny_specialist(base / "stretched", STRETCHED),
+        "tiled": write_tiny_specialist(base / "tiled", TILED),
+        "grey": write_tiny_specialist(base / "grey", grey),
     }
 
 

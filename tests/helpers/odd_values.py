@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -13,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from fastseg.errors import FastsegError
+from fastseg.inputs.numbers import shown
 
 MOST_TAKEN = 4
 """Items taken from what a call yields."""
@@ -149,3 +153,32 @@ class Entry:
         if isinstance(result, Iterator):
             for _ in itertools.islice(result, MOST_TAKEN):
                 pass
+
+
+def faults_of(entry: Entry) -> dict[tuple[str, type], Any]:
+    """Call a function with every odd value for each argument.
+
+    Returns:
+        The first value and its error, for each argument and class of errors that are neither
+        fastseg's nor named by the docstring.
+    """
+    wrong: dict[tuple[str, type], Any] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for argument in entry.arguments:
+            for value in odd_values():
+                error = _raised_by(entry, argument, value)
+                if error is not None:
+                    wrong.setdefault((argument, type(error)), (shown(value), error))
+    return wrong
+
+
+def _raised_by(entry: Entry, argument: str, value: Any) -> Exception | None:
+    """Return the error of a call, unless it is one that the docstring names."""
+    try:
+        entry.call(argument, value)
+    except (FastsegError, *entry.other_errors):
+        return None
+    except Exception as error:  # what the tests are about
+        return error
+    return None

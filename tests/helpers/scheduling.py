@@ -21,8 +21,13 @@ EXPORTED_SAM = (
     "tests/backends/test_native_encoder.py",
     "tests/compat/test_segment_anything.py",
     "tests/sam/test_medsam_parity.py",
+    "tests/export/test_sam_adapter.py",
+    "tests/export/test_sam_med2d.py",
 )
 """Files that export SAM with a small encoder, which takes half a minute."""
+
+EXPORTED_SAM2 = ("tests/compat/test_sam2.py", "tests/export/test_sam2.py")
+"""Files that export SAM 2 with a small encoder."""
 
 LONG = (
     "tests/faults/test_odd_values.py",
@@ -46,7 +51,7 @@ LONG = (
 )
 """Other files that take ten seconds or more."""
 
-FIRST = (*EXPORTED_SAM, *LONG)
+FIRST = (*EXPORTED_SAM, *EXPORTED_SAM2, *LONG)
 
 MOST_WORKERS = 4
 """The longest of the parts takes a quarter of the time of all, so that more workers would wait."""
@@ -58,7 +63,8 @@ WORKER_MEMORY = 4 * 2**30
 def group(nodeid: str) -> str:
     """Name the part of the tests that one worker takes as a whole."""
     file = nodeid.partition("::")[0]
-    return EXPORTED_SAM[0] if file in EXPORTED_SAM else file
+    shared = (files[0] for files in (EXPORTED_SAM, EXPORTED_SAM2) if file in files)
+    return next(shared, file)
 
 
 def rank(nodeid: str) -> int:

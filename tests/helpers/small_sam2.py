@@ -50,7 +50,7 @@ def _assembled() -> Any:
     return model
 
 
-def small_modules(reference: Any) -> Any:
+def small_sam2_modules(reference: Any) -> Any:
     """Build our modules around the weights of the reference."""
     with torch.device("meta"):
         modules = build(SMALL)
