@@ -131,6 +131,8 @@ def run(
         raise CohortError(f"part_id must be below num_parts, {parts}, and is {part}.")
     going_on = yes_or_no(resume, "resume", CohortError)
     stops = yes_or_no(fail_fast, "fail_fast", CohortError)
+    if workers is not None:
+        workers = whole_number(workers, "workers", CohortError, least=1)
     working = open_workers(doing, engine, workers, ray)
     ending = "" if parts == 1 else f"-{part}-of-{parts}"
     store = open_store(out)

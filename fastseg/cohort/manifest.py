@@ -13,6 +13,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from fastseg.cohort.addresses import is_address, list_images, read_text
 from fastseg.errors import CohortError
 from fastseg.imaging.folders import expand_folders
@@ -114,8 +116,11 @@ def read_items(sources: Sources) -> list[Item]:
             a glob finds nothing; or two items are of one image and frame.
         ImageError: A folder has no image in it.
     """
-    one = isinstance(sources, str | os.PathLike | Item)
-    items = [item for source in ([sources] if one else sources) for item in _items(source)]  # type: ignore[union-attr]
+    if isinstance(sources, str | os.PathLike | Item):
+        sources = [sources]
+    if not isinstance(sources, Iterable) or isinstance(sources, np.ndarray | bytes):
+        raise CohortError(f"sources must be paths or items, not {shown(sources)}.")
+    items = [item for source in sources for item in _items(source)]
     seen: set[str] = set()
     for item in items:
         if item.key in seen:

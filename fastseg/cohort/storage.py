@@ -16,7 +16,7 @@ from fastseg.cohort.journal import Journal, ObjectJournal, open_journal
 from fastseg.cohort.manifest import Item
 from fastseg.errors import ImageError, OutputError
 from fastseg.storage.atomic import atomic_file
-from fastseg.storage.paths import file_length, real_path
+from fastseg.storage.paths import file_length, real_path, user_path
 
 UNFINISHED = ".fastseg-"
 """First letters of the names of files that are being written."""
@@ -178,7 +178,7 @@ def open_store(out: str | os.PathLike[str]) -> Store:
     """
     if isinstance(out, str) and is_address(out):
         return AddressStore(out)
-    return LocalStore(out)
+    return LocalStore(user_path(out))
 
 
 @contextmanager

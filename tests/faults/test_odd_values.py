@@ -129,6 +129,6 @@ def test_every_public_callable_is_listed(entries):
         if not (isinstance(found := getattr(fastseg, name), type) and issubclass(found, Exception))
     }
     made = {name.split(".")[0] for name in NAMES}
-    # tests/cohort/test_cohort.py, tests/guided/test_odd_values.py
+    # tests/cohort/test_odd_values.py, tests/guided/test_odd_values.py
     others = {"cohort", "Ritm", "Specialist"}
     assert public - made - others == {"Timings", "__version__", "calibrate"}

@@ -138,7 +138,7 @@ class Entry:
 
     def call(self, argument: str, value: Any) -> None:
         """Call the function with one argument replaced, and use what it returns."""
-        if isinstance(value, int | np.integer) and value in self.dear.get(argument, ()):
+        if isinstance(value, int | np.integer) and int(value) in self.dear.get(argument, ()):
             return
         if argument in ("classify", "progress") and callable(value):
             return  # it would be called, and its errors are the caller's own

@@ -66,6 +66,8 @@ def make_task(
         ImageError: There is no such dataset.
     """
     one_of(name, tuple(TASKS), "task", CohortError)
+    if settings is not None and not isinstance(settings, Mapping):
+        raise CohortError(f"settings must be a dictionary, not {shown(settings)}.")
     given = dict(settings or {})
     if name == EchoTask.name:
         if embeddings is not None:
@@ -85,7 +87,7 @@ def make_task(
 
 
 def _require_known(name: str, given: Iterable[str], known: Iterable[str]) -> None:
-    unknown = [each for each in given if each not in known]
+    unknown = [str(each) for each in given if each not in known]
     if unknown:
         raise CohortError(
             f"the task {name} has no setting {', '.join(unknown)}. It has {', '.join(known)}."

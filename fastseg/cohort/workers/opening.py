@@ -8,7 +8,7 @@ from fastseg.cohort.workers.processes import ProcessWorkers
 from fastseg.cohort.workers.ray import RaySettings, RayWorkers
 from fastseg.cohort.workers.threads import ThreadWorkers
 from fastseg.errors import CohortError
-from fastseg.inputs.numbers import one_of, whole_number
+from fastseg.inputs.numbers import one_of
 
 ENGINES = ("local", "ray")
 
@@ -24,13 +24,10 @@ def open_workers(task: Task, engine: str, workers: int | None, ray: RaySettings 
         ray: Settings of Ray; None for its own.
 
     Raises:
-        CohortError: There is no such engine, a number cannot be used, or settings of Ray are given
-            to another engine.
+        CohortError: There is no such engine, or settings of Ray are given to another one.
         BackendUnavailableError: Ray is asked for and not installed.
     """
     one_of(engine, ENGINES, "engine", CohortError)
-    if workers is not None:
-        workers = whole_number(workers, "workers", CohortError, least=1)
     if engine == "ray":
         return RayWorkers(task, workers, ray or RaySettings())
     if ray is not None:
