@@ -48,6 +48,9 @@ class ModelCard:
     modality: str = "photographs"
     """The images that it was trained on."""
 
+    ran_whole: bool = True
+    """True if an export of the published size ran here, with random weights."""
+
     folder: Path | None = None
     """The model folder, for a model that comes with fastseg; ``load`` takes its name."""
 
@@ -58,5 +61,7 @@ class ModelCard:
 
     @property
     def ran_here(self) -> str:
-        """The weights that ran in the tests of this project, in words."""
-        return "these weights" if self.embedded else "random weights of its shape"
+        """The weights that ran on the machines of this project, in words."""
+        if self.embedded:
+            return "these weights"
+        return "random weights of its shape" if self.ran_whole else "a smaller network of its kind"

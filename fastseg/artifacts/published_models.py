@@ -75,6 +75,7 @@ def _sam_hq(size: str, encoder: str, checkpoint: PublishedCheckpoint | None) -> 
         licence=_APACHE,
         page="https://github.com/SysCV/sam-hq",
         checkpoint=checkpoint,
+        ran_whole=size == "light",
     )
 
 
@@ -89,6 +90,7 @@ def _sam2(version: str, size: str, length: int | None, sha256: str) -> ModelCard
         licence=_APACHE,
         page="https://github.com/facebookresearch/sam2",
         checkpoint=PublishedCheckpoint(f"sam{version}_hiera_{size}.pt", length, sha256),
+        ran_whole=size in ("tiny", "small"),
     )
 
 
@@ -134,6 +136,7 @@ def _efficientvit_sam(size: str, sha256: str) -> ModelCard:
         licence="Apache-2.0, that of its project",
         page="https://github.com/mit-han-lab/efficientvit",
         checkpoint=PublishedCheckpoint(f"efficientvit_sam_{size}.pt", None, sha256),
+        ran_whole=not size.startswith("x"),
     )
 
 
@@ -267,6 +270,7 @@ KNOWN = (
         description="SAM-Adapter, SAM tuned for one task (Chen et al. 2023); weights of your own",
         licence="that of the file",
         page="https://github.com/tianrun-chen/SAM-Adapter-PyTorch",
+        ran_whole=False,
     ),
     *(_efficientvit_sam(*facts) for facts in _EFFICIENTVIT),
     *_EFFICIENT_SAM,

@@ -122,3 +122,18 @@ def test_a_model_that_comes_with_fastseg_is_intact_and_small(folder):
 
 def test_every_published_model_that_is_listed_can_be_exported() -> None:
     assert all(card.exportable for card in published_models.KNOWN)
+
+
+def test_a_network_that_ran_in_a_smaller_size_alone_says_so():
+    smaller = {card.name for card in published_models.KNOWN if not card.ran_whole}
+    sizes = {
+        f"sam{version}-hiera-{size}" for version in ("2", "2.1") for size in ("base-plus", "large")
+    }
+    assert smaller == sizes | {
+        "sam-hq-vit-b", "sam-hq-vit-l", "sam-hq-vit-h", "sam-adapter",
+        "efficientvit-sam-xl0", "efficientvit-sam-xl1",
+    }  # fmt: skip
+    for card in registry.list_models():
+        expected = "these weights" if card.embedded else "random weights of its shape"
+        said = "a smaller network of its kind" if card.name in smaller else expected
+        assert card.ran_here == said
