@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +97,15 @@ def test_workers_that_cannot_begin_are_an_error(tiny_model, images, tmp_path, mo
     monkeypatch.setattr(processes, "_SERVE", "raise SystemExit(7)")
     with pytest.raises(CohortError, match="exit code 7 while it loaded"):
         everything(images, tiny_model, tmp_path / "a", workers=1)
+    before = Connection.send
+
+    def late(self: Connection, said: Any) -> None:
+        time.sleep(1.0)  # by then the process has ended
+        before(self, said)
+
+    monkeypatch.setattr(Connection, "send", late)
+    with pytest.raises(CohortError, match="exit code 7 while it loaded"):
+        everything(images, tiny_model, tmp_path / "b", workers=1)
     monkeypatch.undo()
     task = making.make_task("everything", tiny_model, GRID, images)
     other = type(task)(settings=task.settings, max_pixels=None, model=Elsewhere(tiny_model))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -172,7 +173,8 @@ def _started(start: tuple[bytes, Any]) -> _Worker:
     )
     theirs.close()
     connection = Connection(ours.detach())
-    connection.send(start)
+    with suppress(OSError):  # it ended already, which is seen where it is heard
+        connection.send(start)
     return _Worker(process, connection)
 
 
