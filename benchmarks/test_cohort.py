@@ -81,7 +81,7 @@ def seconds(call: Callable[[], Any]) -> float:
     return time.perf_counter() - begin
 
 
-def tell(name: str, spent: float, images: int) -> None:
+def print_time(name: str, spent: float, images: int) -> None:
     print(f"{name:22} {1e3 * spent / images:8.1f} ms an image  {images / spent:6.2f} images/s")
 
 
@@ -107,7 +107,7 @@ def test_a_cohort_is_as_fast_as_a_stream(model, tmp_path: Path) -> None:
             spent[name] += seconds(lambda name=name, part=part: contenders[name](part))
     print(f"{IMAGES} images of 256 x 192, a box each, in turns of {BLOCK}")
     for name, each in spent.items():
-        tell(name, each, IMAGES)
+        print_time(name, each, IMAGES)
     share = spent["stream"] / spent["cohort"]
     print(f"cohort / stream {share:.3f}")
     assert share >= LEAST
@@ -134,7 +134,7 @@ def test_actors_of_ray_are_as_fast_as_processes(model, tmp_path: Path, monkeypat
     spent = {"two processes": steady(), "two actors of Ray": steady(engine="ray")}
     print(f"{images} images of 256 x 192, a box each; 1 thread a worker")
     for name, each in spent.items():
-        tell(name, each, images - first)
+        print_time(name, each, images - first)
     share = spent["two processes"] / spent["two actors of Ray"]
     print(f"Ray / processes {share:.3f}")
     assert share >= LEAST_RAY

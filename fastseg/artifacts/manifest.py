@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from fastseg.artifacts.guidance import (
     STRETCH_AREA,
@@ -25,6 +25,8 @@ from fastseg.artifacts.preprocessing import (
 from fastseg.artifacts.rules import Rules, read_rules
 from fastseg.contract import DType, GraphSpec, TensorSpec, graph_role
 from fastseg.errors import ModelFolderError
+
+Wanted = TypeVar("Wanted")
 
 SCHEMA = 1
 """Version of ``model.json``; a folder with a higher one was written by a newer fastseg."""
@@ -148,9 +150,7 @@ class Manifest:
         Raises:
             ModelFolderError: The model is of another kind.
         """
-        if not isinstance(self.preprocessing, Preprocessing):
-            raise ModelFolderError(f"{self.name} takes no prompts: it is of family {self.family!r}")
-        return self.preprocessing
+        return self._preprocessing_of(Preprocessing, "takes no prompts")
 
     @property
     def side(self) -> int | None:
@@ -179,9 +179,7 @@ class Manifest:
         Raises:
             ModelFolderError: The model is of another kind.
         """
-        if not isinstance(self.preprocessing, FramePreprocessing):
-            raise ModelFolderError(f"{self.name} takes no frames: it is of family {self.family!r}")
-        return self.preprocessing
+        return self._preprocessing_of(FramePreprocessing, "takes no frames")
 
     @property
     def point_preprocessing(self) -> PointPreprocessing:
@@ -190,9 +188,7 @@ class Manifest:
         Raises:
             ModelFolderError: The model is of another kind.
         """
-        if not isinstance(self.preprocessing, PointPreprocessing):
-            raise ModelFolderError(f"{self.name} is no RITM: it is of family {self.family!r}")
-        return self.preprocessing
+        return self._preprocessing_of(PointPreprocessing, "is no RITM")
 
     @property
     def box_preprocessing(self) -> BoxPreprocessing:
@@ -201,8 +197,12 @@ class Manifest:
         Raises:
             ModelFolderError: The model is of another kind.
         """
-        if not isinstance(self.preprocessing, BoxPreprocessing):
-            raise ModelFolderError(f"{self.name} is no specialist: it is of family {self.family!r}")
+        return self._preprocessing_of(BoxPreprocessing, "is no specialist")
+
+    def _preprocessing_of(self, kind: type[Wanted], lack: str) -> Wanted:
+        """Return ``preprocessing`` if it is of a kind; ``lack`` says what another model is not."""
+        if not isinstance(self.preprocessing, kind):
+            raise ModelFolderError(f"{self.name} {lack}: it is of family {self.family!r}")
         return self.preprocessing
 
     @property

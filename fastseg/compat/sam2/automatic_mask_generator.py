@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NoReturn, cast, get_args
+from typing import Any, NoReturn, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastseg.compat.point_grids import checked_point_grids
 from fastseg.compat.sam2.model import Sam2, refuse_download
 from fastseg.compat.sam2.refining_decoder import RefiningDecoder
 from fastseg.compat.sam2.sam2_image_predictor import SAM2ImagePredictor
@@ -82,15 +83,7 @@ class SAM2AutomaticMaskGenerator:
         multimask_output: bool = True,
         **kwargs: Any,
     ) -> None:
-        given = locals()
-        if (points_per_side is None) == (point_grids is None):
-            raise AssertionError("Exactly one of points_per_side or point_grid must be provided.")
-        if output_mode not in get_args(OutputMode):
-            raise AssertionError(f"Unknown output_mode {output_mode}.")
-        settings = {name: given[name] for name in _SETTINGS}
-        grids = {"points_per_side": points_per_side, "point_grids": point_grids}
-        checked = GridSettings(points_per_batch=points_per_batch, **grids, **settings)  # type: ignore[arg-type]
-        self.point_grids = [checked.grid(layer) for layer in range(crop_n_layers + 1)]
+        self.point_grids = checked_point_grids(locals(), _SETTINGS)
         self.predictor = SAM2ImagePredictor(
             model, max_hole_area=min_mask_region_area, max_sprinkle_area=min_mask_region_area
         )

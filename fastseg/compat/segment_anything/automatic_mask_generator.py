@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastseg.compat.point_grids import checked_point_grids
 from fastseg.compat.segment_anything.predictor import SamPredictor
 from fastseg.compat.segment_anything.sam import Sam
 from fastseg.masks import OutputMode
-from fastseg.sam.grid_settings import GridSettings
 
 _SETTINGS = (
     "pred_iou_thresh",
@@ -56,15 +56,7 @@ class SamAutomaticMaskGenerator:
         min_mask_region_area: int = 0,
         output_mode: str = "binary_mask",
     ) -> None:
-        given = locals()
-        if (points_per_side is None) == (point_grids is None):
-            raise AssertionError("Exactly one of points_per_side or point_grid must be provided.")
-        if output_mode not in get_args(OutputMode):
-            raise AssertionError(f"Unknown output_mode {output_mode}.")
-        settings = {name: given[name] for name in _SETTINGS}
-        grids = {"points_per_side": points_per_side, "point_grids": point_grids}
-        checked = GridSettings(points_per_batch=points_per_batch, **grids, **settings)  # type: ignore[arg-type]
-        self.point_grids = [checked.grid(layer) for layer in range(crop_n_layers + 1)]
+        self.point_grids = checked_point_grids(locals(), _SETTINGS)
         self.predictor = SamPredictor(model)
         self.points_per_batch = points_per_batch
         self.pred_iou_thresh = pred_iou_thresh
