@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 torch = pytest.importorskip("torch", reason="exports need torch")
 
@@ -14,6 +16,7 @@ from torch.nn import functional
 
 import fastseg
 from fastseg.artifacts.guidance import TILES, Z_SCORE, BoxPreprocessing
+from fastseg.cli.root import run
 from fastseg.errors import ImageError, PromptError
 from fastseg.evaluation import Boxes, evaluate, read_dataset
 from fastseg.guided.box_map import box_map
@@ -22,6 +25,7 @@ from fastseg.guided.tiles import average_tiles, tile_starts, tile_weights
 from fastseg.sam.resizing import resize_area
 from fastseg.testing import tiny_sam_folder
 from fastseg.validation.synthetic import scenes
+from tests.helpers.medsam_rules import with_medsam_rules
 from tests.helpers.tiny_specialist import Filter, write_tiny_specialist
 
 STRETCHED = BoxPreprocessing((48, 48))
@@ -166,16 +170,21 @@ def test_a_grey_model_refuses_colours(folders, image):
             model.segment(image, boxes=[3, 4, 99, 99])
 
 
-def test_boxes_put_sam_and_specialists_side_by_side(folders, image, tmp_path):
-    from PIL import Image
-
+@pytest.fixture
+def data(image, tmp_path) -> Path:
+    """The image with one object, rows 30 to 79 and columns 40 to 89."""
+    folder = tmp_path / "data"
     for inside in ("images", "masks"):
-        (tmp_path / "data" / inside).mkdir(parents=True)
+        (folder / inside).mkdir(parents=True)
     truth = np.zeros(image.shape[:2], np.uint8)
     truth[30:80, 40:90] = 1
-    Image.fromarray(image).save(tmp_path / "data" / "images" / "a.png")
-    Image.fromarray(truth).save(tmp_path / "data" / "masks" / "a.png")
-    dataset = read_dataset(tmp_path / "data")
+    Image.fromarray(image).save(folder / "images" / "a.png")
+    Image.fromarray(truth).save(folder / "masks" / "a.png")
+    return folder
+
+
+def test_boxes_put_sam_and_specialists_side_by_side(folders, data, tmp_path):
+    dataset = read_dataset(data)
     protocol = Boxes(margins=(5.0,), margin_unit="model", slots=("first",))
     boxes = {}
     for path in (tiny_sam_folder(tmp_path / "sam"), folders["stretched"], folders["tiled"]):
@@ -186,3 +195,24 @@ def test_boxes_put_sam_and_specialists_side_by_side(folders, image, tmp_path):
     # 5 pixels of 48 are 160 / 48 * 5 in the image; a model without a square counts in the image's.
     assert boxes["stretched"] == pytest.approx([40 - 50 / 3, 30 - 50 / 3, 89 + 50 / 3, 79 + 50 / 3])
     assert boxes["tiled"] == [35, 25, 94, 84]
+
+
+def test_one_command_puts_sam_medsam_and_specialists_side_by_side(folders, image, data, tmp_path):
+    models = [
+        tiny_sam_folder(tmp_path / "sam"),
+        with_medsam_rules(tiny_sam_folder(tmp_path / "medsam")),
+        folders["stretched"],
+        folders["tiled"],
+    ]
+    out = tmp_path / "out"
+    words = [word for model in models for word in ("--model", str(model))]
+    told = ["evaluate", "boxes", str(data), *words, "--slot", "first", "--no-page"]
+    assert run([*told, "--out", str(out)]) == 0
+    with (out / "scores.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["variant"] == "margin 0"]
+    truth = np.zeros(image.shape[:2], bool)
+    truth[30:80, 40:90] = True
+    for path, row in zip(models, rows, strict=True):
+        with fastseg.load(path) as model:
+            drawn = model.segment(image, boxes=[40, 30, 89, 79], multimask=True).array()[0]
+        assert float(row["iou"]) == pytest.approx((drawn & truth).sum() / (drawn | truth).sum())

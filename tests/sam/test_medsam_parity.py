@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,26 +13,20 @@ torch = pytest.importorskip("torch", reason="the reference is torch")
 from torch.nn import functional
 
 import fastseg
-from fastseg import artifacts, ops
-from fastseg.artifacts.manifest import to_json
+from fastseg import ops
 from fastseg.export.checkpoints.preparations import PREPARATIONS
 from fastseg.geometry import Frame
 from fastseg.sam.drawing import draw
 from tests.helpers.exported_sam import ExportedSam
+from tests.helpers.medsam_rules import with_medsam_rules
 
 IMAGE = np.random.default_rng(1).integers(0, 256, (150, 210, 3), dtype=np.uint8)
 BOX = np.array([30.0, 20.0, 160.0, 120.0])
 
 
 def medsam_folder(sam: ExportedSam, place: Path) -> Path:
-    """The exported network with MedSAM's preparation, at its own side."""
-    shutil.copytree(sam.folder, place)
-    manifest = artifacts.read(place).manifest
-    medsam = PREPARATIONS["medsam"]
-    preprocessing = replace(medsam.preprocessing, side=sam.shape.side)
-    changed = replace(manifest, preprocessing=preprocessing, rules=medsam.rules)
-    (place / artifacts.MANIFEST_FILE).write_text(to_json(changed))
-    return place
+    """The exported network with MedSAM's preparation."""
+    return with_medsam_rules(Path(shutil.copytree(sam.folder, place)))
 
 
 def reference(sam: ExportedSam) -> tuple[torch.Tensor, torch.Tensor]:
