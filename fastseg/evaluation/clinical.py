@@ -175,14 +175,13 @@ def compare(
     """Compare the measurements that two tables have in common, patient by patient.
 
     Measurements with fewer than 3 common patients, and those of one table alone, are named as
-    faults. The options are those of ``agreement``.
+    faults, a sentence for each reason. The options are those of ``agreement``.
 
     Raises:
         MeasurementError: The tables have no measurement in common that can be compared.
     """
-    faults = [f"{name} has no {one}." for one in clinical if one not in model]
-    faults += [f"the clinical table has no {one}." for one in model if one not in clinical]
     measurements = {}
+    refused: dict[str, list[str]] = {}
     for one in clinical:
         if one not in model:
             continue
@@ -191,7 +190,12 @@ def compare(
         try:
             measurements[one] = agreement(x, y, sd_multiple=sd_multiple, percent_base=percent_base)
         except MeasurementError as error:
-            faults.append(f"{name}, {one}: {error}")
+            refused.setdefault(str(error), []).append(one)
+    absent = [one for one in clinical if one not in model]
+    unasked = [one for one in model if one not in clinical]
+    faults = [f"{name} has no {', '.join(absent)}."] if absent else []
+    faults += [f"the clinical table has no {', '.join(unasked)}."] if unasked else []
+    faults += [f"{name}, {', '.join(ones)}: {reason}" for reason, ones in refused.items()]
     if not measurements:
         reason = faults[0] if faults else "they are empty."
         raise MeasurementError(f"no measurement of {name} can be compared: {reason}")

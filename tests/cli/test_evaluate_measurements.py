@@ -110,6 +110,32 @@ def test_measurements_of_one_table_alone_are_named(files, tmp_path):
     assert set(found.faults) == {"ours has no LVESV.", "the clinical table has no RVEDA."}
 
 
+def test_measurements_that_fail_alike_share_a_sentence(files, tmp_path):
+    few = {who: [EF, math.nan, math.nan, math.nan] for who, (_, _, EF, _) in table(1, 5.0).items()}
+    columns = ("LVEF", "LVEDV", "LVESV", "LAV")
+    ours = read_measurements(write(tmp_path / "few.csv", few, columns))
+    found = compare(ours, read_measurements(files["clinical"]), name="ours")
+    (fault,) = found.faults
+    assert fault.startswith("ours, LVEDV, LVESV, LAV: 0 patients have both values")
+
+
+def test_the_page_names_measurements_and_leaves_out_those_without_a_value(tmp_path):
+    names = ("lv_ef_percent", "la_ef_percent", "rv_eda_cm2", "my own")
+    files = []
+    for seed in (0, 1):
+        cells = {who: [a, b, math.nan, d] for who, (a, b, _, d) in table(seed, 5.0 * seed).items()}
+        files.append(write(tmp_path / f"{seed}.csv", cells, names))
+    out = tmp_path / "out"
+    words = ("evaluate", "measurements", files[0], "--measured", f"ours={files[1]}", "--out", out)
+    assert call(*words) == 1
+    page = (out / "report.html").read_text()
+    population = page[page.index("Population") : page.index("Not evaluated")]
+    for shown in ("LV ejection fraction, %", "LA emptying fraction, %", "my own"):
+        assert shown in population
+    assert "RV area" not in population
+    assert "rv_eda_cm2" in page[page.index("Not evaluated") :]
+
+
 def test_a_population_is_summarised_over_its_patients():
     (found,) = population({"EF": {"a": 50, "b": 60, "c": math.nan, "d": 70}}).values()
     expected = {"n": 3, "undefined": 1, "mean": 60, "median": 60, "q1": 55, "q3": 65, "sd": 10}

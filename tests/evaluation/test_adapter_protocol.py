@@ -128,7 +128,9 @@ def test_a_network_for_frames_is_evaluated_by_the_command(tmp_path, capsys):
         mask.save(tmp_path / "data" / "masks" / f"a_{name}.png")
     folder = tiny_unet_folder(tmp_path / "tiny")
     words = ["evaluate", "adapter", str(tmp_path / "data"), "--model", str(folder)]
-    assert run(words) == 0
+    out = tmp_path / "out"
+    assert run([*words, "--out", str(out)]) == 0
+    assert "classes all; resolution image" in (out / "report.html").read_text()
     printed = capsys.readouterr().out
     assert "no prompt" in printed
     assert "Prompts: none." in printed

@@ -3,6 +3,7 @@
 from fastseg.evaluation.published.tables import (
     AGREEMENT,
     ALL_TASKS,
+    MEASUREMENTS,
     RESOURCES,
     TABLES,
     Figure,
@@ -14,6 +15,7 @@ from fastseg.evaluation.published.tables import (
 __all__ = [
     "AGREEMENT",
     "ALL_TASKS",
+    "MEASUREMENTS",
     "RESOURCES",
     "TABLES",
     "Figure",

@@ -30,7 +30,7 @@ from fastseg.evaluation.report.folder import (
     check_out,
     write_rows,
 )
-from fastseg.evaluation.report.labels import number
+from fastseg.evaluation.report.labels import measurement, number
 from fastseg.evaluation.report.page import Table, TableRow, render
 from fastseg.results import to_json
 from fastseg.storage.atomic import atomic_folder
@@ -188,7 +188,7 @@ def _overall(summary: MeasurementSummary) -> Table:
 def _by_measurement(summary: MeasurementSummary) -> Table:
     rows = [
         TableRow(
-            (name, model.model),
+            (measurement(name), model.model),
             (
                 str(one.n),
                 number(one.r2),
@@ -198,10 +198,10 @@ def _by_measurement(summary: MeasurementSummary) -> Table:
                 number(one.percent.half_width),
             ),
         )
+        for name in _names(summary)
         for model in summary.models
-        for name, one in model.measurements.items()
+        if (one := model.measurements.get(name))
     ]
-    rows.sort(key=lambda row: tuple(row.heads))
     return Table(
         "By measurement",
         "Bias is model minus clinical; limits are half of the width of the limits of agreement.",
@@ -212,22 +212,27 @@ def _by_measurement(summary: MeasurementSummary) -> Table:
 
 
 def _populations(summary: MeasurementSummary) -> Table:
-    tables = {"clinical": summary.clinical, **summary.measured}
+    tables = {
+        table: population(values)
+        for table, values in {"clinical": summary.clinical, **summary.measured}.items()
+    }
+    names = dict.fromkeys(name for found in tables.values() for name in found)
     rows = [
         TableRow(
-            (name, table),
+            (measurement(name), table),
             (
                 str(one["n"]),
                 *(number(one[key]) for key in ("mean", "sd", "median", "q1", "q3")),
             ),
         )
-        for table, values in tables.items()
-        for name, one in population(values).items()
+        for name in names
+        if any(found[name]["n"] for found in tables.values() if name in found)
+        for table, found in tables.items()
+        if (one := found.get(name))
     ]
-    rows.sort(key=lambda row: row.heads[0])
     return Table(
         "Population",
-        "Values of all patients that have one.",
+        "Values of all patients that have one; a measurement that nobody has is left out.",
         ("measurement", "table"),
         ("n", "mean", "sd", "median", "quartile 1", "quartile 3"),
         rows,
@@ -235,18 +240,19 @@ def _populations(summary: MeasurementSummary) -> Table:
 
 
 def _drawings(summary: MeasurementSummary) -> Iterator[Drawing]:
-    names = list(dict.fromkeys(n for model in summary.models for n in model.measurements))
+    names = _names(summary)
+    shown = [measurement(name) for name in names]
     r2: dict[str, Sequence[float]] = {
         model.model: [_of(model.statistic("r2"), name) for name in names]
         for model in summary.models
     }
     yield figures.agreement_bands(
-        names, r2, level=GOOD_R2, caption=f"r2 by measurement; the band begins at {GOOD_R2}."
+        shown, r2, level=GOOD_R2, caption=f"r2 by measurement; the band begins at {GOOD_R2}."
     )
     for model in summary.models:
         own = model.measurements
         yield figures.bias_bars(
-            list(own),
+            [measurement(name) for name in own],
             [one.percent.bias for one in own.values()],
             [one.percent.sd for one in own.values()],
             caption=f"{model.model}: bias in percent with 1 (dark) and 2 (light) standard "
@@ -257,11 +263,18 @@ def _drawings(summary: MeasurementSummary) -> Iterator[Drawing]:
             yield figures.scatter(
                 np.array(x),
                 np.array(y),
-                title=f"{model.model}, {name}",
+                title=f"{model.model}: {measurement(name)}",
                 sd_multiple=float(summary.head["sd_multiple"]),
-                caption=f"{name}: values with the line of equality (dotted) and the fitted line; "
-                "differences with their bias and limits of agreement.",
+                caption=f"{measurement(name)}: values with the line of equality (dotted) and the "
+                "fitted line; differences with their bias and limits of agreement.",
             )
+
+
+def _names(summary: MeasurementSummary) -> list[str]:
+    """List the measurements that some model agrees in, in the order of the clinical table."""
+    return [
+        name for name in summary.clinical if any(name in m.measurements for m in summary.models)
+    ]
 
 
 def _of(values: Mapping[str, float], name: str) -> float:

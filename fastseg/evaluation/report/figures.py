@@ -282,6 +282,8 @@ def small_multiples(
         for name, one in zip(names, flat, strict=True):
             for place, (label, values) in enumerate(panels_[name].items()):
                 style = {"color": COLOURS[place % 6], "marker": MARKERS[place % 6]}
+                # Series that agree lie on each other: dashes let both be seen.
+                style["linestyle"] = "--" if place % 2 else "-"
                 one.plot(range(len(points)), values, label=label, markersize=4, **style)
             one.set_xticks(range(len(points)), [str(count) for count in points])
             one.set(title=name, xlabel="points", ylim=(0, 1))

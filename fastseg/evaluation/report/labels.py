@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from functools import cache
+
+from fastseg.evaluation.published import MEASUREMENTS, read_table
 
 
 def number(value: float) -> str:
@@ -25,3 +28,13 @@ def label(score: str) -> str:
     if kind == "recall":
         return f"found at IoU {rest}"
     return f"{words.get(kind, kind)} {rest}".strip()
+
+
+def measurement(name: str) -> str:
+    """Return what a measurement of ``fastseg echo`` is, and its unit; other names as they are."""
+    return _measurements().get(name, name)
+
+
+@cache
+def _measurements() -> dict[str, str]:
+    return {row["measurement"]: row["label"] for row in read_table(MEASUREMENTS)}

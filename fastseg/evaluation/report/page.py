@@ -107,7 +107,7 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
         for one in (outcome.model for outcome in summary.outcomes)
     ]
     settings = "; ".join(
-        f"{name} {', '.join(map(str, value)) if isinstance(value, list) else value}"
+        f"{name} {', '.join(map(str, value)) or 'all' if isinstance(value, list) else value}"
         for name, value in summary.protocol.settings().items()
     )
     images = len(summary.outcomes[0].milliseconds)
