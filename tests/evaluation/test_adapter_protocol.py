@@ -116,6 +116,8 @@ def test_a_word_that_no_switch_has_is_refused():
 
 
 def test_a_network_for_frames_is_evaluated_by_the_command(tmp_path, capsys):
+    for module in ("jinja2", "matplotlib"):
+        pytest.importorskip(module, reason="the page needs the extra report")
     from PIL import Image
 
     for inside in ("images", "masks"):
