@@ -17,6 +17,7 @@ import onnx_ir
 import torch
 from onnx_ir.passes.common import (
     DeduplicateInitializersPass,
+    IdentityEliminationPass,
     LiftConstantsToInitializersPass,
     RemoveUnusedNodesPass,
 )
@@ -134,12 +135,14 @@ def save(model: onnx_ir.Model, path: Path) -> tuple[Path, ...]:
 def _optimise(model: onnx_ir.Model) -> None:
     """Simplify a graph as the exporter would, which tries every pattern on every node.
 
-    Of an encoder's nodes four fifths compute constants: they are folded first.
+    Of an encoder's nodes four fifths compute constants: they are folded first. A second round of
+    the patterns would remove the nodes alone that the first one left as identities.
     """
     optimizer.fold_constants(model)
     RemoveUnusedNodesPass()(model)
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-    optimizer.optimize(model)
+    optimizer.optimize(model, num_iterations=1)
+    IdentityEliminationPass()(model)
 
 
 def _gelu(x: Any, approximate: str = "none") -> Any:
