@@ -1,8 +1,8 @@
-"""Throughput of cohorts: beside ``stream`` in a loop, in processes and on Ray; and 50 kills.
+"""Throughput of cohorts: beside ``stream``, in processes, on Ray and its nodes; and 50 kills.
 
 Run by ``python -m pytest benchmarks/test_cohort.py -s``. A ratio below its floor fails.
-``FASTSEG_COHORT_IMAGES`` sets another number of images than 1000. Ray gets a tenth of them, and at
-least 30.
+``FASTSEG_COHORT_IMAGES`` sets another number of images than 1000, and ``FASTSEG_COHORT_FIRST`` the
+number of the first, for a run in several pieces. Ray gets a tenth of them, and at least 30.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import random
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -36,6 +37,7 @@ from tests.helpers.cohort_tasks import TimedTask, ended
 from tests.helpers.processes import running
 
 IMAGES = int(os.environ.get("FASTSEG_COHORT_IMAGES", "1000"))
+FIRST = int(os.environ.get("FASTSEG_COHORT_FIRST", "0"))
 BLOCK = 10
 """Images that one contender gets in its turn."""
 
@@ -44,6 +46,9 @@ LEAST = 0.95
 
 LEAST_RAY = 0.85
 """Least throughput of two actors of Ray as a share of two processes."""
+
+LEAST_SHARE = 0.25
+"""Least share of the images that each of two nodes of Ray does."""
 
 KILLS = 50
 
@@ -62,7 +67,7 @@ def model() -> Iterator[fastseg.Sam]:
 def write_items(folder: Path, number: int) -> list[cohort.Item]:
     """Write small images, each with a box."""
     items = []
-    for at in range(number):
+    for at in range(FIRST, FIRST + number):
         pixels = np.random.default_rng(at).integers(0, 256, (192, 256, 3), dtype=np.uint8)
         file = folder / f"{at:04}.png"
         Image.fromarray(pixels).save(file)
@@ -105,7 +110,7 @@ def test_a_cohort_is_as_fast_as_a_stream(model, tmp_path: Path) -> None:
         order = list(contenders)[:: 1 if start // BLOCK % 2 else -1]
         for name in order:
             spent[name] += seconds(lambda name=name, part=part: contenders[name](part))
-    print(f"{IMAGES} images of 256 x 192, a box each, in turns of {BLOCK}")
+    print(f"{IMAGES} images of 256 x 192 from {FIRST}, a box each, in turns of {BLOCK}")
     for name, each in spent.items():
         print_time(name, each, IMAGES)
     share = spent["stream"] / spent["cohort"]
@@ -138,6 +143,35 @@ def test_actors_of_ray_are_as_fast_as_processes(model, tmp_path: Path, monkeypat
     share = spent["two processes"] / spent["two actors of Ray"]
     print(f"Ray / processes {share:.3f}")
     assert share >= LEAST_RAY
+
+
+def test_two_nodes_of_ray_share_the_work(model, tmp_path: Path, monkeypatch) -> None:
+    ray = pytest.importorskip("ray", reason="needs the extra cohort")
+    from ray.cluster_utils import Cluster
+
+    ray.shutdown()
+    items = write_items(tmp_path, max(IMAGES // 20, 30))
+    monkeypatch.setitem(making._PROMPTED, "segment", timed)
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        nodes.add_node(num_cpus=1)
+        nodes.wait_for_nodes()
+        settings = cohort.RaySettings(address=nodes.address)
+        run = cohort.run(
+            items, model, out=tmp_path / "nodes", engine="ray", workers=2, ray=settings
+        )
+        assert all(one.status == "done" for one in run)
+    finally:
+        ray.shutdown()
+        nodes.shutdown()
+    done = Counter(ended(item.path).read_text() for item in items)
+    list(cohort.run(items, model, out=tmp_path / "here"))
+    shares = ", ".join(f"{count} images" for count in done.values())
+    print(f"{len(items)} images on {len(done)} nodes of a processor each: {shares}")
+    assert len(done) == 2
+    assert min(done.values()) >= LEAST_SHARE * len(items)
+    assert results(tmp_path / "nodes") == results(tmp_path / "here")
 
 
 def test_killed_at_fifty_random_moments_a_cohort_ends_with_the_same_bytes(tmp_path: Path) -> None:
