@@ -1,6 +1,7 @@
 """The walk of docs/server.md through the page, step by step: from install to export.
 
-``FASTSEG_SCREENSHOTS`` names a folder for pictures of the steps.
+``FASTSEG_SCREENSHOTS`` names a folder for pictures of the steps; ``docs/server.png`` is the one of
+the correction.
 """
 
 from __future__ import annotations
@@ -130,6 +131,7 @@ class Walk:
             self.page.keyboard.down("Shift")
             self.click(GROUND)
             self.page.keyboard.up("Shift")
+        self.shot("corrected")
 
     def paint(self) -> None:
         self.page.get_by_role("radio", name="Brush").click()

@@ -64,7 +64,7 @@ export class Panel {
     place.hidden = !masks.length;
     byId("hint").textContent = draft
       ? masks.length
-        ? draft.edited ? `${this.session.area(masks[0])}, corrected by hand. Refine gives it to the model.` : `${this.session.area(masks[draft.chosen])}. Add points to correct it, with shift or Outside for the background. Keep it by Enter.`
+        ? draft.edited ? `${this.session.area(masks[0])}, corrected by hand. Refine gives it to the model.` : `${this.session.area(masks[draft.chosen])}. Points correct it; shift or Outside for the background. Enter keeps it.`
         : "The model is at it."
       : "Click an object, or drag a box around it.";
   }
