@@ -419,8 +419,10 @@ def test_an_interrupted_command_says_how_far_it_came(tiny_folder, tmp_path) -> N
     assert "Traceback" not in complained
 
 
-def wait_for_journal(out: Path, process: subprocess.Popen[str], lines: int = 1) -> None:
-    deadline = time.monotonic() + 120
+def wait_for_journal(
+    out: Path, process: subprocess.Popen[str], lines: int = 1, seconds: float = 120
+) -> None:
+    deadline = time.monotonic() + seconds
     path = out / "journal.jsonl"
     while not path.exists() or path.read_bytes().count(b"\n") < lines:
         assert process.poll() is None, process.communicate()
