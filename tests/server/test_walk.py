@@ -1,7 +1,7 @@
 """The walk of docs/server.md through the page, step by step: from install to export.
 
-``FASTSEG_SCREENSHOTS`` names a folder for pictures of the steps; ``docs/server.png`` is the one of
-the correction.
+``FASTSEG_SCREENSHOTS`` names a folder for images of the steps; ``docs/server.png`` is the one of the
+correction.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Walk:
         self.document: dict[str, Any] = {}
 
     def shot(self, name: str) -> None:
-        """Take a picture of the whole page."""
+        """Keep an image of the whole page."""
         self.page.screenshot(path=self.shots / f"{name}-{self.ending}.png", full_page=True)
 
     def click(self, at: tuple[float, float]) -> None:
