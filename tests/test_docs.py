@@ -25,7 +25,7 @@ BLOCKS = [block for name in page.pages() for block in page.blocks(name)]
 
 HEAVY = re.compile(
     r"fastseg (demo|everything|cohort|evaluate (?!measure)|export|build|calibrate|compare|bench)"
-    r"|training\.echo\.adapt|cohort\.csv\""
+    r"|training\.echo\.adapt|engine=\"ray\""
 )
 """Commands that take more than a few seconds."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -53,6 +54,16 @@ def whole(scans) -> dict[str, bytes]:
     done = finish([*first[: first.index("--out")], "--out", "whole"], cwd=scans)
     assert done.returncode == 0, done.stderr
     return results(scans / "whole")
+
+
+@pytest.mark.slow
+def test_the_loop_in_python_ends_early_and_goes_on(scans, whole) -> None:
+    done = finish([sys.executable, "-c", section(BEGIN)[-1].text], cwd=scans)
+    assert done.returncode == 0, done.stderr
+    printed = re.fullmatch(r"200 items, (\d+) kept\n", done.stdout)
+    assert printed, done.stdout
+    assert INTERRUPTED <= int(printed[1]) < 200
+    assert results(scans / "python") == whole
 
 
 @pytest.mark.slow

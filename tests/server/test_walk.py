@@ -1,6 +1,6 @@
 """The walk of docs/server.md through the page, step by step: from install to export.
 
-``FASTSEG_SCREENSHOTS`` names a folder for images of the steps; ``docs/server.png`` is the one of the
+``FASTSEG_SCREENSHOTS`` names a folder for images of the steps; ``docs/server.png`` is that of the
 correction.
 """
 
