@@ -1,8 +1,8 @@
-"""Throughput of cohorts: beside ``stream`` in a loop, in processes and on Ray; and 50 kills.
+"""Throughput of cohorts: beside ``stream``, in processes, on Ray and its nodes; and 50 kills.
 
 Run by ``python -m pytest benchmarks/test_cohort.py -s``. A ratio below its floor fails.
-``FASTSEG_COHORT_IMAGES`` sets another number of images than 1000. Ray gets a tenth of them, and at
-least 30.
+``FASTSEG_COHORT_IMAGES`` sets another number of images than 1000, and ``FASTSEG_COHORT_FIRST`` the
+number of the first, for a run in several pieces. Ray gets a tenth of them, and at least 30.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import random
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -36,6 +37,7 @@ from tests.helpers.cohort_tasks import TimedTask, ended
 from tests.helpers.processes import running
 
 IMAGES = int(os.environ.get("FASTSEG_COHORT_IMAGES", "1000"))
+FIRST = int(os.environ.get("FASTSEG_COHORT_FIRST", "0"))
 BLOCK = 10
 """Images that one contender gets in its turn."""
 
@@ -44,6 +46,9 @@ LEAST = 0.95
 
 LEAST_RAY = 0.85
 """Least throughput of two actors of Ray as a share of two processes."""
+
+LEAST_SHARE = 0.25
+"""Least share of the images that each of two nodes of Ray does."""
 
 KILLS = 50
 
@@ -62,7 +67,7 @@ def model() -> Iterator[fastseg.Sam]:
 def write_items(folder: Path, number: int) -> list[cohort.Item]:
     """Write small images, each with a box."""
     items = []
-    for at in range(number):
+    for at in range(FIRST, FIRST + number):
         pixels = np.random.default_rng(at).integers(0, 256, (192, 256, 3), dtype=np.uint8)
         file = folder / f"{at:04}.png"
         Image.fromarray(pixels).save(file)
@@ -82,7 +87,7 @@ def seconds(call: Callable[[], Any]) -> float:
 
 
 def print_time(name: str, spent: float, images: int) -> None:
-    print(f"{name:22} {1e3 * spent / images:8.1f} ms an image  {images / spent:6.2f} images/s")
+    print(f"{name:30} {1e3 * spent / images:8.1f} ms an image  {images / spent:6.2f} images/s")
 
 
 def test_a_cohort_is_as_fast_as_a_stream(model, tmp_path: Path) -> None:
@@ -105,7 +110,7 @@ def test_a_cohort_is_as_fast_as_a_stream(model, tmp_path: Path) -> None:
         order = list(contenders)[:: 1 if start // BLOCK % 2 else -1]
         for name in order:
             spent[name] += seconds(lambda name=name, part=part: contenders[name](part))
-    print(f"{IMAGES} images of 256 x 192, a box each, in turns of {BLOCK}")
+    print(f"{IMAGES} images of 256 x 192 from {FIRST}, a box each, in turns of {BLOCK}")
     for name, each in spent.items():
         print_time(name, each, IMAGES)
     share = spent["stream"] / spent["cohort"]
@@ -118,8 +123,8 @@ def test_actors_of_ray_are_as_fast_as_processes(model, tmp_path: Path, monkeypat
     images = max(IMAGES // 10, 30)
     items, first = write_items(tmp_path, images), images // 3
 
-    def steady(**options: Any) -> float:
-        """Time the workers from a third of the images on, when all of them have begun."""
+    def measured(**options: Any) -> tuple[float, float]:
+        """Time workers from a third of the images on, when all of them have begun, and in all."""
         begin = time.time()
         out = tmp_path / str(len(options))
         whole = 0.0
@@ -128,16 +133,47 @@ def test_actors_of_ray_are_as_fast_as_processes(model, tmp_path: Path, monkeypat
             whole = time.time() - begin
         ends = sorted(ended(item.path).stat().st_mtime for item in items)
         print(f"first image after {ends[0] - begin:.1f} s, all results after {whole:.1f} s")
-        return begin + whole - ends[first - 1]
+        return begin + whole - ends[first - 1], whole
 
     monkeypatch.setitem(making._PROMPTED, "segment", timed)
-    spent = {"two processes": steady(), "two actors of Ray": steady(engine="ray")}
+    contenders = {"two processes": {}, "two actors of Ray": {"engine": "ray"}}
+    spent = {name: measured(**options) for name, options in contenders.items()}
     print(f"{images} images of 256 x 192, a box each; 1 thread a worker")
-    for name, each in spent.items():
-        print_time(name, each, images - first)
-    share = spent["two processes"] / spent["two actors of Ray"]
-    print(f"Ray / processes {share:.3f}")
+    for name, (steady, whole) in spent.items():
+        print_time(name, steady, images - first)
+        print_time(f"{name}, with start", whole, images)
+    (share, with_start) = (a / b for a, b in zip(*spent.values(), strict=True))
+    print(f"Ray / processes {share:.3f}; with the start of both {with_start:.3f}")
     assert share >= LEAST_RAY
+
+
+def test_two_nodes_of_ray_share_the_work(model, tmp_path: Path, monkeypatch) -> None:
+    ray = pytest.importorskip("ray", reason="needs the extra cohort")
+    from ray.cluster_utils import Cluster
+
+    ray.shutdown()
+    items = write_items(tmp_path, max(IMAGES // 20, 30))
+    monkeypatch.setitem(making._PROMPTED, "segment", timed)
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        nodes.add_node(num_cpus=1)
+        nodes.wait_for_nodes()
+        settings = cohort.RaySettings(address=nodes.address)
+        run = cohort.run(
+            items, model, out=tmp_path / "nodes", engine="ray", workers=2, ray=settings
+        )
+        assert all(one.status == "done" for one in run)
+    finally:
+        ray.shutdown()
+        nodes.shutdown()
+    done = Counter(ended(item.path).read_text() for item in items)
+    list(cohort.run(items, model, out=tmp_path / "here"))
+    shares = ", ".join(f"{count} images" for count in done.values())
+    print(f"{len(items)} images on {len(done)} nodes of a processor each: {shares}")
+    assert len(done) == 2
+    assert min(done.values()) >= LEAST_SHARE * len(items)
+    assert results(tmp_path / "nodes") == results(tmp_path / "here")
 
 
 def test_killed_at_fifty_random_moments_a_cohort_ends_with_the_same_bytes(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ class Arguments(ModelArguments, ImageArguments):
     ray_address: str | None
     worker_cpus: float
     worker_gpus: float
+    ray_start: float
     grid: dict[str, Any]
 
     @contextmanager
@@ -97,7 +98,10 @@ class Arguments(ModelArguments, ImageArguments):
         if self.engine != "ray":
             return None
         return cohorts.RaySettings(
-            address=self.ray_address, cpus=self.worker_cpus, gpus=self.worker_gpus
+            address=self.ray_address,
+            cpus=self.worker_cpus,
+            gpus=self.worker_gpus,
+            start_s=self.ray_start,
         )
 
 
@@ -182,6 +186,13 @@ class Arguments(ModelArguments, ImageArguments):
     metavar="ADDRESS",
     help="A running Ray cluster with this machine in it, auto or HEAD:6379. Default: Ray is "
     "started here.",
+)
+@click.option(
+    "--ray-start",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    help="Seconds that Ray may take to start here.",
 )
 @click.option(
     "--worker-cpus",

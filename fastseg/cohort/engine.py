@@ -41,7 +41,7 @@ class Outcome:
 
     masks: int = 0
     seconds: float = 0.0
-    """From reading the image to its results, in this run."""
+    """From reading the image to its results, in the run that did it."""
 
     error: Mapping[str, str] | None = None
     """``type`` and ``message``, if it failed."""
@@ -229,7 +229,8 @@ class _Writing:
             return None
         if not all(self.store.holds(name, digest) for name, digest in files.items()):
             return None
-        return Outcome(item, "kept", self.store.path(_result(item)), int(entry.get("masks", 0)))
+        masks, seconds = int(entry.get("masks", 0)), float(entry.get("seconds", 0))
+        return Outcome(item, "kept", self.store.path(_result(item)), masks, seconds)
 
     def _input(self, item: Item) -> list[dict[str, Any] | None]:
         """Describe the files of an item, to see whether one was replaced."""

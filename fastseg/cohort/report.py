@@ -25,7 +25,7 @@ class Counts:
     kept: int = 0
     failures: list[dict[str, Any]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
-    """Of each item that was done in this run."""
+    """Of each item that is done, in this run or an earlier one."""
 
     begun: float = field(default_factory=time.perf_counter)
 
@@ -33,11 +33,12 @@ class Counts:
         """Count an outcome."""
         if error is not None:
             self.failures.append({"item": key, **error})
-        elif status == "kept":
+            return
+        if status == "kept":
             self.kept += 1
         else:
             self.done += 1
-            self.seconds.append(seconds)
+        self.seconds.append(seconds)
 
     @property
     def finished(self) -> int:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fastseg.errors import OutputError
+from fastseg.storage.abandoned import remove_abandoned, unfinished_name
 from fastseg.storage.owned import OwnedFile
 from fastseg.storage.paths import real_path, user_path
 from fastseg.storage.staging import NEW, is_taken, locked, publish, replaceable
@@ -17,6 +17,8 @@ from fastseg.storage.staging import NEW, is_taken, locked, publish, replaceable
 @contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Write one file: the block fills a temporary sibling, which then takes the name ``path``.
+
+    Siblings that killed processes left in the folder are removed once they are an hour old.
 
     Args:
         path: The file to write. Missing parent folders are made; an existing file is replaced.
@@ -90,9 +92,9 @@ def atomic_folder(
 @contextmanager
 def _sibling(target: Path, suffix: str = "") -> Iterator[Path]:
     """Choose a free name beside ``target``; nothing of that name is left when the block ends."""
-    # A name of its own: with the target's in it, a long one would become too long.
-    temporary = target.parent / f".fastseg-{secrets.token_hex(8)}{suffix}"
+    temporary = target.parent / unfinished_name(suffix)
     with _made(target, reversed(target.parents)):
+        remove_abandoned(target.parent, once=True)
         try:
             yield temporary
         finally:

@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from fastseg.errors import OutputError
+from fastseg.storage.abandoned import remove_abandoned
 from fastseg.storage.atomic import atomic_file
 
 Value = TypeVar("Value")
-
-_ABANDONED_NS = 3600 * 10**9
-"""Age from which an unfinished file counts as left behind by a process that was killed."""
 
 
 class CacheFolder:
@@ -96,16 +94,14 @@ class CacheFolder:
                 break
             _remove(entry.path)
             held -= entry.bytes
-        for entry in self._entries(unfinished=True):
-            if time.time_ns() - entry.used_ns > _ABANDONED_NS:
-                _remove(entry.path)
+        remove_abandoned(self.folder)
 
-    def _entries(self, *, unfinished: bool = False) -> list[_Entry]:
-        """List the whole files, or the unfinished ones."""
+    def _entries(self) -> list[_Entry]:
+        """List the whole files."""
         entries = []
         with suppress(OSError), os.scandir(self.folder) as files:
             for file in files:
-                if file.name.endswith(self.suffix) and file.name.startswith(".") == unfinished:
+                if file.name.endswith(self.suffix) and not file.name.startswith("."):
                     with suppress(OSError):
                         status = file.stat(follow_symlinks=False)
                         entries.append(_Entry(Path(file), status.st_size, status.st_mtime_ns))

@@ -171,6 +171,11 @@ def test_resuming_keeps_what_is_there_and_makes_the_rest(tiny_model, images, tmp
     assert json.loads((out / "report.json").read_text())["left"] == 3
     outcomes = everything(images, tiny_model, out, resume=True)
     assert [one.status for one in outcomes] == ["kept"] * 2 + ["done"] * 3
+    # Its times are those of all items, whenever they were done.
+    spent = [entry["seconds"] for entry in journal(out)]
+    assert [one.seconds for one in outcomes] == pytest.approx(spent, abs=1e-6)
+    found = json.loads((out / "report.json").read_text())["item_seconds"]
+    assert found["p50"] == pytest.approx(sorted(spent)[2], abs=1e-6)
     assert results(out) == results(tmp_path / "whole")
     assert [one.status for one in everything(images, tiny_model, out, resume=True)] == ["kept"] * 5
 
@@ -419,8 +424,10 @@ def test_an_interrupted_command_says_how_far_it_came(tiny_folder, tmp_path) -> N
     assert "Traceback" not in complained
 
 
-def wait_for_journal(out: Path, process: subprocess.Popen[str], lines: int = 1) -> None:
-    deadline = time.monotonic() + 120
+def wait_for_journal(
+    out: Path, process: subprocess.Popen[str], lines: int = 1, seconds: float = 120
+) -> None:
+    deadline = time.monotonic() + seconds
     path = out / "journal.jsonl"
     while not path.exists() or path.read_bytes().count(b"\n") < lines:
         assert process.poll() is None, process.communicate()

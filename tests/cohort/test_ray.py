@@ -98,6 +98,8 @@ def test_a_cluster_without_room_says_so(tiny_model, images, tmp_path, cluster) -
             )
     with pytest.raises(CohortError, match="gpus of an actor"):
         run(images, tiny_model, out=tmp_path / "out", engine="ray", ray=RaySettings(gpus=-1))
+    with pytest.raises(CohortError, match="start_s must be"):
+        run(images, tiny_model, out=tmp_path / "out", engine="ray", ray=RaySettings(start_s=-1))
 
 
 @pytest.mark.slow
@@ -163,6 +165,10 @@ def test_ray_that_cannot_be_reached_or_started_says_why(
     with pytest.raises(CohortError, match="timed out during startup"):
         everything(images, tiny_model, tmp_path / "c", engine="ray")
     assert calls == ["no memory", "too busy", "too busy"]
+    calls.clear()
+    with pytest.raises(CohortError, match="--ray-start"):
+        everything(images, tiny_model, tmp_path / "d", engine="ray", ray=RaySettings(start_s=100))
+    assert calls == ["too busy"] * 4
 
 
 def test_ray_that_is_started_here_reports_nothing_to_its_makers(monkeypatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -199,9 +200,20 @@ def test_datasets_give_the_scores_of_the_verb_evaluate(
         assert ours[name] == theirs[name]
 
 
+def test_a_dataset_gets_the_page_of_an_evaluation(scenes, tiny_model, tmp_path) -> None:
+    pytest.importorskip("jinja2", reason="the page needs the extra report")
+    pytest.importorskip("matplotlib", reason="the page needs the extra report")
+    options: dict[str, Any] = {"task": "evaluate", "settings": {"protocol": "boxes"}}
+    list(run(scenes, tiny_model, out=tmp_path / "out", **options))
+    text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "data:image/" in text
+    assert "s3.png" in text  # the image that could not be read
+
+
 def test_parts_of_a_dataset_are_joined_by_the_one_that_ends_last(
-    scenes, tiny_model, tmp_path
+    scenes, tiny_model, tmp_path, monkeypatch
 ) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)  # the scores do not wait for the page
     settings = {"protocol": "boxes"}
     options: dict[str, Any] = {"task": "evaluate", "settings": settings}
     whole, out = tmp_path / "whole", tmp_path / "out"
@@ -210,6 +222,7 @@ def test_parts_of_a_dataset_are_joined_by_the_one_that_ends_last(
         assert not (out / "scores.csv").exists()
         list(run(scenes, tiny_model, out=out, num_parts=2, part_id=part, **options))
     assert (out / "scores.csv").read_bytes() == (whole / "scores.csv").read_bytes()
+    assert not (out / "report.html").exists()
 
 
 def test_settings_that_a_task_cannot_use_are_refused(

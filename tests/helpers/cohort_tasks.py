@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,21 +38,29 @@ class NodeTask(EverythingTask):
     """Everything mode that leaves a file named by the node of Ray that it ran on."""
 
     def _make(self, item: Item, path: Path) -> Product:
-        import ray
-
         time.sleep(0.3)
-        path.with_suffix(f".{ray.get_runtime_context().get_node_id()}").touch()
+        path.with_suffix(f".{node()}").touch()
         return super()._make(item, path)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TimedTask(SegmentTask):
-    """Masks for prompts, and a file beside each image whose time is that of its end."""
+    """Masks for prompts, and a file beside each image: its time is that of the end, its text the
+    node of Ray that did it.
+    """
 
     def _make(self, item: Item, path: Path) -> Product:
         product = super()._make(item, path)
-        ended(path).write_bytes(b"")
+        ended(path).write_text(node())
         return product
+
+
+def node() -> str:
+    """Name the node of Ray that this process belongs to; empty without Ray."""
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        return ""
+    return str(ray.get_runtime_context().get_node_id())
 
 
 def ended(image: Path) -> Path:

@@ -39,6 +39,20 @@ def client(url) -> Iterator[Client]:
         yield client
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A real browser."""
+    driver = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    from tests.helpers.browser import browser_program
+
+    if (program := browser_program()) is None:
+        pytest.skip("needs a browser: apt-get install chromium")
+    with driver.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
 @pytest.fixture(scope="session")
 def png() -> bytes:
     """A bright disc on a dark ground, 96 x 64 pixels."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,9 +16,9 @@ from fastseg.server.app import PAGE
 from tests.helpers import page as pages
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-expect = playwright.expect
+from tests.helpers.browser import Tab
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+expect = playwright.expect
 
 SIZES = [(1280, 800), (390, 844)]
 
@@ -27,56 +26,6 @@ COLUMNS = (
     "image,frame,item,name,status,prompts,prompt_s,wait_s,choose_s,name_s,total_s,"
     "score,area_px,area_cm2,ended"
 )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator:
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip("needs a browser: apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
-class Tab:
-    """A page of the server in a tab, and what it sent and complained about."""
-
-    def __init__(self, context, url: str) -> None:
-        self.page = context.new_page()
-        self.page.set_default_timeout(20_000)
-        self.complaints: list[str] = []
-        self.requests: list[str] = []
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(url)
-
-    def at(self, x: float, y: float, width: int = 96, height: int = 64) -> tuple[float, float]:
-        """Place a pixel of a fitted image on the screen."""
-        box = self.page.locator("#stage").bounding_box()
-        scale = min((box["width"] - 16) / width, (box["height"] - 16) / height)
-        left = box["x"] + (box["width"] - width * scale) / 2
-        top = box["y"] + (box["height"] - height * scale) / 2
-        return left + x * scale, top + y * scale
-
-    def open(self, file: Path) -> None:
-        self.page.set_input_files("#file", str(file))
-        expect(self.page.locator("#status")).to_contain_text("pixels", timeout=30_000)
-
-    def click(self, x: float, y: float) -> None:
-        self.page.mouse.click(*self.at(x, y))
-
-    def alternatives(self, count: int) -> None:
-        expect(self.page.locator("#alternatives button")).to_have_count(count)
-
-    def objects(self, count: int) -> None:
-        expect(self.page.locator("#objects li")).to_have_count(count)
-
-    def download(self, button: str) -> bytes:
-        with self.page.expect_download() as waiting:
-            self.page.click(button)
-        return Path(waiting.value.path()).read_bytes()
 
 
 @pytest.fixture
@@ -107,10 +56,7 @@ def test_from_an_image_to_its_export(tab, disc, tiny_model):
     page.keyboard.type("disc")
     page.keyboard.press("Enter")
     tab.objects(1)
-    page.mouse.move(*tab.at(60, 10))
-    page.mouse.down()
-    page.mouse.move(*tab.at(90, 50), steps=5)
-    page.mouse.up()
+    tab.drag((60, 10), (90, 50))
     tab.alternatives(3)
     page.keyboard.down("Shift")
     tab.click(85, 45)
@@ -187,12 +133,19 @@ def test_everything_is_done_by_the_keyboard_alone(tab, disc):
     for _ in range(8):
         page.keyboard.press("ArrowUp")
     page.keyboard.press("Shift+Space")
+    page.keyboard.press("o")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Space")
     page.keyboard.press("2")
     page.keyboard.press("n")
     page.keyboard.type("by key")
     page.keyboard.press("Enter")
     tab.objects(1)
     expect(page.locator("#objects input")).to_have_value("by key")
+    # The next object begins with a point on it.
+    expect(page.locator("[data-tool=prompt]")).to_have_attribute("aria-checked", "true")
+    (row, _) = csv.DictReader(tab.download("#csv").decode().splitlines())
+    assert row["prompts"] == "3"
 
 
 @pytest.mark.slow
@@ -219,10 +172,7 @@ def test_a_mask_is_painted_corrected_and_given_back_to_the_model(tab, disc):
     tab.click(40, 30)
     tab.alternatives(3)
     page.keyboard.press("b")
-    page.mouse.move(*tab.at(70, 50))
-    page.mouse.down()
-    page.mouse.move(*tab.at(80, 50), steps=4)
-    page.mouse.up()
+    tab.drag((70, 50), (80, 50))
     tab.alternatives(1)
     expect(page.locator("#hint")).to_contain_text("corrected by hand")
     page.keyboard.press("f")

@@ -215,3 +215,28 @@ def test_files_get_the_permissions_that_the_user_gives_new_files(tmp_path):
         os.umask(mask)
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o644
     assert stat.S_IMODE((tmp_path / "folder").stat().st_mode) == 0o755
+
+
+KILLED = """
+import os, signal, sys
+from fastseg.storage.atomic import atomic_file
+with atomic_file(sys.argv[1]) as temporary:
+    temporary.write_bytes(b"half of it")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_left_beside_a_file_is_removed_an_hour_later(tmp_path):
+    for name in ("a.npz", "b.npz"):
+        finish([sys.executable, "-c", KILLED, tmp_path / name])
+    old, fresh = tmp_path.iterdir()
+    os.utime(old, (0, 0))
+    others = [".fastseg-0", ".fastseg-files.json", ".fastseg-0123456789abcdef.npz.old", "old.npz"]
+    for name in others:
+        (tmp_path / name).write_bytes(b"")
+        os.utime(tmp_path / name, (0, 0))
+    (tmp_path / ".fastseg-0123456789abcdef").symlink_to(tmp_path / "old.npz")
+    kept = {fresh.name, ".fastseg-0123456789abcdef", *others}
+    with atomic_file(tmp_path / "c.npz") as temporary:
+        temporary.write_bytes(b"whole")
+    assert {path.name for path in tmp_path.iterdir()} == {*kept, "c.npz"}

@@ -81,7 +81,7 @@ def test_files_of_others_are_neither_counted_nor_removed(kept):
 
 def test_old_temporary_files_go_and_fresh_ones_stay(kept):
     put(kept, "a")
-    left, written = kept.folder / ".fastseg-0.kept", kept.folder / ".fastseg-1.kept"
+    left, written = (kept.folder / f".fastseg-{digit * 16}.kept" for digit in "01")
     for path in (left, written):
         path.write_bytes(b"x" * 90)
     os.utime(left, (0, 0))

@@ -14,13 +14,14 @@ from fastseg import results
 from fastseg.cohort.manifest import Item, Sources
 from fastseg.cohort.storage import Store
 from fastseg.cohort.tasks.base import RESULT, Finished, Product, PromptedTask
+from fastseg.errors import BackendUnavailableError
 from fastseg.evaluation import report as reports
 from fastseg.evaluation.dataset import Case, Dataset, Example, ViewSettings
 from fastseg.evaluation.protocols import Protocol, Row, Scored
 from fastseg.evaluation.runner import Outcome, score_example
 from fastseg.evaluation.summary import report_head, summarise
 
-_FILES = (reports.SCORES_FILE, reports.TIMES_FILE, reports.SUMMARY_FILE)
+_FILES = (reports.SCORES_FILE, reports.TIMES_FILE, reports.PAGE_FILE, reports.SUMMARY_FILE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +68,7 @@ class EvaluateTask(PromptedTask):
         return Product({RESULT: content}, len(scored.rows), notes)
 
     def join(self, finished: Iterable[Finished], store: Store) -> None:
-        """Write the tables that ``fastseg evaluate`` writes."""
+        """Write the tables that ``fastseg evaluate`` writes, and its page where it can be drawn."""
         ends = list(finished)
         done = [(one.item.image, _scored(one.document, one.entry)) for one in ends if one.document]
         outcome = Outcome(
@@ -85,9 +86,13 @@ class EvaluateTask(PromptedTask):
         summary = summarise(self.protocol, data.name, [outcome], data.faults, head)
         with TemporaryDirectory() as place:
             folder = Path(place, "tables")
-            reports.write_results(folder, summary, data, self.view, page=False)
+            try:
+                reports.write_results(folder, summary, data, self.view)
+            except BackendUnavailableError:  # the scores do not wait for a package of the page
+                reports.write_results(folder, summary, data, self.view, page=False)
             for name in _FILES:
-                store.write(name, (folder / name).read_bytes())
+                if (folder / name).exists():
+                    store.write(name, (folder / name).read_bytes())
 
 
 def _scored(document: Mapping[str, Any], entry: Mapping[str, Any]) -> Scored:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import pickle
 import socket
@@ -24,6 +25,9 @@ _PATIENCE_S = 5.0
 """Seconds that a cluster gets to answer."""
 
 
+_ATTEMPT_S = 30.0
+"""Seconds that Ray gives its own start."""
+
 _USAGE_SWITCH = "RAY_USAGE_STATS_ENABLED"
 
 
@@ -41,6 +45,9 @@ class RaySettings:
     gpus: float = 0.0
     """GPUs of an actor; 0.25 lets four actors share one."""
 
+    start_s: float = 60.0
+    """Seconds that Ray may take to start here, in attempts of 30. Actors may take any time."""
+
 
 @dataclass(frozen=True)
 class RayWorkers:
@@ -57,10 +64,11 @@ class RayWorkers:
             BackendUnavailableError: It is not installed.
             CohortError: A number cannot be used.
         """
-        for name in ("cpus", "gpus"):
+        numbers = {"cpus": "cpus of an actor", "gpus": "gpus of an actor", "start_s": "start_s"}
+        for name, what in numbers.items():
             value = getattr(self.settings, name)
             if not isinstance(value, int | float) or not 0 <= value < float("inf"):
-                raise CohortError(f"{name} of an actor must be a number from 0, not {value!r}.")
+                raise CohortError(f"{what} must be a number from 0, not {value!r}.")
         with environment.needs_extra("cohort", "running a cohort on Ray"):
             import ray.data  # noqa: F401 - to find out that it is there
 
@@ -189,24 +197,28 @@ def ray_cluster(settings: RaySettings) -> Iterator[Any]:
     else:
         _require_answer(settings.address)
     try:
-        try:
-            _connect(ray, settings)
-        except Exception as error:
-            # Ray gives its own start half a minute, which is too short on a busy machine.
-            if settings.address is not None or "timed out" not in str(error):
-                raise
-            ray.shutdown()
-            _connect(ray, settings)
+        _start(ray, settings, math.ceil(settings.start_s / _ATTEMPT_S))
     except Exception as error:  # Ray has errors of its own for every cause
         where = settings.address or "on this machine"
         raise CohortError(
-            f"Ray cannot be used {where}: {error} Check the address, free memory, or run "
-            "without --engine ray."
+            f"Ray cannot be used {where}: {error} Check the address, free memory, give it more "
+            "time by --ray-start, or run without --engine ray."
         ) from error
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _start(ray: Any, settings: RaySettings, attempts: int) -> None:
+    """Connect, and try again where Ray's own start was too slow, as it is on a busy machine."""
+    try:
+        _connect(ray, settings)
+    except Exception as error:
+        if attempts <= 1 or settings.address is not None or "timed out" not in str(error):
+            raise
+        ray.shutdown()
+        _start(ray, settings, attempts - 1)
 
 
 def _connect(ray: Any, settings: RaySettings) -> None:

@@ -57,10 +57,21 @@ function setBrush(size) {
   view.draw();
 }
 
+/** The next object begins with a point on it. */
+function nextObject() {
+  if (stage.tool === "background") setTool("prompt");
+}
+
 function keep() {
   session.name = byId("name").value.trim();
   session.keep();
+  nextObject();
   byId("stage").focus({ preventScroll: true });
+}
+
+function discard() {
+  session.discard();
+  nextObject();
 }
 
 function everything() {
@@ -122,7 +133,7 @@ byId("undo").addEventListener("click", () => session.undo());
 byId("redo").addEventListener("click", () => session.redo());
 byId("fit").addEventListener("click", () => view.fit());
 byId("keep").addEventListener("click", keep);
-byId("discard").addEventListener("click", () => session.discard());
+byId("discard").addEventListener("click", discard);
 byId("refine").addEventListener("click", () => session.refine());
 byId("everything").addEventListener("click", everything);
 byId("cancel").addEventListener("click", () => session.busy?.cancel?.());
@@ -152,13 +163,14 @@ byId("name").addEventListener("keydown", (event) => {
 
 const KEYS = {
   Enter: keep,
-  Escape: () => session.discard(),
+  Escape: discard,
   1: () => session.choose(0),
   2: () => session.choose(1),
   3: () => session.choose(2),
   n: () => byId("name").select(),
   e: everything,
   p: () => setTool("prompt"),
+  o: () => setTool("background"),
   b: () => setTool("add"),
   x: () => setTool("erase"),
   r: () => setTool("ruler"),

@@ -64,7 +64,7 @@ export class Panel {
     place.hidden = !masks.length;
     byId("hint").textContent = draft
       ? masks.length
-        ? draft.edited ? `${this.session.area(masks[0])}, corrected by hand. Refine gives it to the model.` : `${this.session.area(masks[draft.chosen])}. Add points to correct it, with shift for the background. Enter keeps it.`
+        ? draft.edited ? `${this.session.area(masks[0])}, corrected by hand. Refine gives it to the model.` : `${this.session.area(masks[draft.chosen])}. Points correct it; shift or Outside for the background. Enter keeps it.`
         : "The model is at it."
       : "Click an object, or drag a box around it.";
   }
@@ -157,7 +157,7 @@ export class Panel {
     const write = (row, values) => values.forEach((value, i) => (row.cells[i + 1].textContent = value.toFixed(1)));
     const item = this.clock.current();
     const total = item.prompt + item.wait + item.choose + item.name;
-    write(byId("clock-item"), [item.prompt, item.choose, item.name, total]);
-    write(byId("clock-sum"), ["prompt_s", "choose_s", "name_s", "total_s"].map((name) => this.clock.sum(name)));
+    write(byId("clock-item"), [item.prompt, item.wait, item.choose, item.name, total]);
+    write(byId("clock-sum"), ["prompt_s", "wait_s", "choose_s", "name_s", "total_s"].map((name) => this.clock.sum(name)));
   }
 }

@@ -32,6 +32,15 @@ export class Stage {
     return this.tool === "add" || this.tool === "erase";
   }
 
+  get isPrompting() {
+    return this.tool === "prompt" || this.tool === "background";
+  }
+
+  /** Label of a point: 0 is the background, by shift or by its tool. */
+  label(event) {
+    return event.shiftKey || this.tool === "background" ? 0 : 1;
+  }
+
   radius() {
     return this.brush / this.view.scale;
   }
@@ -47,7 +56,7 @@ export class Stage {
     this.cross = null;
     this.band = null;
     if (pans) return;
-    if (this.isPainting || (this.tool === "prompt" && !this.session.candidates.length)) this.session.clock.enter("prompt");
+    if (this.isPainting || (this.isPrompting && !this.session.candidates.length)) this.session.clock.enter("prompt");
     if (this.isPainting) {
       this.trail = [];
       this.painted = this.session.pixels();
@@ -90,10 +99,10 @@ export class Stage {
     if (this.isPainting) {
       this.session.paint(this.painted);
       this.painted = this.trail = null;
-    } else if (this.tool === "prompt" && band) {
+    } else if (this.isPrompting && band) {
       this.session.box(band);
-    } else if (this.tool === "prompt" && !down.moved) {
-      this.click(down.at, event.shiftKey ? 0 : 1);
+    } else if (this.isPrompting && !down.moved) {
+      this.click(down.at, this.label(event));
     }
     this.view.draw();
   }
@@ -190,7 +199,7 @@ export class Stage {
       this.view.draw();
       event.preventDefault();
     } else if (event.key === " ") {
-      this.click(this.cross ?? [image.width / 2, image.height / 2], event.shiftKey ? 0 : 1);
+      this.click(this.cross ?? [image.width / 2, image.height / 2], this.label(event));
       event.preventDefault();
     }
   }
