@@ -132,6 +132,8 @@ def _lines(found: dict[str, Any]) -> tuple[str, ...]:
     preparation = found["preprocess"] or (
         f"not known: name it by --preprocess {' or '.join(found['preprocess_choices'])}"
     )
+    if found["prompt_free"]:
+        preparation += "; tuned without a prompt, so the model takes none"
     return (
         f"{printable(found['file'])}: {found['title']}, {found['weights']} weights",
         f"published as: {published or 'no file that fastseg knows'} ({found['sha256'][:16]})",

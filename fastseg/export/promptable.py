@@ -63,7 +63,7 @@ def export_checkpoint(
     parts = {"lora": lora, "decoder": decoder, "adapter": adapter}
     found = identify(checkpoint, preprocess=preprocess, key=key, **parts)
     preparation = found.require_preparation()
-    modules, card = found.kind.fill(found.weights), _card(found, name or Path(out).name, licence)
+    modules, card = found.modules(), _card(found, name or Path(out).name, licence)
     if isinstance(modules, GuidedModules):
         return write_guided_folder(
             modules, out, card, preparation=preparation, precision=precision, progress=step

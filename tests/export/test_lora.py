@@ -240,6 +240,12 @@ def test_a_decoder_is_put_over_its_base(form, tmp_path):
         assert torch.equal(each, tuned.get(name, base()[name]))
 
 
+def test_a_decoder_over_a_network_that_has_none_is_refused(tmp_path):
+    file = saved(tmp_path / "decoder.pt", {"mask_decoder.iou_token.weight": numbers(1, WIDTH)})
+    with pytest.raises(CheckpointError, match="has no mask decoder of its own"):
+        with_decoder({"feature_extractor.conv1.weight": numbers(1, WIDTH)}, file)
+
+
 def test_a_decoder_of_another_base_is_refused(tmp_path):
     short = decoder(1)
     short.pop("mask_decoder.iou_token.weight")

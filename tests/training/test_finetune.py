@@ -15,10 +15,14 @@ from PIL import Image
 torch = pytest.importorskip("torch", reason="training needs torch")
 pytest.importorskip("safetensors", reason="training needs safetensors")
 
+from safetensors.torch import save_file
+
 from fastseg import artifacts
 from fastseg.artifacts import registry, safetensors
+from fastseg.artifacts.rules import Rules
 from fastseg.errors import (
     BackendUnavailableError,
+    CheckpointError,
     ImageError,
     MaskError,
     ModelError,
@@ -27,6 +31,9 @@ from fastseg.errors import (
     PromptError,
 )
 from fastseg.evaluation.dataset import read_dataset
+from fastseg.export.checkpoints.completion import PROMPT
+from fastseg.export.checkpoints.identify import identify
+from fastseg.export.promptable import export_checkpoint
 from tests.helpers import tiny_vit_sam
 from training.finetune import __main__ as command
 from training.finetune import experiment, size_curve
@@ -265,6 +272,37 @@ def test_a_method_trains_its_part_and_the_file_gives_the_trained_network(
     assert float((found - expected).abs().max()) <= 1e-5 * float(expected.abs().max())
 
 
+def tuned_file(path: Path, run: Trainer, prompt: str | None) -> Path:
+    """Save what a run trained, with the prompt of its tuning in the header if there is one."""
+    save_file(run.network.saved(), path, None if prompt is None else {PROMPT: prompt})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("prompt", "taken"), [("none", False), ("box", True), ("point", True), (None, True)]
+)
+def test_an_export_takes_prompts_as_the_tuning_did(prompt, taken, base, pairs, tmp_path):
+    run = trainer(base, QUICK, pairs, tmp_path / "state.pt")
+    found = identify(base, decoder=tuned_file(tmp_path / "tuned.safetensors", run, prompt))
+    assert found.as_dict()["prompt_free"] is not taken
+    assert found.parts["decoder"].get("prompt") == prompt
+    rules = (found.require_preparation().rules or Rules()).prompts
+    assert rules.points is rules.boxes is rules.masks is rules.alternatives is taken
+    points = torch.full((2, 3, 2), 9.0), torch.ones(2, 3)
+    sparse, _ = found.modules().prompt_encoder(*points)
+    assert sparse.shape == (2, 3 if taken else 0, 256)
+
+
+def test_parts_of_tunings_with_and_without_a_prompt_do_not_go_together(base, pairs, tmp_path):
+    decoder = tuned_file(
+        tmp_path / "decoder.safetensors", trainer(base, QUICK, pairs, tmp_path / "a.pt"), "none"
+    )
+    low_rank = trainer(base, replace(QUICK, method="lora"), pairs, tmp_path / "b.pt")
+    lora = tuned_file(tmp_path / "lora.safetensors", low_rank, "box")
+    with pytest.raises(CheckpointError, match=r"lora\.safetensors \(prompt: box\), decoder\.saf"):
+        identify(base, decoder=decoder, lora=lora)
+
+
 def test_an_adapter_begins_as_its_base(base, pairs):
     start = read_start(str(base))
     plain, adapted = start.modules(), start.adapted(0).modules()
@@ -423,7 +461,26 @@ def test_the_command_leaves_a_model_that_takes_no_prompt(tuned):
             model.segment(image, points=[[5, 5]])
         source = model.manifest.source
     assert source["lora"]["file"] == "tuned.safetensors"
+    assert source["lora"]["prompt"] == "none"
     assert "p0" not in json.dumps(source)
+
+
+@pytest.mark.slow
+def test_the_file_of_a_tuning_without_a_prompt_is_exported_again_to_the_same_model(
+    tuned, tmp_path, monkeypatch
+):
+    import fastseg
+
+    tiny_vit_sam.make_known(monkeypatch, 256)
+    file = tuned / "mine-run" / "tuned.safetensors"
+    export_checkpoint(tuned / "tiny.pth", tmp_path / "again", lora=file)
+    image = drawn_pair(0).image
+    with fastseg.load(tuned / "mine") as first, fastseg.load(tmp_path / "again") as second:
+        expected, found = first.segment(image), second.segment(image)
+        with pytest.raises(PromptError, match="takes no prompt"):
+            second.segment(image, points=[[5, 5]])
+    assert np.array_equal(found.array(), expected.array())
+    assert np.array_equal(found.logits, expected.logits)
 
 
 @pytest.mark.slow

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
 
 from fastseg import artifacts
-from fastseg.artifacts.rules import PromptRules, Rules
 from fastseg.errors import BackendUnavailableError, OutputError
 from fastseg.evaluation.dataset import read_dataset
 from fastseg.export.checkpoints.completion import (
-    part_sha256,
+    NO_PROMPT,
+    PROMPT,
+    describe_part,
     with_adapter,
     with_decoder,
     with_lora,
 )
 from fastseg.export.checkpoints.preparations import Preparation
 from fastseg.export.model_folder import Card
-from fastseg.export.networks.prompt_encoder import NoPromptEncoder, PromptEncoder
 from fastseg.export.networks.sam import SamModules
 from fastseg.export.sam import write_sam_folder
 from fastseg.storage.atomic import atomic_file
@@ -38,8 +37,6 @@ from training.finetune.tuned_network import TunedNetwork
 NOTICE = "Research use only, not a medical device."
 
 STATE, REPORT = "state.pt", "report.json"
-
-NO_PROMPT = PromptRules(points=False, boxes=False, masks=False, alternatives=False)
 
 Progress = Callable[[str], None]
 
@@ -152,7 +149,7 @@ def tune(pairs: Sequence[Pair], task: FineTuning, progress: Progress) -> Tuned:
     trainer.run(progress)
     weights = task.run / "tuned.safetensors"
     with atomic_file(weights) as partial:
-        save_file(network.saved(), partial)
+        save_file(network.saved(), partial, {PROMPT: task.settings.prompt})
     _save_report(task, start, trainer)
     parity = _export(task, start, weights, trainer)
     progress(str(parity))
@@ -165,33 +162,25 @@ def tuned_modules(start: Start, weights: Path, settings: Settings) -> SamModules
     parts = {"decoder": with_decoder, "lora": with_lora, "adapter": with_adapter}
     completed = parts[settings.method]
     modules = start.kind.fill(completed(start.weights, weights))
-    if settings.prompt != "none" or isinstance(modules.prompt_encoder, NoPromptEncoder):
-        return modules
-    return replace(modules, prompt_encoder=_without_prompts(modules.prompt_encoder))
-
-
-def _without_prompts(encoder: PromptEncoder) -> NoPromptEncoder:
-    found = NoPromptEncoder(encoder.grid, encoder.side)
-    state: dict[str, Tensor] = encoder.state_dict()
-    found.load_state_dict({name: state[name] for name in found.state_dict()})
-    return found
+    return modules.without_prompts() if settings.prompt == NO_PROMPT else modules
 
 
 def _preparation(start: Start, settings: Settings) -> Preparation:
-    if settings.prompt != "none":
-        return start.preparation
-    rules = replace(start.preparation.rules or Rules(), prompts=NO_PROMPT)
-    return replace(start.preparation, rules=rules)
+    prepared = start.preparation
+    return prepared.without_prompts() if settings.prompt == NO_PROMPT else prepared
 
 
 def _export(task: FineTuning, start: Start, weights: Path, trainer: Trainer) -> Table:
     settings = task.settings
-    part = {"file": weights.name, "sha256": part_sha256(weights)}
     card = Card(
         name=task.out.name,
         licence=start.licence if task.licence is None else task.licence,
         description=f"{start.kind.title}, fine-tuned ({settings.method}). {NOTICE}",
-        source={**start.source, settings.method: part, "tuning": _tuning(task, trainer)},
+        source={
+            **start.source,
+            settings.method: describe_part(weights),
+            "tuning": _tuning(task, trainer),
+        },
     )
     modules = tuned_modules(start, weights, settings)
     return write_sam_folder(modules, task.out, card, preparation=_preparation(start, settings))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from fastseg import artifacts
@@ -18,6 +19,10 @@ from fastseg.export.networks import sam_adapter
 _REMEDY = "Name the .pt, .pth or .safetensors file of the fine-tune"
 
 _PEFT_FILES = ("adapter_model.safetensors", "adapter_model.bin")
+
+PROMPT, NO_PROMPT = "fastseg.prompt", "none"
+"""Entry in the header of a ``.safetensors`` file that tells the prompt that a part was tuned with,
+and its value for none."""
 
 _DECODERS = ("mask_decoder.", "sam_mask_decoder.")
 _PROMPTS = ("prompt_encoder.", "sam_prompt_encoder.")
@@ -37,9 +42,36 @@ def read_part(path: Path) -> dict[str, Tensor]:
     return weights
 
 
-def part_sha256(path: Path) -> str:
-    """Hash the file of a part."""
-    return artifacts.sha256(_file(path))
+def describe_part(path: Path) -> dict[str, str]:
+    """Return name and hash of the file of a part, and the prompt of its tuning where it tells."""
+    file = _file(path)
+    said = {"file": path.name, "sha256": artifacts.sha256(file)}
+    prompt = _prompt(file)
+    return said if prompt is None else {**said, "prompt": prompt}
+
+
+def _prompt(file: Path) -> str | None:
+    if file.suffix != ".safetensors":
+        return None
+    with safe_open(file, framework="pt") as opened:
+        found: str | None = (opened.metadata() or {}).get(PROMPT)
+    return found
+
+
+def takes_no_prompt(parts: Mapping[str, Mapping[str, str]]) -> bool:
+    """Tell from what is known of the parts of a network whether it was tuned without a prompt.
+
+    Raises:
+        CheckpointError: One part was tuned without a prompt and another one with a prompt.
+    """
+    stated = {said["prompt"]: said["file"] for said in parts.values() if "prompt" in said}
+    if NO_PROMPT in stated and len(stated) > 1:
+        told = ", ".join(f"{file} (prompt: {prompt})" for prompt, file in sorted(stated.items()))
+        raise CheckpointError(
+            f"the parts were tuned with different prompts: {told}. No mask of both together would "
+            "mean anything. Name parts of one tuning"
+        )
+    return NO_PROMPT in stated
 
 
 def _file(path: Path) -> Path:
@@ -72,7 +104,12 @@ def with_decoder(base: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
             differs from that of the base.
     """
     weights = read_part(path)
-    prefix = next(each for each in _DECODERS if any(name.startswith(each) for name in base))
+    prefix = next((each for each in _DECODERS if any(name.startswith(each) for name in base)), None)
+    if prefix is None:
+        raise CheckpointError(
+            f"{path} cannot go over this base, which has no mask decoder of its own. Name a "
+            "network of SAM's shape as base"
+        )
     if not any(name.startswith((*_DECODERS, *_PROMPTS, "image_encoder.")) for name in weights):
         weights = {f"{prefix}{name}": tensor for name, tensor in weights.items()}
     taken = {

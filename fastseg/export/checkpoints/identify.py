@@ -19,7 +19,8 @@ from fastseg.export.checkpoints import files as checkpoint_files
 from fastseg.export.checkpoints import lora as lora_layouts
 from fastseg.export.checkpoints import nnunet
 from fastseg.export.checkpoints.completion import (
-    part_sha256,
+    describe_part,
+    takes_no_prompt,
     with_adapter,
     with_decoder,
     with_lora,
@@ -27,6 +28,7 @@ from fastseg.export.checkpoints.completion import (
 from fastseg.export.checkpoints.kinds import COUNTER, KINDS, Kind, Modules
 from fastseg.export.checkpoints.preparations import PREPARATIONS, Preparation
 from fastseg.export.networks import sam_adapter
+from fastseg.export.networks.sam import SamModules
 
 SUFFIXES = (".pt", ".pth", ".safetensors")
 
@@ -60,10 +62,13 @@ class Identified:
     """Names of weights that are in the file and no mask depends on."""
 
     parts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """File and sha256 of the fine-tuned parts, if there are any, by the words of ``PARTS``."""
+    """File, sha256 and perhaps prompt of the fine-tuned parts, by the words of ``PARTS``."""
 
     stated: Preparation | None = None
     """The preparation that the file itself states, of networks with a plan."""
+
+    prompt_free: bool = False
+    """True if a part states that it was tuned without a prompt, so that the network takes none."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return what is known, for reports."""
@@ -80,7 +85,15 @@ class Identified:
             "preprocess": self.preparation,
             "preprocess_choices": list(self.kind.preparations),
             "parts": {part: {**said} for part, said in self.parts.items()},
+            "prompt_free": self.prompt_free,
         }
+
+    def modules(self) -> Modules:
+        """Build the torch modules around the weights."""
+        modules = self.kind.fill(self.weights)
+        if self.prompt_free and isinstance(modules, SamModules):
+            return modules.without_prompts()
+        return modules
 
     def require_preparation(self) -> Preparation:
         """Return the preparation of images, prompts and masks.
@@ -91,7 +104,8 @@ class Identified:
         if self.stated is not None:
             return self.stated
         if self.preparation is not None:
-            return PREPARATIONS[self.preparation]
+            found = PREPARATIONS[self.preparation]
+            return found.without_prompts() if self.prompt_free else found
         choices = "; ".join(
             f"--preprocess {name} ({PREPARATIONS[name].summary})" for name in self.kind.preparations
         )
@@ -141,7 +155,7 @@ def identify(
     for part in PARTS:
         if (file := given[part]) is not None:
             weights = completions[part](weights, Path(file))
-            parts[part] = {"file": Path(file).name, "sha256": part_sha256(Path(file))}
+            parts[part] = describe_part(Path(file))
             published = None
     if adapter is not None:
         kind = _kind(Path(adapter), weights)
@@ -155,6 +169,7 @@ def identify(
         tuple(sorted(set(weights) - set(kind.shapes()))),
         parts,
         stated,
+        takes_no_prompt(parts),
     )
 
 
@@ -185,7 +200,7 @@ def source_modules(source: Mapping[str, Any], path: str | os.PathLike[str]) -> M
             f"the folder was not exported from {path}, whose sha256 is {found.sha256[:16]}. Give "
             f"{source.get('file')}"
         )
-    return found.kind.fill(found.weights)
+    return found.modules()
 
 
 def read_weights(path: Path, *, key: str | None = None) -> dict[str, Tensor]:

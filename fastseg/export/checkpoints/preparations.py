@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from fastseg.artifacts.guidance import TILES, Z_SCORE, BoxPreprocessing, PointPreprocessing
@@ -40,6 +40,9 @@ STD = (58.395, 57.12, 57.375)
 _NO_MEAN, _NO_STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 
 
+_NO_PROMPT = PromptRules(points=False, boxes=False, masks=False, alternatives=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Preparation:
     """The preprocessing of images and the rules for prompts and masks."""
@@ -58,6 +61,10 @@ class Preparation:
     def prompts(self) -> str:
         """The kinds of prompts that it takes, in words."""
         return (self.rules or Rules()).prompts.taken
+
+    def without_prompts(self) -> Preparation:
+        """Return the preparation of the same network, tuned to take no prompt."""
+        return replace(self, rules=replace(self.rules or Rules(), prompts=_NO_PROMPT))
 
 
 _BOX_ALONE = PromptRules(points=False, masks=False, alternatives=False)
@@ -95,7 +102,7 @@ PREPARATIONS: Mapping[str, Preparation] = MappingProxyType(
             "stretched to 1024 x 1024 pixels by Pillow's bilinear filter, SAM's statistics; no "
             "prompt",
             Preprocessing(1024, MEAN, STD, STRETCH_PILLOW),
-            Rules(PromptRules(points=False, boxes=False, masks=False, alternatives=False)),
+            Rules(_NO_PROMPT),
         ),
         "efficientvit-sam": Preparation(
             "longest side to 512 pixels, SAM's statistics, coordinates in SAM's square of 1024; "

@@ -120,6 +120,13 @@ class NoPromptEncoder(PromptEncoder):
         super().__init__(grid, side)
         del self.point_embeddings, self.not_a_point_embed, self.mask_downscaling
 
+    @classmethod
+    def of(cls, encoder: PromptEncoder) -> NoPromptEncoder:
+        """Take positions and the embedding of no mask from a prompt encoder."""
+        found, state = cls(encoder.grid, encoder.side), encoder.state_dict()
+        found.load_state_dict({name: state[name] for name in found.state_dict()})
+        return found
+
     def embed_points(self, coords: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002
         """Return no tokens, float (N, 0, 256), for any points (N, P, 2)."""
         positions: Tensor = self.pe_layer(coords[:, :0])

@@ -14,7 +14,7 @@ from fastseg.contract import MASK_SLOTS, DType, GraphSpec, TensorSpec
 from fastseg.export.networks.image_encoder import ImageEncoder, VisionTransformer
 from fastseg.export.networks.mask_decoder import EPSILON, HEADS, MaskDecoder
 from fastseg.export.networks.plain_encoder import PlainEncoder
-from fastseg.export.networks.prompt_encoder import WIDTH, PromptEncoder
+from fastseg.export.networks.prompt_encoder import WIDTH, NoPromptEncoder, PromptEncoder
 from fastseg.export.networks.reassociated_decoder import (
     Decoder,
     ImageState,
@@ -61,6 +61,12 @@ class SamModules:
             "prompt_encoder": self.prompt_encoder,
             "mask_decoder": self.mask_decoder,
         }
+
+    def without_prompts(self) -> SamModules:
+        """Return the network as one that takes no prompt; its weights are the same."""
+        if isinstance(self.prompt_encoder, NoPromptEncoder):
+            return self
+        return replace(self, prompt_encoder=NoPromptEncoder.of(self.prompt_encoder))
 
     def decoder_weights(self) -> dict[str, NDArray[np.float32]] | None:
         """Collect every weight of prompt encoder and mask decoder, by its name in a checkpoint.
