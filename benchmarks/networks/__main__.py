@@ -1,8 +1,10 @@
 """``python -m benchmarks.networks`` prints a table of the exported networks.
 
 ``--networks`` chooses them by name, ``--runtimes`` what runs them. Exports with random weights are
-kept in ``--exports`` and reused. ``--plain`` compares the encoder with that of the reference
-as torch exports it, ``--ratio`` compares everything mode of MobileSAM with its torch reference.
+kept in ``--exports`` and reused. ``--size`` and ``--repeats`` say on what image and how often calls
+are timed. ``--plain`` compares the encoder with that of the reference as torch exports it, and the
+modules of a network with prompts as channels with a plain form of it; ``--ratio`` compares
+everything mode of MobileSAM with its torch reference.
 """
 
 from __future__ import annotations
@@ -33,8 +35,12 @@ def main() -> int:
     """Print the table; return 0."""
     arguments = _arguments()
     names = arguments.networks or list(exports.BY_NAME)
+    width, height = arguments.size
     print(f"{environment.line()}; {environment.usable_cores()} cores")
-    print(f"everything mode: {arguments.points_per_side**2} points, every mask drawn\n")
+    print(
+        f"image of {width} x {height} pixels; medians of {arguments.repeats} warm calls; "
+        f"everything mode: {arguments.points_per_side**2} points, every mask drawn\n"
+    )
     print("| " + " | ".join(HEADINGS) + " |")
     print("|---|" + "---:|" * 4 + "---|" + "---:|" * 3)
     for name in names:
@@ -43,19 +49,25 @@ def main() -> int:
         for row in _rows(kind, folder, arguments):
             print("| " + " | ".join(row) + " |", flush=True)
         if arguments.plain:
-            path = plain.plain_onnx(kind, arguments.exports)
-            if path is None:
-                said = "no reference package"
-            elif arguments.no_times:
-                said = f"written to {path}"
-            else:
-                said = plain.compared_ms(kind, folder, path)
-            print(f"\n{name}, encoder: {said}", flush=True)
+            print(f"\n{name}, {_plain(kind, folder, arguments)}", flush=True)
     if arguments.ratio:
         kind = exports.BY_NAME["mobile-sam"]
         folder = exports.folder_of(kind, arguments.exports, _progress(kind.name))
         print("\n" + plain.everything_ratio(folder, kind, arguments.ratio))
     return 0
+
+
+def _plain(kind: Kind, folder: Path, arguments: argparse.Namespace) -> str:
+    """Compare a network with its plain form, in words."""
+    difference = plain.difference(kind)
+    if difference is not None:
+        return f"modules and plain form: logits {difference:.1e}"
+    path = plain.plain_onnx(kind, arguments.exports)
+    if path is None:
+        return "encoder: no reference package"
+    if arguments.no_times:
+        return f"encoder: written to {path}"
+    return f"encoder: {plain.compared_ms(kind, folder, path)}"
 
 
 def _rows(kind: Kind, folder: Path, arguments: argparse.Namespace) -> Iterator[list[str]]:
@@ -73,7 +85,13 @@ def _rows(kind: Kind, folder: Path, arguments: argparse.Namespace) -> Iterator[l
         yield [*facts, "", "", "", ""]
         return
     for runtime in arguments.runtimes:
-        found = timing.times(folder, runtime, arguments.points_per_side)
+        found = timing.times(
+            folder,
+            runtime,
+            arguments.points_per_side,
+            size=tuple(arguments.size),
+            repeats=arguments.repeats,
+        )
         yield [
             *facts,
             found.runs,
@@ -99,6 +117,10 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--exports", type=Path, default=Path("build/networks"))
     parser.add_argument("--points-per-side", type=int, default=16, help="0 for no everything mode")
+    parser.add_argument(
+        "--size", nargs=2, type=int, default=list(timing.SIZE), metavar=("WIDTH", "HEIGHT")
+    )
+    parser.add_argument("--repeats", type=int, default=timing.REPEATS, help="calls, 1 at least")
     parser.add_argument("--no-times", action="store_true", help="export and count alone")
     parser.add_argument("--plain", action="store_true")
     parser.add_argument("--ratio", type=int, metavar="SIDE", help="points a side, 32 for 1024")

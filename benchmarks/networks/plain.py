@@ -15,10 +15,17 @@ import fastseg
 from benchmarks import turns
 from benchmarks.networks import exports, timing
 from fastseg.export.checkpoints.kinds import Kind
+from fastseg.export.networks.guided import GuidedModules
+from fastseg.export.networks.ritm import SHAPES
+from tests.helpers import reference_deeplab, reference_ritm
+from tests.helpers.random_weights import batch_norm_statistics, scattered
 from tests.helpers.reference_zoo import efficient_vit_sam, mobile_sam
 
 REFERENCE_SIDE = 8
 """Points a side that the torch reference decodes; its time is extrapolated to those asked for."""
+
+PLAIN_SIZE = (160, 224)
+"""Height and width of the input on which modules and plain forms are compared."""
 
 PASSING = 0.25
 """Share of the masks whose predicted IoU passes, in both."""
@@ -34,6 +41,32 @@ def reference_of(kind: Kind) -> Any:
         return None
     model.load_state_dict(exports.random_weights(kind), strict=False)
     return model.eval().requires_grad_(False)
+
+
+def difference(kind: Kind) -> float | None:
+    """Compare the logits of a network with prompts as channels with those of its plain form.
+
+    The weights are random ones with which logits are neither large nor all of one sign. None for a
+    network that has no such form.
+    """
+    modules = kind.build()
+    if not isinstance(modules, GuidedModules):
+        return None
+    network, reference = modules.network, None
+    if kind.name in SHAPES:
+        network = reference_ritm.random_weights(network)
+        reference = reference_ritm.Network(network.state_dict(), SHAPES[kind.name])
+    elif kind.preparations == ("deeplab-box",):
+        network = batch_norm_statistics(scattered(network))
+        reference = reference_deeplab.Network(network.state_dict())
+    if reference is None:
+        return None
+    random = torch.Generator().manual_seed(3)
+    image = torch.randn(1, 3, *PLAIN_SIZE, generator=random)
+    guidance = torch.rand(1, modules.graph.inputs[1].shape[1], *PLAIN_SIZE, generator=random)
+    with torch.inference_mode():
+        found, expected = network(image, guidance), reference(image, guidance)
+    return float((found - expected).abs().max() / expected.abs().max())
 
 
 def plain_onnx(kind: Kind, place: Path) -> Path | None:

@@ -17,10 +17,10 @@ from fastseg.artifacts.manifest import SAM
 from fastseg.demo_data import PICTURE
 
 SIZE = 1024, 768
-"""Width and height of the image."""
+"""Usual width and height of the image."""
 
 REPEATS = 3
-"""Calls after the first one, of which the median counts."""
+"""Usual number of calls after the first one, of which the median counts."""
 
 EVERY_MASK = {"pred_iou_thresh": -1e9, "stability_score_thresh": 0.0}
 """Settings under which everything mode draws the masks of all points."""
@@ -41,18 +41,25 @@ class Times:
     """Everything mode with the masks of all points drawn, the embedding included."""
 
 
-def image() -> np.ndarray:
-    """Return the demonstration's photograph in colour at ``SIZE``."""
-    return np.asarray(Image.open(PICTURE).convert("RGB").resize(SIZE))
+def image(size: tuple[int, int] = SIZE) -> np.ndarray:
+    """Return the demonstration's photograph in colour, at a width and height."""
+    return np.asarray(Image.open(PICTURE).convert("RGB").resize(size))
 
 
-def times(folder: Path, backend: str, points_per_side: int) -> Times:
+def times(
+    folder: Path,
+    backend: str,
+    points_per_side: int,
+    *,
+    size: tuple[int, int] = SIZE,
+    repeats: int = REPEATS,
+) -> Times:
     """Time the calls of a model folder; everything mode once, and not for a side of 0."""
-    pixels = image()
+    pixels = image(size)
     with fastseg.load(folder, device="cpu", backend=backend) as model:
         model_: Any = model
         rules = model_.manifest.sam_rules.prompts
-        width, height = SIZE
+        width, height = size
         prompt: dict[str, Any] = {}
         if rules.points:
             prompt["points"] = [[width / 2, height / 2]]
@@ -60,11 +67,11 @@ def times(folder: Path, backend: str, points_per_side: int) -> Times:
             prompt["boxes"] = [width / 4, height / 4, width / 2, height / 2]
         if model_.manifest.family != SAM:
             # The network sees image and prompt together; an array is not remembered.
-            point_ms = median_ms(lambda: model_.segment(pixels, **prompt))
+            point_ms = median_ms(lambda: model_.segment(pixels, **prompt), repeats)
             return Times(_runtimes(model_), None, point_ms, None)
         embedding = model_.embed(pixels)
-        embedding_ms = median_ms(lambda: model_.embed(pixels))
-        point_ms = median_ms(lambda: model_.segment(embedding, **prompt))
+        embedding_ms = median_ms(lambda: model_.embed(pixels), repeats, warm=True)
+        point_ms = median_ms(lambda: model_.segment(embedding, **prompt), repeats)
         everything_s = None
         if points_per_side and rules.points:
             start = time.perf_counter()
@@ -77,11 +84,12 @@ def _runtimes(model: Any) -> str:
     return "+".join(dict.fromkeys(each.split(":")[0] for each in model.runs.values()))
 
 
-def median_ms(call: Callable[[], object]) -> float:
-    """Time warm calls and return the median."""
-    call()
+def median_ms(call: Callable[[], object], repeats: int = REPEATS, *, warm: bool = False) -> float:
+    """Time warm calls and return the median; the first one, if it is not ``warm``, is left out."""
+    if not warm:
+        call()
     found = []
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         start = time.perf_counter()
         call()
         found.append(1e3 * (time.perf_counter() - start))
