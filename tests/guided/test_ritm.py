@@ -16,6 +16,7 @@ from fastseg.export.fp16.convert import add_fp16
 from fastseg.guided import image as guided_image
 from fastseg.masks import Masks
 from fastseg.testing import tiny_sam_folder
+from fastseg.validation.comparison import Limits
 from fastseg.validation.synthetic import scenes
 from tests.helpers.reference_ritm import Predictor
 from tests.helpers.tiny_ritm import ZOOM, reference
@@ -243,12 +244,18 @@ def test_openvino_draws_the_same_masks(model, tiny_ritm, image):
 
 
 @pytest.mark.slow
-def test_mixed_precision_passes_its_gate_or_is_refused(tiny_ritm, image, tmp_path):
-    try:
-        found = add_fp16(tiny_ritm, tmp_path / "fp16", images=[image])
-    except ParityError:
-        assert not (tmp_path / "fp16").exists()
-        return
+def test_mixed_precision_outside_the_limits_is_refused_by_name(tiny_ritm, image, tmp_path):
+    strict = Limits(max_relative=1e-9)
+    with pytest.raises(ParityError, match="tiny-ritm in fp16"):
+        add_fp16(tiny_ritm, tmp_path / "fp16", images=[image], limits=strict)
+    assert not (tmp_path / "fp16").exists()
+
+
+@pytest.mark.slow
+def test_mixed_precision_that_passes_its_gate_is_kept_with_its_comparison(
+    tiny_ritm, image, tmp_path
+):
+    found = add_fp16(tiny_ritm, tmp_path / "fp16", images=[image])
     assert found.of_masks.mask_iou_mean >= 0.99
     stored = artifacts.read(tmp_path / "fp16").manifest.graphs["network.fp16"]
     assert stored.comparison["limits"]["mean_iou"] == 0.99
