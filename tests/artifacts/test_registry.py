@@ -131,7 +131,7 @@ def test_a_network_that_ran_in_a_smaller_size_alone_says_so():
     }
     assert smaller == sizes | {
         "sam-hq-vit-b", "sam-hq-vit-l", "sam-hq-vit-h", "sam-adapter",
-        "efficientvit-sam-xl0", "efficientvit-sam-xl1",
+        "efficientvit-sam-xl1",
     }  # fmt: skip
     for card in registry.list_models():
         expected = "these weights" if card.embedded else "random weights of its shape"
