@@ -64,14 +64,14 @@ def folder_of(kind: Kind, place: Path, progress: Callable[[str], None]) -> Path:
     place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place) as temporary:
         checkpoint = Path(temporary) / f"{kind.name}.pt"
-        torch.save(_content(kind), checkpoint)
+        torch.save(content(kind), checkpoint)
         export_checkpoint(
             checkpoint, folder, preprocess=kind.preparations[0], licence="none", progress=progress
         )
     return folder
 
 
-def _content(kind: Kind) -> Mapping[str, Any]:
+def content(kind: Kind) -> Mapping[str, Any]:
     """Return what a file of a network holds: random weights, and a plan where it needs one."""
     weights = random_weights(kind)
     if kind.preparations != (WORD,):
