@@ -66,5 +66,7 @@ def test_single_frames_give_seven_of_the_25_measurements(dataset, tmp_path, caps
     atria = {f"la_{what}_{view}" for what in ("length", "area") for view in ("a2c", "a4c")}
     names = {name.removesuffix("_cm2").removesuffix("_cm") for name in found["measurements"]}
     assert names == atria | {"ra_length", "ra_area", "ra_volume_ml"}
-    assert len(found["faults"]) == 18
+    (fault,) = found["faults"]
+    model, *named = fault.partition(": ")[0].split(", ")
+    assert (model, len(named)) == ("ours", 18)
     assert found["measurements"]["la_length_a2c_cm"]["r2"] == pytest.approx(0.70, abs=0.01)
