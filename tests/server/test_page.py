@@ -186,6 +186,23 @@ def test_a_mask_is_painted_corrected_and_given_back_to_the_model(tab, disc):
 
 
 @pytest.mark.slow
+def test_a_stage_smaller_than_its_margins_is_drawn_and_grows_again(tab, disc):
+    page = tab.page
+    tab.open(disc)
+    tab.click(40, 30)
+    tab.alternatives(3)
+    page.evaluate("document.getElementById('stage').style.height = '9px'")
+    page.evaluate("document.getElementById('stage').style.flex = 'none'")
+    page.wait_for_timeout(300)
+    assert page.locator("#stage").bounding_box()["height"] < 16
+    page.evaluate("document.getElementById('stage').removeAttribute('style')")
+    page.wait_for_timeout(300)
+    page.keyboard.press("Escape")
+    tab.click(40, 30)
+    tab.alternatives(3)
+
+
+@pytest.mark.slow
 def test_distances_and_areas_are_in_centimetres_and_frames_turn_by_the_wheel(tab, tmp_path):
     pytest.importorskip("pydicom", reason="DICOM needs the extra dicom")
     pages.write_dicom_files(tmp_path)

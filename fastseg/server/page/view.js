@@ -2,6 +2,7 @@
 
 const CLEAR = 0.42;
 const PREVIEW = 1024;
+const SMALLEST = 0.02;
 
 export class View {
   constructor(canvas) {
@@ -50,14 +51,15 @@ export class View {
   fit() {
     const [height, width] = this.size;
     const { clientWidth, clientHeight } = this.canvas.parentElement;
-    this.scale = Math.min((clientWidth - 16) / width, (clientHeight - 16) / height);
+    // While the window changes its layout, the stage can be smaller than its margins.
+    this.scale = Math.max(SMALLEST, Math.min((clientWidth - 16) / width, (clientHeight - 16) / height));
     this.x = (clientWidth - width * this.scale) / 2;
     this.y = (clientHeight - height * this.scale) / 2;
     this.draw();
   }
 
   zoom(factor, x, y) {
-    const scale = Math.min(40, Math.max(0.02, this.scale * factor));
+    const scale = Math.min(40, Math.max(SMALLEST, this.scale * factor));
     this.x = x - ((x - this.x) * scale) / this.scale;
     this.y = y - ((y - this.y) * scale) / this.scale;
     this.scale = scale;
