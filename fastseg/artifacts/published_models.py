@@ -75,7 +75,7 @@ def _sam_hq(size: str, encoder: str, checkpoint: PublishedCheckpoint | None) -> 
         licence=_APACHE,
         page="https://github.com/SysCV/sam-hq",
         checkpoint=checkpoint,
-        ran_whole=size in ("light", "vit-b"),
+        ran_whole=size != "vit-h",
     )
 
 
@@ -90,7 +90,6 @@ def _sam2(version: str, size: str, length: int | None, sha256: str) -> ModelCard
         licence=_APACHE,
         page="https://github.com/facebookresearch/sam2",
         checkpoint=PublishedCheckpoint(f"sam{version}_hiera_{size}.pt", length, sha256),
-        ran_whole=size != "large",
     )
 
 
@@ -136,7 +135,6 @@ def _efficientvit_sam(size: str, sha256: str) -> ModelCard:
         licence="Apache-2.0, that of its project",
         page="https://github.com/mit-han-lab/efficientvit",
         checkpoint=PublishedCheckpoint(f"efficientvit_sam_{size}.pt", None, sha256),
-        ran_whole=size != "xl1",
     )
 
 
