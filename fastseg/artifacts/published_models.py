@@ -75,7 +75,6 @@ def _sam_hq(size: str, encoder: str, checkpoint: PublishedCheckpoint | None) -> 
         licence=_APACHE,
         page="https://github.com/SysCV/sam-hq",
         checkpoint=checkpoint,
-        ran_whole=size != "vit-h",
     )
 
 

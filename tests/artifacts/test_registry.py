@@ -126,7 +126,7 @@ def test_every_published_model_that_is_listed_can_be_exported() -> None:
 
 def test_a_network_that_ran_in_a_smaller_size_alone_says_so():
     smaller = {card.name for card in published_models.KNOWN if not card.ran_whole}
-    assert smaller == {"sam-hq-vit-h", "sam-adapter"}
+    assert smaller == {"sam-adapter"}
     for card in registry.list_models():
         expected = "these weights" if card.embedded else "random weights of its shape"
         said = "a smaller network of its kind" if card.name in smaller else expected
