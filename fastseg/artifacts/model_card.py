@@ -48,9 +48,6 @@ class ModelCard:
     modality: str = "photographs"
     """The images that it was trained on."""
 
-    ran_whole: bool = True
-    """True if an export of the published size ran here, with random weights."""
-
     folder: Path | None = None
     """The model folder, for a model that comes with fastseg; ``load`` takes its name."""
 
@@ -62,6 +59,4 @@ class ModelCard:
     @property
     def ran_here(self) -> str:
         """The weights that ran on the machines of this project, in words."""
-        if self.embedded:
-            return "these weights"
-        return "random weights of its shape" if self.ran_whole else "a smaller network of its kind"
+        return "these weights" if self.embedded else "random weights of its shape"

@@ -267,7 +267,6 @@ KNOWN = (
         description="SAM-Adapter, SAM tuned for one task (Chen et al. 2023); weights of your own",
         licence="that of the file",
         page="https://github.com/tianrun-chen/SAM-Adapter-PyTorch",
-        ran_whole=False,
     ),
     *(_efficientvit_sam(*facts) for facts in _EFFICIENTVIT),
     *_EFFICIENT_SAM,
