@@ -12,7 +12,6 @@ import http.client
 import json
 import random
 import re
-import shutil
 import statistics
 import subprocess
 import sys
@@ -43,7 +42,6 @@ MOST_RATIO = 6.0
 MOST_GROWTH = 0.05
 MOST_FIRST_MASK_S = 2.0
 MOST_BEYOND_DECODE_MS = 100.0
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 @dataclass
@@ -216,9 +214,12 @@ def oversized(url: str, table: Table) -> None:
 
 def in_a_browser(url: str, table: Table) -> None:
     """Open 12 megapixels in the page, and click."""
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
     try:
         from playwright.sync_api import expect, sync_playwright
+
+        from tests.helpers.browser import browser_program
+
+        program = browser_program()
     except ModuleNotFoundError:
         program = None
     if program is None:

@@ -86,8 +86,8 @@ def seconds(call: Callable[[], Any]) -> float:
     return time.perf_counter() - begin
 
 
-def print_time(name: str, spent: float, images: int) -> None:
-    print(f"{name:30} {1e3 * spent / images:8.1f} ms an image  {images / spent:6.2f} images/s")
+def print_time(name: str, elapsed: float, images: int) -> None:
+    print(f"{name:30} {1e3 * elapsed / images:8.1f} ms an image  {images / elapsed:6.2f} images/s")
 
 
 def test_a_cohort_is_as_fast_as_a_stream(model, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def unfinished_name(suffix: str) -> str:
 
 
 def remove_abandoned(folder: Path, *, once: bool = False) -> None:
-    """Remove the unfinished files of a folder that nobody has written to for an hour.
+    """Remove the unfinished files of a folder that were not written to for an hour.
 
     What cannot be removed stays.
 

@@ -24,7 +24,6 @@ _IN_FLIGHT = 2
 _PATIENCE_S = 5.0
 """Seconds that a cluster gets to answer."""
 
-
 _ATTEMPT_S = 30.0
 """Seconds that Ray gives its own start."""
 

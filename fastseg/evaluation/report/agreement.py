@@ -232,7 +232,7 @@ def _populations(summary: MeasurementSummary) -> Table:
     ]
     return Table(
         "Population",
-        "Values of all patients that have one; a measurement that nobody has is left out.",
+        "Values of all patients that have one; a measurement without any is left out.",
         ("measurement", "table"),
         ("n", "mean", "sd", "median", "quartile 1", "quartile 3"),
         rows,
