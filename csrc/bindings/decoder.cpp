@@ -34,9 +34,13 @@ std::tuple<int64_t, int64_t> decoder_sizes(const Decoder& decoder, int64_t point
     return {decoder.state_size(), decoder.prompt_state_size(points, with_mask)};
 }
 
+// Maps of higher resolution come from SAM 2 alone.
 void decoder_image_state(const Decoder& decoder, const In<float, 4>& embedding,
+                         std::optional<In<float, 3>> middle, std::optional<In<float, 3>> fine,
                          const Out<float, 2>& state, int threads) {
-    decoder.image_state(embedding.data(), state.data(), threads);
+    decoder.image_state(
+        {embedding.data(), middle ? middle->data() : nullptr, fine ? fine->data() : nullptr},
+        state.data(), threads);
 }
 
 void decoder_decode(const Decoder& decoder, const In<float, 3>& points,
@@ -90,7 +94,8 @@ void add_decoder(nb::module_& module) {
     module.def("decoder_open", &decoder_open, "weights"_a, "grid"_a, "side"_a, "kernel_table"_a);
     module.def("decoder_sizes", &decoder_sizes, "decoder"_a, "points"_a, "with_mask"_a);
     module.def("decoder_image_state", &decoder_image_state, "decoder"_a, "embedding"_a.noconvert(),
-               "state"_a.noconvert(), "threads"_a, Guard());
+               "middle"_a.noconvert().none(), "fine"_a.noconvert().none(), "state"_a.noconvert(),
+               "threads"_a, Guard());
     module.def("decoder_decode", &decoder_decode, "decoder"_a, "points"_a.noconvert(),
                "labels"_a.noconvert(), "masks"_a.noconvert().none(), "states"_a.noconvert(),
                "image_index"_a.noconvert(), "ious"_a.noconvert(), "vectors"_a.noconvert(),

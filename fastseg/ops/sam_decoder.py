@@ -21,6 +21,10 @@ from fastseg.ops import checks
 from fastseg.ops.weights import Floats, opened
 
 
+_MAPS = ("embedding", "map of twice the resolution", "map of four times the resolution")
+"""The arrays that an encoder makes of an image."""
+
+
 class DecodedPrompts(NamedTuple):
     """Result of the first stage for ``n`` prompts."""
 
@@ -51,10 +55,12 @@ def computes_in_bf16(kernel_table: str) -> bool:
 
 
 class DecoderKernel:
-    """SAM's prompt encoder and mask decoder with its weights in the kernel's own layout.
+    """SAM's or SAM 2's prompt encoder and mask decoder, with weights in the kernel's own layout.
 
     Args:
         weights: Float32 arrays by their names in a SAM checkpoint, without the image encoder's.
+            SAM 2's have ``mask_decoder.obj_score_token.weight`` too: prompts then carry that token,
+            predicted IoUs go through a sigmoid, and images come with maps of higher resolution.
         grid: Side of the image embedding in tokens, at least 1; 64 in SAM.
         side: Side of the square input in pixels; 1024 in SAM.
         kernel_table: One of ``kernel_tables()``.
@@ -81,22 +87,35 @@ class DecoderKernel:
         self.state_size = _core.decoder_sizes(self._decoder, 0, False)[0]
         """Number of floats of the state that the prompts of one image share."""
 
-    def image_state(self, embedding: Floats, *, threads: int = 0) -> Floats:
+    def image_state(
+        self, embedding: Floats, maps: tuple[Floats, Floats] | None = None, *, threads: int = 0
+    ) -> Floats:
         """Compute the state that the prompts of one image share.
 
         Args:
             embedding: ``(1, 256, grid, grid)`` float32 from the image encoder.
+            maps: Of SAM 2 alone, the encoder's maps of twice and of four times the resolution:
+                ``(1, 4 * grid * grid, 64)`` and ``(1, 4 * grid * grid, 128)`` float32, in the
+                order of sub-pixels of ``export.networks.subpixels``.
             threads: Most threads to use, 0 for all cores.
 
         Returns:
             ``(1, state_size)`` float32 in the kernel's own layout, for this kernel table.
+
+        Raises:
+            BackendError: A shape is wrong, or the maps are not those that the weights ask for.
         """
-        wanted = (1, 256, self.grid, self.grid)
-        if embedding.shape != wanted:
-            raise BackendError(f"embedding must be {wanted}, not {embedding.shape}.")
+        places = 4 * self.grid**2
+        wanted = (1, 256, self.grid, self.grid), (1, places, 64), (1, places, 128)
+        given = (embedding, *(maps or ()))
+        for name, shape, array in zip(_MAPS, wanted, given, strict=False):
+            if array.shape != shape:
+                raise BackendError(f"{name} must be {shape}, not {array.shape}.")
         state = np.empty((1, self.state_size), np.float32)
-        embedding = np.ascontiguousarray(embedding, np.float32)
-        _core.decoder_image_state(self._decoder, embedding, state, checks.threads(threads))
+        arrays = [np.ascontiguousarray(array, np.float32) for array in given]
+        arrays += [None] * (len(wanted) - len(given))
+        with _backend_errors():
+            _core.decoder_image_state(self._decoder, *arrays, state, checks.threads(threads))
         return state
 
     def decode(

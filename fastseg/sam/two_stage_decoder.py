@@ -92,7 +92,8 @@ class TwoStageDecoder:
         runs_on = self._state_runs_on
         if embedding.state is not None and embedding.state_of == runs_on:
             return embedding
-        state = self.graphs.run("image_state", {"embedding": embedding.features[None]})
+        inputs = self._shared_inputs("image_state", embedding.maps)
+        state = self.graphs.run("image_state", {**inputs, "embedding": embedding.features[None]})
         return replace(embedding, state={**embedding.maps, **state}, state_of=runs_on)
 
     def tokens(self, embedding: Embedding, batch: PromptBatch) -> Tokens:

@@ -85,7 +85,10 @@ def test_the_order_of_subpixels_is_undone(levels):
 
 
 @pytest.mark.slow
-def test_an_exported_folder_segments_as_the_reference_predictor_does(theirs, sam2_small_folder):
+@pytest.mark.parametrize("backend", ["auto", "onnxruntime"])
+def test_an_exported_folder_segments_as_the_reference_predictor_does(
+    theirs, sam2_small_folder, backend
+):
     """Points, a box, and both together; alternatives and the single mask; everything mode."""
     predictor = imported("sam2.sam2_image_predictor").SAM2ImagePredictor(theirs)
     predictor._bb_feat_sizes = [(SMALL.side // stride,) * 2 for stride in (4, 8, 16)]
@@ -104,7 +107,9 @@ def test_an_exported_folder_segments_as_the_reference_predictor_does(theirs, sam
     )
     grid = {"points_per_side": 4, "pred_iou_thresh": 0.1, "stability_score_thresh": 0.0}
     grid["box_nms_thresh"] = 1.0
-    with fastseg.load(sam2_small_folder, device="cpu") as model, torch.inference_mode():
+    loaded = fastseg.load(sam2_small_folder, device="cpu", backend=backend)
+    with loaded as model, torch.inference_mode():
+        assert model.runs["decoder"].startswith("native") == (backend == "auto")
         predictor.set_image(image)
         for given, named in prompts:
             for several in (True, False):

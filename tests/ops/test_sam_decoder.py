@@ -17,6 +17,7 @@ from fastseg import ops
 from fastseg.errors import BackendError, ModelFolderError
 from fastseg.export.networks.mask_decoder import MaskDecoder
 from fastseg.export.networks.prompt_encoder import PromptEncoder
+from fastseg.export.networks.sam2 import FINE, MIDDLE, Sam2MaskDecoder
 from tests.helpers.processes import finish
 from tests.helpers.random_weights import scattered
 
@@ -27,6 +28,14 @@ FLOAT_TOLERANCE = 1e-5
 
 HALF_TOLERANCE = 1.5e-2
 """Operands keep 8 bits; sums, normalisation and softmax are float32. Three times what was seen."""
+
+
+DECODERS = {"SAM": MaskDecoder, "SAM 2": Sam2MaskDecoder}
+
+
+@pytest.fixture(params=DECODERS)
+def kind(request) -> str:
+    return request.param
 
 
 @pytest.fixture(params=TABLES)
@@ -42,12 +51,14 @@ def tolerance(kernel_table: str) -> float:
 
 @dataclass(frozen=True)
 class Source:
-    """Torch modules, their weights, and an embedding."""
+    """Torch modules, their weights, an embedding, and the maps that SAM 2 has beside it."""
 
+    kind: str
     grid: int
     prompts: PromptEncoder
     decoder: MaskDecoder
     embedding: torch.Tensor
+    maps: tuple[torch.Tensor, ...]
 
     @property
     def side(self) -> int:
@@ -62,20 +73,27 @@ class Source:
         }
 
     def kernel(self, kernel_table: str) -> ops.DecoderKernel:
-        return kernel(self.grid, kernel_table)
+        return kernel(self.grid, self.kind, kernel_table)
+
+    def state(self, kernel: ops.DecoderKernel, *, scale: float = 1.0, threads: int = 1):
+        """Compute the state of an image; ``scale`` makes another image."""
+        embedding, *maps = (scale * array.numpy() for array in (self.embedding, *self.maps))
+        return kernel.image_state(embedding, tuple(maps) or None, threads=threads)
 
 
 @cache
-def source(grid: int) -> Source:
+def source(grid: int, kind: str = "SAM") -> Source:
     with torch.random.fork_rng():
         torch.manual_seed(grid)
-        modules = scattered(PromptEncoder(grid, 16 * grid)), scattered(MaskDecoder())
-        return Source(grid, *modules, torch.randn(1, 256, grid, grid))
+        modules = scattered(PromptEncoder(grid, 16 * grid)), scattered(DECODERS[kind]())
+        embedding, places = torch.randn(1, 256, grid, grid), 4 * grid * grid
+        maps = torch.randn(1, places, MIDDLE), torch.randn(1, places, 4 * FINE)
+        return Source(kind, grid, *modules, embedding, maps if kind == "SAM 2" else ())
 
 
 @lru_cache(maxsize=4)
-def kernel(grid: int, kernel_table: str) -> ops.DecoderKernel:
-    modules = source(grid)
+def kernel(grid: int, kind: str, kernel_table: str) -> ops.DecoderKernel:
+    modules = source(grid, kind)
     return ops.DecoderKernel(
         modules.weights(), grid=grid, side=modules.side, kernel_table=kernel_table
     )
@@ -104,12 +122,13 @@ def expected(source: Source, asked: Asked) -> tuple[np.ndarray, np.ndarray]:
         encoded = source.prompts(
             torch.from_numpy(asked.points), torch.from_numpy(asked.labels), masks
         )
-        logits, ious = source.decoder(source.embedding, source.prompts.dense_positions(), *encoded)
+        positions = source.prompts.dense_positions()
+        logits, ious = source.decoder(source.embedding, positions, *encoded, *source.maps)
     return logits.numpy(), ious.numpy()
 
 
 def found(kernel: ops.DecoderKernel, source: Source, asked: Asked, *, threads: int = 1):
-    state = kernel.image_state(source.embedding.numpy(), threads=threads)
+    state = source.state(kernel, threads=threads)
     decoded = kernel.decode(asked.points, asked.labels, state, masks=asked.masks, threads=threads)
     logits = kernel.draw(decoded.prompt_state, decoded.mask_vectors, state, threads=threads)
     return logits, decoded.iou_predictions
@@ -125,16 +144,16 @@ def assert_close(actual: np.ndarray, wanted: np.ndarray, tolerance: float) -> No
     ("grid", "prompts", "points"),
     [(8, 3, 2), (8, 1, 1), (8, 5, 0), (7, 2, 3), (3, 9, 6), (8, 2, 40), (1, 2, 2)],
 )
-def test_every_table_answers_as_torch(kernel_table, grid, prompts, points, masked):
-    modules, asked = source(grid), ask(grid, prompts, points, masked=masked)
+def test_every_table_answers_as_torch(kernel_table, kind, grid, prompts, points, masked):
+    modules, asked = source(grid, kind), ask(grid, prompts, points, masked=masked)
     for actual, wanted in zip(
         found(modules.kernel(kernel_table), modules, asked), expected(modules, asked), strict=True
     ):
         assert_close(actual, wanted, tolerance(kernel_table))
 
 
-def test_the_grid_of_sam_is_nothing_special(kernel_table):
-    modules, asked = source(64), ask(64, 2, 2)
+def test_the_grid_of_sam_is_nothing_special(kernel_table, kind):
+    modules, asked = source(64, kind), ask(64, 2, 2)
     for actual, wanted in zip(
         found(modules.kernel(kernel_table), modules, asked, threads=0),
         expected(modules, asked),
@@ -148,8 +167,10 @@ def test_the_grid_of_sam_is_nothing_special(kernel_table):
     [(8, 23, False), (40, 8, False), (40, 2, True)],
     ids=["one part of an image", "several parts", "several parts, masks"],
 )
-def test_bits_depend_neither_on_threads_nor_on_the_batch(kernel_table, grid, prompts, masked):
-    modules, asked = source(grid), ask(grid, prompts, 2, masked=masked)
+def test_bits_depend_neither_on_threads_nor_on_the_batch(
+    kernel_table, kind, grid, prompts, masked
+):
+    modules, asked = source(grid, kind), ask(grid, prompts, 2, masked=masked)
     kernel = modules.kernel(kernel_table)
     logits, ious = found(kernel, modules, asked)
     for threads in (2, 5, 16):
@@ -183,10 +204,10 @@ def test_what_is_not_a_number_shows_in_the_logits(kernel_table):
     assert np.isnan(logits[:, :, 12:16, 24:28]).all()
 
 
-def test_only_the_masks_that_are_asked_for_are_drawn(kernel_table):
-    modules, asked = source(8), ask(8, 2, 2)
+def test_only_the_masks_that_are_asked_for_are_drawn(kernel_table, kind):
+    modules, asked = source(8, kind), ask(8, 2, 2)
     kernel = modules.kernel(kernel_table)
-    state = kernel.image_state(modules.embedding.numpy())
+    state = modules.state(kernel)
     decoded = kernel.decode(asked.points, asked.labels, state)
     whole = kernel.draw(decoded.prompt_state, decoded.mask_vectors, state)
     for slots in (slice(0, 1), slice(1, 4), slice(0, 0)):
@@ -199,10 +220,12 @@ def test_only_the_masks_that_are_asked_for_are_drawn(kernel_table):
 @pytest.mark.parametrize(
     ("grid", "prompts", "points"), [(8, 39, 2), (7, 5, 0), (3, 2, 20), (40, 2, 2)]
 )
-def test_decode_above_draws_the_same_masks_as_two_stages(kernel_table, grid, prompts, points):
-    modules, asked = source(grid), ask(grid, prompts, points)
+def test_decode_above_draws_the_same_masks_as_two_stages(
+    kernel_table, kind, grid, prompts, points
+):
+    modules, asked = source(grid, kind), ask(grid, prompts, points)
     kernel = modules.kernel(kernel_table)
-    state = kernel.image_state(modules.embedding.numpy())
+    state = modules.state(kernel)
     logits, ious = found(kernel, modules, asked)
     above = float(np.median(ious[:, 1:]))
     wanted = ious[:, 1:] > np.float32(above)
@@ -244,11 +267,10 @@ def test_decode_above_with_no_prompts_and_with_malformed_prompts(kernel_table):
         kernel.decode_above(asked.points, asked.labels + 9, state, above=0.0)
 
 
-def test_prompts_of_several_images_decode_as_image_by_image(kernel_table):
-    modules, asked = source(8), ask(8, 4, 2)
+def test_prompts_of_several_images_decode_as_image_by_image(kernel_table, kind):
+    modules, asked = source(8, kind), ask(8, 4, 2)
     kernel = modules.kernel(kernel_table)
-    embedding = modules.embedding.numpy()
-    states = np.concatenate([kernel.image_state(scale * embedding) for scale in (1.0, 0.5)])
+    states = np.concatenate([modules.state(kernel, scale=scale) for scale in (1.0, 0.5)])
     index = np.array([0, 1, 1, 0], np.int32)
     together = kernel.decode(asked.points, asked.labels, states, image_index=index)
     logits = kernel.draw(together.prompt_state, together.mask_vectors, states, image_index=index)
@@ -258,6 +280,18 @@ def test_prompts_of_several_images_decode_as_image_by_image(kernel_table):
         np.testing.assert_array_equal(alone.iou_predictions, together.iou_predictions[one])
         drawn = kernel.draw(alone.prompt_state, alone.mask_vectors, state)
         np.testing.assert_array_equal(drawn, logits[one])
+
+
+def test_maps_of_higher_resolution_are_taken_by_the_decoder_that_draws_on_them(kernel_table):
+    plain, finer = source(8), source(8, "SAM 2")
+    embedding, maps = finer.embedding.numpy(), tuple(array.numpy() for array in finer.maps)
+    with pytest.raises(BackendError, match="takes an embedding alone"):
+        plain.kernel(kernel_table).image_state(embedding, maps)
+    kernel = finer.kernel(kernel_table)
+    with pytest.raises(BackendError, match="takes the maps of higher resolution"):
+        kernel.image_state(embedding)
+    with pytest.raises(BackendError, match=r"map of twice the resolution must be \(1, 256, 64\)"):
+        kernel.image_state(embedding, maps[::-1])
 
 
 def test_no_prompts_are_no_work(kernel_table):

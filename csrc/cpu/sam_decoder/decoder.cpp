@@ -62,16 +62,20 @@ int64_t Decoder::state_size() const {
 }
 
 int64_t Decoder::prompt_state_size(int64_t points, bool with_mask) const {
-    return PromptState::size(output_count + points, with_mask ? model_.image_tokens() : 0);
+    return PromptState::size(model_.fixed() + points, with_mask ? model_.image_tokens() : 0);
 }
 
-void Decoder::image_state(const float* embedding, float* state, int threads) const {
+void Decoder::image_state(const ImageMaps& maps, float* state, int threads) const {
+    if (model_.high_res != (maps.middle && maps.fine))
+        throw std::invalid_argument(model_.high_res
+                                        ? "this decoder takes the maps of higher resolution"
+                                        : "this decoder takes an embedding alone");
     const int64_t bytes = state_tile_bytes(model_), tile_floats = tile_size * width;
     parallel_for(team_size(threads, model_.tiles(), 1e7), model_.tiles(), [&] {
         auto floats = std::make_shared<Buffer>(3 * tile_floats * 4);
         return [&, floats](int64_t tile) {
             auto* to = reinterpret_cast<std::byte*>(state) + tile * bytes;
-            fill_state_tile(model_, embedding, tile, state_tile(model_, to), floats->floats());
+            fill_state_tile(model_, maps, tile, state_tile(model_, to), floats->floats());
         };
     });
 }
@@ -90,7 +94,7 @@ void Decoder::decode_above(const Prompts& prompts, const float* states, int64_t 
 void Decoder::run(const Prompts& prompts, const float* states, int64_t images,
                   const DecodeResult& result, const MasksAbove& masks, int threads) const {
     check(prompts, images);
-    const int64_t tokens = output_count + prompts.points_each;
+    const int64_t tokens = model_.fixed() + prompts.points_each;
     const int64_t state_floats = prompt_state_size(prompts.points_each, prompts.masks != nullptr);
     const double nanoseconds = static_cast<double>(prompts.count) * nanoseconds_per_prompt;
     // Fewer prompts than threads are decoded one after another, each by as many threads as an image
@@ -152,7 +156,7 @@ void Decoder::add_mask(const std::byte* state, const float* mask, std::byte* to,
 void Decoder::draw(const MaskRequest& request, const float* states, int64_t images,
                    int threads) const {
     check_images(request.image_index, request.count, images);
-    int64_t longest = output_count;
+    int64_t longest = model_.fixed();
     for (int64_t prompt = 0; prompt < request.count; ++prompt)
         longest = std::max(
             longest, PromptState::check(request.prompt_state + prompt * request.prompt_state_size,

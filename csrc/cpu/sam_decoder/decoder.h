@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "cpu/sam_decoder/image_state.h"
 #include "cpu/sam_decoder/model.h"
 
 namespace fastseg::cpu::sam_decoder {
@@ -48,7 +49,7 @@ class Decoder {
     int64_t state_size() const;                                       // floats an image
     int64_t prompt_state_size(int64_t points, bool with_mask) const;  // floats a prompt
 
-    void image_state(const float* embedding, float* state, int threads) const;
+    void image_state(const ImageMaps& maps, float* state, int threads) const;
     void decode(const Prompts& prompts, const float* states, int64_t images,
                 const DecodeResult& result, int threads) const;
     // Both stages at once, for prompts without masks: image tokens are made once and cached for a

@@ -54,7 +54,8 @@ void convolve_2x2(const float* planes, int64_t in, int64_t side, const std::vect
 }  // namespace
 
 int64_t state_tile_bytes(const Model& model) {
-    return tile_size * (width + 3 * inner) * model.element();
+    const int64_t maps = model.high_res ? (middle_size + fine_size) * 4 : 0;
+    return tile_size * ((width + 3 * inner) * model.element() + maps);
 }
 
 namespace {
@@ -63,7 +64,14 @@ template <class Byte>
 BasicStateTile<Byte> divide_tile(const Model& model, Byte* tile) {
     const int64_t image = tile_size * width * model.element();
     const int64_t projection = tile_size * inner * model.element();
-    return {tile, tile + image, tile + image + projection, tile + image + 2 * projection};
+    Byte* keys = tile + image;
+    Byte* maps = keys + 3 * projection;
+    return {tile,
+            keys,
+            keys + projection,
+            keys + 2 * projection,
+            model.high_res ? maps : nullptr,
+            model.high_res ? maps + middle_size * tile_size * 4 : nullptr};
 }
 
 // Keep the image [256, tile] of a tile, which the first of the scratch floats are, and project it.
@@ -101,20 +109,36 @@ void fill_tile(const Model& model, int64_t tile, const StateTile& state, float* 
     table.pack_b(projected, state.queries, inner, n);
 }
 
+// The parts of `valid` tokens [tokens, 4 parts, ...], x before y, to rows [4 parts, ..., tile], y
+// before x.
+void copy_parts(const Model& model, const float* from, int64_t valid, int64_t size, std::byte* to) {
+    const int64_t n = tile_size, quarter = size / 4;
+    auto* rows = reinterpret_cast<float*>(to);
+    std::fill(rows, rows + size * n, 0.0f);
+    for (int64_t part = 0; part < 4; ++part) {
+        const int64_t x_first = part % 2 * 2 + part / 2;
+        model.table.transpose(from + x_first * quarter, valid, quarter, size,
+                              rows + part * quarter * n, n);
+    }
+}
+
 }  // namespace
 
-void fill_state_tile(const Model& model, const float* embedding, int64_t tile,
+void fill_state_tile(const Model& model, const ImageMaps& maps, int64_t tile,
                      const StateTile& state, float* floats) {
     const int64_t n = tile_size, first = tile * n;
     const int64_t valid = std::min(n, model.image_tokens() - first);
     for (int64_t c = 0; c < width; ++c) {
         float* row = floats + c * n;
-        const float* from = embedding + c * model.image_tokens() + first;
+        const float* from = maps.embedding + c * model.image_tokens() + first;
         const float no_mask = model.no_mask[static_cast<size_t>(c)];
         for (int64_t i = 0; i < valid; ++i) row[i] = from[i] + no_mask;
         std::fill(row + valid, row + n, 0.0f);
     }
     fill_tile(model, tile, state, floats);
+    if (!model.high_res) return;
+    copy_parts(model, maps.middle + first * middle_size, valid, middle_size, state.middle);
+    copy_parts(model, maps.fine + first * fine_size, valid, fine_size, state.fine);
 }
 
 StateTile state_tile(const Model& model, std::byte* tile) {

@@ -4,6 +4,15 @@
 #include <cstring>
 
 namespace fastseg::cpu::sam_decoder {
+namespace {
+
+// A part [rows, tile] of a map of higher resolution, to which a product is then added.
+void copy_part(const std::byte* parts, int64_t part, float* to, int64_t rows) {
+    const int64_t bytes = rows * tile_size * 4;
+    std::memcpy(to, parts + part * bytes, static_cast<size_t>(bytes));
+}
+
+}  // namespace
 
 MaskHead::MaskHead(const Model& model) : model_(model) {
     const int64_t n = tile_size;
@@ -14,8 +23,8 @@ MaskHead::MaskHead(const Model& model) : model_(model) {
     drawn_ = float_buffer(16 * slots * n);
 }
 
-void MaskHead::draw(const void* image, int64_t tile, const MaskTargets& targets,
-                    const std::byte* ahead, int64_t ahead_bytes) {
+void MaskHead::draw(const void* image, const ConstStateTile& state, int64_t tile,
+                    const MaskTargets& targets, const std::byte* ahead, int64_t ahead_bytes) {
     const KernelTable& table = model_.table;
     const Upscaling& head = model_.head;
     const int64_t n = tile_size, quarter = width / 4;
@@ -23,17 +32,21 @@ void MaskHead::draw(const void* image, int64_t tile, const MaskTargets& targets,
         std::memcpy(vectors_.floats() + mask * vector_size, targets.vectors[mask],
                     vector_size * sizeof(float));
     float* upscaled = upscaled_.floats();
+    float* canvas = canvas_.floats();
+    const bool maps = model_.high_res;
     for (int64_t part = 0; part < 4; ++part) {
         if (ahead) prefetch(ahead + part * (ahead_bytes / 4), ahead_bytes / 4);
+        if (maps) copy_part(state.middle, part, upscaled, quarter);
         table.gemm({head.first.bytes() + a_offset(table, width, part * quarter, 0), width, image,
-                    b_stride(table, width, n), upscaled, n, quarter, n, width, false});
+                    b_stride(table, width, n), upscaled, n, quarter, n, width, maps});
         table.norm_gelu(upscaled, head.first_bias.data(), head.norm.scale.data(),
                         head.norm.shift.data(), packed_upscaled_.bytes());
         const void* packed_b =
             table.bf16 ? static_cast<const void*>(packed_upscaled_.bytes()) : upscaled;
-        table.gemm({head.second.bytes(), quarter, packed_b, b_stride(table, quarter, n),
-                    canvas_.floats(), n, 4 * vector_size, n, quarter, false});
-        table.gelu_dot(canvas_.floats(), head.second_bias.data(), vectors_.floats(), targets.masks,
+        if (maps) copy_part(state.fine, part, canvas, 4 * vector_size);
+        table.gemm({head.second.bytes(), quarter, packed_b, b_stride(table, quarter, n), canvas, n,
+                    4 * vector_size, n, quarter, maps});
+        table.gelu_dot(canvas, head.second_bias.data(), vectors_.floats(), targets.masks,
                        drawn_.floats() + part * targets.masks * 4 * n);
     }
     write_pixels(tile, targets);

@@ -1,6 +1,7 @@
 // From a tile of a prompt's image tokens to its part of the low-resolution logits.
 #pragma once
 
+#include "cpu/sam_decoder/image_state.h"
 #include "cpu/sam_decoder/model.h"
 
 namespace fastseg::cpu::sam_decoder {
@@ -26,10 +27,11 @@ class MaskHead {
   public:
     explicit MaskHead(const Model& model);
 
-    // Write the part of the planes that belongs to a tile; `image` is [256, tile] in format b.
-    // Meanwhile the `ahead_bytes` at `ahead` are prefetched, if it is not null.
-    void draw(const void* image, int64_t tile, const MaskTargets& targets, const std::byte* ahead,
-              int64_t ahead_bytes);
+    // Write the part of the planes that belongs to a tile; `image` is [256, tile] in format b, and
+    // `state` the tile of the image that its prompt is on. Meanwhile the `ahead_bytes` at `ahead`
+    // are prefetched, if it is not null.
+    void draw(const void* image, const ConstStateTile& state, int64_t tile,
+              const MaskTargets& targets, const std::byte* ahead, int64_t ahead_bytes);
 
   private:
     void write_pixels(int64_t tile, const MaskTargets& targets) const;

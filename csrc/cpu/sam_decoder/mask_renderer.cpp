@@ -34,11 +34,11 @@ void MaskRenderer::draw(const std::byte* state, TileRange tiles,
             const RenderTask& task = tasks[index];
             const Prompt& prompt = prompts_[index];
             const int64_t tokens = task.prompt.tokens();
-            tile_pass_.update_first_layer(image(state, tile, task.prompt), prompt.keys_values[0],
-                                          tokens, 0, false);
+            const ConstStateTile of_prompt = image(state, tile, task.prompt);
+            tile_pass_.update_first_layer(of_prompt, prompt.keys_values[0], tokens, 0, false);
             tile_pass_.update_second_layer(tile, prompt.keys_values[1], tokens, 0, false);
             for (const MaskTargets& targets : task.targets) {
-                head_.draw(tile_pass_.image(), tile, targets, ahead,
+                head_.draw(tile_pass_.image(), of_prompt, tile, targets, ahead,
                            width * tile_size * model_.element());
                 ahead = nullptr;
             }
@@ -52,7 +52,7 @@ ConstStateTile MaskRenderer::image(const std::byte* state, int64_t tile,
     if (!prompt.masked()) return plain;
     const StateTile masked = state_tile(model_, masked_tile_.bytes());
     fill_masked_tile(model_, plain, prompt.mask(), tile, masked, scratch_.floats());
-    return {masked.image, masked.keys, masked.values, masked.queries};
+    return {masked.image, masked.keys, masked.values, masked.queries, plain.middle, plain.fine};
 }
 
 }  // namespace fastseg::cpu::sam_decoder

@@ -159,9 +159,16 @@ Model::Model(const Weights& weights, int64_t grid, int64_t side, const KernelTab
         label_embeddings.insert(label_embeddings.end(), one.begin(), one.end());
     }
     no_mask = reader.values(prompt + "no_mask_embed.weight", {1, width});
-    output_tokens = reader.values(decoder + "iou_token.weight", {1, width});
-    const std::vector<float> more = reader.values(decoder + "mask_tokens.weight", {slots, width});
-    output_tokens.insert(output_tokens.end(), more.begin(), more.end());
+    const auto add_tokens = [&](const std::string& name, int64_t count) {
+        const std::vector<float> tokens = reader.values(decoder + name, {count, width});
+        fixed_tokens.insert(fixed_tokens.end(), tokens.begin(), tokens.end());
+    };
+    add_tokens("iou_token.weight", 1);
+    add_tokens("mask_tokens.weight", slots);
+    const std::string object_token = "obj_score_token.weight";
+    high_res = weights.contains(decoder + object_token);
+    // Attention knows no order of tokens, so this one stands where it is dropped most easily.
+    if (high_res) add_tokens(object_token, 1);
     positions = encode_positions(*this);
 
     for (int index = 0; index < 2; ++index) {

@@ -18,6 +18,8 @@ inline constexpr int64_t slots = 4;         // masks
 inline constexpr int64_t vector_size = 32;
 inline constexpr int64_t hidden = 2048;       // of the tokens' MLP
 inline constexpr int64_t mask_channels = 16;  // of a mask prompt after its second convolution
+inline constexpr int64_t fine_size = 16 * vector_size;  // of the finer maps at a token: four times
+inline constexpr int64_t middle_size = width;           // its resolution, and twice
 
 // y = x W + bias.
 struct Linear {
@@ -81,6 +83,8 @@ struct Model {
     int64_t image_tokens() const { return grid * grid; }
     int64_t tiles() const { return (image_tokens() + tile_size - 1) / tile_size; }
     int64_t element() const { return table.bf16 ? 2 : 4; }
+    // Tokens of every prompt, before those of its points.
+    int64_t fixed() const { return static_cast<int64_t>(fixed_tokens.size()) / width; }
     int64_t padded(int64_t rows) const {
         return (rows + table.row_step - 1) / table.row_step * table.row_step;
     }
@@ -88,10 +92,11 @@ struct Model {
     const KernelTable& table;
     int64_t grid, side;
     double epsilon;                       // of the transformer's layer norms
+    bool high_res;                        // SAM 2: finer maps, an object token, scores by sigmoid
     std::vector<float> fourier;           // [2, 128]
     std::vector<float> label_embeddings;  // [5, 256] padding, background, foreground, two corners
     std::vector<float> no_mask;           // [256]
-    std::vector<float> output_tokens;     // [5, 256]
+    std::vector<float> fixed_tokens;      // [5 or 6, 256] the output tokens, then the object's
     Buffer positions;                     // tiles of [256, tile]
     Layer layers[2];
     TokenToImageAttention final_attention;

@@ -112,7 +112,7 @@ void PromptBatch::finish_prompts(const std::byte* state, Tokens& rows, PromptRan
     } else {
         for (int64_t slot = 0; slot < slots; ++slot) rows.read_vectors(prompts, slot, out.vectors);
     }
-    if (masks.logits) draw(range, out, masks);
+    if (masks.logits) draw(state, range, out, masks);
 }
 
 void PromptBatch::attend_masks_above(const std::byte* state, Tokens& rows, PromptRange range,
@@ -169,7 +169,8 @@ void PromptBatch::add_final_attention(Tokens& rows, PromptRange range, const Cho
     rows.add_final_attention(attended_.floats() + range.first * tokens * inner, of_rows);
 }
 
-void PromptBatch::draw(PromptRange range, const DecodeResult& out, const MasksAbove& masks) {
+void PromptBatch::draw(const std::byte* state, PromptRange range, const DecodeResult& out,
+                       const MasksAbove& masks) {
     const int64_t area = 16 * model_.image_tokens();
     for (int64_t index = range.first; index < range.end; ++index) {
         MaskTargets targets;
@@ -181,8 +182,9 @@ void PromptBatch::draw(PromptRange range, const DecodeResult& out, const MasksAb
             for (int64_t tile = tiles.first; tile < tiles.end; ++tile) {
                 const std::byte* image = image_tokens(index - range.first, tile);
                 const bool last = tile + 1 == tiles.end;
-                scratch.head.draw(image, tile, targets, last ? nullptr : image + tile_bytes(model_),
-                                  tile_bytes(model_));
+                scratch.head.draw(
+                    image, state_tile(model_, state + tile * state_tile_bytes(model_)), tile,
+                    targets, last ? nullptr : image + tile_bytes(model_), tile_bytes(model_));
             }
         });
     }

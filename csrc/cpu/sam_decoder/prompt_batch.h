@@ -71,7 +71,8 @@ class PromptBatch {
     // The slots of the masks whose predicted IoU [4] is above the threshold.
     static std::vector<int64_t> slots_above(const float* ious, float threshold);
     // The masks of the prompts whose score is high enough.
-    void draw(PromptRange range, const DecodeResult& out, const MasksAbove& masks);
+    void draw(const std::byte* state, PromptRange range, const DecodeResult& out,
+              const MasksAbove& masks);
     std::byte* image_tokens(int64_t index, int64_t tile) const;
 
     // Visit every tile for every prompt, part by part, and merge the parts' accumulators.

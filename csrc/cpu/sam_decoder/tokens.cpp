@@ -63,15 +63,15 @@ Tokens::Tokens(const Model& model, int64_t prompts, int64_t tokens)
 }
 
 void Tokens::embed(const float* points, const int32_t* labels) {
-    const int64_t count = tokens_ - output_count;
+    const int64_t fixed = model_.fixed(), count = tokens_ - fixed;
     const float side = static_cast<float>(model_.side);
     for (int64_t prompt = 0; prompt < prompts_; ++prompt) {
         float* to = prompt_.floats() + prompt * tokens_ * width;
-        std::copy(model_.output_tokens.begin(), model_.output_tokens.end(), to);
+        std::copy(model_.fixed_tokens.begin(), model_.fixed_tokens.end(), to);
         for (int64_t point = 0; point < count; ++point) {
             const int32_t label = labels[prompt * count + point];
             const float* xy = points + (prompt * count + point) * 2;
-            float* row = to + (output_count + point) * width;
+            float* row = to + (fixed + point) * width;
             std::fill(row, row + width, 0.0f);
             // A pixel's value stands for its centre.
             if (label >= 0)
@@ -163,6 +163,12 @@ void Tokens::add_final_attention(const float* attended, const std::vector<int64_
 
 void Tokens::read_ious(const std::vector<int64_t>& prompts, float* ious) {
     read(model_.iou, 0, prompts, ious, slots, slots);
+    if (!model_.high_res) return;
+    for (const int64_t prompt : prompts)
+        for (int64_t slot = 0; slot < slots; ++slot) {
+            float& score = ious[prompt * slots + slot];
+            score = static_cast<float>(1 / (1 + std::exp(-static_cast<double>(score))));
+        }
 }
 
 void Tokens::read_vectors(const std::vector<int64_t>& prompts, int64_t slot, float* vectors) {

@@ -18,7 +18,7 @@ class Tokens {
     int64_t prompts() const { return prompts_; }
     int64_t tokens() const { return tokens_; }
 
-    // Set the output tokens, then `points` [prompts, tokens - 5, 2] in pixels with their labels.
+    // Set the fixed tokens, then `points` [prompts, tokens - fixed, 2] in pixels with their labels.
     void embed(const float* points, const int32_t* labels);
     // Self-attention and its norm.
     void self_attend(const Layer& layer, bool first);

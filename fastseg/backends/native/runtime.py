@@ -195,7 +195,12 @@ def _decoder_file(folder: ModelFolder, graph_name: str, computes: str) -> GraphF
             f"{folder.path} holds no weights for {_NAME}: an earlier version of fastseg wrote it. "
             "Export the model again."
         )
-    graph = _graph(graph_name, folder.manifest.image_preprocessing.grid, computes)
+    graph = _graph(
+        graph_name,
+        folder.manifest.image_preprocessing.grid,
+        computes,
+        _maps(folder.manifest.graphs.get(_ENCODER)),
+    )
     return GraphFile(graph, stored.file, stored.sha256, computes, stored.bytes)
 
 
@@ -247,8 +252,18 @@ def _open_decoder(
     return _OPENED.find((content, side, grid, table), path, safetensors.read, make)
 
 
-def _graph(name: str, grid: int, precision: str) -> GraphSpec:
-    """Describe the graph of the kernel; only the arrays between its graphs differ from SAM's."""
+def _maps(encoder: GraphFile | None) -> tuple[TensorSpec, ...]:
+    """Describe the maps of one image that the kernel takes besides its embedding."""
+    further = encoder.graph.outputs[1:] if encoder else ()
+    return tuple(replace(tensor, shape=(1, *tensor.shape[1:])) for tensor in further)
+
+
+def _graph(name: str, grid: int, precision: str, maps: tuple[TensorSpec, ...]) -> GraphSpec:
+    """Describe the graph of the kernel: the arrays between its graphs differ from SAM's.
+
+    SAM 2's maps go into the state of the image, and its object score, which nobody reads, is not
+    computed.
+    """
     low = 4 * grid
     shared = TensorSpec("shared_image", "float32", (1, f"{precision} floats"))
     points = (
@@ -262,7 +277,9 @@ def _graph(name: str, grid: int, precision: str) -> GraphSpec:
     )
     graphs = (
         GraphSpec(
-            "image_state", (TensorSpec("embedding", "float32", (1, 256, grid, grid)),), (shared,)
+            "image_state",
+            (TensorSpec("embedding", "float32", (1, 256, grid, grid)), *maps),
+            (shared,),
         ),
         GraphSpec("decoder", (*points, shared), answer),
         GraphSpec(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -41,6 +42,9 @@ class SamModules:
     prompt_encoder: PromptEncoder
     mask_decoder: MaskDecoder
 
+    native_decoder: ClassVar[type[MaskDecoder]] = MaskDecoder
+    """The decoder that the native kernel knows; what is derived from it has further parts."""
+
     input_side: int | None = None
     """Side of the encoder's input in pixels, where it is not that of the square of prompts."""
 
@@ -71,10 +75,10 @@ class SamModules:
     def decoder_weights(self) -> dict[str, NDArray[np.float32]] | None:
         """Collect every weight of prompt encoder and mask decoder, by its name in a checkpoint.
 
-        None for a decoder or prompts that are not SAM's own, which the native kernel does not know.
+        None for a decoder or prompts that the native kernel does not know.
         """
-        own = type(self.mask_decoder) is MaskDecoder and type(self.prompt_encoder) is PromptEncoder
-        if not own:
+        known = type(self.mask_decoder) is self.native_decoder
+        if not known or type(self.prompt_encoder) is not PromptEncoder:
             return None
         found = {
             f"{prefix}.{name}": tensor.detach().float().numpy()

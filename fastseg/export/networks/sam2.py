@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -134,6 +135,8 @@ class Sam2MaskHead(MaskHead):
 @dataclass(frozen=True, slots=True)
 class Sam2Modules(SamModules):
     """The networks of SAM 2 for still images, and the five graphs that they become."""
+
+    native_decoder: ClassVar[type[MaskDecoder]] = Sam2MaskDecoder
 
     def map_ports(self) -> tuple[TensorSpec, ...]:
         """Describe the maps that the encoder hands to the mask head."""
