@@ -29,18 +29,18 @@ std::unique_ptr<Decoder> decoder_open(const nb::dict& weights, int64_t grid, int
     return std::make_unique<Decoder>(found, grid, side, kernel_table);
 }
 
-// Floats of the state of an image, and of the state of a prompt with `points`.
-std::tuple<int64_t, int64_t> decoder_sizes(const Decoder& decoder, int64_t points, bool with_mask) {
-    return {decoder.state_size(), decoder.prompt_state_size(points, with_mask)};
+// Floats of the state of an image, of the state of a prompt with `points`, and of a mask's vector.
+std::tuple<int64_t, int64_t, int64_t> decoder_sizes(const Decoder& decoder, int64_t points,
+                                                    bool with_mask) {
+    return {decoder.state_size(), decoder.prompt_state_size(points, with_mask), decoder.vector()};
 }
 
-// Maps of higher resolution come from SAM 2 alone.
-void decoder_image_state(const Decoder& decoder, const In<float, 4>& embedding,
-                         std::optional<In<float, 3>> middle, std::optional<In<float, 3>> fine,
+// `maps` hold as many floats each as `decoder_maps` says.
+void decoder_image_state(const Decoder& decoder, const std::vector<In<float, 1>>& maps,
                          const Out<float, 2>& state, int threads) {
-    decoder.image_state(
-        {embedding.data(), middle ? middle->data() : nullptr, fine ? fine->data() : nullptr},
-        state.data(), threads);
+    std::vector<const float*> data;
+    for (const In<float, 1>& map : maps) data.push_back(map.data());
+    decoder.image_state(data, state.data(), threads);
 }
 
 void decoder_decode(const Decoder& decoder, const In<float, 3>& points,
@@ -93,9 +93,10 @@ void add_decoder(nb::module_& module) {
     module.def("peak_rates", &peak_rates, "kernel_table"_a, "threads"_a, Guard());
     module.def("decoder_open", &decoder_open, "weights"_a, "grid"_a, "side"_a, "kernel_table"_a);
     module.def("decoder_sizes", &decoder_sizes, "decoder"_a, "points"_a, "with_mask"_a);
-    module.def("decoder_image_state", &decoder_image_state, "decoder"_a, "embedding"_a.noconvert(),
-               "middle"_a.noconvert().none(), "fine"_a.noconvert().none(), "state"_a.noconvert(),
-               "threads"_a, Guard());
+    module.def(
+        "decoder_maps", [](const Decoder& decoder) { return decoder.map_sizes(); }, "decoder"_a);
+    module.def("decoder_image_state", &decoder_image_state, "decoder"_a, "maps"_a.noconvert(),
+               "state"_a.noconvert(), "threads"_a, Guard());
     module.def("decoder_decode", &decoder_decode, "decoder"_a, "points"_a.noconvert(),
                "labels"_a.noconvert(), "masks"_a.noconvert().none(), "states"_a.noconvert(),
                "image_index"_a.noconvert(), "ious"_a.noconvert(), "vectors"_a.noconvert(),

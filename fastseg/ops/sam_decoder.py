@@ -15,14 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastseg import _core
-from fastseg.contract import MASK_SLOTS, MASK_VECTOR
+from fastseg.contract import MASK_SLOTS
 from fastseg.errors import BackendError
 from fastseg.ops import checks
 from fastseg.ops.weights import Floats, opened
-
-
-_MAPS = ("embedding", "map of twice the resolution", "map of four times the resolution")
-"""The arrays that an encoder makes of an image."""
 
 
 class DecodedPrompts(NamedTuple):
@@ -32,7 +28,7 @@ class DecodedPrompts(NamedTuple):
     """``(n, 4)``."""
 
     mask_vectors: Floats
-    """``(n, 4, 32)``."""
+    """``(n, 4, vector)``."""
 
     prompt_state: Floats
     """``(n, floats)`` from which ``draw`` recomputes the image tokens of each prompt; 14 KB for a
@@ -55,15 +51,17 @@ def computes_in_bf16(kernel_table: str) -> bool:
 
 
 class DecoderKernel:
-    """SAM's or SAM 2's prompt encoder and mask decoder, with weights in the kernel's own layout.
+    """Prompt encoder and mask decoder of SAM, SAM 2 or SAM-HQ, weights in the kernel's own layout.
 
     Args:
         weights: Float32 arrays by their names in a SAM checkpoint, without the image encoder's.
             SAM 2's have ``mask_decoder.obj_score_token.weight`` too: prompts then carry that token,
             predicted IoUs go through a sigmoid, and images come with maps of higher resolution.
+            SAM-HQ's have ``mask_decoder.hf_token.weight``: each mask is the sum of SAM's and of one
+            that the prompt's masks share, and its vector is 64 long.
         grid: Side of the image embedding in tokens, at least 1; 64 in SAM.
         side: Side of the square input in pixels; 1024 in SAM.
-        kernel_table: One of ``kernel_tables()``.
+        kernel_table: One of ``kernel_tables()``; for SAM-HQ one that computes in float32.
 
     Raises:
         BackendError: This processor does not support the kernel table.
@@ -84,38 +82,40 @@ class DecoderKernel:
             _core.decoder_open, weights, grid, side, kernel_table, network="SAM's decoder"
         )
         self.grid = grid
-        self.state_size = _core.decoder_sizes(self._decoder, 0, False)[0]
-        """Number of floats of the state that the prompts of one image share."""
+        self.state_size, _, self.vector = _core.decoder_sizes(self._decoder, 0, False)
+        """Number of floats of the state that the prompts of one image share, and of the vector of
+        one mask: 32, or 64 for SAM-HQ."""
+        self._map_sizes = _core.decoder_maps(self._decoder)
 
-    def image_state(
-        self, embedding: Floats, maps: tuple[Floats, Floats] | None = None, *, threads: int = 0
-    ) -> Floats:
+    def image_state(self, embedding: Floats, *maps: Floats, threads: int = 0) -> Floats:
         """Compute the state that the prompts of one image share.
 
         Args:
             embedding: ``(1, 256, grid, grid)`` float32 from the image encoder.
-            maps: Of SAM 2 alone, the encoder's maps of twice and of four times the resolution:
-                ``(1, 4 * grid * grid, 64)`` and ``(1, 4 * grid * grid, 128)`` float32, in the
-                order of sub-pixels of ``export.networks.subpixels``.
+            *maps: What the encoder gives beside it, none for SAM. For SAM 2 the maps of twice and
+                of four times the resolution, ``(1, 4 * grid * grid, 64)`` and
+                ``(1, 4 * grid * grid, 128)`` float32, by sub-pixels as the encoder's graph orders
+                them; for SAM-HQ its features, ``(1, 32, 4 * grid, 4 * grid)`` float32.
             threads: Most threads to use, 0 for all cores.
 
         Returns:
             ``(1, state_size)`` float32 in the kernel's own layout, for this kernel table.
 
         Raises:
-            BackendError: A shape is wrong, or the maps are not those that the weights ask for.
+            BackendError: An array has another size, or is one too many or too few.
         """
-        places = 4 * self.grid**2
-        wanted = (1, 256, self.grid, self.grid), (1, places, 64), (1, places, 128)
-        given = (embedding, *(maps or ()))
-        for name, shape, array in zip(_MAPS, wanted, given, strict=False):
-            if array.shape != shape:
-                raise BackendError(f"{name} must be {shape}, not {array.shape}.")
+        wanted = (1, 256, self.grid, self.grid)
+        if embedding.shape != wanted:
+            raise BackendError(f"embedding must be {wanted}, not {embedding.shape}.")
+        sizes = [array.size for array in (embedding, *maps)]
+        if sizes != self._map_sizes:
+            raise BackendError(
+                f"This decoder takes arrays of {self._map_sizes} values of an image, the embedding "
+                f"first, not {sizes}."
+            )
         state = np.empty((1, self.state_size), np.float32)
-        arrays = [np.ascontiguousarray(array, np.float32) for array in given]
-        arrays += [None] * (len(wanted) - len(given))
-        with _backend_errors():
-            _core.decoder_image_state(self._decoder, *arrays, state, checks.threads(threads))
+        flat = [np.ascontiguousarray(array, np.float32).ravel() for array in (embedding, *maps)]
+        _core.decoder_image_state(self._decoder, flat, state, checks.threads(threads))
         return state
 
     def decode(
@@ -149,7 +149,7 @@ class DecoderKernel:
         state_size = _core.decoder_sizes(self._decoder, per_prompt, masks is not None)[1]
         found = DecodedPrompts(
             np.empty((count, MASK_SLOTS), np.float32),
-            np.empty((count, MASK_SLOTS, MASK_VECTOR), np.float32),
+            np.empty((count, MASK_SLOTS, self.vector), np.float32),
             np.empty((count, state_size), np.float32),
         )
         with _backend_errors():
@@ -223,7 +223,8 @@ class DecoderKernel:
 
         Args:
             prompt_state: ``(n, floats)`` from ``decode``.
-            mask_vectors: ``(n, masks, 32)``, those of the masks to draw.
+            mask_vectors: ``(n, masks, vector)``, those of the masks to draw. In SAM-HQ's, the
+                second half is read off the first mask of each prompt.
             states: As given to ``decode``.
             image_index: As given to ``decode``.
             threads: Most threads to use, 0 for all cores.
@@ -236,9 +237,9 @@ class DecoderKernel:
         """
         self._check_states(states)
         count, masks = len(prompt_state), mask_vectors.shape[1]
-        if mask_vectors.shape != (count, masks, MASK_VECTOR) or prompt_state.ndim != 2:
+        if mask_vectors.shape != (count, masks, self.vector) or prompt_state.ndim != 2:
             raise BackendError(
-                f"prompt_state must be (n, floats) and mask_vectors (n, masks, {MASK_VECTOR}), "
+                f"prompt_state must be (n, floats) and mask_vectors (n, masks, {self.vector}), "
                 f"not {prompt_state.shape} and {mask_vectors.shape}."
             )
         logits = self._undrawn(count, masks)

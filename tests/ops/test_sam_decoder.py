@@ -18,6 +18,7 @@ from fastseg.errors import BackendError, ModelFolderError
 from fastseg.export.networks.mask_decoder import MaskDecoder
 from fastseg.export.networks.prompt_encoder import PromptEncoder
 from fastseg.export.networks.sam2 import FINE, MIDDLE, Sam2MaskDecoder
+from fastseg.export.networks.sam_hq import HqMaskDecoder
 from tests.helpers.processes import finish
 from tests.helpers.random_weights import scattered
 
@@ -30,12 +31,7 @@ HALF_TOLERANCE = 1.5e-2
 """Operands keep 8 bits; sums, normalisation and softmax are float32. Three times what was seen."""
 
 
-DECODERS = {"SAM": MaskDecoder, "SAM 2": Sam2MaskDecoder}
-
-
-@pytest.fixture(params=DECODERS)
-def kind(request) -> str:
-    return request.param
+DECODERS = {"SAM": MaskDecoder, "SAM 2": Sam2MaskDecoder, "SAM-HQ": HqMaskDecoder}
 
 
 @pytest.fixture(params=TABLES)
@@ -45,13 +41,20 @@ def kernel_table(request) -> str:
     return request.param
 
 
+@pytest.fixture(params=DECODERS)
+def kind(request, kernel_table) -> str:
+    if request.param == "SAM-HQ" and ops.computes_in_bf16(kernel_table):
+        pytest.skip("the decoder of SAM-HQ is computed in float32 alone")
+    return request.param
+
+
 def tolerance(kernel_table: str) -> float:
     return HALF_TOLERANCE if ops.computes_in_bf16(kernel_table) else FLOAT_TOLERANCE
 
 
 @dataclass(frozen=True)
 class Source:
-    """Torch modules, their weights, an embedding, and the maps that SAM 2 has beside it."""
+    """Torch modules, their weights, an embedding, and the maps that some have beside it."""
 
     kind: str
     grid: int
@@ -77,8 +80,8 @@ class Source:
 
     def state(self, kernel: ops.DecoderKernel, *, scale: float = 1.0, threads: int = 1):
         """Compute the state of an image; ``scale`` makes another image."""
-        embedding, *maps = (scale * array.numpy() for array in (self.embedding, *self.maps))
-        return kernel.image_state(embedding, tuple(maps) or None, threads=threads)
+        arrays = (scale * array.numpy() for array in (self.embedding, *self.maps))
+        return kernel.image_state(*arrays, threads=threads)
 
 
 @cache
@@ -87,8 +90,13 @@ def source(grid: int, kind: str = "SAM") -> Source:
         torch.manual_seed(grid)
         modules = scattered(PromptEncoder(grid, 16 * grid)), scattered(DECODERS[kind]())
         embedding, places = torch.randn(1, 256, grid, grid), 4 * grid * grid
-        maps = torch.randn(1, places, MIDDLE), torch.randn(1, places, 4 * FINE)
-        return Source(kind, grid, *modules, embedding, maps if kind == "SAM 2" else ())
+        shapes = {
+            "SAM": (),
+            "SAM 2": ((1, places, MIDDLE), (1, places, 4 * FINE)),
+            "SAM-HQ": ((1, 32, 4 * grid, 4 * grid),),
+        }
+        maps = tuple(torch.randn(shape) for shape in shapes[kind])
+        return Source(kind, grid, *modules, embedding, maps)
 
 
 @lru_cache(maxsize=4)
@@ -282,16 +290,24 @@ def test_prompts_of_several_images_decode_as_image_by_image(kernel_table, kind):
         np.testing.assert_array_equal(drawn, logits[one])
 
 
-def test_maps_of_higher_resolution_are_taken_by_the_decoder_that_draws_on_them(kernel_table):
-    plain, finer = source(8), source(8, "SAM 2")
-    embedding, maps = finer.embedding.numpy(), tuple(array.numpy() for array in finer.maps)
-    with pytest.raises(BackendError, match="takes an embedding alone"):
-        plain.kernel(kernel_table).image_state(embedding, maps)
-    kernel = finer.kernel(kernel_table)
-    with pytest.raises(BackendError, match="takes the maps of higher resolution"):
-        kernel.image_state(embedding)
-    with pytest.raises(BackendError, match=r"map of twice the resolution must be \(1, 256, 64\)"):
-        kernel.image_state(embedding, maps[::-1])
+def test_the_decoder_takes_the_maps_that_it_draws_on(kernel_table, kind):
+    """No more, no fewer, and of their sizes."""
+    modules = source(8, kind)
+    kernel = modules.kernel(kernel_table)
+    embedding, *maps = (array.numpy() for array in (modules.embedding, *modules.maps))
+    wrong = [[*maps, embedding]]
+    if maps:
+        wrong += [maps[:-1], [*maps[:-1], maps[-1][..., 1:]]]
+    for given in wrong:
+        with pytest.raises(BackendError, match="This decoder takes arrays of"):
+            kernel.image_state(embedding, *given)
+
+
+def test_the_decoder_of_sam_hq_is_refused_in_bfloat16(kernel_table):
+    if not ops.computes_in_bf16(kernel_table):
+        pytest.skip(f"{kernel_table} computes in float32")
+    with pytest.raises(ModelFolderError, match="float32 alone"):
+        source(8, "SAM-HQ").kernel(kernel_table)
 
 
 def test_no_prompts_are_no_work(kernel_table):

@@ -107,6 +107,15 @@ FASTSEG_INLINE void add_and_measure(float* sums, const float* residual, int64_t 
     for (int v = 0; v < vectors; ++v) out[v] = moments[v].statistics(width, epsilon);
 }
 
+// See KernelTable::gelu.
+void gelu_canvas(float* canvas, const float* bias) {
+    for (int64_t row = 0; row < 4 * channels * 2; ++row)
+        for (int64_t n = 0; n < tile_size; n += lanes) {
+            float* at = canvas + row * tile_size + n;
+            store(at, gelu(load(at) + spread(bias[row % (channels * 2)])));
+        }
+}
+
 template <int masks>
 void gelu_dot_masks(const float* canvas, const float* bias, const float* vectors, float* out) {
     for (int64_t part = 0; part < 4; ++part) {

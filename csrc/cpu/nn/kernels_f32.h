@@ -109,6 +109,7 @@ constexpr KernelTable f32_kernels(const char* name) {
             pack_transposed,
             gemm_residual_layernorm,
             norm_gelu,
+            gelu_canvas,
             gelu_dot,
             &dense_f32_kernels};
 }

@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "cpu/nn/tile_config_guard.h"
+#include "cpu/sam_decoder/hq_head.h"
 #include "cpu/sam_decoder/mask_renderer.h"
 #include "cpu/sam_decoder/prompt_batch.h"
 #include "cpu/sam_decoder/prompt_state.h"
@@ -55,10 +56,13 @@ std::vector<std::pair<int64_t, int64_t>> batches_of(const int32_t* image_index, 
 
 Decoder::Decoder(const Weights& weights, int64_t grid, int64_t side,
                  const std::string& kernel_table)
-    : model_(weights, grid, side, choose(kernel_table)) {}
+    : model_(weights, grid, side, choose(kernel_table)) {
+    if (model_.kind == Kind::sam_hq && model_.table.bf16)
+        throw std::invalid_argument("the decoder of SAM-HQ is computed in float32 alone");
+}
 
 int64_t Decoder::state_size() const {
-    return model_.tiles() * state_tile_bytes(model_) / 4;
+    return state_bytes(model_) / 4;
 }
 
 int64_t Decoder::prompt_state_size(int64_t points, bool with_mask) const {
@@ -66,10 +70,9 @@ int64_t Decoder::prompt_state_size(int64_t points, bool with_mask) const {
 }
 
 void Decoder::image_state(const ImageMaps& maps, float* state, int threads) const {
-    if (model_.high_res != (maps.middle && maps.fine))
-        throw std::invalid_argument(model_.high_res
-                                        ? "this decoder takes the maps of higher resolution"
-                                        : "this decoder takes an embedding alone");
+    if (model_.kind == Kind::sam_hq)
+        std::copy_n(maps[1], vector_size * model_.area(),
+                    state + model_.tiles() * state_tile_bytes(model_) / 4);
     const int64_t bytes = state_tile_bytes(model_), tile_floats = tile_size * width;
     parallel_for(team_size(threads, model_.tiles(), 1e7), model_.tiles(), [&] {
         auto floats = std::make_shared<Buffer>(3 * tile_floats * 4);
@@ -87,7 +90,7 @@ void Decoder::decode(const Prompts& prompts, const float* states, int64_t images
 
 void Decoder::decode_above(const Prompts& prompts, const float* states, int64_t images, float* ious,
                            const MasksAbove& masks, int threads) const {
-    const Buffer vectors = float_buffer(prompts.count * slots * vector_size);
+    const Buffer vectors = float_buffer(prompts.count * slots * model_.vector());
     run(prompts, states, images, {ious, vectors.floats(), nullptr}, masks, threads);
 }
 
@@ -122,15 +125,14 @@ void Decoder::run(const Prompts& prompts, const float* states, int64_t images,
                     .write_header(prompts.masks != nullptr);
             if (prompts.masks) {
                 const PromptState stored(result.prompt_state + first * state_floats, tokens);
-                shrink_mask(model_, prompts.masks + first * 16 * model_.image_tokens(),
-                            stored.mask());
+                shrink_mask(model_, prompts.masks + first * model_.area(), stored.mask());
                 add_mask(state, stored.mask(), own->bytes(), each);
                 state = own->bytes();
             }
             const DecodeResult part{
-                result.ious + first * slots, result.vectors + first * slots * vector_size,
+                result.ious + first * slots, result.vectors + first * slots * model_.vector(),
                 result.prompt_state ? result.prompt_state + first * state_floats : nullptr};
-            const int64_t planes = first * (slots - 1) * 16 * model_.image_tokens();
+            const int64_t planes = first * (slots - 1) * model_.area();
             const MasksAbove own_masks{masks.threshold,
                                        masks.logits ? masks.logits + planes : nullptr};
             batch->run(state, prompts.points + first * prompts.points_each * 2,
@@ -163,6 +165,7 @@ void Decoder::draw(const MaskRequest& request, const float* states, int64_t imag
                                         request.prompt_state_size, model_.image_tokens()));
     const int team = team_size(threads, request.count * model_.tiles(),
                                static_cast<double>(request.count) * nanoseconds_per_prompt);
+    if (model_.kind == Kind::sam_hq) return draw_hq(request, states, longest, team);
     const auto batches = batches_of(
         request.image_index, request.count,
         std::clamp<int64_t>((request.count + team - 1) / team, 1, MaskRenderer::max_prompts), team);
@@ -174,25 +177,55 @@ void Decoder::draw(const MaskRequest& request, const float* states, int64_t imag
         return [&, renderer](int64_t item) {
             const TileConfigGuard tile_config(model_.table);
             const auto [first, end] = batches[static_cast<size_t>(item / parts)];
-            const int64_t part = item % parts, area = 16 * model_.image_tokens();
-            const float* state = states + request.image_index[first] * state_size();
             std::vector<RenderTask> tasks;
-            for (int64_t prompt = first; prompt < end; ++prompt) {
-                tasks.push_back(
-                    {ConstPromptState(request.prompt_state + prompt * request.prompt_state_size),
-                     {}});
-                for (int64_t mask = 0; mask < request.masks; ++mask) {
-                    const int64_t index = prompt * request.masks + mask;
-                    if (mask % slots == 0) tasks.back().targets.emplace_back();
-                    tasks.back().targets.back().add(request.vectors + index * vector_size,
-                                                    request.logits + index * area);
-                }
-            }
-            renderer->draw(reinterpret_cast<const std::byte*>(state),
-                           {model_.tiles() * part / parts, model_.tiles() * (part + 1) / parts},
-                           tasks);
+            for (int64_t prompt = first; prompt < end; ++prompt)
+                tasks.push_back(render_task(request, prompt));
+            renderer->draw(state_of(request, states, first), tiles_of(item % parts, parts), tasks,
+                           nullptr);
         };
     });
+}
+
+void Decoder::draw_hq(const MaskRequest& request, const float* states, int64_t longest,
+                      int team) const {
+    // The convolutions need a prompt's whole canvas: few prompts share the threads among parts.
+    const bool few = request.count < team;
+    const int each = few ? team : 1;
+    parallel_for(few ? 1 : team, request.count, [&] {
+        auto head = std::make_shared<HqHead>(model_);
+        return [&, head](int64_t prompt) {
+            const std::vector<RenderTask> tasks{render_task(request, prompt)};
+            const std::byte* state = state_of(request, states, prompt);
+            parallel_for(each, each, [&] {
+                auto renderer = std::make_shared<MaskRenderer>(model_, longest);
+                return [&, renderer](int64_t part) {
+                    renderer->draw(state, tiles_of(part, each), tasks, head.get());
+                };
+            });
+            head->finish(hq_features(model_, state), tasks.front().targets, each);
+        };
+    });
+}
+
+RenderTask Decoder::render_task(const MaskRequest& request, int64_t prompt) const {
+    RenderTask task{ConstPromptState(request.prompt_state + prompt * request.prompt_state_size),
+                    {}};
+    for (int64_t mask = 0; mask < request.masks; ++mask) {
+        const int64_t index = prompt * request.masks + mask;
+        if (mask % slots == 0) task.targets.emplace_back();
+        task.targets.back().add(request.vectors + index * model_.vector(),
+                                request.logits + index * model_.area());
+    }
+    return task;
+}
+
+const std::byte* Decoder::state_of(const MaskRequest& request, const float* states,
+                                   int64_t prompt) const {
+    return reinterpret_cast<const std::byte*>(states + request.image_index[prompt] * state_size());
+}
+
+TileRange Decoder::tiles_of(int64_t part, int64_t parts) const {
+    return {model_.tiles() * part / parts, model_.tiles() * (part + 1) / parts};
 }
 
 std::vector<std::string> kernel_table_names() {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cpu/sam_decoder/image_state.h"
+#include "cpu/sam_decoder/mask_renderer.h"
 #include "cpu/sam_decoder/model.h"
 
 namespace fastseg::cpu::sam_decoder {
@@ -22,7 +23,7 @@ struct Prompts {
 
 struct DecodeResult {
     float* ious;          // [count, 4]
-    float* vectors;       // [count, 4, 32]
+    float* vectors;       // [count, 4, vector]
     float* prompt_state;  // [count, prompt_state_size] from which `draw` makes image tokens again
 };
 
@@ -35,7 +36,7 @@ struct MasksAbove {
 
 struct MaskRequest {
     const float* prompt_state;   // [count, prompt_state_size]
-    const float* vectors;        // [count, masks, 32]
+    const float* vectors;        // [count, masks, vector]
     const int32_t* image_index;  // [count] into states
     int64_t count, prompt_state_size, masks;
     float* logits;  // [count, masks, 4 * grid, 4 * grid]
@@ -46,6 +47,8 @@ class Decoder {
     // `kernel_table` by name.
     Decoder(const Weights& weights, int64_t grid, int64_t side, const std::string& kernel_table);
 
+    int64_t vector() const { return model_.vector(); }  // floats of a mask's vector
+    std::vector<int64_t> map_sizes() const { return model_.map_sizes(); }
     int64_t state_size() const;                                       // floats an image
     int64_t prompt_state_size(int64_t points, bool with_mask) const;  // floats a prompt
 
@@ -61,6 +64,11 @@ class Decoder {
   private:
     void run(const Prompts& prompts, const float* states, int64_t images,
              const DecodeResult& result, const MasksAbove& masks, int threads) const;
+    void draw_hq(const MaskRequest& request, const float* states, int64_t longest, int team) const;
+    RenderTask render_task(const MaskRequest& request, int64_t prompt) const;
+    const std::byte* state_of(const MaskRequest& request, const float* states,
+                              int64_t prompt) const;
+    TileRange tiles_of(int64_t part, int64_t parts) const;
     void add_mask(const std::byte* state, const float* mask, std::byte* to, int threads) const;
 
     Model model_;

@@ -53,8 +53,17 @@ void convolve_2x2(const float* planes, int64_t in, int64_t side, const std::vect
 
 }  // namespace
 
+int64_t state_bytes(const Model& model) {
+    const int64_t features = model.kind == Kind::sam_hq ? vector_size * model.area() * 4 : 0;
+    return model.tiles() * state_tile_bytes(model) + features;
+}
+
+const float* hq_features(const Model& model, const std::byte* state) {
+    return reinterpret_cast<const float*>(state + model.tiles() * state_tile_bytes(model));
+}
+
 int64_t state_tile_bytes(const Model& model) {
-    const int64_t maps = model.high_res ? (middle_size + fine_size) * 4 : 0;
+    const int64_t maps = model.kind == Kind::sam2 ? (middle_size + fine_size) * 4 : 0;
     return tile_size * ((width + 3 * inner) * model.element() + maps);
 }
 
@@ -66,12 +75,13 @@ BasicStateTile<Byte> divide_tile(const Model& model, Byte* tile) {
     const int64_t projection = tile_size * inner * model.element();
     Byte* keys = tile + image;
     Byte* maps = keys + 3 * projection;
+    const bool finer = model.kind == Kind::sam2;
     return {tile,
             keys,
             keys + projection,
             keys + 2 * projection,
-            model.high_res ? maps : nullptr,
-            model.high_res ? maps + middle_size * tile_size * 4 : nullptr};
+            finer ? maps : nullptr,
+            finer ? maps + middle_size * tile_size * 4 : nullptr};
 }
 
 // Keep the image [256, tile] of a tile, which the first of the scratch floats are, and project it.
@@ -130,15 +140,15 @@ void fill_state_tile(const Model& model, const ImageMaps& maps, int64_t tile,
     const int64_t valid = std::min(n, model.image_tokens() - first);
     for (int64_t c = 0; c < width; ++c) {
         float* row = floats + c * n;
-        const float* from = maps.embedding + c * model.image_tokens() + first;
+        const float* from = maps[0] + c * model.image_tokens() + first;
         const float no_mask = model.no_mask[static_cast<size_t>(c)];
         for (int64_t i = 0; i < valid; ++i) row[i] = from[i] + no_mask;
         std::fill(row + valid, row + n, 0.0f);
     }
     fill_tile(model, tile, state, floats);
-    if (!model.high_res) return;
-    copy_parts(model, maps.middle + first * middle_size, valid, middle_size, state.middle);
-    copy_parts(model, maps.fine + first * fine_size, valid, fine_size, state.fine);
+    if (model.kind != Kind::sam2) return;
+    copy_parts(model, maps[1] + first * middle_size, valid, middle_size, state.middle);
+    copy_parts(model, maps[2] + first * fine_size, valid, fine_size, state.fine);
 }
 
 StateTile state_tile(const Model& model, std::byte* tile) {

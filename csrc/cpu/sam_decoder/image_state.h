@@ -13,21 +13,23 @@ struct BasicStateTile {
     Byte* keys;     // [128, tile] in format b
     Byte* values;   // [tile, 128] in format b
     Byte* queries;  // [128, tile] in format b
-    Byte* middle;   // [4 parts, 64, tile] floats; null without maps of higher resolution
+    Byte* middle;   // [4 parts, 64, tile] floats; of SAM 2 alone
     Byte* fine;     // [4 parts, 4 finer parts, 32, tile] floats; likewise
 };
 
 using StateTile = BasicStateTile<std::byte>;
 using ConstStateTile = BasicStateTile<const std::byte>;
 
-// What the encoder makes of an image.
-struct ImageMaps {
-    const float* embedding;         // [256, grid, grid]
-    const float* middle = nullptr;  // [grid * grid, 4 parts, 64], x before y; null for SAM
-    const float* fine = nullptr;    // [grid * grid, 4 parts, 4 finer parts, 32]; null for SAM
-};
+// What the encoder makes of an image: the embedding [256, grid, grid], and
+//   SAM 2   maps [grid * grid, 4 parts, 64] and [grid * grid, 4 parts, 4 finer parts, 32], parts x
+//           before y and finer parts y before x
+//   SAM-HQ  features [32, 4 * grid, 4 * grid]
+using ImageMaps = std::vector<const float*>;
 
+// A state is its tiles, then SAM-HQ's features.
+int64_t state_bytes(const Model& model);
 int64_t state_tile_bytes(const Model& model);
+const float* hq_features(const Model& model, const std::byte* state);
 
 StateTile state_tile(const Model& model, std::byte* tile);
 ConstStateTile state_tile(const Model& model, const std::byte* tile);

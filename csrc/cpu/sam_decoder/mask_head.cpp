@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "cpu/sam_decoder/hq_head.h"
+
 namespace fastseg::cpu::sam_decoder {
 namespace {
 
@@ -24,7 +26,8 @@ MaskHead::MaskHead(const Model& model) : model_(model) {
 }
 
 void MaskHead::draw(const void* image, const ConstStateTile& state, int64_t tile,
-                    const MaskTargets& targets, const std::byte* ahead, int64_t ahead_bytes) {
+                    const MaskTargets& targets, const std::byte* ahead, int64_t ahead_bytes,
+                    HqHead* hq) {
     const KernelTable& table = model_.table;
     const Upscaling& head = model_.head;
     const int64_t n = tile_size, quarter = width / 4;
@@ -33,7 +36,7 @@ void MaskHead::draw(const void* image, const ConstStateTile& state, int64_t tile
                     vector_size * sizeof(float));
     float* upscaled = upscaled_.floats();
     float* canvas = canvas_.floats();
-    const bool maps = model_.high_res;
+    const bool maps = model_.kind == Kind::sam2;
     for (int64_t part = 0; part < 4; ++part) {
         if (ahead) prefetch(ahead + part * (ahead_bytes / 4), ahead_bytes / 4);
         if (maps) copy_part(state.middle, part, upscaled, quarter);
@@ -46,10 +49,24 @@ void MaskHead::draw(const void* image, const ConstStateTile& state, int64_t tile
         if (maps) copy_part(state.fine, part, canvas, 4 * vector_size);
         table.gemm({head.second.bytes(), quarter, packed_b, b_stride(table, quarter, n), canvas, n,
                     4 * vector_size, n, quarter, maps});
-        table.gelu_dot(canvas, head.second_bias.data(), vectors_.floats(), targets.masks,
-                       drawn_.floats() + part * targets.masks * 4 * n);
+        if (hq) {
+            table.gelu(canvas, head.second_bias.data());
+            hq->keep(tile, part, canvas);
+            multiply(canvas, part, targets.masks);
+        } else {
+            table.gelu_dot(canvas, head.second_bias.data(), vectors_.floats(), targets.masks,
+                           drawn_.floats() + part * targets.masks * 4 * n);
+        }
     }
     write_pixels(tile, targets);
+}
+
+void MaskHead::multiply(const float* canvas, int64_t part, int64_t masks) const {
+    const int64_t n = tile_size;
+    for (int64_t finer = 0; finer < 4; ++finer)
+        model_.table.gemm_f32({vectors_.floats(), vector_size, canvas + finer * vector_size * n, n,
+                               drawn_.floats() + (part * masks * 4 + finer) * n, 4 * n, masks, n,
+                               vector_size, false});
 }
 
 void MaskHead::write_pixels(int64_t tile, const MaskTargets& targets) const {

@@ -22,6 +22,8 @@ struct MaskTargets {
     }
 };
 
+class HqHead;
+
 // A prompt's image tokens to logits: SAM's output upscaling, and a product with the mask vectors.
 class MaskHead {
   public:
@@ -29,12 +31,14 @@ class MaskHead {
 
     // Write the part of the planes that belongs to a tile; `image` is [256, tile] in format b, and
     // `state` the tile of the image that its prompt is on. Meanwhile the `ahead_bytes` at `ahead`
-    // are prefetched, if it is not null.
+    // are prefetched, if it is not null. With `hq` the canvas is kept there.
     void draw(const void* image, const ConstStateTile& state, int64_t tile,
-              const MaskTargets& targets, const std::byte* ahead, int64_t ahead_bytes);
+              const MaskTargets& targets, const std::byte* ahead, int64_t ahead_bytes, HqHead* hq);
 
   private:
     void write_pixels(int64_t tile, const MaskTargets& targets) const;
+    // The masks of a part of a canvas after its GELU.
+    void multiply(const float* canvas, int64_t part, int64_t masks) const;
 
     const Model& model_;
     // The masks' values at the sub-pixels of a tile: drawn_ [4 parts, masks, 4 parts, tile].

@@ -23,8 +23,10 @@ class MaskRenderer {
     // `longest` is the most tokens that a prompt has.
     MaskRenderer(const Model& model, int64_t longest);
 
-    // Write the logits of these tiles; at most `max_prompts` tasks.
-    void draw(const std::byte* state, TileRange tiles, const std::vector<RenderTask>& tasks);
+    // Write the logits of these tiles; at most `max_prompts` tasks. With `hq`, of one task: its
+    // canvas is kept there.
+    void draw(const std::byte* state, TileRange tiles, const std::vector<RenderTask>& tasks,
+              HqHead* hq);
 
   private:
     // A prompt's keys and values, layer by layer.

@@ -78,6 +78,29 @@ class Reader : private WeightReader {
                 linear(name + ".layers.2", width, out)};
     }
 
+    HqWeights hq(const std::string& decoder) const {
+        const std::string name = decoder + "embedding_maskfeature.";
+        constexpr int64_t hidden_size = 2 * vector_size, taps = 9;
+        HqWeights made{read_head(decoder + "hf_mlp", vector_size),
+                       float_buffer(taps * hidden_size * vector_size),
+                       values(name + "0.bias", {hidden_size}),
+                       norm(name + "1", hidden_size),
+                       std::vector<float>(vector_size * taps * hidden_size),
+                       values(name + "3.bias", {vector_size})};
+        const float* first = data(name + "0.weight", {hidden_size, vector_size, 3, 3});
+        const float* second = data(name + "3.weight", {vector_size, hidden_size, 3, 3});
+        for (int64_t wide = 0; wide < hidden_size; ++wide)
+            for (int64_t narrow = 0; narrow < vector_size; ++narrow)
+                for (int64_t tap = 0; tap < taps; ++tap) {
+                    made.first.floats()[(tap * hidden_size + wide) * vector_size + narrow] =
+                        first[(wide * vector_size + narrow) * taps + tap];
+                    const int64_t to = (narrow * taps + tap) * hidden_size + wide;
+                    made.second[static_cast<size_t>(to)] =
+                        second[(narrow * hidden_size + wide) * taps + tap];
+                }
+        return made;
+    }
+
     // A transposed convolution without overlap: rows are the sub-pixels' channels.
     Buffer upscaling(const std::string& name, int64_t in, int64_t out) const {
         const float* weight = data(name + ".weight", {in, out, 2, 2});
@@ -165,10 +188,13 @@ Model::Model(const Weights& weights, int64_t grid, int64_t side, const KernelTab
     };
     add_tokens("iou_token.weight", 1);
     add_tokens("mask_tokens.weight", slots);
-    const std::string object_token = "obj_score_token.weight";
-    high_res = weights.contains(decoder + object_token);
+    const std::string object_token = "obj_score_token.weight", hq_token = "hf_token.weight";
+    kind = weights.contains(decoder + object_token) ? Kind::sam2
+           : weights.contains(decoder + hq_token)   ? Kind::sam_hq
+                                                    : Kind::sam;
     // Attention knows no order of tokens, so this one stands where it is dropped most easily.
-    if (high_res) add_tokens(object_token, 1);
+    if (kind == Kind::sam2) add_tokens(object_token, 1);
+    if (kind == Kind::sam_hq) add_tokens(hq_token, 1);
     positions = encode_positions(*this);
 
     for (int index = 0; index < 2; ++index) {
@@ -209,11 +235,24 @@ Model::Model(const Weights& weights, int64_t grid, int64_t side, const KernelTab
                    reader.values(down + "6.bias", {width}),
                    reader.norm(down + "1", 4),
                    reader.norm(down + "4", mask_channels)};
+    if (kind == Kind::sam_hq) hq = reader.hq(decoder);
     for (Linear* linear : linears()) {
         const int64_t columns = (linear->out + panel - 1) / panel * panel;
         Buffer packed = float_buffer(columns * linear->in);
         table.pack_weights(linear->panels.floats(), packed.bytes(), linear->in, linear->out);
         linear->panels = std::move(packed);
+    }
+}
+
+std::vector<int64_t> Model::map_sizes() const {
+    const int64_t embedding = width * image_tokens();
+    switch (kind) {
+        case Kind::sam2:
+            return {embedding, middle_size * image_tokens(), fine_size * image_tokens()};
+        case Kind::sam_hq:
+            return {embedding, vector_size * area()};
+        default:
+            return {embedding};
     }
 }
 
@@ -225,7 +264,9 @@ std::vector<Linear*> Model::linears() {
               &layer.attention.out, &layer.token_to_image.query, &layer.token_to_image.out,
               &layer.mlp1, &layer.mlp2, &layer.image_to_token.key, &layer.image_to_token.value})
             all.push_back(linear);
-    for (Head* one : {&iou, &masks[0], &masks[1], &masks[2], &masks[3]})
+    std::vector<Head*> read{&iou, &masks[0], &masks[1], &masks[2], &masks[3]};
+    if (kind == Kind::sam_hq) read.push_back(&hq.vector);
+    for (Head* one : read)
         for (Linear* linear : {&one->first, &one->second, &one->last}) all.push_back(linear);
     return all;
 }

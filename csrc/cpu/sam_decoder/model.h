@@ -13,7 +13,7 @@ namespace fastseg::cpu::sam_decoder {
 
 using namespace nn;
 
-inline constexpr int64_t output_count = 5;  // tokens that heads read: the IoU's and four masks'
+inline constexpr int64_t output_count = 5;  // tokens that heads read in SAM: the IoU's, four masks'
 inline constexpr int64_t slots = 4;         // masks
 inline constexpr int64_t vector_size = 32;
 inline constexpr int64_t hidden = 2048;       // of the tokens' MLP
@@ -77,12 +77,34 @@ struct MaskPrompt {
     Norm norm1, norm2;
 };
 
+// SAM-HQ's further mask: its vector times what two convolutions of 3 x 3 make of the canvas, and
+// the encoder's features.
+struct HqWeights {
+    Head vector;
+    Buffer first;  // [9, 64, 32], tap by tap
+    std::vector<float> first_bias;
+    Norm norm;
+    std::vector<float> second;  // [32, 9, 64]
+    std::vector<float> second_bias;
+};
+
+// SAM 2 has maps of higher resolution, a token of the object, and a sigmoid behind the scores;
+// SAM-HQ has features of the encoder, and a token of one more mask.
+enum class Kind { sam, sam2, sam_hq };
+
 struct Model {
     Model(const Weights& weights, int64_t grid, int64_t side, const KernelTable& table);
 
     int64_t image_tokens() const { return grid * grid; }
     int64_t tiles() const { return (image_tokens() + tile_size - 1) / tile_size; }
     int64_t element() const { return table.bf16 ? 2 : 4; }
+    // Tokens that heads read: the scores', four masks', and SAM-HQ's.
+    int64_t outputs() const { return output_count + (kind == Kind::sam_hq); }
+    // Length of a mask's vector; the second half of SAM-HQ's is the same for all masks of a prompt.
+    int64_t vector() const { return vector_size * (kind == Kind::sam_hq ? 2 : 1); }
+    int64_t area() const { return 16 * image_tokens(); }  // of a mask, in pixels
+    // Floats of each array that the encoder makes of an image, the embedding first.
+    std::vector<int64_t> map_sizes() const;
     // Tokens of every prompt, before those of its points.
     int64_t fixed() const { return static_cast<int64_t>(fixed_tokens.size()) / width; }
     int64_t padded(int64_t rows) const {
@@ -91,19 +113,20 @@ struct Model {
 
     const KernelTable& table;
     int64_t grid, side;
-    double epsilon;                       // of the transformer's layer norms
-    bool high_res;                        // SAM 2: finer maps, an object token, scores by sigmoid
+    double epsilon;  // of the transformer's layer norms
+    Kind kind;
     std::vector<float> fourier;           // [2, 128]
     std::vector<float> label_embeddings;  // [5, 256] padding, background, foreground, two corners
     std::vector<float> no_mask;           // [256]
-    std::vector<float> fixed_tokens;      // [5 or 6, 256] the output tokens, then the object's
-    Buffer positions;                     // tiles of [256, tile]
+    std::vector<float> fixed_tokens;  // [5 or 6, 256] the output tokens, SAM 2's then the object's
+    Buffer positions;                 // tiles of [256, tile]
     Layer layers[2];
     TokenToImageAttention final_attention;
     Norm final_norm;
     Head iou, masks[slots];
     Upscaling head;
     MaskPrompt mask_prompt;
+    HqWeights hq;  // of SAM-HQ alone
 
   private:
     std::vector<Linear*> linears();  // all of them

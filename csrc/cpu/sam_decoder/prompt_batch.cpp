@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstring>
 #include <limits>
+#include <numeric>
 
 #include "cpu/nn/tile_config_guard.h"
 #include "cpu/support/parallel.h"
@@ -29,7 +30,7 @@ PromptBatch::PromptBatch(const Model& model, int64_t largest, int64_t tokens, bo
       tokens_(tokens),
       scratch_(float_buffer(2 * width * model.padded(heads * tokens))),
       attended_(float_buffer(largest * tokens * inner)),
-      final_queries_(float_buffer(largest * output_count * inner)),
+      final_queries_(float_buffer(largest * model.outputs() * inner)),
       prompts_(static_cast<size_t>(largest)) {
     for (Prompt& prompt : prompts_) {
         for (const Form form : {projected, folded}) {
@@ -46,6 +47,7 @@ PromptBatch::PromptBatch(const Model& model, int64_t largest, int64_t tokens, bo
         for (int64_t index = 0; index < few * (threads > 1 ? parts(model) : 1); ++index)
             partials_[form].emplace_back(model, tokens, form == folded);
     if (draws) image_tokens_ = Buffer::unwritten(few * model.tiles() * tile_bytes(model));
+    if (draws && model.kind == Kind::sam_hq) hq_ = std::make_unique<HqHead>(model);
 }
 
 void PromptBatch::run(const std::byte* state, const float* points, const int32_t* labels,
@@ -79,7 +81,7 @@ void PromptBatch::run(const std::byte* state, const float* points, const int32_t
           });
     rows.keep_output_tokens();
     const float* queries = rows.project_with_positions(model_.final_attention.query);
-    std::copy_n(queries, count * output_count * inner, final_queries_.floats());
+    std::copy_n(queries, count * model_.outputs() * inner, final_queries_.floats());
     for_prompt_ranges(count,
                       [&](PromptRange range) { finish_prompts(state, rows, range, out, masks); });
 }
@@ -87,7 +89,8 @@ void PromptBatch::run(const std::byte* state, const float* points, const int32_t
 void PromptBatch::finish_prompts(const std::byte* state, Tokens& rows, PromptRange range,
                                  const DecodeResult& out, const MasksAbove& masks) {
     const bool scores_first = masks.logits && !model_.table.bf16;
-    const ChosenTokens chosen = scores_first ? ChosenTokens{0} : ChosenTokens{0, 1, 2, 3, 4};
+    ChosenTokens chosen(static_cast<size_t>(scores_first ? 1 : model_.outputs()));
+    std::iota(chosen.begin(), chosen.end(), 0);
     const int64_t tokens = static_cast<int64_t>(chosen.size());
     for (int64_t index = range.first; index < range.end; ++index) set_final_queries(index, chosen);
     const auto visit = [&](ThreadScratch& scratch, const TileCursor& at, const Prompt& prompt,
@@ -111,21 +114,25 @@ void PromptBatch::finish_prompts(const std::byte* state, Tokens& rows, PromptRan
         attend_masks_above(state, rows, range, out, masks.threshold);
     } else {
         for (int64_t slot = 0; slot < slots; ++slot) rows.read_vectors(prompts, slot, out.vectors);
+        if (model_.kind == Kind::sam_hq) rows.read_hq_vectors(prompts, out.vectors);
     }
     if (masks.logits) draw(state, range, out, masks);
 }
 
 void PromptBatch::attend_masks_above(const std::byte* state, Tokens& rows, PromptRange range,
                                      const DecodeResult& out, float threshold) {
-    std::vector<int64_t> prompts_of_slot[slots];
+    std::vector<int64_t> prompts_of_slot[slots], drawn;
+    const bool hq = model_.kind == Kind::sam_hq;
     for (int64_t index = range.first; index < range.end; ++index) {
         const std::vector<int64_t> above = slots_above(out.ious + index * slots, threshold);
         if (above.empty()) continue;
+        drawn.push_back(index);
         ChosenTokens chosen;
         for (const int64_t slot : above) {
             chosen.push_back(1 + slot);
             prompts_of_slot[slot].push_back(index);
         }
+        if (hq) chosen.push_back(output_count);
         const int64_t tokens = static_cast<int64_t>(chosen.size());
         set_final_queries(index, chosen);
         const auto visit = [&](ThreadScratch& scratch, const TileCursor& at, const Prompt& prompt,
@@ -139,6 +146,7 @@ void PromptBatch::attend_masks_above(const std::byte* state, Tokens& rows, Promp
     for (int64_t slot = 1; slot < slots; ++slot)
         if (!prompts_of_slot[slot].empty())
             rows.read_vectors(prompts_of_slot[slot], slot, out.vectors);
+    if (hq && !drawn.empty()) rows.read_hq_vectors(drawn, out.vectors);
 }
 
 std::vector<int64_t> PromptBatch::slots_above(const float* ious, float threshold) {
@@ -150,8 +158,8 @@ std::vector<int64_t> PromptBatch::slots_above(const float* ious, float threshold
 }
 
 void PromptBatch::set_final_queries(int64_t index, const ChosenTokens& chosen) {
-    float queries[output_count * inner];
-    const float* of_prompt = final_queries_.floats() + index * output_count * inner;
+    float queries[(output_count + 1) * inner];
+    const float* of_prompt = final_queries_.floats() + index * model_.outputs() * inner;
     for (size_t i = 0; i < chosen.size(); ++i)
         std::copy_n(of_prompt + chosen[i] * inner, inner,
                     queries + static_cast<int64_t>(i) * inner);
@@ -165,28 +173,31 @@ void PromptBatch::add_final_attention(Tokens& rows, PromptRange range, const Cho
     finish_attention(model_.final_attention, folded, range, tokens);
     std::vector<int64_t> of_rows;
     for (int64_t index = range.first; index < range.end; ++index)
-        for (const int64_t token : chosen) of_rows.push_back(index * output_count + token);
+        for (const int64_t token : chosen) of_rows.push_back(index * model_.outputs() + token);
     rows.add_final_attention(attended_.floats() + range.first * tokens * inner, of_rows);
 }
 
 void PromptBatch::draw(const std::byte* state, PromptRange range, const DecodeResult& out,
                        const MasksAbove& masks) {
-    const int64_t area = 16 * model_.image_tokens();
+    const int64_t area = model_.area();
     for (int64_t index = range.first; index < range.end; ++index) {
         MaskTargets targets;
         for (const int64_t slot : slots_above(out.ious + index * slots, masks.threshold))
-            targets.add(out.vectors + (index * slots + slot) * vector_size,
+            targets.add(out.vectors + (index * slots + slot) * model_.vector(),
                         masks.logits + (index * (slots - 1) + slot - 1) * area);
         if (targets.masks == 0) continue;
         for_parts([&](ThreadScratch& scratch, int64_t, TileRange tiles) {
             for (int64_t tile = tiles.first; tile < tiles.end; ++tile) {
                 const std::byte* image = image_tokens(index - range.first, tile);
                 const bool last = tile + 1 == tiles.end;
-                scratch.head.draw(
-                    image, state_tile(model_, state + tile * state_tile_bytes(model_)), tile,
-                    targets, last ? nullptr : image + tile_bytes(model_), tile_bytes(model_));
+                scratch.head.draw(image,
+                                  state_tile(model_, state + tile * state_tile_bytes(model_)), tile,
+                                  targets, last ? nullptr : image + tile_bytes(model_),
+                                  tile_bytes(model_), hq_.get());
             }
         });
+        if (hq_)
+            hq_->finish(hq_features(model_, state), {targets}, static_cast<int>(threads_.size()));
     }
 }
 

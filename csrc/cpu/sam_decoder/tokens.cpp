@@ -143,12 +143,12 @@ void Tokens::add_attention(const Layer& layer, const float* attended) {
 }
 
 void Tokens::keep_output_tokens() {
-    const int64_t kept = output_count * width;
+    const int64_t kept = model_.outputs() * width;
     for (float* rows : {state_.floats(), prompt_.floats()})
         for (int64_t prompt = 1; prompt < prompts_; ++prompt)
             std::memmove(rows + prompt * kept, rows + prompt * tokens_ * width,
                          static_cast<size_t>(kept) * sizeof(float));
-    tokens_ = output_count;
+    tokens_ = model_.outputs();
 }
 
 void Tokens::add_final_attention(const float* attended, const std::vector<int64_t>& rows) {
@@ -163,7 +163,7 @@ void Tokens::add_final_attention(const float* attended, const std::vector<int64_
 
 void Tokens::read_ious(const std::vector<int64_t>& prompts, float* ious) {
     read(model_.iou, 0, prompts, ious, slots, slots);
-    if (!model_.high_res) return;
+    if (model_.kind != Kind::sam2) return;
     for (const int64_t prompt : prompts)
         for (int64_t slot = 0; slot < slots; ++slot) {
             float& score = ious[prompt * slots + slot];
@@ -172,8 +172,18 @@ void Tokens::read_ious(const std::vector<int64_t>& prompts, float* ious) {
 }
 
 void Tokens::read_vectors(const std::vector<int64_t>& prompts, int64_t slot, float* vectors) {
-    read(model_.masks[slot], 1 + slot, prompts, vectors + slot * vector_size, vector_size,
-         slots * vector_size);
+    const int64_t size = model_.vector();
+    read(model_.masks[slot], 1 + slot, prompts, vectors + slot * size, vector_size, slots * size);
+}
+
+void Tokens::read_hq_vectors(const std::vector<int64_t>& prompts, float* vectors) {
+    const int64_t size = model_.vector();
+    read(model_.hq.vector, output_count, prompts, vectors + vector_size, vector_size, slots * size);
+    for (const int64_t prompt : prompts) {
+        float* first = vectors + prompt * slots * size + vector_size;
+        for (int64_t slot = 1; slot < slots; ++slot)
+            std::copy_n(first, vector_size, first + slot * size);
+    }
 }
 
 void Tokens::read(const Head& head, int64_t token, const std::vector<int64_t>& prompts, float* to,

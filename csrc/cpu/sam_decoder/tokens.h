@@ -31,12 +31,14 @@ class Tokens {
     // Drop all but the output tokens, which take the final attention.
     void keep_output_tokens();
     // Add the results of the final attention [rows, 128] to the output tokens of these rows,
-    // 5 * prompt + token, and normalise them.
+    // outputs * prompt + token, and normalise them.
     void add_final_attention(const float* attended, const std::vector<int64_t>& rows);
     // The IoU predictions [4] of each of these prompts, to `ious` [prompts, 4].
     void read_ious(const std::vector<int64_t>& prompts, float* ious);
-    // The vector [32] of one mask of each of these prompts, to `vectors` [prompts, 4, 32].
+    // The vector [32] of one mask of each of these prompts, to `vectors` [prompts, 4, vector].
     void read_vectors(const std::vector<int64_t>& prompts, int64_t slot, float* vectors);
+    // That of SAM-HQ's further mask, to the second half of all vectors of a prompt.
+    void read_hq_vectors(const std::vector<int64_t>& prompts, float* vectors);
 
   private:
     // y [rows, out] = x [rows, in] times the matrix, and its bias.

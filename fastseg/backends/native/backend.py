@@ -73,9 +73,8 @@ class NativeBackend(NativeGraph["ops.DecoderKernel"]):
     def _compute(self, kernel: ops.DecoderKernel, inputs: Mapping[str, Array]) -> dict[str, Array]:
         threads = self._threads
         if self.graph.name == "image_state":
-            embedding, *maps = (inputs[tensor.name] for tensor in self.graph.inputs)
-            state = kernel.image_state(embedding, tuple(maps) or None, threads=threads)
-            return {"shared_image": state}
+            maps = (inputs[tensor.name] for tensor in self.graph.inputs)
+            return {"shared_image": kernel.image_state(*maps, threads=threads)}
         if self.graph.name == "mask_head":
             logits = kernel.draw(
                 inputs["image_tokens"],

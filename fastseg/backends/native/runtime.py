@@ -22,7 +22,14 @@ from fastseg.backends.native.encoder import NativeEncoder, open_kernel
 from fastseg.backends.native.kernel_cache import OpenedKernels
 from fastseg.backends.native.unet import NativeUnet, unsupported_reason
 from fastseg.backends.native.unet import open_kernel as open_unet
-from fastseg.contract import MASK_SLOTS, MASK_VECTOR, UNET_GRAPH, GraphSpec, TensorSpec
+from fastseg.contract import (
+    MASK_SLOTS,
+    MASK_VECTOR,
+    UNET_GRAPH,
+    Dimension,
+    GraphSpec,
+    TensorSpec,
+)
 from fastseg.environment import install_hint, versions
 from fastseg.errors import BackendError, BackendUnavailableError
 
@@ -195,12 +202,11 @@ def _decoder_file(folder: ModelFolder, graph_name: str, computes: str) -> GraphF
             f"{folder.path} holds no weights for {_NAME}: an earlier version of fastseg wrote it. "
             "Export the model again."
         )
-    graph = _graph(
-        graph_name,
-        folder.manifest.image_preprocessing.grid,
-        computes,
-        _maps(folder.manifest.graphs.get(_ENCODER)),
-    )
+    graphs, grid = folder.manifest.graphs, folder.manifest.image_preprocessing.grid
+    vector = _vector(graphs.get("decoder"))
+    if vector != MASK_VECTOR and computes == "bf16":
+        raise NotServedError(f"{_NAME} runs the decoder of SAM-HQ in fp32 alone. {_USE_AUTO}")
+    graph = _graph(graph_name, grid, computes, _maps(graphs.get(_ENCODER)), vector)
     return GraphFile(graph, stored.file, stored.sha256, computes, stored.bytes)
 
 
@@ -258,11 +264,19 @@ def _maps(encoder: GraphFile | None) -> tuple[TensorSpec, ...]:
     return tuple(replace(tensor, shape=(1, *tensor.shape[1:])) for tensor in further)
 
 
-def _graph(name: str, grid: int, precision: str, maps: tuple[TensorSpec, ...]) -> GraphSpec:
-    """Describe the graph of the kernel: the arrays between its graphs differ from SAM's.
+def _vector(decoder: GraphFile | None) -> Dimension:
+    """Return the length of a mask's vector, which is another in SAM-HQ."""
+    outputs = decoder.graph.outputs if decoder else ()
+    return next((port.shape[2] for port in outputs if port.name == "mask_vectors"), MASK_VECTOR)
 
-    SAM 2's maps go into the state of the image, and its object score, which nobody reads, is not
-    computed.
+
+def _graph(
+    name: str, grid: int, precision: str, maps: tuple[TensorSpec, ...], vector: Dimension
+) -> GraphSpec:
+    """Describe the graph of the kernel: the arrays between its graphs differ from the ONNX graphs'.
+
+    Maps of the encoder go into the state of the image. SAM 2's object score, which nobody reads,
+    is not computed.
     """
     low = 4 * grid
     shared = TensorSpec("shared_image", "float32", (1, f"{precision} floats"))
@@ -272,7 +286,7 @@ def _graph(name: str, grid: int, precision: str, maps: tuple[TensorSpec, ...]) -
     )
     answer = (
         TensorSpec("iou_predictions", "float32", ("prompts", MASK_SLOTS)),
-        TensorSpec("mask_vectors", "float32", ("prompts", MASK_SLOTS, MASK_VECTOR)),
+        TensorSpec("mask_vectors", "float32", ("prompts", MASK_SLOTS, vector)),
         TensorSpec("image_tokens", "float32", ("prompts", "floats")),
     )
     graphs = (
@@ -291,7 +305,7 @@ def _graph(name: str, grid: int, precision: str, maps: tuple[TensorSpec, ...]) -
             "mask_head",
             (
                 TensorSpec("image_tokens", "float32", ("survivors", "floats")),
-                TensorSpec("mask_vectors", "float32", ("survivors", "masks", MASK_VECTOR)),
+                TensorSpec("mask_vectors", "float32", ("survivors", "masks", vector)),
                 shared,
             ),
             (TensorSpec("low_res_logits", "float32", ("survivors", "masks", low, low)),),

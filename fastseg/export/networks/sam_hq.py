@@ -7,9 +7,11 @@ second half is that of the further token, for channels that stand beside those o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from fastseg.contract import MASK_SLOTS, TensorSpec
 from fastseg.export.networks.image_encoder import ImageEncoder, Shape
@@ -122,25 +124,48 @@ class HqMaskDecoder(MaskDecoder):
 
 
 class HqMaskHead(MaskHead):
-    """Image tokens, features of the image and mask vectors to low-resolution logits."""
+    """Image tokens, features of the image and mask vectors to low-resolution logits.
+
+    The masks of a prompt share the second half of their vectors. Its product with the weights of
+    the second convolution comes first, which leaves one channel of that convolution's 32.
+    """
+
+    kernels: Tensor
+    bias: Tensor
 
     def __init__(self, decoder: HqMaskDecoder, grid: int) -> None:
         super().__init__(decoder, grid)
-        self.embedding_maskfeature = decoder.embedding_maskfeature
+        *parts, second = cast("Any", decoder.embedding_maskfeature)
+        self.hidden = nn.Sequential(*parts)
+        kernels = second.weight.detach().permute(0, 2, 3, 1)  # channel, row, column, hidden
+        self.register_buffer("kernels", kernels.reshape(MASK_VECTOR, -1).contiguous())
+        self.register_buffer("bias", second.bias.detach()[:, None])
 
     def forward(  # type: ignore[override]
         self, image_tokens: Tensor, mask_vectors: Tensor, features: Tensor
     ) -> Tensor:
         """Map (S, 1, L, 256), (S, M, 64) and (1, 32, 4 * grid, 4 * grid) to logits (S, M, ...)."""
         canvas = by_plane(self.canvas(image_tokens), MASK_VECTOR)
-        further = self.embedding_maskfeature(canvas) + features
-        both = torch.cat([canvas, further], dim=1).flatten(2)
-        return (mask_vectors @ both).reshape(*mask_vectors.shape[:2], *canvas.shape[2:])
+        side = canvas.shape[-1]
+        hidden = self.hidden(canvas).flatten(2)
+        shared = mask_vectors[:, :1, MASK_VECTOR:]
+        kernels = (shared @ self.kernels).reshape(-1, 9, hidden.shape[1])
+        products = (kernels @ hidden).reshape(-1, 9, side, side)
+        padded = functional.pad(products, (1, 1, 1, 1))
+        further = shared @ features.flatten(2) + shared @ self.bias
+        further = further.reshape(-1, 1, side, side)
+        for tap in range(9):
+            row, column = divmod(tap, 3)
+            further = further + padded[:, tap : tap + 1, row : row + side, column : column + side]
+        masks = mask_vectors[:, :, :MASK_VECTOR] @ canvas.flatten(2)
+        return masks.reshape(*mask_vectors.shape[:2], side, side) + further
 
 
 @dataclass(frozen=True, slots=True)
 class HqModules(SamModules):
     """The networks of SAM-HQ, and the five graphs that they become."""
+
+    native_decoder: ClassVar[type[MaskDecoder]] = HqMaskDecoder
 
     def map_ports(self) -> tuple[TensorSpec, ...]:
         """Describe the features that the encoder hands to the mask head."""
