@@ -190,6 +190,7 @@ def test_a_folder_segments_as_described(folder, backend):
         ({"boxes": [10, 10, 60, 50]}, ([[10.0, 10.0], [60.0, 50.0]], [2, 3])),
     )
     with fastseg.load(folder, device="cpu", backend=backend) as model:
+        assert model.runs["decoder"].startswith("native") == (backend == "auto")
         for given, named in prompts:
             logits, scores = expected(*named)
             for several, slots in ((True, slice(1, 4)), (False, slice(0, 1))):

@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch", reason="the reference needs torch")
 
 from fastseg import ops
 from fastseg.errors import BackendError, ModelFolderError
+from fastseg.export.networks.efficient_sam import EfficientSamMaskDecoder, PointEncoder
 from fastseg.export.networks.mask_decoder import MaskDecoder
 from fastseg.export.networks.prompt_encoder import PromptEncoder
 from fastseg.export.networks.sam2 import FINE, MIDDLE, Sam2MaskDecoder
@@ -31,7 +32,14 @@ HALF_TOLERANCE = 1.5e-2
 """Operands keep 8 bits; sums, normalisation and softmax are float32. Three times what was seen."""
 
 
-DECODERS = {"SAM": MaskDecoder, "SAM 2": Sam2MaskDecoder, "SAM-HQ": HqMaskDecoder}
+PARTS = {
+    "SAM": (PromptEncoder, MaskDecoder),
+    "SAM 2": (PromptEncoder, Sam2MaskDecoder),
+    "SAM-HQ": (PromptEncoder, HqMaskDecoder),
+    "EfficientSAM": (PointEncoder, EfficientSamMaskDecoder),
+}
+
+FLOAT32_ALONE = ("SAM-HQ", "EfficientSAM")
 
 
 @pytest.fixture(params=TABLES)
@@ -41,10 +49,10 @@ def kernel_table(request) -> str:
     return request.param
 
 
-@pytest.fixture(params=DECODERS)
+@pytest.fixture(params=PARTS)
 def kind(request, kernel_table) -> str:
-    if request.param == "SAM-HQ" and ops.computes_in_bf16(kernel_table):
-        pytest.skip("the decoder of SAM-HQ is computed in float32 alone")
+    if request.param in FLOAT32_ALONE and ops.computes_in_bf16(kernel_table):
+        pytest.skip(f"the decoder of {request.param} is computed in float32 alone")
     return request.param
 
 
@@ -88,14 +96,14 @@ class Source:
 def source(grid: int, kind: str = "SAM") -> Source:
     with torch.random.fork_rng():
         torch.manual_seed(grid)
-        modules = scattered(PromptEncoder(grid, 16 * grid)), scattered(DECODERS[kind]())
+        prompts, decoder = PARTS[kind]
+        modules = scattered(prompts(grid, 16 * grid)), scattered(decoder())
         embedding, places = torch.randn(1, 256, grid, grid), 4 * grid * grid
         shapes = {
-            "SAM": (),
             "SAM 2": ((1, places, MIDDLE), (1, places, 4 * FINE)),
             "SAM-HQ": ((1, 32, 4 * grid, 4 * grid),),
         }
-        maps = tuple(torch.randn(shape) for shape in shapes[kind])
+        maps = tuple(torch.randn(shape) for shape in shapes.get(kind, ()))
         return Source(kind, grid, *modules, embedding, maps)
 
 
@@ -116,7 +124,11 @@ class Asked:
     masks: np.ndarray | None = None
 
 
-def ask(grid: int, prompts: int, points: int, *, masked: bool = False) -> Asked:
+def ask(
+    grid: int, prompts: int, points: int, *, masked: bool = False, kind: str = "SAM"
+) -> Asked:
+    if masked and kind == "EfficientSAM":
+        pytest.skip("EfficientSAM takes no mask prompts")
     random = np.random.default_rng(points)
     coords = 18 * grid * random.random((prompts, points, 2), dtype=np.float32) - grid
     labels = random.integers(-1, 4, (prompts, points)).astype(np.int32)
@@ -153,7 +165,7 @@ def assert_close(actual: np.ndarray, wanted: np.ndarray, tolerance: float) -> No
     [(8, 3, 2), (8, 1, 1), (8, 5, 0), (7, 2, 3), (3, 9, 6), (8, 2, 40), (1, 2, 2)],
 )
 def test_every_table_answers_as_torch(kernel_table, kind, grid, prompts, points, masked):
-    modules, asked = source(grid, kind), ask(grid, prompts, points, masked=masked)
+    modules, asked = source(grid, kind), ask(grid, prompts, points, masked=masked, kind=kind)
     for actual, wanted in zip(
         found(modules.kernel(kernel_table), modules, asked), expected(modules, asked), strict=True
     ):
@@ -178,7 +190,7 @@ def test_the_grid_of_sam_is_nothing_special(kernel_table, kind):
 def test_bits_depend_neither_on_threads_nor_on_the_batch(
     kernel_table, kind, grid, prompts, masked
 ):
-    modules, asked = source(grid, kind), ask(grid, prompts, 2, masked=masked)
+    modules, asked = source(grid, kind), ask(grid, prompts, 2, masked=masked, kind=kind)
     kernel = modules.kernel(kernel_table)
     logits, ious = found(kernel, modules, asked)
     for threads in (2, 5, 16):
@@ -303,11 +315,12 @@ def test_the_decoder_takes_the_maps_that_it_draws_on(kernel_table, kind):
             kernel.image_state(embedding, *given)
 
 
-def test_the_decoder_of_sam_hq_is_refused_in_bfloat16(kernel_table):
+@pytest.mark.parametrize("kind", FLOAT32_ALONE)
+def test_decoders_that_need_a_whole_canvas_are_refused_in_bfloat16(kernel_table, kind):
     if not ops.computes_in_bf16(kernel_table):
         pytest.skip(f"{kernel_table} computes in float32")
     with pytest.raises(ModelFolderError, match="float32 alone"):
-        source(8, "SAM-HQ").kernel(kernel_table)
+        source(8, kind).kernel(kernel_table)
 
 
 def test_no_prompts_are_no_work(kernel_table):

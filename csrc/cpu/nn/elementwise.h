@@ -107,12 +107,12 @@ FASTSEG_INLINE void add_and_measure(float* sums, const float* residual, int64_t 
     for (int v = 0; v < vectors; ++v) out[v] = moments[v].statistics(width, epsilon);
 }
 
-// See KernelTable::gelu.
-void gelu_canvas(float* canvas, const float* bias) {
-    for (int64_t row = 0; row < 4 * channels * 2; ++row)
+// See KernelTable::scale_gelu.
+void scale_gelu(float* rows, int64_t count, const float* scale, const float* shift) {
+    for (int64_t row = 0; row < count; ++row)
         for (int64_t n = 0; n < tile_size; n += lanes) {
-            float* at = canvas + row * tile_size + n;
-            store(at, gelu(load(at) + spread(bias[row % (channels * 2)])));
+            float* at = rows + row * tile_size + n;
+            store(at, gelu(load(at) * spread(scale[row]) + spread(shift[row])));
         }
 }
 

@@ -129,8 +129,8 @@ struct KernelTable {
     // rows [64, tile] + bias -> norm -> GELU -> format b, in float32 in place.
     void (*norm_gelu)(float* rows, const float* bias, const float* scale, const float* shift,
                       void* packed_b);
-    // canvas [4, 32, tile] + bias -> GELU, in place.
-    void (*gelu)(float* canvas, const float* bias);
+    // rows [count, tile] * scale [count] + shift [count] -> GELU, in place.
+    void (*scale_gelu)(float* rows, int64_t count, const float* scale, const float* shift);
     // canvas [4, 32, tile] + bias -> GELU -> times vectors [masks, 32]: out [masks, 4, tile].
     void (*gelu_dot)(const float* canvas, const float* bias, const float* vectors, int64_t masks,
                      float* out);

@@ -202,7 +202,7 @@ constexpr KernelTable bf16_kernels(const char* name, const GemmKernels& p) {
             pack_transposed,
             p.gemm_residual_layernorm,
             norm_gelu,
-            gelu_canvas,
+            scale_gelu,
             gelu_dot,
             nullptr};
 }

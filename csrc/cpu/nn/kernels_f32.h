@@ -109,7 +109,7 @@ constexpr KernelTable f32_kernels(const char* name) {
             pack_transposed,
             gemm_residual_layernorm,
             norm_gelu,
-            gelu_canvas,
+            scale_gelu,
             gelu_dot,
             &dense_f32_kernels};
 }

@@ -5,7 +5,7 @@
 #include <stdexcept>
 
 #include "cpu/nn/tile_config_guard.h"
-#include "cpu/sam_decoder/hq_head.h"
+#include "cpu/sam_decoder/canvas_head.h"
 #include "cpu/sam_decoder/mask_renderer.h"
 #include "cpu/sam_decoder/prompt_batch.h"
 #include "cpu/sam_decoder/prompt_state.h"
@@ -57,8 +57,8 @@ std::vector<std::pair<int64_t, int64_t>> batches_of(const int32_t* image_index, 
 Decoder::Decoder(const Weights& weights, int64_t grid, int64_t side,
                  const std::string& kernel_table)
     : model_(weights, grid, side, choose(kernel_table)) {
-    if (model_.kind == Kind::sam_hq && model_.table.bf16)
-        throw std::invalid_argument("the decoder of SAM-HQ is computed in float32 alone");
+    if (model_.table.bf16 && make_canvas_head(model_))
+        throw std::invalid_argument("this decoder is computed in float32 alone");
 }
 
 int64_t Decoder::state_size() const {
@@ -165,7 +165,7 @@ void Decoder::draw(const MaskRequest& request, const float* states, int64_t imag
                                         request.prompt_state_size, model_.image_tokens()));
     const int team = team_size(threads, request.count * model_.tiles(),
                                static_cast<double>(request.count) * nanoseconds_per_prompt);
-    if (model_.kind == Kind::sam_hq) return draw_hq(request, states, longest, team);
+    if (make_canvas_head(model_)) return draw_whole(request, states, longest, team);
     const auto batches = batches_of(
         request.image_index, request.count,
         std::clamp<int64_t>((request.count + team - 1) / team, 1, MaskRenderer::max_prompts), team);
@@ -186,13 +186,13 @@ void Decoder::draw(const MaskRequest& request, const float* states, int64_t imag
     });
 }
 
-void Decoder::draw_hq(const MaskRequest& request, const float* states, int64_t longest,
-                      int team) const {
-    // The convolutions need a prompt's whole canvas: few prompts share the threads among parts.
+void Decoder::draw_whole(const MaskRequest& request, const float* states, int64_t longest,
+                         int team) const {
+    // The head needs all tiles of a prompt: few prompts share the threads among parts.
     const bool few = request.count < team;
     const int each = few ? team : 1;
     parallel_for(few ? 1 : team, request.count, [&] {
-        auto head = std::make_shared<HqHead>(model_);
+        const std::shared_ptr<CanvasHead> head = make_canvas_head(model_);
         return [&, head](int64_t prompt) {
             const std::vector<RenderTask> tasks{render_task(request, prompt)};
             const std::byte* state = state_of(request, states, prompt);
@@ -202,7 +202,7 @@ void Decoder::draw_hq(const MaskRequest& request, const float* states, int64_t l
                     renderer->draw(state, tiles_of(part, each), tasks, head.get());
                 };
             });
-            head->finish(hq_features(model_, state), tasks.front().targets, each);
+            head->finish(state, tasks.front().targets, each);
         };
     });
 }

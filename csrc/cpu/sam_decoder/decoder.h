@@ -64,7 +64,8 @@ class Decoder {
   private:
     void run(const Prompts& prompts, const float* states, int64_t images,
              const DecodeResult& result, const MasksAbove& masks, int threads) const;
-    void draw_hq(const MaskRequest& request, const float* states, int64_t longest, int team) const;
+    void draw_whole(const MaskRequest& request, const float* states, int64_t longest,
+                    int team) const;
     RenderTask render_task(const MaskRequest& request, int64_t prompt) const;
     const std::byte* state_of(const MaskRequest& request, const float* states,
                               int64_t prompt) const;

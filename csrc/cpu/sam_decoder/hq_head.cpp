@@ -43,10 +43,11 @@ void HqHead::keep(int64_t tile, int64_t part, const float* canvas) {
     }
 }
 
-void HqHead::finish(const float* features, const std::vector<MaskTargets>& targets, int threads) {
+void HqHead::finish(const std::byte* state, const std::vector<MaskTargets>& targets, int threads) {
     if (targets.empty()) return;
     const KernelTable& table = model_.table;
     const HqWeights& weights = model_.hq;
+    const float* features = hq_features(model_, state);
     const float* vector = targets.front().vectors[0] + vector_size;
     const Buffer folded = float_buffer(taps * hidden_size);
     table.gemm_f32({vector, vector_size, weights.second.data(), taps * hidden_size, folded.floats(),

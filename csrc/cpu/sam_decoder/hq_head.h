@@ -7,23 +7,19 @@
 
 #include <vector>
 
-#include "cpu/sam_decoder/mask_head.h"
-#include "cpu/sam_decoder/model.h"
+#include "cpu/sam_decoder/canvas_head.h"
 
 namespace fastseg::cpu::sam_decoder {
 
-// Scratch for one prompt after another.
-class HqHead {
+class HqHead : public CanvasHead {
   public:
     explicit HqHead(const Model& model);
 
-    // Keep a part of a tile of the canvas, [4 finer parts, 32, tile]. Tiles do not touch each
-    // other's memory.
-    void keep(int64_t tile, int64_t part, const float* canvas);
-
-    // Add the mask to the planes of all targets, whose canvas was kept. The vector is that of the
-    // first target; `features` are [32, 4 * grid, 4 * grid].
-    void finish(const float* features, const std::vector<MaskTargets>& targets, int threads);
+    // A part of the canvas, [4 finer parts, 32, tile].
+    void keep(int64_t tile, int64_t part, const float* canvas) override;
+    // Add the mask, whose vector is that of the first target.
+    void finish(const std::byte* state, const std::vector<MaskTargets>& targets,
+                int threads) override;
 
   private:
     // One row of pixels of the taps: the first convolution, and the folded second one.

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "cpu/sam_decoder/hq_head.h"
+#include "cpu/sam_decoder/canvas_head.h"
 
 namespace fastseg::cpu::sam_decoder {
 namespace {
@@ -27,13 +27,11 @@ MaskHead::MaskHead(const Model& model) : model_(model) {
 
 void MaskHead::draw(const void* image, const ConstStateTile& state, int64_t tile,
                     const MaskTargets& targets, const std::byte* ahead, int64_t ahead_bytes,
-                    HqHead* hq) {
+                    CanvasHead* canvas_head) {
     const KernelTable& table = model_.table;
     const Upscaling& head = model_.head;
     const int64_t n = tile_size, quarter = width / 4;
-    for (int64_t mask = 0; mask < targets.masks; ++mask)
-        std::memcpy(vectors_.floats() + mask * vector_size, targets.vectors[mask],
-                    vector_size * sizeof(float));
+    set_vectors(targets);
     float* upscaled = upscaled_.floats();
     float* canvas = canvas_.floats();
     const bool maps = model_.kind == Kind::sam2;
@@ -42,6 +40,10 @@ void MaskHead::draw(const void* image, const ConstStateTile& state, int64_t tile
         if (maps) copy_part(state.middle, part, upscaled, quarter);
         table.gemm({head.first.bytes() + a_offset(table, width, part * quarter, 0), width, image,
                     b_stride(table, width, n), upscaled, n, quarter, n, width, maps});
+        if (model_.kind == Kind::efficient_sam) {
+            canvas_head->keep(tile, part, upscaled);
+            continue;
+        }
         table.norm_gelu(upscaled, head.first_bias.data(), head.norm.scale.data(),
                         head.norm.shift.data(), packed_upscaled_.bytes());
         const void* packed_b =
@@ -49,16 +51,40 @@ void MaskHead::draw(const void* image, const ConstStateTile& state, int64_t tile
         if (maps) copy_part(state.fine, part, canvas, 4 * vector_size);
         table.gemm({head.second.bytes(), quarter, packed_b, b_stride(table, quarter, n), canvas, n,
                     4 * vector_size, n, quarter, maps});
-        if (hq) {
-            table.gelu(canvas, head.second_bias.data());
-            hq->keep(tile, part, canvas);
+        if (canvas_head) {
+            table.scale_gelu(canvas, 4 * vector_size, model_.hq.canvas_scale.data(),
+                             model_.hq.canvas_shift.data());
+            canvas_head->keep(tile, part, canvas);
             multiply(canvas, part, targets.masks);
         } else {
             table.gelu_dot(canvas, head.second_bias.data(), vectors_.floats(), targets.masks,
                            drawn_.floats() + part * targets.masks * 4 * n);
         }
     }
+    if (model_.kind != Kind::efficient_sam) write_pixels(tile, targets);
+}
+
+void MaskHead::draw_scaled(const float* rows, int64_t tile, const MaskTargets& targets,
+                           const float* scale, const float* shift) {
+    const KernelTable& table = model_.table;
+    const int64_t n = tile_size, quarter = width / 4;
+    set_vectors(targets);
+    float* upscaled = upscaled_.floats();
+    for (int64_t part = 0; part < 4; ++part) {
+        std::copy_n(rows + part * quarter * n, quarter * n, upscaled);
+        table.scale_gelu(upscaled, quarter, scale, shift);
+        table.gemm_f32({model_.head.second.floats(), quarter, upscaled, n, canvas_.floats(), n,
+                        4 * vector_size, n, quarter, false});
+        table.gelu_dot(canvas_.floats(), model_.head.second_bias.data(), vectors_.floats(),
+                       targets.masks, drawn_.floats() + part * targets.masks * 4 * n);
+    }
     write_pixels(tile, targets);
+}
+
+void MaskHead::set_vectors(const MaskTargets& targets) {
+    for (int64_t mask = 0; mask < targets.masks; ++mask)
+        std::memcpy(vectors_.floats() + mask * vector_size, targets.vectors[mask],
+                    vector_size * sizeof(float));
 }
 
 void MaskHead::multiply(const float* canvas, int64_t part, int64_t masks) const {

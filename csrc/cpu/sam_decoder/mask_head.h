@@ -22,7 +22,7 @@ struct MaskTargets {
     }
 };
 
-class HqHead;
+class CanvasHead;
 
 // A prompt's image tokens to logits: SAM's output upscaling, and a product with the mask vectors.
 class MaskHead {
@@ -31,11 +31,16 @@ class MaskHead {
 
     // Write the part of the planes that belongs to a tile; `image` is [256, tile] in format b, and
     // `state` the tile of the image that its prompt is on. Meanwhile the `ahead_bytes` at `ahead`
-    // are prefetched, if it is not null. With `hq` the canvas is kept there.
+    // are prefetched, if it is not null. A `canvas_head` gets what it keeps.
     void draw(const void* image, const ConstStateTile& state, int64_t tile,
-              const MaskTargets& targets, const std::byte* ahead, int64_t ahead_bytes, HqHead* hq);
+              const MaskTargets& targets, const std::byte* ahead, int64_t ahead_bytes,
+              CanvasHead* canvas_head);
+    // Draw from the first step `rows` [4 parts, 64, tile], times `scale` [64] plus `shift` [64].
+    void draw_scaled(const float* rows, int64_t tile, const MaskTargets& targets,
+                     const float* scale, const float* shift);
 
   private:
+    void set_vectors(const MaskTargets& targets);
     void write_pixels(int64_t tile, const MaskTargets& targets) const;
     // The masks of a part of a canvas after its GELU.
     void multiply(const float* canvas, int64_t part, int64_t masks) const;

@@ -22,7 +22,7 @@ void MaskRenderer::load(const ConstPromptState& state, Prompt& prompt) {
 }
 
 void MaskRenderer::draw(const std::byte* state, TileRange tiles,
-                        const std::vector<RenderTask>& tasks, HqHead* hq) {
+                        const std::vector<RenderTask>& tasks, CanvasHead* canvas_head) {
     const int64_t bytes = state_tile_bytes(model_);
     for (size_t index = 0; index < tasks.size(); ++index)
         load(tasks[index].prompt, prompts_[index]);
@@ -39,7 +39,7 @@ void MaskRenderer::draw(const std::byte* state, TileRange tiles,
             tile_pass_.update_second_layer(tile, prompt.keys_values[1], tokens, 0, false);
             for (const MaskTargets& targets : task.targets) {
                 head_.draw(tile_pass_.image(), of_prompt, tile, targets, ahead,
-                           width * tile_size * model_.element(), hq);
+                           width * tile_size * model_.element(), canvas_head);
                 ahead = nullptr;
             }
         }

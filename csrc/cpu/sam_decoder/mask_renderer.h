@@ -23,10 +23,9 @@ class MaskRenderer {
     // `longest` is the most tokens that a prompt has.
     MaskRenderer(const Model& model, int64_t longest);
 
-    // Write the logits of these tiles; at most `max_prompts` tasks. With `hq`, of one task: its
-    // canvas is kept there.
+    // Write the logits of these tiles; at most `max_prompts` tasks, with a `canvas_head` one.
     void draw(const std::byte* state, TileRange tiles, const std::vector<RenderTask>& tasks,
-              HqHead* hq);
+              CanvasHead* canvas_head);
 
   private:
     // A prompt's keys and values, layer by layer.

@@ -78,7 +78,29 @@ class Reader : private WeightReader {
                 linear(name + ".layers.2", width, out)};
     }
 
-    HqWeights hq(const std::string& decoder) const {
+    // Rows of 256, one after another; zeros for an empty name.
+    std::vector<float> embeddings(const std::vector<std::string>& names) const {
+        std::vector<float> rows;
+        for (const std::string& name : names) {
+            const std::vector<float> one =
+                name.empty() ? std::vector<float>(width) : values(name, {1, width});
+            rows.insert(rows.end(), one.begin(), one.end());
+        }
+        return rows;
+    }
+
+    MaskPrompt mask_prompt(const std::string& name) const {
+        return {values(name + "0.weight", {4, 1, 2, 2}),
+                values(name + "0.bias", {4}),
+                values(name + "3.weight", {mask_channels, 4, 2, 2}),
+                values(name + "3.bias", {mask_channels}),
+                values(name + "6.weight", {width, mask_channels, 1, 1}),
+                values(name + "6.bias", {width}),
+                norm(name + "1", 4),
+                norm(name + "4", mask_channels)};
+    }
+
+    HqWeights hq(const std::string& decoder, const std::vector<float>& canvas_bias) const {
         const std::string name = decoder + "embedding_maskfeature.";
         constexpr int64_t hidden_size = 2 * vector_size, taps = 9;
         HqWeights made{read_head(decoder + "hf_mlp", vector_size),
@@ -86,7 +108,12 @@ class Reader : private WeightReader {
                        values(name + "0.bias", {hidden_size}),
                        norm(name + "1", hidden_size),
                        std::vector<float>(vector_size * taps * hidden_size),
-                       values(name + "3.bias", {vector_size})};
+                       values(name + "3.bias", {vector_size}),
+                       std::vector<float>(4 * vector_size, 1.0f),
+                       {}};
+        for (int part = 0; part < 4; ++part)
+            made.canvas_shift.insert(made.canvas_shift.end(), canvas_bias.begin(),
+                                     canvas_bias.end());
         const float* first = data(name + "0.weight", {hidden_size, vector_size, 3, 3});
         const float* second = data(name + "3.weight", {vector_size, hidden_size, 3, 3});
         for (int64_t wide = 0; wide < hidden_size; ++wide)
@@ -175,23 +202,31 @@ Model::Model(const Weights& weights, int64_t grid, int64_t side, const KernelTab
     const std::string prompt = "prompt_encoder.", decoder = "mask_decoder.";
     epsilon = reader.scalar(decoder + "transformer.epsilon", 1e-5);
     fourier = reader.values(prompt + "pe_layer.positional_encoding_gaussian_matrix", {2, inner});
-    label_embeddings = reader.values(prompt + "not_a_point_embed.weight", {1, width});
-    for (int label = 0; label < 4; ++label) {
-        const std::string name = prompt + "point_embeddings." + std::to_string(label) + ".weight";
-        const std::vector<float> one = reader.values(name, {1, width});
-        label_embeddings.insert(label_embeddings.end(), one.begin(), one.end());
+    const std::string object_token = "obj_score_token.weight", hq_token = "hf_token.weight";
+    const std::string padding = "invalid_points.weight";
+    kind = weights.contains(decoder + object_token) ? Kind::sam2
+           : weights.contains(decoder + hq_token)   ? Kind::sam_hq
+           : weights.contains(prompt + padding)     ? Kind::efficient_sam
+                                                    : Kind::sam;
+    if (kind == Kind::efficient_sam) {
+        label_embeddings =
+            reader.embeddings({prompt + padding, "", prompt + "point_embeddings.weight",
+                               prompt + "bbox_top_left_embeddings.weight",
+                               prompt + "bbox_bottom_right_embeddings.weight"});
+        no_mask.assign(width, 0.0f);
+    } else {
+        const std::string points = prompt + "point_embeddings.";
+        label_embeddings =
+            reader.embeddings({prompt + "not_a_point_embed.weight", points + "0.weight",
+                               points + "1.weight", points + "2.weight", points + "3.weight"});
+        no_mask = reader.values(prompt + "no_mask_embed.weight", {1, width});
     }
-    no_mask = reader.values(prompt + "no_mask_embed.weight", {1, width});
     const auto add_tokens = [&](const std::string& name, int64_t count) {
         const std::vector<float> tokens = reader.values(decoder + name, {count, width});
         fixed_tokens.insert(fixed_tokens.end(), tokens.begin(), tokens.end());
     };
     add_tokens("iou_token.weight", 1);
     add_tokens("mask_tokens.weight", slots);
-    const std::string object_token = "obj_score_token.weight", hq_token = "hf_token.weight";
-    kind = weights.contains(decoder + object_token) ? Kind::sam2
-           : weights.contains(decoder + hq_token)   ? Kind::sam_hq
-                                                    : Kind::sam;
     // Attention knows no order of tokens, so this one stands where it is dropped most easily.
     if (kind == Kind::sam2) add_tokens(object_token, 1);
     if (kind == Kind::sam_hq) add_tokens(hq_token, 1);
@@ -226,16 +261,8 @@ Model::Model(const Weights& weights, int64_t grid, int64_t side, const KernelTab
             reader.upscaling(up + "3", width / 4, vector_size),
             reader.values(up + "0.bias", {width / 4}), reader.values(up + "3.bias", {vector_size}),
             reader.norm(up + "1", width / 4)};
-    const std::string down = prompt + "mask_downscaling.";
-    mask_prompt = {reader.values(down + "0.weight", {4, 1, 2, 2}),
-                   reader.values(down + "0.bias", {4}),
-                   reader.values(down + "3.weight", {mask_channels, 4, 2, 2}),
-                   reader.values(down + "3.bias", {mask_channels}),
-                   reader.values(down + "6.weight", {width, mask_channels, 1, 1}),
-                   reader.values(down + "6.bias", {width}),
-                   reader.norm(down + "1", 4),
-                   reader.norm(down + "4", mask_channels)};
-    if (kind == Kind::sam_hq) hq = reader.hq(decoder);
+    if (kind != Kind::efficient_sam) mask_prompt = reader.mask_prompt(prompt + "mask_downscaling.");
+    if (kind == Kind::sam_hq) hq = reader.hq(decoder, head.second_bias);
     for (Linear* linear : linears()) {
         const int64_t columns = (linear->out + panel - 1) / panel * panel;
         Buffer packed = float_buffer(columns * linear->in);

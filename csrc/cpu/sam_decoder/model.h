@@ -86,11 +86,13 @@ struct HqWeights {
     Norm norm;
     std::vector<float> second;  // [32, 9, 64]
     std::vector<float> second_bias;
+    std::vector<float> canvas_scale, canvas_shift;  // [128] of the canvas before its GELU
 };
 
 // SAM 2 has maps of higher resolution, a token of the object, and a sigmoid behind the scores;
-// SAM-HQ has features of the encoder, and a token of one more mask.
-enum class Kind { sam, sam2, sam_hq };
+// SAM-HQ has features of the encoder, and a token of one more mask. EfficientSAM has GELU
+// throughout, a residual of the first self-attention, one norm over all pixels, and no mask prompt.
+enum class Kind { sam, sam2, sam_hq, efficient_sam };
 
 struct Model {
     Model(const Weights& weights, int64_t grid, int64_t side, const KernelTable& table);

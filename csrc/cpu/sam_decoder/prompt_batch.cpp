@@ -47,7 +47,7 @@ PromptBatch::PromptBatch(const Model& model, int64_t largest, int64_t tokens, bo
         for (int64_t index = 0; index < few * (threads > 1 ? parts(model) : 1); ++index)
             partials_[form].emplace_back(model, tokens, form == folded);
     if (draws) image_tokens_ = Buffer::unwritten(few * model.tiles() * tile_bytes(model));
-    if (draws && model.kind == Kind::sam_hq) hq_ = std::make_unique<HqHead>(model);
+    if (draws) canvas_head_ = make_canvas_head(model);
 }
 
 void PromptBatch::run(const std::byte* state, const float* points, const int32_t* labels,
@@ -193,11 +193,10 @@ void PromptBatch::draw(const std::byte* state, PromptRange range, const DecodeRe
                 scratch.head.draw(image,
                                   state_tile(model_, state + tile * state_tile_bytes(model_)), tile,
                                   targets, last ? nullptr : image + tile_bytes(model_),
-                                  tile_bytes(model_), hq_.get());
+                                  tile_bytes(model_), canvas_head_.get());
             }
         });
-        if (hq_)
-            hq_->finish(hq_features(model_, state), {targets}, static_cast<int>(threads_.size()));
+        if (canvas_head_) canvas_head_->finish(state, {targets}, static_cast<int>(threads_.size()));
     }
 }
 

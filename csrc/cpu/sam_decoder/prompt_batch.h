@@ -4,8 +4,8 @@
 #include <memory>
 #include <vector>
 
+#include "cpu/sam_decoder/canvas_head.h"
 #include "cpu/sam_decoder/decoder.h"
-#include "cpu/sam_decoder/hq_head.h"
 #include "cpu/sam_decoder/mask_head.h"
 #include "cpu/sam_decoder/prompt_state.h"
 #include "cpu/sam_decoder/tile_pass.h"
@@ -100,8 +100,8 @@ class PromptBatch {
     const Model& model_;
     int64_t tokens_;
     Buffer scratch_, attended_, image_tokens_;
-    Buffer final_queries_;        // of the output tokens, [prompts, outputs, 128]
-    std::unique_ptr<HqHead> hq_;  // of SAM-HQ alone, for one prompt after another
+    Buffer final_queries_;                     // of the output tokens, [prompts, outputs, 128]
+    std::unique_ptr<CanvasHead> canvas_head_;  // for one prompt after another, or null
     std::vector<Prompt> prompts_;
     std::vector<std::unique_ptr<ThreadScratch>> threads_;
     // Of the prompts of a range: for one part, or for all of them with several threads.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numbers>
 #include <stdexcept>
 #include <vector>
 
@@ -33,8 +34,12 @@ void attend_head(const float* query, const float* key, const float* value, int64
     }
 }
 
-void relu(float* x, int64_t count) {
-    for (int64_t i = 0; i < count; ++i) x[i] = std::max(x[i], 0.0f);
+void activate(Kind kind, float* x, int64_t count) {
+    if (kind == Kind::efficient_sam)
+        for (int64_t i = 0; i < count; ++i)
+            x[i] = 0.5f * x[i] * (1.0f + std::erf(x[i] * std::numbers::sqrt2_v<float> / 2));
+    else
+        for (int64_t i = 0; i < count; ++i) x[i] = std::max(x[i], 0.0f);
 }
 
 }  // namespace
@@ -74,8 +79,11 @@ void Tokens::embed(const float* points, const int32_t* labels) {
             float* row = to + (fixed + point) * width;
             std::fill(row, row + width, 0.0f);
             // A pixel's value stands for its centre.
-            if (label >= 0)
-                encode_position(model_, (xy[0] + 0.5f) / side, (xy[1] + 0.5f) / side, row, 1);
+            // EfficientSAM's padding has a position too, that of (-1, -1).
+            const bool efficient = model_.kind == Kind::efficient_sam;
+            const float x = label < 0 ? -1.0f : xy[0], y = label < 0 ? -1.0f : xy[1];
+            if (label >= 0 || efficient)
+                encode_position(model_, (x + 0.5f) / side, (y + 0.5f) / side, row, 1);
             const float* label_embedding = model_.label_embeddings.data() + (label + 1) * width;
             for (int64_t c = 0; c < width; ++c) row[c] += label_embedding[c];
         }
@@ -104,8 +112,10 @@ void Tokens::add(const Linear& linear, const float* x, int64_t first, int64_t ro
 void Tokens::self_attend(const Layer& layer, bool first) {
     const int64_t rows = prompts_ * tokens_;
     const SelfAttention& attention = layer.attention;
-    // As trained: neither positions nor a residual in the first layer.
+    const bool efficient = model_.kind == Kind::efficient_sam;
+    // As trained: neither positions nor, but in EfficientSAM, a residual in the first layer.
     const float* positioned = first ? state_.floats() : with_positions();
+    if (efficient && !first) std::copy_n(positioned, rows * width, state_.floats());
     apply(attention.query, positioned, rows, query_.floats());
     apply(attention.key, positioned, rows, key_.floats());
     apply(attention.value, state_.floats(), rows, value_.floats());
@@ -117,7 +127,7 @@ void Tokens::self_attend(const Layer& layer, bool first) {
                         weights.data(), wide_.floats() + at);
         }
     }
-    if (first) std::fill(state_.floats(), state_.floats() + rows * width, 0.0f);
+    if (first && !efficient) std::fill(state_.floats(), state_.floats() + rows * width, 0.0f);
     add(attention.out, wide_.floats(), 0, rows);
     normalise(layer.norm1, model_.epsilon, state_.floats(), rows);
 }
@@ -137,7 +147,7 @@ void Tokens::add_attention(const Layer& layer, const float* attended) {
     add(layer.token_to_image.out, attended, 0, rows);
     normalise(layer.norm2, model_.epsilon, state_.floats(), rows);
     apply(layer.mlp1, state_.floats(), rows, wide_.floats());
-    relu(wide_.floats(), rows * hidden);
+    activate(model_.kind, wide_.floats(), rows * hidden);
     add(layer.mlp2, wide_.floats(), 0, rows);
     normalise(layer.norm3, model_.epsilon, state_.floats(), rows);
 }
@@ -196,9 +206,9 @@ void Tokens::read(const Head& head, int64_t token, const std::vector<int64_t>& p
         rows += width;
     }
     apply(head.first, query_.floats(), count, key_.floats());
-    relu(key_.floats(), count * width);
+    activate(model_.kind, key_.floats(), count * width);
     apply(head.second, key_.floats(), count, value_.floats());
-    relu(value_.floats(), count * width);
+    activate(model_.kind, value_.floats(), count * width);
     apply(head.last, value_.floats(), count, out_.floats());
     const float* from = out_.floats();
     for (const int64_t prompt : prompts) {

@@ -49,6 +49,9 @@ _FAST_F32 = "avx2"
 _DECODER_GRAPHS = ("image_state", "decoder", "decoder_mask", "mask_head")
 """The graphs of the weights ``"decoder"``."""
 
+_WHOLE_CANVAS = {"mask_decoder.hf_token.weight", "prompt_encoder.invalid_points.weight"}
+"""Weights of SAM-HQ and of EfficientSAM, whose masks are computed in FP32 alone."""
+
 _USE_AUTO = 'Use backend="auto", which finds one.'
 
 _NAME_ANOTHER = f'Name a runtime for that too, backend="onnxruntime+{_NAME}".'
@@ -204,8 +207,8 @@ def _decoder_file(folder: ModelFolder, graph_name: str, computes: str) -> GraphF
         )
     graphs, grid = folder.manifest.graphs, folder.manifest.image_preprocessing.grid
     vector = _vector(graphs.get("decoder"))
-    if vector != MASK_VECTOR and computes == "bf16":
-        raise NotServedError(f"{_NAME} runs the decoder of SAM-HQ in fp32 alone. {_USE_AUTO}")
+    if computes == "bf16" and _WHOLE_CANVAS & safetensors.entries(folder.file(stored)).keys():
+        raise NotServedError(f"{_NAME} runs the decoder of {folder.path} in fp32 alone. {_USE_AUTO}")
     graph = _graph(graph_name, grid, computes, _maps(graphs.get(_ENCODER)), vector)
     return GraphFile(graph, stored.file, stored.sha256, computes, stored.bytes)
 

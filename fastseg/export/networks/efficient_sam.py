@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from fastseg.export.networks.mask_decoder import EPSILON, MaskDecoder, TwoWayLay
 from fastseg.export.networks.plain_encoder import PlainEncoder, PlainShape
 from fastseg.export.networks.prompt_encoder import WIDTH, FourierEncoding, PromptEncoder
 from fastseg.export.networks.reassociated_decoder import MaskHead
-from fastseg.export.networks.sam import SamModules
+from fastseg.export.networks.sam import NativeParts, SamModules
 
 POINTS = 6
 """Points of every prompt, corners of boxes included: shorter prompts are filled up by padding."""
@@ -103,6 +103,8 @@ class EfficientSamMaskHead(MaskHead):
 @dataclass(frozen=True, slots=True)
 class EfficientSamModules(SamModules):
     """The networks of EfficientSAM, and the four graphs that they become."""
+
+    native_parts: ClassVar[NativeParts] = (PointEncoder, EfficientSamMaskDecoder)
 
     def mask_head(self) -> MaskHead:
         """Build the second stage of the decoder."""

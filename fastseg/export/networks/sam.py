@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 import torch
@@ -27,6 +27,8 @@ from fastseg.export.onnx.writer import Source
 _NATIVE = (ImageEncoder, PlainEncoder)
 """Encoders that the native kernel knows; what is derived from them has further parts."""
 
+NativeParts: TypeAlias = tuple[type[PromptEncoder], type[MaskDecoder]]
+
 TRACED = {"images": 1, "prompts": 5, "points": 3, "survivors": 6, "masks": 2}
 """Sizes that modules are traced with; see ``onnx.writer.Source``."""
 
@@ -42,8 +44,8 @@ class SamModules:
     prompt_encoder: PromptEncoder
     mask_decoder: MaskDecoder
 
-    native_decoder: ClassVar[type[MaskDecoder]] = MaskDecoder
-    """The decoder that the native kernel knows; what is derived from it has further parts."""
+    native_parts: ClassVar[NativeParts] = (PromptEncoder, MaskDecoder)
+    """Prompt encoder and decoder that the native kernel knows; derived ones have further parts."""
 
     input_side: int | None = None
     """Side of the encoder's input in pixels, where it is not that of the square of prompts."""
@@ -77,8 +79,7 @@ class SamModules:
 
         None for a decoder or prompts that the native kernel does not know.
         """
-        known = type(self.mask_decoder) is self.native_decoder
-        if not known or type(self.prompt_encoder) is not PromptEncoder:
+        if (type(self.prompt_encoder), type(self.mask_decoder)) != self.native_parts:
             return None
         found = {
             f"{prefix}.{name}": tensor.detach().float().numpy()

@@ -15,7 +15,7 @@ from fastseg.export.networks.layers import Head
 from fastseg.export.networks.mask_decoder import MASK_VECTOR, MaskDecoder
 from fastseg.export.networks.prompt_encoder import WIDTH, PromptEncoder
 from fastseg.export.networks.reassociated_decoder import MaskHead
-from fastseg.export.networks.sam import SamModules
+from fastseg.export.networks.sam import NativeParts, SamModules
 from fastseg.export.networks.subpixels import by_plane, by_subpixel
 
 OUTPUTS = 1 + MASK_SLOTS
@@ -136,7 +136,7 @@ class Sam2MaskHead(MaskHead):
 class Sam2Modules(SamModules):
     """The networks of SAM 2 for still images, and the five graphs that they become."""
 
-    native_decoder: ClassVar[type[MaskDecoder]] = Sam2MaskDecoder
+    native_parts: ClassVar[NativeParts] = (PromptEncoder, Sam2MaskDecoder)
 
     def map_ports(self) -> tuple[TensorSpec, ...]:
         """Describe the maps that the encoder hands to the mask head."""

@@ -19,7 +19,7 @@ from fastseg.export.networks.layers import Head, LayerNorm2d
 from fastseg.export.networks.mask_decoder import MASK_VECTOR, MaskDecoder
 from fastseg.export.networks.prompt_encoder import WIDTH, PromptEncoder
 from fastseg.export.networks.reassociated_decoder import MaskHead
-from fastseg.export.networks.sam import SamModules
+from fastseg.export.networks.sam import NativeParts, SamModules
 from fastseg.export.networks.subpixels import by_plane
 from fastseg.export.networks.tiny_vit import TinyViT, TinyViTShape
 
@@ -165,7 +165,7 @@ class HqMaskHead(MaskHead):
 class HqModules(SamModules):
     """The networks of SAM-HQ, and the five graphs that they become."""
 
-    native_decoder: ClassVar[type[MaskDecoder]] = HqMaskDecoder
+    native_parts: ClassVar[NativeParts] = (PromptEncoder, HqMaskDecoder)
 
     def map_ports(self) -> tuple[TensorSpec, ...]:
         """Describe the features that the encoder hands to the mask head."""
