@@ -124,9 +124,7 @@ class Asked:
     masks: np.ndarray | None = None
 
 
-def ask(
-    grid: int, prompts: int, points: int, *, masked: bool = False, kind: str = "SAM"
-) -> Asked:
+def ask(grid: int, prompts: int, points: int, *, masked: bool = False, kind: str = "SAM") -> Asked:
     if masked and kind == "EfficientSAM":
         pytest.skip("EfficientSAM takes no mask prompts")
     random = np.random.default_rng(points)
@@ -187,9 +185,7 @@ def test_the_grid_of_sam_is_nothing_special(kernel_table, kind):
     [(8, 23, False), (40, 8, False), (40, 2, True)],
     ids=["one part of an image", "several parts", "several parts, masks"],
 )
-def test_bits_depend_neither_on_threads_nor_on_the_batch(
-    kernel_table, kind, grid, prompts, masked
-):
+def test_bits_depend_neither_on_threads_nor_on_the_batch(kernel_table, kind, grid, prompts, masked):
     modules, asked = source(grid, kind), ask(grid, prompts, 2, masked=masked, kind=kind)
     kernel = modules.kernel(kernel_table)
     logits, ious = found(kernel, modules, asked)
@@ -240,9 +236,7 @@ def test_only_the_masks_that_are_asked_for_are_drawn(kernel_table, kind):
 @pytest.mark.parametrize(
     ("grid", "prompts", "points"), [(8, 39, 2), (7, 5, 0), (3, 2, 20), (40, 2, 2)]
 )
-def test_decode_above_draws_the_same_masks_as_two_stages(
-    kernel_table, kind, grid, prompts, points
-):
+def test_decode_above_draws_the_same_masks_as_two_stages(kernel_table, kind, grid, prompts, points):
     modules, asked = source(grid, kind), ask(grid, prompts, points)
     kernel = modules.kernel(kernel_table)
     state = modules.state(kernel)

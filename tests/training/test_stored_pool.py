@@ -81,6 +81,16 @@ def test_a_stored_pool_gives_batches_at_places_of_the_square(pool: Path) -> None
     assert len(corners) > 1
 
 
+def test_each_scene_of_a_pool_is_collated_once(pool: Path) -> None:
+    stored = stored_pool.StoredPool(pool)
+    batches = list(stored.each(STAGE, 7))
+    assert len(batches) == len(stored.files(128)) > 1
+    assert all(batch.images.shape == (1, 3, 128, 128) for batch in batches)
+    for batch, same in zip(batches, stored.each(STAGE, 7), strict=True):
+        torch.testing.assert_close(same.images, batch.images, rtol=0, atol=0)
+    assert not torch.equal(batches[0].images, batches[1].images)
+
+
 def test_an_empty_pool_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="holds no scenes of 128 px"):
         stored_pool.StoredPool(tmp_path).batch(STAGE, (1, 1))

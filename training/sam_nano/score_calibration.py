@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from training.sam_nano.losses import measured_iou
 from training.sam_nano.network import SamNano
 from training.sam_nano.plan import FULL, StagePlan
 from training.sam_nano.scene_pool import plan_batches
+from training.sam_nano.stored_pool import StoredPool
 from training.sam_nano.training_decoder import sampled_logits, unpatchify
 from training.saving import save_weights
 
@@ -73,12 +75,10 @@ def score_examples(network: SamNano, batch: Batch) -> ScoreExamples:
     return ScoreExamples(torch.cat(tokens), torch.cat(ious))
 
 
-def collect_examples(network: SamNano, plan: StagePlan) -> ScoreExamples:
-    """Collect the examples of a plan's scenes, which a process of its own draws."""
+def collect_examples(network: SamNano, batches: Iterable[Batch]) -> ScoreExamples:
+    """Collect the examples of scenes that the network was not trained on."""
     network.eval()
-    parts = [
-        score_examples(network, batch) for batch in plan_batches(plan, 0, 1, torch.device("cpu"))
-    ]
+    parts = [score_examples(network, batch) for batch in batches]
     return ScoreExamples(
         torch.cat([part.tokens for part in parts]), torch.cat([part.ious for part in parts])
     )
@@ -116,12 +116,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("weights", type=Path, help="weights that a run kept, not calibrated")
     parser.add_argument("out", type=Path, help="the weights to write")
     parser.add_argument("--scenes", type=int, default=600, help="generated scenes to fit to")
+    parser.add_argument("--pool", type=Path, help="a pool of scenes of 1024 px to fit to instead")
     parser.add_argument("--rounds", type=int, default=40, help="passes over the examples")
     arguments = parser.parse_args(argv)
     network = SamNano()
     network.load_state_dict(load_file(arguments.weights))
     last = replace(FULL.stages[-1], steps=arguments.scenes, prompts=PROMPTS, area_exponent=0.4)
-    examples = collect_examples(network, StagePlan((last,), seed=SEED))
+    if arguments.pool:
+        batches = StoredPool(arguments.pool).each(last, SEED)
+    else:  # a process of its own draws them
+        batches = plan_batches(StagePlan((last,), seed=SEED), 0, 1, torch.device("cpu"))
+    examples = collect_examples(network, batches)
     before, after = fit(network.mask_decoder.iou_prediction_head, examples, arguments.rounds)
     print(f"{len(examples.tokens)} prompts; scores off by {before:.4f} before, {after:.4f} after")
     save_weights(network, arguments.out)

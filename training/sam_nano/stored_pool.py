@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import io
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -97,7 +98,16 @@ class StoredPool:
         random = np.random.default_rng(seed)
         files = self.files(stage.side)
         picked = random.choice(len(files), stage.scenes, replace=len(files) < stage.scenes)
-        scenes = [unpack(files[index]) for index in picked]
+        return self._collate(random, stage, [files[index] for index in picked])
+
+    def each(self, stage: Stage, seed: int) -> Iterator[Batch]:
+        """Collate every scene once, each alone."""
+        for number, file in enumerate(self.files(stage.side)):
+            yield self._collate(np.random.default_rng((seed, number)), stage, [file])
+
+    @staticmethod
+    def _collate(random: np.random.Generator, stage: Stage, files: list[Path]) -> Batch:
+        scenes = [unpack(file) for file in files]
         x, y = random.integers(0, 64 - stage.side // 16 + 1, 2).tolist()
         return collate_repeated(random, stage, scenes, (x, y))
 

@@ -208,7 +208,9 @@ def _decoder_file(folder: ModelFolder, graph_name: str, computes: str) -> GraphF
     graphs, grid = folder.manifest.graphs, folder.manifest.image_preprocessing.grid
     vector = _vector(graphs.get("decoder"))
     if computes == "bf16" and _WHOLE_CANVAS & safetensors.entries(folder.file(stored)).keys():
-        raise NotServedError(f"{_NAME} runs the decoder of {folder.path} in fp32 alone. {_USE_AUTO}")
+        raise NotServedError(
+            f"{_NAME} runs the decoder of {folder.path} in fp32 alone. {_USE_AUTO}"
+        )
     graph = _graph(graph_name, grid, computes, _maps(graphs.get(_ENCODER)), vector)
     return GraphFile(graph, stored.file, stored.sha256, computes, stored.bytes)
 
