@@ -26,8 +26,9 @@ class EncoderKernel:
 
     Args:
         weights: Float32 arrays by their names in a SAM checkpoint without ``image_encoder.``, with
-            each linear layer's ``weight`` (out, in) turned to a ``kernel`` (in, out).
-        kernel_table: One of ``kernel_tables()``.
+            each linear layer's ``weight`` (out, in) turned to a ``kernel`` (in, out). Those of
+            SAM-HQ come with ``compress_vit_feat`` and ``embedding_encoder``.
+        kernel_table: One of ``kernel_tables()``; for SAM-HQ one that computes in float32.
 
     Raises:
         BackendError: This processor does not support the kernel table.
@@ -44,16 +45,23 @@ class EncoderKernel:
         self._encoder = opened(_core.encoder_open, weights, kernel_table, network="SAM's encoder")
         self.side = _core.encoder_side(self._encoder)
         """Side of an image in pixels."""
+        self.has_features: bool = _core.encoder_has_features(self._encoder)
+        """True for SAM-HQ."""
 
     def embed(self, images: Floats, *, threads: int = 0) -> Floats:
-        """Compute the embeddings of images, one after another.
+        """Compute the embeddings of images, as ``maps`` does."""
+        return self.maps(images, threads=threads)[0]
+
+    def maps(self, images: Floats, *, threads: int = 0) -> tuple[Floats, ...]:
+        """Compute what a decoder takes of images, one image after another.
 
         Args:
             images: ``(n, 3, side, side)`` float32, normalised and padded.
             threads: Most threads to use, 0 for all cores.
 
         Returns:
-            ``(n, 256, side / 16, side / 16)`` float32.
+            The embeddings ``(n, 256, side / 16, side / 16)`` float32 and, for SAM-HQ, the features
+            ``(n, 32, side / 4, side / 4)`` float32.
 
         Raises:
             BackendError: The images have another shape.
@@ -62,6 +70,9 @@ class EncoderKernel:
         if images.shape != wanted:
             raise BackendError(f"images must be {wanted}, not {images.shape}.")
         found = np.empty((len(images), 256, self.side // 16, self.side // 16), np.float32)
+        features = None
+        if self.has_features:
+            features = np.empty((len(images), 32, self.side // 4, self.side // 4), np.float32)
         images = np.ascontiguousarray(images, np.float32)
-        _core.encoder_run(self._encoder, images, found, checks.threads(threads))
-        return found
+        _core.encoder_run(self._encoder, images, found, features, checks.threads(threads))
+        return (found,) if features is None else (found, features)

@@ -9,10 +9,12 @@ torch = pytest.importorskip("torch", reason="the modules are torch's")
 
 from fastseg import ops
 from fastseg.errors import BackendError, ModelFolderError
+from fastseg.export.networks import sam_hq
 from fastseg.export.networks.image_encoder import ImageEncoder, Shape
 from fastseg.export.networks.mask_decoder import MaskDecoder
 from fastseg.export.networks.prompt_encoder import PromptEncoder
 from fastseg.export.networks.sam import SamModules
+from tests.helpers.random_weights import scattered
 
 TABLES = ("amx-bf16", "avx512-bf16", "avx512", "avx2", "portable", "neon")
 
@@ -54,6 +56,15 @@ def encoder(shape: Shape, seed: int = 0) -> ImageEncoder:
     return module
 
 
+def hq_modules(shape: Shape) -> sam_hq.HqModules:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        modules = sam_hq.build(shape)
+    scattered(modules.image_encoder)
+    modules.image_encoder.encoder.load_state_dict(encoder(shape).state_dict())
+    return modules
+
+
 def weights(module: ImageEncoder) -> dict[str, np.ndarray]:
     grid = module.pos_embed.shape[1]
     modules = SamModules(module, PromptEncoder(grid, 16 * grid), MaskDecoder())
@@ -85,6 +96,28 @@ def test_it_embeds_as_torch(kernel_table, shape):
     expected = module(torch.from_numpy(images)).numpy()
     assert found.shape == expected.shape
     assert_close(found, expected, kernel_table)
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_embedding_and_features_of_sam_hq_are_those_of_torch(kernel_table, shape):
+    modules, images = hq_modules(shape), images_of(shape.side, 2)
+    if ops.computes_in_bf16(kernel_table):
+        with pytest.raises(ModelFolderError, match="float32 alone"):
+            ops.EncoderKernel(modules.encoder_weights(), kernel_table=kernel_table)
+        return
+    kernel = ops.EncoderKernel(modules.encoder_weights(), kernel_table=kernel_table)
+    expected = [found.numpy() for found in modules.image_encoder(torch.from_numpy(images))]
+    maps = kernel.maps(images, threads=1)
+    for found, wanted in zip(maps, expected, strict=True):
+        assert found.shape == wanted.shape
+        assert_close(found, wanted, kernel_table)
+    for found, again in zip(maps, kernel.maps(images, threads=3), strict=True):
+        np.testing.assert_array_equal(again, found)
+    # Both parts of the features count.
+    encoder = modules.image_encoder
+    part = encoder.embedding_encoder(torch.from_numpy(expected[0])).numpy()
+    assert error(part, expected[1]) > 0.1
+    assert error(expected[1] - part, expected[1]) > 0.1
 
 
 def test_what_is_compared_depends_on_every_part():

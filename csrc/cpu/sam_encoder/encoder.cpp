@@ -18,9 +18,11 @@ const nn::KernelTable& table_named(const std::string& name) {
 Encoder::Encoder(const Weights& weights, const std::string& kernel_table)
     : model_(weights, table_named(kernel_table)) {}
 
-void Encoder::run(const float* image, float* embedding, int threads) const {
-    const auto embed = model_.table.bf16 ? embed_bf16 : embed_f32;
-    embed(model_, image, embedding, threads);
+void Encoder::run(const float* image, float* embedding, float* features, int threads) const {
+    if (model_.table.bf16)
+        embed_bf16(model_, image, embedding, threads);
+    else
+        embed_f32(model_, image, embedding, features, threads);
 }
 
 }  // namespace fastseg::cpu::sam_encoder

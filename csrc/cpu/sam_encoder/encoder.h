@@ -17,8 +17,11 @@ class Encoder {
     int64_t pixels() const { return model_.pixels(); }  // side of an image
     int64_t grid() const { return model_.grid; }
 
-    // image [3, pixels, pixels] to embedding [256, grid, grid].
-    void run(const float* image, float* embedding, int threads) const;
+    bool has_features() const { return model_.features.layer >= 0; }  // of SAM-HQ
+
+    // image [3, pixels, pixels] to embedding [256, grid, grid] and, if it has them, features
+    // [32, 4 * grid, 4 * grid].
+    void run(const float* image, float* embedding, float* features, int threads) const;
 
   private:
     Model model_;

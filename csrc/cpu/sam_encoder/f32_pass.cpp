@@ -100,7 +100,44 @@ class TokenRows {
                                norm.shift.data(), to + r * out_width, k_block);
     }
 
+    // input, of tokens from `first` on, to their sub-pixels of `to` [32, 4 * grid, 4 * grid].
+    void enlarge(const Enlargement& by, int64_t first, int64_t rows, bool add, float* to) const {
+        const int64_t channels = by.norm.scale.size();
+        const std::vector<float> no_bias(by.norm.scale.size());
+        float* values = row_.floats();
+        for (int64_t part = 0; part < 4; ++part) {
+            multiply(kernels_, input_, rows, outputs_of(by.first, part * channels, channels), sums_,
+                     false);
+            for (int64_t r = 0; r < rows; ++r) {
+                sums_.row(r, channels, values);
+                for (int64_t c = 0; c < channels; ++c)
+                    values[c] += by.first.bias[static_cast<size_t>(c)];
+                kernels_.layernorm(values, channels, by.norm.scale.data(), by.norm.shift.data(),
+                                   hidden_.at(r), hidden_.step());
+                kernels_.bias_gelu(hidden_.at(r), no_bias.data(), channels, hidden_.at(r),
+                                   hidden_.step());
+            }
+            multiply(kernels_, hidden_, rows, whole(by.second), sums_, false);
+            for (int64_t r = 0; r < rows; ++r)
+                write_subpixels(row(sums_, r, by.second.out), by.second, first + r, part, add, to);
+        }
+    }
+
   private:
+    // The four finest sub-pixels [4, 32] of a part of a token.
+    void write_subpixels(const float* from, const Linear& linear, int64_t token, int64_t part,
+                         bool add, float* to) const {
+        const int64_t grid = model_.grid, side = 4 * grid;
+        for (int64_t finer = 0; finer < 4; ++finer, from += feature_channels) {
+            const int64_t y = 4 * (token / grid) + part / 2 * 2 + finer / 2;
+            const int64_t x = 4 * (token % grid) + part % 2 * 2 + finer % 2;
+            for (int64_t c = 0; c < feature_channels; ++c) {
+                float& at = to[(c * side + y) * side + x];
+                at = (add ? at : 0.0f) + from[c] + linear.bias[static_cast<size_t>(c)];
+            }
+        }
+    }
+
     const float* row(const PanelSums& sums, int64_t r, int64_t columns) const {
         sums.row(r, columns, row_.floats());
         return row_.floats();
@@ -135,7 +172,7 @@ class ForwardPass {
             scratch_.push_back(std::make_unique<TokenRows>(model));
     }
 
-    void run(const float* image, float* embedding) const {
+    void run(const float* image, float* embedding, float* features) const {
         const auto layers = static_cast<int64_t>(model_.layers.size());
         for (int64_t index = 0; index <= layers; ++index) {
             const Layer* before = index > 0 ? &layer(index - 1) : nullptr;
@@ -147,11 +184,15 @@ class ForwardPass {
                     finish(*before, tokens, first, count);
                 else
                     embed(image, tokens, first, count);
+                if (index == model_.features.layer + 1 && before) {
+                    take(tokens, x_, first, count);
+                    tokens.enlarge(model_.features.of_tokens, first, count, false, features);
+                }
                 if (next) tokens.project(*next, first, count, x, attention_);
             });
             if (next) attention_.attend(*next, attended_.floats(), threads_);
         }
-        neck(embedding);
+        neck(embedding, features);
     }
 
   private:
@@ -182,7 +223,7 @@ class ForwardPass {
         tokens.feed_forward(layer, count, x);
     }
 
-    void neck(float* embedding) const {
+    void neck(float* embedding, float* features) const {
         const int64_t grid = model_.grid, across = grid + 2;
         // A frame of zeros around the image, as the convolution pads it.
         const Buffer map = nn::float_buffer(across * across * out_width);
@@ -207,6 +248,10 @@ class ForwardPass {
             tokens.to_neck(model_.neck2, model_.neck_norm2, count, rows + first * out_width);
             model_.table.transpose(rows + first * out_width, count, out_width, out_width,
                                    embedding + first, model_.tokens());
+            if (model_.features.layer < 0) return;
+            for (int64_t r = 0; r < count; ++r)
+                tokens.input().take(r, rows + (first + r) * out_width, out_width);
+            tokens.enlarge(model_.features.of_embedding, first, count, true, features);
         });
     }
 
@@ -239,8 +284,10 @@ class ForwardPass {
 
 }  // namespace
 
-void embed_f32(const Model& model, const float* image, float* embedding, int threads) {
-    ForwardPass(model, team_size(threads, model.tokens() / few_tokens, 1e9)).run(image, embedding);
+void embed_f32(const Model& model, const float* image, float* embedding, float* features,
+               int threads) {
+    const int team = team_size(threads, model.tokens() / few_tokens, 1e9);
+    ForwardPass(model, team).run(image, embedding, features);
 }
 
 }  // namespace fastseg::cpu::sam_encoder

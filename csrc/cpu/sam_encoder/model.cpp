@@ -58,6 +58,11 @@ class Reader : private nn::WeightReader {
         return {9 * channels, channels, packed(kernel.data(), 9 * channels, channels), {}};
     }
 
+    Enlargement enlargement(const std::string& name, int64_t in, int64_t hidden) const {
+        return {upscaling(name + ".0", in, hidden),
+                upscaling(name + ".3", hidden, feature_channels), norm(name + ".1", hidden)};
+    }
+
     // [2 * span - 1, channels], with bfloat16 transposed and reversed, so that the terms of a
     // token's neighbours from first to last are contiguous.
     Buffer distances(const std::string& name, int64_t span, int64_t channels, int64_t depth) const {
@@ -77,6 +82,18 @@ class Reader : private nn::WeightReader {
     }
 
   private:
+    // A transposed convolution of stride 2 and kernel 2.
+    Linear upscaling(const std::string& name, int64_t in, int64_t out) const {
+        const float* from = data(name + ".weight", {in, out, 2, 2});
+        std::vector<float> kernel(static_cast<size_t>(4 * in * out));
+        for (int64_t i = 0; i < in; ++i)
+            for (int64_t o = 0; o < out; ++o)
+                for (int64_t part = 0; part < 4; ++part)
+                    kernel[static_cast<size_t>((i * 4 + part) * out + o)] =
+                        from[(i * out + o) * 4 + part];
+        return {in, 4 * out, packed(kernel.data(), in, 4 * out), values(name + ".bias", {out})};
+    }
+
     Buffer packed(const float* from, int64_t rows, int64_t columns) const {
         if (!table_.bf16) return pack_panels(*table_.dense, from, rows, columns);
         Buffer made(rows * columns * 2);
@@ -160,6 +177,13 @@ Model::Model(const Weights& weights, const nn::KernelTable& table) : table(table
     neck_norm1 = read.norm("neck.1", out_width);
     neck2 = read.taps("neck.2", out_width);
     neck_norm2 = read.norm("neck.3", out_width);
+    const std::string early = "compress_vit_feat";
+    if (!weights.contains(early + ".0.weight")) return;
+    if (table.bf16) throw std::invalid_argument("features are computed in float32 alone");
+    const auto whole_image = [](const Layer& layer) { return !layer.windowed; };
+    features = {std::ranges::find_if(layers, whole_image) - layers.begin(),
+                read.enlargement(early, width, out_width),
+                read.enlargement("embedding_encoder", out_width, out_width / 4)};
 }
 
 }  // namespace fastseg::cpu::sam_encoder

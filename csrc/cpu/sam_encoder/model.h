@@ -46,6 +46,22 @@ struct Layer {
     Buffer rows, columns;
 };
 
+// Two transposed convolutions without overlap, with a norm and GELU between them: tokens to four
+// times their resolution. Outputs stand by sub-pixels, y before x, then by channel.
+struct Enlargement {
+    Linear first, second;
+    Norm norm;
+};
+
+// What SAM-HQ's decoder draws on beside the embedding: channels of four times its resolution, made
+// of the embedding and of the tokens behind the first layer without windows.
+struct HqFeatures {
+    int64_t layer = -1;  // none in SAM
+    Enlargement of_tokens, of_embedding;
+};
+
+inline constexpr int64_t feature_channels = 32;
+
 struct Model {
     // Malformed weights throw std::invalid_argument.
     Model(const Weights& weights, const nn::KernelTable& table);
@@ -63,6 +79,7 @@ struct Model {
     Linear neck1, neck2;  // the second is a 3 x 3 convolution: [9 * 256, 256]
     Norm neck_norm1, neck_norm2;
     TokenSquares windows, whole;
+    HqFeatures features;
 };
 
 }  // namespace fastseg::cpu::sam_encoder

@@ -23,7 +23,8 @@ class NativeEncoder(NativeGraph["ops.EncoderKernel"]):
     """The encoder's graph, run by the native kernel."""
 
     def _compute(self, kernel: ops.EncoderKernel, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        return {"embedding": kernel.embed(inputs["image"], threads=self._threads)}
+        names = [tensor.name for tensor in self.graph.outputs]
+        return dict(zip(names, kernel.maps(inputs["image"], threads=self._threads), strict=True))
 
 
 def open_kernel(path: Path, content: str, table: str) -> ops.EncoderKernel:

@@ -218,12 +218,15 @@ def _decoder_file(folder: ModelFolder, graph_name: str, computes: str) -> GraphF
 def _encoder_file(folder: ModelFolder, precision: str, computes: str) -> GraphFile:
     if _ENCODER not in folder.manifest.weights:
         raise NotServedError(f"{_NAME} does not know the encoder of {folder.path}. {_NAME_ANOTHER}")
+    stored = folder.manifest.graphs[_ENCODER]
     if computes == "bf16":
         _require_amx("encoders", _NAME_ANOTHER)
+        if len(stored.graph.outputs) > 1:
+            raise NotServedError(f"{_NAME} runs the encoder of {folder.path} in fp32 alone.")
     elif precision not in ("auto", "fp32"):
         raise NotServedError(f"{_NAME} does not run encoders in {precision} here. {_NAME_ANOTHER}")
     # The weights are the graph's own, so an embedding is the same encoder's whatever ran it.
-    return replace(folder.manifest.graphs[_ENCODER], precision=computes)
+    return replace(stored, precision=computes)
 
 
 def _unet_file(folder: ModelFolder, computes: str) -> GraphFile:

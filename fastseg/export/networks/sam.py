@@ -101,16 +101,7 @@ class SamModules:
         encoder = self.image_encoder
         if not isinstance(encoder, VisionTransformer) or type(encoder) not in _NATIVE:
             return None
-        linear = {name for name, part in encoder.named_modules() if isinstance(part, nn.Linear)}
-        found = {}
-        for name, tensor in encoder.weights_as_published().items():
-            array = tensor.detach().float().numpy()
-            owner, _, last = name.rpartition(".")
-            if owner in linear and last == "weight":
-                found[f"{owner}.kernel"] = array.T
-            else:
-                found[name] = array
-        return found
+        return transformer_weights(encoder)
 
     def sources(self) -> Iterator[Source]:
         """Yield the source of each graph, in the order in which they run."""
@@ -171,6 +162,20 @@ class SamModules:
         outputs = found if isinstance(found, tuple) else (found,)
         names = ("embedding", *(port.name for port in self.map_ports()))
         return dict(zip(names, outputs, strict=True))
+
+
+def transformer_weights(encoder: VisionTransformer) -> dict[str, NDArray[np.float32]]:
+    """Collect the weights of a vision transformer, named as ``encoder_weights`` says."""
+    linear = {name for name, part in encoder.named_modules() if isinstance(part, nn.Linear)}
+    found = {}
+    for name, tensor in encoder.weights_as_published().items():
+        array = tensor.detach().float().numpy()
+        owner, _, last = name.rpartition(".")
+        if owner in linear and last == "weight":
+            found[f"{owner}.kernel"] = array.T
+        else:
+            found[name] = array
+    return found
 
 
 def _port(name: str, *shape: int | str, dtype: DType = "float32") -> TensorSpec:

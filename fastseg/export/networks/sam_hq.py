@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -19,7 +21,7 @@ from fastseg.export.networks.layers import Head, LayerNorm2d
 from fastseg.export.networks.mask_decoder import MASK_VECTOR, MaskDecoder
 from fastseg.export.networks.prompt_encoder import WIDTH, PromptEncoder
 from fastseg.export.networks.reassociated_decoder import MaskHead
-from fastseg.export.networks.sam import NativeParts, SamModules
+from fastseg.export.networks.sam import NativeParts, SamModules, transformer_weights
 from fastseg.export.networks.subpixels import by_plane
 from fastseg.export.networks.tiny_vit import TinyViT, TinyViTShape
 
@@ -166,6 +168,21 @@ class HqModules(SamModules):
     """The networks of SAM-HQ, and the five graphs that they become."""
 
     native_parts: ClassVar[NativeParts] = (PromptEncoder, HqMaskDecoder)
+
+    def encoder_weights(self) -> dict[str, NDArray[np.float32]] | None:
+        """Collect every weight of the encoder and of its features; None for Light HQ-SAM.
+
+        Names are those of ``SamModules.encoder_weights``.
+        """
+        whole = self.image_encoder
+        if not isinstance(whole, HqEncoder) or not isinstance(whole.encoder, EarlyViT):
+            return None
+        features = {
+            name: tensor.detach().float().numpy()
+            for name, tensor in whole.state_dict().items()
+            if not name.startswith("encoder.")
+        }
+        return {**transformer_weights(whole.encoder), **features}
 
     def map_ports(self) -> tuple[TensorSpec, ...]:
         """Describe the features that the encoder hands to the mask head."""
