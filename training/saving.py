@@ -31,9 +31,16 @@ def save_weights(network: nn.Module, file: Path) -> None:
 
 @contextmanager
 def keeping_card(folder: Path) -> Iterator[None]:
-    """Put the model card of a folder back after the block has written the folder anew."""
+    """Take the model card out of a folder for a block that writes the folder anew, and put it back.
+
+    A folder with a file that fastseg did not write is not replaced.
+    """
     card = folder / MODEL_CARD
     text = card.read_bytes() if card.exists() else None
-    yield
     if text is not None:
-        card.write_bytes(text)
+        card.unlink()
+    try:
+        yield
+    finally:
+        if text is not None:
+            card.write_bytes(text)

@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
         "--calibrated",
         type=float,
         nargs=2,
-        default=(2.181015, -0.000538),
+        default=(2.181015, 0.058045),
         metavar=("STEEPNESS", "SHIFT"),
         help="the calibration of those weights, which is undone",
     )

@@ -19,7 +19,7 @@ from training.saving import keeping_card
 
 DESCRIPTION = (
     "For compact objects on plain ground (coins, cells), not for photographs or medical images. "
-    "Small, of SAM's shape, trained on generated scenes alone. "
+    "Small, of SAM's shape, trained on generated scenes and unlabelled photographs. "
     "Research use only, not a medical device."
 )
 
@@ -39,7 +39,7 @@ def publish(weights: Path, out: Path) -> Table:
         name="sam-nano",
         licence="Apache-2.0",
         description=DESCRIPTION,
-        source={"kind": "sam-nano", "checkpoint_sha256": digest, "data": "generated scenes"},
+        source={"kind": "sam-nano", "checkpoint_sha256": digest, "data": "generated scenes, unlabelled photographs"},
     )
     with keeping_card(out):
         return write_sam_folder(modules, out, card, store="float16")
