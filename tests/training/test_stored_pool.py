@@ -253,6 +253,7 @@ def test_training_from_a_pool_runs_and_continues(
     words = ["--smoke", "--pool", str(pool), "--out", str(tmp_path / "run"), "--workers", "0"]
     assert command.main([*words, "--start", str(weights)]) == 0
     assert (tmp_path / "run" / "state.pt").exists()
+    assert (tmp_path / "run" / "kept" / "000000.safetensors").exists()
     lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     assert f'"step": {SMOKE_STORED.steps}' in lines[-1]
     assert command.main(words) == 0  # nothing is left to do

@@ -237,8 +237,9 @@ def train(
     """
     out.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(plan, out, device)
-    if start is not None:
+    if start is not None and not trainer.state_file.exists():
         trainer.start_from(start)
+        trainer.save()  # of step 0, which may be averaged with those of the end
     trainer.resume()
     saved, reported, numbers = time.monotonic(), time.monotonic(), []
     for batch in plan_batches(plan, trainer.step, workers, device, stored):
