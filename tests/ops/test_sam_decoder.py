@@ -309,6 +309,15 @@ def test_the_decoder_takes_the_maps_that_it_draws_on(kernel_table, kind):
             kernel.image_state(embedding, *given)
 
 
+def test_efficient_sam_has_no_weights_for_mask_prompts(kernel_table):
+    if ops.computes_in_bf16(kernel_table):
+        pytest.skip("the decoder of EfficientSAM is computed in float32 alone")
+    modules, asked = source(8, "EfficientSAM"), ask(8, 2, 2, masked=True)
+    kernel = modules.kernel(kernel_table)
+    with pytest.raises(BackendError, match="takes no mask prompts"):
+        kernel.decode(asked.points, asked.labels, modules.state(kernel), masks=asked.masks)
+
+
 @pytest.mark.parametrize("kind", FLOAT32_ALONE)
 def test_decoders_that_need_a_whole_canvas_are_refused_in_bfloat16(kernel_table, kind):
     if not ops.computes_in_bf16(kernel_table):

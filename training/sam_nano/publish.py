@@ -39,7 +39,11 @@ def publish(weights: Path, out: Path) -> Table:
         name="sam-nano",
         licence="Apache-2.0",
         description=DESCRIPTION,
-        source={"kind": "sam-nano", "checkpoint_sha256": digest, "data": "generated scenes, unlabelled photographs"},
+        source={
+            "kind": "sam-nano",
+            "checkpoint_sha256": digest,
+            "data": "generated scenes, unlabelled photographs",
+        },
     )
     with keeping_card(out):
         return write_sam_folder(modules, out, card, store="float16")

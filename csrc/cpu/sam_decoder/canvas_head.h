@@ -25,7 +25,7 @@ class CanvasHead {
                         int threads) = 0;
 };
 
-// Null for SAM and SAM 2, which need none.
+// Null unless `model.whole_canvas()`.
 std::unique_ptr<CanvasHead> make_canvas_head(const Model& model);
 
 }  // namespace fastseg::cpu::sam_decoder

@@ -57,7 +57,7 @@ std::vector<std::pair<int64_t, int64_t>> batches_of(const int32_t* image_index, 
 Decoder::Decoder(const Weights& weights, int64_t grid, int64_t side,
                  const std::string& kernel_table)
     : model_(weights, grid, side, choose(kernel_table)) {
-    if (model_.table.bf16 && make_canvas_head(model_))
+    if (model_.table.bf16 && model_.whole_canvas())
         throw std::invalid_argument("this decoder is computed in float32 alone");
 }
 
@@ -97,6 +97,8 @@ void Decoder::decode_above(const Prompts& prompts, const float* states, int64_t 
 void Decoder::run(const Prompts& prompts, const float* states, int64_t images,
                   const DecodeResult& result, const MasksAbove& masks, int threads) const {
     check(prompts, images);
+    if (prompts.masks && model_.kind == Kind::efficient_sam)
+        throw std::invalid_argument("this decoder takes no mask prompts");
     const int64_t tokens = model_.fixed() + prompts.points_each;
     const int64_t state_floats = prompt_state_size(prompts.points_each, prompts.masks != nullptr);
     const double nanoseconds = static_cast<double>(prompts.count) * nanoseconds_per_prompt;
@@ -165,7 +167,7 @@ void Decoder::draw(const MaskRequest& request, const float* states, int64_t imag
                                         request.prompt_state_size, model_.image_tokens()));
     const int team = team_size(threads, request.count * model_.tiles(),
                                static_cast<double>(request.count) * nanoseconds_per_prompt);
-    if (make_canvas_head(model_)) return draw_whole(request, states, longest, team);
+    if (model_.whole_canvas()) return draw_whole(request, states, longest, team);
     const auto batches = batches_of(
         request.image_index, request.count,
         std::clamp<int64_t>((request.count + team - 1) / team, 1, MaskRenderer::max_prompts), team);

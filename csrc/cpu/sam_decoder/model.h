@@ -105,6 +105,8 @@ struct Model {
     // Length of a mask's vector; the second half of SAM-HQ's is the same for all masks of a prompt.
     int64_t vector() const { return vector_size * (kind == Kind::sam_hq ? 2 : 1); }
     int64_t area() const { return 16 * image_tokens(); }  // of a mask, in pixels
+    // Masks need all tiles of a prompt, see canvas_head.h.
+    bool whole_canvas() const { return kind == Kind::sam_hq || kind == Kind::efficient_sam; }
     // Floats of each array that the encoder makes of an image, the embedding first.
     std::vector<int64_t> map_sizes() const;
     // Tokens of every prompt, before those of its points.

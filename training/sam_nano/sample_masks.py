@@ -1,6 +1,6 @@
-"""A picture of what a model does with boxes on ordinary photographs, and with a grid on coins.
+"""Drawing of what a model does with boxes on ordinary photographs, and with a grid on coins.
 
-``python -m training.sam_nano.pictures docs/sam-nano.png``
+``python -m training.sam_nano.sample_masks docs/sam-nano.png``
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def panels(model: Sam) -> Iterator[Panel]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse the command line and draw the picture."""
+    """Parse the command line and write the drawing."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path, help="the PNG to write")
     parser.add_argument("--model", default="sam-nano", help="name or folder of the model")
