@@ -204,18 +204,16 @@ def test_segment_hints_that_sam_nano_found_nothing_sure(capsys, prompt, hinted) 
     assert HINT not in printed.out
 
 
-def test_everything_hints_where_sam_nano_keeps_no_mask(tmp_path, capsys) -> None:
-    Image.new("RGB", (64, 48), (90, 90, 90)).save(tmp_path / "grey.png")
-    call = ("everything", tmp_path / "grey.png", "--points-per-side", "2")
+def test_everything_hints_where_sam_nano_keeps_no_mask(image, capsys) -> None:
+    call = ("everything", image, "--points-per-side", "2")
     assert run([str(word) for word in call]) == 0
     printed = capsys.readouterr()
     assert printed.err.count(HINT) == 1
     assert "docs/models.md" in printed.err
 
 
-def test_a_hint_counts_the_images_and_says_how_to_export_a_real_checkpoint(capsys, tmp_path):
-    Image.new("RGB", (64, 48), (90, 90, 90)).save(tmp_path / "grey.png")
-    call = ("everything", tmp_path / "grey.png", PICTURE, "--points-per-side", "4")
+def test_a_hint_counts_the_images_and_says_how_to_export_a_real_checkpoint(capsys, image):
+    call = ("everything", image, PICTURE, "--points-per-side", "4")
     assert run([str(word) for word in call]) == 0
     hint = capsys.readouterr().err
     assert "nothing was found in 1 of 2 images" in hint

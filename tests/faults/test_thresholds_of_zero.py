@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import fastseg
 from fastseg import ops
 from fastseg.sam.grid_settings import GridSettings
+from fastseg.sam.two_stage_decoder import TwoStageDecoder
 
 pytest.importorskip("onnxruntime", reason="the embedded model runs in onnxruntime")
 
@@ -45,12 +48,25 @@ def test_as_many_masks_as_the_reference(nano, settings):
     assert scores == pytest.approx(expected, abs=1e-3)
 
 
-def test_masks_that_expect_less_than_nothing_stay(nano):
-    zero = nano.everything(NOISE, points_per_side=4, **SETTINGS[0])
+@pytest.fixture
+def doubting(monkeypatch, nano):
+    """Lower every predicted IoU by 0.2, which makes some negative."""
+    tokens = TwoStageDecoder.tokens
+
+    def lowered(self, *args):
+        found = tokens(self, *args)
+        return replace(found, iou_predictions=found.iou_predictions - np.float32(0.2))
+
+    monkeypatch.setattr(TwoStageDecoder, "tokens", lowered)
+    return nano
+
+
+def test_masks_that_expect_less_than_nothing_stay(doubting):
+    zero = doubting.everything(NOISE, points_per_side=4, **SETTINGS[0])
     assert (zero.scores < 0).any()
-    below = nano.everything(NOISE, points_per_side=4, **SETTINGS[1])
+    below = doubting.everything(NOISE, points_per_side=4, **SETTINGS[1])
     assert np.array_equal(zero.scores, below.scores)
-    above = nano.everything(NOISE, points_per_side=4, pred_iou_thresh=1e-6, **STABLE)
+    above = doubting.everything(NOISE, points_per_side=4, pred_iou_thresh=1e-6, **STABLE)
     assert len(above) < len(zero)
     assert above.scores.min() > 0
 
