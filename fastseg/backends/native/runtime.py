@@ -283,8 +283,8 @@ def _graph(
 ) -> GraphSpec:
     """Describe the graph of the kernel: the arrays between its graphs differ from the ONNX graphs'.
 
-    Maps of the encoder go into the state of the image. SAM 2's object score, which nobody reads,
-    is not computed.
+    Maps of the encoder go into the state of the image. SAM 2's object score, on which no mask
+    depends, is not computed.
     """
     low = 4 * grid
     shared = TensorSpec("shared_image", "float32", (1, f"{precision} floats"))
