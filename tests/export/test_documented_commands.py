@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-
 import pytest
 
 pytest.importorskip("torch", reason="exports need torch")
@@ -19,21 +17,6 @@ from tests.helpers import page
 EXPORTED = [kind for kind in NETWORKS if kind.name != "sam-nano"]
 
 
-def commands_by_title() -> dict[str, list[list[str]]]:
-    """Return the commands below the comment that names a network, by its title."""
-    found: dict[str, list[list[str]]] = {}
-    for block in page.blocks("docs/models.md"):
-        titles: list[str] = []
-        for line in block.text.splitlines() if block.language == "bash" else ():
-            if line.startswith("#"):
-                titles = line.removeprefix("#").strip().split("; ")
-            for title in titles:
-                found.setdefault(title, [])
-                if not line.startswith("#"):
-                    found[title].append(shlex.split(line))
-    return found
-
-
 @pytest.fixture
 def parsed(monkeypatch):
     """Parse a command as its verb does, and return the options instead of running it."""
@@ -44,7 +27,7 @@ def parsed(monkeypatch):
 
 @pytest.mark.parametrize("kind", EXPORTED, ids=lambda kind: kind.name)
 def test_a_network_is_exported_and_run_by_two_commands(kind: Kind, parsed):
-    export, run, *_ = commands_by_title()[kind.title]
+    export, run, *_ = page.commands_by_title()[kind.title]
     assert (export[0], run[0]) == ("fastseg", "fastseg")
     exported, ran = parsed(export[1:]), parsed(run[1:])
     assert str(exported["out"]) == ran["model"]

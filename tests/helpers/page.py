@@ -71,6 +71,21 @@ def blocks(page: str) -> list[Block]:
     ]
 
 
+def commands_by_title() -> dict[str, list[list[str]]]:
+    """The commands of docs/models.md below the comment that names a network, by its title."""
+    found: dict[str, list[list[str]]] = {}
+    for block in blocks("docs/models.md"):
+        titles: list[str] = []
+        for line in block.text.splitlines() if block.language == "bash" else ():
+            if line.startswith("#"):
+                titles = line.removeprefix("#").strip().split("; ")
+            for title in titles:
+                found.setdefault(title, [])
+                if not line.startswith("#"):
+                    found[title].append(shlex.split(line))
+    return found
+
+
 def without_blocks(text: str) -> str:
     return re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
 
