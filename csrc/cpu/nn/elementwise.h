@@ -107,6 +107,33 @@ FASTSEG_INLINE void add_and_measure(float* sums, const float* residual, int64_t 
     for (int v = 0; v < vectors; ++v) out[v] = moments[v].statistics(width, epsilon);
 }
 
+// See KernelTable::column_dots.
+void column_dots(const float* a, const float* b, int64_t rows, float* to) {
+    constexpr int vectors = tile_size / lanes;
+    Floats sums[vectors] = {};
+    for (int64_t row = 0; row < rows; ++row, a += tile_size, b += tile_size)
+        for (int v = 0; v < vectors; ++v) sums[v] += load(a + v * lanes) * load(b + v * lanes);
+    for (int v = 0; v < vectors; ++v) store(to + v * lanes, sums[v]);
+}
+
+// See KernelTable::scale_columns.
+void scale_columns(float* x, int64_t rows, const float* by) {
+    constexpr int vectors = tile_size / lanes;
+    Floats factors[vectors];
+    for (int v = 0; v < vectors; ++v) factors[v] = load(by + v * lanes);
+    for (int64_t row = 0; row < rows; ++row, x += tile_size)
+        for (int v = 0; v < vectors; ++v) store(x + v * lanes, load(x + v * lanes) * factors[v]);
+}
+
+// See KernelTable::inverse_deviations.
+void inverse_deviations(const float* squares, float epsilon, float* to) {
+    for (int64_t n = 0; n < tile_size; n += lanes) {
+        const Floats variance = load(squares + n) * spread(1.0f / width);
+        // In this order, what is not a number stays so.
+        store(to + n, inverse_root(larger(Floats{}, variance) + spread(epsilon)));
+    }
+}
+
 // See KernelTable::scale_gelu.
 void scale_gelu(float* rows, int64_t count, const float* scale, const float* shift) {
     for (int64_t row = 0; row < count; ++row)

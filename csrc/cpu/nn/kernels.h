@@ -79,6 +79,17 @@ struct ResidualLayerNorm {
     int64_t slot;          // of the tile in its span
 };
 
+// A term of a chain of products of heads: sum = (sum + a b) scale. Row `token` of a head takes
+// a + head * a_head + token * a_token, and all rows of a head b + head * b_head.
+struct HeadTerm {
+    const float* a;  // [k] a row
+    int64_t a_head, a_token;
+    const float* b;  // [k, tile]
+    int64_t b_head;
+    int64_t k;
+    const float* scale;  // [tile], or null for 1
+};
+
 struct KernelTable {
     const char* name;
     bool bf16;         // operands are bfloat16, else float32
@@ -134,6 +145,15 @@ struct KernelTable {
     // canvas [4, 32, tile] + bias -> GELU -> times vectors [masks, 32]: out [masks, 4, tile].
     void (*gelu_dot)(const float* canvas, const float* bias, const float* vectors, int64_t masks,
                      float* out);
+
+    // to [8 * tokens, tile] = the sums of `count` terms, one after another; in float32.
+    void (*head_chain)(const HeadTerm* terms, int64_t count, int64_t tokens, float* to);
+    // to [tile] = the sums over the rows of a [rows, tile] times b [rows, tile].
+    void (*column_dots)(const float* a, const float* b, int64_t rows, float* to);
+    // x [rows, tile] times by [tile], in place.
+    void (*scale_columns)(float* x, int64_t rows, const float* by);
+    // to [tile] = 1 / deviation, from the squares [tile] of 256 centred channels.
+    void (*inverse_deviations)(const float* squares, float epsilon, float* to);
 
     const DenseKernels* dense;  // null with bfloat16
 };

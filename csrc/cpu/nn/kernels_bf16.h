@@ -5,6 +5,7 @@
 #include "cpu/nn/elementwise.h"
 #include "cpu/nn/float16.h"
 #include "cpu/nn/gemm_f32.h"
+#include "cpu/nn/head_chain.h"
 #include "cpu/nn/simd.h"
 #include "cpu/nn/transpose.h"
 
@@ -204,6 +205,10 @@ constexpr KernelTable bf16_kernels(const char* name, const GemmKernels& p) {
             norm_gelu,
             scale_gelu,
             gelu_dot,
+            head_chain,
+            column_dots,
+            scale_columns,
+            inverse_deviations,
             nullptr};
 }
 

@@ -5,6 +5,7 @@
 #include "cpu/nn/dense_f32.h"
 #include "cpu/nn/elementwise.h"
 #include "cpu/nn/gemm_f32.h"
+#include "cpu/nn/head_chain.h"
 #include "cpu/nn/simd.h"
 #include "cpu/nn/transpose.h"
 
@@ -111,6 +112,10 @@ constexpr KernelTable f32_kernels(const char* name) {
             norm_gelu,
             scale_gelu,
             gelu_dot,
+            head_chain,
+            column_dots,
+            scale_columns,
+            inverse_deviations,
             &dense_f32_kernels};
 }
 

@@ -15,9 +15,9 @@ class CanvasHead {
   public:
     virtual ~CanvasHead() = default;
 
-    // Keep a part of a tile, as `MaskHead::draw` hands it over. Tiles do not touch each other's
-    // memory.
-    virtual void keep(int64_t tile, int64_t part, const float* rows) = 0;
+    // Keep a part of a tile, as `MaskHead::draw` hands it over: of the canvas, or of the first
+    // step, to which `bias` [64] is yet to be added. Tiles do not touch each other's memory.
+    virtual void keep(int64_t tile, int64_t part, const float* rows, const float* bias) = 0;
 
     // Complete the planes of all targets of a prompt on the image of `state`, all of whose tiles
     // were kept.

@@ -71,14 +71,15 @@ int64_t Decoder::prompt_state_size(int64_t points, bool with_mask) const {
 
 void Decoder::image_state(const ImageMaps& maps, float* state, int threads) const {
     if (model_.kind == Kind::sam_hq)
-        std::copy_n(maps[1], vector_size * model_.area(),
-                    state + model_.tiles() * state_tile_bytes(model_) / 4);
-    const int64_t bytes = state_tile_bytes(model_), tile_floats = tile_size * width;
+        std::copy_n(
+            maps[1], vector_size * model_.area(),
+            const_cast<float*>(hq_features(model_, reinterpret_cast<const std::byte*>(state))));
+    const int64_t tile_floats = tile_size * width;
     parallel_for(team_size(threads, model_.tiles(), 1e7), model_.tiles(), [&] {
         auto floats = std::make_shared<Buffer>(3 * tile_floats * 4);
         return [&, floats](int64_t tile) {
-            auto* to = reinterpret_cast<std::byte*>(state) + tile * bytes;
-            fill_state_tile(model_, maps, tile, state_tile(model_, to), floats->floats());
+            fill_state_tile(model_, maps, tile, reinterpret_cast<std::byte*>(state),
+                            floats->floats());
         };
     });
 }
@@ -112,9 +113,10 @@ void Decoder::run(const Prompts& prompts, const float* states, int64_t images,
     const int64_t most = prompts.masks || tokens > 16 ? 1 : PromptBatch::max_prompts;
     const int64_t size = std::clamp<int64_t>((prompts.count + team - 1) / team, 1, most);
     const auto batches = batches_of(prompts.image_index, prompts.count, size, team);
+    const bool low_rank = model_.takes_low_rank(tokens, prompts.masks != nullptr);
     parallel_for(team, static_cast<int64_t>(batches.size()), [&] {
-        auto batch =
-            std::make_shared<PromptBatch>(model_, size, tokens, masks.logits != nullptr, each);
+        const std::shared_ptr<PromptBatch> batch =
+            make_prompt_batch(model_, low_rank, size, tokens, masks.logits != nullptr, each);
         auto own =
             std::make_shared<Buffer>(prompts.masks ? model_.tiles() * state_tile_bytes(model_) : 0);
         return [&, batch, own](int64_t index) {

@@ -19,15 +19,15 @@ GroupNormHead::GroupNormHead(const Model& model)
       rows_(Buffer::unwritten(model.tiles() * width * tile_size * 4)),
       moments_(static_cast<size_t>(model.tiles() * 8)) {}
 
-void GroupNormHead::keep(int64_t tile, int64_t part, const float* rows) {
+void GroupNormHead::keep(int64_t tile, int64_t part, const float* rows, const float* bias) {
     const int64_t n = tile_size, at = tile * 4 + part;
     const int64_t valid = std::min(n, model_.image_tokens() - tile * n);
-    std::copy_n(rows, quarter * n, rows_.floats() + at * quarter * n);
+    float* to = rows_.floats() + at * quarter * n;
     double sum = 0, squares = 0;
     for (int64_t channel = 0; channel < quarter; ++channel) {
-        const double bias = model_.head.first_bias[static_cast<size_t>(channel)];
+        for (int64_t i = 0; i < n; ++i) to[channel * n + i] = rows[channel * n + i] + bias[channel];
         for (int64_t i = 0; i < valid; ++i) {
-            const double value = rows[channel * n + i] + bias;
+            const double value = to[channel * n + i];
             sum += value;
             squares += value * value;
         }
@@ -61,8 +61,7 @@ void GroupNormHead::measure(float* scale, float* shift) const {
     for (size_t c = 0; c < quarter; ++c) {
         const double weight = model_.head.norm.scale[c] * factor;
         scale[c] = static_cast<float>(weight);
-        shift[c] = static_cast<float>((model_.head.first_bias[c] - mean) * weight +
-                                      model_.head.norm.shift[c]);
+        shift[c] = static_cast<float>(model_.head.norm.shift[c] - mean * weight);
     }
 }
 

@@ -11,18 +11,18 @@ class GroupNormHead : public CanvasHead {
   public:
     explicit GroupNormHead(const Model& model);
 
-    // A part [64, tile] of the first step, without its bias.
-    void keep(int64_t tile, int64_t part, const float* rows) override;
+    // A part [64, tile] of the first step.
+    void keep(int64_t tile, int64_t part, const float* rows, const float* bias) override;
     void finish(const std::byte* state, const std::vector<MaskTargets>& targets,
                 int threads) override;
 
   private:
-    // The factor and the summand of each channel that the bias and the norm come to.
+    // The factor and the summand of each channel that the norm comes to.
     void measure(float* scale, float* shift) const;
 
     const Model& model_;
     Buffer rows_;                  // [tiles, 4 parts, 64, tile]
-    std::vector<double> moments_;  // [tiles, 4 parts, 2] sums and sums of squares, with the bias
+    std::vector<double> moments_;  // [tiles, 4 parts, 2] sums and sums of squares
 };
 
 }  // namespace fastseg::cpu::sam_decoder

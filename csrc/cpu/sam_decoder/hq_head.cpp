@@ -22,7 +22,7 @@ HqHead::HqHead(const Model& model)
       canvas_(float_buffer(vector_size * plane_)),
       taps_(float_buffer(taps * plane_)) {}
 
-void HqHead::keep(int64_t tile, int64_t part, const float* canvas) {
+void HqHead::keep(int64_t tile, int64_t part, const float* canvas, const float*) {
     const int64_t n = tile_size, grid = model_.grid, first = tile * n;
     const int64_t end = std::min(first + n, model_.image_tokens());
     for (int64_t half = 0; half < 2; ++half) {

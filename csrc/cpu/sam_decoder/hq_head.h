@@ -16,7 +16,7 @@ class HqHead : public CanvasHead {
     explicit HqHead(const Model& model);
 
     // A part of the canvas, [4 finer parts, 32, tile].
-    void keep(int64_t tile, int64_t part, const float* canvas) override;
+    void keep(int64_t tile, int64_t part, const float* canvas, const float*) override;
     // Add the mask, whose vector is that of the first target.
     void finish(const std::byte* state, const std::vector<MaskTargets>& targets,
                 int threads) override;

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "cpu/sam_decoder/shared_maps.h"
+
 namespace fastseg::cpu::sam_decoder {
 namespace {
 
@@ -55,11 +57,12 @@ void convolve_2x2(const float* planes, int64_t in, int64_t side, const std::vect
 
 int64_t state_bytes(const Model& model) {
     const int64_t features = model.kind == Kind::sam_hq ? vector_size * model.area() * 4 : 0;
-    return model.tiles() * state_tile_bytes(model) + features;
+    return model.tiles() * (state_tile_bytes(model) + shared_tile_floats(model) * 4) + features;
 }
 
 const float* hq_features(const Model& model, const std::byte* state) {
-    return reinterpret_cast<const float*>(state + model.tiles() * state_tile_bytes(model));
+    return reinterpret_cast<const float*>(
+        state + model.tiles() * (state_tile_bytes(model) + shared_tile_floats(model) * 4));
 }
 
 int64_t state_tile_bytes(const Model& model) {
@@ -134,8 +137,9 @@ void copy_parts(const Model& model, const float* from, int64_t valid, int64_t si
 
 }  // namespace
 
-void fill_state_tile(const Model& model, const ImageMaps& maps, int64_t tile,
-                     const StateTile& state, float* floats) {
+void fill_state_tile(const Model& model, const ImageMaps& maps, int64_t tile, std::byte* to,
+                     float* floats) {
+    const StateTile state = state_tile(model, to + tile * state_tile_bytes(model));
     const int64_t n = tile_size, first = tile * n;
     const int64_t valid = std::min(n, model.image_tokens() - first);
     for (int64_t c = 0; c < width; ++c) {
@@ -146,6 +150,10 @@ void fill_state_tile(const Model& model, const ImageMaps& maps, int64_t tile,
         std::fill(row + valid, row + n, 0.0f);
     }
     fill_tile(model, tile, state, floats);
+    if (const int64_t shared = shared_tile_floats(model)) {
+        auto* first = reinterpret_cast<float*>(to + model.tiles() * state_tile_bytes(model));
+        fill_shared_maps(model, floats, first + tile * shared, floats + width * n);
+    }
     if (model.kind != Kind::sam2) return;
     copy_parts(model, maps[1] + first * middle_size, valid, middle_size, state.middle);
     copy_parts(model, maps[2] + first * fine_size, valid, fine_size, state.fine);

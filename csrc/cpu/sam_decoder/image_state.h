@@ -26,7 +26,7 @@ using ConstStateTile = BasicStateTile<const std::byte>;
 //   SAM-HQ  features [32, 4 * grid, 4 * grid]
 using ImageMaps = std::vector<const float*>;
 
-// A state is its tiles, then SAM-HQ's features.
+// A state is its tiles, then in float32 as many SharedMaps, then SAM-HQ's features.
 int64_t state_bytes(const Model& model);
 int64_t state_tile_bytes(const Model& model);
 const float* hq_features(const Model& model, const std::byte* state);
@@ -34,10 +34,10 @@ const float* hq_features(const Model& model, const std::byte* state);
 StateTile state_tile(const Model& model, std::byte* tile);
 ConstStateTile state_tile(const Model& model, const std::byte* tile);
 
-// An image without a mask prompt to one tile of its state; `floats` is scratch of 3 * 256 * tile
-// floats.
-void fill_state_tile(const Model& model, const ImageMaps& maps, int64_t tile,
-                     const StateTile& state, float* floats);
+// An image without a mask prompt to one tile of the state that begins at `to`; `floats` is scratch
+// of 3 * 256 * tile floats.
+void fill_state_tile(const Model& model, const ImageMaps& maps, int64_t tile, std::byte* to,
+                     float* floats);
 
 // A mask prompt [4 * grid, 4 * grid] to [16, grid * grid], what is left of it before the last, a
 // 1 x 1 convolution.

@@ -8,10 +8,9 @@
 namespace fastseg::cpu::sam_decoder {
 namespace {
 
-// A part [rows, tile] of a map of higher resolution, to which a product is then added.
-void copy_part(const std::byte* parts, int64_t part, float* to, int64_t rows) {
-    const int64_t bytes = rows * tile_size * 4;
-    std::memcpy(to, parts + part * bytes, static_cast<size_t>(bytes));
+// A part [rows, tile] of a map of higher resolution.
+const float* part_of(const std::byte* parts, int64_t part, int64_t rows) {
+    return reinterpret_cast<const float*>(parts) + part * rows * tile_size;
 }
 
 }  // namespace
@@ -25,9 +24,8 @@ MaskHead::MaskHead(const Model& model) : model_(model) {
     drawn_ = float_buffer(16 * slots * n);
 }
 
-void MaskHead::draw(const void* image, const ConstStateTile& state, int64_t tile,
-                    const MaskTargets& targets, const std::byte* ahead, int64_t ahead_bytes,
-                    CanvasHead* canvas_head) {
+void MaskHead::draw(const FirstStep& first, const ConstStateTile& state, int64_t tile,
+                    const MaskTargets& targets, const Ahead& ahead, CanvasHead* canvas_head) {
     const KernelTable& table = model_.table;
     const Upscaling& head = model_.head;
     const int64_t n = tile_size, quarter = width / 4;
@@ -36,25 +34,28 @@ void MaskHead::draw(const void* image, const ConstStateTile& state, int64_t tile
     float* canvas = canvas_.floats();
     const bool maps = model_.kind == Kind::sam2;
     for (int64_t part = 0; part < 4; ++part) {
-        if (ahead) prefetch(ahead + part * (ahead_bytes / 4), ahead_bytes / 4);
-        if (maps) copy_part(state.middle, part, upscaled, quarter);
-        table.gemm({head.first.bytes() + a_offset(table, width, part * quarter, 0), width, image,
-                    b_stride(table, width, n), upscaled, n, quarter, n, width, maps});
+        if (ahead.data) prefetch(ahead.data + part * (ahead.bytes / 4), ahead.bytes / 4);
+        first.write(part, upscaled);
+        if (maps) {
+            const float* middle = part_of(state.middle, part, quarter);
+            for (int64_t i = 0; i < quarter * n; ++i) upscaled[i] += middle[i];
+        }
         if (model_.kind == Kind::efficient_sam) {
-            canvas_head->keep(tile, part, upscaled);
+            canvas_head->keep(tile, part, upscaled, first.bias + part * quarter);
             continue;
         }
-        table.norm_gelu(upscaled, head.first_bias.data(), head.norm.scale.data(),
+        table.norm_gelu(upscaled, first.bias + part * quarter, head.norm.scale.data(),
                         head.norm.shift.data(), packed_upscaled_.bytes());
         const void* packed_b =
             table.bf16 ? static_cast<const void*>(packed_upscaled_.bytes()) : upscaled;
-        if (maps) copy_part(state.fine, part, canvas, 4 * vector_size);
+        if (maps)
+            std::copy_n(part_of(state.fine, part, 4 * vector_size), 4 * vector_size * n, canvas);
         table.gemm({head.second.bytes(), quarter, packed_b, b_stride(table, quarter, n), canvas, n,
                     4 * vector_size, n, quarter, maps});
         if (canvas_head) {
             table.scale_gelu(canvas, 4 * vector_size, model_.hq.canvas_scale.data(),
                              model_.hq.canvas_shift.data());
-            canvas_head->keep(tile, part, canvas);
+            canvas_head->keep(tile, part, canvas, nullptr);
             multiply(canvas, part, targets.masks);
         } else {
             table.gelu_dot(canvas, head.second_bias.data(), vectors_.floats(), targets.masks,

@@ -4,44 +4,71 @@
 
 namespace fastseg::cpu::sam_decoder {
 
-MaskRenderer::MaskRenderer(const Model& model, int64_t longest)
-    : model_(model), tile_pass_(model, longest), head_(model) {
-    for (Prompt& prompt : prompts_) {
-        prompt.keys_values[0] = TokenKeysValues(model, longest, false);
-        prompt.keys_values[1] = TokenKeysValues(model, longest, true);
-    }
-    scratch_ = float_buffer(width * std::max(2 * model.padded(heads * longest), 3 * tile_size));
-    masked_tile_ = Buffer(state_tile_bytes(model));
+template <class Pass>
+MaskRenderer::Form<Pass>::Form(const Model& model, int64_t longest)
+    : pass(model, longest), scratch(float_buffer(Pass::Prompt::scratch_floats(model, longest))) {
+    for (auto& prompt : prompts) prompt = typename Pass::Prompt(model, longest);
 }
 
-void MaskRenderer::load(const ConstPromptState& state, Prompt& prompt) {
+MaskRenderer::MaskRenderer(const Model& model, int64_t longest)
+    : model_(model),
+      head_(model),
+      longest_(longest),
+      scratch_(float_buffer(width * 3 * tile_size)),
+      masked_tile_(state_tile_bytes(model)) {}
+
+template <class Pass>
+void MaskRenderer::load(Form<Pass>& form, const ConstPromptState& state, size_t index) {
+    auto& prompt = form.prompts[index];
     for (int layer = 0; layer < 2; ++layer)
-        prompt.keys_values[layer].fill(model_, model_.layers[layer].image_to_token,
-                                       state.keys(layer), state.values(layer), state.tokens(),
-                                       scratch_.floats());
+        prompt.set_keys_values(model_, layer, state.keys(layer), state.values(layer),
+                               state.tokens(), form.scratch.floats());
+    prompt.set_upscaling(model_);
+}
+
+template <class Pass>
+void MaskRenderer::draw(Form<Pass>& form, size_t index, const TileCursor& at,
+                        const RenderTask& task, Ahead& ahead, CanvasHead* canvas_head) {
+    const auto& prompt = form.prompts[index];
+    form.pass.update_first_layer(at, prompt, false, nullptr);
+    form.pass.update_second_layer(at, prompt, false, nullptr);
+    for (const MaskTargets& targets : task.targets) {
+        head_.draw({[&](int64_t part, float* to) { form.pass.upscale(at, prompt, part, to); },
+                    form.pass.first_bias()},
+                   at.image, at.tile, targets, ahead, canvas_head);
+        ahead.data = nullptr;
+    }
 }
 
 void MaskRenderer::draw(const std::byte* state, TileRange tiles,
                         const std::vector<RenderTask>& tasks, CanvasHead* canvas_head) {
+    const auto low_rank = [&](const RenderTask& task) {
+        return model_.takes_low_rank(task.prompt.tokens(), task.prompt.masked());
+    };
+    for (size_t index = 0; index < tasks.size(); ++index) {
+        if (low_rank(tasks[index])) {
+            if (!low_rank_)
+                low_rank_ = std::make_unique<Form<LowRankPass>>(
+                    model_, std::min(longest_, most_low_rank_tokens));
+            load(*low_rank_, tasks[index].prompt, index);
+        } else {
+            if (!plain_) plain_ = std::make_unique<Form<TilePass>>(model_, longest_);
+            load(*plain_, tasks[index].prompt, index);
+        }
+    }
     const int64_t bytes = state_tile_bytes(model_);
-    for (size_t index = 0; index < tasks.size(); ++index)
-        load(tasks[index].prompt, prompts_[index]);
     for (int64_t tile = tiles.first; tile < tiles.end; ++tile) {
         // The image is larger than the cache; while the first prompt is drawn there is time to
         // prefetch the next tile.
-        const std::byte* ahead = tile + 1 < tiles.end ? state + (tile + 1) * bytes : nullptr;
+        Ahead ahead{tile + 1 < tiles.end ? state + (tile + 1) * bytes : nullptr,
+                    width * tile_size * model_.element()};
         for (size_t index = 0; index < tasks.size(); ++index) {
             const RenderTask& task = tasks[index];
-            const Prompt& prompt = prompts_[index];
-            const int64_t tokens = task.prompt.tokens();
-            const ConstStateTile of_prompt = image(state, tile, task.prompt);
-            tile_pass_.update_first_layer(of_prompt, prompt.keys_values[0], tokens, 0, false);
-            tile_pass_.update_second_layer(tile, prompt.keys_values[1], tokens, 0, false);
-            for (const MaskTargets& targets : task.targets) {
-                head_.draw(tile_pass_.image(), of_prompt, tile, targets, ahead,
-                           width * tile_size * model_.element(), canvas_head);
-                ahead = nullptr;
-            }
+            const TileCursor at{state, image(state, tile, task.prompt), tile, 0, tile_size, true};
+            if (low_rank(task))
+                draw(*low_rank_, index, at, task, ahead, canvas_head);
+            else
+                draw(*plain_, index, at, task, ahead, canvas_head);
         }
     }
 }

@@ -1,8 +1,10 @@
 // From the states of a few prompts to their low-resolution logits, tile by tile of the image.
 #pragma once
 
+#include <memory>
 #include <vector>
 
+#include "cpu/sam_decoder/low_rank_pass.h"
 #include "cpu/sam_decoder/mask_head.h"
 #include "cpu/sam_decoder/prompt_state.h"
 #include "cpu/sam_decoder/tile_pass.h"
@@ -28,18 +30,28 @@ class MaskRenderer {
               CanvasHead* canvas_head);
 
   private:
-    // A prompt's keys and values, layer by layer.
-    struct Prompt {
-        TokenKeysValues keys_values[2];
+    // Prompts of either form, by their place among the tasks.
+    template <class Pass>
+    struct Form {
+        Form(const Model& model, int64_t longest);
+        Pass pass;
+        typename Pass::Prompt prompts[max_prompts];
+        Buffer scratch;
     };
 
-    void load(const ConstPromptState& state, Prompt& prompt);
+    template <class Pass>
+    void load(Form<Pass>& form, const ConstPromptState& state, size_t index);
+    template <class Pass>
+    void draw(Form<Pass>& form, size_t index, const TileCursor& at, const RenderTask& task,
+              Ahead& ahead, CanvasHead* canvas_head);
     ConstStateTile image(const std::byte* state, int64_t tile, const ConstPromptState& prompt);
 
     const Model& model_;
-    TilePass tile_pass_;
     MaskHead head_;
-    Prompt prompts_[max_prompts];
+    int64_t longest_;
+    // Made when they are needed.
+    std::unique_ptr<Form<TilePass>> plain_;
+    std::unique_ptr<Form<LowRankPass>> low_rank_;
     Buffer scratch_, masked_tile_;
 };
 

@@ -184,6 +184,13 @@ Buffer project_positions(const Model& model, const Buffer& weight, const float* 
     return found;
 }
 
+// The bias of four parts.
+std::vector<float> repeated(const std::vector<float>& bias) {
+    std::vector<float> four;
+    for (int part = 0; part < 4; ++part) four.insert(four.end(), bias.begin(), bias.end());
+    return four;
+}
+
 }  // namespace
 
 void encode_position(const Model& model, float x, float y, float* to, int64_t stride) {
@@ -259,10 +266,11 @@ Model::Model(const Weights& weights, int64_t grid, int64_t side, const KernelTab
     const std::string up = decoder + "output_upscaling.";
     head = {reader.upscaling(up + "0", width, width / 4),
             reader.upscaling(up + "3", width / 4, vector_size),
-            reader.values(up + "0.bias", {width / 4}), reader.values(up + "3.bias", {vector_size}),
-            reader.norm(up + "1", width / 4)};
+            repeated(reader.values(up + "0.bias", {width / 4})),
+            reader.values(up + "3.bias", {vector_size}), reader.norm(up + "1", width / 4)};
     if (kind != Kind::efficient_sam) mask_prompt = reader.mask_prompt(prompt + "mask_downscaling.");
     if (kind == Kind::sam_hq) hq = reader.hq(decoder, head.second_bias);
+    if (!table.bf16) low_rank = LowRankWeights(*this);
     for (Linear* linear : linears()) {
         const int64_t columns = (linear->out + panel - 1) / panel * panel;
         Buffer packed = float_buffer(columns * linear->in);

@@ -8,6 +8,7 @@
 #include "cpu/nn/buffer.h"
 #include "cpu/nn/kernels.h"
 #include "cpu/nn/weights.h"
+#include "cpu/sam_decoder/low_rank_weights.h"
 
 namespace fastseg::cpu::sam_decoder {
 
@@ -20,6 +21,9 @@ inline constexpr int64_t hidden = 2048;       // of the tokens' MLP
 inline constexpr int64_t mask_channels = 16;  // of a mask prompt after its second convolution
 inline constexpr int64_t fine_size = 16 * vector_size;  // of the finer maps at a token: four times
 inline constexpr int64_t middle_size = width;           // its resolution, and twice
+
+// The most tokens of a prompt with which the low-rank form takes fewer operations.
+inline constexpr int64_t most_low_rank_tokens = 16;
 
 // y = x W + bias.
 struct Linear {
@@ -61,14 +65,18 @@ struct Layer {
     ImageToTokenAttention image_to_token;
 };
 
+// The token-to-image attentions, in their order.
+enum class Stage { first, second, last };
+
 struct Head {
     Linear first, second, last;
 };
 
 struct Upscaling {
-    Buffer first;   // [4 * 64, 256] in format a; rows are y, x, channel
-    Buffer second;  // [4 * 32, 64] in format a
-    std::vector<float> first_bias, second_bias;
+    Buffer first;                    // [4 * 64, 256] in format a; rows are y, x, channel
+    Buffer second;                   // [4 * 32, 64] in format a
+    std::vector<float> first_bias;   // [4 * 64], four times the same
+    std::vector<float> second_bias;  // [32]
     Norm norm;
 };
 
@@ -107,10 +115,18 @@ struct Model {
     int64_t area() const { return 16 * image_tokens(); }  // of a mask, in pixels
     // Masks need all tiles of a prompt, see canvas_head.h.
     bool whole_canvas() const { return kind == Kind::sam_hq || kind == Kind::efficient_sam; }
+    // Whether a prompt takes the low-rank form: with a mask, no other shares its image.
+    bool takes_low_rank(int64_t tokens, bool masked) const {
+        return !table.bf16 && !masked && tokens <= most_low_rank_tokens;
+    }
     // Floats of each array that the encoder makes of an image, the embedding first.
     std::vector<int64_t> map_sizes() const;
     // Tokens of every prompt, before those of its points.
     int64_t fixed() const { return static_cast<int64_t>(fixed_tokens.size()) / width; }
+    const TokenToImageAttention& token_to_image(Stage stage) const {
+        return stage == Stage::last ? final_attention
+                                    : layers[stage == Stage::second].token_to_image;
+    }
     int64_t padded(int64_t rows) const {
         return (rows + table.row_step - 1) / table.row_step * table.row_step;
     }
@@ -130,7 +146,8 @@ struct Model {
     Head iou, masks[slots];
     Upscaling head;
     MaskPrompt mask_prompt;
-    HqWeights hq;  // of SAM-HQ alone
+    HqWeights hq;             // of SAM-HQ alone
+    LowRankWeights low_rank;  // of float32 alone
 
   private:
     std::vector<Linear*> linears();  // all of them

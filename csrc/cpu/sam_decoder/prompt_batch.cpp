@@ -5,8 +5,15 @@
 #include <cstring>
 #include <limits>
 #include <numeric>
+#include <vector>
 
 #include "cpu/nn/tile_config_guard.h"
+#include "cpu/sam_decoder/canvas_head.h"
+#include "cpu/sam_decoder/low_rank_pass.h"
+#include "cpu/sam_decoder/mask_head.h"
+#include "cpu/sam_decoder/prompt_state.h"
+#include "cpu/sam_decoder/tile_pass.h"
+#include "cpu/sam_decoder/tokens.h"
 #include "cpu/support/parallel.h"
 
 namespace fastseg::cpu::sam_decoder {
@@ -14,71 +21,145 @@ namespace {
 
 constexpr int64_t tiles_of_part = 16;  // a multiple of every table's span
 
-int64_t tile_bytes(const Model& model) {
-    return width * tile_size * model.element();
+constexpr Stage stages[] = {Stage::first, Stage::second, Stage::last};
+
+struct PromptRange {
+    int64_t first, end;
+};
+
+// Output tokens of a prompt, in order.
+using ChosenTokens = std::vector<int64_t>;
+
+// The slots of the masks whose predicted IoU [4] is above the threshold.
+std::vector<int64_t> slots_above(const float* ious, float threshold) {
+    const bool all = threshold == -std::numeric_limits<float>::infinity();
+    std::vector<int64_t> above;
+    for (int64_t slot = 1; slot < slots; ++slot)
+        if (all || ious[slot] > threshold) above.push_back(slot);
+    return above;
 }
 
-}  // namespace
+// `Pass` makes the tiles of a prompt: TilePass or LowRankPass.
+template <class Pass>
+class BatchOf : public PromptBatch {
+  public:
+    BatchOf(const Model& model, int64_t largest, int64_t tokens, bool draws, int threads);
 
-int64_t PromptBatch::parts(const Model& model) {
-    return (model.tiles() + tiles_of_part - 1) / tiles_of_part;
-}
+    void run(const std::byte* state, const float* points, const int32_t* labels, int64_t count,
+             const DecodeResult& out, int64_t prompt_state_size, const MasksAbove& masks) override;
 
-PromptBatch::PromptBatch(const Model& model, int64_t largest, int64_t tokens, bool draws,
-                         int threads)
+  private:
+    struct Prompt {
+        typename Pass::Prompt tokens;
+        AttentionAccumulator accumulators[std::size(stages)];
+    };
+
+    struct ThreadScratch {
+        ThreadScratch(const Model& model, int64_t tokens) : pass(model, tokens), head(model) {}
+        Pass pass;
+        MaskHead head;
+    };
+
+    // The final attention of a few prompts, their scores and, if wanted, their masks.
+    void finish_prompts(const std::byte* state, Tokens& rows, PromptRange range,
+                        const DecodeResult& out, const MasksAbove& masks);
+    // In float32 a score is read before the mask tokens attend: those of masks below the threshold
+    // never do. Their attention then reads the image tokens that wait for `draw`.
+    void attend_masks_above(const std::byte* state, Tokens& rows, PromptRange range,
+                            const DecodeResult& out, float threshold);
+    void set_final_queries(int64_t index, const ChosenTokens& chosen);
+    // Add the final attention of some of the prompts' output tokens.
+    void add_final_attention(Tokens& rows, PromptRange range, const ChosenTokens& chosen);
+    // The masks of the prompts whose score is high enough.
+    void draw(const std::byte* state, PromptRange range, const DecodeResult& out,
+              const MasksAbove& masks);
+    // A tile after either layer, of a prompt of the batch, and of one of a range.
+    std::byte* first_tile(int64_t index, int64_t tile) const {
+        return first_.bytes() + (index * model_.tiles() + tile) * first_bytes_;
+    }
+    std::byte* second_tile(int64_t index, int64_t tile) const {
+        return second_.bytes() + (index * model_.tiles() + tile) * second_bytes_;
+    }
+    int64_t index_of(const Prompt& prompt) const { return &prompt - prompts_.data(); }
+
+    // Visit every tile for every prompt, part by part, and merge the parts' accumulators.
+    template <class Visit>
+    void attend(const std::byte* state, PromptRange range, Stage stage, int64_t tokens,
+                const Visit& visit);
+    template <class Visit>
+    void for_tiles(const std::byte* state, TileRange tiles, int64_t prompts,
+                   const Visit& visit) const;
+    // Call visit(scratch, part, tiles) for every part of the image, by all threads.
+    template <class Visit>
+    void for_parts(const Visit& visit);
+    template <class Visit>
+    void for_prompt_ranges(int64_t count, const Visit& visit);
+    AttentionAccumulator& partial(Stage stage, int64_t part, int64_t index);
+    void set_queries(Tokens& rows, Stage stage);
+    void finish_attention(Stage stage, PromptRange range, int64_t tokens);
+    void set_keys_values(Tokens& rows, int layer, float* prompt_state, int64_t prompt_state_size);
+    TileCursor cursor(const std::byte* state, int64_t tile, int64_t first, int64_t end) const;
+
+    const Model& model_;
+    int64_t tokens_, first_bytes_, second_bytes_;
+    Buffer scratch_, attended_, first_, second_;
+    Buffer final_queries_;                     // of the output tokens, [prompts, outputs, 128]
+    std::unique_ptr<CanvasHead> canvas_head_;  // for one prompt after another, or null
+    std::vector<Prompt> prompts_;
+    std::vector<std::unique_ptr<ThreadScratch>> threads_;
+    // Of the prompts of a range: for one part, or for all of them with several threads.
+    std::vector<AttentionAccumulator> partials_[std::size(stages)];
+};
+
+template <class Pass>
+BatchOf<Pass>::BatchOf(const Model& model, int64_t largest, int64_t tokens, bool draws, int threads)
     : model_(model),
       tokens_(tokens),
-      scratch_(float_buffer(2 * width * model.padded(heads * tokens))),
+      first_bytes_(Pass::first_bytes(model, tokens)),
+      second_bytes_(Pass::second_bytes(model, tokens)),
+      scratch_(float_buffer(Pass::Prompt::scratch_floats(model, tokens))),
       attended_(float_buffer(largest * tokens * inner)),
       final_queries_(float_buffer(largest * model.outputs() * inner)),
       prompts_(static_cast<size_t>(largest)) {
     for (Prompt& prompt : prompts_) {
-        for (const Form form : {projected, folded}) {
-            prompt.queries[form] = TokenQueries(model, tokens, form == folded);
-            prompt.accumulator[form] = AttentionAccumulator(model, tokens, form == folded);
-        }
-        prompt.keys_values[0] = TokenKeysValues(model, tokens, false);
-        prompt.keys_values[1] = TokenKeysValues(model, tokens, true);
+        prompt.tokens = typename Pass::Prompt(model, tokens);
+        for (const Stage stage : stages)
+            prompt.accumulators[static_cast<int>(stage)] = Pass::accumulator(model, tokens, stage);
     }
     for (int index = 0; index < threads; ++index)
         threads_.push_back(std::make_unique<ThreadScratch>(model, tokens));
     const int64_t few = std::min(prompts_a_tile, largest);
-    for (const Form form : {projected, folded})
+    for (const Stage stage : stages)
         for (int64_t index = 0; index < few * (threads > 1 ? parts(model) : 1); ++index)
-            partials_[form].emplace_back(model, tokens, form == folded);
-    if (draws) image_tokens_ = Buffer::unwritten(few * model.tiles() * tile_bytes(model));
+            partials_[static_cast<int>(stage)].push_back(Pass::accumulator(model, tokens, stage));
+    first_ = Buffer::unwritten(largest * model.tiles() * first_bytes_);
+    if (draws) second_ = Buffer::unwritten(few * model.tiles() * second_bytes_);
     if (draws) canvas_head_ = make_canvas_head(model);
 }
 
-void PromptBatch::run(const std::byte* state, const float* points, const int32_t* labels,
-                      int64_t count, const DecodeResult& out, int64_t prompt_state_size,
-                      const MasksAbove& masks) {
+template <class Pass>
+void BatchOf<Pass>::run(const std::byte* state, const float* points, const int32_t* labels,
+                        int64_t count, const DecodeResult& out, int64_t prompt_state_size,
+                        const MasksAbove& masks) {
     Tokens rows(model_, count, tokens_);
     rows.embed(points, labels);
-    const auto layer = [&](int number, Form form, const auto& visit) {
-        const TokenToImageAttention& attention = model_.layers[number].token_to_image;
-        rows.self_attend(model_.layers[number], number == 0);
-        set_queries(rows, attention, form);
+    for (int layer = 0; layer < 2; ++layer) {
+        const Stage stage = stages[layer];
+        rows.self_attend(model_.layers[layer], layer == 0);
+        set_queries(rows, stage);
+        const auto visit = [&](ThreadScratch& scratch, const TileCursor& at, const Prompt& prompt,
+                               AttentionAccumulator& accumulator) {
+            if (layer == 1)
+                scratch.pass.update_first_layer(at, prompt.tokens, true,
+                                                first_tile(index_of(prompt), at.tile));
+            scratch.pass.attend(stage, at, prompt.tokens, accumulator, tokens_);
+        };
         for_prompt_ranges(count,
-                          [&](PromptRange range) { attend(state, range, form, tokens_, visit); });
-        finish_attention(attention, form, {0, count}, tokens_);
-        rows.add_attention(model_.layers[number], attended_.floats());
-        set_keys_values(rows, number, out.prompt_state, prompt_state_size);
-    };
-    layer(0, projected,
-          [&](ThreadScratch& scratch, const TileCursor& at, const Prompt& prompt,
-              AttentionAccumulator& accumulator) {
-              scratch.tile_pass.attend_projected(at.image, at.valid, prompt.queries[projected],
-                                                 accumulator, tokens_);
-          });
-    layer(1, folded,
-          [&](ThreadScratch& scratch, const TileCursor& at, const Prompt& prompt,
-              AttentionAccumulator& accumulator) {
-              scratch.tile_pass.update_first_layer(at.image, prompt.keys_values[0], tokens_,
-                                                   at.slot, true);
-              attend_tile(scratch, model_.layers[1].token_to_image, at, prompt, accumulator,
-                          tokens_);
-          });
+                          [&](PromptRange range) { attend(state, range, stage, tokens_, visit); });
+        finish_attention(stage, {0, count}, tokens_);
+        rows.add_attention(model_.layers[layer], attended_.floats());
+        set_keys_values(rows, layer, out.prompt_state, prompt_state_size);
+    }
     rows.keep_output_tokens();
     const float* queries = rows.project_with_positions(model_.final_attention.query);
     std::copy_n(queries, count * model_.outputs() * inner, final_queries_.floats());
@@ -86,8 +167,9 @@ void PromptBatch::run(const std::byte* state, const float* points, const int32_t
                       [&](PromptRange range) { finish_prompts(state, rows, range, out, masks); });
 }
 
-void PromptBatch::finish_prompts(const std::byte* state, Tokens& rows, PromptRange range,
-                                 const DecodeResult& out, const MasksAbove& masks) {
+template <class Pass>
+void BatchOf<Pass>::finish_prompts(const std::byte* state, Tokens& rows, PromptRange range,
+                                   const DecodeResult& out, const MasksAbove& masks) {
     const bool scores_first = masks.logits && !model_.table.bf16;
     ChosenTokens chosen(static_cast<size_t>(scores_first ? 1 : model_.outputs()));
     std::iota(chosen.begin(), chosen.end(), 0);
@@ -95,17 +177,17 @@ void PromptBatch::finish_prompts(const std::byte* state, Tokens& rows, PromptRan
     for (int64_t index = range.first; index < range.end; ++index) set_final_queries(index, chosen);
     const auto visit = [&](ThreadScratch& scratch, const TileCursor& at, const Prompt& prompt,
                            AttentionAccumulator& accumulator) {
-        scratch.tile_pass.update_first_layer(at.image, prompt.keys_values[0], tokens_, at.slot,
-                                             false);
-        scratch.tile_pass.update_second_layer(at.tile, prompt.keys_values[1], tokens_, at.slot,
-                                              true);
-        if (masks.logits)
-            std::memcpy(
-                image_tokens(&prompt - &prompts_[static_cast<size_t>(range.first)], at.tile),
-                scratch.tile_pass.image(), static_cast<size_t>(tile_bytes(model_)));
-        attend_tile(scratch, model_.final_attention, at, prompt, accumulator, tokens);
+        const int64_t index = index_of(prompt);
+        if (first_bytes_)
+            scratch.pass.load_first_layer(first_tile(index, at.tile), prompt.tokens);
+        else
+            scratch.pass.update_first_layer(at, prompt.tokens, false, nullptr);
+        scratch.pass.update_second_layer(
+            at, prompt.tokens, true,
+            masks.logits ? second_tile(index - range.first, at.tile) : nullptr);
+        scratch.pass.attend(Stage::last, at, prompt.tokens, accumulator, tokens);
     };
-    attend(state, range, folded, tokens, visit);
+    attend(state, range, Stage::last, tokens, visit);
     add_final_attention(rows, range, chosen);
     std::vector<int64_t> prompts;
     for (int64_t index = range.first; index < range.end; ++index) prompts.push_back(index);
@@ -119,8 +201,9 @@ void PromptBatch::finish_prompts(const std::byte* state, Tokens& rows, PromptRan
     if (masks.logits) draw(state, range, out, masks);
 }
 
-void PromptBatch::attend_masks_above(const std::byte* state, Tokens& rows, PromptRange range,
-                                     const DecodeResult& out, float threshold) {
+template <class Pass>
+void BatchOf<Pass>::attend_masks_above(const std::byte* state, Tokens& rows, PromptRange range,
+                                       const DecodeResult& out, float threshold) {
     std::vector<int64_t> prompts_of_slot[slots], drawn;
     const bool hq = model_.kind == Kind::sam_hq;
     for (int64_t index = range.first; index < range.end; ++index) {
@@ -137,10 +220,11 @@ void PromptBatch::attend_masks_above(const std::byte* state, Tokens& rows, Promp
         set_final_queries(index, chosen);
         const auto visit = [&](ThreadScratch& scratch, const TileCursor& at, const Prompt& prompt,
                                AttentionAccumulator& accumulator) {
-            scratch.tile_pass.set_image(image_tokens(index - range.first, at.tile));
-            attend_tile(scratch, model_.final_attention, at, prompt, accumulator, tokens);
+            scratch.pass.load_first_layer(first_tile(index, at.tile), prompt.tokens);
+            scratch.pass.load_second_layer(second_tile(index - range.first, at.tile));
+            scratch.pass.attend(Stage::last, at, prompt.tokens, accumulator, tokens);
         };
-        attend(state, {index, index + 1}, folded, tokens, visit);
+        attend(state, {index, index + 1}, Stage::last, tokens, visit);
         add_final_attention(rows, {index, index + 1}, chosen);
     }
     for (int64_t slot = 1; slot < slots; ++slot)
@@ -149,36 +233,31 @@ void PromptBatch::attend_masks_above(const std::byte* state, Tokens& rows, Promp
     if (hq && !drawn.empty()) rows.read_hq_vectors(drawn, out.vectors);
 }
 
-std::vector<int64_t> PromptBatch::slots_above(const float* ious, float threshold) {
-    const bool all = threshold == -std::numeric_limits<float>::infinity();
-    std::vector<int64_t> above;
-    for (int64_t slot = 1; slot < slots; ++slot)
-        if (all || ious[slot] > threshold) above.push_back(slot);
-    return above;
-}
-
-void PromptBatch::set_final_queries(int64_t index, const ChosenTokens& chosen) {
+template <class Pass>
+void BatchOf<Pass>::set_final_queries(int64_t index, const ChosenTokens& chosen) {
     float queries[(output_count + 1) * inner];
     const float* of_prompt = final_queries_.floats() + index * model_.outputs() * inner;
     for (size_t i = 0; i < chosen.size(); ++i)
         std::copy_n(of_prompt + chosen[i] * inner, inner,
                     queries + static_cast<int64_t>(i) * inner);
-    prompts_[static_cast<size_t>(index)].queries[folded].fill(
-        model_, model_.final_attention, queries, static_cast<int64_t>(chosen.size()),
-        scratch_.floats());
+    prompts_[static_cast<size_t>(index)].tokens.set_queries(
+        model_, Stage::last, queries, static_cast<int64_t>(chosen.size()), scratch_.floats());
 }
 
-void PromptBatch::add_final_attention(Tokens& rows, PromptRange range, const ChosenTokens& chosen) {
+template <class Pass>
+void BatchOf<Pass>::add_final_attention(Tokens& rows, PromptRange range,
+                                        const ChosenTokens& chosen) {
     const int64_t tokens = static_cast<int64_t>(chosen.size());
-    finish_attention(model_.final_attention, folded, range, tokens);
+    finish_attention(Stage::last, range, tokens);
     std::vector<int64_t> of_rows;
     for (int64_t index = range.first; index < range.end; ++index)
         for (const int64_t token : chosen) of_rows.push_back(index * model_.outputs() + token);
     rows.add_final_attention(attended_.floats() + range.first * tokens * inner, of_rows);
 }
 
-void PromptBatch::draw(const std::byte* state, PromptRange range, const DecodeResult& out,
-                       const MasksAbove& masks) {
+template <class Pass>
+void BatchOf<Pass>::draw(const std::byte* state, PromptRange range, const DecodeResult& out,
+                         const MasksAbove& masks) {
     const int64_t area = model_.area();
     for (int64_t index = range.first; index < range.end; ++index) {
         MaskTargets targets;
@@ -186,46 +265,44 @@ void PromptBatch::draw(const std::byte* state, PromptRange range, const DecodeRe
             targets.add(out.vectors + (index * slots + slot) * model_.vector(),
                         masks.logits + (index * (slots - 1) + slot - 1) * area);
         if (targets.masks == 0) continue;
+        auto& prompt = prompts_[static_cast<size_t>(index)].tokens;
+        prompt.set_upscaling(model_);
         for_parts([&](ThreadScratch& scratch, int64_t, TileRange tiles) {
             for (int64_t tile = tiles.first; tile < tiles.end; ++tile) {
-                const std::byte* image = image_tokens(index - range.first, tile);
+                const TileCursor at = cursor(state, tile, tile, tile + 1);
+                const std::byte* second = second_tile(index - range.first, tile);
                 const bool last = tile + 1 == tiles.end;
-                scratch.head.draw(image,
-                                  state_tile(model_, state + tile * state_tile_bytes(model_)), tile,
-                                  targets, last ? nullptr : image + tile_bytes(model_),
-                                  tile_bytes(model_), canvas_head_.get());
+                scratch.pass.load_first_layer(first_tile(index, tile), prompt);
+                scratch.pass.load_second_layer(second);
+                scratch.head.draw(
+                    {[&](int64_t part, float* to) { scratch.pass.upscale(at, prompt, part, to); },
+                     scratch.pass.first_bias()},
+                    at.image, tile, targets,
+                    {last ? nullptr : second + second_bytes_, second_bytes_}, canvas_head_.get());
             }
         });
         if (canvas_head_) canvas_head_->finish(state, {targets}, static_cast<int>(threads_.size()));
     }
 }
 
-std::byte* PromptBatch::image_tokens(int64_t index, int64_t tile) const {
-    return image_tokens_.bytes() + (index * model_.tiles() + tile) * tile_bytes(model_);
-}
-
-AttentionAccumulator& PromptBatch::partial(Form form, int64_t part, int64_t index) {
+template <class Pass>
+AttentionAccumulator& BatchOf<Pass>::partial(Stage stage, int64_t part, int64_t index) {
     const int64_t few = std::min<int64_t>(prompts_a_tile, static_cast<int64_t>(prompts_.size()));
-    return partials_[form][static_cast<size_t>((threads_.size() > 1 ? part * few : 0) + index)];
-}
-
-void PromptBatch::attend_tile(ThreadScratch& scratch, const TokenToImageAttention& attention,
-                              const TileCursor& at, const Prompt& prompt,
-                              AttentionAccumulator& accumulator, int64_t tokens) const {
-    scratch.tile_pass.attend_folded(attention, at.tile, at.valid, prompt.queries[folded],
-                                    accumulator, tokens, at.slot);
-    if (at.ends_span) scratch.tile_pass.accumulate_pending(accumulator, tokens);
+    return partials_[static_cast<int>(stage)]
+                    [static_cast<size_t>((threads_.size() > 1 ? part * few : 0) + index)];
 }
 
 // Visit a few prompts at a time.
+template <class Pass>
 template <class Visit>
-void PromptBatch::for_prompt_ranges(int64_t count, const Visit& visit) {
+void BatchOf<Pass>::for_prompt_ranges(int64_t count, const Visit& visit) {
     for (int64_t first = 0; first < count; first += prompts_a_tile)
         visit(PromptRange{first, std::min(first + prompts_a_tile, count)});
 }
 
+template <class Pass>
 template <class Visit>
-void PromptBatch::for_parts(const Visit& visit) {
+void BatchOf<Pass>::for_parts(const Visit& visit) {
     std::atomic<size_t> next{0};
     parallel_for(static_cast<int>(threads_.size()), parts(model_), [&] {
         ThreadScratch& scratch = *threads_[next++];
@@ -238,23 +315,25 @@ void PromptBatch::for_parts(const Visit& visit) {
     });
 }
 
+template <class Pass>
 template <class Visit>
-void PromptBatch::attend(const std::byte* state, PromptRange range, Form form, int64_t tokens,
-                         const Visit& visit) {
+void BatchOf<Pass>::attend(const std::byte* state, PromptRange range, Stage stage, int64_t tokens,
+                           const Visit& visit) {
     const int64_t count = range.end - range.first;
     Prompt* const prompts = &prompts_[static_cast<size_t>(range.first)];
     for (int64_t index = 0; index < count; ++index)
-        prompts[index].accumulator[form].reset(model_, tokens);
+        prompts[index].accumulators[static_cast<int>(stage)].reset(model_, tokens);
     const auto merge = [&](int64_t part) {
         for (int64_t index = 0; index < count; ++index)
-            prompts[index].accumulator[form].merge(model_, partial(form, part, index), tokens);
+            prompts[index].accumulators[static_cast<int>(stage)].merge(
+                model_, partial(stage, part, index), tokens);
     };
     const bool alone = threads_.size() == 1;
     for_parts([&](ThreadScratch& scratch, int64_t part, TileRange tiles) {
         for (int64_t index = 0; index < count; ++index)
-            partial(form, part, index).reset(model_, tokens);
+            partial(stage, part, index).reset(model_, tokens);
         for_tiles(state, tiles, count, [&](const TileCursor& at, int64_t index) {
-            visit(scratch, at, prompts[index], partial(form, part, index));
+            visit(scratch, at, prompts[index], partial(stage, part, index));
         });
         if (alone) merge(part);
     });
@@ -263,48 +342,59 @@ void PromptBatch::attend(const std::byte* state, PromptRange range, Form form, i
 }
 
 // A span of tiles at a time, for one prompt after another.
+template <class Pass>
 template <class Visit>
-void PromptBatch::for_tiles(const std::byte* state, TileRange tiles, int64_t prompts,
-                            const Visit& visit) const {
+void BatchOf<Pass>::for_tiles(const std::byte* state, TileRange tiles, int64_t prompts,
+                              const Visit& visit) const {
     const int64_t span = model_.table.span;
     for (int64_t first = tiles.first; first < tiles.end; first += span) {
         for (int64_t index = 0; index < prompts; ++index) {
             const int64_t end = std::min(first + span, tiles.end);
-            for (int64_t tile = first; tile < end; ++tile) {
-                const int64_t valid = std::min(tile_size, model_.image_tokens() - tile * tile_size);
-                visit(TileCursor{state_tile(model_, state + tile * state_tile_bytes(model_)), tile,
-                                 tile - first, valid, tile + 1 == end},
-                      index);
-            }
+            for (int64_t tile = first; tile < end; ++tile)
+                visit(cursor(state, tile, first, end), index);
         }
     }
 }
 
-void PromptBatch::set_queries(Tokens& rows, const TokenToImageAttention& attention, Form form) {
-    const float* queries = rows.project_with_positions(attention.query);
+template <class Pass>
+TileCursor BatchOf<Pass>::cursor(const std::byte* state, int64_t tile, int64_t first,
+                                 int64_t end) const {
+    return {state,
+            state_tile(model_, state + tile * state_tile_bytes(model_)),
+            tile,
+            tile - first,
+            std::min(tile_size, model_.image_tokens() - tile * tile_size),
+            tile + 1 == end};
+}
+
+template <class Pass>
+void BatchOf<Pass>::set_queries(Tokens& rows, Stage stage) {
+    const float* queries = rows.project_with_positions(model_.token_to_image(stage).query);
     for (int64_t index = 0; index < rows.prompts(); ++index)
-        prompts_[static_cast<size_t>(index)].queries[form].fill(
-            model_, attention, queries + index * rows.tokens() * inner, rows.tokens(),
+        prompts_[static_cast<size_t>(index)].tokens.set_queries(
+            model_, stage, queries + index * rows.tokens() * inner, rows.tokens(),
             scratch_.floats());
 }
 
-void PromptBatch::finish_attention(const TokenToImageAttention& attention, Form form,
-                                   PromptRange range, int64_t tokens) {
-    for (int64_t index = range.first; index < range.end; ++index)
-        prompts_[static_cast<size_t>(index)].accumulator[form].finish(
-            model_, attention, tokens, attended_.floats() + index * tokens * inner,
-            scratch_.floats());
+template <class Pass>
+void BatchOf<Pass>::finish_attention(Stage stage, PromptRange range, int64_t tokens) {
+    for (int64_t index = range.first; index < range.end; ++index) {
+        Prompt& prompt = prompts_[static_cast<size_t>(index)];
+        prompt.tokens.finish(model_, stage, prompt.accumulators[static_cast<int>(stage)], tokens,
+                             attended_.floats() + index * tokens * inner, scratch_.floats());
+    }
 }
 
-void PromptBatch::set_keys_values(Tokens& rows, int layer, float* prompt_state,
-                                  int64_t prompt_state_size) {
+template <class Pass>
+void BatchOf<Pass>::set_keys_values(Tokens& rows, int layer, float* prompt_state,
+                                    int64_t prompt_state_size) {
     const ImageToTokenAttention& attention = model_.layers[layer].image_to_token;
     const int64_t size = rows.tokens() * inner;
     const float* keys = rows.project_with_positions(attention.key);
     const float* values = rows.project(attention.value);
     for (int64_t index = 0; index < rows.prompts(); ++index) {
-        prompts_[static_cast<size_t>(index)].keys_values[layer].fill(
-            model_, attention, keys + index * size, values + index * size, rows.tokens(),
+        prompts_[static_cast<size_t>(index)].tokens.set_keys_values(
+            model_, layer, keys + index * size, values + index * size, rows.tokens(),
             scratch_.floats());
         if (!prompt_state) continue;
         const PromptState stored(prompt_state + index * prompt_state_size, rows.tokens());
@@ -313,6 +403,19 @@ void PromptBatch::set_keys_values(Tokens& rows, int layer, float* prompt_state,
         std::memcpy(stored.values(layer), values + index * size,
                     static_cast<size_t>(size) * sizeof(float));
     }
+}
+
+}  // namespace
+
+int64_t PromptBatch::parts(const Model& model) {
+    return (model.tiles() + tiles_of_part - 1) / tiles_of_part;
+}
+
+std::unique_ptr<PromptBatch> make_prompt_batch(const Model& model, bool low_rank, int64_t largest,
+                                               int64_t tokens, bool draws, int threads) {
+    if (low_rank)
+        return std::make_unique<BatchOf<LowRankPass>>(model, largest, tokens, draws, threads);
+    return std::make_unique<BatchOf<TilePass>>(model, largest, tokens, draws, threads);
 }
 
 }  // namespace fastseg::cpu::sam_decoder

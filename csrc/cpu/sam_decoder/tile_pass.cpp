@@ -6,8 +6,6 @@
 namespace fastseg::cpu::sam_decoder {
 namespace {
 
-constexpr float masked_logit = -1e30f;  // of tokens beyond the end of the image
-
 // rows [tokens, 128] of heads times b [128, 256] of heads: [8 * tokens, 256].
 void spread_heads(const KernelTable& table, const float* rows, int64_t tokens, const Buffer& b,
                   float* to) {
@@ -78,6 +76,33 @@ void TokenQueries::fill(const Model& model, const TokenToImageAttention& attenti
     }
 }
 
+TilePrompt::TilePrompt(const Model& model, int64_t most)
+    : projected_queries(model, most, false), folded_queries(model, most, true) {
+    for (int layer = 0; layer < 2; ++layer)
+        keys_values[layer] = TokenKeysValues(model, most, layer == 1);
+}
+
+int64_t TilePrompt::scratch_floats(const Model& model, int64_t most) {
+    return 2 * width * model.padded(heads * most);
+}
+
+void TilePrompt::set_keys_values(const Model& model, int layer, const float* keys,
+                                 const float* values, int64_t count, float* floats) {
+    tokens = count;
+    keys_values[layer].fill(model, model.layers[layer].image_to_token, keys, values, count, floats);
+}
+
+void TilePrompt::set_queries(const Model& model, Stage stage, const float* queries, int64_t count,
+                             float* floats) {
+    (stage == Stage::first ? projected_queries : folded_queries)
+        .fill(model, model.token_to_image(stage), queries, count, floats);
+}
+
+void TilePrompt::finish(const Model& model, Stage stage, AttentionAccumulator& accumulator,
+                        int64_t count, float* attended, float* floats) const {
+    accumulator.finish(model, model.token_to_image(stage), count, attended, floats);
+}
+
 TilePass::TilePass(const Model& model, int64_t tokens) : model_(model), table_(model.table) {
     const int64_t rows = model.padded(heads * tokens), element = model.element();
     logits_ = float_buffer(rows * tile_size);
@@ -102,7 +127,7 @@ void TilePass::compute_logits(const HeadRows& rows, const std::byte* b, const Bu
                          b + b_offset(table_, inner, n, head * channels, 0), n,
                          logits + head * tokens * n, n, tokens, n, channels, false});
         if (folded)
-            table_.gemm({folded->bytes(), width, image(), n, logits, n, count, n, width, true});
+            table_.gemm({folded->bytes(), width, current_, n, logits, n, count, n, width, true});
         return;
     }
     // A block of 32 rows holds few heads: only their channels, in pairs of heads, are not zero.
@@ -122,7 +147,7 @@ void TilePass::compute_logits(const HeadRows& rows, const std::byte* b, const Bu
                           false};
         if (folded)
             table_.gemm_pair(placed, {folded->bytes() + a_offset(table_, width, row, 0), width,
-                                      image(), width, logits + row * n, n, 32, n, width, false});
+                                      current_, width, logits + row * n, n, 32, n, width, false});
         else
             table_.gemm(placed);
     }
@@ -141,7 +166,7 @@ void TilePass::apply_update(const TokenKeysValues& keys_values, const void* resi
          width, n, k, false},
         {to.bytes(), residual, norm.scale.data(), norm.shift.data(),
          static_cast<float>(model_.epsilon), packed_b_.bytes(), packed_a, slot});
-    current_ = to.bytes();
+    current_ = table_.bf16 ? packed_b_.bytes() : to.bytes();
 }
 
 bool TilePass::online_softmax(AttentionAccumulator& accumulator, int64_t valid, int64_t tokens) {
@@ -155,13 +180,36 @@ bool TilePass::online_softmax(AttentionAccumulator& accumulator, int64_t valid, 
          accumulator.running_sums.floats(), accumulator.rescale_factors.floats()});
 }
 
-void TilePass::attend_projected(const ConstStateTile& tile, int64_t valid,
-                                const TokenQueries& queries, AttentionAccumulator& accumulator,
-                                int64_t tokens) {
+AttentionAccumulator TilePass::accumulator(const Model& model, int64_t tokens, Stage stage) {
+    using Form = AttentionAccumulator::Form;
+    return {model, tokens, stage == Stage::first ? Form::projected : Form::folded};
+}
+
+void TilePass::attend(Stage stage, const TileCursor& at, const Prompt& prompt,
+                      AttentionAccumulator& accumulator, int64_t tokens) {
+    if (stage == Stage::first)
+        return attend_projected(at, prompt.projected_queries, accumulator, tokens);
+    attend_folded(model_.token_to_image(stage), at, prompt.folded_queries, accumulator, tokens);
+    if (at.ends_span) accumulate_pending(accumulator, tokens);
+}
+
+int64_t TilePass::second_bytes(const Model& model, int64_t) {
+    return width * tile_size * model.element();
+}
+
+void TilePass::upscale(const TileCursor&, const Prompt&, int64_t part, float* to) {
+    constexpr int64_t quarter = width / 4;
+    table_.gemm({model_.head.first.bytes() + a_offset(table_, width, part * quarter, 0), width,
+                 current_, b_stride(table_, width, tile_size), to, tile_size, quarter, tile_size,
+                 width, false});
+}
+
+void TilePass::attend_projected(const TileCursor& at, const TokenQueries& queries,
+                                AttentionAccumulator& accumulator, int64_t tokens) {
     const int64_t n = tile_size, rows = heads * tokens;
-    compute_logits(queries.queries, tile.keys, nullptr, tokens);
+    compute_logits(queries.queries, at.image.keys, nullptr, tokens);
     float* weighted_values = accumulator.weighted_values.floats();
-    if (online_softmax(accumulator, valid, tokens)) accumulator.rescale(model_, tokens);
+    if (online_softmax(accumulator, at.valid, tokens)) accumulator.rescale(model_, tokens);
     const void* weights = table_.bf16 ? weights_.bytes() : logits_.bytes();
     // In bfloat16 a block of 16 rows takes the channels of all heads that it holds.
     const int64_t step = table_.bf16 ? 16 : tokens;
@@ -169,43 +217,45 @@ void TilePass::attend_projected(const ConstStateTile& tile, int64_t valid,
         const int64_t head = row / tokens, last = std::min(row + step - 1, rows - 1) / tokens;
         const int64_t column = head * channels;
         table_.gemm({static_cast<const std::byte*>(weights) + a_offset(table_, n, row, 0), n,
-                     tile.values + b_offset(table_, n, inner, 0, column),
+                     at.image.values + b_offset(table_, n, inner, 0, column),
                      b_stride(table_, n, inner), weighted_values + row * inner + column, inner,
                      step, (last - head + 1) * channels, n, !accumulator.empty});
     }
     accumulator.empty = false;
 }
 
-void TilePass::update_first_layer(const ConstStateTile& tile, const TokenKeysValues& keys_values,
-                                  int64_t tokens, int64_t slot, bool for_attention) {
-    compute_logits(keys_values.keys, tile.queries, nullptr, tokens);
-    apply_update(keys_values, tile.image, model_.layers[0].image_to_token.norm, tokens, slot,
-                 for_attention, first_);
+void TilePass::update_first_layer(const TileCursor& at, const Prompt& prompt, bool for_attention,
+                                  std::byte*) {
+    compute_logits(prompt.keys_values[0].keys, at.image.queries, nullptr, prompt.tokens);
+    apply_update(prompt.keys_values[0], at.image.image, model_.layers[0].image_to_token.norm,
+                 prompt.tokens, at.slot, for_attention, first_);
 }
 
-void TilePass::update_second_layer(int64_t tile, const TokenKeysValues& keys_values, int64_t tokens,
-                                   int64_t slot, bool for_attention) {
+void TilePass::update_second_layer(const TileCursor& at, const Prompt& prompt, bool for_attention,
+                                   std::byte* to) {
     const ImageToTokenAttention& attention = model_.layers[1].image_to_token;
-    compute_logits(keys_values.keys,
-                   attention.positions.bytes() + tile * inner * tile_size * model_.element(),
-                   &keys_values.folded_keys, tokens);
-    apply_update(keys_values, first_.bytes(), attention.norm, tokens, slot, for_attention, second_);
+    compute_logits(prompt.keys_values[1].keys,
+                   attention.positions.bytes() + at.tile * inner * tile_size * model_.element(),
+                   &prompt.keys_values[1].folded_keys, prompt.tokens);
+    apply_update(prompt.keys_values[1], first_.bytes(), attention.norm, prompt.tokens, at.slot,
+                 for_attention, second_);
+    if (to) std::memcpy(to, current_, static_cast<size_t>(second_bytes(model_, prompt.tokens)));
 }
 
-void TilePass::attend_folded(const TokenToImageAttention& attention, int64_t tile, int64_t valid,
+void TilePass::attend_folded(const TokenToImageAttention& attention, const TileCursor& at,
                              const TokenQueries& queries, AttentionAccumulator& accumulator,
-                             int64_t tokens, int64_t slot) {
+                             int64_t tokens) {
     const int64_t padded = model_.padded(heads * tokens);
     compute_logits(queries.queries,
-                   attention.positions.bytes() + tile * inner * tile_size * model_.element(),
+                   attention.positions.bytes() + at.tile * inner * tile_size * model_.element(),
                    &queries.folded, tokens);
-    if (online_softmax(accumulator, valid, tokens)) {
+    if (online_softmax(accumulator, at.valid, tokens)) {
         accumulate_pending(accumulator, tokens);
         accumulator.rescale(model_, tokens);
     }
-    if (first_pending_ == end_pending_) first_pending_ = slot;
-    end_pending_ = slot + 1;
-    table_.pack_transposed(table_.bf16 ? weights_.bytes() : logits_.bytes(), padded, slot,
+    if (first_pending_ == end_pending_) first_pending_ = at.slot;
+    end_pending_ = at.slot + 1;
+    table_.pack_transposed(table_.bf16 ? weights_.bytes() : logits_.bytes(), padded, at.slot,
                            transposed_.bytes());
 }
 

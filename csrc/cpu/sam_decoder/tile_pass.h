@@ -10,8 +10,8 @@
 #pragma once
 
 #include "cpu/sam_decoder/attention_accumulator.h"
-#include "cpu/sam_decoder/image_state.h"
 #include "cpu/sam_decoder/model.h"
+#include "cpu/sam_decoder/tile_cursor.h"
 
 namespace fastseg::cpu::sam_decoder {
 
@@ -49,30 +49,66 @@ struct TokenQueries {
               const float* queries_of_tokens, int64_t tokens, float* floats);
 };
 
+// The token side of a prompt.
+class TilePrompt {
+  public:
+    TilePrompt() = default;
+    // Of at most `most` tokens.
+    TilePrompt(const Model& model, int64_t most);
+    // Of the scratch `floats` of the functions below.
+    static int64_t scratch_floats(const Model& model, int64_t most);
+
+    // Keys and values [tokens, 128] that the image attends to; the first layer's come first.
+    void set_keys_values(const Model& model, int layer, const float* keys, const float* values,
+                         int64_t tokens, float* floats);
+    // Queries [tokens, 128] of a token-to-image attention; after the keys and values of the layers
+    // before it.
+    void set_queries(const Model& model, Stage stage, const float* queries, int64_t tokens,
+                     float* floats);
+    // What masks are drawn with; after the keys and values of both layers.
+    void set_upscaling(const Model&) {}
+    // The result of an attention, [tokens, 128] with the values' bias.
+    void finish(const Model& model, Stage stage, AttentionAccumulator& accumulator, int64_t tokens,
+                float* attended, float* floats) const;
+
+    int64_t tokens = 0;
+    TokenKeysValues keys_values[2];
+    TokenQueries projected_queries, folded_queries;
+};
+
 // Scratch for one tile of one prompt.
 class TilePass {
   public:
+    using Prompt = TilePrompt;
+
     TilePass(const Model& model, int64_t tokens);
 
-    // The first layer's token-to-image attention, whose keys and values all prompts share.
-    void attend_projected(const ConstStateTile& tile, int64_t valid, const TokenQueries& queries,
-                          AttentionAccumulator& accumulator, int64_t tokens);
-    // The tile after the first layer. `slot` is its position in a span of tiles.
-    void update_first_layer(const ConstStateTile& tile, const TokenKeysValues& keys_values,
-                            int64_t tokens, int64_t slot, bool for_attention);
-    // The tile after the second layer; follows `update_first_layer` without `for_attention`.
-    void update_second_layer(int64_t tile, const TokenKeysValues& keys_values, int64_t tokens,
-                             int64_t slot, bool for_attention);
-    // Attention to the tile as it is now, after an update `for_attention`.
-    void attend_folded(const TokenToImageAttention& attention, int64_t tile, int64_t valid,
-                       const TokenQueries& queries, AttentionAccumulator& accumulator,
-                       int64_t tokens, int64_t slot);
-    // Add the weighted sums of the pending slots; for the end of a span.
-    void accumulate_pending(AttentionAccumulator& accumulator, int64_t tokens);
-    // The tile as it is now, [256, tile] in format b.
-    const void* image() const { return table_.bf16 ? packed_b_.bytes() : current_; }
-    // Attend to a tile that `image` returned earlier; for float32.
-    void set_image(const std::byte* image) { current_ = image; }
+    static AttentionAccumulator accumulator(const Model& model, int64_t tokens, Stage stage);
+
+    // The tile after the first layer. What `load_first_layer` needs is written to `to`, unless it
+    // is null.
+    void update_first_layer(const TileCursor& at, const Prompt& prompt, bool for_attention,
+                            std::byte* to);
+    // The tile after the second layer; follows `update_first_layer` without `for_attention`, or
+    // `load_first_layer`.
+    void update_second_layer(const TileCursor& at, const Prompt& prompt, bool for_attention,
+                             std::byte* to);
+    // Add the attention of `tokens` queries to the tile as it is now, after an update
+    // `for_attention`; the first stage needs none, as its keys and values are shared.
+    void attend(Stage stage, const TileCursor& at, const Prompt& prompt,
+                AttentionAccumulator& accumulator, int64_t tokens);
+
+    // Bytes of a tile after either layer; 0 for one that is made again instead.
+    static int64_t first_bytes(const Model&, int64_t) { return 0; }
+    static int64_t second_bytes(const Model& model, int64_t tokens);
+    void load_first_layer(const std::byte*, const Prompt&) {}
+    // For `attend`, in float32, and `upscale`.
+    void load_second_layer(const std::byte* from) { current_ = from; }
+
+    // A part [64, tile] of the first step of SAM's upscaling, to which `first_bias` is yet to be
+    // added.
+    void upscale(const TileCursor& at, const Prompt& prompt, int64_t part, float* to);
+    const float* first_bias() const { return model_.head.first_bias.data(); }
 
   private:
     // Logits: rows of heads times b and, where given, folded rows times the tile.
@@ -80,6 +116,13 @@ class TilePass {
                         int64_t tokens);
     void apply_update(const TokenKeysValues& keys_values, const void* residual, const Norm& norm,
                       int64_t tokens, int64_t slot, bool for_attention, Buffer& to);
+    void attend_projected(const TileCursor& at, const TokenQueries& queries,
+                          AttentionAccumulator& accumulator, int64_t tokens);
+    void attend_folded(const TokenToImageAttention& attention, const TileCursor& at,
+                       const TokenQueries& queries, AttentionAccumulator& accumulator,
+                       int64_t tokens);
+    // Add the weighted sums of the pending slots; for the end of a span.
+    void accumulate_pending(AttentionAccumulator& accumulator, int64_t tokens);
     bool online_softmax(AttentionAccumulator& accumulator, int64_t valid, int64_t tokens);
 
     const Model& model_;

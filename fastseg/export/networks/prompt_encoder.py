@@ -67,8 +67,8 @@ class PromptEncoder(nn.Module):
         matrix = self.pe_layer.positional_encoding_gaussian_matrix
         steps = torch.arange(self.grid, dtype=matrix.dtype, device=matrix.device)
         centres = (steps + 0.5) / self.grid
-        rows, columns = torch.meshgrid(centres, centres, indexing="ij")
-        encoded: Tensor = self.pe_layer(torch.stack([columns, rows], dim=-1))
+        columns = centres.expand(self.grid, self.grid)
+        encoded: Tensor = self.pe_layer(torch.stack([columns, columns.transpose(0, 1)], dim=-1))
         return encoded.permute(2, 0, 1).unsqueeze(0)
 
     def embed_points(self, coords: Tensor, labels: Tensor) -> Tensor:

@@ -83,23 +83,7 @@ def write(
     """
     graph = source.graph
     with _quiet(), torch.no_grad():
-        program: Any = torch.onnx.export(
-            source.module,
-            source.inputs,
-            dynamo=True,
-            opset_version=contract.OPSET,
-            input_names=[tensor.name for tensor in graph.inputs],
-            output_names=[tensor.name for tensor in graph.outputs],
-            dynamic_shapes=_dynamic_shapes(source),
-            custom_translation_table={
-                torch.ops.aten.gelu.default: _gelu,
-                ENLARGE: enlarge_to_onnx,
-                INSTANCE_NORM: instance_norm_to_onnx,
-            },
-            verbose=False,
-            optimize=False,
-        )
-        model: onnx_ir.Model = program.model
+        model = _translate(source)
         if source.sizeless:
             _forget_sizes(model, graph)
         _optimise(model)
@@ -114,6 +98,42 @@ def write(
         return save(model, path)
     external_weights.refer(model, weights)
     return (weights, *save(model, path))
+
+
+def _translate(source: Source) -> onnx_ir.Model:
+    """Trace a module and turn its operators into those of ONNX.
+
+    The exporter traces every graph a second time, which takes as long, to replace operators that it
+    cannot translate. Networks with such an operator alone are traced again.
+    """
+    program: Any = torch.export.export(
+        source.module, source.inputs, dynamic_shapes=_dynamic_shapes(source), strict=False
+    )
+    program.run_decompositions = lambda *_, **__: program
+    try:
+        return _to_onnx(program, source.graph)
+    except torch.onnx.OnnxExporterError:
+        del program.run_decompositions
+        return _to_onnx(program, source.graph)
+
+
+def _to_onnx(program: Any, graph: GraphSpec) -> onnx_ir.Model:
+    exported: Any = torch.onnx.export(
+        program,
+        dynamo=True,
+        opset_version=contract.OPSET,
+        input_names=[tensor.name for tensor in graph.inputs],
+        output_names=[tensor.name for tensor in graph.outputs],
+        custom_translation_table={
+            torch.ops.aten.gelu.default: _gelu,
+            ENLARGE: enlarge_to_onnx,
+            INSTANCE_NORM: instance_norm_to_onnx,
+        },
+        verbose=False,
+        optimize=False,
+    )
+    model: onnx_ir.Model = exported.model
+    return model
 
 
 def save(model: onnx_ir.Model, path: Path) -> tuple[Path, ...]:
