@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,9 +10,9 @@ from typing import Literal
 import click
 
 from fastseg.artifacts import registry
-from fastseg.benchmarking.peak_memory import peak_memory
 from fastseg.cli.arguments import into, json_option
 from fastseg.cli.export_checkpoint import ExportGroup, checkpoint
+from fastseg.cli.export_cost import Cost, costed
 from fastseg.cli.progress import progress
 from fastseg.cli.report import DONE, SOME_FAILED, Report
 from fastseg.echo.views import VIEWS
@@ -81,7 +79,7 @@ def sam(arguments: SamArguments) -> Report:
     """
     with needs_extra("export"):
         from fastseg.export.sam import export_sam
-    with progress(None) as step, _costed() as cost:
+    with progress(None) as step, costed() as cost:
         table = export_sam(
             arguments.checkpoint,
             arguments.out,
@@ -139,7 +137,7 @@ def unet(arguments: UnetArguments) -> Report:
         from fastseg.export.model_folder import Card
         from fastseg.export.unet import export_unet
     card = Card(arguments.name or "", arguments.licence)
-    with progress(None) as step, _costed() as cost:
+    with progress(None) as step, costed() as cost:
         table = export_unet(
             arguments.weights,
             arguments.out,
@@ -336,37 +334,13 @@ def _added(verb: str, precision: str, model: str, out: Path, found: Comparison) 
     return Report(verb, body, text)
 
 
-@dataclass(slots=True)
-class _Cost:
-    """Time and memory of an export."""
-
-    seconds: float = 0.0
-    peak_mb: int | None = None
-    """Of the whole process; None where the system does not tell."""
-
-    def as_text(self) -> str:
-        memory = "" if self.peak_mb is None else f", {self.peak_mb} MB of memory at most"
-        return f"{self.seconds:.1f} s{memory}"
-
-
-@contextmanager
-def _costed() -> Iterator[_Cost]:
-    """Measure what a block takes; the numbers are there when it has ended."""
-    cost, start = _Cost(), time.perf_counter()
-    with peak_memory() as memory:
-        yield cost
-    cost.seconds = time.perf_counter() - start
-    cost.peak_mb = round(memory.peak / 1e6) if memory.known else None
-
-
-def _report(verb: str, out: Path, table: Table, asked: Mapping[str, str], cost: _Cost) -> Report:
+def _report(verb: str, out: Path, table: Table, asked: Mapping[str, str], cost: Cost) -> Report:
     """Report the comparison of an export, which always runs on the CPU, and its cost."""
     body = {
         "out": str(out),
         **asked,
         "device": "cpu",
-        "seconds": cost.seconds,
-        "peak_memory_mb": cost.peak_mb,
+        **cost.as_dict(),
         "parity": table.as_rows(),
     }
     return Report(verb, body, (str(table), f"\n{cost.as_text()}", f"model in {out}"))

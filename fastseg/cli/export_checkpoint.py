@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from fastseg.cli.arguments import into, json_option
+from fastseg.cli.export_cost import costed
 from fastseg.cli.progress import progress
 from fastseg.cli.report import Report
 from fastseg.environment import needs_extra
@@ -90,7 +91,7 @@ def checkpoint(arguments: CheckpointArguments) -> Report:
     with needs_extra("export"):
         from fastseg.export.checkpoints.identify import identify
         from fastseg.export.promptable import export_checkpoint
-    with progress(None) as step:
+    with progress(None) as step, costed() as cost:
         step("reading the checkpoint")
         found = identify(
             arguments.file,
@@ -120,9 +121,10 @@ def checkpoint(arguments: CheckpointArguments) -> Report:
         "out": str(arguments.out),
         "precision": arguments.precision,
         "device": "cpu",
+        **cost.as_dict(),
         "parity": table.as_rows(),
     }
-    text = (*_lines(found), str(table), f"\nmodel in {arguments.out}")
+    text = (*_lines(found), str(table), f"\n{cost.as_text()}", f"model in {arguments.out}")
     return Report("export checkpoint", body, text)
 
 

@@ -9,38 +9,41 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-import torch
-from torch import Tensor, nn
+from fastseg.export.onnx import writer
+from fastseg.export.onnx.writer import Source
 
 _models: dict[str, Any] = {}
 
 
 @contextmanager
 def remembered_exports() -> Iterator[None]:
-    """Let ``torch.onnx.export`` return a copy of what it returned for an equal module."""
-    with mock.patch.object(torch.onnx, "export", _remembering(torch.onnx.export)):
+    """Let ``writer.translate`` return a copy of what it returned for an equal module."""
+    with mock.patch.object(writer, "translate", _remembering(writer.translate)):
         yield
 
 
-def _remembering(export: Any) -> Any:
-    def remembering(module: nn.Module, inputs: tuple[Tensor, ...], **options: Any) -> Any:
-        key = _key(module, inputs, options)
+def _remembering(translate: Any) -> Any:
+    def remembering(source: Source) -> Any:
+        key = _key(source)
         if key is None:
-            return export(module, inputs, **options)
+            return translate(source)
         if key not in _models:
-            _models[key] = export(module, inputs, **options).model
-        return SimpleNamespace(model=_models[key].clone())
+            _models[key] = translate(source)
+        return _models[key].clone()
 
     return remembering
 
 
-def _key(module: nn.Module, inputs: tuple[Tensor, ...], options: dict[str, Any]) -> str | None:
+def _key(source: Source) -> str | None:
     """Name everything that a traced graph depends on; None for a module with unknown parts."""
-    told = [repr(sorted(options.items())), *(f"{one.dtype} {tuple(one.shape)}" for one in inputs)]
+    module = source.module
+    told = [
+        repr((source.graph, source.batch, source.sizeless)),
+        *(f"{one.dtype} {tuple(one.shape)}" for one in source.inputs),
+    ]
     for path, part in module.named_modules(remove_duplicate=False):
         own = {name: value for name, value in vars(part).items() if not name.startswith("_")}
         if not all(_is_plain(value) for value in own.values()):

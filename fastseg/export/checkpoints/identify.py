@@ -236,10 +236,11 @@ def _is_of_adapter(name: str) -> bool:
 
 
 def _kind(path: Path, weights: Mapping[str, Tensor]) -> Kind:
-    differences = [(kind, kind.mismatch(weights)) for kind in KINDS]
-    for kind, mismatch in differences:
-        if not mismatch:
+    differences = []
+    for kind in KINDS:  # to the first that fits: the shapes of all take seconds
+        if not (mismatch := kind.mismatch(weights)):
             return kind
+        differences.append((kind, mismatch))
     if any(map(_is_of_adapter, weights)) and not any(map(_is_of_encoder, weights)):
         raise CheckpointError(
             f"{path} is the tuned part of SAM-Adapter without the network that it adapts. Name "

@@ -83,7 +83,7 @@ def write(
     """
     graph = source.graph
     with _quiet(), torch.no_grad():
-        model = _translate(source)
+        model = translate(source)
         if source.sizeless:
             _forget_sizes(model, graph)
         _optimise(model)
@@ -100,7 +100,7 @@ def write(
     return (weights, *save(model, path))
 
 
-def _translate(source: Source) -> onnx_ir.Model:
+def translate(source: Source) -> onnx_ir.Model:
     """Trace a module and turn its operators into those of ONNX.
 
     The exporter traces every graph a second time, which takes as long, to replace operators that it
@@ -126,6 +126,7 @@ def _to_onnx(program: Any, graph: GraphSpec) -> onnx_ir.Model:
         output_names=[tensor.name for tensor in graph.outputs],
         custom_translation_table={
             torch.ops.aten.gelu.default: _gelu,
+            torch.ops.aten.to.dtype: _to_dtype,
             ENLARGE: enlarge_to_onnx,
             INSTANCE_NORM: instance_norm_to_onnx,
         },
@@ -173,6 +174,11 @@ def _gelu(x: Any, approximate: str = "none") -> Any:
         return operators.Mul(operators.Mul(x, 0.5), operators.Add(bend, 1.0))
     bell = operators.Add(operators.Erf(operators.Div(x, 2.0**0.5)), 1.0)
     return operators.Mul(operators.Mul(x, bell), 0.5)
+
+
+def _to_dtype(x: Any, dtype: int, non_blocking: bool = False, copy: bool = False) -> Any:  # noqa: ARG001 - torch's signature
+    """Convert to another type, which is a number of ONNX here."""
+    return operators.Cast(x, to=dtype)
 
 
 def _forget_sizes(model: onnx_ir.Model, graph: GraphSpec) -> None:
