@@ -186,6 +186,10 @@ void ycbcr_to_rgb(const uint8_t* ycbcr, int64_t pixels, uint8_t* out, int thread
 void palette_to_rgb(const uint8_t* indices, int64_t pixels, const uint8_t* colours, uint8_t* out,
                     int threads);
 
+// Planes by cubic convolution, see cpu/image/enlarge_cubic.cpp, to the first rows and columns of
+// those of `out`, whose others are not written.
+void enlarge_cubic(Planes<const float> planes, Size size, Planes<float> out, int threads);
+
 // Centres of a square grid on the unit square, x fastest. // out [per_side * per_side, 2]
 void point_grid(int64_t per_side, double* out);
 

@@ -38,6 +38,20 @@ void ycbcr_to_rgb(const In<uint8_t, 2>& pixels, const Out<uint8_t, 2>& out, int 
     cpu::ycbcr_to_rgb(pixels.data(), static_cast<int64_t>(pixels.shape(0)), out.data(), threads);
 }
 
+Planes<const float> planes_of(const In<float, 3>& planes) {
+    const auto size = [&](size_t axis) { return static_cast<int64_t>(planes.shape(axis)); };
+    return {planes.data(), size(0), size(1), size(2), size(1) * size(2)};
+}
+
+void enlarge_cubic(const In<float, 3>& planes, const std::tuple<int64_t, int64_t>& size,
+                   const Out<float, 3>& out, int threads) {
+    const auto [height, width] = size;
+    const auto length = [&](size_t axis) { return static_cast<int64_t>(out.shape(axis)); };
+    cpu::enlarge_cubic(planes_of(planes), {height, width},
+                       {out.data(), length(0), length(1), length(2), length(1) * length(2)},
+                       threads);
+}
+
 void palette_to_rgb(const In<uint8_t, 1>& indices, const In<uint8_t, 2>& colours,
                     const Out<uint8_t, 2>& out, int threads) {
     if (colours.shape(0) != 256 || colours.shape(1) != 3 || out.shape(1) != 3 ||
@@ -56,6 +70,8 @@ void add_images(nb::module_& module) {
     module.def("preprocess", &preprocess, "image"_a.noconvert(), "frame"_a, "mean"_a.noconvert(),
                "deviation"_a.noconvert(), "out"_a.noconvert(), "threads"_a,
                nb::call_guard<ReleasedGil>());
+    module.def("enlarge_cubic", &enlarge_cubic, "planes"_a.noconvert(), "size"_a,
+               "out"_a.noconvert(), "threads"_a, nb::call_guard<ReleasedGil>());
     module.def("palette_to_rgb", &palette_to_rgb, "indices"_a.noconvert(), "colours"_a.noconvert(),
                "out"_a.noconvert(), "threads"_a, nb::call_guard<ReleasedGil>());
     module.def("ycbcr_to_rgb", &ycbcr_to_rgb, "pixels"_a.noconvert(), "out"_a.noconvert(),

@@ -22,6 +22,7 @@ from fastseg.ops.boxes import box_nms, near_crop_edge
 from fastseg.ops.chambers import ChamberScores, chamber_scores, clean_chambers
 from fastseg.ops.distance_transform import Metric, distance_transform
 from fastseg.ops.echo_unet import UNET_KERNEL_TABLE, UnetKernel, unet_unsupported_reason
+from fastseg.ops.enlarge_cubic import enlarge_cubic
 from fastseg.ops.frames import frame_input, masks_to_frame
 from fastseg.ops.label_components import label_components
 from fastseg.ops.measure_shapes import Shapes, measure_shapes
@@ -64,6 +65,7 @@ __all__ = [
     "clean_chambers",
     "computes_in_bf16",
     "distance_transform",
+    "enlarge_cubic",
     "frame_input",
     "kernel_tables",
     "label_components",

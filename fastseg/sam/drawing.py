@@ -12,10 +12,12 @@ from fastseg.artifacts.rules import DIRECT_CUBIC, PROBABILITIES, OutputRules
 from fastseg.contract import MULTIPLE
 from fastseg.geometry import Frame
 from fastseg.ops import Binarised, Rle
-from fastseg.sam.resizing import enlarge_cubic
 
 STABLE_FROM, STABLE_WITHIN = 0.98, 0.05
 """Least stability of the single mask of SAM 2, and the shift of the threshold it is measured by."""
+
+CUBIC_PIXELS = 2**23
+"""Most pixels of enlarged logits that are kept at once, 34 MB of them, but those of one mask."""
 
 
 def draw(
@@ -58,16 +60,19 @@ def draw(
 def _drawn_by_cubics(
     planes: NDArray[np.float32], frame: Frame, stability_offset: float, threads: int
 ) -> Binarised:
-    """Enlarge one plane at a time, which is then cut as logits of the image's own resolution."""
+    """Enlarge a few planes at a time, which are then cut as logits of the image's resolution."""
     height, width = frame.size
     # In a square of its longest side the crop keeps its size: both steps of the kernel do nothing.
     whole = Frame(frame.image, max(height, width), frame.crop)
-    square = np.zeros((1, whole.side, whole.side), np.float32)
+    at_once = max(1, CUBIC_PIXELS // whole.side**2)
+    squares = np.zeros((min(at_once, len(planes)), whole.side, whole.side), np.float32)
     found = []
-    for plane in planes:
-        square[0, :height, :width] = enlarge_cubic(plane, (height, width))
+    for first in range(0, len(planes), at_once):
+        some = np.ascontiguousarray(planes[first : first + at_once])
+        enlarged = squares[: len(some)]
+        ops.enlarge_cubic(some, (height, width), out=enlarged, threads=threads)
         found.append(
-            ops.binarise(square, whole, stability_offset=stability_offset, threads=threads)
+            ops.binarise(enlarged, whole, stability_offset=stability_offset, threads=threads)
         )
     if not found:
         return ops.binarise(np.zeros((0, 1, 1), np.float32), whole, threads=threads)

@@ -7,7 +7,7 @@ PyTorch's of antialiased bilinear interpolation; tests compare with all three.
 from __future__ import annotations
 
 import math
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,6 @@ Floats = NDArray[np.float64]
 
 _POLE = math.sqrt(3) - 2
 """Pole of the recursive filter that turns samples into coefficients of a cubic spline."""
-
-_BEND = -0.75
-"""Slope of PyTorch's cubic convolution at the distance of one pixel."""
 
 _FIXED = 2048
 """Scale of the weights of OpenCV's bilinear interpolation of 8-bit images, which are integers."""
@@ -87,19 +84,6 @@ def stretch_nearest(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     )
     nearest: NDArray[np.uint8] = pixels[rows[:, None], columns]
     return nearest
-
-
-def enlarge_cubic(plane: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Resize a plane by cubic convolution of its 4 x 4 nearest values, as PyTorch does (Keys 1981).
-
-    Args:
-        plane: float32 (h, w), repeated beyond its edges.
-        size: Height and width of the result.
-    """
-    rows: NDArray[Any] = _cubic_weights(plane.shape[0], size[0])
-    columns: NDArray[Any] = _cubic_weights(plane.shape[1], size[1])
-    found: NDArray[np.float32] = rows @ plane @ columns.T
-    return found
 
 
 def resize_area(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -202,21 +186,6 @@ def _combined(lines: NDArray[Any], taps: NDArray[Any], weights: NDArray[Any]) ->
         part = lines[tap] * weight.reshape(shape).astype(lines.dtype)
         total = part if total is None else total + part
     return np.asarray(total)
-
-
-@lru_cache(maxsize=8)
-def _cubic_weights(count: int, length: int) -> NDArray[np.float32]:
-    """Return the weights (length, count) of the pixels that each of ``length`` is made of."""
-    centres = (np.arange(length) + 0.5) * (count / length) - 0.5
-    first = np.floor(centres)
-    weights = np.zeros((length, count), np.float32)
-    for step in range(-1, 3):
-        places = np.clip(first + step, 0, count - 1).astype(np.int64)
-        away = np.abs(centres - first - step)
-        near = ((_BEND + 2) * away - (_BEND + 3)) * away * away + 1
-        far = ((_BEND * away - 5 * _BEND) * away + 8 * _BEND) * away - 4 * _BEND
-        np.add.at(weights, (np.arange(length), places), np.where(away <= 1, near, far))
-    return weights
 
 
 def _triangle(lines: NDArray[np.float32], length: int, *, widened: bool) -> NDArray[np.float32]:
