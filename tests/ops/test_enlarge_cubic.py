@@ -21,7 +21,7 @@ def test_the_values_are_those_of_torch(size):
 
 def test_a_flat_plane_stays_flat():
     enlarged = ops.enlarge_cubic(np.full((1, 20, 30), 2.5, np.float32), (47, 61))
-    np.testing.assert_allclose(enlarged, 2.5, rtol=1e-6)
+    np.testing.assert_allclose(enlarged, 2.5, rtol=3e-6)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
