@@ -96,9 +96,12 @@ def stages(cell: Cell) -> str:
 
 def rate(row: TableRow, cell: Cell) -> tuple[str, str]:
     """Return the GFLOP/s of a cell and their share of the float32 peak; empty where unknown."""
-    if row.gflop is None:
+    runtimes, *precisions = cell.ran.split()
+    low_rank = runtimes.endswith("native") and precisions == ["fp32"]
+    gflop = row.gflop(low_rank=low_rank)
+    if gflop is None:
         return "", ""
-    gflops = row.gflop / (median(cell) * row.per) * 1e3
+    gflops = gflop / (median(cell) * row.per) * 1e3
     share = "" if cell.peak_gflops is None else f"{gflops / cell.peak_gflops:.0%}"
     return number(gflops), share
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from fastseg.benchmarking.arithmetic import ENCODER_GMAC, Arithmetic
@@ -75,12 +75,16 @@ class TableRow:
         whole = self.work in ("everything", "file")
         return SLOW if whole or self.amount == SIDE**2 else QUICK
 
-    @property
-    def gflop(self) -> float | None:
-        """Operations of a round, counted from fastseg's graphs; None where the masks decide."""
+    def gflop(self, *, low_rank: bool) -> float | None:
+        """Count the operations of a round; None where the masks decide.
+
+        Args:
+            low_rank: Whether prompts take the low-rank form; else those of fastseg's graphs count.
+        """
         known = ARITHMETIC.get(self.model)
         if known is None or self.work in ("everything", "file", "frames"):
             return None
+        known = replace(known, low_rank=low_rank)
         if self.work == "encoder":
             return 2 * known.encoder_gmac
         return (

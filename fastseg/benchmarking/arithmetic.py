@@ -1,4 +1,4 @@
-"""Arithmetic of SAM's graphs, and the rate that a call reaches beside the processor's peak."""
+"""Arithmetic of SAM's graphs and kernels, and the rate of a call beside the processor's peak."""
 
 from __future__ import annotations
 
@@ -21,6 +21,32 @@ IMAGE_STATE_GMAC = 0.404
 POINT_GMAC = 0.502 + 0.419
 """Of one point: its scores and its masks."""
 
+_TOKENS = 7
+"""Of a point, its padding, the score and four masks."""
+
+_OUTPUTS = 5
+"""Tokens that the last attention is for."""
+
+LOW_RANK_SHARED_GMAC = 1.342
+"""Of the products of an image's tokens that prompts in the low-rank form share beside its state."""
+
+
+def low_rank_point_gmac() -> float:
+    """Count a point with its masks in the low-rank form of csrc/cpu/sam_decoder, in GMAC."""
+    rows, last, channels = 8 * _TOKENS, 8 * _OUTPUTS, 16
+    attention = 2 * channels * rows
+    first_layer = 2 * channels * rows + rows * rows
+    second_attention = 3 * channels * rows + 2 * rows * rows
+    second_layer = 4 * channels * rows + 4 * rows * rows
+    last_attention = 3 * channels * last + 4 * rows * last
+    masks = 2 * rows * 256 + 4 * 64 * 128 + 32 * 16 * 3
+    image = attention + first_layer + second_attention + second_layer + last_attention + masks
+    # Self-attentions, projections and MLPs of the tokens, the heads, and the small matrices.
+    layers = 2 * _TOKENS * (4 * 256 * 256 + 4 * 256 * 128 + 2 * 256 * 2048)
+    heads = _OUTPUTS * (2 * 256 * 256 + 2 * 256 * 128 + 32 * 256)
+    matrices = channels * rows * (11 * 128 + 2 * 256) + channels * rows * (6 * rows + 2 * last)
+    return (4096 * image + layers + heads + matrices) / 1e9
+
 
 @dataclass(frozen=True, slots=True)
 class Arithmetic:
@@ -28,20 +54,31 @@ class Arithmetic:
 
     encoder_gmac: float
 
+    low_rank: bool = False
+    """True if prompts take the low-rank form: those of the native decoder in float32."""
+
     @classmethod
-    def of(cls, manifest: Manifest) -> Arithmetic | None:
-        """Look up a model of SAM's shape; None for another one."""
+    def of(cls, manifest: Manifest, decoder: str = "") -> Arithmetic | None:
+        """Look up a model of SAM's shape; None for another one.
+
+        Args:
+            manifest: Of the model.
+            decoder: What runs its decoder, as ``Sam.runs`` says.
+        """
         gmac = ENCODER_GMAC.get(str(manifest.source.get("kind")))
-        return None if gmac is None or manifest.image_preprocessing.side != 1024 else cls(gmac)
+        if gmac is None or manifest.image_preprocessing.side != 1024:
+            return None
+        return cls(gmac, low_rank=decoder.startswith("native") and decoder.endswith("fp32"))
 
     @property
     def embedding_gflop(self) -> float:
         """Operations of an embedding, a multiply-add counted as two, in thousand millions."""
-        return 2 * (self.encoder_gmac + IMAGE_STATE_GMAC)
+        shared = LOW_RANK_SHARED_GMAC if self.low_rank else 0.0
+        return 2 * (self.encoder_gmac + IMAGE_STATE_GMAC + shared)
 
     def points_gflop(self, count: int) -> float:
         """Count the operations of points on an embedding, with the masks of each."""
-        return 2 * POINT_GMAC * count
+        return 2 * count * (low_rank_point_gmac() if self.low_rank else POINT_GMAC)
 
 
 def float32_peak(threads: int = 0) -> PeakRates:

@@ -191,7 +191,7 @@ class _Call:
 
 def _calls(plan: BenchmarkPlan, model: Sam) -> Iterator[_Call]:
     """Give the calls of a plan, in order."""
-    known = Arithmetic.of(model.manifest)
+    known = Arithmetic.of(model.manifest, model.runs.get("decoder", ""))
     gflop = None if known is None else known.embedding_gflop
     yield _Call("embed", 0, lambda: model.embed(plan.image), gflop)
     embedding = model.embed(plan.image)

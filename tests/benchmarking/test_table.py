@@ -49,6 +49,14 @@ def test_a_cell_tells_its_rate_as_a_share_of_the_measured_peak():
         rate, share = report.rate(row, whole)
         assert (rate, share) == ("50.0", "25%")
         assert report.rate(row, replace(whole, peak_gflops=None))[1] == ""
+    point = cell("vit-b/prompts-1", "fastseg fp32", 10, peak_gflops=200.0)
+    for ran, rate in (
+        ("native fp32", 91.2),
+        ("onnxruntime+native fp32", 91.2),
+        ("native bf16", 184),
+    ):
+        found, _ = report.rate(rows["vit-b/prompts-1"], replace(point, ran=ran))
+        assert float(found) == pytest.approx(rate, rel=5e-3)
     assert report.rate(rows["vit-b/everything-2"], whole) == ("", "")
     assert report.rate(rows["unet-16/frames-8"], whole) == ("", "")
 
