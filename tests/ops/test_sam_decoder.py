@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 
 import numpy as np
@@ -160,7 +160,13 @@ def assert_close(actual: np.ndarray, wanted: np.ndarray, tolerance: float) -> No
 @pytest.mark.parametrize("masked", [False, True], ids=["points", "points and masks"])
 @pytest.mark.parametrize(
     ("grid", "prompts", "points"),
-    [(8, 3, 2), (8, 1, 1), (8, 5, 0), (7, 2, 3), (3, 9, 6), (8, 2, 40), (1, 2, 2)],
+    [
+        *((8, 3, 2), (8, 1, 1), (8, 5, 0), (7, 2, 3), (3, 9, 6), (8, 2, 40), (1, 2, 2)),
+        *(
+            (8, 2, 11),
+            (8, 2, 12),
+        ),  # the most tokens of the low-rank form, and the least of the other
+    ],
 )
 def test_every_table_answers_as_torch(kernel_table, kind, grid, prompts, points, masked):
     modules, asked = source(grid, kind), ask(grid, prompts, points, masked=masked, kind=kind)
@@ -168,6 +174,21 @@ def test_every_table_answers_as_torch(kernel_table, kind, grid, prompts, points,
         found(modules.kernel(kernel_table), modules, asked), expected(modules, asked), strict=True
     ):
         assert_close(actual, wanted, tolerance(kernel_table))
+
+
+@pytest.mark.parametrize("spread", [0.01, 20.0], ids=["little else", "as much else"])
+def test_channels_far_from_zero_cost_no_precision(kernel_table, spread):
+    """The norms' squares are sums of many terms, which must not cancel."""
+    if ops.computes_in_bf16(kernel_table):
+        pytest.skip("this form is one of float32 tables")
+    plain, asked = source(8), ask(8, 4, 2)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        level = 20 * torch.randn(1, 256, 1, 1)
+    modules = replace(plain, embedding=level + spread * plain.embedding)
+    actual = found(plain.kernel(kernel_table), modules, asked)
+    for ours, wanted in zip(actual, expected(modules, asked), strict=True):
+        assert_close(ours, wanted, tolerance(kernel_table))
 
 
 def test_the_grid_of_sam_is_nothing_special(kernel_table, kind):
