@@ -102,11 +102,33 @@ def test_a_clip_of_any_length_gives_what_its_frames_give():
         np.testing.assert_array_equal(alone.array(), masks.array())
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_in_float32_masks_are_those_of_the_graph(name):
+    frames = phantoms(name, 3)
+    exact = fastseg.load(name, backend="onnxruntime", precision="fp32", threads=1)
+    model = fastseg.load(name, backend="native", threads=1)
+    assert model.runs == {"network": "native:cpu fp32"}
+    expected, found = (each.segment(frames, channels="ycbcr") for each in (exact, model))
+    assert ious(found, expected).min() >= 0.9999
+
+
 @pytest.mark.parametrize("precision", ["auto", "fp32"])
-def test_float32_leaves_frames_to_the_graph(precision):
-    assert not fastseg.load("echo-a4c", precision=precision).runs["network"].startswith("native")
-    with pytest.raises(NotServedError, match="bf16 alone"):
-        native.NATIVE.resolve(artifacts.read(EMBEDDED / "echo-a4c"), "network", precision)
+def test_auto_takes_float32_where_it_was_measured_to_be_faster(precision, monkeypatch):
+    folder = artifacts.read(EMBEDDED / "echo-a4c")
+    for table, backend in {
+        "avx2": "native",
+        "avx512": "onnxruntime",
+        "neon": "onnxruntime",
+    }.items():
+        monkeypatch.setattr(native, "tables", lambda table=table: (table, "portable"))
+        assert plan(folder, "network", device="cpu", precision=precision).backend == backend
+
+
+def test_float32_serves_no_other_precision(monkeypatch):
+    monkeypatch.setattr(native, "tables", lambda: ("avx2", "portable"))
+    for precision in ("bf16", "int8"):
+        with pytest.raises(NotServedError, match=f"networks for frames in {precision} here"):
+            native.NATIVE.resolve(artifacts.read(EMBEDDED / "echo-a4c"), "network", precision)
 
 
 def test_without_amx_it_leaves_frames_to_another_runtime(monkeypatch):

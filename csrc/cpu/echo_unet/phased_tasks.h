@@ -18,7 +18,7 @@ class PhasedTasks {
     class Participant;
 
   private:
-    static constexpr int most = 32;
+    static constexpr int most = 64;
 
     // Counted in tasks, not in threads: a thread that comes late, or never, delays no other.
     struct Phase {

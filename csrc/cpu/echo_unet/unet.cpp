@@ -2,16 +2,17 @@
 
 #include <stdexcept>
 
-#include "cpu/echo_unet/forward.h"
 #include "cpu/support/parallel.h"
 
 namespace fastseg::cpu::echo_unet {
 namespace {
 
-const nn::KernelTable& tiles() {
-    const nn::KernelTable* found = nn::find_kernel_table("amx-bf16");
-    if (!found) throw std::invalid_argument("this processor has no AMX");
-    return *found;
+std::unique_ptr<Network> opened(const nn::Weights& weights, const Sizes& sizes,
+                                const std::string& name) {
+    const nn::KernelTable* table = nn::find_kernel_table(name.c_str());
+    if (!table || (table->bf16 && name != "amx-bf16"))
+        throw std::invalid_argument("it has no kernel for the table " + name + " here");
+    return (table->bf16 ? open_bf16 : open_f32)(weights, sizes, *table);
 }
 
 }  // namespace
@@ -25,7 +26,7 @@ class Unet::WorkspaceLease {
                 pass_.reset(found);
                 return;
             }
-        pass_ = std::make_unique<ForwardPass>(owner.model_);
+        pass_ = owner.network_->make_pass();
     }
     WorkspaceLease(const WorkspaceLease&) = delete;
     ~WorkspaceLease() {
@@ -45,7 +46,8 @@ class Unet::WorkspaceLease {
     std::unique_ptr<ForwardPass> pass_;
 };
 
-Unet::Unet(const nn::Weights& weights, int64_t side) : model_(weights, side, tiles()) {}
+Unet::Unet(const nn::Weights& weights, int64_t side, const std::string& kernel_table)
+    : sizes_(weights, side), network_(opened(weights, sizes_, kernel_table)) {}
 
 Unet::~Unet() {
     for (auto& slot : idle_) delete slot.load();

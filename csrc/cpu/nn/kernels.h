@@ -13,6 +13,7 @@
 
 #include <cstdint>
 
+#include "cpu/nn/conv_kernels.h"
 #include "cpu/nn/dense_kernels.h"
 
 namespace fastseg::cpu::nn {
@@ -156,6 +157,7 @@ struct KernelTable {
     void (*inverse_deviations)(const float* squares, float epsilon, float* to);
 
     const DenseKernels* dense;  // null with bfloat16
+    const ConvKernels* conv;    // null with bfloat16
 };
 
 // Bytes from the start of an operand [.., k] in format a to a row and a column at which blocks

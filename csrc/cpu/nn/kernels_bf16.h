@@ -209,6 +209,7 @@ constexpr KernelTable bf16_kernels(const char* name, const GemmKernels& p) {
             column_dots,
             scale_columns,
             inverse_deviations,
+            nullptr,
             nullptr};
 }
 

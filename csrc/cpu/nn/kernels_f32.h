@@ -2,6 +2,7 @@
 // compiled for.
 #pragma once
 
+#include "cpu/nn/conv_f32.h"
 #include "cpu/nn/dense_f32.h"
 #include "cpu/nn/elementwise.h"
 #include "cpu/nn/gemm_f32.h"
@@ -116,7 +117,8 @@ constexpr KernelTable f32_kernels(const char* name) {
             column_dots,
             scale_columns,
             inverse_deviations,
-            &dense_f32_kernels};
+            &dense_f32_kernels,
+            &conv_f32_kernels};
 }
 
 }  // namespace

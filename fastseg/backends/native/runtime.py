@@ -1,4 +1,4 @@
-"""The native kernels as a runtime, on the CPU: SAM's decoder and encoder, in BF16 the U-Net."""
+"""The native kernels as a runtime, on the CPU: SAM's decoder and encoder, and the U-Net."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _FAST = "amx-bf16"
 """The table with which encoder and U-Net are faster than on other runtimes."""
 
 _FAST_F32 = "avx2"
-"""The table with which the encoder was measured to be faster than others in FP32."""
+"""The table with which encoder and U-Net were measured to be faster than others in FP32."""
 
 _DECODER_GRAPHS = ("image_state", "decoder", "decoder_mask", "mask_head")
 """The graphs of the weights ``"decoder"``."""
@@ -98,8 +98,7 @@ class NativeRuntime(Runtime):
         """See ``Runtime.resolve``: FP32, or BF16 if asked for and supported by the processor.
 
         Image graphs run in BF16 with AMX only: otherwise the runtimes that read the ONNX graphs are
-        as fast. In FP32 it runs encoders, not networks for frames. INT8 is for image graphs only:
-        prompt graphs run in FP32 then.
+        as fast. INT8 is for image graphs only: prompt graphs run in FP32 then.
         """
         if precision not in ("auto", "fp32", "bf16", "int8"):
             raise _unknown(precision)
@@ -107,7 +106,7 @@ class NativeRuntime(Runtime):
         if graph_name == _ENCODER:
             return _encoder_file(folder, precision, computes), computes
         if graph_name == UNET_GRAPH:
-            return _unet_file(folder, computes), computes
+            return _unet_file(folder, precision, computes), computes
         if graph_name not in _DECODER_GRAPHS:
             raise NotServedError(
                 f"{_NAME} answers prompts and does not run {graph_name}. {_NAME_ANOTHER}"
@@ -127,7 +126,7 @@ class NativeRuntime(Runtime):
         if stored.graph.name == UNET_GRAPH:
             weights = folder.manifest.weights[UNET_GRAPH]
             side = folder.manifest.frame_preprocessing.side
-            unet = open_unet(folder.file(weights), weights.sha256, side)
+            unet = open_unet(folder.file(weights), weights.sha256, side, table)
             return NativeUnet(unet, stored.graph, threads=threads)
         if stored.graph.name == _ENCODER:
             weights = folder.manifest.weights[_ENCODER]
@@ -229,13 +228,16 @@ def _encoder_file(folder: ModelFolder, precision: str, computes: str) -> GraphFi
     return replace(stored, precision=computes)
 
 
-def _unet_file(folder: ModelFolder, computes: str) -> GraphFile:
+def _unet_file(folder: ModelFolder, precision: str, computes: str) -> GraphFile:
     stored = folder.manifest.graphs.get(UNET_GRAPH)
     if stored is None or stored.precision != "fp32":
         raise NotServedError(f"{folder.path} holds no network in fp32 for {_NAME}. {_USE_AUTO}")
-    if computes != "bf16":
-        raise NotServedError(f"{_NAME} runs networks for frames in bf16 alone. {_USE_AUTO}")
-    _require_amx("networks for frames", _USE_AUTO)
+    if computes == "bf16":
+        _require_amx("networks for frames", _USE_AUTO)
+    elif precision not in ("auto", "fp32"):
+        raise NotServedError(
+            f"{_NAME} does not run networks for frames in {precision} here. {_USE_AUTO}"
+        )
     weights = folder.manifest.weights.get(UNET_GRAPH)
     if weights is None:
         raise NotServedError(

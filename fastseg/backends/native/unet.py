@@ -1,4 +1,4 @@
-"""The native U-Net as a backend: the network for ultrasound frames in BF16, on the CPU."""
+"""The native U-Net as a backend: the network for ultrasound frames on the CPU."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fastseg import ops
 
 _OPENED: OpenedKernels[ops.UnetKernel] = OpenedKernels()
-"""By hash of the weights and side: models loaded twice share one."""
+"""By hash of the weights, side and table: models loaded twice share one."""
 
 
 class NativeUnet(NativeGraph["ops.UnetKernel"]):
@@ -55,17 +55,19 @@ def unsupported_reason(path: Path, graph: GraphSpec, side: int) -> str:
     return ops.unet_unsupported_reason(width=width, channels=channels, classes=classes, side=side)
 
 
-def open_kernel(path: Path, content: str, side: int) -> ops.UnetKernel:
+def open_kernel(path: Path, content: str, side: int, table: str) -> ops.UnetKernel:
     """Open the weights of a U-Net, or find them opened.
 
     Args:
         path: Weights that ``unsupported_reason`` has no objection to.
         content: Hash of the file.
         side: Of a frame in pixels.
+        table: Kernel table, one of ``ops.kernel_tables()``.
 
     Raises:
-        ModelFolderError: The file is damaged or holds another network.
+        ModelFolderError: The file is damaged, holds another network or values that are not finite.
     """
     from fastseg import ops
 
-    return _OPENED.find((content, side), path, safetensors.read, partial(ops.UnetKernel, side=side))
+    make = partial(ops.UnetKernel, side=side, kernel_table=table)
+    return _OPENED.find((content, side, table), path, safetensors.read, make)

@@ -1,4 +1,4 @@
-#include "cpu/echo_unet/forward.h"
+#include "cpu/echo_unet/x86/forward.h"
 
 #include <algorithm>
 
@@ -78,7 +78,7 @@ void convolve_rows(const Layer& layer, const std::vector<const FeatureMap*>& fro
 
 }  // namespace
 
-ForwardPass::ForwardPass(const Model& model) : model_(model) {
+ForwardPassBf16::ForwardPassBf16(const Model& model) : model_(model) {
     for (int64_t level = 0; level < levels; ++level) {
         const int64_t side = model.side_of(level), out = model.width_of(level);
         const int64_t in = level ? out / 2 : frame_channels;
@@ -93,14 +93,14 @@ ForwardPass::ForwardPass(const Model& model) : model_(model) {
 }
 
 // Even, so that a band is whole pixels of the level below.
-int64_t ForwardPass::band_rows(int64_t level) const {
+int64_t ForwardPassBf16::band_rows(int64_t level) const {
     const int64_t side = model_.side_of(level);
     const int64_t fitting = band_bytes / (2 * levels_[static_cast<size_t>(level)].skip.row);
     const int64_t shared = side / threads_;
     return std::clamp<int64_t>(std::min(fitting, shared) / 2 * 2, std::min<int64_t>(side, 8), side);
 }
 
-void ForwardPass::run(const float* frame, float* probabilities, int threads) {
+void ForwardPassBf16::run(const float* frame, float* probabilities, int threads) {
     threads_ = team_size(threads, model_.side, 1e9);
     while (bands_.size() < static_cast<size_t>(threads_)) {
         std::vector<Band>& made = bands_.emplace_back();
@@ -122,7 +122,7 @@ void ForwardPass::run(const float* frame, float* probabilities, int threads) {
     });
 }
 
-void ForwardPass::pass(Worker& worker, const float* frame, float* probabilities) {
+void ForwardPassBf16::pass(Worker& worker, const float* frame, float* probabilities) {
     const int64_t side = model_.side;
     const FeatureMap& first = levels_.front().input;
     worker.participant.run_phase(side / few_rows, [&](int64_t item) {
@@ -134,7 +134,7 @@ void ForwardPass::pass(Worker& worker, const float* frame, float* probabilities)
         decode_level(worker, level, probabilities);
 }
 
-void ForwardPass::encode_level(Worker& worker, int64_t level) {
+void ForwardPassBf16::encode_level(Worker& worker, int64_t level) {
     Level& here = levels_[static_cast<size_t>(level)];
     const Layer* layers = model_.down[level];
     const int64_t side = model_.side_of(level);
@@ -157,7 +157,7 @@ void ForwardPass::encode_level(Worker& worker, int64_t level) {
     });
 }
 
-void ForwardPass::decode_level(Worker& worker, int64_t level, float* probabilities) {
+void ForwardPassBf16::decode_level(Worker& worker, int64_t level, float* probabilities) {
     Level& here = levels_[static_cast<size_t>(level)];
     const Layer* layers = model_.merge[level];
     const int64_t side = model_.side_of(level);
@@ -190,8 +190,8 @@ void ForwardPass::decode_level(Worker& worker, int64_t level, float* probabiliti
 }
 
 // A layer of a coarse level: parts of its pixels and of its channels are shared between threads.
-void ForwardPass::convolve_all(Worker& worker, const Layer& layer, const Maps& from,
-                               const FeatureMap& to) {
+void ForwardPassBf16::convolve_all(Worker& worker, const Layer& layer, const Maps& from,
+                                   const FeatureMap& to) {
     const int64_t pairs = (layer.columns + 31) / 32, across = std::min(pairs, parts_wanted());
     const int64_t down = std::min(to.width, (parts_wanted() + across - 1) / across);
     const Step step(layer, from, true);
@@ -204,7 +204,7 @@ void ForwardPass::convolve_all(Worker& worker, const Layer& layer, const Maps& f
 }
 
 // Rows of a level from the level below, the even and the odd ones in turn.
-void ForwardPass::upsample(int64_t level, const FeatureMap& to, int64_t y0, int64_t y1) {
+void ForwardPassBf16::upsample(int64_t level, const FeatureMap& to, int64_t y0, int64_t y1) {
     const Level& below = levels_[static_cast<size_t>(level + 1)];
     const FeatureMap& from = level + 1 == levels - 1 ? below.skip : below.output;
     for (int64_t dy = 0; dy < 2; ++dy) {
@@ -214,11 +214,33 @@ void ForwardPass::upsample(int64_t level, const FeatureMap& to, int64_t y0, int6
     }
 }
 
-void ForwardPass::pool(int64_t level, int64_t y0, int64_t y1) {
+void ForwardPassBf16::pool(int64_t level, int64_t y0, int64_t y1) {
     const FeatureMap& from = levels_[static_cast<size_t>(level)].skip;
     const FeatureMap& to = levels_[static_cast<size_t>(level + 1)].input;
     for (int64_t y = y0; y < y1; ++y)
         pool_row(from.at(2 * y, 0), from.row, from.pixel, to.channels, to.width, to.at(y, 0));
+}
+
+namespace {
+
+class NetworkBf16 : public Network {
+  public:
+    NetworkBf16(const nn::Weights& weights, const Sizes& sizes, const nn::KernelTable& table)
+        : model_(weights, sizes, table) {}
+
+    std::unique_ptr<ForwardPass> make_pass() const override {
+        return std::make_unique<ForwardPassBf16>(model_);
+    }
+
+  private:
+    Model model_;
+};
+
+}  // namespace
+
+std::unique_ptr<Network> open_bf16(const nn::Weights& weights, const Sizes& sizes,
+                                   const nn::KernelTable& table) {
+    return std::make_unique<NetworkBf16>(weights, sizes, table);
 }
 
 }  // namespace fastseg::cpu::echo_unet

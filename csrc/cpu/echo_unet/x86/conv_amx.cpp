@@ -1,4 +1,4 @@
-#include "cpu/echo_unet/conv_amx.h"
+#include "cpu/echo_unet/x86/conv_amx.h"
 
 #define FASTSEG_BF16
 #define FASTSEG_LANES 16

@@ -1,13 +1,14 @@
-// The forward pass of a frame, and the feature maps between its layers.
+// The forward pass of a frame in bfloat16, and the feature maps between its layers.
 #pragma once
 
 #include <atomic>
 #include <vector>
 
-#include "cpu/echo_unet/conv_amx.h"
-#include "cpu/echo_unet/feature_map.h"
-#include "cpu/echo_unet/model.h"
+#include "cpu/echo_unet/network.h"
 #include "cpu/echo_unet/phased_tasks.h"
+#include "cpu/echo_unet/x86/conv_amx.h"
+#include "cpu/echo_unet/x86/feature_map.h"
+#include "cpu/echo_unet/x86/model.h"
 
 namespace fastseg::cpu::echo_unet {
 
@@ -31,12 +32,11 @@ struct Worker {
     std::vector<Band>& bands;  // of the finest levels
 };
 
-class ForwardPass {
+class ForwardPassBf16 : public ForwardPass {
   public:
-    explicit ForwardPass(const Model& model);
+    explicit ForwardPassBf16(const Model& model);
 
-    // frame [channels, side, side] to probabilities [classes, side, side].
-    void run(const float* frame, float* probabilities, int threads);
+    void run(const float* frame, float* probabilities, int threads) override;
 
   private:
     using Maps = std::vector<const FeatureMap*>;

@@ -1,14 +1,11 @@
-#include "cpu/echo_unet/model.h"
+#include "cpu/echo_unet/x86/model.h"
 
-#include <stdexcept>
 #include <string>
 
 #include "cpu/nn/weight_reader.h"
 
 namespace fastseg::cpu::echo_unet {
 namespace {
-
-constexpr int64_t step = 16, widest = 128;  // of the finest level, in channels
 
 int64_t rounded_up(int64_t size, int64_t step) {
     return (size + step - 1) / step * step;
@@ -23,8 +20,6 @@ class Reader : private nn::WeightReader {
   public:
     Reader(const nn::Weights& weights, const nn::KernelTable& table)
         : WeightReader(weights), table_(table) {}
-
-    using WeightReader::any;
 
     Layer convolution(const std::string& name, int64_t neighbours, const std::vector<Read>& reads,
                       int64_t out) const {
@@ -83,47 +78,22 @@ class Reader : private nn::WeightReader {
     const nn::KernelTable& table_;
 };
 
-std::string numbered(const char* part, int64_t level, int64_t index) {
-    return part + std::to_string(level) + "." + std::to_string(index);
-}
-
 }  // namespace
 
-std::string unsupported_reason(int64_t width, int64_t channels, int64_t classes, int64_t side) {
-    const auto is = [](int64_t size, const char* unit) { return std::to_string(size) + unit; };
-    if (width < step || width > widest || width % step)
-        return is(width, " channels at the finest level are no multiple of 16 up to 128");
-    if (channels < 1 || channels > frame_channels) return is(channels, " channels are not 1 to 4");
-    if (classes < 1 || classes > most_classes) return is(classes, " classes are not 1 to 16");
-    if (side < smallest_side || side > largest_side || side % smallest_side)
-        return is(side, " pixels a side are no multiple of 16 up to 2048");
-    return {};
-}
-
-Model::Model(const nn::Weights& weights, int64_t side, const nn::KernelTable& table)
-    : table(table), side(side) {
+Model::Model(const nn::Weights& weights, const Sizes& sizes, const nn::KernelTable& table)
+    : Sizes(sizes), table(table) {
     const Reader read(weights, table);
-    const std::vector<int64_t> first = read.any("down.0.0.weight").shape;
-    const std::vector<int64_t> last = read.any("head.weight").shape;
-    if (first.size() != 4 || last.empty())
-        throw std::invalid_argument("its convolutions have no four axes");
-    width = first[0];
-    channels = first[1];
-    classes = last[0];
-    if (const std::string reason = unsupported_reason(width, channels, classes, side);
-        !reason.empty())
-        throw std::invalid_argument(reason);
     for (int64_t level = 0; level < levels; ++level) {
         const int64_t out = width_of(level), in = level ? out / 2 : channels;
-        down[level][0] = read.convolution(numbered("down.", level, 0), 3,
+        down[level][0] = read.convolution(layer_name("down.", level, 0), 3,
                                           {{in, level ? in : frame_channels}}, out);
-        down[level][1] = read.convolution(numbered("down.", level, 1), 3, {{out, out}}, out);
+        down[level][1] = read.convolution(layer_name("down.", level, 1), 3, {{out, out}}, out);
         if (level == levels - 1) break;
         for (int64_t dy = 0; dy < 2; ++dy)
             up[level][dy] = read.transposed("up." + std::to_string(level), dy, 2 * out, out);
         merge[level][0] =
-            read.convolution(numbered("merge.", level, 0), 3, {{out, out}, {out, out}}, out);
-        merge[level][1] = read.convolution(numbered("merge.", level, 1), 3, {{out, out}}, out);
+            read.convolution(layer_name("merge.", level, 0), 3, {{out, out}, {out, out}}, out);
+        merge[level][1] = read.convolution(layer_name("merge.", level, 1), 3, {{out, out}}, out);
     }
     head = read.convolution("head", 1, {{width, width}}, classes);
 }
