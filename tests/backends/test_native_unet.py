@@ -29,6 +29,10 @@ needs_amx = pytest.mark.skipif(
     ops.UNET_KERNEL_TABLE not in ops.kernel_tables(), reason="this processor has no AMX"
 )
 
+in_each_precision = pytest.mark.parametrize(
+    "precision", ["fp32", pytest.param("bf16", marks=needs_amx)]
+)
+
 
 @pytest.fixture
 def copy(tmp_path):
@@ -86,15 +90,15 @@ def test_bf16_takes_it_and_masks_are_those_of_the_graph(name):
     assert agreement.min() >= 0.95
 
 
-@needs_amx
-def test_named_it_runs_as_well():
-    model = fastseg.load("echo-a4c", backend="native", precision="bf16")
-    assert model.runs == {"network": "native:cpu bf16"}
+@in_each_precision
+def test_named_it_runs_as_well(precision):
+    model = fastseg.load("echo-a4c", backend="native", precision=precision)
+    assert model.runs == {"network": f"native:cpu {precision}"}
 
 
-@needs_amx
-def test_a_clip_of_any_length_gives_what_its_frames_give():
-    model = fastseg.load("echo-a4c", precision="bf16", threads=2)
+@in_each_precision
+def test_a_clip_of_any_length_gives_what_its_frames_give(precision):
+    model = fastseg.load("echo-a4c", backend="native", precision=precision, threads=2)
     frames = phantoms("echo-a4c", 11)
     together = model.segment(frames, channels="ycbcr")
     for frame, masks in zip(frames, together, strict=True):
@@ -153,20 +157,20 @@ def test_the_weights_are_those_of_the_graph_bit_for_bit(name):
         np.testing.assert_array_equal(found[layer], array)
 
 
-@needs_amx
-def test_a_network_without_its_weights_goes_to_the_runtimes(tmp_path):
+@in_each_precision
+def test_a_network_without_its_weights_goes_to_the_runtimes(tmp_path, precision):
     folder = artifacts.read(tiny_unet_folder(tmp_path / "tiny"))
     with pytest.raises(NotServedError, match="Export it again"):
-        native.NATIVE.resolve(folder, "network", "bf16")
-    assert plan(folder, "network", precision="auto").backend != "native"
+        native.NATIVE.resolve(folder, "network", precision)
+    assert plan(folder, "network", precision=precision).backend != "native"
 
 
-@needs_amx
-def test_a_manifest_without_weights_goes_to_the_runtimes(copy):
+@in_each_precision
+def test_a_manifest_without_weights_goes_to_the_runtimes(copy, precision):
     folder = described(copy, lambda document: document.pop("weights"))
     with pytest.raises(NotServedError, match="Export it again"):
-        native.NATIVE.resolve(folder, "network", "bf16")
-    assert plan(folder, "network", precision="bf16").backend != "native"
+        native.NATIVE.resolve(folder, "network", precision)
+    assert plan(folder, "network", precision=precision).backend != "native"
     assert fastseg.load(copy).segment(phantoms("echo-a4c", 1)[0], channels="ycbcr").names
 
 
@@ -178,16 +182,16 @@ def _flat(weights) -> None:
     weights["down.0.0.weight"] = weights["down.0.0.weight"].reshape(16, 27)
 
 
-@needs_amx
+@in_each_precision
 @pytest.mark.parametrize("change", [_of_another_network, _flat])
-def test_weights_of_another_network_are_left_to_the_runtimes(copy, change):
+def test_weights_of_another_network_are_left_to_the_runtimes(copy, change, precision):
     folder = with_weights(copy, change)
     with pytest.raises(NotServedError, match="does not hold the weights of the echo U-Net"):
-        native.NATIVE.resolve(folder, "network", "bf16")
-    assert plan(folder, "network", precision="bf16").backend != "native"
+        native.NATIVE.resolve(folder, "network", precision)
+    assert plan(folder, "network", precision=precision).backend != "native"
 
 
-@needs_amx
+@in_each_precision
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -195,29 +199,29 @@ def test_weights_of_another_network_are_left_to_the_runtimes(copy, change):
         (lambda weights: weights.update({"up.2.weight": np.zeros((2, 2))}), r"up\.2\.weight"),
     ],
 )
-def test_a_layer_that_is_missing_or_of_another_shape_is_named(copy, change, reason):
+def test_a_layer_that_is_missing_or_of_another_shape_is_named(copy, change, reason, precision):
     folder = with_weights(copy, change)
-    stored, computes = native.NATIVE.resolve(folder, "network", "bf16")
+    stored, computes = native.NATIVE.resolve(folder, "network", precision)
     chosen = Plan("native", "cpu", stored, computes)
     with pytest.raises(ModelFolderError, match=reason):
         native.NATIVE.open_graph(folder, chosen, threads=1, keep_memory=False)
 
 
-@needs_amx
-def test_a_file_of_another_format_is_refused_with_its_name(copy):
+@in_each_precision
+def test_a_file_of_another_format_is_refused_with_its_name(copy, precision):
     (copy / "network.safetensors").write_bytes(b"no arrays")
     folder = artifacts.ModelFolder(copy, artifacts.read(EMBEDDED / "echo-a4c").manifest)
     with pytest.raises(NotServedError, match=r"network\.safetensors holds no arrays"):
-        native.NATIVE.resolve(folder, "network", "bf16")
+        native.NATIVE.resolve(folder, "network", precision)
 
 
-@needs_amx
-def test_what_model_json_says_of_another_size_is_not_run(copy):
+@in_each_precision
+def test_what_model_json_says_of_another_size_is_not_run(copy, precision):
     def one_class_less(document) -> None:
         document["graphs"]["network"]["graph"]["outputs"][0]["shape"][1] = 4
 
     with pytest.raises(NotServedError, match=r"sizes that model\.json says"):
-        native.NATIVE.resolve(described(copy, one_class_less), "network", "bf16")
+        native.NATIVE.resolve(described(copy, one_class_less), "network", precision)
 
 
 @needs_amx
@@ -232,10 +236,10 @@ def test_a_narrow_network_is_left_to_the_runtimes(tmp_path):
         native.NATIVE.resolve(artifacts.read(tmp_path / "narrow"), "network", "bf16")
 
 
-@needs_amx
-def test_closed_or_given_what_does_not_fit_it_says_so():
+@in_each_precision
+def test_closed_or_given_what_does_not_fit_it_says_so(precision):
     folder = artifacts.read(EMBEDDED / "echo-sax")
-    stored, computes = native.NATIVE.resolve(folder, "network", "bf16")
+    stored, computes = native.NATIVE.resolve(folder, "network", precision)
     backend = native.NATIVE.open_graph(
         folder, Plan("native", "cpu", stored, computes), threads=1, keep_memory=False
     )
