@@ -72,8 +72,8 @@ def load(
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
         backend: ``"auto"``, ``"onnxruntime"``, ``"openvino"``, ``"tensorrt"``, ``"tensorrt-rtx"``,
             ``"native"``, or two of them for encoder and decoder, ``"openvino+onnxruntime"``.
-            ``"native"`` is fastseg's own kernels: prompt decoding, and in ``"bf16"`` SAM's ViT
-            encoders and the echo U-Net. It leaves other encoders to ``"auto"``.
+            ``"native"`` is fastseg's own kernels: prompt decoding, SAM's ViT encoders and the echo
+            U-Net. It leaves other encoders to ``"auto"``.
         precision: ``"auto"``, ``"fp32"``, ``"bf16"``, ``"fp16"`` or ``"int8"``. ``"bf16"`` is
             supported by OpenVINO for the encoder on CPUs with BF16, and by the native kernels on
             CPUs with AMX (SAM's ViT encoders, echo U-Net). Prompt decoding stays in FP32 there.
