@@ -143,6 +143,20 @@ def test_the_readme_names_the_command_that_runs_the_tests() -> None:
     assert "\npip install -e '.[test]' && python -m pytest -n auto\n" in page.read("README.md")
 
 
+@pytest.mark.parametrize(
+    "block", [block for block in BLOCKS if "pip install" in block.text], ids=str
+)
+def test_what_a_block_installs_is_enough_for_what_it_runs(block: Block) -> None:
+    lines = block.text.splitlines()
+    local = [line for line in lines if re.search(r"pip install .*'\.(\[|')", line)]
+    assert all(" -e " in line for line in local), "without -e the clone hides the package"
+    extras = {
+        extra for line in local for found in EXTRAS.findall(line) for extra in found.split(",")
+    }
+    if local and any(line.startswith("fastseg ") or "&& fastseg " in line for line in lines):
+        assert extras & {"cli", "test", "dev"}, "the command line needs its extra"
+
+
 def test_every_public_name_can_be_imported() -> None:
     for name in fastseg.__all__:
         assert getattr(fastseg, name) is not None
