@@ -40,7 +40,7 @@ class UnetKernel:
     Args:
         weights: Float32 arrays by their names in the state dict of ``export.networks.unet.UNet``.
             ``unet_unsupported_reason`` says which sizes they may have. A table in float32 keeps
-            four times their memory.
+            nearly four times their memory.
         side: Of the square frames in pixels.
         kernel_table: One of ``kernel_tables()``: ``UNET_KERNEL_TABLE``, or any that computes in
             float32.
