@@ -101,9 +101,11 @@ def test_named_alone_it_leaves_the_image_to_auto(nano):
     assert Sessions(nano, Choice(backend="native")).backend == "onnxruntime+native"
 
 
-def test_networks_without_prompts_run_on_it_in_bf16_alone():
-    with pytest.raises(BackendError, match=r"frames in bf16 alone.*backend=\"auto\""):
-        fastseg.load("echo-a4c", backend="native")
+def test_a_network_for_frames_runs_on_it_in_fp32_too():
+    with fastseg.load("echo-a4c", backend="native", precision="fp32") as model:
+        assert (model.backend, model.precision) == ("native", "fp32")
+    with pytest.raises(BackendError, match=r"frames in int8 here.*backend=\"auto\""):
+        fastseg.load("echo-a4c", backend="native", precision="int8")
 
 
 def test_a_folder_of_an_earlier_version_runs_on_its_graphs(copy):
