@@ -77,10 +77,11 @@ def both(request, model, coins):
 def test_the_same_masks_come_in_the_same_order(both):
     expected, masks, _ = both
     assert len(masks) == len(expected)
-    theirs = ops.rle_from_array(np.stack([record["segmentation"] for record in expected]))
-    ious = np.array([ops.rle_iou(masks.runs[i], theirs[i])[0, 0] for i in range(len(masks))])
-    # A rounding may turn one pixel over, and a coin has less than 10,000 of them.
-    assert (ious >= np.minimum(0.9999, 1 - 1.5 / masks.areas)).all()
+    theirs = np.stack([record["segmentation"] for record in expected])
+    turned = (ops.rle_to_array(masks.runs) != theirs).sum(axis=(1, 2))
+    # Roundings may turn over a pixel or two of a mask, and 1e-6 of all pixels.
+    assert (turned <= np.maximum(2, 1e-4 * masks.areas)).all()
+    assert turned.sum() <= 1e-6 * theirs.size
 
 
 def test_the_records_agree(both):
@@ -92,9 +93,9 @@ def test_the_records_agree(both):
         assert ours["point_coords"] == theirs["point_coords"]
         assert np.abs(np.subtract(ours["bbox"], theirs["bbox"])).max() <= 1
         assert ours["predicted_iou"] == pytest.approx(theirs["predicted_iou"], abs=1e-4)
-        # As above: one pixel more or less within a threshold.
-        one_pixel = max(1e-3, 1.5 / ours["area"])
-        assert ours["stability_score"] == pytest.approx(theirs["stability_score"], abs=one_pixel)
+        # As above: a pixel or two more or less within a threshold.
+        pixels = max(1e-3, 2.5 / ours["area"])
+        assert ours["stability_score"] == pytest.approx(theirs["stability_score"], abs=pixels)
 
 
 def test_there_was_enough_to_compare(both):
