@@ -54,71 +54,38 @@ void chain_block(const HeadTerm* terms, int64_t count, int64_t head, int64_t tok
             store(to + (token + row) * tile_size + n + v * lanes, sums[row][v]);
 }
 
-template <int rows, int vectors>
-void chain_rows(const HeadTerm* terms, int64_t count, int64_t head, int64_t token, float* to) {
-    for (int64_t n = 0; n < tile_size; n += vectors * lanes)
-        chain_block<rows, vectors>(terms, count, head, token, n, to);
+// Rows of a block, of `left` ones, that have their sums in the registers. Four rows have eight sums
+// on AVX2, which is as many as it needs to be busy, so that other numbers are preferred.
+inline int64_t rows_at_once(int64_t left) {
+#if FASTSEG_LANES == 16
+    const int64_t blocks = (left + 7) / 8;
+    return (left + blocks - 1) / blocks;
+#else
+    if (left <= 5) return left;
+    return left == 7 || left == 8 || left == 10 ? 5 : 3;
+#endif
 }
 
-// As many rows of the `left` ones as have their sums in the registers; returns how many. Four rows
-// have eight sums on AVX2, which is as many as it needs to be busy, so that other numbers are
-// preferred.
-int64_t next_chain_rows(const HeadTerm* terms, int64_t count, int64_t head, int64_t token,
-                        int64_t left, float* to) {
+template <int rows>
+void chain_rows(int64_t count_of_rows, const HeadTerm* terms, int64_t count, int64_t head,
+                int64_t token, float* to) {
     constexpr int whole = tile_size / lanes;
-    const auto run = [&](auto function, int64_t rows) {
-        function(terms, count, head, token, to);
-        return rows;
-    };
-#if FASTSEG_LANES == 16
-    switch (left) {
-        case 1:
-            return run(chain_rows<1, whole>, 1);
-        case 2:
-            return run(chain_rows<2, whole>, 2);
-        case 3:
-            return run(chain_rows<3, whole>, 3);
-        case 4:
-            return run(chain_rows<4, whole>, 4);
-        case 5:
-        case 9:
-        case 10:
-            return run(chain_rows<5, whole>, 5);
-        case 6:
-        case 11:
-        case 12:
-            return run(chain_rows<6, whole>, 6);
-        case 7:
-        case 13:
-        case 14:
-            return run(chain_rows<7, whole>, 7);
-        default:
-            return run(chain_rows<8, whole>, 8);
+    constexpr int vectors = FASTSEG_LANES == 16 || rows <= 3 ? whole : whole / 2;
+    if (count_of_rows == rows) {
+        for (int64_t n = 0; n < tile_size; n += vectors * lanes)
+            chain_block<rows, vectors>(terms, count, head, token, n, to);
+        return;
     }
-#else
-    constexpr int half = whole / 2;
-    switch (left) {
-        case 1:
-            return run(chain_rows<1, whole>, 1);
-        case 2:
-            return run(chain_rows<2, whole>, 2);
-        case 4:
-            return run(chain_rows<4, half>, 4);
-        case 5:
-        case 7:
-        case 8:
-        case 10:
-            return run(chain_rows<5, half>, 5);
-        default:
-            return run(chain_rows<3, whole>, 3);
-    }
-#endif
+    if constexpr (rows > 1) chain_rows<rows - 1>(count_of_rows, terms, count, head, token, to);
 }
 
 void head_chain(const HeadTerm* terms, int64_t count, int64_t tokens, float* to) {
     for (int64_t head = 0; head < heads; ++head, to += tokens * tile_size)
-        for (int64_t token = 0; token < tokens;)
-            token += next_chain_rows(terms, count, head, token, tokens - token, to);
+        for (int64_t token = 0; token < tokens;) {
+            const int64_t rows = rows_at_once(tokens - token);
+            chain_rows<FASTSEG_LANES == 16 ? 8 : 5>(rows, terms, count, head, token, to);
+            token += rows;
+        }
 }
 
 }  // namespace

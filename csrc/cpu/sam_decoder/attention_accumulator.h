@@ -19,7 +19,6 @@ class AttentionAccumulator {
     AttentionAccumulator() = default;
     // `columns` of further rows that are weighted alike, see LowRankPass.
     AttentionAccumulator(const Model& model, int64_t tokens, Form form, int64_t columns = 0);
-    int64_t columns() const { return columns_; }
     // Start again, for at most the number of tokens that it was made for.
     void reset(const Model& model, int64_t tokens);
     void rescale(const Model& model, int64_t tokens);

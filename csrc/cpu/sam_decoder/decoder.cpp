@@ -70,10 +70,10 @@ int64_t Decoder::prompt_state_size(int64_t points, bool with_mask) const {
 }
 
 void Decoder::image_state(const ImageMaps& maps, float* state, int threads) const {
-    if (model_.kind == Kind::sam_hq)
-        std::copy_n(
-            maps[1], vector_size * model_.area(),
-            const_cast<float*>(hq_features(model_, reinterpret_cast<const std::byte*>(state))));
+    if (model_.kind == Kind::sam_hq) {
+        const int64_t features = vector_size * model_.area();  // the end of a state
+        std::copy_n(maps[1], features, state + state_size() - features);
+    }
     const int64_t tile_floats = tile_size * width;
     parallel_for(team_size(threads, model_.tiles(), 1e7), model_.tiles(), [&] {
         auto floats = std::make_shared<Buffer>(3 * tile_floats * 4);
