@@ -70,16 +70,20 @@ class DeviceBacked(Protocol):
 class ThresholdedDecoder(Protocol):
     """A decoder that runs its mask head itself, for the masks that score above a threshold."""
 
-    def decode_above(self, inputs: Mapping[str, Array], threshold: float) -> dict[str, Array]:
+    def decode_above(
+        self, inputs: Mapping[str, Array], threshold: float, extent: tuple[int, int] | None
+    ) -> dict[str, Array]:
         """Run the decoder, and the mask head for each of three masks above a threshold.
 
         Args:
             inputs: As for ``run``.
             threshold: Predicted IoU that a mask must exceed.
+            extent: Rows and columns of the logits that are wanted, from the top left; None for all.
 
         Returns:
             ``iou_predictions`` (n, 4) and ``low_res_logits`` (n, 3, h, w) float32. The logits of
-            masks that do not exceed the threshold are undefined.
+            masks that do not exceed the threshold are undefined, and so are those that are not
+            wanted.
         """
 
 

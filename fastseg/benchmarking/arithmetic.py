@@ -31,20 +31,29 @@ LOW_RANK_SHARED_GMAC = 1.342
 """Of the products of an image's tokens that prompts in the low-rank form share beside its state."""
 
 
-def low_rank_point_gmac() -> float:
-    """Count a point with its masks in the low-rank form of csrc/cpu/sam_decoder, in GMAC."""
-    rows, last, channels = 8 * _TOKENS, 8 * _OUTPUTS, 16
-    attention = 2 * channels * rows
-    first_layer = 2 * channels * rows + rows * rows
-    second_attention = 3 * channels * rows + 2 * rows * rows
-    second_layer = 4 * channels * rows + 4 * rows * rows
-    last_attention = 3 * channels * last + 4 * rows * last
-    masks = 2 * rows * 256 + 4 * 64 * 128 + 32 * 16 * 3
-    image = attention + first_layer + second_attention + second_layer + last_attention + masks
+def low_rank_point_gmac(*, masks: bool = True) -> float:
+    """Count a point in the low-rank form of csrc/cpu/sam_decoder, in GMAC.
+
+    Args:
+        masks: False for its scores alone, which the score's token attends for.
+    """
+    channels, inner = 16, 128
+    queries, last = 8 * _TOKENS, 8 * (_OUTPUTS if masks else 1)
+    others = 8 * (_TOKENS - 1)  # tokens of a head but its origin
+    rows = others + 1
+    folded = (_TOKENS - 1) * sum(rows - head * (_TOKENS - 1) for head in range(8))
+    image = 2 * channels * queries
+    image += 2 * channels * others + folded + inner
+    image += 3 * channels * queries + 2 * rows * queries
+    image += 4 * channels * others + 2 * rows * others + 2 * folded + 2 * inner + rows
+    image += 3 * channels * last + 4 * rows * last
+    if masks:
+        image += 2 * rows * 256 + 4 * 64 * 128 + 32 * 16 * 3
     # Self-attentions, projections and MLPs of the tokens, the heads, and the small matrices.
     layers = 2 * _TOKENS * (4 * 256 * 256 + 4 * 256 * 128 + 2 * 256 * 2048)
     heads = _OUTPUTS * (2 * 256 * 256 + 2 * 256 * 128 + 32 * 256)
-    matrices = channels * rows * (11 * 128 + 2 * 256) + channels * rows * (6 * rows + 2 * last)
+    matrices = (channels * others + inner) * (11 * 128 + (2 * 256 if masks else 0))
+    matrices += channels * rows * (5 * others + queries + 2 * last)
     return (4096 * image + layers + heads + matrices) / 1e9
 
 

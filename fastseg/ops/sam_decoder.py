@@ -172,6 +172,7 @@ class DecoderKernel:
         states: Floats,
         *,
         above: float,
+        extent: tuple[int, int] | None = None,
         threads: int = 0,
     ) -> tuple[Floats, Floats]:
         """Run both stages for prompts on one image, the second only for masks above a score.
@@ -185,18 +186,21 @@ class DecoderKernel:
             states: ``(1, state_size)`` from ``image_state``.
             above: Masks whose predicted IoU is above this are drawn, of all slots but the first;
                 minus infinity draws all of them, whatever their score.
+            extent: Rows and columns of the logits that are wanted, from the top left, 1 to
+                ``4 * grid``; None for all. An image that does not fill its square needs no others.
             threads: Most threads to use, 0 for all cores.
 
         Returns:
             ``(n, 4)`` float32 predicted IoUs, and ``(n, 3, 4 * grid, 4 * grid)`` float32 logits of
-            the last three slots, undefined where a mask was not drawn.
+            the last three slots, undefined where a mask was not drawn and outside ``extent``.
 
         Raises:
-            BackendError: Shapes contradict each other, or a label is out of range.
+            BackendError: Shapes contradict each other, or a label or ``extent`` is out of range.
         """
         self._check_prompts(points, labels, states)
         ious = np.empty((len(labels), MASK_SLOTS), np.float32)
         logits = self._undrawn(len(labels), MASK_SLOTS - 1)
+        rows, columns = extent or logits.shape[2:]
         with _backend_errors():
             _core.decoder_decode_above(
                 self._decoder,
@@ -206,6 +210,8 @@ class DecoderKernel:
                 above,
                 ious,
                 logits,
+                rows,
+                columns,
                 checks.threads(threads),
             )
         return ious, logits

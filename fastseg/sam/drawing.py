@@ -57,6 +57,28 @@ def draw(
     )
 
 
+def drawn_extent(frame: Frame, rules: OutputRules, mask_side: int) -> tuple[int, int] | None:
+    """Return the rows and columns of logits that ``draw`` reads, from the top left.
+
+    Args:
+        frame: The image that the masks belong to.
+        rules: Of the model.
+        mask_side: Height and width of the logits.
+
+    Returns:
+        Rows and columns, or None where ``draw`` reads all logits.
+    """
+    if rules.resize == DIRECT_CUBIC or rules.interpolate == PROBABILITIES:
+        return None
+    into = rules.frame(frame, mask_side)
+    # The last pixel lies between two logits, and a kernel reads the one behind them too.
+    rows, columns = (
+        min(mask_side, max(0, math.floor((length - 0.5) * mask_side / into.side - 0.5)) + 3)
+        for length in into.resized
+    )
+    return rows, columns
+
+
 def _drawn_by_cubics(
     planes: NDArray[np.float32], frame: Frame, stability_offset: float, threads: int
 ) -> Binarised:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fastseg.artifacts.rules import BEST, STABLE, OutputRules
 from fastseg.contract import MULTIPLE, SINGLE, Array
 from fastseg.inference.sessions import GraphRunner, thresholded_decoder
-from fastseg.sam.drawing import single_slots
+from fastseg.sam.drawing import drawn_extent, single_slots
 from fastseg.sam.embedding import Embedding
 from fastseg.sam.prompts import PromptBatch, Prompts
 
@@ -59,7 +59,8 @@ class FoundMasks:
     """The masks of a batch of prompts whose score is above a bound."""
 
     logits: NDArray[np.float32]
-    """(m, h, w) low-resolution logits; planes that are no such mask hold anything."""
+    """(m, h, w) low-resolution logits; planes that are no such mask hold anything, and so do rows
+    and columns of padding, which ``drawing.draw`` does not read."""
 
     planes: NDArray[np.intp]
     """(n,) index of each mask in ``logits``, in the order of prompts and slots."""
@@ -168,7 +169,8 @@ class TwoStageDecoder:
         if self._picks_best(slots):
             return self._decode_best(embedding, batch)
         if slots == MULTIPLE and batch.mask_input is None:
-            both = self.graphs.decode_above(self._prompt_inputs(embedding, batch), -math.inf)
+            inputs = self._prompt_inputs(embedding, batch)
+            both = self.graphs.decode_above(inputs, -math.inf, None)
             if both is not None:
                 return both["iou_predictions"][:, slots], both["low_res_logits"]
         tokens = self.tokens(embedding, batch)
@@ -213,7 +215,8 @@ class TwoStageDecoder:
         Returns:
             The masks above the bound, or None if there is none.
         """
-        both = self.graphs.decode_above(self._prompt_inputs(embedding, batch), float(above))
+        extent = drawn_extent(embedding.frame, self._rules, 4 * embedding.features.shape[-1])
+        both = self.graphs.decode_above(self._prompt_inputs(embedding, batch), float(above), extent)
         if both is None:
             return self._decode_in_turn(embedding, batch, above)
         scores, logits = both["iou_predictions"][:, MULTIPLE], both["low_res_logits"]

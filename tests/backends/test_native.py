@@ -211,8 +211,9 @@ def test_masks_and_mask_prompts_are_those_of_the_graphs():
         assert np.abs(kernel.logits - graphs.logits).max() <= 2e-5 * scale
 
 
-def test_everything_finds_the_same_in_one_stage_and_in_two(monkeypatch):
-    image = RANDOM.integers(0, 256, (90, 120, 3)).astype(np.uint8)
+@pytest.mark.parametrize("size", [(90, 120), (120, 50)])
+def test_everything_finds_the_same_in_one_stage_and_in_two(monkeypatch, size):
+    image = RANDOM.integers(0, 256, (*size, 3)).astype(np.uint8)
     wide = {"points_per_side": 4, "stability_score_thresh": 0.0, "box_nms_thresh": 1.0}
     with fastseg.load("sam-nano", backend="onnxruntime+native") as model:
         everything = model.everything(image, pred_iou_thresh=-1e9, **wide)

@@ -289,6 +289,29 @@ def test_decode_above_nothing_draws_every_mask_whatever_its_score(kernel_table):
     assert np.isnan(scores).all()
 
 
+@pytest.mark.parametrize("grid", [7, 8, 40, 64])
+@pytest.mark.parametrize("extent", [(1, 1), (17, 28), (28, 5)])
+def test_decode_above_draws_the_part_that_is_wanted(kernel_table, kind, grid, extent):
+    modules, asked = source(grid, kind), ask(grid, 2, 2)
+    kernel = modules.kernel(kernel_table)
+    state = modules.state(kernel)
+    given = asked.points, asked.labels, state
+    whole_scores, whole = kernel.decode_above(*given, above=-np.inf)
+    scores, part = kernel.decode_above(*given, above=-np.inf, extent=extent)
+    np.testing.assert_array_equal(scores, whole_scores)
+    wanted = np.s_[:, :, : extent[0], : extent[1]]
+    np.testing.assert_array_equal(part[wanted], whole[wanted])
+
+
+@pytest.mark.parametrize("extent", [(0, 4), (4, 0), (33, 4), (4, 33)])
+def test_decode_above_refuses_an_extent_beyond_the_logits(kernel_table, extent):
+    modules, asked = source(8), ask(8, 2, 2)
+    kernel = modules.kernel(kernel_table)
+    state = kernel.image_state(modules.embedding.numpy())
+    with pytest.raises(BackendError, match=r"rows and columns must be in 1\.\.32"):
+        kernel.decode_above(asked.points, asked.labels, state, above=0.0, extent=extent)
+
+
 def test_decode_above_with_no_prompts_and_with_malformed_prompts(kernel_table):
     modules, asked = source(8), ask(8, 2, 2)
     kernel = modules.kernel(kernel_table)

@@ -399,8 +399,10 @@ void attack_decoder(const cpu::nn::Weights& weights, Draws& draws, Digest& diges
     digest.add(ious);
     digest.add(logits);
     if (masked) return;
-    decoder.decode_above(prompts, states.data(), images, ious.data(), {draws.unit(), logits.data()},
-                         draw_threads(draws));
+    decoder.decode_above(
+        prompts, states.data(), images, ious.data(),
+        {draws.unit(), logits.data(), draws.between(1, 4 * grid), draws.between(1, 4 * grid)},
+        draw_threads(draws));
     digest.add(ious);
 }
 

@@ -8,15 +8,17 @@ namespace {
 
 constexpr float lag = 8.0f;  // a logit may exceed the running maximum by this: e^8 is harmless
 
-// Softmax over the `tokens` rows of every head, in place.
-void softmax_f32(float* logits, int64_t tokens) {
+// Softmax over the `tokens` rows of every head, in place; `beside_zero` with one more row of zeros,
+// which there is not.
+template <bool beside_zero>
+void softmax_of_heads(float* logits, int64_t tokens) {
     for (int64_t head = 0; head < heads; ++head) {
         float* rows = logits + head * tokens * tile_size;
         for (int64_t n = 0; n < tile_size; n += lanes) {
-            Floats largest = load(rows + n);
-            for (int64_t t = 1; t < tokens; ++t)
+            Floats largest = beside_zero ? Floats{} : load(rows + n);
+            for (int64_t t = beside_zero ? 0 : 1; t < tokens; ++t)
                 largest = larger(largest, load(rows + t * tile_size + n));
-            Floats sum{};
+            Floats sum = beside_zero ? exponential(-largest) : Floats{};
             for (int64_t t = 0; t < tokens; ++t) {
                 const Floats power = exponential(load(rows + t * tile_size + n) - largest);
                 sum += power;
@@ -27,6 +29,11 @@ void softmax_f32(float* logits, int64_t tokens) {
                 store(rows + t * tile_size + n, load(rows + t * tile_size + n) * scale);
         }
     }
+}
+
+// See KernelTable::softmax_beside_zero.
+void softmax_beside_zero(float* logits, int64_t tokens) {
+    softmax_of_heads<true>(logits, tokens);
 }
 
 // Logits to weights, each row of which is handed to `write(row, weights)`; see OnlineSoftmax.

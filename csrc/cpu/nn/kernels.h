@@ -87,8 +87,18 @@ struct HeadTerm {
     int64_t a_head, a_token;
     const float* b;  // [k, tile]
     int64_t b_head;
-    int64_t k;
+    int64_t k, k_head;   // of the first head, and how many fewer each further head has
     const float* scale;  // [tile], or null for 1
+    int64_t ahead = 0;   // floats from b to what is needed next; prefetched, unless it is 0
+};
+
+// The sums of some terms, one after another, added to those of `from` unless it is null.
+struct HeadChain {
+    const HeadTerm* terms;
+    int64_t count;
+    int64_t heads, tokens;
+    const float* from;  // [heads * tokens, tile]
+    float* to;          // likewise
 };
 
 struct KernelTable {
@@ -127,6 +137,9 @@ struct KernelTable {
     // logits [8 * tokens, tile] to a softmax over the tokens of each head: in place in float32,
     // else to `packed_b`, which has `padded` rows.
     void (*softmax_over_tokens)(float* logits, int64_t tokens, void* packed_b, int64_t padded);
+    // The same in float32, in place, where a further token of each head has logits of zero and its
+    // weights are left out.
+    void (*softmax_beside_zero)(float* logits, int64_t tokens);
     // True if any rescale factor is not 1.
     bool (*online_softmax)(const OnlineSoftmax&);
     // x [256, rows] = x times x_scale [rows] + y times y_scale [rows]; rows are padded.
@@ -147,8 +160,9 @@ struct KernelTable {
     void (*gelu_dot)(const float* canvas, const float* bias, const float* vectors, int64_t masks,
                      float* out);
 
-    // to [8 * tokens, tile] = the sums of `count` terms, one after another; in float32.
-    void (*head_chain)(const HeadTerm* terms, int64_t count, int64_t tokens, float* to);
+    void (*head_chain)(const HeadChain&);
+    // to [tile] += x [k] times b [k, tile].
+    void (*add_row_product)(const float* x, const float* b, int64_t k, float* to);
     // to [tile] = the sums over the rows of a [rows, tile] times b [rows, tile].
     void (*column_dots)(const float* a, const float* b, int64_t rows, float* to);
     // x [rows, tile] times by [tile], in place.

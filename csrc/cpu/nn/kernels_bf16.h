@@ -67,7 +67,7 @@ void pack_b(const float* from, void* to, int64_t k, int64_t n) {
 }
 
 void softmax_over_tokens(float* logits, int64_t tokens, void* to, int64_t padded) {
-    softmax_f32(logits, tokens);
+    softmax_of_heads<false>(logits, tokens);
     std::memset(logits + heads * tokens * tile_size, 0,
                 static_cast<size_t>(padded - heads * tokens) * tile_size * sizeof(float));
     pack_b(logits, to, padded, tile_size);
@@ -198,6 +198,7 @@ constexpr KernelTable bf16_kernels(const char* name, const GemmKernels& p) {
             pack_b,
             transpose,
             softmax_over_tokens,
+            softmax_beside_zero,
             online_softmax,
             merge,
             pack_transposed,
@@ -206,6 +207,7 @@ constexpr KernelTable bf16_kernels(const char* name, const GemmKernels& p) {
             scale_gelu,
             gelu_dot,
             head_chain,
+            add_row_product,
             column_dots,
             scale_columns,
             inverse_deviations,

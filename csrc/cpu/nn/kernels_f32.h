@@ -28,7 +28,7 @@ void load_residual(const void* from, float* to) {
 }
 
 void softmax_over_tokens(float* logits, int64_t tokens, void*, int64_t) {
-    softmax_f32(logits, tokens);
+    softmax_of_heads<false>(logits, tokens);
 }
 
 bool online_softmax(const OnlineSoftmax& w) {
@@ -106,6 +106,7 @@ constexpr KernelTable f32_kernels(const char* name) {
             copy,
             transpose,
             softmax_over_tokens,
+            softmax_beside_zero,
             online_softmax,
             merge,
             pack_transposed,
@@ -114,6 +115,7 @@ constexpr KernelTable f32_kernels(const char* name) {
             scale_gelu,
             gelu_dot,
             head_chain,
+            add_row_product,
             column_dots,
             scale_columns,
             inverse_deviations,

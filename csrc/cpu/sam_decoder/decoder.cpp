@@ -86,11 +86,14 @@ void Decoder::image_state(const ImageMaps& maps, float* state, int threads) cons
 
 void Decoder::decode(const Prompts& prompts, const float* states, int64_t images,
                      const DecodeResult& result, int threads) const {
-    run(prompts, states, images, result, {0.0f, nullptr}, threads);
+    run(prompts, states, images, result, {0.0f, nullptr, 0, 0}, threads);
 }
 
 void Decoder::decode_above(const Prompts& prompts, const float* states, int64_t images, float* ious,
                            const MasksAbove& masks, int threads) const {
+    const int64_t side = 4 * model_.grid;
+    if (masks.rows < 1 || masks.rows > side || masks.columns < 1 || masks.columns > side)
+        throw std::invalid_argument("rows and columns must be in 1.." + std::to_string(side));
     const Buffer vectors = float_buffer(prompts.count * slots * model_.vector());
     run(prompts, states, images, {ious, vectors.floats(), nullptr}, masks, threads);
 }
@@ -138,7 +141,8 @@ void Decoder::run(const Prompts& prompts, const float* states, int64_t images,
                 result.prompt_state ? result.prompt_state + first * state_floats : nullptr};
             const int64_t planes = first * (slots - 1) * model_.area();
             const MasksAbove own_masks{masks.threshold,
-                                       masks.logits ? masks.logits + planes : nullptr};
+                                       masks.logits ? masks.logits + planes : nullptr, masks.rows,
+                                       masks.columns};
             batch->run(state, prompts.points + first * prompts.points_each * 2,
                        prompts.labels + first * prompts.points_each, end - first, part,
                        state_floats, own_masks);

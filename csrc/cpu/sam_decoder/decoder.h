@@ -29,9 +29,10 @@ struct DecodeResult {
 
 // Masks that are drawn as soon as their score is known.
 struct MasksAbove {
-    float threshold;  // of the predicted IoU, for the last three of the four masks; minus infinity
-                      // draws all, also those whose score is no number
+    float threshold;  // of the predicted IoU, for the last three of the four masks; minus
+                      // infinity draws all, also those whose score is no number
     float* logits;    // [count, 3, 4 * grid, 4 * grid] or null for none; others are not written
+    int64_t rows, columns;  // of the logits that are wanted, from the top left; others may be left
 };
 
 struct MaskRequest {

@@ -9,59 +9,63 @@ constexpr int64_t n = tile_size;
 
 }  // namespace
 
-LowRankPass::LowRankPass(const Model& model, int64_t tokens) : model_(model), table_(model.table) {
-    const int64_t rows = heads * tokens, most = std::max(rows, heads * model.outputs());
+LowRankPass::LowRankPass(const Model& model, int64_t tokens)
+    : model_(model), table_(model.table), next_(shared_tile_floats(model)) {
+    const int64_t most = heads * std::max(tokens, model.outputs());
     for (Buffer& own : own_) own = Buffer(first_bytes(model, tokens));
     logits_ = float_buffer(most * n);
     transposed_ = float_buffer(most * n);
-    scratch_ = float_buffer(rows * n);
+    scratch_ = float_buffer(heads * tokens * n);
 }
 
 AttentionAccumulator LowRankPass::accumulator(const Model& model, int64_t tokens, Stage stage) {
     const int64_t layers = stage == Stage::first ? 0 : stage == Stage::second ? 1 : 2;
-    return {model, tokens, AttentionAccumulator::Form::projected, layers * heads * tokens};
+    return {model, tokens, AttentionAccumulator::Form::projected, layers * Prompt::rows_of(tokens)};
 }
 
 void LowRankPass::update_first_layer(const TileCursor& at, const Prompt& prompt, bool,
                                      std::byte* to) {
     const SharedMaps shared = shared_maps(model_, at.state, at.tile);
     rows_ = prompt.rows();
-    const int64_t tokens = rows_ / heads;
+    others_ = prompt.others();
     float *weights = begin_layer(0, to), *rates = weights + rows_ * n, squares[n];
-    chain({heads_term(prompt.keys[0], reinterpret_cast<const float*>(at.image.queries))}, tokens,
-          weights);
-    table_.softmax_over_tokens(weights, tokens, nullptr, rows_);
-    chain({heads_term(prompt.values[0], shared.products1), matrix_term(prompt.gram1, tokens, 0)},
-          tokens, scratch_.floats());
-    table_.column_dots(weights, scratch_.floats(), rows_, squares);
-    for (int64_t i = 0; i < n; ++i) squares[i] += shared.squares[i];
+    chain({heads_term(prompt.keys[0], reinterpret_cast<const float*>(at.image.queries),
+                      state_tile_bytes(model_) / 4)},
+          others_, weights);
+    table_.softmax_beside_zero(weights, others_);
+    weigh({heads_term(prompt.values[0], shared.products1, next_), folded_term(prompt.gram1, 0)}, 0,
+          squares);
+    table_.add_row_product(prompt.origin_values(0), shared.products1, inner, squares);
+    for (int64_t i = 0; i < n; ++i) squares[i] += shared.squares[i] + prompt.squares1;
     table_.inverse_deviations(squares, static_cast<float>(model_.epsilon), rates);
 }
 
 void LowRankPass::update_second_layer(const TileCursor& at, const Prompt& prompt, bool,
                                       std::byte* to) {
     const SharedMaps shared = shared_maps(model_, at.state, at.tile);
-    const int64_t tokens = rows_ / heads;
     float *weights = begin_layer(1, to), *rates = weights + rows_ * n;
-    chain({heads_term(prompt.keys[1], shared.queries),
-           matrix_term(prompt.second_keys, tokens, 0, rates_[0]),
-           heads_term(prompt.keys[1], model_.low_rank.positions.floats() + at.tile * inner * n)},
-          tokens, weights);
-    table_.softmax_over_tokens(weights, tokens, nullptr, rows_);
+    chain({heads_term(prompt.keys[1], shared.queries, next_),
+           matrix_term(prompt.second_keys, others_, 0, rates_[0]),
+           heads_term(prompt.keys[1], model_.low_rank.positions.floats() + at.tile * inner * n,
+                      inner * n)},
+          others_, weights);
+    table_.softmax_beside_zero(weights, others_);
 
-    float *scratch = scratch_.floats(), of_first[n], of_both[n], of_second[n];
-    chain({heads_term(prompt.values[0], shared.products11), matrix_term(prompt.gram11, tokens, 0)},
-          tokens, scratch);
-    table_.column_dots(weights_[0], scratch, rows_, of_first);
-    chain({heads_term(prompt.values[1], shared.products2), matrix_term(prompt.gram12, tokens, 0)},
-          tokens, scratch);
-    table_.column_dots(weights, scratch, rows_, of_both);
-    chain({matrix_term(prompt.gram22, tokens, 1)}, tokens, scratch);
-    table_.column_dots(weights, scratch, rows_, of_second);
+    float of_first[n], of_both[n], of_second[n];
+    weigh({heads_term(prompt.values[0], shared.products11, next_), folded_term(prompt.gram11, 0)},
+          0, of_first);
+    table_.add_row_product(prompt.origin_values(0), shared.products11, inner, of_first);
+    weigh({heads_term(prompt.values[1], shared.products2, next_),
+           matrix_term(prompt.gram12, others_, 0)},
+          1, of_both);
+    table_.add_row_product(prompt.origin_values(1), shared.products2, inner, of_both);
+    table_.add_row_product(prompt.origin12.floats(), weights_[0], rows_, of_both);
+    weigh({folded_term(prompt.gram22, 1)}, 1, of_second);
     for (int64_t i = 0; i < n; ++i) {
         const float rate = rates_[0][i];
-        of_second[i] += rate * rate * (shared.middle_squares[i] + of_first[i]) +
-                        2 * rate * (shared.middle_shift[i] + of_both[i]) +
+        const float first = shared.middle_squares[i] + of_first[i] + prompt.squares11;
+        const float both = shared.middle_shift[i] + of_both[i];
+        of_second[i] += rate * rate * first + 2 * rate * both + prompt.squares22 +
                         model_.low_rank.middle_squares;
     }
     table_.inverse_deviations(of_second, static_cast<float>(model_.epsilon), rates);
@@ -74,13 +78,15 @@ void LowRankPass::attend(Stage stage, const TileCursor& at, const Prompt& prompt
     const int64_t count = heads * tokens;
     float* logits = logits_.floats();
     const HeadTerm positions = heads_term(
-        prompt.queries, model_.token_to_image(stage).positions.floats() + at.tile * inner * n);
+        prompt.queries, model_.token_to_image(stage).positions.floats() + at.tile * inner * n,
+        inner * n);
     const HeadTerm of_first = matrix_term(prompt.folded[0], tokens, 0, rates_[0]);
     if (stage == Stage::second) {
-        chain({heads_term(prompt.queries, shared.keys), of_first, positions}, tokens, logits);
+        chain({heads_term(prompt.queries, shared.keys, next_), of_first, positions}, tokens,
+              logits);
         online_softmax(accumulator, at.valid, tokens);
     } else {
-        chain({heads_term(prompt.queries, shared.final_keys), of_first,
+        chain({heads_term(prompt.queries, shared.final_keys, next_), of_first,
                matrix_term(prompt.folded[1], tokens, 1, rates_[1]), positions},
               tokens, logits);
         online_softmax(accumulator, at.valid, tokens);
@@ -89,21 +95,24 @@ void LowRankPass::attend(Stage stage, const TileCursor& at, const Prompt& prompt
     }
     table_.scale_columns(logits, count, rates_[0]);
     add_rows(0, accumulator, tokens);
-    add_values(stage == Stage::second ? shared.values : shared.final_values, accumulator, tokens);
+    add_values(stage == Stage::second ? shared.values : shared.final_values, next_, accumulator,
+               tokens);
     accumulator.empty = false;
 }
 
 void LowRankPass::attend_shared(const TileCursor& at, const Prompt& prompt,
                                 AttentionAccumulator& accumulator, int64_t tokens) {
-    chain({heads_term(prompt.queries, reinterpret_cast<const float*>(at.image.keys))}, tokens,
-          logits_.floats());
+    chain({heads_term(prompt.queries, reinterpret_cast<const float*>(at.image.keys),
+                      state_tile_bytes(model_) / 4)},
+          tokens, logits_.floats());
     online_softmax(accumulator, at.valid, tokens);
-    add_values(reinterpret_cast<const float*>(at.image.values), accumulator, tokens);
+    add_values(reinterpret_cast<const float*>(at.image.values), state_tile_bytes(model_) / 4,
+               accumulator, tokens);
     accumulator.empty = false;
 }
 
 int64_t LowRankPass::first_bytes(const Model&, int64_t tokens) {
-    return (heads * tokens + 1) * n * 4;
+    return (Prompt::rows_of(tokens) + 1) * n * 4;
 }
 
 int64_t LowRankPass::second_bytes(const Model& model, int64_t tokens) {
@@ -112,6 +121,7 @@ int64_t LowRankPass::second_bytes(const Model& model, int64_t tokens) {
 
 void LowRankPass::load_first_layer(const std::byte* from, const Prompt& prompt) {
     rows_ = prompt.rows();
+    others_ = prompt.others();
     weights_[0] = reinterpret_cast<const float*>(from);
     rates_[0] = weights_[0] + rows_ * n;
 }
@@ -125,31 +135,52 @@ float* LowRankPass::begin_layer(int layer, std::byte* to) {
     auto* weights = to ? reinterpret_cast<float*>(to) : own_[layer].floats();
     weights_[layer] = weights;
     rates_[layer] = weights + rows_ * n;
+    std::fill_n(weights + (rows_ - 1) * n, n, 1.0f);
     return weights;
 }
 
 void LowRankPass::upscale(const TileCursor& at, const Prompt& prompt, int64_t part, float* to) {
     constexpr int64_t quarter = width / 4;
     const SharedMaps shared = shared_maps(model_, at.state, at.tile);
-    std::copy_n(shared.upscaled + part * quarter * n, quarter * n, to);
-    for (int layer = 0; layer < 2; ++layer) {
-        table_.gemm_f32({prompt.upscale[layer].floats() + part * quarter * rows_, rows_,
-                         weights_[layer], n, to, n, quarter, n, rows_, true});
-        table_.scale_columns(to, quarter, rates_[layer]);
-    }
+    HeadTerm terms[2];
+    for (int layer = 0; layer < 2; ++layer)
+        terms[layer] = {prompt.upscale[layer].floats() + part * quarter * rows_,
+                        0,
+                        rows_,
+                        weights_[layer],
+                        0,
+                        rows_,
+                        0,
+                        rates_[layer]};
+    const float* from = shared.upscaled + part * quarter * n;
+    prefetch(from + next_, quarter * n * 4);
+    table_.head_chain({terms, 2, 1, quarter, from, to});
 }
 
-HeadTerm LowRankPass::heads_term(const Buffer& x, const float* map, const float* scale) const {
-    return {x.floats(), channels, inner, map, channels * n, channels, scale};
+HeadTerm LowRankPass::heads_term(const Buffer& x, const float* map, int64_t ahead) const {
+    return {x.floats(), channels, inner, map, channels * n, channels, 0, nullptr, ahead};
 }
 
 HeadTerm LowRankPass::matrix_term(const Buffer& matrix, int64_t tokens, int layer,
                                   const float* scale) const {
-    return {matrix.floats(), tokens * rows_, rows_, weights_[layer], 0, rows_, scale};
+    return {matrix.floats(), tokens * rows_, rows_, weights_[layer], 0, rows_, 0, scale};
+}
+
+HeadTerm LowRankPass::folded_term(const Buffer& gram, int layer) const {
+    return {gram.floats(), others_ * rows_ + others_,
+            rows_,         weights_[layer],
+            others_ * n,   rows_,
+            others_,       nullptr};
 }
 
 void LowRankPass::chain(std::initializer_list<HeadTerm> terms, int64_t tokens, float* to) const {
-    table_.head_chain(terms.begin(), static_cast<int64_t>(terms.size()), tokens, to);
+    table_.head_chain(
+        {terms.begin(), static_cast<int64_t>(terms.size()), heads, tokens, nullptr, to});
+}
+
+void LowRankPass::weigh(std::initializer_list<HeadTerm> terms, int layer, float* to) {
+    chain(terms, others_, scratch_.floats());
+    table_.column_dots(weights_[layer], scratch_.floats(), heads * others_, to);
 }
 
 void LowRankPass::online_softmax(AttentionAccumulator& accumulator, int64_t valid, int64_t tokens) {
@@ -164,8 +195,9 @@ void LowRankPass::online_softmax(AttentionAccumulator& accumulator, int64_t vali
         accumulator.rescale(model_, tokens);
 }
 
-void LowRankPass::add_values(const float* values, AttentionAccumulator& accumulator,
+void LowRankPass::add_values(const float* values, int64_t ahead, AttentionAccumulator& accumulator,
                              int64_t tokens) const {
+    prefetch(values + ahead, inner * n * 4);
     for (int64_t head = 0; head < heads; ++head)
         table_.gemm_f32(
             {logits_.floats() + head * tokens * n, n, values + head * channels, inner,

@@ -35,25 +35,30 @@ class LowRankPass {
     const float* first_bias() const { return model_.low_rank.first_bias.data(); }
 
   private:
-    // Terms of a chain: rows [tokens, 128] of heads times a map [128, tile], and a matrix
-    // [8 * tokens, rows] times the weights of a layer.
-    HeadTerm heads_term(const Buffer& x, const float* map, const float* scale = nullptr) const;
+    // Terms of a chain: rows [tokens, 128] of heads times a map [128, tile], a matrix
+    // [8 * tokens, rows] times the weights of a layer, and a folded product with itself of them.
+    HeadTerm heads_term(const Buffer& x, const float* map, int64_t ahead) const;
     HeadTerm matrix_term(const Buffer& matrix, int64_t tokens, int layer,
                          const float* scale = nullptr) const;
+    HeadTerm folded_term(const Buffer& gram, int layer) const;
     void chain(std::initializer_list<HeadTerm> terms, int64_t tokens, float* to) const;
-    // Where the weights of a layer are written, `to` unless it is null.
+    // to [tile] = what a chain of the prompt's other tokens gives, times the weights of a layer.
+    void weigh(std::initializer_list<HeadTerm> terms, int layer, float* to);
+    // Where the weights of a layer are written, `to` unless it is null; that of the origins is.
     float* begin_layer(int layer, std::byte* to);
     void attend_shared(const TileCursor& at, const Prompt& prompt,
                        AttentionAccumulator& accumulator, int64_t tokens);
     // Logits to weights, not yet divided by their sum.
     void online_softmax(AttentionAccumulator& accumulator, int64_t valid, int64_t tokens);
-    void add_values(const float* values, AttentionAccumulator& accumulator, int64_t tokens) const;
+    void add_values(const float* values, int64_t ahead, AttentionAccumulator& accumulator,
+                    int64_t tokens) const;
     // Add the logits' weighted sums of a layer's weights.
     void add_rows(int layer, AttentionAccumulator& accumulator, int64_t tokens) const;
 
     const Model& model_;
     const KernelTable& table_;
-    int64_t rows_ = 0;  // of the prompt whose tile this is
+    int64_t next_;                   // floats from a shared map to that of the next tile
+    int64_t rows_ = 0, others_ = 0;  // of the prompt whose tile this is
     // Of the image's attention to the prompt's tokens, layer by layer: [rows, tile], and the
     // inverse deviations [tile] of the norm behind it. They lie in `own_`, or where they are kept.
     const float *weights_[2] = {}, *rates_[2] = {};

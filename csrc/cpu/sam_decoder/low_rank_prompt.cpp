@@ -3,15 +3,33 @@
 #include <algorithm>
 
 namespace fastseg::cpu::sam_decoder {
+namespace {
+
+// Tokens [tokens, 128] less the last one, which stays as it is.
+void subtract_origin(const float* from, int64_t tokens, float* to) {
+    const float* origin = from + (tokens - 1) * inner;
+    for (int64_t at = 0; at < (tokens - 1) * inner; ++at) to[at] = from[at] - origin[at % inner];
+    std::copy_n(origin, inner, to + (tokens - 1) * inner);
+}
+
+// Add values to the last column of a matrix [count, columns].
+void add_to_last_column(float* to, int64_t columns, const float* values, int64_t count) {
+    for (int64_t row = 0; row < count; ++row) to[(row + 1) * columns - 1] += values[row];
+}
+
+}  // namespace
 
 LowRankPrompt::LowRankPrompt(const Model& model, int64_t most) {
-    const int64_t rows = heads * most;
+    const int64_t rows = rows_of(most);
     queries = float_buffer(std::max(most, model.outputs()) * inner);
     for (Buffer* buffer :
          {&keys[0], &keys[1], &values[0], &values[1], &transposed_[0], &transposed_[1]})
         *buffer = float_buffer(most * inner);
-    for (Buffer* buffer : {&gram1, &second_keys, &gram11, &gram12, &gram22, &folded[0], &folded[1]})
+    for (Buffer* buffer : {&gram1, &second_keys, &gram11, &gram12, &gram22})
         *buffer = float_buffer(rows * rows);
+    origin12 = float_buffer(rows);
+    for (Buffer* buffer : {&folded[0], &folded[1]})
+        *buffer = float_buffer(heads * std::max(most, model.outputs()) * rows);
     for (Buffer* buffer : {&final_keys_[0], &final_keys_[1], &second_values_})
         *buffer = float_buffer(inner * rows);
     for (Buffer* buffer : {&final_values_, &upscale[0], &upscale[1]})
@@ -19,50 +37,64 @@ LowRankPrompt::LowRankPrompt(const Model& model, int64_t most) {
 }
 
 int64_t LowRankPrompt::scratch_floats(const Model& model, int64_t most) {
-    const int64_t rows = heads * most, queries = heads * std::max(most, model.outputs());
+    const int64_t rows = rows_of(most), queries = heads * std::max(most, model.outputs());
     return std::max(inner * rows, 2 * rows * queries);
 }
 
 void LowRankPrompt::set_keys_values(const Model& model, int layer, const float* new_keys,
                                     const float* new_values, int64_t tokens, float* floats) {
-    const LowRankWeights& weights = model.low_rank;
     tokens_ = tokens;
-    std::copy_n(new_keys, tokens * inner, keys[layer].floats());
-    std::copy_n(new_values, tokens * inner, values[layer].floats());
-    model.table.transpose(new_values, tokens, inner, inner, transposed_[layer].floats(), tokens);
+    subtract_origin(new_keys, tokens, keys[layer].floats());
+    subtract_origin(new_values, tokens, values[layer].floats());
+    model.table.transpose(values[layer].floats(), tokens, inner, inner, transposed_[layer].floats(),
+                          tokens);
+    if (layer == 0)
+        set_first_layer(model, floats);
+    else
+        set_second_layer(model, floats);
+}
+
+void LowRankPrompt::set_first_layer(const Model& model, float* floats) {
+    const LowRankWeights& weights = model.low_rank;
+    squares1 = set_products(model, weights.gram1, 0, gram1, floats);
+    spread(model, weights.values1, inner, 0, floats);
+    model.table.transpose(floats, inner, rows(), rows(), second_values_.floats(), inner);
+}
+
+void LowRankPrompt::set_second_layer(const Model& model, float* floats) {
+    const LowRankWeights& weights = model.low_rank;
     const int64_t count = rows();
-    if (layer == 0) {
-        spread(model, weights.gram1, inner, 0, floats);
-        contract(model, values[0], tokens, floats, gram1);
-        spread(model, weights.values1, inner, 0, floats);
-        model.table.transpose(floats, inner, count, count, second_values_.floats(), inner);
-        return;
-    }
-    const auto inner_products = [&](const Buffer& matrix, const Buffer& x, int of, Buffer& to) {
-        spread(model, matrix, inner, of, floats);
-        contract(model, x, tokens, floats, to);
-    };
-    inner_products(weights.queries1, keys[1], 0, second_keys);
-    inner_products(weights.gram11, values[0], 0, gram11);
-    inner_products(weights.gram12, values[1], 0, gram12);
-    inner_products(weights.gram22, values[1], 1, gram22);
-    for (int64_t row = 0; row < count; ++row) {
-        add_to_head(gram22.floats() + row * count, 2 * along(1, weights.shift2, row));
-        const float shift = along(0, weights.shift1, row);
-        for (int64_t token = 0; token < tokens; ++token)
-            gram12.floats()[token * count + row] += shift;
-    }
-    for (int of = 0; of < 2; ++of) {
-        spread(model, of ? weights.final_keys2 : weights.final_keys1, inner, of,
-               final_keys_[of].floats());
-        spread(model, of ? weights.final_values2 : weights.final_values1, inner, of, floats);
-        model.table.transpose(floats, inner, count, count,
-                              final_values_.floats() + of * count * inner, inner);
-    }
-    float* second = final_values_.floats() + count * inner;
-    for (int64_t token = 0; token < tokens; ++token)
-        for (int64_t c = 0; c < inner; ++c)
-            second[token * inner + c] += weights.final_value_shift.floats()[c];
+    spread(model, weights.queries1, inner, 0, floats);
+    contract(model, keys[1], others(), floats, second_keys);
+    squares11 = set_products(model, weights.gram11, 0, gram11, floats);
+
+    spread(model, weights.shift1, 1, 0, origin12.floats());
+    spread(model, weights.gram12, inner, 0, floats);
+    contract(model, values[1], others(), floats, gram12);
+    model.table.gemm_f32(
+        {origin_values(1), inner, floats, count, origin12.floats(), count, 1, count, inner, true});
+
+    spread(model, weights.shift2, 1, 1, floats);
+    const std::vector<float> shift(floats, floats + count);
+    squares22 = set_products(model, weights.gram22, 1, gram22, floats) + 2 * shift.back();
+    for (int64_t row = 0; row < count - 1; ++row)
+        gram22.floats()[(row + 1) * count - 1] += 2 * shift[static_cast<size_t>(row)];
+
+    spread(model, weights.final_keys1, inner, 0, final_keys_[0].floats());
+    spread(model, weights.final_keys2, inner, 1, final_keys_[1].floats());
+    add_to_last_column(final_keys_[1].floats(), count, weights.final_key_shift.floats(), inner);
+    set_final_values(model, floats);
+}
+
+void LowRankPrompt::set_final_values(const Model& model, float* floats) {
+    const LowRankWeights& weights = model.low_rank;
+    const int64_t count = rows();
+    spread(model, weights.final_values1, inner, 0, floats);
+    model.table.transpose(floats, inner, count, count, final_values_.floats(), inner);
+    spread(model, weights.final_values2, inner, 1, floats);
+    add_to_last_column(floats, count, weights.final_value_shift.floats(), inner);
+    model.table.transpose(floats, inner, count, count, final_values_.floats() + count * inner,
+                          inner);
 }
 
 void LowRankPrompt::set_queries(const Model& model, Stage stage, const float* new_queries,
@@ -75,22 +107,13 @@ void LowRankPrompt::set_queries(const Model& model, Stage stage, const float* ne
     if (stage != Stage::last) return;
     for (int of = 0; of < 2; ++of)
         contract(model, queries, tokens, final_keys_[of].floats(), folded[of]);
-    for (int64_t row = 0; row < heads * tokens; ++row) {
-        const int64_t head = row / tokens, token = row % tokens;
-        const float* query = queries.floats() + token * inner + head * channels;
-        float sum = 0;
-        for (int64_t c = 0; c < channels; ++c)
-            sum += query[c] * model.low_rank.final_key_shift.floats()[head * channels + c];
-        add_to_head(folded[1].floats() + row * rows(), sum);
-    }
 }
 
 void LowRankPrompt::set_upscaling(const Model& model) {
     const LowRankWeights& weights = model.low_rank;
     spread(model, weights.upscale1, width, 0, upscale[0].floats());
     spread(model, weights.upscale2, width, 1, upscale[1].floats());
-    for (int64_t c = 0; c < width; ++c)
-        add_to_head(upscale[1].floats() + c * rows(), weights.upscale_shift.floats()[c]);
+    add_to_last_column(upscale[1].floats(), rows(), weights.upscale_shift.floats(), width);
 }
 
 void LowRankPrompt::finish(const Model& model, Stage stage, AttentionAccumulator& accumulator,
@@ -119,10 +142,13 @@ void LowRankPrompt::finish(const Model& model, Stage stage, AttentionAccumulator
 
 void LowRankPrompt::spread(const Model& model, const Buffer& matrix, int64_t count, int layer,
                            float* to) const {
+    const float* columns = transposed_[layer].floats();
     for (int64_t head = 0; head < heads; ++head)
         model.table.gemm_f32({matrix.floats() + head * channels, inner,
-                              transposed_[layer].floats() + head * channels * tokens_, tokens_,
-                              to + head * tokens_, rows(), count, tokens_, channels, false});
+                              columns + head * channels * tokens_, tokens_, to + head * others(),
+                              rows(), count, others(), channels, false});
+    model.table.gemm_f32({matrix.floats(), inner, columns + others(), tokens_, to + rows() - 1,
+                          rows(), count, 1, inner, false});
 }
 
 void LowRankPrompt::contract(const Model& model, const Buffer& x, int64_t of_x, const float* spread,
@@ -133,16 +159,21 @@ void LowRankPrompt::contract(const Model& model, const Buffer& x, int64_t of_x, 
              to.floats() + head * of_x * rows(), rows(), of_x, rows(), channels, false});
 }
 
-float LowRankPrompt::along(int layer, const Buffer& vector, int64_t row) const {
-    const int64_t head = row / tokens_, token = row % tokens_;
-    const float* value = values[layer].floats() + token * inner + head * channels;
+float LowRankPrompt::set_products(const Model& model, const Buffer& matrix, int layer,
+                                  const Buffer& to, float* floats) const {
+    spread(model, matrix, inner, layer, floats);
+    contract(model, values[layer], others(), floats, to);
+    fold(to.floats());
     float sum = 0;
-    for (int64_t c = 0; c < channels; ++c) sum += value[c] * vector.floats()[head * channels + c];
+    for (int64_t c = 0; c < inner; ++c)
+        sum += origin_values(layer)[c] * floats[(c + 1) * rows() - 1];
     return sum;
 }
 
-void LowRankPrompt::add_to_head(float* row, float term) const {
-    for (int64_t token = 0; token < tokens_; ++token) row[token] += term;
+void LowRankPrompt::fold(float* gram) const {
+    for (int64_t row = 0; row < rows() - 1; ++row)
+        for (int64_t column = (row / others() + 1) * others(); column < rows(); ++column)
+            gram[row * rows() + column] *= 2;
 }
 
 }  // namespace fastseg::cpu::sam_decoder

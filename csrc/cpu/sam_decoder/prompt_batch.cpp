@@ -27,6 +27,13 @@ std::vector<int64_t> slots_above(const float* ious, float threshold) {
     return above;
 }
 
+// False if none of the tile's logits, 4 x 4 of a token, are wanted. A padded image has many of
+// these.
+bool shows(int64_t grid, int64_t tile, const MasksAbove& masks) {
+    const int64_t first = tile * tile_size, row = first / grid, column = first % grid;
+    return 4 * row < masks.rows && (grid % tile_size != 0 || 4 * column < masks.columns);
+}
+
 }  // namespace
 
 template <class Pass>
@@ -187,6 +194,7 @@ void BatchOf<Pass>::draw(const std::byte* state, PromptRange range, const Decode
         prompt.set_upscaling(model_);
         for_parts([&](ThreadScratch& scratch, int64_t, TileRange tiles) {
             for (int64_t tile = tiles.first; tile < tiles.end; ++tile) {
+                if (!canvas_head_ && !shows(model_.grid, tile, masks)) continue;
                 const TileCursor at = cursor(state, tile, tile, tile + 1);
                 const std::byte* second = second_tile(index - range.first, tile);
                 const bool last = tile + 1 == tiles.end;

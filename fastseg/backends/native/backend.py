@@ -59,13 +59,16 @@ class NativeGraph(ABC, Generic[Kernel]):
 class NativeBackend(NativeGraph["ops.DecoderKernel"]):
     """One graph of the decoder, run by the kernel that all of them share."""
 
-    def decode_above(self, inputs: Mapping[str, Array], threshold: float) -> dict[str, Array]:
+    def decode_above(
+        self, inputs: Mapping[str, Array], threshold: float, extent: tuple[int, int] | None
+    ) -> dict[str, Array]:
         """See ``ThresholdedDecoder.decode_above``; for the graph ``"decoder"``."""
         scores, logits = self._checked(inputs).decode_above(
             inputs["point_coords"],
             inputs["point_labels"],
             inputs["shared_image"],
             above=threshold,
+            extent=extent,
             threads=self._threads,
         )
         return {"iou_predictions": scores, "low_res_logits": logits}
