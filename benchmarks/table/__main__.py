@@ -12,8 +12,9 @@ from itertools import groupby
 from pathlib import Path
 
 from benchmarks.table import guards, plots, report
-from benchmarks.table.rows import ROWS, TableRow
+from benchmarks.table.rows import IN_BFLOAT16, ROWS, TableRow
 from benchmarks.table.store import Job, Store, differences
+from fastseg.backends.native.runtime import precisions
 from fastseg.environment import install_hint, usable_cores
 
 
@@ -69,7 +70,10 @@ def jobs(arguments: argparse.Namespace, folder: Path) -> list[Job]:
     for _, group in groupby(rows, key=lambda row: row.model):
         some: list[TableRow] = list(group)
         for name in dict.fromkeys(name for row in some for name in row.contenders):
-            if any(fnmatch(name, wanted) for wanted in arguments.contenders):
+            if name in IN_BFLOAT16 and "bf16" not in precisions():
+                reason = "this processor has no instructions for bf16"
+                print(f"{name} is left out: {reason}", file=sys.stderr)
+            elif any(fnmatch(name, wanted) for wanted in arguments.contenders):
                 names = tuple(row.name for row in some if name in row.contenders)
                 found.append(Job(folder, name, names, arguments.threads, short=not arguments.full))
     return found

@@ -17,6 +17,9 @@ BASES = {"torch fp32": "torch", "official ONNX": "ONNX"}
 def text(cells: list[Cell]) -> Iterator[str]:
     """Yield the lines of the report; all cells are of one machine and one number of threads."""
     yield environment(cells)
+    measured = {cell.contender for cell in cells}
+    if left_out := [name for name in contenders(ROWS) if name not in measured]:
+        yield f"\nNot measured: {', '.join(left_out)}"
     for model, rows in groupby(ROWS, key=lambda row: row.model):
         present = [row for row in rows if any(cell.row == row.name for cell in cells)]
         if present:
@@ -24,6 +27,11 @@ def text(cells: list[Cell]) -> Iterator[str]:
             yield from markdown(summary(present, cells))
             yield f"\n### {model}, every cell\n"
             yield from markdown(details(present, cells))
+
+
+def contenders(rows: Sequence[TableRow]) -> list[str]:
+    """List the contenders of some rows."""
+    return list(dict.fromkeys(name for row in rows for name in row.contenders))
 
 
 def environment(cells: list[Cell]) -> str:

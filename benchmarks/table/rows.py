@@ -21,6 +21,9 @@ OURS: Mapping[str, dict[str, str]] = {
 }
 """Contenders that are fastseg, and the arguments of ``fastseg.load``."""
 
+IN_BFLOAT16 = (BFLOAT16, "fastseg fastest")
+"""Contenders for processors with instructions for bfloat16; others emulate it, or refuse it."""
+
 ARITHMETIC = {
     "vit-b": Arithmetic(ENCODER_GMAC["vit_b"]),
     "sam-nano": Arithmetic(ENCODER_GMAC["sam-nano"]),
