@@ -52,7 +52,7 @@ def nano() -> ModelFolder:
 @pytest.fixture(scope="module")
 def probe(nano: ModelFolder) -> PromptProbe:
     """Return probe inputs of a photograph; the first 64 prompts are the points of an 8 x 8 grid."""
-    return build_prompt_probe(read_image(PICTURE), nano.manifest.image_preprocessing)
+    return build_prompt_probe(read_image(PICTURE), nano.manifest)
 
 
 @pytest.fixture(scope="module", params=["embedded", "published"])
@@ -77,7 +77,7 @@ def unet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def contenders(folder: ModelFolder, graph: str) -> dict[str, Backend]:
     """Open the graph on each runtime in each precision, also where ``plan`` would not choose it."""
     found: dict[str, Backend] = {
-        BASE: open_graph(folder, graph),
+        BASE: open_graph(folder, graph, backend="onnxruntime"),
         "openvino fp32": open_graph(folder, graph, backend="openvino"),
     }
     if "bf16" in openvino.precisions():
@@ -192,7 +192,7 @@ def test_an_image_and_its_points(table: Table) -> None:
     image = read_image(PICTURE)
     height, width = image.shape[:2]
     points = (ops.point_grid(8) * [width, height])[:, None]
-    choices = {BASE: {}, "openvino fp32": {"backend": "openvino"}}
+    choices = {BASE: {"backend": "onnxruntime"}, "openvino fp32": {"backend": "openvino"}}
     if "bf16" in openvino.precisions():
         choices["openvino bf16"] = {"backend": "openvino", "precision": "bf16"}
     models = {name: fastseg.load("sam-nano", **choice) for name, choice in choices.items()}

@@ -9,14 +9,17 @@ from time import perf_counter
 import numpy as np
 import pytest
 
+pytest.importorskip("torch", reason="the peak in bfloat16 is measured with torch")
+
 import fastseg
+from benchmarks.products import product_gflops
 from benchmarks.turns import milliseconds
 from fastseg import artifacts, ops
 from fastseg.artifacts import ModelFolder, registry
 from fastseg.backends.base import Backend
 from fastseg.backends.native import runtime as native
 from fastseg.backends.selection import open_graph
-from fastseg.benchmarking.arithmetic import low_rank_point_gmac
+from fastseg.benchmarking.arithmetic import float32_peak, low_rank_point_gmac
 from fastseg.environment import usable_cores
 from fastseg.errors import BackendError
 from fastseg.sam.two_stage_decoder import PROMPTS_PER_RUN
@@ -100,21 +103,9 @@ def runner(
     return run
 
 
-def peak_gflops() -> dict[str, float]:
-    """Measure the fastest matrix product of torch, as the peak of the machine."""
-    torch = pytest.importorskip("torch", reason="the peak is measured with torch")
-    torch.set_num_threads(usable_cores())
-    found = {}
-    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-        a = torch.randn(2048, 2048).to(dtype)
-        times = milliseconds({"product": lambda a=a: a @ a}, 7)["product"]
-        found[name] = 2 * 2048**3 / (min(times) * 1e6)
-    return found
-
-
 @pytest.mark.parametrize("stage", GFLOP)
 def test_decoding_points(decoders, features, table, stage):
-    peak = peak_gflops()
+    peak = {**product_gflops(), "fp32": float32_peak().multiply_add}
     header = ("decoder", *(f"{n} points, ms" for n in (1, 8, 64)), "GFLOP/s", "of the peak")
     rows = [(*header, "x onnxruntime")]
     times = {

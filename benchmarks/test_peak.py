@@ -17,10 +17,10 @@ pytest.importorskip("onnxruntime", reason="the graphs run in onnxruntime")
 
 import fastseg  # noqa: E402
 from benchmarks.arithmetic import gmac, sam_gmac  # noqa: E402
+from benchmarks.products import product_gflops  # noqa: E402
 from fastseg import ops  # noqa: E402
 from fastseg.benchmarking.bench import spread_points  # noqa: E402
 from fastseg.contract import MULTIPLE, unet_network  # noqa: E402
-from fastseg.environment import usable_cores  # noqa: E402
 from fastseg.export.networks.unet import UNet  # noqa: E402
 from fastseg.export.onnx.writer import Source  # noqa: E402
 from fastseg.geometry import Frame  # noqa: E402
@@ -30,9 +30,6 @@ from fastseg.sam.two_stage_decoder import PROMPTS_PER_RUN  # noqa: E402
 Table = Callable[[str, list[tuple[str, ...]]], None]
 
 ROUNDS = 7
-SIDE = 3072
-"""Side of the square matrices of the peak measurement: 2 x 29 thousand million operations."""
-
 COPIED_BYTES = 2**29
 
 
@@ -62,14 +59,9 @@ class Kernel:
 
 @pytest.fixture(scope="module")
 def peak() -> Peak:
-    torch.set_num_threads(usable_cores())
-    found = {}
-    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-        left, right = torch.randn(SIDE, SIDE).to(dtype), torch.randn(SIDE, SIDE).to(dtype)
-        found[name] = 2e-9 * SIDE**3 / min(seconds(lambda a=left, b=right: a @ b))
     source = torch.ones(COPIED_BYTES // 4)
     target = torch.empty_like(source)
-    return Peak(found, 2e-9 * COPIED_BYTES / min(seconds(lambda: target.copy_(source))))
+    return Peak(product_gflops(), 2e-9 * COPIED_BYTES / min(seconds(lambda: target.copy_(source))))
 
 
 def seconds(run: Callable[[], object]) -> list[float]:

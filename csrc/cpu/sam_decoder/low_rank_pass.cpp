@@ -29,9 +29,7 @@ void LowRankPass::update_first_layer(const TileCursor& at, const Prompt& prompt,
     rows_ = prompt.rows();
     others_ = prompt.others();
     float *weights = begin_layer(0, to), *rates = weights + rows_ * n, squares[n];
-    chain({heads_term(prompt.keys[0], reinterpret_cast<const float*>(at.image.queries),
-                      state_tile_bytes(model_) / 4)},
-          others_, weights);
+    chain({image_term(prompt.keys[0], at.image.queries)}, others_, weights);
     table_.softmax_beside_zero(weights, others_);
     weigh({heads_term(prompt.values[0], shared.products1, next_), folded_term(prompt.gram1, 0)}, 0,
           squares);
@@ -46,8 +44,7 @@ void LowRankPass::update_second_layer(const TileCursor& at, const Prompt& prompt
     float *weights = begin_layer(1, to), *rates = weights + rows_ * n;
     chain({heads_term(prompt.keys[1], shared.queries, next_),
            matrix_term(prompt.second_keys, others_, 0, rates_[0]),
-           heads_term(prompt.keys[1], model_.low_rank.positions.floats() + at.tile * inner * n,
-                      inner * n)},
+           positions_term(prompt.keys[1], model_.low_rank.positions, at.tile)},
           others_, weights);
     table_.softmax_beside_zero(weights, others_);
 
@@ -77,9 +74,8 @@ void LowRankPass::attend(Stage stage, const TileCursor& at, const Prompt& prompt
     const SharedMaps shared = shared_maps(model_, at.state, at.tile);
     const int64_t count = heads * tokens;
     float* logits = logits_.floats();
-    const HeadTerm positions = heads_term(
-        prompt.queries, model_.token_to_image(stage).positions.floats() + at.tile * inner * n,
-        inner * n);
+    const HeadTerm positions =
+        positions_term(prompt.queries, model_.token_to_image(stage).positions, at.tile);
     const HeadTerm of_first = matrix_term(prompt.folded[0], tokens, 0, rates_[0]);
     if (stage == Stage::second) {
         chain({heads_term(prompt.queries, shared.keys, next_), of_first, positions}, tokens,
@@ -102,9 +98,7 @@ void LowRankPass::attend(Stage stage, const TileCursor& at, const Prompt& prompt
 
 void LowRankPass::attend_shared(const TileCursor& at, const Prompt& prompt,
                                 AttentionAccumulator& accumulator, int64_t tokens) {
-    chain({heads_term(prompt.queries, reinterpret_cast<const float*>(at.image.keys),
-                      state_tile_bytes(model_) / 4)},
-          tokens, logits_.floats());
+    chain({image_term(prompt.queries, at.image.keys)}, tokens, logits_.floats());
     online_softmax(accumulator, at.valid, tokens);
     add_values(reinterpret_cast<const float*>(at.image.values), state_tile_bytes(model_) / 4,
                accumulator, tokens);
@@ -159,6 +153,14 @@ void LowRankPass::upscale(const TileCursor& at, const Prompt& prompt, int64_t pa
 
 HeadTerm LowRankPass::heads_term(const Buffer& x, const float* map, int64_t ahead) const {
     return {x.floats(), channels, inner, map, channels * n, channels, 0, nullptr, ahead};
+}
+
+HeadTerm LowRankPass::image_term(const Buffer& x, const std::byte* map) const {
+    return heads_term(x, reinterpret_cast<const float*>(map), state_tile_bytes(model_) / 4);
+}
+
+HeadTerm LowRankPass::positions_term(const Buffer& x, const Buffer& positions, int64_t tile) const {
+    return heads_term(x, positions.floats() + tile * inner * n, inner * n);
 }
 
 HeadTerm LowRankPass::matrix_term(const Buffer& matrix, int64_t tokens, int layer,

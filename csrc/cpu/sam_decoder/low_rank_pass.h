@@ -35,9 +35,12 @@ class LowRankPass {
     const float* first_bias() const { return model_.low_rank.first_bias.data(); }
 
   private:
-    // Terms of a chain: rows [tokens, 128] of heads times a map [128, tile], a matrix
-    // [8 * tokens, rows] times the weights of a layer, and a folded product with itself of them.
+    // Terms of a chain: rows [tokens, 128] of heads times a map [128, tile] that is shared, of the
+    // image's state or of positions; a matrix [8 * tokens, rows] times the weights of a layer, and
+    // a folded product of them with themselves.
     HeadTerm heads_term(const Buffer& x, const float* map, int64_t ahead) const;
+    HeadTerm image_term(const Buffer& x, const std::byte* map) const;
+    HeadTerm positions_term(const Buffer& x, const Buffer& positions, int64_t tile) const;
     HeadTerm matrix_term(const Buffer& matrix, int64_t tokens, int layer,
                          const float* scale = nullptr) const;
     HeadTerm folded_term(const Buffer& gram, int layer) const;
