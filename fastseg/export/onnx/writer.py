@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import logging
-import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +20,6 @@ from onnx_ir.passes.common import (
     LiftConstantsToInitializersPass,
     RemoveUnusedNodesPass,
 )
-from onnxscript import opset18 as operators
 from onnxscript import optimizer
 from torch import Tensor, nn
 
@@ -29,9 +27,9 @@ from fastseg import contract
 from fastseg.contract import GraphSpec
 from fastseg.errors import ParityError
 from fastseg.export.onnx import external_weights
-from fastseg.export.onnx.enlarge import ENLARGE, enlarge_to_onnx
+from fastseg.export.onnx.exporter import shorter_exports
 from fastseg.export.onnx.float16_storage import LARGE
-from fastseg.export.onnx.instance_norm import INSTANCE_NORM, instance_norm_to_onnx
+from fastseg.export.onnx.translation import translate_trace
 
 Store: TypeAlias = Literal["float32", "float16"]
 """Type of the weights in the file; graphs compute in float32 either way."""
@@ -82,7 +80,7 @@ def write(
         2 GB.
     """
     graph = source.graph
-    with _quiet(), torch.no_grad():
+    with _quiet(), shorter_exports(), torch.no_grad():
         model = translate(source)
         if source.sizeless:
             _forget_sizes(model, graph)
@@ -111,30 +109,10 @@ def translate(source: Source) -> onnx_ir.Model:
     )
     program.run_decompositions = lambda *_, **__: program
     try:
-        return _to_onnx(program, source.graph)
+        return translate_trace(program, source.graph)
     except torch.onnx.OnnxExporterError:
         del program.run_decompositions
-        return _to_onnx(program, source.graph)
-
-
-def _to_onnx(program: Any, graph: GraphSpec) -> onnx_ir.Model:
-    exported: Any = torch.onnx.export(
-        program,
-        dynamo=True,
-        opset_version=contract.OPSET,
-        input_names=[tensor.name for tensor in graph.inputs],
-        output_names=[tensor.name for tensor in graph.outputs],
-        custom_translation_table={
-            torch.ops.aten.gelu.default: _gelu,
-            torch.ops.aten.to.dtype: _to_dtype,
-            ENLARGE: enlarge_to_onnx,
-            INSTANCE_NORM: instance_norm_to_onnx,
-        },
-        verbose=False,
-        optimize=False,
-    )
-    model: onnx_ir.Model = exported.model
-    return model
+        return translate_trace(program, source.graph)
 
 
 def save(model: onnx_ir.Model, path: Path) -> tuple[Path, ...]:
@@ -164,21 +142,6 @@ def _optimise(model: onnx_ir.Model) -> None:
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     optimizer.optimize(model, num_iterations=1)
     IdentityEliminationPass()(model)
-
-
-def _gelu(x: Any, approximate: str = "none") -> Any:
-    """Compute either form of GELU in the order of operations that ONNX Runtime fuses."""
-    if approximate == "tanh":
-        cubed = operators.Mul(operators.Pow(x, 3.0), 0.044715)
-        bend = operators.Tanh(operators.Mul(operators.Add(x, cubed), (2 / math.pi) ** 0.5))
-        return operators.Mul(operators.Mul(x, 0.5), operators.Add(bend, 1.0))
-    bell = operators.Add(operators.Erf(operators.Div(x, 2.0**0.5)), 1.0)
-    return operators.Mul(operators.Mul(x, bell), 0.5)
-
-
-def _to_dtype(x: Any, dtype: int, non_blocking: bool = False, copy: bool = False) -> Any:  # noqa: ARG001 - torch's signature
-    """Convert to another type, which is a number of ONNX here."""
-    return operators.Cast(x, to=dtype)
 
 
 def _forget_sizes(model: onnx_ir.Model, graph: GraphSpec) -> None:
