@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +22,7 @@ from fastseg.export.checkpoints import sam as sam_checkpoint
 from fastseg.export.checkpoints.identify import source_modules
 from fastseg.export.checkpoints.preparations import MEAN, STD, Preparation
 from fastseg.export.checkpoints.sam import Checkpoint
+from fastseg.export.encoder_run import EncoderRun
 from fastseg.export.fp16 import convert as fp16_convert
 from fastseg.export.guided import compare as compare_guided
 from fastseg.export.model_folder import (
@@ -40,7 +41,7 @@ from fastseg.export.networks.mask_decoder import MaskDecoder
 from fastseg.export.networks.prompt_encoder import PromptEncoder
 from fastseg.export.networks.sam import SamModules
 from fastseg.export.onnx import float16_storage
-from fastseg.export.onnx.writer import Store, write
+from fastseg.export.onnx.writer import Source, Store, write
 from fastseg.export.verification import GraphFiles, compare
 from fastseg.validation.comparison import Comparison
 from fastseg.validation.parity import Table
@@ -144,8 +145,9 @@ def write_sam_folder(
         module.eval().requires_grad_(False)
         if store == "float16":
             float16_storage.prepare(module)
-    with artifacts.write(out, overwrite=True) as folder:
-        graphs = {}
+    with artifacts.write(out, overwrite=True) as folder, ExitStack() as runs:
+        graphs: dict[str, GraphFile] = {}
+        run = None
         weights = _write_weights(modules, folder, store)
         for source in modules.sources():
             name = source.graph.name
@@ -155,8 +157,12 @@ def write_sam_folder(
             shared = weights.get(name) if name == "encoder" else None
             outside = write(source, path, store=store, weights=shared)
             graphs[name] = artifacts.graph_file(source.graph, path, data=outside)
+            if name == "encoder":
+                run = runs.enter_context(
+                    closing(EncoderRun((path, source.graph), modules.image_side))
+                )
         step("comparing the graphs with their source")
-        table = compare(modules, _located(folder, graphs))
+        table = compare(modules, _located(folder, graphs), run)
         require_parity(card.name, table)
         manifest = Manifest(
             family=SAM,
@@ -180,6 +186,12 @@ def write_sam_folder(
                 )
         artifacts.write_manifest(folder, manifest)
     return table
+
+
+def _write_graph(source: Source, folder: Path, store: Store, weights: Path | None) -> GraphFile:
+    path = folder / f"{source.graph.name}.onnx"
+    outside = write(source, path, store=store, weights=weights)
+    return artifacts.graph_file(source.graph, path, data=outside)
 
 
 def _write_weights(modules: SamModules, folder: Path, store: Store) -> dict[str, Path]:

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from fastseg import contract
 from fastseg.backends.onnxruntime.session import OrtBackend
 from fastseg.contract import Array, GraphSpec
+from fastseg.export.encoder_run import EncoderRun
 from fastseg.export.networks.sam import SamModules
 from fastseg.validation import parity
 from fastseg.validation.parity import Difference, Table
@@ -31,28 +31,30 @@ GraphFiles = Mapping[str, tuple[Path, GraphSpec]]
 """File and contract of each graph, by name."""
 
 
-def compare(modules: SamModules, graphs: GraphFiles) -> Table:
+def compare(modules: SamModules, graphs: GraphFiles, run: EncoderRun | None = None) -> Table:
     """Run every graph in ONNX Runtime on the CPU and compare it with the modules.
 
     Args:
         modules: The networks as published: the reference is their prompt encoder and mask decoder,
             not the re-associated ones that were exported.
         graphs: All graphs of a SAM folder.
+        run: That of the encoder's graph, if it was begun earlier.
 
     Returns:
         The embedding, then IoU predictions and low-resolution logits of masks 1 to 3, of prompts
         of every kind, without and with a mask prompt.
     """
-    random = torch.Generator().manual_seed(0)
-    image = _image(modules.image_side, random)
+    run = run or EncoderRun(graphs["encoder"], modules.image_side)
+    with closing(run):
+        found = run.outputs()  # before torch takes memory as well
+    random = torch.Generator().manual_seed(1)
     coords = modules.side * torch.rand(len(LABELS), len(LABELS[0]), 2, generator=random)
     labels = torch.tensor(LABELS, dtype=torch.int32)
     with torch.inference_mode():
-        encoded = modules.encode(image)
+        encoded = modules.encode(run.image)
         logits, ious = _decode(modules, encoded, (coords, labels))
     maps = {name: tensor.numpy() for name, tensor in encoded.items()}
     points = {"point_coords": coords.numpy(), "point_labels": labels.numpy()}
-    found = _run(graphs["encoder"], {"image": image.numpy()})
     state = {**maps, **_run(graphs["image_state"], {"embedding": maps["embedding"]})}
     with_masks: Iterable[Difference] = ()
     if "decoder_mask" in graphs:
@@ -96,13 +98,6 @@ def _decode(
     embedding, *maps = encoded.values()
     logits, ious = modules.mask_decoder(embedding, encoder.dense_positions(), sparse, dense, *maps)
     return logits, ious
-
-
-def _image(side: int, random: torch.Generator) -> Tensor:
-    """Generate an image between a photograph and noise: normalised, smooth and with grain."""
-    coarse = torch.randn(1, 3, 8, 8, generator=random)
-    smooth = functional.interpolate(coarse, (side, side), mode="bilinear")
-    return smooth + 0.1 * torch.randn(smooth.shape, generator=random)
 
 
 def _run(graph: tuple[Path, GraphSpec], inputs: Mapping[str, Array]) -> dict[str, Array]:

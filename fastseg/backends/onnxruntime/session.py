@@ -93,6 +93,10 @@ class OrtBackend:
             ) from error
         return dict(zip(self._outputs, arrays, strict=True))
 
+    def stop(self) -> None:
+        """End a run in another thread with a ``BackendError``, and every later one."""
+        self._run_options.terminate = True
+
     def close(self) -> None:
         """Free the session and its memory; harmless when called again."""
         self._session = None
