@@ -134,7 +134,12 @@ class SamModules:
 
         image = _port("image", "images", 3, self.image_side, self.image_side)
         maps = self.map_ports()
-        yield _source("encoder", self.image_encoder, (image,), (embedding, *maps), batch="images")
+        encoder = _source(
+            "encoder", self.image_encoder, (image,), (embedding, *maps), batch="images"
+        )
+        yield replace(
+            encoder, blocks="blocks" if type(self.image_encoder) is ImageEncoder else None
+        )
         one = (_port("embedding", 1, WIDTH, grid, grid),)
         yield _source("image_state", ImageState(prompts, decoder), one, shared)
         yield _source("decoder", Decoder(prompts, decoder), (*points, *shared), found)

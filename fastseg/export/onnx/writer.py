@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -29,13 +28,12 @@ from fastseg.errors import ParityError
 from fastseg.export.onnx import external_weights
 from fastseg.export.onnx.exporter import shorter_exports
 from fastseg.export.onnx.float16_storage import LARGE
+from fastseg.export.onnx.repeated_blocks import RepeatedBlocks
+from fastseg.export.onnx.scopes import scopes
 from fastseg.export.onnx.translation import translate_trace
 
 Store: TypeAlias = Literal["float32", "float16"]
 """Type of the weights in the file; graphs compute in float32 either way."""
-
-_SCOPES = "pkg.torch.onnx.name_scopes"
-"""Metadata key under which torch notes the modules around a node, the outermost first."""
 
 INSIDE = 2**31 - 2**26
 """Most bytes of weights that one ONNX file can hold (2 GB) beside its graph."""
@@ -58,6 +56,10 @@ class Source:
     """True if no node of the graph holds a size of its inputs, as of a network of convolutions
     whose resizes are ``enlarge`` and whose norms ``instance_norm``: all open sizes are set free
     after the trace."""
+
+    blocks: str | None = None
+    """Attribute with the blocks of the module, as of ``RepeatedBlocks``, if one of each kind is to
+    be traced for all of them."""
 
 
 def write(
@@ -104,6 +106,15 @@ def translate(source: Source) -> onnx_ir.Model:
     The exporter traces every graph a second time, which takes as long, to replace operators that it
     cannot translate. Networks with such an operator alone are traced again.
     """
+    if source.blocks is None:
+        return _trace(source)
+    blocks = RepeatedBlocks(source.module, source.blocks)
+    model = _trace(replace(source, module=blocks.one_of_each()))
+    blocks.repeat(model)
+    return model
+
+
+def _trace(source: Source) -> onnx_ir.Model:
     program: Any = torch.export.export(
         source.module, source.inputs, dynamic_shapes=_dynamic_shapes(source), strict=False
     )
@@ -206,9 +217,7 @@ def _tidy(model: onnx_ir.Model, graph: GraphSpec) -> None:
 
 def _module(node: onnx_ir.Node) -> str:
     """Find the path of the module that a node was traced in, ``"blocks.0.mlp.lin1"``."""
-    scopes = ast.literal_eval(node.metadata_props.get(_SCOPES, "[]"))
-    # The last one is the operator's own.
-    return str(scopes[-2]) if len(scopes) > 1 else ""
+    return (scopes(node) or [""])[-1]
 
 
 def _store_as_fp16(model: onnx_ir.Model) -> None:
