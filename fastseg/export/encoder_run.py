@@ -49,7 +49,7 @@ class EncoderRun:
         self._thread.shutdown()
 
     def _run(self) -> dict[str, Array]:
-        with closing(OrtBackend(*self._graph)) as self._backend:
+        with closing(OrtBackend(*self._graph, spinning=False)) as self._backend:
             return self._backend.run({"image": self.image.numpy()})
 
 

@@ -40,6 +40,8 @@ class OrtBackend:
         keep_memory: Whether the memory of one run is kept for the next, which suits a graph that
             runs many times in a row.
         device: ``"cpu"``, or ``"cuda:0"`` as ``require`` returned it.
+        spinning: Whether threads wait for each other at work; it is quicker, unless other work has
+            the cores too.
 
     Raises:
         BackendUnavailableError: ONNX Runtime is not installed or does not load.
@@ -58,12 +60,13 @@ class OrtBackend:
         threads: int = 0,
         keep_memory: bool = True,
         device: str = "cpu",
+        spinning: bool = True,
     ) -> None:
         runtime = import_runtime()
         self.name = f"{_NAME}:{device}"
         self.graph = graph
         self._outputs = [tensor.name for tensor in graph.outputs]
-        self._session: Any = _open(runtime, path, thread_count(threads), device)
+        self._session: Any = _open(runtime, path, thread_count(threads), device, spinning=spinning)
         self._run_options: Any = runtime.RunOptions()
         if not keep_memory:
             arena = "cpu:0" if device == "cpu" else device.replace("cuda", "gpu")
@@ -181,7 +184,9 @@ def _no_bf16() -> BackendError:
     )
 
 
-def _open(runtime: Any, path: Path, threads: int, device: str = "cpu") -> Any:
+def _open(
+    runtime: Any, path: Path, threads: int, device: str = "cpu", *, spinning: bool = True
+) -> Any:
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -192,6 +197,7 @@ def _open(runtime: Any, path: Path, threads: int, device: str = "cpu") -> Any:
     # the next graph and the native kernels already need the cores: decoder, mask head and
     # postprocessing of a batch take 1.3 times as long on two cores.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
     # A memory pattern of each shape is allocated beside the memory itself: 0.3 GB more in SAM's
     # decoder, and no faster.
     options.enable_mem_pattern = False
