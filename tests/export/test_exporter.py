@@ -1,4 +1,4 @@
-"""What is left out of torch's exports changes no graph, and is back afterwards."""
+"""Shorter exports change no graph, and leave the packages as they were."""
 
 from __future__ import annotations
 
