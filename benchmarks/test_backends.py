@@ -130,7 +130,7 @@ def test_the_encoder(nano: ModelFolder, probe: PromptProbe, table: Table) -> Non
 
 @pytest.fixture(scope="module")
 def features(nano: ModelFolder, probe: PromptProbe) -> Array:
-    with closing(open_graph(nano, "encoder")) as encoder:
+    with closing(open_graph(nano, "encoder", backend="onnxruntime")) as encoder:
         return encoder.run({"image": probe.pixels})["embedding"]
 
 
@@ -165,8 +165,8 @@ def test_the_mask_head(
     nano: ModelFolder, probe: PromptProbe, features: Array, table: Table
 ) -> None:
     with (
-        closing(open_graph(nano, "image_state")) as state,
-        closing(open_graph(nano, "decoder")) as decoder,
+        closing(open_graph(nano, "image_state", backend="onnxruntime")) as state,
+        closing(open_graph(nano, "decoder", backend="onnxruntime")) as decoder,
     ):
         tokens = list(each_part(state, decoder, features, probe))
     for part in tokens:
