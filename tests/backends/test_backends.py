@@ -184,9 +184,9 @@ def test_the_requested_thread_count_changes_no_result(tmp_path, monkeypatch):
     asked: list[int] = []
     original = ort._open
 
-    def watched(runtime, path, threads, device):
+    def watched(runtime, path, threads, device, **options):
         asked.append(threads)
-        return original(runtime, path, threads, device)
+        return original(runtime, path, threads, device, **options)
 
     monkeypatch.setattr(ort, "_open", watched)
     results = [

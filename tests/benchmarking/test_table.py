@@ -18,6 +18,8 @@ from benchmarks.table.rows import ROWS
 from benchmarks.table.store import Cell, Job, Store, about, differences
 from fastseg.environment import install_hint, usable_cores
 
+OTHERS = ("official ONNX", "fastseg fp32")
+
 
 def cell(row: str, contender: str, ms: float, **changes) -> Cell:
     made = Cell(row, contender, usable_cores(), [ms] * 3, 5 * 10**8, 7, "cpu", "", about())
@@ -39,6 +41,7 @@ def test_a_table_is_printed_from_what_lies_in_the_folder(measured, capsys):
     assert [word for word in line.split() if word.startswith("**")] == ["**100.0**", "**30.0**"]
     assert (measured / "table.md").read_text() == printed
     assert about()["commit"] in printed
+    assert "Not measured: torch bf16, fastseg fp32" in printed
 
 
 def test_a_cell_tells_its_rate_as_a_share_of_the_measured_peak():
@@ -51,8 +54,8 @@ def test_a_cell_tells_its_rate_as_a_share_of_the_measured_peak():
         assert report.rate(row, replace(whole, peak_gflops=None))[1] == ""
     point = cell("vit-b/prompts-1", "fastseg fp32", 10, peak_gflops=200.0)
     for ran, rate in (
-        ("native fp32", 91.2),
-        ("onnxruntime+native fp32", 91.2),
+        ("native fp32", 80.7),
+        ("onnxruntime+native fp32", 80.7),
         ("native bf16", 184),
     ):
         found, _ = report.rate(rows["vit-b/prompts-1"], replace(point, ran=ran))
@@ -127,16 +130,26 @@ def test_a_job_survives_the_way_to_its_process(tmp_path):
     assert Job.from_json(job.to_json()) == job
 
 
-def test_jobs_are_one_process_a_model_and_contender(tmp_path):
+@pytest.mark.parametrize(
+    ("precisions", "contenders"),
+    [
+        (("fp32", "bf16"), ["torch fp32", "torch bf16", *OTHERS, "fastseg fastest"]),
+        (("fp32",), ["torch fp32", *OTHERS]),
+    ],
+    ids=["bf16", "fp32"],
+)
+def test_jobs_are_one_process_a_model_and_contender_that_the_processor_runs(
+    tmp_path, monkeypatch, capsys, precisions, contenders
+):
+    monkeypatch.setattr(table, "precisions", lambda: precisions)
     asked = table.parser().parse_args(
         ["--out", str(tmp_path), "--rows", "vit-b/prompts-*", "sam-nano/encoder"]
     )
     found = table.jobs(asked, tmp_path)
-    assert [(job.contender, len(job.rows)) for job in found[:2]] == [
-        ("torch fp32", 4),
-        ("torch bf16", 4),
-    ]
-    assert len(found) == 10
+    assert [job.contender for job in found] == contenders * 2
+    assert {len(job.rows) for job in found[: len(contenders)]} == {4}
+    told = capsys.readouterr().err
+    assert ("no instructions for bf16" in told) == ("bf16" not in precisions)
 
 
 def test_cells_keep_their_order_and_numbers_their_digits():
