@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,20 @@ ROOT = Path(__file__).parents[2]
 
 def conditions(folder: Path) -> runner.Conditions:
     return runner.Conditions(seed=1, out=folder)
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler is installed")
+@pytest.mark.parametrize("program", ["attack/kernels.cpp", "kernel_digests.cpp"])
+def test_programs_beside_the_extension_fit_its_headers(program):
+    words = [
+        "c++",
+        "-std=c++20",
+        "-fsyntax-only",
+        f"-I{ROOT / 'csrc'}",
+        str(ROOT / "tools" / program),
+    ]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_planted_failure_is_reported_and_kept(tmp_path, capsys):

@@ -375,9 +375,11 @@ void attack_decoder(const cpu::nn::Weights& weights, Draws& draws, Digest& diges
     const int64_t images = draws.between(1, 2), count = draws.between(0, 9);
     const int64_t points = draws.between(1, 4), masked = draws.one_in(3), low = 16 * grid * grid;
     std::vector<float> states = sized<float>(images * decoder.state_size());
-    for (int64_t image = 0; image < images; ++image)
-        decoder.image_state(floats(256 * grid * grid, draws).data(),
-                            states.data() + image * decoder.state_size(), draw_threads(draws));
+    for (int64_t image = 0; image < images; ++image) {
+        const std::vector<float> embedding = floats(256 * grid * grid, draws);
+        decoder.image_state({embedding.data()}, states.data() + image * decoder.state_size(),
+                            draw_threads(draws));
+    }
     const std::vector<float> places = floats(count * points * 2, draws);
     const std::vector<float> given = floats(masked * count * low, draws);
     std::vector<int32_t> labels(static_cast<size_t>(count * points)), index;
