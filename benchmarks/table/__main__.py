@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 
 from benchmarks.table import guards, plots, report
-from benchmarks.table.rows import IN_BFLOAT16, ROWS, TableRow
+from benchmarks.table.rows import IN_BFLOAT16, ROWS, TableRow, contenders_of
 from benchmarks.table.store import Job, Store, differences
 from fastseg.backends.native.runtime import precisions
 from fastseg.environment import install_hint, usable_cores
@@ -66,14 +66,21 @@ def parser() -> argparse.ArgumentParser:
 def jobs(arguments: argparse.Namespace, folder: Path) -> list[Job]:
     """Return a job for each model and contender, contenders of a model one after another."""
     rows = [row for row in ROWS if any(fnmatch(row.name, wanted) for wanted in arguments.rows)]
+    chosen = [
+        name
+        for name in contenders_of(rows)
+        if any(fnmatch(name, wanted) for wanted in arguments.contenders)
+    ]
+    if "bf16" not in precisions():
+        for name in filter(chosen.__contains__, IN_BFLOAT16):
+            reason = "this processor has no instructions for bf16"
+            print(f"{name} is left out: {reason}", file=sys.stderr)
+        chosen = [name for name in chosen if name not in IN_BFLOAT16]
     found = []
     for _, group in groupby(rows, key=lambda row: row.model):
         some: list[TableRow] = list(group)
-        for name in dict.fromkeys(name for row in some for name in row.contenders):
-            if name in IN_BFLOAT16 and "bf16" not in precisions():
-                reason = "this processor has no instructions for bf16"
-                print(f"{name} is left out: {reason}", file=sys.stderr)
-            elif any(fnmatch(name, wanted) for wanted in arguments.contenders):
+        for name in contenders_of(some):
+            if name in chosen:
                 names = tuple(row.name for row in some if name in row.contenders)
                 found.append(Job(folder, name, names, arguments.threads, short=not arguments.full))
     return found

@@ -7,7 +7,7 @@ from itertools import groupby
 
 import numpy as np
 
-from benchmarks.table.rows import OURS, ROWS, TableRow
+from benchmarks.table.rows import OURS, ROWS, TableRow, contenders_of
 from benchmarks.table.store import Cell
 
 BASES = {"torch fp32": "torch", "official ONNX": "ONNX"}
@@ -18,7 +18,7 @@ def text(cells: list[Cell]) -> Iterator[str]:
     """Yield the lines of the report; all cells are of one machine and one number of threads."""
     yield environment(cells)
     measured = {cell.contender for cell in cells}
-    if left_out := [name for name in contenders(ROWS) if name not in measured]:
+    if left_out := [name for name in contenders_of(ROWS) if name not in measured]:
         yield f"\nNot measured: {', '.join(left_out)}"
     for model, rows in groupby(ROWS, key=lambda row: row.model):
         present = [row for row in rows if any(cell.row == row.name for cell in cells)]
@@ -27,11 +27,6 @@ def text(cells: list[Cell]) -> Iterator[str]:
             yield from markdown(summary(present, cells))
             yield f"\n### {model}, every cell\n"
             yield from markdown(details(present, cells))
-
-
-def contenders(rows: Sequence[TableRow]) -> list[str]:
-    """List the contenders of some rows."""
-    return list(dict.fromkeys(name for row in rows for name in row.contenders))
 
 
 def environment(cells: list[Cell]) -> str:

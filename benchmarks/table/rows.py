@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -107,6 +107,11 @@ class TableRow:
         if self.work == "frames":
             return (*REFERENCES[:1], CHANNELS_LAST, *REFERENCES[1:], *OURS)
         return tuple(OURS) if self.work == "file" else (*REFERENCES, *OURS)
+
+
+def contenders_of(rows: Iterable[TableRow]) -> list[str]:
+    """List the contenders of some rows, each once."""
+    return list(dict.fromkeys(name for row in rows for name in row.contenders))
 
 
 def _sam(model: str) -> list[TableRow]:

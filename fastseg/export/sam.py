@@ -41,7 +41,7 @@ from fastseg.export.networks.mask_decoder import MaskDecoder
 from fastseg.export.networks.prompt_encoder import PromptEncoder
 from fastseg.export.networks.sam import SamModules
 from fastseg.export.onnx import float16_storage
-from fastseg.export.onnx.writer import Source, Store, write
+from fastseg.export.onnx.writer import Store, write
 from fastseg.export.verification import GraphFiles, compare
 from fastseg.validation.comparison import Comparison
 from fastseg.validation.parity import Table
@@ -186,12 +186,6 @@ def write_sam_folder(
                 )
         artifacts.write_manifest(folder, manifest)
     return table
-
-
-def _write_graph(source: Source, folder: Path, store: Store, weights: Path | None) -> GraphFile:
-    path = folder / f"{source.graph.name}.onnx"
-    outside = write(source, path, store=store, weights=weights)
-    return artifacts.graph_file(source.graph, path, data=outside)
 
 
 def _write_weights(modules: SamModules, folder: Path, store: Store) -> dict[str, Path]:

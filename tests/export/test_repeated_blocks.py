@@ -56,6 +56,15 @@ def test_the_graph_is_that_of_all_blocks_node_by_node(encoder, tmp_path):
     assert computed(tmp_path / "repeated.onnx") == computed(tmp_path / "whole.onnx")
 
 
+def test_the_same_export_writes_the_same_bytes(encoder, tmp_path):
+    source = replace(source_of(encoder, SMALL.side, 256), blocks="blocks")
+    written = []
+    for name in ("once.onnx", "again.onnx"):
+        write(source, tmp_path / name)
+        written.append((tmp_path / name).read_bytes())
+    assert written[0] == written[1]
+
+
 def test_blocks_that_differ_in_an_attribute_alone_are_of_two_kinds():
     blocks = torch.nn.Sequential(*(torch.nn.LayerNorm(8, eps=eps) for eps in (1e-6, 1e-5, 1e-6)))
     assert RepeatedBlocks(torch.nn.ModuleDict({"blocks": blocks}), "blocks").kinds() == [0, 1, 0]

@@ -89,7 +89,7 @@ struct HeadTerm {
     int64_t b_head;
     int64_t k, k_head;   // of the first head, and how many fewer each further head has
     const float* scale;  // [tile], or null for 1
-    int64_t ahead = 0;   // floats from b to what is needed next; prefetched, unless it is 0
+    int64_t ahead = 0;   // floats from b to what is needed next; prefetched; 0 for nothing
 };
 
 // The sums of some terms, one after another, added to those of `from` unless it is null.

@@ -77,22 +77,22 @@ void LowRankPass::attend(Stage stage, const TileCursor& at, const Prompt& prompt
     const HeadTerm positions =
         positions_term(prompt.queries, model_.token_to_image(stage).positions, at.tile);
     const HeadTerm of_first = matrix_term(prompt.folded[0], tokens, 0, rates_[0]);
-    if (stage == Stage::second) {
-        chain({heads_term(prompt.queries, shared.keys, next_), of_first, positions}, tokens,
-              logits);
-        online_softmax(accumulator, at.valid, tokens);
-    } else {
+    const bool last = stage == Stage::last;
+    if (last)
         chain({heads_term(prompt.queries, shared.final_keys, next_), of_first,
                matrix_term(prompt.folded[1], tokens, 1, rates_[1]), positions},
               tokens, logits);
-        online_softmax(accumulator, at.valid, tokens);
+    else
+        chain({heads_term(prompt.queries, shared.keys, next_), of_first, positions}, tokens,
+              logits);
+    online_softmax(accumulator, at.valid, tokens);
+    if (last) {
         table_.scale_columns(logits, count, rates_[1]);
         add_rows(1, accumulator, tokens);
     }
     table_.scale_columns(logits, count, rates_[0]);
     add_rows(0, accumulator, tokens);
-    add_values(stage == Stage::second ? shared.values : shared.final_values, next_, accumulator,
-               tokens);
+    add_values(last ? shared.final_values : shared.values, next_, accumulator, tokens);
     accumulator.empty = false;
 }
 

@@ -109,7 +109,9 @@ class _Template:
             graph: It gets the weights, but not the nodes.
         """
         now: dict[onnx_ir.Value | None, onnx_ir.Value] = {self.entry: entry}
-        for value in {value for node in self.nodes for value in node.inputs if value is not None}:
+        # Each once, in the order of the graph: the same export writes the same bytes.
+        inputs = dict.fromkeys(value for node in self.nodes for value in node.inputs)
+        for value in filter(None, inputs):
             inside = str(value.name).removeprefix(f"{self.scope}.")
             if value.producer() is None and inside != value.name:
                 now[value] = _weight(f"{scope}.{inside}", weights)
