@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -66,22 +67,33 @@ class DeviceBacked(Protocol):
         """Return the same graph with ``memory == "cuda"``, to be closed by itself."""
 
 
+@dataclass(frozen=True, slots=True)
+class MasksAbove:
+    """The masks that a decoder draws as soon as it knows their scores."""
+
+    slots: slice
+    """The m slots of the masks, ``slice(first, end)`` of ``contract.MASK_SLOTS``."""
+
+    threshold: float = -math.inf
+    """Predicted IoU that a mask must exceed; with minus infinity all are drawn."""
+
+    extent: tuple[int, int] | None = None
+    """Rows and columns of the logits that are wanted, from the top left; None for all."""
+
+
 @runtime_checkable
 class ThresholdedDecoder(Protocol):
     """A decoder that runs its mask head itself, for the masks that score above a threshold."""
 
-    def decode_above(
-        self, inputs: Mapping[str, Array], threshold: float, extent: tuple[int, int] | None
-    ) -> dict[str, Array]:
-        """Run the decoder, and the mask head for each of three masks above a threshold.
+    def decode_above(self, inputs: Mapping[str, Array], masks: MasksAbove) -> dict[str, Array]:
+        """Run the decoder, and the mask head for the masks above a threshold.
 
         Args:
             inputs: As for ``run``.
-            threshold: Predicted IoU that a mask must exceed.
-            extent: Rows and columns of the logits that are wanted, from the top left; None for all.
+            masks: What is drawn.
 
         Returns:
-            ``iou_predictions`` (n, 4) and ``low_res_logits`` (n, 3, h, w) float32. The logits of
+            ``iou_predictions`` (n, 4) and ``low_res_logits`` (n, m, h, w) float32. The logits of
             masks that do not exceed the threshold are undefined, and so are those that are not
             wanted.
         """

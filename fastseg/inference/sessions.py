@@ -11,7 +11,7 @@ from typing import Protocol
 
 from fastseg.artifacts import ModelFolder
 from fastseg.artifacts.manifest import SAM, UNET
-from fastseg.backends.base import Backend, Plan, ThresholdedDecoder
+from fastseg.backends.base import Backend, MasksAbove, Plan, ThresholdedDecoder
 from fastseg.backends.fork_safety import in_child
 from fastseg.backends.selection import exactly, open_plan, plan
 from fastseg.backends.table import runtime
@@ -77,7 +77,7 @@ class GraphRunner(Protocol):
         """Run a graph."""
 
     def decode_above(
-        self, inputs: Mapping[str, Array], threshold: float, extent: tuple[int, int] | None, /
+        self, inputs: Mapping[str, Array], masks: MasksAbove, /
     ) -> dict[str, Array] | None:
         """Run both stages of the decoder at once, see ``ThresholdedDecoder``; None if it cannot."""
 
@@ -170,14 +170,14 @@ class Sessions:
             return backend.run(inputs)
 
     def decode_above(
-        self, inputs: Mapping[str, Array], threshold: float, extent: tuple[int, int] | None
+        self, inputs: Mapping[str, Array], masks: MasksAbove
     ) -> dict[str, Array] | None:
         """Run both stages of the decoder at once, see ``ThresholdedDecoder``; None if it cannot."""
         decoder = thresholded_decoder(self)
         if decoder is None:
             return None
         with self._limiter.run(heavy=False):
-            return decoder.decode_above(inputs, threshold, extent)
+            return decoder.decode_above(inputs, masks)
 
     def runs_on(self, name: str) -> str:
         """Name runtime, device and precision of a graph, ``"openvino:cpu bf16"``."""
@@ -231,11 +231,11 @@ class PreopenedSessions:
         return self[name].run(inputs)
 
     def decode_above(
-        self, inputs: Mapping[str, Array], threshold: float, extent: tuple[int, int] | None
+        self, inputs: Mapping[str, Array], masks: MasksAbove
     ) -> dict[str, Array] | None:
         """Run both stages of the decoder at once, see ``ThresholdedDecoder``; None if it cannot."""
         decoder = thresholded_decoder(self)
-        return None if decoder is None else decoder.decode_above(inputs, threshold, extent)
+        return None if decoder is None else decoder.decode_above(inputs, masks)
 
     def runs_on(self, name: str) -> str:
         """Name runtime, device and precision of a graph."""

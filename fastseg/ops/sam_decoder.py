@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastseg import _core
-from fastseg.contract import MASK_SLOTS
+from fastseg.contract import MASK_SLOTS, MULTIPLE
 from fastseg.errors import BackendError
 from fastseg.ops import checks
 from fastseg.ops.weights import Floats, opened
@@ -172,6 +172,7 @@ class DecoderKernel:
         states: Floats,
         *,
         above: float,
+        slots: slice = MULTIPLE,
         extent: tuple[int, int] | None = None,
         threads: int = 0,
     ) -> tuple[Floats, Floats]:
@@ -184,22 +185,25 @@ class DecoderKernel:
             points: ``(n, points, 2)`` float32 pixels of the square, x before y.
             labels: ``(n, points)`` int32, -1 to 3 as in ``contract``.
             states: ``(1, state_size)`` from ``image_state``.
-            above: Masks whose predicted IoU is above this are drawn, of all slots but the first;
-                minus infinity draws all of them, whatever their score.
+            above: Masks whose predicted IoU is above this are drawn; minus infinity draws all of
+                them, whatever their score.
+            slots: The m slots whose masks are wanted, ``slice(first, end)`` of
+                ``contract.MASK_SLOTS``.
             extent: Rows and columns of the logits that are wanted, from the top left, 1 to
                 ``4 * grid``; None for all. An image that does not fill its square needs no others.
             threads: Most threads to use, 0 for all cores.
 
         Returns:
-            ``(n, 4)`` float32 predicted IoUs, and ``(n, 3, 4 * grid, 4 * grid)`` float32 logits of
-            the last three slots, undefined where a mask was not drawn and outside ``extent``.
+            ``(n, 4)`` float32 predicted IoUs, and ``(n, m, 4 * grid, 4 * grid)`` float32 logits of
+            ``slots``, undefined where a mask was not drawn and outside ``extent``.
 
         Raises:
-            BackendError: Shapes contradict each other, or a label or ``extent`` is out of range.
+            BackendError: Shapes contradict each other, or a label, ``slots`` or ``extent`` is out
+                of range.
         """
         self._check_prompts(points, labels, states)
         ious = np.empty((len(labels), MASK_SLOTS), np.float32)
-        logits = self._undrawn(len(labels), MASK_SLOTS - 1)
+        logits = self._undrawn(len(labels), max(0, slots.stop - slots.start))
         rows, columns = extent or logits.shape[2:]
         with _backend_errors():
             _core.decoder_decode_above(
@@ -209,6 +213,8 @@ class DecoderKernel:
                 np.ascontiguousarray(states),
                 above,
                 ious,
+                slots.start,
+                slots.stop,
                 logits,
                 rows,
                 columns,

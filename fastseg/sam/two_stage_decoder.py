@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastseg.artifacts.rules import BEST, STABLE, OutputRules
-from fastseg.contract import MULTIPLE, SINGLE, Array
+from fastseg.backends.base import MasksAbove
+from fastseg.contract import MASK_SLOTS, MULTIPLE, SINGLE, Array
 from fastseg.inference.sessions import GraphRunner, thresholded_decoder
 from fastseg.sam.drawing import drawn_extent, single_slots
 from fastseg.sam.embedding import Embedding
@@ -144,11 +144,15 @@ class TwoStageDecoder:
             (n, masks) predicted IoUs and (n, masks, side, side) low-resolution logits. Where the
             rules choose one slot of several, masks is 1.
         """
+        limit = self._prompts_per_run(slots, masked=prompts.masks is not None)
         masks = 1 if self._picks_best(slots) else slots.stop - slots.start
         shape = (len(prompts), masks)
         scores, logits = np.empty(shape, np.float32), np.empty((*shape, side, side), np.float32)
-        for batch in prompts.batches(embedding.frame, limit=PROMPTS_PER_RUN):
-            scores[batch.indices], logits[batch.indices] = self.decode(embedding, batch, slots)
+        for batch in prompts.batches(embedding.frame, limit=limit):
+            found = self.decode(embedding, batch, slots)
+            if len(batch.indices) == len(prompts):
+                return found  # without a copy: they are in order
+            scores[batch.indices], logits[batch.indices] = found
         return scores, logits
 
     def decode(
@@ -158,36 +162,54 @@ class TwoStageDecoder:
 
         Args:
             embedding: A completed embedding.
-            batch: At most ``PROMPTS_PER_RUN`` prompts.
+            batch: At most ``PROMPTS_PER_RUN`` prompts, or ``PROMPTS_PER_FUSED_RUN`` where one run
+                does both stages.
             slots: ``contract.SINGLE`` or ``contract.MULTIPLE``.
 
         Returns:
             (n, masks) predicted IoUs and (n, masks, h, w) low-resolution logits.
         """
-        if slots == SINGLE and self._rules.single == STABLE:
-            return self._decode_stable(embedding, batch)
         if self._picks_best(slots):
             return self._decode_best(embedding, batch)
-        if slots == MULTIPLE and batch.mask_input is None:
+        if self._picks_stable(slots):
+            return self._decode_stable(embedding, batch)
+        scores, logits = self._decode_slots(embedding, batch, slots)
+        return scores[:, slots], logits
+
+    def _decode_slots(
+        self, embedding: Embedding, batch: PromptBatch, slots: slice
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Decode the predicted IoUs of all slots, and the logits of some."""
+        if batch.mask_input is None:
             inputs = self._prompt_inputs(embedding, batch)
-            both = self.graphs.decode_above(inputs, -math.inf, None)
+            both = self.graphs.decode_above(inputs, MasksAbove(slots))
             if both is not None:
-                return both["iou_predictions"][:, slots], both["low_res_logits"]
+                return both["iou_predictions"], both["low_res_logits"]
         tokens = self.tokens(embedding, batch)
-        return tokens.iou_predictions[:, slots], self.logits(tokens, slots)
+        return tokens.iou_predictions, self.logits(tokens, slots)
+
+    def _prompts_per_run(self, slots: slice, *, masked: bool) -> int:
+        """Return how many prompts ``decode`` takes at once: few where a run holds more of them."""
+        chooses = self._picks_best(slots) or self._picks_stable(slots)
+        fused = self.is_fused and not masked and not chooses
+        return PROMPTS_PER_FUSED_RUN if fused else PROMPTS_PER_RUN
 
     def _picks_best(self, slots: slice) -> bool:
         return slots == MULTIPLE and self._rules.multiple == BEST
+
+    def _picks_stable(self, slots: slice) -> bool:
+        return slots == SINGLE and self._rules.single == STABLE
 
     def _decode_stable(
         self, embedding: Embedding, batch: PromptBatch
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Decode the single mask by the rule ``STABLE``, which looks at the logits of all slots."""
-        tokens = self.tokens(embedding, batch)
-        logits = self.logits(tokens, slice(None))
-        chosen = single_slots(logits, tokens.iou_predictions)[:, None]
-        scores = np.take_along_axis(tokens.iou_predictions, chosen, 1)
-        return scores, np.take_along_axis(logits, chosen[..., None, None], 1)
+        scores, logits = self._decode_slots(embedding, batch, slice(0, MASK_SLOTS))
+        chosen = single_slots(logits, scores)[:, None]
+        return (
+            np.take_along_axis(scores, chosen, 1),
+            np.take_along_axis(logits, chosen[..., None, None], 1),
+        )
 
     def _decode_best(
         self, embedding: Embedding, batch: PromptBatch
@@ -216,7 +238,8 @@ class TwoStageDecoder:
             The masks above the bound, or None if there is none.
         """
         extent = drawn_extent(embedding.frame, self._rules, 4 * embedding.features.shape[-1])
-        both = self.graphs.decode_above(self._prompt_inputs(embedding, batch), float(above), extent)
+        masks = MasksAbove(MULTIPLE, float(above), extent)
+        both = self.graphs.decode_above(self._prompt_inputs(embedding, batch), masks)
         if both is None:
             return self._decode_in_turn(embedding, batch, above)
         scores, logits = both["iou_predictions"][:, MULTIPLE], both["low_res_logits"]

@@ -211,6 +211,23 @@ def test_masks_and_mask_prompts_are_those_of_the_graphs():
         assert np.abs(kernel.logits - graphs.logits).max() <= 2e-5 * scale
 
 
+@pytest.mark.parametrize("multimask", [False, True])
+@pytest.mark.parametrize("prompts", [1, 70])
+def test_segment_finds_the_same_in_one_stage_and_in_two(monkeypatch, multimask, prompts):
+    image = RANDOM.integers(0, 256, (60, 80, 3)).astype(np.uint8)
+    points = RANDOM.uniform(0, 60, (prompts, 1, 2))
+    with fastseg.load("sam-nano", backend="onnxruntime+native") as model:
+        embedding = model.embed(image)
+        at_once = model.segment(embedding, points=points, multimask=multimask)
+        monkeypatch.setattr(Sessions, "decode_above", lambda *_: None)
+        in_turn = model.segment(embedding, points=points, multimask=multimask)
+    assert len(at_once) == prompts * (3 if multimask else 1)
+    assert at_once.runs.lists() == in_turn.runs.lists()
+    np.testing.assert_array_equal(at_once.scores, in_turn.scores)
+    np.testing.assert_array_equal(at_once.logits, in_turn.logits)
+    np.testing.assert_array_equal(at_once.prompt, in_turn.prompt)
+
+
 @pytest.mark.parametrize("size", [(90, 120), (120, 50)])
 def test_everything_finds_the_same_in_one_stage_and_in_two(monkeypatch, size):
     image = RANDOM.integers(0, 256, (*size, 3)).astype(np.uint8)

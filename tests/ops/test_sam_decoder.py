@@ -7,6 +7,7 @@ import sys
 import threading
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
+from itertools import product
 
 import numpy as np
 import pytest
@@ -263,15 +264,16 @@ def test_decode_above_draws_the_same_masks_as_two_stages(kernel_table, kind, gri
     state = modules.state(kernel)
     logits, ious = found(kernel, modules, asked)
     above = float(np.median(ious[:, 1:]))
-    wanted = ious[:, 1:] > np.float32(above)
+    wanted = ious > np.float32(above)
     assert wanted.any()
     assert not wanted.all()
-    for threads in (1, 3, 40):
+    for threads, slots in product((1, 3, 40), (slice(0, 1), slice(1, 4), slice(0, 4))):
         scores, drawn = kernel.decode_above(
-            asked.points, asked.labels, state, above=above, threads=threads
+            asked.points, asked.labels, state, above=above, slots=slots, threads=threads
         )
         np.testing.assert_array_equal(scores, ious)
-        np.testing.assert_array_equal(drawn[wanted], logits[:, 1:][wanted])
+        of_slots = wanted[:, slots]
+        np.testing.assert_array_equal(drawn[of_slots], logits[:, slots][of_slots])
 
 
 def test_decode_above_nothing_draws_every_mask_whatever_its_score(kernel_table):
@@ -283,9 +285,12 @@ def test_decode_above_nothing_draws_every_mask_whatever_its_score(kernel_table):
         state = kernel.image_state(features)
         decoded = kernel.decode(asked.points, asked.labels, state)
         logits = kernel.draw(decoded.prompt_state, decoded.mask_vectors, state)
-        scores, drawn = kernel.decode_above(asked.points, asked.labels, state, above=-np.inf)
-        np.testing.assert_array_equal(scores, decoded.iou_predictions)
-        np.testing.assert_array_equal(drawn, logits[:, 1:])
+        for slots in (slice(0, 1), slice(1, 4), slice(0, 4), slice(2, 3)):
+            scores, drawn = kernel.decode_above(
+                asked.points, asked.labels, state, above=-np.inf, slots=slots
+            )
+            np.testing.assert_array_equal(scores, decoded.iou_predictions)
+            np.testing.assert_array_equal(drawn, logits[:, slots])
     assert np.isnan(scores).all()
 
 
@@ -310,6 +315,15 @@ def test_decode_above_refuses_an_extent_beyond_the_logits(kernel_table, extent):
     state = kernel.image_state(modules.embedding.numpy())
     with pytest.raises(BackendError, match=r"rows and columns must be in 1\.\.32"):
         kernel.decode_above(asked.points, asked.labels, state, above=0.0, extent=extent)
+
+
+@pytest.mark.parametrize("slots", [slice(-1, 1), slice(1, 1), slice(2, 1), slice(0, 5)])
+def test_decode_above_refuses_slots_that_are_not_there(kernel_table, slots):
+    modules, asked = source(8), ask(8, 2, 2)
+    kernel = modules.kernel(kernel_table)
+    state = kernel.image_state(modules.embedding.numpy())
+    with pytest.raises(BackendError, match=r"slots must be some of 0\.\.4"):
+        kernel.decode_above(asked.points, asked.labels, state, above=0.0, slots=slots)
 
 
 def test_decode_above_with_no_prompts_and_with_malformed_prompts(kernel_table):

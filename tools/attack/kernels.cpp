@@ -401,10 +401,12 @@ void attack_decoder(const cpu::nn::Weights& weights, Draws& draws, Digest& diges
     digest.add(ious);
     digest.add(logits);
     if (masked) return;
-    decoder.decode_above(
-        prompts, states.data(), images, ious.data(),
-        {draws.unit(), logits.data(), draws.between(1, 4 * grid), draws.between(1, 4 * grid)},
-        draw_threads(draws));
+    const int64_t first = draws.between(0, 3);
+    decoder.decode_above(prompts, states.data(), images, ious.data(),
+                         {draws.below(3) ? draws.unit() : -std::numeric_limits<float>::infinity(),
+                          first, draws.between(first + 1, 4), logits.data(),
+                          draws.between(1, 4 * grid), draws.between(1, 4 * grid)},
+                         draw_threads(draws));
     digest.add(ious);
 }
 

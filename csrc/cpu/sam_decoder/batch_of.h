@@ -44,10 +44,11 @@ class BatchOf : public PromptBatch {
     // The final attention of a few prompts, their scores and, if wanted, their masks.
     void finish_prompts(const std::byte* state, Tokens& rows, PromptRange range,
                         const DecodeResult& out, const MasksAbove& masks);
-    // In float32 a score is read before the mask tokens attend: those of masks below the threshold
-    // never do. Their attention then reads the image tokens that wait for `draw`.
+    // In float32, unless all masks are drawn, a score is read before the mask tokens attend: those
+    // of masks below the threshold never do. Their attention then reads the image tokens that wait
+    // for `draw`.
     void attend_masks_above(const std::byte* state, Tokens& rows, PromptRange range,
-                            const DecodeResult& out, float threshold);
+                            const DecodeResult& out, const MasksAbove& masks);
     void set_final_queries(int64_t index, const ChosenTokens& chosen);
     // Add the final attention of some of the prompts' output tokens.
     void add_final_attention(Tokens& rows, PromptRange range, const ChosenTokens& chosen);

@@ -86,7 +86,7 @@ void Decoder::image_state(const ImageMaps& maps, float* state, int threads) cons
 
 void Decoder::decode(const Prompts& prompts, const float* states, int64_t images,
                      const DecodeResult& result, int threads) const {
-    run(prompts, states, images, result, {0.0f, nullptr, 0, 0}, threads);
+    run(prompts, states, images, result, {0.0f, 0, slots, nullptr, 0, 0}, threads);
 }
 
 void Decoder::decode_above(const Prompts& prompts, const float* states, int64_t images, float* ious,
@@ -94,6 +94,8 @@ void Decoder::decode_above(const Prompts& prompts, const float* states, int64_t 
     const int64_t side = 4 * model_.grid;
     if (masks.rows < 1 || masks.rows > side || masks.columns < 1 || masks.columns > side)
         throw std::invalid_argument("rows and columns must be in 1.." + std::to_string(side));
+    if (masks.first < 0 || masks.first >= masks.end || masks.end > slots)
+        throw std::invalid_argument("slots must be some of 0.." + std::to_string(slots));
     const Buffer vectors = float_buffer(prompts.count * slots * model_.vector());
     run(prompts, states, images, {ious, vectors.floats(), nullptr}, masks, threads);
 }
@@ -139,10 +141,8 @@ void Decoder::run(const Prompts& prompts, const float* states, int64_t images,
             const DecodeResult part{
                 result.ious + first * slots, result.vectors + first * slots * model_.vector(),
                 result.prompt_state ? result.prompt_state + first * state_floats : nullptr};
-            const int64_t planes = first * (slots - 1) * model_.area();
-            const MasksAbove own_masks{masks.threshold,
-                                       masks.logits ? masks.logits + planes : nullptr, masks.rows,
-                                       masks.columns};
+            MasksAbove own_masks = masks;
+            if (masks.logits) own_masks.logits += first * masks.masks() * model_.area();
             batch->run(state, prompts.points + first * prompts.points_each * 2,
                        prompts.labels + first * prompts.points_each, end - first, part,
                        state_floats, own_masks);

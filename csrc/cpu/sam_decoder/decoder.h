@@ -29,10 +29,14 @@ struct DecodeResult {
 
 // Masks that are drawn as soon as their score is known.
 struct MasksAbove {
-    float threshold;  // of the predicted IoU, for the last three of the four masks; minus
-                      // infinity draws all, also those whose score is no number
-    float* logits;    // [count, 3, 4 * grid, 4 * grid] or null for none; others are not written
+    float threshold;     // of the predicted IoU; minus infinity draws all, also those whose score
+                         // is no number
+    int64_t first, end;  // slots, 0 to 4, of the masks that may be drawn
+    float* logits;       // [count, end - first, 4 * grid, 4 * grid] or null for none; masks that
+                         // are not drawn are not written
     int64_t rows, columns;  // of the logits that are wanted, from the top left; others may be left
+
+    int64_t masks() const { return end - first; }
 };
 
 struct MaskRequest {

@@ -4,7 +4,6 @@
 #include <atomic>
 #include <cstring>
 #include <limits>
-#include <numeric>
 
 #include "cpu/nn/tile_config_guard.h"
 #include "cpu/sam_decoder/batch_of.h"
@@ -18,12 +17,15 @@ namespace {
 
 constexpr int64_t tiles_of_part = 16;  // a multiple of every table's span
 
-// The slots of the masks whose predicted IoU [4] is above the threshold.
-std::vector<int64_t> slots_above(const float* ious, float threshold) {
-    const bool all = threshold == -std::numeric_limits<float>::infinity();
+bool draws_all(const MasksAbove& masks) {
+    return masks.threshold == -std::numeric_limits<float>::infinity();
+}
+
+// The slots of the masks that are drawn, given the predicted IoU [4] of all.
+std::vector<int64_t> slots_above(const float* ious, const MasksAbove& masks) {
     std::vector<int64_t> above;
-    for (int64_t slot = 1; slot < slots; ++slot)
-        if (all || ious[slot] > threshold) above.push_back(slot);
+    for (int64_t slot = masks.first; slot < masks.end; ++slot)
+        if (draws_all(masks) || ious[slot] > masks.threshold) above.push_back(slot);
     return above;
 }
 
@@ -95,9 +97,12 @@ void BatchOf<Pass>::run(const std::byte* state, const float* points, const int32
 template <class Pass>
 void BatchOf<Pass>::finish_prompts(const std::byte* state, Tokens& rows, PromptRange range,
                                    const DecodeResult& out, const MasksAbove& masks) {
-    const bool scores_first = masks.logits && !model_.table.bf16;
-    ChosenTokens chosen(static_cast<size_t>(scores_first ? 1 : model_.outputs()));
-    std::iota(chosen.begin(), chosen.end(), 0);
+    const bool scores_first = masks.logits && !model_.table.bf16 && !draws_all(masks);
+    const bool hq = model_.kind == Kind::sam_hq;
+    ChosenTokens chosen{0};
+    for (int64_t slot = masks.first; !scores_first && slot < masks.end; ++slot)
+        chosen.push_back(1 + slot);
+    if (!scores_first && hq) chosen.push_back(output_count);
     const int64_t tokens = static_cast<int64_t>(chosen.size());
     for (int64_t index = range.first; index < range.end; ++index) set_final_queries(index, chosen);
     const auto visit = [&](ThreadScratch& scratch, const TileCursor& at, const Prompt& prompt,
@@ -118,21 +123,22 @@ void BatchOf<Pass>::finish_prompts(const std::byte* state, Tokens& rows, PromptR
     for (int64_t index = range.first; index < range.end; ++index) prompts.push_back(index);
     rows.read_ious(prompts, out.ious);
     if (scores_first) {
-        attend_masks_above(state, rows, range, out, masks.threshold);
+        attend_masks_above(state, rows, range, out, masks);
     } else {
-        for (int64_t slot = 0; slot < slots; ++slot) rows.read_vectors(prompts, slot, out.vectors);
-        if (model_.kind == Kind::sam_hq) rows.read_hq_vectors(prompts, out.vectors);
+        for (int64_t slot = masks.first; slot < masks.end; ++slot)
+            rows.read_vectors(prompts, slot, out.vectors);
+        if (hq) rows.read_hq_vectors(prompts, out.vectors);
     }
     if (masks.logits) draw(state, range, out, masks);
 }
 
 template <class Pass>
 void BatchOf<Pass>::attend_masks_above(const std::byte* state, Tokens& rows, PromptRange range,
-                                       const DecodeResult& out, float threshold) {
+                                       const DecodeResult& out, const MasksAbove& masks) {
     std::vector<int64_t> prompts_of_slot[slots], drawn;
     const bool hq = model_.kind == Kind::sam_hq;
     for (int64_t index = range.first; index < range.end; ++index) {
-        const std::vector<int64_t> above = slots_above(out.ious + index * slots, threshold);
+        const std::vector<int64_t> above = slots_above(out.ious + index * slots, masks);
         if (above.empty()) continue;
         drawn.push_back(index);
         ChosenTokens chosen;
@@ -152,7 +158,7 @@ void BatchOf<Pass>::attend_masks_above(const std::byte* state, Tokens& rows, Pro
         attend(state, {index, index + 1}, Stage::last, tokens, visit);
         add_final_attention(rows, {index, index + 1}, chosen);
     }
-    for (int64_t slot = 1; slot < slots; ++slot)
+    for (int64_t slot = masks.first; slot < masks.end; ++slot)
         if (!prompts_of_slot[slot].empty())
             rows.read_vectors(prompts_of_slot[slot], slot, out.vectors);
     if (hq && !drawn.empty()) rows.read_hq_vectors(drawn, out.vectors);
@@ -186,9 +192,9 @@ void BatchOf<Pass>::draw(const std::byte* state, PromptRange range, const Decode
     const int64_t area = model_.area();
     for (int64_t index = range.first; index < range.end; ++index) {
         MaskTargets targets;
-        for (const int64_t slot : slots_above(out.ious + index * slots, masks.threshold))
+        for (const int64_t slot : slots_above(out.ious + index * slots, masks))
             targets.add(out.vectors + (index * slots + slot) * model_.vector(),
-                        masks.logits + (index * (slots - 1) + slot - 1) * area);
+                        masks.logits + (index * masks.masks() + slot - masks.first) * area);
         if (targets.masks == 0) continue;
         auto& prompt = prompts_[static_cast<size_t>(index)].tokens;
         prompt.set_upscaling(model_);

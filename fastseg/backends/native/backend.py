@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
+from fastseg.backends.base import MasksAbove
 from fastseg.contract import Array, GraphSpec
 from fastseg.environment import thread_count
 from fastseg.errors import BackendError
@@ -59,16 +60,15 @@ class NativeGraph(ABC, Generic[Kernel]):
 class NativeBackend(NativeGraph["ops.DecoderKernel"]):
     """One graph of the decoder, run by the kernel that all of them share."""
 
-    def decode_above(
-        self, inputs: Mapping[str, Array], threshold: float, extent: tuple[int, int] | None
-    ) -> dict[str, Array]:
+    def decode_above(self, inputs: Mapping[str, Array], masks: MasksAbove) -> dict[str, Array]:
         """See ``ThresholdedDecoder.decode_above``; for the graph ``"decoder"``."""
         scores, logits = self._checked(inputs).decode_above(
             inputs["point_coords"],
             inputs["point_labels"],
             inputs["shared_image"],
-            above=threshold,
-            extent=extent,
+            above=masks.threshold,
+            slots=masks.slots,
+            extent=masks.extent,
             threads=self._threads,
         )
         return {"iou_predictions": scores, "low_res_logits": logits}
