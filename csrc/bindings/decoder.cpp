@@ -57,13 +57,14 @@ void decoder_decode(const Decoder& decoder, const In<float, 3>& points,
 }
 
 void decoder_decode_above(const Decoder& decoder, const In<float, 3>& points,
-                          const In<int32_t, 2>& labels, const In<float, 2>& states, float above,
-                          const Out<float, 2>& ious, int64_t first, int64_t end,
-                          const Out<float, 4>& logits, int64_t rows, int64_t columns, int threads) {
+                          const In<int32_t, 2>& labels, std::optional<In<float, 4>> masks,
+                          const In<float, 2>& states, float above, const Out<float, 2>& ious,
+                          int64_t first, int64_t end, const Out<float, 4>& logits, int64_t rows,
+                          int64_t columns, int threads) {
     const int64_t count = static_cast<int64_t>(labels.shape(0));
     const std::vector<int32_t> first_image(static_cast<size_t>(count), 0);
-    decoder.decode_above({points.data(), labels.data(), nullptr, first_image.data(), count,
-                          static_cast<int64_t>(labels.shape(1))},
+    decoder.decode_above({points.data(), labels.data(), masks ? masks->data() : nullptr,
+                          first_image.data(), count, static_cast<int64_t>(labels.shape(1))},
                          states.data(), static_cast<int64_t>(states.shape(0)), ious.data(),
                          {above, first, end, logits.data(), rows, columns}, threads);
 }
@@ -103,9 +104,9 @@ void add_decoder(nb::module_& module) {
                "image_index"_a.noconvert(), "ious"_a.noconvert(), "vectors"_a.noconvert(),
                "prompt_state"_a.noconvert(), "threads"_a, Guard());
     module.def("decoder_decode_above", &decoder_decode_above, "decoder"_a, "points"_a.noconvert(),
-               "labels"_a.noconvert(), "states"_a.noconvert(), "above"_a, "ious"_a.noconvert(),
-               "first"_a, "end"_a, "logits"_a.noconvert(), "rows"_a, "columns"_a, "threads"_a,
-               Guard());
+               "labels"_a.noconvert(), "masks"_a.noconvert().none(), "states"_a.noconvert(),
+               "above"_a, "ious"_a.noconvert(), "first"_a, "end"_a, "logits"_a.noconvert(),
+               "rows"_a, "columns"_a, "threads"_a, Guard());
     module.def("decoder_draw", &decoder_draw, "decoder"_a, "prompt_state"_a.noconvert(),
                "vectors"_a.noconvert(), "states"_a.noconvert(), "image_index"_a.noconvert(),
                "logits"_a.noconvert(), "threads"_a, Guard());

@@ -77,7 +77,7 @@ class GraphRunner(Protocol):
         """Run a graph."""
 
     def decode_above(
-        self, inputs: Mapping[str, Array], masks: MasksAbove, /
+        self, name: str, inputs: Mapping[str, Array], masks: MasksAbove, /
     ) -> dict[str, Array] | None:
         """Run both stages of the decoder at once, see ``ThresholdedDecoder``; None if it cannot."""
 
@@ -170,10 +170,10 @@ class Sessions:
             return backend.run(inputs)
 
     def decode_above(
-        self, inputs: Mapping[str, Array], masks: MasksAbove
+        self, name: str, inputs: Mapping[str, Array], masks: MasksAbove
     ) -> dict[str, Array] | None:
         """Run both stages of the decoder at once, see ``ThresholdedDecoder``; None if it cannot."""
-        decoder = thresholded_decoder(self)
+        decoder = thresholded_decoder(self, name)
         if decoder is None:
             return None
         with self._limiter.run(heavy=False):
@@ -231,10 +231,10 @@ class PreopenedSessions:
         return self[name].run(inputs)
 
     def decode_above(
-        self, inputs: Mapping[str, Array], masks: MasksAbove
+        self, name: str, inputs: Mapping[str, Array], masks: MasksAbove
     ) -> dict[str, Array] | None:
         """Run both stages of the decoder at once, see ``ThresholdedDecoder``; None if it cannot."""
-        decoder = thresholded_decoder(self)
+        decoder = thresholded_decoder(self, name)
         return None if decoder is None else decoder.decode_above(inputs, masks)
 
     def runs_on(self, name: str) -> str:
@@ -244,10 +244,15 @@ class PreopenedSessions:
         return self._others.runs_on(name)
 
 
-def thresholded_decoder(graphs: GraphRunner) -> ThresholdedDecoder | None:
-    """Return the decoder, if it runs the mask head itself and the mask head is its runtime's."""
-    decoder = graphs["decoder"]
-    same = graphs.runs_on("decoder") == graphs.runs_on("mask_head")
+def thresholded_decoder(graphs: GraphRunner, name: str) -> ThresholdedDecoder | None:
+    """Return a decoder, if it runs the mask head itself and the mask head is its runtime's.
+
+    Args:
+        graphs: Of a folder.
+        name: ``"decoder"`` or ``"decoder_mask"``.
+    """
+    decoder = graphs[name]
+    same = graphs.runs_on(name) == graphs.runs_on("mask_head")
     return decoder if same and isinstance(decoder, ThresholdedDecoder) else None
 
 

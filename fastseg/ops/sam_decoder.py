@@ -142,10 +142,7 @@ class DecoderKernel:
             BackendError: Shapes contradict each other, or a label is out of range.
         """
         count, per_prompt = labels.shape
-        low = 4 * self.grid
-        self._check_prompts(points, labels, states)
-        if masks is not None and masks.shape != (count, 1, low, low):
-            raise BackendError(f"masks must be {(count, 1, low, low)}, not {masks.shape}.")
+        self._check_prompts(points, labels, states, masks)
         state_size = _core.decoder_sizes(self._decoder, per_prompt, masks is not None)[1]
         found = DecodedPrompts(
             np.empty((count, MASK_SLOTS), np.float32),
@@ -157,7 +154,7 @@ class DecoderKernel:
                 self._decoder,
                 np.ascontiguousarray(points, np.float32),
                 np.ascontiguousarray(labels, np.int32),
-                None if masks is None else np.ascontiguousarray(masks, np.float32),
+                _contiguous(masks),
                 np.ascontiguousarray(states),
                 _images(image_index, count),
                 *found,
@@ -172,6 +169,7 @@ class DecoderKernel:
         states: Floats,
         *,
         above: float,
+        masks: Floats | None = None,
         slots: slice = MULTIPLE,
         extent: tuple[int, int] | None = None,
         threads: int = 0,
@@ -187,6 +185,7 @@ class DecoderKernel:
             states: ``(1, state_size)`` from ``image_state``.
             above: Masks whose predicted IoU is above this are drawn; minus infinity draws all of
                 them, whatever their score.
+            masks: As given to ``decode``.
             slots: The m slots whose masks are wanted, ``slice(first, end)`` of
                 ``contract.MASK_SLOTS``.
             extent: Rows and columns of the logits that are wanted, from the top left, 1 to
@@ -201,7 +200,7 @@ class DecoderKernel:
             BackendError: Shapes contradict each other, or a label, ``slots`` or ``extent`` is out
                 of range.
         """
-        self._check_prompts(points, labels, states)
+        self._check_prompts(points, labels, states, masks)
         ious = np.empty((len(labels), MASK_SLOTS), np.float32)
         logits = self._undrawn(len(labels), max(0, slots.stop - slots.start))
         rows, columns = extent or logits.shape[2:]
@@ -210,6 +209,7 @@ class DecoderKernel:
                 self._decoder,
                 np.ascontiguousarray(points, np.float32),
                 np.ascontiguousarray(labels, np.int32),
+                _contiguous(masks),
                 np.ascontiguousarray(states),
                 above,
                 ious,
@@ -272,10 +272,15 @@ class DecoderKernel:
         low = 4 * self.grid
         return np.empty((count, masks, low, low), np.float32)
 
-    def _check_prompts(self, points: Floats, labels: NDArray[np.int32], states: Floats) -> None:
+    def _check_prompts(
+        self, points: Floats, labels: NDArray[np.int32], states: Floats, masks: Floats | None
+    ) -> None:
         self._check_states(states)
         if points.shape != (*labels.shape, 2):
             raise BackendError(f"points must be {(*labels.shape, 2)}, not {points.shape}.")
+        low = 4 * self.grid
+        if masks is not None and masks.shape != (len(labels), 1, low, low):
+            raise BackendError(f"masks must be {(len(labels), 1, low, low)}, not {masks.shape}.")
 
     def _check_states(self, states: Floats) -> None:
         if states.ndim != 2 or states.shape[1] != self.state_size or states.dtype != np.float32:
@@ -283,6 +288,10 @@ class DecoderKernel:
                 f"states must be float32 (images, {self.state_size}), not {states.dtype} "
                 f"{states.shape}: they are of another model, precision or processor."
             )
+
+
+def _contiguous(masks: Floats | None) -> Floats | None:
+    return None if masks is None else np.ascontiguousarray(masks, np.float32)
 
 
 def _images(index: NDArray[np.int32] | None, count: int) -> NDArray[np.int32]:

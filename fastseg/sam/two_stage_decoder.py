@@ -104,15 +104,12 @@ class TwoStageDecoder:
             embedding: A completed embedding.
             batch: The prompts.
         """
-        name = "decoder" if batch.mask_input is None else "decoder_mask"
-        state = embedding.state or {}
-        inputs = self._shared_inputs(name, state)
-        inputs |= {"point_coords": batch.point_coords, "point_labels": batch.point_labels}
-        if batch.mask_input is not None:
-            inputs["mask_input"] = batch.mask_input
-        outputs = self.graphs.run(name, inputs)
+        outputs = self.graphs.run(*self._prompt_inputs(embedding, batch))
         return Tokens(
-            outputs["iou_predictions"], outputs["mask_vectors"], outputs["image_tokens"], state
+            outputs["iou_predictions"],
+            outputs["mask_vectors"],
+            outputs["image_tokens"],
+            embedding.state or {},
         )
 
     @property
@@ -121,7 +118,7 @@ class TwoStageDecoder:
 
         Runs of other decoders hold 4 MB a prompt, and keep every thread busy.
         """
-        return thresholded_decoder(self.graphs) is not None
+        return thresholded_decoder(self.graphs, "decoder") is not None
 
     def most_prompts(self, threads: int) -> int:
         """Return the most prompts that ``decode_above`` takes: enough to keep all threads busy."""
@@ -180,11 +177,9 @@ class TwoStageDecoder:
         self, embedding: Embedding, batch: PromptBatch, slots: slice
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Decode the predicted IoUs of all slots, and the logits of some."""
-        if batch.mask_input is None:
-            inputs = self._prompt_inputs(embedding, batch)
-            both = self.graphs.decode_above(inputs, MasksAbove(slots))
-            if both is not None:
-                return both["iou_predictions"], both["low_res_logits"]
+        both = self.graphs.decode_above(*self._prompt_inputs(embedding, batch), MasksAbove(slots))
+        if both is not None:
+            return both["iou_predictions"], both["low_res_logits"]
         tokens = self.tokens(embedding, batch)
         return tokens.iou_predictions, self.logits(tokens, slots)
 
@@ -239,7 +234,7 @@ class TwoStageDecoder:
         """
         extent = drawn_extent(embedding.frame, self._rules, 4 * embedding.features.shape[-1])
         masks = MasksAbove(MULTIPLE, float(above), extent)
-        both = self.graphs.decode_above(self._prompt_inputs(embedding, batch), masks)
+        both = self.graphs.decode_above(*self._prompt_inputs(embedding, batch), masks)
         if both is None:
             return self._decode_in_turn(embedding, batch, above)
         scores, logits = both["iou_predictions"][:, MULTIPLE], both["low_res_logits"]
@@ -288,14 +283,16 @@ class TwoStageDecoder:
         logits: NDArray[np.float32] = self.graphs.run("mask_head", inputs)["low_res_logits"]
         return logits
 
-    def _prompt_inputs(self, embedding: Embedding, batch: PromptBatch) -> dict[str, Array]:
-        """Collect the inputs of the decoder for prompts without masks."""
-        inputs = self._shared_inputs("decoder", embedding.state or {})
-        return {
-            **inputs,
-            "point_coords": batch.point_coords,
-            "point_labels": batch.point_labels,
-        }
+    def _prompt_inputs(
+        self, embedding: Embedding, batch: PromptBatch
+    ) -> tuple[str, dict[str, Array]]:
+        """Return the name and the inputs of the decoder for some prompts."""
+        name = "decoder" if batch.mask_input is None else "decoder_mask"
+        inputs = self._shared_inputs(name, embedding.state or {})
+        inputs |= {"point_coords": batch.point_coords, "point_labels": batch.point_labels}
+        if batch.mask_input is not None:
+            inputs["mask_input"] = batch.mask_input
+        return name, inputs
 
     @cached_property
     def _state_runs_on(self) -> str:

@@ -212,15 +212,18 @@ def test_masks_and_mask_prompts_are_those_of_the_graphs():
 
 
 @pytest.mark.parametrize("multimask", [False, True])
-@pytest.mark.parametrize("prompts", [1, 70])
-def test_segment_finds_the_same_in_one_stage_and_in_two(monkeypatch, multimask, prompts):
+@pytest.mark.parametrize(("prompts", "masked"), [(1, False), (1, True), (70, False), (20, True)])
+def test_segment_finds_the_same_in_one_stage_and_in_two(monkeypatch, multimask, prompts, masked):
     image = RANDOM.integers(0, 256, (60, 80, 3)).astype(np.uint8)
     points = RANDOM.uniform(0, 60, (prompts, 1, 2))
     with fastseg.load("sam-nano", backend="onnxruntime+native") as model:
         embedding = model.embed(image)
-        at_once = model.segment(embedding, points=points, multimask=multimask)
+        asked = {"points": points, "multimask": multimask}
+        if masked:
+            asked["mask_logits"] = model.segment(embedding, points=points).logits[::3]
+        at_once = model.segment(embedding, **asked)
         monkeypatch.setattr(Sessions, "decode_above", lambda *_: None)
-        in_turn = model.segment(embedding, points=points, multimask=multimask)
+        in_turn = model.segment(embedding, **asked)
     assert len(at_once) == prompts * (3 if multimask else 1)
     assert at_once.runs.lists() == in_turn.runs.lists()
     np.testing.assert_array_equal(at_once.scores, in_turn.scores)

@@ -255,11 +255,15 @@ def test_only_the_masks_that_are_asked_for_are_drawn(kernel_table, kind):
     np.testing.assert_array_equal(kernel.draw(decoded.prompt_state, many, state)[:, 4:8], whole)
 
 
+@pytest.mark.parametrize("masked", [False, True], ids=["points", "points and masks"])
 @pytest.mark.parametrize(
     ("grid", "prompts", "points"), [(8, 39, 2), (7, 5, 0), (3, 2, 20), (40, 2, 2)]
 )
-def test_decode_above_draws_the_same_masks_as_two_stages(kernel_table, kind, grid, prompts, points):
-    modules, asked = source(grid, kind), ask(grid, prompts, points)
+def test_decode_above_draws_the_same_masks_as_two_stages(
+    kernel_table, kind, grid, prompts, points, masked
+):
+    modules = source(grid, kind)
+    asked = ask(grid, prompts, points, masked=masked, kind=kind)
     kernel = modules.kernel(kernel_table)
     state = modules.state(kernel)
     logits, ious = found(kernel, modules, asked)
@@ -269,7 +273,8 @@ def test_decode_above_draws_the_same_masks_as_two_stages(kernel_table, kind, gri
     assert not wanted.all()
     for threads, slots in product((1, 3, 40), (slice(0, 1), slice(1, 4), slice(0, 4))):
         scores, drawn = kernel.decode_above(
-            asked.points, asked.labels, state, above=above, slots=slots, threads=threads
+            *(asked.points, asked.labels, state),
+            above=above, masks=asked.masks, slots=slots, threads=threads,
         )
         np.testing.assert_array_equal(scores, ious)
         of_slots = wanted[:, slots]
@@ -423,6 +428,10 @@ def test_what_contradicts_itself_is_refused(kernel_table):
         kernel.decode(points, np.full_like(labels, 4), state)
     with pytest.raises(BackendError, match="masks must be"):
         kernel.decode(points, labels, state, masks=np.zeros((2, 1, 8, 8), np.float32))
+    with pytest.raises(BackendError, match="masks must be"):
+        kernel.decode_above(
+            points, labels, state, above=0.0, masks=np.zeros((2, 1, 8, 8), np.float32)
+        )
     with pytest.raises(BackendError, match="states must be"):
         kernel.decode(points, labels, state[:, 1:])
     with pytest.raises(BackendError, match=r"image_index must be in 0\.\.0, not 1"):

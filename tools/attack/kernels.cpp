@@ -400,7 +400,6 @@ void attack_decoder(const cpu::nn::Weights& weights, Draws& draws, Digest& diges
         states.data(), images, draw_threads(draws));
     digest.add(ious);
     digest.add(logits);
-    if (masked) return;
     const int64_t first = draws.between(0, 3);
     decoder.decode_above(prompts, states.data(), images, ious.data(),
                          {draws.below(3) ? draws.unit() : -std::numeric_limits<float>::infinity(),

@@ -26,7 +26,7 @@ class BatchOf : public PromptBatch {
   public:
     BatchOf(const Model& model, int64_t largest, int64_t tokens, bool draws, int threads);
 
-    void run(const std::byte* state, const float* points, const int32_t* labels, int64_t count,
+    void run(const PromptImage& image, const float* points, const int32_t* labels, int64_t count,
              const DecodeResult& out, int64_t prompt_state_size, const MasksAbove& masks) override;
 
   private:
@@ -42,18 +42,18 @@ class BatchOf : public PromptBatch {
     };
 
     // The final attention of a few prompts, their scores and, if wanted, their masks.
-    void finish_prompts(const std::byte* state, Tokens& rows, PromptRange range,
+    void finish_prompts(const PromptImage& image, Tokens& rows, PromptRange range,
                         const DecodeResult& out, const MasksAbove& masks);
     // In float32, unless all masks are drawn, a score is read before the mask tokens attend: those
     // of masks below the threshold never do. Their attention then reads the image tokens that wait
     // for `draw`.
-    void attend_masks_above(const std::byte* state, Tokens& rows, PromptRange range,
+    void attend_masks_above(const PromptImage& image, Tokens& rows, PromptRange range,
                             const DecodeResult& out, const MasksAbove& masks);
     void set_final_queries(int64_t index, const ChosenTokens& chosen);
     // Add the final attention of some of the prompts' output tokens.
     void add_final_attention(Tokens& rows, PromptRange range, const ChosenTokens& chosen);
     // The masks of the prompts whose score is high enough.
-    void draw(const std::byte* state, PromptRange range, const DecodeResult& out,
+    void draw(const PromptImage& image, PromptRange range, const DecodeResult& out,
               const MasksAbove& masks);
     // A tile after either layer, of a prompt of the batch, and of one of a range.
     std::byte* first_tile(int64_t index, int64_t tile) const {
@@ -66,10 +66,10 @@ class BatchOf : public PromptBatch {
 
     // Visit every tile for every prompt, part by part, and merge the parts' accumulators.
     template <class Visit>
-    void attend(const std::byte* state, PromptRange range, Stage stage, int64_t tokens,
+    void attend(const PromptImage& image, PromptRange range, Stage stage, int64_t tokens,
                 const Visit& visit);
     template <class Visit>
-    void for_tiles(const std::byte* state, TileRange tiles, int64_t prompts,
+    void for_tiles(const PromptImage& image, TileRange tiles, int64_t prompts,
                    const Visit& visit) const;
     // Call visit(scratch, part, tiles) for every part of the image, by all threads.
     template <class Visit>
@@ -80,7 +80,7 @@ class BatchOf : public PromptBatch {
     void set_queries(Tokens& rows, Stage stage);
     void finish_attention(Stage stage, PromptRange range, int64_t tokens);
     void set_keys_values(Tokens& rows, int layer, float* prompt_state, int64_t prompt_state_size);
-    TileCursor cursor(const std::byte* state, int64_t tile, int64_t first, int64_t end) const;
+    TileCursor cursor(const PromptImage& image, int64_t tile, int64_t first, int64_t end) const;
 
     const Model& model_;
     int64_t tokens_, first_bytes_, second_bytes_;

@@ -124,40 +124,48 @@ void Decoder::run(const Prompts& prompts, const float* states, int64_t images,
             make_prompt_batch(model_, low_rank, size, tokens, masks.logits != nullptr, each);
         auto own =
             std::make_shared<Buffer>(prompts.masks ? model_.tiles() * state_tile_bytes(model_) : 0);
-        return [&, batch, own](int64_t index) {
+        auto shrunk = std::make_shared<Buffer>(
+            prompts.masks ? float_buffer(mask_channels * model_.image_tokens()) : Buffer());
+        return [&, batch, own, shrunk](int64_t index) {
             const TileConfigGuard tile_config(model_.table);
             const auto [first, end] = batches[static_cast<size_t>(index)];
-            const float* shared = states + prompts.image_index[first] * state_size();
-            const auto* state = reinterpret_cast<const std::byte*>(shared);
+            const float* state = states + prompts.image_index[first] * state_size();
+            PromptImage image{reinterpret_cast<const std::byte*>(state), nullptr};
             for (int64_t prompt = first; result.prompt_state && prompt < end; ++prompt)
                 PromptState(result.prompt_state + prompt * state_floats, tokens)
                     .write_header(prompts.masks != nullptr);
             if (prompts.masks) {
-                const PromptState stored(result.prompt_state + first * state_floats, tokens);
-                shrink_mask(model_, prompts.masks + first * model_.area(), stored.mask());
-                add_mask(state, stored.mask(), own->bytes(), each);
-                state = own->bytes();
+                add_mask(image.state, prompts.masks + first * model_.area(), shrunk->floats(),
+                         own->bytes(), each);
+                image.masked = own->bytes();
+                if (result.prompt_state)
+                    std::memcpy(
+                        PromptState(result.prompt_state + first * state_floats, tokens).mask(),
+                        shrunk->bytes(),
+                        static_cast<size_t>(mask_channels * model_.image_tokens()) * sizeof(float));
             }
             const DecodeResult part{
                 result.ious + first * slots, result.vectors + first * slots * model_.vector(),
                 result.prompt_state ? result.prompt_state + first * state_floats : nullptr};
             MasksAbove own_masks = masks;
             if (masks.logits) own_masks.logits += first * masks.masks() * model_.area();
-            batch->run(state, prompts.points + first * prompts.points_each * 2,
+            batch->run(image, prompts.points + first * prompts.points_each * 2,
                        prompts.labels + first * prompts.points_each, end - first, part,
                        state_floats, own_masks);
         };
     });
 }
 
-// The state of an image to which a mask prompt is added.
-void Decoder::add_mask(const std::byte* state, const float* mask, std::byte* to,
+// The state of an image to which a mask prompt is added; `shrunk` is written too.
+void Decoder::add_mask(const std::byte* state, const float* mask, float* shrunk, std::byte* to,
                        int threads) const {
+    parallel_for(threads, model_.grid,
+                 [&] { return [&](int64_t row) { shrink_mask_row(model_, mask, row, shrunk); }; });
     const int64_t bytes = state_tile_bytes(model_);
     parallel_for(threads, model_.tiles(), [&] {
         auto floats = std::make_shared<Buffer>(3 * width * tile_size * 4);
         return [&, floats](int64_t tile) {
-            fill_masked_tile(model_, state_tile(model_, state + tile * bytes), mask, tile,
+            fill_masked_tile(model_, state_tile(model_, state + tile * bytes), shrunk, tile,
                              state_tile(model_, to + tile * bytes), floats->floats());
         };
     });

@@ -60,8 +60,7 @@ class Decoder {
     void image_state(const ImageMaps& maps, float* state, int threads) const;
     void decode(const Prompts& prompts, const float* states, int64_t images,
                 const DecodeResult& result, int threads) const;
-    // Both stages at once, for prompts without masks: image tokens are made once and cached for a
-    // few prompts at a time.
+    // Both stages at once: image tokens are made once and cached for a few prompts at a time.
     void decode_above(const Prompts& prompts, const float* states, int64_t images, float* ious,
                       const MasksAbove& masks, int threads) const;
     void draw(const MaskRequest& request, const float* states, int64_t images, int threads) const;
@@ -75,7 +74,8 @@ class Decoder {
     const std::byte* state_of(const MaskRequest& request, const float* states,
                               int64_t prompt) const;
     TileRange tiles_of(int64_t part, int64_t parts) const;
-    void add_mask(const std::byte* state, const float* mask, std::byte* to, int threads) const;
+    void add_mask(const std::byte* state, const float* mask, float* shrunk, std::byte* to,
+                  int threads) const;
 
     Model model_;
 };

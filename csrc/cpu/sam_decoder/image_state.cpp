@@ -13,19 +13,21 @@ double gelu(double x) {
     return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0)));
 }
 
-// Normalise over the channels of every pixel, then GELU; planes [channels, area].
-void norm_gelu(float* planes, int64_t count, int64_t area, const Norm& norm) {
-    for (int64_t pixel = 0; pixel < area; ++pixel) {
+// Normalise over the channels of `count` pixels, then GELU; planes are `stride` apart.
+void norm_gelu(float* planes, int64_t count, int64_t stride, const Norm& norm) {
+    const auto channels_of_norm = static_cast<int64_t>(norm.scale.size());
+    const auto all = static_cast<double>(channels_of_norm);
+    for (int64_t pixel = 0; pixel < count; ++pixel) {
         double mean = 0, variance = 0;
-        for (int64_t c = 0; c < count; ++c) mean += planes[c * area + pixel];
-        mean /= static_cast<double>(count);
-        for (int64_t c = 0; c < count; ++c) {
-            const double difference = planes[c * area + pixel] - mean;
+        for (int64_t c = 0; c < channels_of_norm; ++c) mean += planes[c * stride + pixel];
+        mean /= all;
+        for (int64_t c = 0; c < channels_of_norm; ++c) {
+            const double difference = planes[c * stride + pixel] - mean;
             variance += difference * difference;
         }
-        const double scale = 1 / std::sqrt(variance / static_cast<double>(count) + 1e-6);
-        for (int64_t c = 0; c < count; ++c) {
-            float& value = planes[c * area + pixel];
+        const double scale = 1 / std::sqrt(variance / all + 1e-6);
+        for (int64_t c = 0; c < channels_of_norm; ++c) {
+            float& value = planes[c * stride + pixel];
             const double normal = (value - mean) * scale;
             const size_t at = static_cast<size_t>(c);
             value = static_cast<float>(gelu(normal * norm.scale[at] + norm.shift[at]));
@@ -33,22 +35,22 @@ void norm_gelu(float* planes, int64_t count, int64_t area, const Norm& norm) {
     }
 }
 
-// A convolution of kernel 2 and stride 2: [in, 2 * side, 2 * side] to [out, side, side].
-void convolve_2x2(const float* planes, int64_t in, int64_t side, const std::vector<float>& weight,
-                  const std::vector<float>& bias, float* to) {
-    const int64_t area = side * side, out = static_cast<int64_t>(bias.size());
+// A row of a convolution of kernel 2 and stride 2: two rows of planes, `stride` apart, to
+// [out, side], `to_stride` apart.
+void convolve_2x2(const float* planes, int64_t in, int64_t stride, int64_t side,
+                  const std::vector<float>& weight, const std::vector<float>& bias, float* to,
+                  int64_t to_stride) {
+    const int64_t out = static_cast<int64_t>(bias.size());
     for (int64_t o = 0; o < out; ++o) {
-        std::fill(to + o * area, to + (o + 1) * area, bias[static_cast<size_t>(o)]);
+        float* row = to + o * to_stride;
+        std::fill(row, row + side, bias[static_cast<size_t>(o)]);
         for (int64_t i = 0; i < in; ++i) {
             const float* w = weight.data() + (o * in + i) * 4;
-            for (int64_t y = 0; y < side; ++y) {
-                const float* top = planes + (i * 4 * area) + 2 * y * 2 * side;
-                const float* below = top + 2 * side;
-                float* row = to + o * area + y * side;
-                for (int64_t x = 0; x < side; ++x)
-                    row[x] += w[0] * top[2 * x] + w[1] * top[2 * x + 1] + w[2] * below[2 * x] +
-                              w[3] * below[2 * x + 1];
-            }
+            const float* top = planes + i * stride;
+            const float* below = top + 2 * side;
+            for (int64_t x = 0; x < side; ++x)
+                row[x] += w[0] * top[2 * x] + w[1] * top[2 * x + 1] + w[2] * below[2 * x] +
+                          w[3] * below[2 * x + 1];
         }
     }
 }
@@ -167,14 +169,18 @@ ConstStateTile state_tile(const Model& model, const std::byte* tile) {
     return divide_tile(model, tile);
 }
 
-void shrink_mask(const Model& model, const float* mask, float* shrunk) {
+void shrink_mask_row(const Model& model, const float* mask, int64_t row, float* shrunk) {
     const MaskPrompt& prompt = model.mask_prompt;
-    const int64_t side = 2 * model.grid;
-    std::vector<float> halved(static_cast<size_t>(4 * side * side));
-    convolve_2x2(mask, 1, side, prompt.first, prompt.first_bias, halved.data());
-    norm_gelu(halved.data(), 4, side * side, prompt.norm1);
-    convolve_2x2(halved.data(), 4, model.grid, prompt.second, prompt.second_bias, shrunk);
-    norm_gelu(shrunk, mask_channels, model.image_tokens(), prompt.norm2);
+    const int64_t grid = model.grid, side = 2 * grid, stride = 2 * side;
+    std::vector<float> halved(static_cast<size_t>(4 * stride));
+    for (int64_t half = 0; half < 2; ++half)
+        convolve_2x2(mask + (4 * row + 2 * half) * 2 * side, 1, 0, side, prompt.first,
+                     prompt.first_bias, halved.data() + half * side, stride);
+    norm_gelu(halved.data(), stride, stride, prompt.norm1);
+    float* to = shrunk + row * grid;
+    convolve_2x2(halved.data(), 4, stride, grid, prompt.second, prompt.second_bias, to,
+                 model.image_tokens());
+    norm_gelu(to, grid, model.image_tokens(), prompt.norm2);
 }
 
 void fill_masked_tile(const Model& model, const ConstStateTile& plain, const float* shrunk,
@@ -185,14 +191,11 @@ void fill_masked_tile(const Model& model, const ConstStateTile& plain, const flo
     model.table.load_residual(plain.image, floats);
     for (int64_t c = 0; c < width; ++c) {
         const size_t at = static_cast<size_t>(c);
-        float* row = floats + c * n;
-        for (int64_t i = 0; i < valid; ++i) row[i] += prompt.last_bias[at] - model.no_mask[at];
-        for (int64_t m = 0; m < mask_channels; ++m) {
-            const float weight = prompt.last[at * mask_channels + static_cast<size_t>(m)];
-            const float* from = shrunk + m * model.image_tokens() + first;
-            for (int64_t i = 0; i < valid; ++i) row[i] += weight * from[i];
-        }
+        const float shift = prompt.last_bias[at] - model.no_mask[at];
+        for (int64_t i = 0; i < valid; ++i) floats[c * n + i] += shift;
     }
+    model.table.gemm_f32({prompt.last.data(), mask_channels, shrunk + first, model.image_tokens(),
+                          floats, n, width, valid, mask_channels, true});
     fill_tile(model, tile, state, floats);
 }
 

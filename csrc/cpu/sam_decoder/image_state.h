@@ -39,9 +39,9 @@ ConstStateTile state_tile(const Model& model, const std::byte* tile);
 void fill_state_tile(const Model& model, const ImageMaps& maps, int64_t tile, std::byte* to,
                      float* floats);
 
-// A mask prompt [4 * grid, 4 * grid] to [16, grid * grid], what is left of it before the last, a
-// 1 x 1 convolution.
-void shrink_mask(const Model& model, const float* mask, float* shrunk);
+// A row of a mask prompt [4 * grid, 4 * grid] to [16, grid * grid], what is left of it before the
+// last, a 1 x 1 convolution.
+void shrink_mask_row(const Model& model, const float* mask, int64_t row, float* shrunk);
 
 // The tile of an image without a mask prompt to that of an image with one, but for the maps of
 // higher resolution, which a mask prompt does not change; scratch as above.

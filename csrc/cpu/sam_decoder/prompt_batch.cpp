@@ -65,7 +65,7 @@ BatchOf<Pass>::BatchOf(const Model& model, int64_t largest, int64_t tokens, bool
 }
 
 template <class Pass>
-void BatchOf<Pass>::run(const std::byte* state, const float* points, const int32_t* labels,
+void BatchOf<Pass>::run(const PromptImage& image, const float* points, const int32_t* labels,
                         int64_t count, const DecodeResult& out, int64_t prompt_state_size,
                         const MasksAbove& masks) {
     Tokens rows(model_, count, tokens_);
@@ -82,7 +82,7 @@ void BatchOf<Pass>::run(const std::byte* state, const float* points, const int32
             scratch.pass.attend(stage, at, prompt.tokens, accumulator, tokens_);
         };
         for_prompt_ranges(count,
-                          [&](PromptRange range) { attend(state, range, stage, tokens_, visit); });
+                          [&](PromptRange range) { attend(image, range, stage, tokens_, visit); });
         finish_attention(stage, {0, count}, tokens_);
         rows.add_attention(model_.layers[layer], attended_.floats());
         set_keys_values(rows, layer, out.prompt_state, prompt_state_size);
@@ -91,11 +91,11 @@ void BatchOf<Pass>::run(const std::byte* state, const float* points, const int32
     const float* queries = rows.project_with_positions(model_.final_attention.query);
     std::copy_n(queries, count * model_.outputs() * inner, final_queries_.floats());
     for_prompt_ranges(count,
-                      [&](PromptRange range) { finish_prompts(state, rows, range, out, masks); });
+                      [&](PromptRange range) { finish_prompts(image, rows, range, out, masks); });
 }
 
 template <class Pass>
-void BatchOf<Pass>::finish_prompts(const std::byte* state, Tokens& rows, PromptRange range,
+void BatchOf<Pass>::finish_prompts(const PromptImage& image, Tokens& rows, PromptRange range,
                                    const DecodeResult& out, const MasksAbove& masks) {
     const bool scores_first = masks.logits && !model_.table.bf16 && !draws_all(masks);
     const bool hq = model_.kind == Kind::sam_hq;
@@ -117,23 +117,23 @@ void BatchOf<Pass>::finish_prompts(const std::byte* state, Tokens& rows, PromptR
             masks.logits ? second_tile(index - range.first, at.tile) : nullptr);
         scratch.pass.attend(Stage::last, at, prompt.tokens, accumulator, tokens);
     };
-    attend(state, range, Stage::last, tokens, visit);
+    attend(image, range, Stage::last, tokens, visit);
     add_final_attention(rows, range, chosen);
     std::vector<int64_t> prompts;
     for (int64_t index = range.first; index < range.end; ++index) prompts.push_back(index);
     rows.read_ious(prompts, out.ious);
     if (scores_first) {
-        attend_masks_above(state, rows, range, out, masks);
+        attend_masks_above(image, rows, range, out, masks);
     } else {
         for (int64_t slot = masks.first; slot < masks.end; ++slot)
             rows.read_vectors(prompts, slot, out.vectors);
         if (hq) rows.read_hq_vectors(prompts, out.vectors);
     }
-    if (masks.logits) draw(state, range, out, masks);
+    if (masks.logits) draw(image, range, out, masks);
 }
 
 template <class Pass>
-void BatchOf<Pass>::attend_masks_above(const std::byte* state, Tokens& rows, PromptRange range,
+void BatchOf<Pass>::attend_masks_above(const PromptImage& image, Tokens& rows, PromptRange range,
                                        const DecodeResult& out, const MasksAbove& masks) {
     std::vector<int64_t> prompts_of_slot[slots], drawn;
     const bool hq = model_.kind == Kind::sam_hq;
@@ -155,7 +155,7 @@ void BatchOf<Pass>::attend_masks_above(const std::byte* state, Tokens& rows, Pro
             scratch.pass.load_second_layer(second_tile(index - range.first, at.tile));
             scratch.pass.attend(Stage::last, at, prompt.tokens, accumulator, tokens);
         };
-        attend(state, {index, index + 1}, Stage::last, tokens, visit);
+        attend(image, {index, index + 1}, Stage::last, tokens, visit);
         add_final_attention(rows, {index, index + 1}, chosen);
     }
     for (int64_t slot = masks.first; slot < masks.end; ++slot)
@@ -187,7 +187,7 @@ void BatchOf<Pass>::add_final_attention(Tokens& rows, PromptRange range,
 }
 
 template <class Pass>
-void BatchOf<Pass>::draw(const std::byte* state, PromptRange range, const DecodeResult& out,
+void BatchOf<Pass>::draw(const PromptImage& image, PromptRange range, const DecodeResult& out,
                          const MasksAbove& masks) {
     const int64_t area = model_.area();
     for (int64_t index = range.first; index < range.end; ++index) {
@@ -201,7 +201,7 @@ void BatchOf<Pass>::draw(const std::byte* state, PromptRange range, const Decode
         for_parts([&](ThreadScratch& scratch, int64_t, TileRange tiles) {
             for (int64_t tile = tiles.first; tile < tiles.end; ++tile) {
                 if (!canvas_head_ && !shows(model_.grid, tile, masks)) continue;
-                const TileCursor at = cursor(state, tile, tile, tile + 1);
+                const TileCursor at = cursor(image, tile, tile, tile + 1);
                 const std::byte* second = second_tile(index - range.first, tile);
                 const bool last = tile + 1 == tiles.end;
                 scratch.pass.load_first_layer(first_tile(index, tile), prompt);
@@ -213,7 +213,8 @@ void BatchOf<Pass>::draw(const std::byte* state, PromptRange range, const Decode
                     {last ? nullptr : second + second_bytes_, second_bytes_}, canvas_head_.get());
             }
         });
-        if (canvas_head_) canvas_head_->finish(state, {targets}, static_cast<int>(threads_.size()));
+        if (canvas_head_)
+            canvas_head_->finish(image.state, {targets}, static_cast<int>(threads_.size()));
     }
 }
 
@@ -249,7 +250,7 @@ void BatchOf<Pass>::for_parts(const Visit& visit) {
 
 template <class Pass>
 template <class Visit>
-void BatchOf<Pass>::attend(const std::byte* state, PromptRange range, Stage stage, int64_t tokens,
+void BatchOf<Pass>::attend(const PromptImage& image, PromptRange range, Stage stage, int64_t tokens,
                            const Visit& visit) {
     const int64_t count = range.end - range.first;
     Prompt* const prompts = &prompts_[static_cast<size_t>(range.first)];
@@ -264,7 +265,7 @@ void BatchOf<Pass>::attend(const std::byte* state, PromptRange range, Stage stag
     for_parts([&](ThreadScratch& scratch, int64_t part, TileRange tiles) {
         for (int64_t index = 0; index < count; ++index)
             partial(stage, part, index).reset(model_, tokens);
-        for_tiles(state, tiles, count, [&](const TileCursor& at, int64_t index) {
+        for_tiles(image, tiles, count, [&](const TileCursor& at, int64_t index) {
             visit(scratch, at, prompts[index], partial(stage, part, index));
         });
         if (alone) merge(part);
@@ -276,23 +277,30 @@ void BatchOf<Pass>::attend(const std::byte* state, PromptRange range, Stage stag
 // A span of tiles at a time, for one prompt after another.
 template <class Pass>
 template <class Visit>
-void BatchOf<Pass>::for_tiles(const std::byte* state, TileRange tiles, int64_t prompts,
+void BatchOf<Pass>::for_tiles(const PromptImage& image, TileRange tiles, int64_t prompts,
                               const Visit& visit) const {
     const int64_t span = model_.table.span;
     for (int64_t first = tiles.first; first < tiles.end; first += span) {
         for (int64_t index = 0; index < prompts; ++index) {
             const int64_t end = std::min(first + span, tiles.end);
             for (int64_t tile = first; tile < end; ++tile)
-                visit(cursor(state, tile, first, end), index);
+                visit(cursor(image, tile, first, end), index);
         }
     }
 }
 
 template <class Pass>
-TileCursor BatchOf<Pass>::cursor(const std::byte* state, int64_t tile, int64_t first,
+TileCursor BatchOf<Pass>::cursor(const PromptImage& image, int64_t tile, int64_t first,
                                  int64_t end) const {
-    return {state,
-            state_tile(model_, state + tile * state_tile_bytes(model_)),
+    const int64_t at = tile * state_tile_bytes(model_);
+    ConstStateTile of_image = state_tile(model_, image.state + at);
+    if (image.masked) {
+        const ConstStateTile masked = state_tile(model_, image.masked + at);
+        of_image = {masked.image,   masked.keys,     masked.values,
+                    masked.queries, of_image.middle, of_image.fine};
+    }
+    return {image.state,
+            of_image,
             tile,
             tile - first,
             std::min(tile_size, model_.image_tokens() - tile * tile_size),

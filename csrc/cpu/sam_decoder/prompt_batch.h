@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "cpu/sam_decoder/decoder.h"
+#include "cpu/sam_decoder/tile_cursor.h"
 
 namespace fastseg::cpu::sam_decoder {
 
@@ -19,8 +20,8 @@ class PromptBatch {
 
     virtual ~PromptBatch() = default;
 
-    // `state` is of the image that these prompts are on. Null results are not written.
-    virtual void run(const std::byte* state, const float* points, const int32_t* labels,
+    // Null results are not written.
+    virtual void run(const PromptImage& image, const float* points, const int32_t* labels,
                      int64_t count, const DecodeResult& out, int64_t prompt_state_size,
                      const MasksAbove& masks) = 0;
 };

@@ -11,7 +11,7 @@ namespace fastseg::cpu::sam_decoder {
 
 // Floats: the number of tokens; 1 with a mask prompt; for both layers the keys and the values
 // [tokens, 128] to which the image attends; with a mask prompt its [16, grid * grid], see
-// shrink_mask.
+// shrink_mask_row.
 template <class Float>
 class BasicPromptState {
   public:

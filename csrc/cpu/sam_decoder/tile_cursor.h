@@ -12,6 +12,12 @@ struct TileRange {
     int64_t first, end;
 };
 
+// The image that prompts are on.
+struct PromptImage {
+    const std::byte* state;
+    const std::byte* masked;  // the tiles of its state with a mask prompt added, or null
+};
+
 struct TileCursor {
     const std::byte* state;  // of the whole image
     ConstStateTile image;

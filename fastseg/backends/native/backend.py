@@ -61,11 +61,12 @@ class NativeBackend(NativeGraph["ops.DecoderKernel"]):
     """One graph of the decoder, run by the kernel that all of them share."""
 
     def decode_above(self, inputs: Mapping[str, Array], masks: MasksAbove) -> dict[str, Array]:
-        """See ``ThresholdedDecoder.decode_above``; for the graph ``"decoder"``."""
+        """See ``ThresholdedDecoder.decode_above``; for ``"decoder"`` and ``"decoder_mask"``."""
         scores, logits = self._checked(inputs).decode_above(
             inputs["point_coords"],
             inputs["point_labels"],
             inputs["shared_image"],
+            masks=inputs.get("mask_input"),
             above=masks.threshold,
             slots=masks.slots,
             extent=masks.extent,
