@@ -24,7 +24,7 @@ from fastseg.validation.synthetic import sectors
 
 CALLERS = 8
 CALLS = 8
-ROUNDS = 5
+ROUNDS = 7
 
 LEAST_FROM_CORES = 1.2
 """Least speed of as many callers as cores, as a multiple of calls of one thread."""
@@ -52,11 +52,18 @@ def photograph() -> bytes:
 
 
 def compared(name: str, runs: dict[str, Callable[[], object]], *, calls: int) -> dict[str, float]:
-    """Print every run beside ``"serial"``, and return its speed as a multiple of that."""
-    medians = {run: statistics.median(times) for run, times in milliseconds(runs, ROUNDS).items()}
-    for run, ms in medians.items():
-        print(f"{name:28} {run:10} {ms / calls:8.1f} ms a call  {medians['serial'] / ms:.2f}x")
-    return {run: medians["serial"] / ms for run, ms in medians.items()}
+    """Print every run beside ``"serial"``, and return its speed as a multiple of that.
+
+    It is the median of the rounds' ratios: the machine's speed drifts from one round to the next.
+    """
+    times = milliseconds(runs, ROUNDS)
+    speeds = {}
+    for run, each in times.items():
+        ratios = [serial / ms for serial, ms in zip(times["serial"], each, strict=True)]
+        speeds[run] = statistics.median(ratios)
+        ms = statistics.median(each) / calls
+        print(f"{name:28} {run:10} {ms:8.1f} ms a call  {speeds[run]:.2f}x")
+    return speeds
 
 
 def test_eight_callers_lose_nothing(model, photograph):

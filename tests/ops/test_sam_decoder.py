@@ -273,8 +273,13 @@ def test_decode_above_draws_the_same_masks_as_two_stages(
     assert not wanted.all()
     for threads, slots in product((1, 3, 40), (slice(0, 1), slice(1, 4), slice(0, 4))):
         scores, drawn = kernel.decode_above(
-            *(asked.points, asked.labels, state),
-            above=above, masks=asked.masks, slots=slots, threads=threads,
+            asked.points,
+            asked.labels,
+            state,
+            above=above,
+            masks=asked.masks,
+            slots=slots,
+            threads=threads,
         )
         np.testing.assert_array_equal(scores, ious)
         of_slots = wanted[:, slots]
