@@ -318,22 +318,27 @@ def test_decode_above_draws_the_part_that_is_wanted(kernel_table, kind, grid, ex
     np.testing.assert_array_equal(part[wanted], whole[wanted])
 
 
-@pytest.mark.parametrize("extent", [(0, 4), (4, 0), (33, 4), (4, 33)])
-def test_decode_above_refuses_an_extent_beyond_the_logits(kernel_table, extent):
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        *(
+            ("extent", each, r"rows and columns must be in 1\.\.32")
+            for each in ((0, 4), (4, 0), (33, 4), (4, 33))
+        ),
+        *(
+            ("slots", each, r"slots must be some of 0\.\.4")
+            for each in (slice(-1, 1), slice(1, 1), slice(2, 1), slice(0, 5))
+        ),
+    ],
+)
+def test_decode_above_refuses_logits_and_slots_that_are_not_there(
+    kernel_table, name, given, message
+):
     modules, asked = source(8), ask(8, 2, 2)
     kernel = modules.kernel(kernel_table)
     state = kernel.image_state(modules.embedding.numpy())
-    with pytest.raises(BackendError, match=r"rows and columns must be in 1\.\.32"):
-        kernel.decode_above(asked.points, asked.labels, state, above=0.0, extent=extent)
-
-
-@pytest.mark.parametrize("slots", [slice(-1, 1), slice(1, 1), slice(2, 1), slice(0, 5)])
-def test_decode_above_refuses_slots_that_are_not_there(kernel_table, slots):
-    modules, asked = source(8), ask(8, 2, 2)
-    kernel = modules.kernel(kernel_table)
-    state = kernel.image_state(modules.embedding.numpy())
-    with pytest.raises(BackendError, match=r"slots must be some of 0\.\.4"):
-        kernel.decode_above(asked.points, asked.labels, state, above=0.0, slots=slots)
+    with pytest.raises(BackendError, match=message):
+        kernel.decode_above(asked.points, asked.labels, state, above=0.0, **{name: given})
 
 
 def test_decode_above_with_no_prompts_and_with_malformed_prompts(kernel_table):

@@ -1,7 +1,6 @@
 #include "cpu/sam_decoder/decoder.h"
 
 #include <algorithm>
-#include <cstring>
 #include <stdexcept>
 
 #include "cpu/nn/tile_config_guard.h"
@@ -125,7 +124,7 @@ void Decoder::run(const Prompts& prompts, const float* states, int64_t images,
         auto own =
             std::make_shared<Buffer>(prompts.masks ? model_.tiles() * state_tile_bytes(model_) : 0);
         auto shrunk = std::make_shared<Buffer>(
-            prompts.masks ? float_buffer(mask_channels * model_.image_tokens()) : Buffer());
+            prompts.masks && !result.prompt_state ? mask_channels * model_.image_tokens() * 4 : 0);
         return [&, batch, own, shrunk](int64_t index) {
             const TileConfigGuard tile_config(model_.table);
             const auto [first, end] = batches[static_cast<size_t>(index)];
@@ -135,14 +134,13 @@ void Decoder::run(const Prompts& prompts, const float* states, int64_t images,
                 PromptState(result.prompt_state + prompt * state_floats, tokens)
                     .write_header(prompts.masks != nullptr);
             if (prompts.masks) {
-                add_mask(image.state, prompts.masks + first * model_.area(), shrunk->floats(),
-                         own->bytes(), each);
+                float* kept =
+                    result.prompt_state
+                        ? PromptState(result.prompt_state + first * state_floats, tokens).mask()
+                        : shrunk->floats();
+                add_mask(image.state, prompts.masks + first * model_.area(), kept, own->bytes(),
+                         each);
                 image.masked = own->bytes();
-                if (result.prompt_state)
-                    std::memcpy(
-                        PromptState(result.prompt_state + first * state_floats, tokens).mask(),
-                        shrunk->bytes(),
-                        static_cast<size_t>(mask_channels * model_.image_tokens()) * sizeof(float));
             }
             const DecodeResult part{
                 result.ious + first * slots, result.vectors + first * slots * model_.vector(),

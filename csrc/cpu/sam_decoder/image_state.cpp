@@ -199,4 +199,11 @@ void fill_masked_tile(const Model& model, const ConstStateTile& plain, const flo
     fill_tile(model, tile, state, floats);
 }
 
+ConstStateTile with_mask(const Model& model, const ConstStateTile& plain, const std::byte* masked) {
+    ConstStateTile tile = state_tile(model, masked);
+    tile.middle = plain.middle;
+    tile.fine = plain.fine;
+    return tile;
+}
+
 }  // namespace fastseg::cpu::sam_decoder

@@ -48,4 +48,7 @@ void shrink_mask_row(const Model& model, const float* mask, int64_t row, float* 
 void fill_masked_tile(const Model& model, const ConstStateTile& plain, const float* shrunk,
                       int64_t tile, const StateTile& state, float* floats);
 
+// Such a tile, which begins at `masked`, with those maps of the image without the mask prompt.
+ConstStateTile with_mask(const Model& model, const ConstStateTile& plain, const std::byte* masked);
+
 }  // namespace fastseg::cpu::sam_decoder

@@ -77,9 +77,9 @@ ConstStateTile MaskRenderer::image(const std::byte* state, int64_t tile,
                                    const ConstPromptState& prompt) {
     const ConstStateTile plain = state_tile(model_, state + tile * state_tile_bytes(model_));
     if (!prompt.masked()) return plain;
-    const StateTile masked = state_tile(model_, masked_tile_.bytes());
-    fill_masked_tile(model_, plain, prompt.mask(), tile, masked, scratch_.floats());
-    return {masked.image, masked.keys, masked.values, masked.queries, plain.middle, plain.fine};
+    fill_masked_tile(model_, plain, prompt.mask(), tile, state_tile(model_, masked_tile_.bytes()),
+                     scratch_.floats());
+    return with_mask(model_, plain, masked_tile_.bytes());
 }
 
 }  // namespace fastseg::cpu::sam_decoder

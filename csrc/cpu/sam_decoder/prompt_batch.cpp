@@ -294,11 +294,7 @@ TileCursor BatchOf<Pass>::cursor(const PromptImage& image, int64_t tile, int64_t
                                  int64_t end) const {
     const int64_t at = tile * state_tile_bytes(model_);
     ConstStateTile of_image = state_tile(model_, image.state + at);
-    if (image.masked) {
-        const ConstStateTile masked = state_tile(model_, image.masked + at);
-        of_image = {masked.image,   masked.keys,     masked.values,
-                    masked.queries, of_image.middle, of_image.fine};
-    }
+    if (image.masked) of_image = with_mask(model_, of_image, image.masked + at);
     return {image.state,
             of_image,
             tile,
