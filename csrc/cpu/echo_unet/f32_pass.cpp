@@ -55,13 +55,8 @@ int64_t ForwardPassF32::line_groups(int64_t side) const {
 void ForwardPassF32::run(const float* frame, float* probabilities, int threads) {
     threads_ = team_size(threads, model_.side, 1e9);
     reserve();
-    tasks_.begin();
-    std::atomic<size_t> next{0};
-    run_team(threads_, [&] {
-        Worker worker{PhasedTasks::Participant(tasks_), scratch_[next++]};
-        pass(worker, frame, probabilities);
-        worker.participant.finish();
-    });
+    Team team(threads_);
+    pass(team, frame, probabilities);
 }
 
 // True if there are so few tiles that threads share one block of them.
@@ -98,40 +93,40 @@ void ForwardPassF32::reserve() {
     for (Scratch& each : scratch_) each.reserve(0, line_sums);
 }
 
-void ForwardPassF32::pass(Worker& worker, const float* frame, float* probabilities) {
-    first_layer(worker, frame);
+void ForwardPassF32::pass(Team& team, const float* frame, float* probabilities) {
+    first_layer(team, frame);
     for (int64_t level = 0; level < levels; ++level) {
         const Pixels inner = levels_[static_cast<size_t>(level)].inner.pixels();
         const int64_t side = model_.side_of(level);
         if (level) {
-            pool(worker, level);
-            convolve(worker, model_.down[level][0], lower(level), inner, side);
+            pool(team, level);
+            convolve(team, model_.down[level][0], lower(level), inner, side);
         }
-        convolve(worker, model_.down[level][1], inner, upper(level), side);
+        convolve(team, model_.down[level][1], inner, upper(level), side);
     }
     for (int64_t level = levels - 2; level >= 0; --level) {
         const Pixels inner = levels_[static_cast<size_t>(level)].inner.pixels();
         const int64_t side = model_.side_of(level);
-        upsample(worker, level);
-        convolve(worker, model_.merge[level][0], lower(level), inner, side);
-        convolve(worker, model_.merge[level][1], inner, lower(level), side);
+        upsample(team, level);
+        convolve(team, model_.merge[level][0], lower(level), inner, side);
+        convolve(team, model_.merge[level][1], inner, lower(level), side);
     }
-    head(worker, probabilities);
+    head(team, probabilities);
 }
 
 // The neighbours in a row of the frame lie side by side, so each row of them is one product.
-void ForwardPassF32::first_layer(Worker& worker, const float* frame) {
+void ForwardPassF32::first_layer(Team& team, const float* frame) {
     const int64_t side = model_.side, channels = model_.channels;
     const Pixels pixels = frame_.pixels(), to = levels_.front().inner.pixels();
     const int64_t groups = line_groups(side);
-    worker.participant.run_phase(groups, [&](int64_t item) {
+    team.run(groups, [&](int, int64_t item) {
         for (int64_t y = side * item / groups; y < side * (item + 1) / groups; ++y)
             model_.table.transpose(frame + y * side, channels, side, side * side, pixels.at(y, 0),
                                    channels);
     });
     const Matrices& layer = model_.down[0][0];
-    const LineSums sums = line_sums(worker, layer, side);
-    worker.participant.run_phase(groups, [&](int64_t item) {
+    team.run(groups, [&](int thread, int64_t item) {
+        const LineSums sums = line_sums(thread, layer, side);
         const int64_t y0 = side * item / groups, y1 = side * (item + 1) / groups;
         for (int64_t dy = 0; dy < 3; ++dy)
             multiply(*model_.table.dense, layer, dy,
@@ -143,22 +138,22 @@ void ForwardPassF32::first_layer(Worker& worker, const float* frame) {
     });
 }
 
-LineSums ForwardPassF32::line_sums(const Worker& worker, const Matrices& layer,
-                                   int64_t side) const {
-    return {worker.scratch.sums.floats(), layer.padded(),
+LineSums ForwardPassF32::line_sums(int thread, const Matrices& layer, int64_t side) const {
+    return {scratch_[static_cast<size_t>(thread)].sums.floats(), layer.padded(),
             rounded_up(side, model_.table.dense->rows) * layer.padded()};
 }
 
 // Blocks of tiles, each from windows to results on one thread.
-void ForwardPassF32::convolve(Worker& worker, const Matrices& layer, const Pixels& from,
+void ForwardPassF32::convolve(Team& team, const Matrices& layer, const Pixels& from,
                               const Pixels& to, int64_t side) {
-    if (together(layer, side)) return convolve_together(worker, layer, from, to, side);
+    if (together(layer, side)) return convolve_together(team, layer, from, to, side);
     const int64_t tiles = tiles_across(side) * tiles_across(side),
                   block = block_tiles(*model_.table.dense, layer);
     const int64_t blocks = rounded_up((tiles + block - 1) / block, threads_);
-    worker.participant.run_phase(blocks, [&](int64_t item) {
+    team.run(blocks, [&](int thread, int64_t item) {
         const int64_t first = tiles * item / blocks, count = tiles * (item + 1) / blocks - first;
-        const TileProducts products(*model_.table.dense, worker.scratch, layer, side, first, count);
+        const TileProducts products(*model_.table.dense, scratch_[static_cast<size_t>(thread)],
+                                    layer, side, first, count);
         model_.table.conv->winograd_input(from, products.values);
         for (int64_t point = 0; point < points; ++point) products.multiply(point, 0, layer.panels);
         model_.table.conv->winograd_output(products.sums, layer.bias.data(), to, side);
@@ -166,7 +161,7 @@ void ForwardPassF32::convolve(Worker& worker, const Matrices& layer, const Pixel
 }
 
 // One block of all tiles, whose points are shared.
-void ForwardPassF32::convolve_together(Worker& worker, const Matrices& layer, const Pixels& from,
+void ForwardPassF32::convolve_together(Team& team, const Matrices& layer, const Pixels& from,
                                        const Pixels& to, int64_t side) {
     const int64_t tiles = tiles_across(side) * tiles_across(side);
     const TileProducts products(*model_.table.dense, shared_, layer, side, 0, tiles);
@@ -176,25 +171,25 @@ void ForwardPassF32::convolve_together(Worker& worker, const Matrices& layer, co
         all.count = 1;
         return all;
     };
-    worker.participant.run_phase(tiles, [&](int64_t item) {
+    team.run(tiles, [&](int, int64_t item) {
         model_.table.conv->winograd_input(from, tile_of(products.values, item));
     });
     const int64_t parts = std::min<int64_t>(layer.panels, (threads_ + 7) / 8);
-    worker.participant.run_phase(points * parts, [&](int64_t item) {
+    team.run(points * parts, [&](int, int64_t item) {
         const int64_t part = item % parts;
         products.multiply(item / parts, layer.panels * part / parts,
                           layer.panels * (part + 1) / parts);
     });
-    worker.participant.run_phase(tiles, [&](int64_t item) {
+    team.run(tiles, [&](int, int64_t item) {
         model_.table.conv->winograd_output(tile_of(products.sums, item), layer.bias.data(), to,
                                            side);
     });
 }
 
 // The input of a level from the result of the finer one.
-void ForwardPassF32::pool(Worker& worker, int64_t level) {
+void ForwardPassF32::pool(Team& team, int64_t level) {
     const Pixels from = upper(level - 1), to = lower(level);
-    worker.participant.run_phase(model_.side_of(level), [&](int64_t y) {
+    team.run(model_.side_of(level), [&](int, int64_t y) {
         model_.table.conv->max_pool({from.at(2 * y, 0), from.row, from.pixel},
                                     model_.side_of(level), model_.width_of(level - 1), to.at(y, 0),
                                     to.pixel);
@@ -202,13 +197,13 @@ void ForwardPassF32::pool(Worker& worker, int64_t level) {
 }
 
 // What the decoder reads of the level below: each of its pixels becomes 2 x 2.
-void ForwardPassF32::upsample(Worker& worker, int64_t level) {
+void ForwardPassF32::upsample(Team& team, int64_t level) {
     const Matrices& layer = model_.up[level];
     const Pixels from = level + 1 == levels - 1 ? upper(level + 1) : lower(level + 1);
     const Pixels to = lower(level);
     const int64_t side = model_.side_of(level + 1), groups = line_groups(side);
-    const LineSums sums = line_sums(worker, layer, side);
-    worker.participant.run_phase(4 * groups, [&](int64_t item) {
+    team.run(4 * groups, [&](int thread, int64_t item) {
+        const LineSums sums = line_sums(thread, layer, side);
         const int64_t part = item % 4, group = item / 4;
         const int64_t y0 = side * group / groups, y1 = side * (group + 1) / groups;
         multiply(*model_.table.dense, layer, part,
@@ -220,12 +215,12 @@ void ForwardPassF32::upsample(Worker& worker, int64_t level) {
     });
 }
 
-void ForwardPassF32::head(Worker& worker, float* probabilities) {
+void ForwardPassF32::head(Team& team, float* probabilities) {
     const Matrices& layer = model_.head;
     const Pixels from = lower(0);
     const int64_t side = model_.side, groups = line_groups(side);
-    const LineSums sums = line_sums(worker, layer, side);
-    worker.participant.run_phase(groups, [&](int64_t item) {
+    team.run(groups, [&](int thread, int64_t item) {
+        const LineSums sums = line_sums(thread, layer, side);
         const int64_t y0 = side * item / groups, y1 = side * (item + 1) / groups;
         multiply(*model_.table.dense, layer, 0,
                  {from.at(y0, 0), from.pixel, from.row, side, y1 - y0}, sums, false);

@@ -1,13 +1,12 @@
 // The forward pass of a frame in float32, and the feature maps between its layers.
 #pragma once
 
-#include <atomic>
 #include <vector>
 
 #include "cpu/echo_unet/f32_model.h"
 #include "cpu/echo_unet/f32_products.h"
 #include "cpu/echo_unet/network.h"
-#include "cpu/echo_unet/phased_tasks.h"
+#include "cpu/support/team.h"
 
 namespace fastseg::cpu::echo_unet {
 
@@ -38,35 +37,28 @@ class ForwardPassF32 : public ForwardPass {
     void run(const float* frame, float* probabilities, int threads) override;
 
   private:
-    // A thread of a forward pass.
-    struct Worker {
-        PhasedTasks::Participant participant;
-        const Scratch& scratch;
-    };
-
-    void pass(Worker& worker, const float* frame, float* probabilities);
-    void first_layer(Worker& worker, const float* frame);
-    void convolve(Worker& worker, const Matrices& layer, const nn::Pixels& from,
-                  const nn::Pixels& to, int64_t side);
-    void convolve_together(Worker& worker, const Matrices& layer, const nn::Pixels& from,
+    void pass(Team& team, const float* frame, float* probabilities);
+    void first_layer(Team& team, const float* frame);
+    void convolve(Team& team, const Matrices& layer, const nn::Pixels& from, const nn::Pixels& to,
+                  int64_t side);
+    void convolve_together(Team& team, const Matrices& layer, const nn::Pixels& from,
                            const nn::Pixels& to, int64_t side);
-    void pool(Worker& worker, int64_t level);
-    void upsample(Worker& worker, int64_t level);
-    void head(Worker& worker, float* probabilities);
+    void pool(Team& team, int64_t level);
+    void upsample(Team& team, int64_t level);
+    void head(Team& team, float* probabilities);
 
     void reserve();
     nn::Pixels lower(int64_t level) const;  // of LevelF32::both
     nn::Pixels upper(int64_t level) const;
     bool together(const Matrices& layer, int64_t side) const;
     int64_t line_groups(int64_t side) const;
-    LineSums line_sums(const Worker& worker, const Matrices& layer, int64_t side) const;
+    LineSums line_sums(int thread, const Matrices& layer, int64_t side) const;
 
     const ModelF32& model_;
     std::vector<LevelF32> levels_;
     FeatureMapF32 frame_;
     Scratch shared_;
     std::vector<Scratch> scratch_;  // of every thread
-    PhasedTasks tasks_;
     int threads_ = 1;
 };
 

@@ -92,17 +92,25 @@ void gemm_f32(const Gemm& p) {
     }
 }
 
+// Panels of as many columns as a block has, so that a product of few rows reads weights, which are
+// in no cache, from the first to the last.
+constexpr int64_t block_columns = 2 * lanes;
+static_assert(panel % block_columns == 0);
+
 [[maybe_unused]] void pack_weights_f32(const float* panels, void* to, int64_t in, int64_t out) {
-    const int64_t count = (out + panel - 1) / panel * panel * in;
-    std::memcpy(to, panels, static_cast<size_t>(count) * sizeof(float));
+    auto* packed = static_cast<float*>(to);
+    for (int64_t first = 0; first < out; first += panel, panels += in * panel)
+        for (int64_t column = 0; column < panel; column += block_columns)
+            for (int64_t k = 0; k < in; ++k, packed += block_columns)
+                std::memcpy(packed, panels + k * panel + column, block_columns * sizeof(float));
 }
 
 [[maybe_unused]] void project_f32(const Projection& p) {
     for (int64_t row = 0; row < p.m; ++row)
         std::memcpy(p.y + row * p.out, p.bias, static_cast<size_t>(p.out) * sizeof(float));
-    for (int64_t column = 0; column < p.out; column += panel) {
-        const int64_t columns = p.out - column < panel ? p.out - column : panel;
-        gemm_f32({p.x, p.in, static_cast<const float*>(p.panels) + column * p.in, panel,
+    for (int64_t column = 0; column < p.out; column += block_columns) {
+        const int64_t columns = p.out - column < block_columns ? p.out - column : block_columns;
+        gemm_f32({p.x, p.in, static_cast<const float*>(p.panels) + column * p.in, block_columns,
                   p.y + column, p.out, p.m, columns, p.in, true});
     }
 }

@@ -12,8 +12,10 @@ AttentionAccumulator::AttentionAccumulator(const Model& model, int64_t tokens, F
                                            int64_t columns)
     : form_(form), columns_(columns) {
     const int64_t rows = model.padded(heads * tokens);
-    weighted_values = float_buffer(rows * (form == Form::folded ? width : inner));
-    weighted_rows = float_buffer(rows * columns);
+    // Of projected values the columns of a head alone are ever read, and these are written first.
+    weighted_values = form == Form::folded ? float_buffer(rows * width)
+                                           : Buffer::unwritten(rows * inner * sizeof(float));
+    weighted_rows = Buffer::unwritten(rows * columns * sizeof(float));
     running_max = float_buffer(rows);
     running_sums = float_buffer(rows * sum_lanes);
     rescale_factors = float_buffer(rows);

@@ -9,6 +9,7 @@
 #include "cpu/sam_decoder/mask_head.h"
 #include "cpu/sam_decoder/prompt_batch.h"
 #include "cpu/sam_decoder/tokens.h"
+#include "cpu/support/team.h"
 
 namespace fastseg::cpu::sam_decoder {
 
@@ -71,9 +72,9 @@ class BatchOf : public PromptBatch {
     template <class Visit>
     void for_tiles(const PromptImage& image, TileRange tiles, int64_t prompts,
                    const Visit& visit) const;
-    // Call visit(scratch, part, tiles) for every part of the image, by all threads.
+    // Call visit(scratch, part, tiles) for every part of `size` tiles of the image, by all threads.
     template <class Visit>
-    void for_parts(const Visit& visit);
+    void for_parts(int64_t size, const Visit& visit);
     template <class Visit>
     void for_prompt_ranges(int64_t count, const Visit& visit);
     AttentionAccumulator& partial(Stage stage, int64_t part, int64_t index);
@@ -83,12 +84,13 @@ class BatchOf : public PromptBatch {
     TileCursor cursor(const PromptImage& image, int64_t tile, int64_t first, int64_t end) const;
 
     const Model& model_;
+    Team team_;
     int64_t tokens_, first_bytes_, second_bytes_;
     Buffer scratch_, attended_, first_, second_;
     Buffer final_queries_;                     // of the output tokens, [prompts, outputs, 128]
     std::unique_ptr<CanvasHead> canvas_head_;  // for one prompt after another, or null
     std::vector<Prompt> prompts_;
-    std::vector<std::unique_ptr<ThreadScratch>> threads_;
+    std::vector<std::unique_ptr<ThreadScratch>> scratch_of_thread_;
     // Of the prompts of a range: for one part, or for all of them with several threads.
     std::vector<AttentionAccumulator> partials_[std::size(stages)];
 };

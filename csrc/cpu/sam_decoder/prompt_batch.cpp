@@ -1,7 +1,6 @@
 #include "cpu/sam_decoder/prompt_batch.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cstring>
 #include <limits>
 
@@ -10,12 +9,12 @@
 #include "cpu/sam_decoder/low_rank_pass.h"
 #include "cpu/sam_decoder/prompt_state.h"
 #include "cpu/sam_decoder/tile_pass.h"
-#include "cpu/support/parallel.h"
 
 namespace fastseg::cpu::sam_decoder {
 namespace {
 
 constexpr int64_t tiles_of_part = 16;  // a multiple of every table's span
+constexpr int64_t tiles_drawn = 4;     // by a thread at a time: few, so that none waits long
 
 bool draws_all(const MasksAbove& masks) {
     return masks.threshold == -std::numeric_limits<float>::infinity();
@@ -41,6 +40,7 @@ bool shows(int64_t grid, int64_t tile, const MasksAbove& masks) {
 template <class Pass>
 BatchOf<Pass>::BatchOf(const Model& model, int64_t largest, int64_t tokens, bool draws, int threads)
     : model_(model),
+      team_(threads),
       tokens_(tokens),
       first_bytes_(Pass::first_bytes(model, tokens)),
       second_bytes_(Pass::second_bytes(model, tokens)),
@@ -54,7 +54,7 @@ BatchOf<Pass>::BatchOf(const Model& model, int64_t largest, int64_t tokens, bool
             prompt.accumulators[static_cast<int>(stage)] = Pass::accumulator(model, tokens, stage);
     }
     for (int index = 0; index < threads; ++index)
-        threads_.push_back(std::make_unique<ThreadScratch>(model, tokens));
+        scratch_of_thread_.push_back(std::make_unique<ThreadScratch>(model, tokens));
     const int64_t few = std::min(prompts_a_tile, largest);
     for (const Stage stage : stages)
         for (int64_t index = 0; index < few * (threads > 1 ? parts(model) : 1); ++index)
@@ -68,7 +68,7 @@ template <class Pass>
 void BatchOf<Pass>::run(const PromptImage& image, const float* points, const int32_t* labels,
                         int64_t count, const DecodeResult& out, int64_t prompt_state_size,
                         const MasksAbove& masks) {
-    Tokens rows(model_, count, tokens_);
+    Tokens rows(model_, count, tokens_, team_);
     rows.embed(points, labels);
     for (int layer = 0; layer < 2; ++layer) {
         const Stage stage = stages[layer];
@@ -198,7 +198,7 @@ void BatchOf<Pass>::draw(const PromptImage& image, PromptRange range, const Deco
         if (targets.masks == 0) continue;
         auto& prompt = prompts_[static_cast<size_t>(index)].tokens;
         prompt.set_upscaling(model_);
-        for_parts([&](ThreadScratch& scratch, int64_t, TileRange tiles) {
+        for_parts(tiles_drawn, [&](ThreadScratch& scratch, int64_t, TileRange tiles) {
             for (int64_t tile = tiles.first; tile < tiles.end; ++tile) {
                 if (!canvas_head_ && !shows(model_.grid, tile, masks)) continue;
                 const TileCursor at = cursor(image, tile, tile, tile + 1);
@@ -213,8 +213,7 @@ void BatchOf<Pass>::draw(const PromptImage& image, PromptRange range, const Deco
                     {last ? nullptr : second + second_bytes_, second_bytes_}, canvas_head_.get());
             }
         });
-        if (canvas_head_)
-            canvas_head_->finish(image.state, {targets}, static_cast<int>(threads_.size()));
+        if (canvas_head_) canvas_head_->finish(image.state, {targets}, team_.size());
     }
 }
 
@@ -222,7 +221,7 @@ template <class Pass>
 AttentionAccumulator& BatchOf<Pass>::partial(Stage stage, int64_t part, int64_t index) {
     const int64_t few = std::min<int64_t>(prompts_a_tile, static_cast<int64_t>(prompts_.size()));
     return partials_[static_cast<int>(stage)]
-                    [static_cast<size_t>((threads_.size() > 1 ? part * few : 0) + index)];
+                    [static_cast<size_t>((team_.size() > 1 ? part * few : 0) + index)];
 }
 
 // Visit a few prompts at a time.
@@ -235,16 +234,11 @@ void BatchOf<Pass>::for_prompt_ranges(int64_t count, const Visit& visit) {
 
 template <class Pass>
 template <class Visit>
-void BatchOf<Pass>::for_parts(const Visit& visit) {
-    std::atomic<size_t> next{0};
-    parallel_for(static_cast<int>(threads_.size()), parts(model_), [&] {
-        ThreadScratch& scratch = *threads_[next++];
-        return [&](int64_t part) {
-            const TileConfigGuard tile_config(model_.table);
-            visit(scratch, part,
-                  TileRange{part * tiles_of_part,
-                            std::min((part + 1) * tiles_of_part, model_.tiles())});
-        };
+void BatchOf<Pass>::for_parts(int64_t size, const Visit& visit) {
+    team_.run((model_.tiles() + size - 1) / size, [&](int thread, int64_t part) {
+        const TileConfigGuard tile_config(model_.table);
+        visit(*scratch_of_thread_[static_cast<size_t>(thread)], part,
+              TileRange{part * size, std::min((part + 1) * size, model_.tiles())});
     });
 }
 
@@ -261,8 +255,8 @@ void BatchOf<Pass>::attend(const PromptImage& image, PromptRange range, Stage st
             prompts[index].accumulators[static_cast<int>(stage)].merge(
                 model_, partial(stage, part, index), tokens);
     };
-    const bool alone = threads_.size() == 1;
-    for_parts([&](ThreadScratch& scratch, int64_t part, TileRange tiles) {
+    const bool alone = team_.size() == 1;
+    for_parts(tiles_of_part, [&](ThreadScratch& scratch, int64_t part, TileRange tiles) {
         for (int64_t index = 0; index < count; ++index)
             partial(stage, part, index).reset(model_, tokens);
         for_tiles(image, tiles, count, [&](const TileCursor& at, int64_t index) {

@@ -10,6 +10,8 @@
 namespace fastseg::cpu::sam_decoder {
 namespace {
 
+constexpr int64_t few_weights = 1 << 15;  // are read as fast as others start
+
 // Softmax attention of the tokens of one prompt, one head: rows of 256, 32 channels of them.
 void attend_head(const float* query, const float* key, const float* value, int64_t tokens,
                  float* weights, float* out) {
@@ -58,13 +60,14 @@ void normalise(const Norm& norm, double epsilon, float* x, int64_t rows) {
     }
 }
 
-Tokens::Tokens(const Model& model, int64_t prompts, int64_t tokens)
-    : model_(model), prompts_(prompts), tokens_(tokens) {
+Tokens::Tokens(const Model& model, int64_t prompts, int64_t tokens, Team& team)
+    : model_(model), team_(team), prompts_(prompts), tokens_(tokens) {
     const int64_t rows = prompts * tokens;
     for (Buffer* buffer : {&state_, &prompt_, &positioned_, &query_, &key_, &value_, &out_})
         *buffer = float_buffer(rows * width);
     wide_ = float_buffer(rows * hidden);
     scratch_ = Buffer(projection_bytes(rows, hidden));
+    if (team.size() > 1) shares_ = float_buffer(rows * hidden);
 }
 
 void Tokens::embed(const float* points, const int32_t* labels) {
@@ -99,8 +102,22 @@ const float* Tokens::with_positions() {
 }
 
 void Tokens::apply(const Linear& linear, const float* x, int64_t rows, float* y) {
-    model_.table.project({x, rows, linear.in, linear.panels.bytes(), linear.bias.data(), linear.out,
-                          y, scratch_.bytes()});
+    const KernelTable& table = model_.table;
+    const int64_t in = linear.in, out = linear.out, panels = (out + panel - 1) / panel;
+    // With bfloat16 each share would split x into its parts anew.
+    if (team_.size() == 1 || table.bf16 || in * out < few_weights)
+        return table.project(
+            {x, rows, in, linear.panels.bytes(), linear.bias.data(), out, y, scratch_.bytes()});
+    const int64_t shares = std::min<int64_t>(panels, 4 * team_.size());
+    team_.run(shares, [&](int, int64_t share) {
+        const int64_t first = panels * share / shares * panel;
+        const int64_t columns = std::min(panels * (share + 1) / shares * panel, out) - first;
+        float* own = shares_.floats() + rows * first;
+        table.project({x, rows, in, linear.panels.bytes() + first * in * 4,
+                       linear.bias.data() + first, columns, own, nullptr});
+        for (int64_t row = 0; row < rows; ++row)
+            std::copy_n(own + row * columns, columns, y + row * out + first);
+    });
 }
 
 void Tokens::add(const Linear& linear, const float* x, int64_t first, int64_t rows) {

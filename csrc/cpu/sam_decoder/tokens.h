@@ -4,16 +4,18 @@
 #include <vector>
 
 #include "cpu/sam_decoder/model.h"
+#include "cpu/support/team.h"
 
 namespace fastseg::cpu::sam_decoder {
 
 // x = norm(x) over each of `rows` rows of 256.
 void normalise(const Norm& norm, double epsilon, float* x, int64_t rows);
 
-// The tokens of `prompts` prompts, `tokens` each, from layer to layer.
+// The tokens of `prompts` prompts, `tokens` each, from layer to layer. The team shares the columns
+// of large matrices.
 class Tokens {
   public:
-    Tokens(const Model& model, int64_t prompts, int64_t tokens);
+    Tokens(const Model& model, int64_t prompts, int64_t tokens, Team& team);
 
     int64_t prompts() const { return prompts_; }
     int64_t tokens() const { return tokens_; }
@@ -51,8 +53,10 @@ class Tokens {
               int64_t size, int64_t stride);
 
     const Model& model_;
+    Team& team_;
     int64_t prompts_, tokens_;
     Buffer state_, prompt_, positioned_, query_, key_, value_, wide_, out_, scratch_;
+    Buffer shares_;  // of the columns of a result, [rows, columns] each
 };
 
 }  // namespace fastseg::cpu::sam_decoder

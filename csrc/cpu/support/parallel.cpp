@@ -18,6 +18,8 @@ namespace {
 // Below this a thread costs more to start than it saves.
 constexpr double nanoseconds_per_thread = 100'000.0;
 
+}  // namespace
+
 int usable_cores() {
 #ifdef __linux__
     cpu_set_t cores;
@@ -25,8 +27,6 @@ int usable_cores() {
 #endif
     return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
-
-}  // namespace
 
 int team_size(int wanted, int64_t items, double nanoseconds) {
     const double paying = std::clamp(nanoseconds / nanoseconds_per_thread, 1.0, 1024.0);

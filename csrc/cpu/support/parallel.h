@@ -6,6 +6,9 @@
 
 namespace fastseg::cpu {
 
+// Cores that the process may run on.
+int usable_cores();
+
 // The number of threads for a call: `wanted` (0: as many as the process may run on), but at most
 // `items`, and at most as many as pay off when the call takes about `nanoseconds` on one thread.
 int team_size(int wanted, int64_t items, double nanoseconds);

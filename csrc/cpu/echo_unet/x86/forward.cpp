@@ -110,44 +110,45 @@ void ForwardPassBf16::run(const float* frame, float* probabilities, int threads)
             made.push_back({{most, side, out}, {most, side, out}});
         }
     }
-    tasks_.begin();
-    std::atomic<size_t> next{0};
-    run_team(threads_, [&] {
-        Worker worker{PhasedTasks::Participant(tasks_), bands_[next++]};
-        {
-            const nn::TileConfigGuard tile_config(model_.table);
-            pass(worker, frame, probabilities);
-        }
-        worker.participant.finish();
+    Team team(threads_);
+    const nn::TileConfigGuard tile_config(model_.table);  // for all loops of this thread
+    pass(team, frame, probabilities);
+}
+
+template <class Body>
+void ForwardPassBf16::share(Team& team, int64_t items, const Body& body) {
+    team.run(items, [&](int thread, int64_t item) {
+        const nn::TileConfigGuard tile_config(model_.table);
+        body(bands_[static_cast<size_t>(thread)], item);
     });
 }
 
-void ForwardPassBf16::pass(Worker& worker, const float* frame, float* probabilities) {
+void ForwardPassBf16::pass(Team& team, const float* frame, float* probabilities) {
     const int64_t side = model_.side;
     const FeatureMap& first = levels_.front().input;
-    worker.participant.run_phase(side / few_rows, [&](int64_t item) {
+    share(team, side / few_rows, [&](const std::vector<Band>&, int64_t item) {
         frame_to_map(frame, model_.channels, side, first.at(0, 0), first.row, item * few_rows,
                      (item + 1) * few_rows);
     });
-    for (int64_t level = 0; level < levels; ++level) encode_level(worker, level);
-    for (int64_t level = levels - 2; level >= 0; --level)
-        decode_level(worker, level, probabilities);
+    for (int64_t level = 0; level < levels; ++level) encode_level(team, level);
+    for (int64_t level = levels - 2; level >= 0; --level) decode_level(team, level, probabilities);
 }
 
-void ForwardPassBf16::encode_level(Worker& worker, int64_t level) {
+void ForwardPassBf16::encode_level(Team& team, int64_t level) {
     Level& here = levels_[static_cast<size_t>(level)];
     const Layer* layers = model_.down[level];
     const int64_t side = model_.side_of(level);
     if (level >= banded) {
-        convolve_all(worker, layers[0], {&here.input}, here.inner);
-        convolve_all(worker, layers[1], {&here.inner}, here.skip);
+        convolve_all(team, layers[0], {&here.input}, here.inner);
+        convolve_all(team, layers[1], {&here.inner}, here.skip);
         if (level == levels - 1) return;
-        worker.participant.run_phase(side / 2, [&](int64_t item) { pool(level, item, item + 1); });
+        share(team, side / 2,
+              [&](const std::vector<Band>&, int64_t item) { pool(level, item, item + 1); });
         return;
     }
     const int64_t height = band_rows(level);
-    worker.participant.run_phase((side + height - 1) / height, [&](int64_t item) {
-        FeatureMap& inner = worker.bands[static_cast<size_t>(level)].inner;
+    share(team, (side + height - 1) / height, [&](std::vector<Band>& bands, int64_t item) {
+        FeatureMap& inner = bands[static_cast<size_t>(level)].inner;
         const Rows rows = Rows{item * height, item * height + height}.wider(0, side);
         inner.begin_at(rows.y0 - 1);
         inner.clear_outside(rows.y0 - 1, rows.y1 + 1, side);
@@ -157,23 +158,23 @@ void ForwardPassBf16::encode_level(Worker& worker, int64_t level) {
     });
 }
 
-void ForwardPassBf16::decode_level(Worker& worker, int64_t level, float* probabilities) {
+void ForwardPassBf16::decode_level(Team& team, int64_t level, float* probabilities) {
     Level& here = levels_[static_cast<size_t>(level)];
     const Layer* layers = model_.merge[level];
     const int64_t side = model_.side_of(level);
     if (level >= banded) {
         const int64_t below = side / 2, parts = std::min(below, parts_wanted());
-        worker.participant.run_phase(parts, [&](int64_t item) {
+        share(team, parts, [&](const std::vector<Band>&, int64_t item) {
             upsample(level, here.upsampled, 2 * (below * item / parts),
                      2 * (below * (item + 1) / parts));
         });
-        convolve_all(worker, layers[0], {&here.upsampled, &here.skip}, here.inner);
-        convolve_all(worker, layers[1], {&here.inner}, here.output);
+        convolve_all(team, layers[0], {&here.upsampled, &here.skip}, here.inner);
+        convolve_all(team, layers[1], {&here.inner}, here.output);
         return;
     }
     const int64_t height = band_rows(level);
-    worker.participant.run_phase((side + height - 1) / height, [&](int64_t item) {
-        auto& [upsampled, inner] = worker.bands[static_cast<size_t>(level)];
+    share(team, (side + height - 1) / height, [&](std::vector<Band>& bands, int64_t item) {
+        auto& [upsampled, inner] = bands[static_cast<size_t>(level)];
         const Rows rows = Rows{item * height, item * height + height}.wider(0, side);
         upsampled.begin_at(rows.y0 - 2);
         upsampled.clear_outside(rows.y0 - 2, rows.y1 + 2, side);
@@ -190,12 +191,12 @@ void ForwardPassBf16::decode_level(Worker& worker, int64_t level, float* probabi
 }
 
 // A layer of a coarse level: parts of its pixels and of its channels are shared between threads.
-void ForwardPassBf16::convolve_all(Worker& worker, const Layer& layer, const Maps& from,
+void ForwardPassBf16::convolve_all(Team& team, const Layer& layer, const Maps& from,
                                    const FeatureMap& to) {
     const int64_t pairs = (layer.columns + 31) / 32, across = std::min(pairs, parts_wanted());
     const int64_t down = std::min(to.width, (parts_wanted() + across - 1) / across);
     const Step step(layer, from, true);
-    worker.participant.run_phase(across * down, [&](int64_t item) {
+    share(team, across * down, [&](const std::vector<Band>&, int64_t item) {
         const int64_t x = item % across, y = item / across;
         convolve(step.convolution, target(to),
                  {to.width * y / down, to.width * (y + 1) / down, 32 * (pairs * x / across),

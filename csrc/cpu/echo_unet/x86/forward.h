@@ -1,14 +1,13 @@
 // The forward pass of a frame in bfloat16, and the feature maps between its layers.
 #pragma once
 
-#include <atomic>
 #include <vector>
 
 #include "cpu/echo_unet/network.h"
-#include "cpu/echo_unet/phased_tasks.h"
 #include "cpu/echo_unet/x86/conv_amx.h"
 #include "cpu/echo_unet/x86/feature_map.h"
 #include "cpu/echo_unet/x86/model.h"
+#include "cpu/support/team.h"
 
 namespace fastseg::cpu::echo_unet {
 
@@ -26,12 +25,6 @@ struct Band {
     FeatureMap upsampled, inner;
 };
 
-// A thread of a forward pass.
-struct Worker {
-    PhasedTasks::Participant participant;
-    std::vector<Band>& bands;  // of the finest levels
-};
-
 class ForwardPassBf16 : public ForwardPass {
   public:
     explicit ForwardPassBf16(const Model& model);
@@ -41,10 +34,13 @@ class ForwardPassBf16 : public ForwardPass {
   private:
     using Maps = std::vector<const FeatureMap*>;
 
-    void pass(Worker& worker, const float* frame, float* probabilities);
-    void encode_level(Worker& worker, int64_t level);
-    void decode_level(Worker& worker, int64_t level, float* probabilities);
-    void convolve_all(Worker& worker, const Layer& layer, const Maps& from, const FeatureMap& to);
+    // Call body(bands, item) for every item by all threads; `bands` are those of the thread.
+    template <class Body>
+    void share(Team& team, int64_t items, const Body& body);
+    void pass(Team& team, const float* frame, float* probabilities);
+    void encode_level(Team& team, int64_t level);
+    void decode_level(Team& team, int64_t level, float* probabilities);
+    void convolve_all(Team& team, const Layer& layer, const Maps& from, const FeatureMap& to);
     void upsample(int64_t level, const FeatureMap& to, int64_t y0, int64_t y1);
     void pool(int64_t level, int64_t y0, int64_t y1);
     int64_t band_rows(int64_t level) const;
@@ -53,8 +49,7 @@ class ForwardPassBf16 : public ForwardPass {
 
     const Model& model_;
     std::vector<Level> levels_;
-    std::vector<std::vector<Band>> bands_;  // of every thread
-    PhasedTasks tasks_;
+    std::vector<std::vector<Band>> bands_;  // of every thread, of the finest levels
     int threads_ = 1;
 };
 
