@@ -31,12 +31,14 @@ LOW_RANK_SHARED_GMAC = 1.342
 """Of the products of an image's tokens that prompts in the low-rank form share beside its state."""
 
 
-def low_rank_point_gmac(*, masks: bool = True) -> float:
+def low_rank_point_gmac(*, masks: bool = True, drawn: bool = True) -> float:
     """Count a point in the low-rank form of csrc/cpu/sam_decoder, in GMAC.
 
     Args:
         masks: False for its scores alone, which the score's token attends for.
+        drawn: False for the vectors of its masks without their logits.
     """
+    drawn = drawn and masks
     channels, inner = 16, 128
     queries, last = 8 * _TOKENS, 8 * (_OUTPUTS if masks else 1)
     others = 8 * (_TOKENS - 1)  # tokens of a head but its origin
@@ -47,12 +49,12 @@ def low_rank_point_gmac(*, masks: bool = True) -> float:
     image += 3 * channels * queries + 2 * rows * queries
     image += 4 * channels * others + 2 * rows * others + 2 * folded + 2 * inner + rows
     image += 3 * channels * last + 4 * rows * last
-    if masks:
+    if drawn:
         image += 2 * rows * 256 + 4 * 64 * 128 + 32 * 16 * 3
     # Self-attentions, projections and MLPs of the tokens, the heads, and the small matrices.
     layers = 2 * _TOKENS * (4 * 256 * 256 + 4 * 256 * 128 + 2 * 256 * 2048)
     heads = _OUTPUTS * (2 * 256 * 256 + 2 * 256 * 128 + 32 * 256)
-    matrices = (channels * others + inner) * (11 * 128 + (2 * 256 if masks else 0))
+    matrices = (channels * others + inner) * (11 * 128 + (2 * 256 if drawn else 0))
     matrices += channels * rows * (5 * others + queries + 2 * last)
     return (4096 * image + layers + heads + matrices) / 1e9
 

@@ -209,7 +209,16 @@ class TwoStageDecoder:
     def _decode_best(
         self, embedding: Embedding, batch: PromptBatch
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Decode the best-scored of the alternatives; the others are not drawn."""
+        """Decode the best-scored of the alternatives; the others are drawn if that saves a run."""
+        inputs = self._prompt_inputs(embedding, batch)
+        both = self.graphs.decode_above(*inputs, MasksAbove(MULTIPLE))
+        if both is not None:
+            scores, logits = both["iou_predictions"][:, MULTIPLE], both["low_res_logits"]
+            best = np.argmax(scores, axis=1)[:, None]
+            return (
+                np.take_along_axis(scores, best, 1),
+                np.take_along_axis(logits, best[..., None, None], 1),
+            )
         tokens = self.tokens(embedding, batch)
         best = MULTIPLE.start + np.argmax(tokens.iou_predictions[:, MULTIPLE], axis=1)[:, None]
         vectors = np.take_along_axis(tokens.mask_vectors, best[..., None], 1)

@@ -14,6 +14,7 @@ import pytest
 import fastseg
 from fastseg import artifacts, ops
 from fastseg.artifacts import ModelFolder, registry, safetensors
+from fastseg.artifacts.rules import BEST, OutputRules
 from fastseg.backends.native import runtime as native
 from fastseg.backends.selection import open_graph, plan
 from fastseg.environment import usable_cores
@@ -211,20 +212,22 @@ def test_masks_and_mask_prompts_are_those_of_the_graphs():
         assert np.abs(kernel.logits - graphs.logits).max() <= 2e-5 * scale
 
 
-@pytest.mark.parametrize("multimask", [False, True])
+@pytest.mark.parametrize("drawn", ["single", "all", "best"])
 @pytest.mark.parametrize(("prompts", "masked"), [(1, False), (1, True), (70, False), (20, True)])
-def test_segment_finds_the_same_in_one_stage_and_in_two(monkeypatch, multimask, prompts, masked):
+def test_segment_finds_the_same_in_one_stage_and_in_two(monkeypatch, drawn, prompts, masked):
     image = RANDOM.integers(0, 256, (60, 80, 3)).astype(np.uint8)
     points = RANDOM.uniform(0, 60, (prompts, 1, 2))
     with fastseg.load("sam-nano", backend="onnxruntime+native") as model:
         embedding = model.embed(image)
-        asked = {"points": points, "multimask": multimask}
+        asked = {"points": points, "multimask": drawn != "single"}
         if masked:
             asked["mask_logits"] = model.segment(embedding, points=points).logits[::3]
+        if drawn == "best":
+            monkeypatch.setattr(model.decoder, "_rules", OutputRules(multiple=BEST))
         at_once = model.segment(embedding, **asked)
         monkeypatch.setattr(Sessions, "decode_above", lambda *_: None)
         in_turn = model.segment(embedding, **asked)
-    assert len(at_once) == prompts * (3 if multimask else 1)
+    assert len(at_once) == prompts * (3 if drawn == "all" else 1)
     assert at_once.runs.lists() == in_turn.runs.lists()
     np.testing.assert_array_equal(at_once.scores, in_turn.scores)
     np.testing.assert_array_equal(at_once.logits, in_turn.logits)

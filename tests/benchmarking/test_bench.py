@@ -13,7 +13,7 @@ from fastseg import artifacts
 from fastseg.artifacts import registry
 from fastseg.artifacts.manifest import to_json
 from fastseg.artifacts.rules import PromptRules, Rules
-from fastseg.benchmarking.arithmetic import Arithmetic
+from fastseg.benchmarking.arithmetic import Arithmetic, low_rank_point_gmac
 from fastseg.benchmarking.bench import BenchmarkPlan, Result, bench, cold_start, spread_points
 from fastseg.benchmarking.repetition import Measurement, Spread, StoppingRule
 from fastseg.cli.root import run
@@ -81,6 +81,8 @@ def test_the_embedded_model_tells_its_arithmetic() -> None:
     low_rank = Arithmetic.of(manifest, "native:cpu fp32")
     assert low_rank is not None
     assert low_rank.points_gflop(1) == pytest.approx(2 * 0.4037, rel=2e-3)
+    assert low_rank_point_gmac(drawn=False) == pytest.approx(0.1600, rel=2e-3)
+    assert low_rank_point_gmac(masks=False) == pytest.approx(0.1280, rel=2e-3)
     assert low_rank.embedding_gflop > known.embedding_gflop
     assert Arithmetic.of(manifest, "native:cpu bf16") == known
 

@@ -66,7 +66,7 @@ class NativeRuntime(Runtime):
     name = _NAME
     devices = ("cpu",)
     own_layout = True
-    fills_cores = False  # threads that wait take no core
+    fills_cores = False  # threads that wait soon take no core
     runs_whole_models = False
 
     @property
