@@ -19,10 +19,7 @@ import fastseg  # noqa: E402
 from benchmarks.arithmetic import gmac, sam_gmac  # noqa: E402
 from benchmarks.products import product_gflops  # noqa: E402
 from fastseg import ops  # noqa: E402
-from fastseg.benchmarking.arithmetic import (  # noqa: E402
-    LOW_RANK_SHARED_GMAC,
-    low_rank_point_gmac,
-)
+from fastseg.benchmarking.arithmetic import Arithmetic, low_rank_point_gmac  # noqa: E402
 from fastseg.benchmarking.bench import spread_points  # noqa: E402
 from fastseg.contract import MULTIPLE, unet_network  # noqa: E402
 from fastseg.export.networks.unet import UNet  # noqa: E402
@@ -123,13 +120,13 @@ def sam_kernels(precision: str) -> Iterator[Kernel]:
         (batch,) = single_points(points).batches(embedding.frame, limit=PROMPTS_PER_RUN)
         tokens = model.decoder.tokens(embedding, batch)
         image = 4 * 256 * 64 * 64
-        low_rank = is_native_fp32(model, "decoder")
-        shared = LOW_RANK_SHARED_GMAC if low_rank else 0.0
-        of_point = low_rank_point_gmac(drawn=False) if low_rank else counted["decoder"]
+        known = Arithmetic.of(model.manifest, model.runs["decoder"])
+        assert known is not None
+        of_point = low_rank_point_gmac(drawn=False) if known.low_rank else counted["decoder"]
         yield Kernel(
             "encoder and image state",
             lambda: model.embed(pixels),
-            counted["encoder"] + counted["image_state"] + shared,
+            known.embedding_gflop / 2,
             stored["encoder"] + stored["image_state"] + 3 * 4 * 1024**2 + 5 * image,
             computes_in(model, "encoder"),
         )

@@ -200,11 +200,7 @@ class TwoStageDecoder:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Decode the single mask by the rule ``STABLE``, which looks at the logits of all slots."""
         scores, logits = self._decode_slots(embedding, batch, slice(0, MASK_SLOTS))
-        chosen = single_slots(logits, scores)[:, None]
-        return (
-            np.take_along_axis(scores, chosen, 1),
-            np.take_along_axis(logits, chosen[..., None, None], 1),
-        )
+        return _of_slots(scores, logits, single_slots(logits, scores))
 
     def _decode_best(
         self, embedding: Embedding, batch: PromptBatch
@@ -214,11 +210,7 @@ class TwoStageDecoder:
         both = self.graphs.decode_above(*inputs, MasksAbove(MULTIPLE))
         if both is not None:
             scores, logits = both["iou_predictions"][:, MULTIPLE], both["low_res_logits"]
-            best = np.argmax(scores, axis=1)[:, None]
-            return (
-                np.take_along_axis(scores, best, 1),
-                np.take_along_axis(logits, best[..., None, None], 1),
-            )
+            return _of_slots(scores, logits, np.argmax(scores, axis=1))
         tokens = self.tokens(embedding, batch)
         best = MULTIPLE.start + np.argmax(tokens.iou_predictions[:, MULTIPLE], axis=1)[:, None]
         vectors = np.take_along_axis(tokens.mask_vectors, best[..., None], 1)
@@ -319,3 +311,14 @@ class TwoStageDecoder:
 def _planes(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """Reshape (prompts, masks, h, w) to (prompts * masks, h, w)."""
     return logits.reshape(-1, *logits.shape[2:])
+
+
+def _of_slots(
+    scores: NDArray[np.float32], logits: NDArray[np.float32], slots: NDArray[np.intp]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Take one slot (n,) of each prompt, of (n, m) scores and (n, m, h, w) logits."""
+    chosen = slots[:, None]
+    return (
+        np.take_along_axis(scores, chosen, 1),
+        np.take_along_axis(logits, chosen[..., None, None], 1),
+    )

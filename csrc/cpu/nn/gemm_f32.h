@@ -107,11 +107,11 @@ static_assert(panel % block_columns == 0);
 
 [[maybe_unused]] void project_f32(const Projection& p) {
     for (int64_t row = 0; row < p.m; ++row)
-        std::memcpy(p.y + row * p.out, p.bias, static_cast<size_t>(p.out) * sizeof(float));
+        std::memcpy(p.y + row * p.y_stride, p.bias, static_cast<size_t>(p.out) * sizeof(float));
     for (int64_t column = 0; column < p.out; column += block_columns) {
         const int64_t columns = p.out - column < block_columns ? p.out - column : block_columns;
         gemm_f32({p.x, p.in, static_cast<const float*>(p.panels) + column * p.in, block_columns,
-                  p.y + column, p.out, p.m, columns, p.in, true});
+                  p.y + column, p.y_stride, p.m, columns, p.in, true});
     }
 }
 

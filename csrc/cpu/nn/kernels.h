@@ -49,7 +49,8 @@ struct Projection {
     const float* bias;   // [out]
     int64_t out;
     float* y;
-    void* scratch;  // projection_bytes(m, in)
+    int64_t y_stride;
+    void* scratch;  // projection_bytes(m, in); float32 takes none
 };
 
 inline int64_t projection_bytes(int64_t m, int64_t in) {

@@ -67,7 +67,6 @@ Tokens::Tokens(const Model& model, int64_t prompts, int64_t tokens, Team& team)
         *buffer = float_buffer(rows * width);
     wide_ = float_buffer(rows * hidden);
     scratch_ = Buffer(projection_bytes(rows, hidden));
-    if (team.size() > 1) shares_ = float_buffer(rows * hidden);
 }
 
 void Tokens::embed(const float* points, const int32_t* labels) {
@@ -102,21 +101,16 @@ const float* Tokens::with_positions() {
 }
 
 void Tokens::apply(const Linear& linear, const float* x, int64_t rows, float* y) {
-    const KernelTable& table = model_.table;
     const int64_t in = linear.in, out = linear.out, panels = (out + panel - 1) / panel;
     // With bfloat16 each share would split x into its parts anew.
-    if (team_.size() == 1 || table.bf16 || in * out < few_weights)
-        return table.project(
-            {x, rows, in, linear.panels.bytes(), linear.bias.data(), out, y, scratch_.bytes()});
-    const int64_t shares = std::min<int64_t>(panels, 4 * team_.size());
+    const bool whole = model_.table.bf16 || in * out < few_weights;
+    const int64_t shares = whole ? 1 : std::min<int64_t>(panels, 4 * team_.size());
     team_.run(shares, [&](int, int64_t share) {
         const int64_t first = panels * share / shares * panel;
-        const int64_t columns = std::min(panels * (share + 1) / shares * panel, out) - first;
-        float* own = shares_.floats() + rows * first;
-        table.project({x, rows, in, linear.panels.bytes() + first * in * 4,
-                       linear.bias.data() + first, columns, own, nullptr});
-        for (int64_t row = 0; row < rows; ++row)
-            std::copy_n(own + row * columns, columns, y + row * out + first);
+        const int64_t end = std::min(panels * (share + 1) / shares * panel, out);
+        model_.table.project({x, rows, in, linear.panels.bytes() + first * in * 4,
+                              linear.bias.data() + first, end - first, y + first, out,
+                              scratch_.bytes()});
     });
 }
 

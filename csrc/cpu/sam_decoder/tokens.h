@@ -56,7 +56,6 @@ class Tokens {
     Team& team_;
     int64_t prompts_, tokens_;
     Buffer state_, prompt_, positioned_, query_, key_, value_, wide_, out_, scratch_;
-    Buffer shares_;  // of the columns of a result, [rows, columns] each
 };
 
 }  // namespace fastseg::cpu::sam_decoder

@@ -2,11 +2,9 @@
 
 #include <algorithm>
 #include <atomic>
-#include <exception>
-#include <mutex>
 #include <system_error>
-#include <thread>
-#include <vector>
+
+#include "cpu/support/first_failure.h"
 
 #ifdef __linux__
 #include <sched.h>
@@ -35,27 +33,24 @@ int team_size(int wanted, int64_t items, double nanoseconds) {
     return static_cast<int>(std::min<int64_t>(threads, limit));
 }
 
-void run_team(int threads, const std::function<void()>& worker) {
-    std::exception_ptr failure;
-    std::mutex failing;
-    const auto guarded = [&] {
-        try {
-            worker();
-        } catch (...) {
-            const std::lock_guard lock(failing);
-            if (!failure) failure = std::current_exception();
-        }
-    };
-    std::vector<std::thread> others;
-    others.reserve(static_cast<size_t>(std::max(0, threads - 1)));
+std::vector<std::thread> start_threads(int count, const std::function<void(int)>& worker) {
+    std::vector<std::thread> started;
+    started.reserve(static_cast<size_t>(std::max(0, count)));
     try {
-        for (int index = 1; index < threads; ++index) others.emplace_back(guarded);
+        for (int thread = 1; thread <= count; ++thread) started.emplace_back(worker, thread);
     } catch (const std::system_error&) {
         // The system gives no more threads: the ones at hand do all the work.
     }
-    guarded();
+    return started;
+}
+
+void run_team(int threads, const std::function<void()>& worker) {
+    FirstFailure failure;
+    const auto guarded = [&](int) { failure.guard(worker); };
+    std::vector<std::thread> others = start_threads(threads - 1, guarded);
+    guarded(0);
     for (std::thread& other : others) other.join();
-    if (failure) std::rethrow_exception(failure);
+    failure.rethrow();
 }
 
 void parallel_for(int threads, int64_t items,

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <stdexcept>
-#include <system_error>
-#include <utility>
 
 #include "cpu/support/parallel.h"
 
@@ -58,15 +56,10 @@ bool spin_until(const Condition& condition) {
 }  // namespace
 
 // Threads that look out for work would take the cores of others where there are too few.
-Team::Team(int threads) : size_(std::max(1, threads)), spins_(size_ <= usable_cores()) {
-    followers_.reserve(static_cast<size_t>(size_ - 1));
-    try {
-        for (int thread = 1; thread < size_; ++thread)
-            followers_.emplace_back([this, thread] { follow(thread); });
-    } catch (const std::system_error&) {
-        // The system gives no more threads: the ones at hand do all the work.
-    }
-}
+Team::Team(int threads)
+    : size_(std::max(1, threads)),
+      spins_(size_ <= usable_cores()),
+      followers_(start_threads(size_ - 1, [this](int thread) { follow(thread); })) {}
 
 // A loop without items ends the followers.
 Team::~Team() {
@@ -84,7 +77,7 @@ void Team::run(int64_t items, const Body& body) {
     start(&body, items);
     work(0);
     wait_for_items(items);
-    if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+    failure_.rethrow();
 }
 
 void Team::start(const Body* body, int64_t items) {
@@ -106,12 +99,7 @@ void Team::work(int thread) {
         const uint64_t loop = loop_++;
         const int64_t items = items_of(loop);
         if (next_of(loop) >= items) return;
-        try {
-            (*body_)(thread, next_of(loop));
-        } catch (...) {
-            const std::lock_guard lock(failing_);
-            if (!failure_) failure_ = std::current_exception();
-        }
+        failure_.guard([&] { (*body_)(thread, next_of(loop)); });
         if (++done_ == items) done_.notify_all();
     }
 }

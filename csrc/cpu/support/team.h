@@ -4,11 +4,11 @@
 
 #include <atomic>
 #include <cstdint>
-#include <exception>
 #include <functional>
-#include <mutex>
 #include <thread>
 #include <vector>
+
+#include "cpu/support/first_failure.h"
 
 namespace fastseg::cpu {
 
@@ -43,9 +43,8 @@ class Team {
     const Body* body_ = nullptr;     // of the current loop
     std::atomic<uint64_t> loop_{0};  // the current one
     std::atomic<int64_t> done_{0};   // items of it
-    std::exception_ptr failure_;
-    std::mutex failing_;
-    std::vector<std::thread> followers_;
+    FirstFailure failure_;
+    std::vector<std::thread> followers_;  // last: they use the rest
 };
 
 }  // namespace fastseg::cpu

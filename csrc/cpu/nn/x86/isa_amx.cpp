@@ -145,7 +145,7 @@ void project(const Projection& p) {
         const int64_t columns = p.out - column < panel ? p.out - column : panel;
         for (int64_t row = 0; row < p.m; ++row)
             for (int64_t c = 0; c < columns; ++c)
-                p.y[row * p.out + column + c] = sums[row * panel + c] + p.bias[column + c];
+                p.y[row * p.y_stride + column + c] = sums[row * panel + c] + p.bias[column + c];
     }
 }
 
